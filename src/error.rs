@@ -1,0 +1,151 @@
+//! What can go wrong, told to a person: what was expected, what was found, where, and what to do.
+
+use std::path::{Path, PathBuf};
+
+/// The result of everything in this crate that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Every failure of the library. Each message is one line and names the place where it happened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused to read or write a file.
+    #[error("{}: cannot {action}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried, as an infinitive: `read`, `create the folder`.
+        action: &'static str,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A file's contents are not what they must be.
+    #[error("{}: expected {expected}, found {found}", path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// What would have been right.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// A line of a text or table is not what it must be.
+    #[error("{}, line {line}: expected {expected}, found {found}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: u64,
+        /// What would have been right.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// A setting has a value that cannot work.
+    #[error("{field}: expected {expected}, found {found}")]
+    Config {
+        /// The setting, spelled as the user spells it.
+        field: String,
+        /// What would have been right.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
+    /// An operation was given tensors that do not fit.
+    #[error("{operation}: expected {expected}, found {found}")]
+    Shape {
+        /// The operation.
+        operation: &'static str,
+        /// The shapes it takes.
+        expected: String,
+        /// The shapes it was given.
+        found: String,
+    },
+    /// No graphics adapter answers.
+    #[error(
+        "no GPU adapter found{asked}: install a Vulkan, Metal or DirectX 12 driver; \
+             on Debian or Ubuntu without a GPU, `apt-get install mesa-vulkan-drivers libvulkan1` gives a software one"
+    )]
+    NoAdapter {
+        /// What was asked for, as ` matching "…"`, or nothing.
+        asked: String,
+    },
+    /// The adapter cannot do what was asked for.
+    #[error("{operation}: this adapter ({adapter}) gives {found}, needed {expected}")]
+    Limit {
+        /// The operation or buffer.
+        operation: String,
+        /// The adapter's name.
+        adapter: String,
+        /// What was needed.
+        expected: String,
+        /// What the adapter gives.
+        found: String,
+    },
+    /// A shader does not compile.
+    #[error("{file}, line {line}: {message}")]
+    Shader {
+        /// The shader's file under `shaders/`.
+        file: String,
+        /// The line in that file, counted from 1.
+        line: usize,
+        /// What the compiler said.
+        message: String,
+    },
+    /// The driver rejected a command.
+    #[error("{operation}: the GPU driver rejected it: {message}")]
+    Gpu {
+        /// What was being done.
+        operation: String,
+        /// What the driver said.
+        message: String,
+    },
+    /// Not enough memory on the GPU.
+    #[error("out of GPU memory: {operation} asked for {bytes} bytes; {hint}")]
+    OutOfMemory {
+        /// What asked.
+        operation: String,
+        /// How much it asked for.
+        bytes: u64,
+        /// Which setting to lower.
+        hint: String,
+    },
+    /// The driver dropped the device: a reset, a sleep, an unplugged card.
+    #[error("the GPU device was lost during {operation}: {message}")]
+    DeviceLost {
+        /// What was being done.
+        operation: String,
+        /// What the driver said.
+        message: String,
+    },
+    /// Training cannot go on.
+    #[error("training stopped at step {step}: {message}")]
+    Training {
+        /// The optimizer step, counted from 1.
+        step: u64,
+        /// Why, and what to do.
+        message: String,
+    },
+}
+
+impl Error {
+    /// An [`Error::Io`] for `map_err`.
+    pub fn io(path: impl AsRef<Path>, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.as_ref().to_path_buf();
+        move |source| Error::Io { path, action, source }
+    }
+
+    /// An [`Error::File`].
+    pub fn file(path: impl AsRef<Path>, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        Error::File { path: path.as_ref().to_path_buf(), expected: expected.into(), found: found.into() }
+    }
+
+    /// An [`Error::Config`].
+    pub fn config(
+        field: impl Into<String>,
+        expected: impl Into<String>,
+        found: impl std::fmt::Display,
+    ) -> Self {
+        Error::Config { field: field.into(), expected: expected.into(), found: found.to_string() }
+    }
+}

@@ -1,0 +1,5 @@
+//! GPU compute on wgpu that trains and runs BERT on any GPU.
+
+pub mod error;
+
+pub use error::{Error, Result};
