@@ -1,5 +1,6 @@
 //! GPU compute on wgpu that trains and runs BERT on any GPU.
 
 pub mod error;
+pub mod gpu;
 
 pub use error::{Error, Result};

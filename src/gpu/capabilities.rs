@@ -1,0 +1,86 @@
+//! What an adapter can do, and which row of the kernel tables it takes.
+
+use serde::Serialize;
+
+/// The kinds of adapter that kernels are tuned for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AdapterKind {
+    /// A CPU that poses as a GPU (lavapipe, SwiftShader, WARP): no workgroup memory to gain from, wide
+    /// register tiles, few invocations.
+    Software,
+    /// Any GPU: workgroup memory and register tiles.
+    Plain,
+}
+
+/// What the opened device offers. All sizes are in bytes.
+#[derive(Debug, Clone, Serialize)]
+pub struct Capabilities {
+    /// The adapter's name as its driver gives it.
+    pub name: String,
+    /// `vulkan`, `metal`, `dx12`, `webgpu`.
+    pub backend: String,
+    /// The driver and its version.
+    pub driver: String,
+    /// `discrete`, `integrated`, `virtual`, `cpu` or `other`.
+    pub device_type: String,
+    /// The row of the kernel tables.
+    pub kind: AdapterKind,
+    /// Whether shaders may compute with f16 (`SHADER_F16`).
+    pub f16: bool,
+    /// Whether the adapter has subgroup operations, and the sizes it may choose.
+    pub subgroups: Option<(u32, u32)>,
+    /// The square cooperative matrix shapes the adapter lists, as `16x16 f16->f32`.
+    pub cooperative_matrices: Vec<String>,
+    /// The largest storage binding of the opened device.
+    pub max_binding: u64,
+    /// The largest buffer of the opened device.
+    pub max_buffer: u64,
+    /// Storage buffers that one dispatch may bind.
+    pub max_storage_buffers: u32,
+    /// Workgroup memory.
+    pub max_workgroup_memory: u32,
+    /// Invocations in a workgroup.
+    pub max_invocations: u32,
+}
+
+impl Capabilities {
+    pub(super) fn of(adapter: &wgpu::Adapter, device_limits: &wgpu::Limits) -> Self {
+        let info = adapter.get_info();
+        let features = adapter.features();
+        let kind = if info.device_type == wgpu::DeviceType::Cpu {
+            AdapterKind::Software
+        } else {
+            AdapterKind::Plain
+        };
+        let cooperative_matrices = if features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
+            adapter.cooperative_matrix_properties().iter().map(|p| format!("{p:?}")).collect()
+        } else {
+            Vec::new()
+        };
+        Capabilities {
+            name: info.name.clone(),
+            backend: info.backend.to_string().to_lowercase(),
+            driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
+            device_type: match info.device_type {
+                wgpu::DeviceType::DiscreteGpu => "discrete",
+                wgpu::DeviceType::IntegratedGpu => "integrated",
+                wgpu::DeviceType::VirtualGpu => "virtual",
+                wgpu::DeviceType::Cpu => "cpu",
+                wgpu::DeviceType::Other => "other",
+            }
+            .to_string(),
+            kind,
+            f16: features.contains(wgpu::Features::SHADER_F16),
+            subgroups: features
+                .contains(wgpu::Features::SUBGROUP)
+                .then_some((info.subgroup_min_size, info.subgroup_max_size)),
+            cooperative_matrices,
+            max_binding: device_limits.max_storage_buffer_binding_size,
+            max_buffer: device_limits.max_buffer_size,
+            max_storage_buffers: device_limits.max_storage_buffers_per_shader_stage,
+            max_workgroup_memory: device_limits.max_compute_workgroup_storage_size,
+            max_invocations: device_limits.max_compute_invocations_per_workgroup,
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Opening a device, allocating buffers on it, and learning what went wrong with it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::kernel::{Kernel, KernelKey};
+use super::{AdapterKind, Capabilities};
+use crate::{Error, Result};
+
+/// How to open a device.
+#[derive(Debug, Clone, Default)]
+pub struct GpuOptions {
+    /// Part of the adapter's name, case ignored; none takes the strongest.
+    pub adapter: Option<String>,
+    /// Bytes that buffers may take in all; none leaves it to the driver.
+    pub memory: Option<u64>,
+    /// Tune kernels for this kind rather than for the adapter's own: tests run every row of the tables
+    /// on whatever adapter is at hand.
+    pub kind: Option<AdapterKind>,
+}
+
+/// An open device. Cheap to clone; all clones are the same device.
+#[derive(Clone)]
+pub struct Gpu(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    pub(super) capabilities: Capabilities,
+    pub(super) kernels: Mutex<HashMap<KernelKey, Arc<Kernel>>>,
+    faults: Arc<Mutex<Faults>>,
+    memory: Option<u64>,
+    allocated: Arc<AtomicU64>,
+}
+
+/// What the driver reported since the last look.
+#[derive(Default)]
+struct Faults {
+    error: Option<(bool, String)>, // (out of memory, message)
+    lost: Option<String>,
+}
+
+/// A buffer that lives on the device until its last clone is dropped.
+#[derive(Clone)]
+pub struct Buffer(pub(super) Arc<Allocation>);
+
+pub(super) struct Allocation {
+    pub(super) raw: wgpu::Buffer,
+    allocated: Arc<AtomicU64>,
+}
+
+impl Drop for Allocation {
+    fn drop(&mut self) {
+        self.allocated.fetch_sub(self.raw.size(), Ordering::Relaxed);
+    }
+}
+
+impl Buffer {
+    /// Its size in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.0.raw.size()
+    }
+}
+
+/// A poisoned lock only means that another thread panicked; what these locks guard stays consistent.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn instance() -> wgpu::Instance {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = wgpu::Backends::PRIMARY;
+    wgpu::Instance::new(descriptor)
+}
+
+/// Strongest first: a real GPU before one that poses as one.
+fn rank(info: &wgpu::AdapterInfo) -> u32 {
+    match info.device_type {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+async fn find_adapters() -> Vec<wgpu::Adapter> {
+    let mut found = instance().enumerate_adapters(wgpu::Backends::PRIMARY).await;
+    found.sort_by_key(|adapter| rank(&adapter.get_info()));
+    found
+}
+
+#[cfg(target_arch = "wasm32")]
+async fn find_adapters() -> Vec<wgpu::Adapter> {
+    instance().request_adapter(&wgpu::RequestAdapterOptions::default()).await.into_iter().collect()
+}
+
+impl Gpu {
+    /// What every adapter of this machine could offer, strongest first.
+    pub async fn adapters() -> Vec<Capabilities> {
+        find_adapters().await.iter().map(|a| Capabilities::of(a, &a.limits())).collect()
+    }
+
+    /// Opens a device on the strongest adapter that fits, within WebGPU's default limits.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] when none fits, [`Error::Gpu`] when the driver refuses the device.
+    pub async fn open(options: &GpuOptions) -> Result<Gpu> {
+        let wanted = options.adapter.as_ref().map(|name| name.to_lowercase());
+        let adapter = find_adapters()
+            .await
+            .into_iter()
+            .find(|a| wanted.as_ref().is_none_or(|w| a.get_info().name.to_lowercase().contains(w)))
+            .ok_or_else(|| Error::NoAdapter {
+                asked: options.adapter.as_ref().map(|w| format!(" matching \"{w}\"")).unwrap_or_default(),
+            })?;
+        let limits = wgpu::Limits::default();
+        let (device, queue) = adapter
+            .request_device(&wgpu::DeviceDescriptor {
+                label: Some("wgrad"),
+                required_limits: limits.clone(),
+                ..Default::default()
+            })
+            .await
+            .map_err(|e| Error::Gpu { operation: "opening the device".into(), message: e.to_string() })?;
+        let faults = Arc::new(Mutex::new(Faults::default()));
+        let seen = Arc::clone(&faults);
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            let out_of_memory = matches!(error, wgpu::Error::OutOfMemory { .. });
+            lock(&seen).error.get_or_insert((out_of_memory, error.to_string()));
+        }));
+        let seen = Arc::clone(&faults);
+        device.set_device_lost_callback(move |reason, message| {
+            lock(&seen).lost.get_or_insert(format!("{reason:?}: {message}"));
+        });
+        let mut capabilities = Capabilities::of(&adapter, &limits);
+        capabilities.kind = options.kind.unwrap_or(capabilities.kind);
+        Ok(Gpu(Arc::new(Inner {
+            device,
+            queue,
+            capabilities,
+            kernels: Mutex::default(),
+            faults,
+            memory: options.memory,
+            allocated: Arc::default(),
+        })))
+    }
+
+    /// What the device offers.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.0.capabilities
+    }
+
+    /// Bytes that live buffers of this device take.
+    pub fn allocated(&self) -> u64 {
+        self.0.allocated.load(Ordering::Relaxed)
+    }
+
+    /// Allocates `bytes` (rounded up to 16) of zeros that shaders and copies may use.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] over the device's largest buffer, [`Error::OutOfMemory`] over its memory or the
+    /// budget of [`GpuOptions::memory`].
+    pub fn buffer(&self, label: &str, bytes: u64) -> Result<Buffer> {
+        use wgpu::BufferUsages as Usage;
+        let usage = Usage::STORAGE | Usage::COPY_SRC | Usage::COPY_DST;
+        self.allocate(label, bytes.max(1).next_multiple_of(16), usage)
+    }
+
+    pub(super) fn allocate(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<Buffer> {
+        let inner = &self.0;
+        if bytes > inner.capabilities.max_buffer {
+            return Err(Error::Limit {
+                operation: format!("the buffer for {label}"),
+                adapter: inner.capabilities.name.clone(),
+                expected: format!("{bytes} bytes in one buffer"),
+                found: format!("at most {}", inner.capabilities.max_buffer),
+            });
+        }
+        let out_of_memory = |bytes| Error::OutOfMemory {
+            operation: label.to_string(),
+            bytes,
+            hint: "lower `micro_batch`, or choose a smaller model or sequence length".into(),
+        };
+        let before = inner.allocated.fetch_add(bytes, Ordering::Relaxed);
+        if inner.memory.is_some_and(|budget| before + bytes > budget) {
+            inner.allocated.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(out_of_memory(bytes));
+        }
+        let raw = inner.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size: bytes,
+            usage,
+            mapped_at_creation: false,
+        });
+        let buffer = Buffer(Arc::new(Allocation { raw, allocated: Arc::clone(&inner.allocated) }));
+        if lock(&inner.faults).error.as_ref().is_some_and(|(out, _)| *out) {
+            lock(&inner.faults).error = None;
+            return Err(out_of_memory(bytes));
+        }
+        self.check(label)?;
+        Ok(buffer)
+    }
+
+    /// A buffer that holds `data`.
+    ///
+    /// # Errors
+    /// As [`Gpu::buffer`].
+    pub fn upload<T: bytemuck::NoUninit>(&self, label: &str, data: &[T]) -> Result<Buffer> {
+        let bytes: &[u8] = bytemuck::cast_slice(data);
+        let buffer = self.buffer(label, bytes.len() as u64)?;
+        self.write(&buffer, 0, data);
+        Ok(buffer)
+    }
+
+    /// Queues `data` to be written at `offset` bytes, before the next submission runs.
+    pub fn write<T: bytemuck::NoUninit>(&self, buffer: &Buffer, offset: u64, data: &[T]) {
+        if !data.is_empty() {
+            self.0.queue.write_buffer(&buffer.0.raw, offset, bytemuck::cast_slice(data));
+        }
+    }
+
+    /// Whether anything went wrong on the device since the last look; `operation` names what was done.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`], [`Error::OutOfMemory`] or [`Error::Gpu`] with the driver's words.
+    pub fn check(&self, operation: &str) -> Result<()> {
+        let mut faults = lock(&self.0.faults);
+        if let Some(message) = &faults.lost {
+            return Err(Error::DeviceLost { operation: operation.into(), message: message.clone() });
+        }
+        match faults.error.take() {
+            None => Ok(()),
+            Some((true, message)) => {
+                Err(Error::OutOfMemory { operation: operation.into(), bytes: 0, hint: message })
+            }
+            Some((false, message)) => Err(Error::Gpu { operation: operation.into(), message }),
+        }
+    }
+
+    /// Lets finished submissions release what they hold, without waiting for running ones.
+    pub fn poll(&self) {
+        // The browser polls by itself; natively an error here reappears through the handlers.
+        let _ = self.0.device.poll(wgpu::PollType::Poll);
+    }
+
+    /// Waits until all submitted work is done. In the browser it returns at once.
+    ///
+    /// # Errors
+    /// As [`Gpu::check`].
+    pub fn wait(&self, operation: &str) -> Result<()> {
+        if let Err(error) = self.0.device.poll(wgpu::PollType::wait_indefinitely()) {
+            self.check(operation)?;
+            return Err(Error::Gpu { operation: operation.into(), message: error.to_string() });
+        }
+        self.check(operation)
+    }
+
+    /// Gives the device back to the driver. Whatever is done with it afterwards is [`Error::DeviceLost`].
+    pub fn destroy(&self) {
+        self.0.device.destroy();
+        lock(&self.0.faults).lost.get_or_insert("the device was closed".into());
+    }
+}

@@ -1,0 +1,131 @@
+//! A compiled shader entry point and the description it is compiled from.
+
+use std::sync::Arc;
+
+use super::context::lock;
+use super::{Constant, Gpu, Source, shader};
+use crate::{Error, Result};
+
+/// One field of a `Params` struct: name, offset and size in bytes.
+pub type Field = (&'static str, usize, usize);
+
+/// The fields of a `Params` struct in Rust, compared by a test with the shader's.
+pub type ParamsLayout = &'static [Field];
+
+/// Declares an operation's uniform parameters: a `#[repr(C)]` struct of 4-byte fields named `Params`, its
+/// layout beside it as `LAYOUT`.
+macro_rules! params {
+    ($($field:ident: $kind:ty),+ $(,)?) => {
+        #[repr(C)]
+        #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+        struct Params { $($field: $kind),+ }
+
+        const LAYOUT: $crate::gpu::ParamsLayout = &[
+            $((stringify!($field), std::mem::offset_of!(Params, $field), size_of::<$kind>())),+
+        ];
+    };
+}
+pub(crate) use params;
+
+/// What a kernel is compiled from. Bindings follow one rule: `Params` at 0 (uniform), then the buffers it
+/// reads (`read`), then those it writes (`read_write`).
+#[derive(Debug, Clone, Copy)]
+pub struct KernelSpec {
+    /// The shader file.
+    pub source: Source,
+    /// The entry point.
+    pub entry: &'static str,
+    /// How many storage buffers it only reads.
+    pub reads: u32,
+    /// How many storage buffers it writes.
+    pub writes: u32,
+    /// The Rust side of its `Params`.
+    pub params: ParamsLayout,
+    /// One set of constants that makes it complete: tests validate the shader with it.
+    pub example: &'static [Constant],
+}
+
+pub(super) type KernelKey = (&'static str, &'static str, Vec<Constant>);
+
+/// A compiled entry point.
+pub struct Kernel {
+    pub(super) pipeline: wgpu::ComputePipeline,
+    pub(super) layout: wgpu::BindGroupLayout,
+    pub(super) name: String,
+    pub(super) reads: u32,
+    pub(super) writes: u32,
+}
+
+impl Gpu {
+    /// The kernel of `spec` with `constants`, compiled at its first use.
+    ///
+    /// # Errors
+    /// [`Error::Shader`] with file and line when it does not compile.
+    pub fn kernel(&self, spec: &KernelSpec, constants: &[Constant]) -> Result<Arc<Kernel>> {
+        let key = (spec.source.name, spec.entry, constants.to_vec());
+        if let Some(kernel) = lock(&self.0.kernels).get(&key) {
+            return Ok(Arc::clone(kernel));
+        }
+        let kernel = Arc::new(self.compile(spec, constants)?);
+        lock(&self.0.kernels).insert(key, Arc::clone(&kernel));
+        Ok(kernel)
+    }
+
+    fn compile(&self, spec: &KernelSpec, constants: &[Constant]) -> Result<Kernel> {
+        let name = format!("{}:{}", spec.source.name, spec.entry);
+        let composed = shader::compose(&spec.source, constants)?;
+        let device = &self.0.device;
+        self.check(&name)?;
+        let descriptor = wgpu::ShaderModuleDescriptor {
+            label: Some(&name),
+            source: wgpu::ShaderSource::Wgsl(composed.text.as_str().into()),
+        };
+        // SAFETY: our shaders keep their own bounds (every index is tested against `Params`, and tests run
+        // them with poisoned surroundings), their loops end, and they divide by no zero.
+        let module = unsafe {
+            device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
+        };
+        self.check(&name).map_err(|error| composed.error(&error.to_string()))?;
+        let entries: Vec<_> = (0..=spec.reads + spec.writes)
+            .map(|binding| wgpu::BindGroupLayoutEntry {
+                binding,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer {
+                    ty: if binding == 0 {
+                        wgpu::BufferBindingType::Uniform
+                    } else {
+                        wgpu::BufferBindingType::Storage { read_only: binding <= spec.reads }
+                    },
+                    has_dynamic_offset: false,
+                    min_binding_size: None,
+                },
+                count: None,
+            })
+            .collect();
+        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label: Some(&name),
+            entries: &entries,
+        });
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(&name),
+            bind_group_layouts: &[Some(&layout)],
+            ..Default::default()
+        });
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(&name),
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some(spec.entry),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                zero_initialize_workgroup_memory: false,
+                ..Default::default()
+            },
+            cache: None,
+        });
+        self.check(&name).map_err(|error| match error {
+            Error::Gpu { message, .. } => composed.error(&message),
+            other => other,
+        })?;
+        Ok(Kernel { pipeline, layout, name, reads: spec.reads, writes: spec.writes })
+    }
+}

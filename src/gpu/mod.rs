@@ -1,0 +1,46 @@
+//! The device: opening it, compiling shaders, recording commands, planning memory, reading back.
+//!
+//! This floor knows wgpu and nothing of tensors or machine learning.
+
+mod capabilities;
+mod context;
+mod kernel;
+mod plan;
+mod readback;
+mod recorder;
+pub mod shader;
+
+pub use capabilities::{AdapterKind, Capabilities};
+pub use context::{Buffer, Gpu, GpuOptions};
+pub use kernel::{Field, Kernel, KernelSpec, ParamsLayout};
+pub use recorder::{BufferId, Recorder, Recording, View};
+pub use shader::{Constant, Source};
+
+pub(crate) use kernel::params;
+pub(crate) use shader::shader;
+
+/// Workgroups for `items` invocations of `workgroup` each, folded into two dimensions where one would
+/// exceed WebGPU's 65535. Shaders undo the fold with `lib/grid`.
+pub fn grid(items: usize, workgroup: u32) -> [u32; 3] {
+    const MAX: usize = 65535;
+    let groups = items.div_ceil(workgroup as usize).max(1);
+    if groups <= MAX {
+        return [groups as u32, 1, 1];
+    }
+    let rows = groups.div_ceil(MAX);
+    [groups.div_ceil(rows) as u32, rows as u32, 1]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grid;
+
+    #[test]
+    fn grid_covers_all_items_within_the_limit() {
+        for items in [0, 1, 63, 64, 65, 65535 * 64, 65535 * 64 + 1, 1 << 30] {
+            let [x, y, z] = grid(items, 64);
+            assert!(x <= 65535 && y <= 65535 && z == 1 && x >= 1);
+            assert!(x as usize * y as usize * 64 >= items);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Bringing results back to the CPU.
+
+use super::{Buffer, Gpu};
+use crate::{Error, Result};
+
+/// A reading that was asked for and may not have arrived yet.
+#[cfg(not(target_arch = "wasm32"))]
+type Arrival = std::sync::mpsc::Receiver<Result<(), wgpu::BufferAsyncError>>;
+
+impl Gpu {
+    /// Reads `count` elements from `offset` bytes on, after everything submitted so far.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] and [`Error::Gpu`] when the driver cannot deliver.
+    pub async fn read<T: bytemuck::Pod>(&self, buffer: &Buffer, offset: u64, count: usize) -> Result<Vec<T>> {
+        let bytes = (count * size_of::<T>()) as u64;
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let staging = self.allocate("read-back", bytes.next_multiple_of(4), usage)?;
+        let mut encoder = self.0.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(&buffer.0.raw, offset, &staging.0.raw, 0, bytes.next_multiple_of(4));
+        self.0.queue.submit([encoder.finish()]);
+        self.check("read-back")?;
+        self.map(&staging).await?;
+        let view = staging
+            .0
+            .raw
+            .get_mapped_range(..)
+            .map_err(|e| Error::Gpu { operation: "read-back".into(), message: e.to_string() })?;
+        let mut data = vec![T::zeroed(); count];
+        bytemuck::cast_slice_mut::<T, u8>(&mut data).copy_from_slice(&view[..bytes as usize]);
+        Ok(data)
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    async fn map(&self, staging: &Buffer) -> Result<()> {
+        let (sender, arrival): (_, Arrival) = std::sync::mpsc::channel();
+        staging.0.raw.map_async(wgpu::MapMode::Read, .., move |result| {
+            // The receiver is gone only when the caller gave up; there is nobody left to tell.
+            let _ = sender.send(result);
+        });
+        // Native wgpu answers only while it is polled.
+        self.wait("read-back")?;
+        match arrival.try_recv() {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Error::Gpu { operation: "read-back".into(), message: error.to_string() }),
+            Err(_) => Err(Error::Gpu { operation: "read-back".into(), message: "no answer".into() }),
+        }
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    async fn map(&self, staging: &Buffer) -> Result<()> {
+        use std::cell::RefCell;
+        use std::rc::Rc;
+        use std::task::{Poll, Waker};
+        type State = (Option<Result<(), wgpu::BufferAsyncError>>, Option<Waker>);
+        let state: Rc<RefCell<State>> = Rc::default();
+        let shared = Rc::clone(&state);
+        staging.0.raw.map_async(wgpu::MapMode::Read, .., move |result| {
+            let mut state = shared.borrow_mut();
+            state.0 = Some(result);
+            if let Some(waker) = state.1.take() {
+                waker.wake();
+            }
+        });
+        std::future::poll_fn(|context| {
+            let mut state = state.borrow_mut();
+            match state.0.take() {
+                Some(result) => Poll::Ready(result),
+                None => {
+                    state.1 = Some(context.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+        .map_err(|e| Error::Gpu { operation: "read-back".into(), message: e.to_string() })?;
+        self.check("read-back")
+    }
+}

@@ -1,0 +1,226 @@
+//! From files under `shaders/` to one WGSL text: constants in front, imports in place, marked loops
+//! unrolled.
+//!
+//! A loop is unrolled when its header ends in `// unroll`; the files are valid WGSL without that. Register
+//! tiles need it: an array that is indexed by a loop variable ends up in memory on many drivers, and some
+//! turn each access into a ladder of branches.
+
+use crate::{Error, Result};
+
+/// A file under `shaders/`, compiled into the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Source {
+    /// Its path under `shaders/`, without `.wgsl`.
+    pub name: &'static str,
+    /// Its text.
+    pub text: &'static str,
+}
+
+/// The [`Source`] of `shaders/NAME.wgsl`.
+macro_rules! shader {
+    ($name:literal) => {
+        $crate::gpu::Source {
+            name: $name,
+            text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $name, ".wgsl")),
+        }
+    };
+}
+pub(crate) use shader;
+
+/// What `#import` may name.
+const LIBRARY: &[Source] = &[shader!("lib/erf"), shader!("lib/grid")];
+
+/// A constant put in front of the shader: `const NAME: u32 = value;`. Workgroup sizes are constants too.
+pub type Constant = (&'static str, u32);
+
+/// A complete WGSL text, and where each of its lines came from.
+pub struct Composed {
+    /// The text that the driver gets.
+    pub text: String,
+    lines: Vec<(&'static str, usize)>,
+}
+
+#[derive(Clone)]
+struct Line {
+    text: String,
+    file: &'static str,
+    number: usize,
+}
+
+/// Puts `constants` in front of `source`, replaces each `#import lib/…` line, once per file, by that file's
+/// text, and unrolls the loops marked `// unroll`.
+///
+/// # Errors
+/// [`Error::Shader`] for an import that does not exist or a marked loop that cannot be unrolled.
+pub fn compose(source: &Source, constants: &[Constant]) -> Result<Composed> {
+    let mut lines = Vec::new();
+    for (index, (name, value)) in constants.iter().enumerate() {
+        lines.push(Line {
+            text: format!("const {name}: u32 = {value}u;"),
+            file: "prelude",
+            number: index + 1,
+        });
+    }
+    append(source, &mut Vec::new(), &mut lines)?;
+    let mut unrolled = Vec::new();
+    unroll(&lines, constants, &mut unrolled)?;
+    let mut text = String::new();
+    for line in &unrolled {
+        text.push_str(&line.text);
+        text.push('\n');
+    }
+    Ok(Composed { text, lines: unrolled.iter().map(|line| (line.file, line.number)).collect() })
+}
+
+fn append(source: &Source, imported: &mut Vec<&'static str>, out: &mut Vec<Line>) -> Result<()> {
+    for (index, line) in source.text.lines().enumerate() {
+        let line = Line { text: line.to_string(), file: source.name, number: index + 1 };
+        let Some(name) = line.text.trim().strip_prefix("#import ") else {
+            out.push(line);
+            continue;
+        };
+        let Some(import) = LIBRARY.iter().find(|library| library.name == name.trim()) else {
+            return Err(fault(&line, format!("no library file `{}`", name.trim())));
+        };
+        if !imported.contains(&import.name) {
+            imported.push(import.name);
+            append(import, imported, out)?;
+        }
+    }
+    Ok(())
+}
+
+fn fault(line: &Line, message: String) -> Error {
+    Error::Shader { file: format!("shaders/{}.wgsl", line.file), line: line.number, message }
+}
+
+/// Expands `for (var i = 0u; i < N; i++) { // unroll` with N a number or one of `constants`.
+fn unroll(lines: &[Line], constants: &[Constant], out: &mut Vec<Line>) -> Result<()> {
+    let mut at = 0;
+    while at < lines.len() {
+        let line = &lines[at];
+        let Some(header) = line.text.strip_suffix("// unroll") else {
+            out.push(line.clone());
+            at += 1;
+            continue;
+        };
+        let (name, count) = header_of(header, constants)
+            .ok_or_else(|| fault(line, "expected `for (var i = 0u; i < N; i++) { // unroll`".into()))?;
+        let length = body_length(&lines[at + 1..])
+            .ok_or_else(|| fault(line, "the unrolled loop does not end in a line `}`".into()))?;
+        let body = &lines[at + 1..at + 1 + length];
+        for index in 0..count {
+            let value = format!("{index}u");
+            let mut copy = body.to_vec();
+            for line in &mut copy {
+                line.text = replace_word(&line.text, name, &value);
+            }
+            out.push(Line { text: "{".into(), ..line.clone() });
+            unroll(&copy, constants, out)?;
+            out.push(Line { text: "}".into(), ..line.clone() });
+        }
+        at += length + 2;
+    }
+    Ok(())
+}
+
+fn header_of<'a>(header: &'a str, constants: &[Constant]) -> Option<(&'a str, u32)> {
+    let (name, rest) = header.trim().strip_prefix("for (var ")?.split_once(" = 0u; ")?;
+    let bound = rest.strip_prefix(name)?.strip_prefix(" < ")?;
+    let (bound, step) = bound.split_once("; ")?;
+    if step != format!("{name}++) {{ ").trim_end() {
+        return None;
+    }
+    let count = constants
+        .iter()
+        .find(|(constant, _)| *constant == bound)
+        .map(|(_, value)| *value)
+        .or_else(|| bound.strip_suffix('u')?.parse().ok())?;
+    Some((name, count))
+}
+
+/// How many lines stand before the one that closes the block which begins before `lines`.
+fn body_length(lines: &[Line]) -> Option<usize> {
+    let mut depth = 1;
+    for (index, line) in lines.iter().enumerate() {
+        let code = line.text.split("//").next().unwrap_or_default();
+        depth += code.matches('{').count() as i64 - code.matches('}').count() as i64;
+        if depth == 0 {
+            return (code.trim() == "}").then_some(index);
+        }
+    }
+    None
+}
+
+fn replace_word(text: &str, word: &str, value: &str) -> String {
+    let part = |c: char| c.is_alphanumeric() || c == '_';
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(word) {
+        let end = start + word.len();
+        let before = rest[..start].chars().next_back().or(out.chars().next_back());
+        let whole = !before.is_some_and(|c| part(c) || c == '.') && !rest[end..].starts_with(part);
+        out.push_str(&rest[..start]);
+        out.push_str(if whole { value } else { word });
+        rest = &rest[end..];
+    }
+    out.push_str(rest);
+    out
+}
+
+impl Composed {
+    /// Turns the compiler's message about this text into an error that names the file and line of the
+    /// source. Compilers write `wgsl:LINE:COLUMN`.
+    pub fn error(&self, message: &str) -> Error {
+        let line = message
+            .split("wgsl:")
+            .nth(1)
+            .and_then(|rest| rest.split(':').next())
+            .and_then(|number| number.parse::<usize>().ok())
+            .unwrap_or(1);
+        let (file, line) = self.lines.get(line.saturating_sub(1)).copied().unwrap_or(("?", 0));
+        Error::Shader { file: format!("shaders/{file}.wgsl"), line, message: message.trim().to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn imports_are_put_in_place_once_and_errors_point_home() {
+        let source =
+            Source { name: "probe", text: "#import lib/grid\n#import lib/grid\nfn broken() { let x = ; }\n" };
+        let composed = compose(&source, &[("WORKGROUP", 64)]).unwrap();
+        assert!(composed.text.starts_with("const WORKGROUP: u32 = 64u;\n"));
+        assert_eq!(composed.text.matches("fn linear_index").count(), 1);
+        let line = composed.text.lines().position(|l| l.contains("broken")).unwrap() + 1;
+        match composed.error(&format!("bad\n ┌─ wgsl:{line}:23\n")) {
+            Error::Shader { file, line, .. } => {
+                assert_eq!((file.as_str(), line), ("shaders/probe.wgsl", 3));
+            }
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn marked_loops_are_unrolled_to_constants() {
+        let text = "for (var i = 0u; i < N; i++) { // unroll\n  for (var j = 0u; j < 2u; j++) { // unroll\n    \
+                    c[i][j] = p.i + min(i, ii);\n  }\n}\nend\n";
+        let composed = compose(&Source { name: "probe", text }, &[("N", 3)]).unwrap();
+        assert_eq!(composed.text.matches("p.i").count(), 6);
+        assert!(composed.text.contains("c[2u][1u] = p.i + min(2u, ii);"), "{}", composed.text);
+        assert_eq!(composed.text.matches('{').count(), composed.text.matches('}').count());
+        let last = composed.text.lines().count();
+        assert!(composed.error(&format!("wgsl:{last}:1")).to_string().contains("probe.wgsl, line 6"));
+        let broken = Source { name: "probe", text: "for (var i = 1u; i < 4u; i++) { // unroll\n}\n" };
+        assert!(compose(&broken, &[]).is_err());
+    }
+
+    #[test]
+    fn an_unknown_import_is_an_error_with_its_line() {
+        let source = Source { name: "probe", text: "\n#import lib/nowhere\n" };
+        let error = compose(&source, &[]).err().unwrap().to_string();
+        assert!(error.contains("probe.wgsl, line 2") && error.contains("lib/nowhere"), "{error}");
+    }
+}
