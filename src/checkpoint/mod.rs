@@ -1,0 +1,1 @@
+//! Files: weights, model folders, checkpoints of a run.
