@@ -10,7 +10,7 @@ use crate::{Error, Result};
 /// that ends; the file stays.
 #[derive(Debug)]
 pub(super) struct FolderLock {
-    _file: File,
+    file: File,
 }
 
 impl FolderLock {
@@ -40,6 +40,13 @@ impl FolderLock {
             .set_len(0)
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", std::process::id()));
-        Ok(FolderLock { _file: file })
+        Ok(FolderLock { file })
+    }
+}
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        // Closing alone would not do while a child process being started still shares the open file.
+        let _ = self.file.unlock();
     }
 }

@@ -15,14 +15,14 @@ use crate::{Error, Result};
 /// [`Error::Config`] listing every field that differs, nested ones as `recipe.learning_rate`.
 pub fn check_resume(stored: &Map<String, Value>, current: &Map<String, Value>) -> Result<()> {
     let mut was = BTreeMap::new();
-    flatten("", &as_stored(stored), &mut was);
+    flatten("", &Value::Object(stored.clone()), &mut was);
     let mut is = BTreeMap::new();
-    flatten("", &as_stored(current), &mut is);
+    flatten("", &Value::Object(current.clone()), &mut is);
 
     let mut differences = Vec::new();
     for (field, old) in &was {
         match is.get(field) {
-            Some(new) if new == old => {}
+            Some(new) if new == old || as_read_back(new) == *old => {}
             Some(new) => differences.push(format!("{} {}, was {}", quoted(field), shown(new), shown(old))),
             None => differences.push(format!("no {}, was {}", quoted(field), shown(old))),
         }
@@ -36,10 +36,9 @@ pub fn check_resume(stored: &Map<String, Value>, current: &Map<String, Value>) -
     Err(Error::config("resume", "the settings the run was started with", differences.join("; ")))
 }
 
-/// The values as they read back from a file, where a float may differ in its last bit from the one written.
-fn as_stored(settings: &Map<String, Value>) -> Value {
-    let value = Value::Object(settings.clone());
-    serde_json::from_str(&value.to_string()).unwrap_or(value)
+/// A value as it comes out of a file, where a float may differ in its last bit from the one written.
+fn as_read_back(value: &Value) -> Value {
+    serde_json::from_str(&value.to_string()).unwrap_or_default()
 }
 
 /// Leaves of a tree of objects by their dotted path; lists and empty objects are leaves.

@@ -25,6 +25,11 @@ use super::weights::Weights;
 use super::writer::TensorSource;
 use crate::{Error, Result};
 
+// Names under which nothing looks for a checkpoint; see above.
+const PARTIAL: &str = ".partial-";
+const REPLACED: &str = ".replaced-";
+const REMOVED: &str = ".removed-";
+
 const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 const STATE_FILE: &str = "state.json";
 /// What a checkpoint holds beside its checksums, sorted.
@@ -148,7 +153,7 @@ impl RunFolder {
         optimizer: TensorSource,
     ) -> Result<Saved> {
         let name = folder_name(state.step);
-        let staging = self.checkpoints().join(format!(".partial-{name}"));
+        let staging = self.checkpoints().join(format!("{PARTIAL}{name}"));
         let path = self.checkpoints().join(&name);
         let written = self
             .write(&staging, state, model, optimizer)
@@ -190,19 +195,36 @@ impl RunFolder {
     }
 
     fn move_into_place(&self, staging: &Path, path: &Path, name: &str) -> Result<()> {
-        let rename = |from: &Path, to: &Path| self.fs.rename(from, to).map_err(Error::io(from, "rename"));
+        self.put_back(name)?;
         if !path.exists() {
-            return rename(staging, path);
+            return self.rename(staging, path);
         }
-        // A folder cannot be renamed over another. If the process ends between the two renames, opening the run
-        // undoes the first.
-        let aside = self.checkpoints().join(format!(".replaced-{name}"));
-        rename(path, &aside)?;
-        rename(staging, path).inspect_err(|_| {
+        // A folder cannot be renamed over another. If the process ends between the two renames, the first is
+        // undone when the run is opened.
+        let aside = self.checkpoints().join(format!("{REPLACED}{name}"));
+        self.rename(path, &aside)?;
+        self.rename(staging, path).inspect_err(|_| {
             let _ = self.fs.rename(&aside, path);
         })?;
         let _ = self.fs.remove_dir_all(&aside);
         Ok(())
+    }
+
+    /// Ends a replacement that was cut short: the old checkpoint gets its name back unless the new one has it.
+    fn put_back(&self, name: &str) -> Result<()> {
+        let aside = self.checkpoints().join(format!("{REPLACED}{name}"));
+        if !aside.exists() {
+            return Ok(());
+        }
+        let path = self.checkpoints().join(name);
+        if !path.exists() {
+            return self.rename(&aside, &path);
+        }
+        self.fs.remove_dir_all(&aside).map_err(Error::io(&aside, "remove"))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        self.fs.rename(from, to).map_err(Error::io(from, "rename"))
     }
 
     /// The newest checkpoint whose bytes are those that were saved, or nothing when the run has none yet.
@@ -262,7 +284,7 @@ impl RunFolder {
         let mut notes = Vec::new();
         for step in steps.into_iter().filter(|step| !kept.contains(step)) {
             let name = folder_name(step);
-            let doomed = self.checkpoints().join(format!(".removed-{name}"));
+            let doomed = self.checkpoints().join(format!("{REMOVED}{name}"));
             let path = self.checkpoints().join(&name);
             // Half a checkpoint must not keep its name.
             let removed = self.fs.rename(&path, &doomed).and_then(|()| self.fs.remove_dir_all(&doomed));
@@ -275,18 +297,12 @@ impl RunFolder {
 
     /// Cleans up after a process that was killed.
     fn tidy(&self) -> Result<()> {
-        for name in self.entries()? {
-            let path = self.checkpoints().join(&name);
-            if let Some(original) = name.strip_prefix(".replaced-") {
-                let original = self.checkpoints().join(original);
-                if !original.exists() {
-                    self.fs.rename(&path, &original).map_err(Error::io(&path, "rename"))?;
-                    continue;
-                }
-            }
-            if [".replaced-", ".partial-", ".removed-"].iter().any(|prefix| name.starts_with(prefix)) {
+        for entry in self.entries()? {
+            if let Some(name) = entry.strip_prefix(REPLACED) {
+                self.put_back(name)?;
+            } else if entry.starts_with(PARTIAL) || entry.starts_with(REMOVED) {
                 // What cannot be removed is in nobody's way until the same step is saved, which then says so.
-                let _ = self.fs.remove_dir_all(&path);
+                let _ = self.fs.remove_dir_all(&self.checkpoints().join(entry));
             }
         }
         Ok(())
