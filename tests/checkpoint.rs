@@ -1,5 +1,7 @@
 //! Model folders and the checkpoints of a run: sound, broken, and interrupted at every operation.
 
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
 #[path = "checkpoint/card.rs"]
 mod card;
 #[path = "checkpoint/faulty.rs"]

@@ -1,5 +1,7 @@
 //! Reading safetensors files, sound and broken.
 
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
 use half::{bf16, f16};
 use proptest::prelude::*;
 use safetensors::tensor::{Dtype, TensorView};

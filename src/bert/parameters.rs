@@ -29,9 +29,9 @@ pub struct ParameterSpec {
 }
 
 impl ParameterSpec {
-    /// The number of values.
+    /// The number of values; the largest `usize` when there are more, which no valid configuration has.
     pub fn elements(&self) -> usize {
-        self.shape.iter().product()
+        self.shape.iter().fold(1, |n, &size| n.saturating_mul(size))
     }
 }
 

@@ -92,12 +92,14 @@ fn check_places(tensors: &[(String, TensorInfo)], available: usize, path: &Path)
             let found = format!("a hole at bytes {covered} to {start}, before {shown}");
             return Err(Error::file(path, "tensors that follow each other without a gap", found));
         }
-        let bits = info.shape.iter().try_fold(info.dtype.bitsize(), |n, &size| n.checked_mul(size));
+        // In u64: the bits of a tensor overflow the web's 32-bit usize before its bytes do.
+        let bits =
+            info.shape.iter().try_fold(info.dtype.bitsize() as u64, |n, &size| n.checked_mul(size as u64));
         let Some(bits) = bits else {
             let found = format!("{shown} with {} {:?}, which overflows", info.dtype, info.shape);
             return Err(Error::file(path, "tensors that fit in memory", found));
         };
-        if !bits.is_multiple_of(8) || bits / 8 != end - start {
+        if !bits.is_multiple_of(8) || bits / 8 != (end - start) as u64 {
             let expected = format!("{} bytes for {shown}, {} {:?}", bits.div_ceil(8), info.dtype, info.shape);
             return Err(Error::file(path, expected, format!("{} bytes", end - start)));
         }
@@ -137,6 +139,7 @@ const PICKLE: &str = "a PyTorch pickle, which can run any code when it is read; 
      save_file({k: v.contiguous().clone() for k, v in w.items()}, 'model.safetensors')`";
 
 /// Refuses a file named as a pickle, before it is opened.
+#[cfg(not(target_arch = "wasm32"))]
 pub(super) fn refuse_pickle(path: &Path) -> Result<()> {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
     if ["bin", "pt", "pth", "ckpt", "pkl", "pickle"].contains(&extension.as_str()) {

@@ -107,10 +107,11 @@ impl FileSystem for Faulty {
 
     fn remove_dir_all(&self, path: &Path) -> Result<()> {
         let go = self.step(false);
-        if go.is_err() && !self.dead() {
-            if let Some(Ok(first)) = fs::read_dir(path)?.next() {
-                fs::remove_file(first.path())?;
-            }
+        if go.is_err()
+            && !self.dead()
+            && let Some(Ok(first)) = fs::read_dir(path)?.next()
+        {
+            fs::remove_file(first.path())?;
         }
         go.and_then(|()| Disk.remove_dir_all(path))
     }
