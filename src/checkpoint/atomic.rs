@@ -116,10 +116,7 @@ pub fn write_file(
         sink.out.flush().map_err(Error::io(path, "write"))?;
         sink.out.get_mut().sync().map_err(Error::io(path, "sync"))
     });
-    let Sink { out, hasher, bytes, .. } = sink;
-    // What is still buffered after an error must not be written by the destructor.
-    drop(out.into_parts());
-    written.map(|()| Digest { bytes, crc32: hasher.finalize() })
+    written.map(|()| Digest { bytes: sink.bytes, crc32: sink.hasher.finalize() })
 }
 
 /// Writes a file that appears under its name whole or not at all, replacing what was there.

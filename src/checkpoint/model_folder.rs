@@ -40,8 +40,7 @@ impl ModelFolder {
         let config = Config::from_json(&config, &config_path)?;
 
         let weights = Weights::open(dir.join(MODEL_FILE))?;
-        let shapes = weights.names().map(|name| (name, weights.shape(name).unwrap_or_default()));
-        check_tensors(&config.parameters(), shapes, weights.path())?;
+        check_tensors(&config.parameters(), weights.shapes(), weights.path())?;
 
         let tokenizer = dir.join("tokenizer.json");
         let json = fs::read(&tokenizer).map_err(Error::io(&tokenizer, "read"))?;

@@ -56,6 +56,13 @@ fn flatten(prefix: &str, value: &Value, leaves: &mut BTreeMap<String, Value>) {
     }
 }
 
+/// The beginning of a value, as JSON, which has no line breaks.
 fn shown(value: &Value) -> String {
-    quoted(&value.to_string()).trim_matches('`').to_string()
+    const LENGTH: usize = 100;
+    let mut text = value.to_string();
+    if let Some((at, _)) = text.char_indices().nth(LENGTH) {
+        text.truncate(at);
+        text.push('…');
+    }
+    text
 }

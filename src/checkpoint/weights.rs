@@ -97,6 +97,11 @@ impl Weights {
         self.header.tensors.iter().map(|(name, _)| name.as_str())
     }
 
+    /// The tensors' names and shapes, in the order of the file.
+    pub fn shapes(&self) -> impl ExactSizeIterator<Item = (&str, &[usize])> {
+        self.header.tensors.iter().map(|(name, info)| (name.as_str(), info.shape.as_slice()))
+    }
+
     /// The value of a key in the file's free text.
     pub fn metadata(&self, key: &str) -> Option<&str> {
         self.header.metadata.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str())

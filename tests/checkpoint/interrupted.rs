@@ -52,6 +52,9 @@ fn fault_37_a_power_cut_at_any_operation_leaves_a_checkpoint() {
         let (before, step, mark) = CASES[case];
         let run = RunFolder::open(out).unwrap().with_file_system(Faulty::default());
         assert_eq!(temporaries(out), [""; 0]);
+        for name in names(&out.join("checkpoints")) {
+            assert_eq!(names(&out.join("checkpoints").join(&name)).len(), 4, "{name} is not whole");
+        }
         match run.latest().unwrap() {
             None => assert!(before.is_empty() && saved.is_err()),
             Some(found) => {

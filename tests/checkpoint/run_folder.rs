@@ -244,11 +244,11 @@ fn fault_42_resuming_lists_what_changed() {
     }));
     check_resume(&was, &was).unwrap();
     let is = object(json!({
-        "seed": 8, "corpus": "a1", "recipe": {"learning_rate": 0.2, "warmup": {}, "betas": [0.9, 0.98], "clip": null}
+        "seed": 8, "corpus": "b\n2", "recipe": {"learning_rate": 0.2, "warmup": {}, "betas": [0.9, 0.98], "clip": null}
     }));
     assert_eq!(
         check_resume(&was, &is).unwrap_err().to_string(),
-        "resume: expected the settings the run was started with, found `recipe.learning_rate` 0.2, was 0.1; \
+        "resume: expected the settings the run was started with, found `corpus` \"b\\n2\", was \"a1\"; `recipe.learning_rate` 0.2, was 0.1; \
          no `recipe.warmup.steps`, was 3; `seed` 8, was 7; `recipe.clip` null, was not set; \
          `recipe.warmup` {}, was not set"
     );
