@@ -149,3 +149,10 @@ impl Error {
         Error::Config { field: field.into(), expected: expected.into(), found: found.to_string() }
     }
 }
+
+/// A name that came from outside, in backquotes, safe to show on one line.
+pub(crate) fn quoted(name: &str) -> String {
+    let short: String = name.chars().take(120).collect();
+    let cut = if short.len() < name.len() { "…" } else { "" };
+    format!("`{}{cut}`", short.escape_debug())
+}

@@ -1,5 +1,7 @@
 //! GPU compute on wgpu that trains and runs BERT on any GPU.
 
+pub mod bert;
+pub mod checkpoint;
 pub mod error;
 pub mod gpu;
 

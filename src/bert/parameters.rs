@@ -1,0 +1,101 @@
+//! The one list of a model's parameters: names, shapes, starting values, weight decay.
+
+use super::config::{Config, HeadInit, PositionEmbedding};
+
+/// How a parameter's values start.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Init {
+    /// Normal around 0 with this standard deviation.
+    Normal(f64),
+    /// Uniform between minus and plus this bound.
+    Uniform(f64),
+    /// All 1.
+    Ones,
+    /// All 0.
+    Zeros,
+}
+
+/// One parameter of a model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ParameterSpec {
+    /// Its name in `model.safetensors`.
+    pub name: String,
+    /// Its shape, row-major; a linear layer is `[out, in]`.
+    pub shape: Vec<usize>,
+    /// How its values start.
+    pub init: Init,
+    /// Whether weight decay applies: to tensors of two or more dimensions.
+    pub decay: bool,
+}
+
+impl ParameterSpec {
+    /// The number of values; the largest `usize` when there are more, which no valid configuration has.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().fold(1, |n, &size| n.saturating_mul(size))
+    }
+}
+
+impl Config {
+    /// Every parameter, in the order of files and optimizer state. The configuration must be valid.
+    pub fn parameters(&self) -> Vec<ParameterSpec> {
+        let (v, c, f, d) = (self.vocab_size, self.hidden_size, self.intermediate_size, self.head_size());
+        let normal = Init::Normal(self.initializer_range);
+        // Keeps the residual stream's variance from growing with depth (Radford et al. 2019).
+        let residual = Init::Normal(self.initializer_range / (2.0 * self.num_hidden_layers as f64).sqrt());
+        let relative = self.position_embedding_type == PositionEmbedding::RelativeBucket;
+
+        let mut list = List(Vec::new());
+        list.add("bert.embeddings.word_embeddings.weight", &[v, c], normal);
+        if !relative {
+            list.add(
+                "bert.embeddings.position_embeddings.weight",
+                &[self.max_position_embeddings, c],
+                normal,
+            );
+        }
+        list.norm("bert.embeddings.LayerNorm", c);
+        for i in 0..self.num_hidden_layers {
+            let layer = format!("bert.encoder.layer.{i}");
+            list.norm(&format!("{layer}.attention.LayerNorm"), c);
+            for projection in ["query", "key", "value"] {
+                list.add(&format!("{layer}.attention.self.{projection}.weight"), &[c, c], normal);
+            }
+            if relative {
+                let shape = [self.relative_attention_num_buckets, d];
+                list.add(&format!("{layer}.attention.self.distance_embedding.weight"), &shape, normal);
+            }
+            list.add(&format!("{layer}.attention.output.dense.weight"), &[c, c], residual);
+            list.norm(&format!("{layer}.intermediate.LayerNorm"), c);
+            list.add(&format!("{layer}.intermediate.dense.weight"), &[f, c], normal);
+            list.add(&format!("{layer}.output.dense.weight"), &[c, f], normal);
+        }
+        list.norm("bert.LayerNorm", c);
+        if !self.tie_word_embeddings {
+            let head = match self.head_init {
+                HeadInit::Uniform => Init::Uniform(1.0 / (c as f64).sqrt()),
+                HeadInit::Normal => normal,
+            };
+            list.add("cls.predictions.decoder.weight", &[v, c], head);
+        }
+        list.0
+    }
+
+    /// The number of trained values.
+    pub fn parameter_count(&self) -> u64 {
+        self.parameters().iter().map(|spec| spec.elements() as u64).sum()
+    }
+}
+
+struct List(Vec<ParameterSpec>);
+
+impl List {
+    fn add(&mut self, name: &str, shape: &[usize], init: Init) {
+        let decay = shape.len() >= 2;
+        self.0.push(ParameterSpec { name: name.to_string(), shape: shape.to_vec(), init, decay });
+    }
+
+    fn norm(&mut self, name: &str, width: usize) {
+        self.add(&format!("{name}.weight"), &[width], Init::Ones);
+        self.add(&format!("{name}.bias"), &[width], Init::Zeros);
+    }
+}

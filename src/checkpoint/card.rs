@@ -1,0 +1,138 @@
+//! The `README.md` of a model folder: a Hugging Face model card.
+
+use std::fmt::Write as _;
+
+use crate::bert::{Config, PositionEmbedding};
+
+/// One line of the table of scores.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Score {
+    /// The task or data set.
+    pub task: String,
+    /// What was measured, with its unit where it has one.
+    pub metric: String,
+    /// The value.
+    pub value: f64,
+}
+
+/// What a model card says. Sections without content are left out.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ModelCard {
+    /// The model's name, the card's title.
+    pub name: String,
+    /// The licence of the weights, as Hugging Face spells it, for example `mit`.
+    pub license: Option<String>,
+    /// Language codes of the training text.
+    pub languages: Vec<String>,
+    /// Tags beside `wgrad` and `bert`.
+    pub tags: Vec<String>,
+    /// One sentence: what the model is for.
+    pub summary: String,
+    /// The training data, one line each: what it is, where it comes from, how much.
+    pub data: Vec<String>,
+    /// Settings of the training run, as name and value.
+    pub recipe: Vec<(String, String)>,
+    /// Measured results.
+    pub scores: Vec<Score>,
+}
+
+impl ModelCard {
+    /// The text: YAML front matter, then Markdown.
+    pub fn render(&self, config: &Config) -> String {
+        let mut text = self.front_matter();
+        // Writing to a string does not fail.
+        let _ = write!(text, "\n# {}\n", line(&self.name));
+        if !self.summary.is_empty() {
+            let _ = write!(text, "\n{}\n", line(&self.summary));
+        }
+        text.push_str("\n## Model\n\n| | |\n|---|---|\n");
+        let positions = match config.position_embedding_type {
+            PositionEmbedding::RelativeBucket => {
+                format!("relative, {} buckets", config.relative_attention_num_buckets)
+            }
+            PositionEmbedding::Absolute => "absolute".to_string(),
+        };
+        let rows = [
+            ("Kind", "pre-LN BERT encoder with a masked-language-model head".to_string()),
+            ("Parameters", thousands(config.parameter_count())),
+            ("Layers", config.num_hidden_layers.to_string()),
+            ("Width", config.hidden_size.to_string()),
+            ("Heads", config.num_attention_heads.to_string()),
+            ("Inner width", config.intermediate_size.to_string()),
+            ("Vocabulary", config.vocab_size.to_string()),
+            ("Positions", positions),
+            ("Context in training", format!("{} tokens", config.max_position_embeddings)),
+            ("Head", if config.tie_word_embeddings { "tied to the embedding" } else { "untied" }.to_string()),
+        ];
+        for (name, value) in rows {
+            let _ = writeln!(text, "| {name} | {value} |");
+        }
+        if !self.data.is_empty() {
+            text.push_str("\n## Data\n\n");
+            self.data.iter().for_each(|source| {
+                let _ = writeln!(text, "- {}", line(source));
+            });
+        }
+        if !self.recipe.is_empty() {
+            text.push_str("\n## Training\n\n| Setting | Value |\n|---|---|\n");
+            for (name, value) in &self.recipe {
+                let _ = writeln!(text, "| {} | {} |", cell(name), cell(value));
+            }
+        }
+        if !self.scores.is_empty() {
+            text.push_str("\n## Scores\n\n| Task | Metric | Value |\n|---|---|---|\n");
+            for score in &self.scores {
+                let _ =
+                    writeln!(text, "| {} | {} | {} |", cell(&score.task), cell(&score.metric), score.value);
+            }
+        }
+        text
+    }
+
+    fn front_matter(&self) -> String {
+        let mut text = String::from("---\nlibrary_name: wgrad\npipeline_tag: fill-mask\n");
+        if let Some(license) = &self.license {
+            let _ = writeln!(text, "license: {}", yaml(license));
+        }
+        if !self.languages.is_empty() {
+            text.push_str("language:\n");
+            self.languages.iter().for_each(|language| {
+                let _ = writeln!(text, "- {}", yaml(language));
+            });
+        }
+        text.push_str("tags:\n- wgrad\n- bert\n");
+        self.tags.iter().for_each(|tag| {
+            let _ = writeln!(text, "- {}", yaml(tag));
+        });
+        text.push_str("---\n");
+        text
+    }
+}
+
+/// A YAML string: JSON's quoting is part of YAML.
+fn yaml(value: &str) -> String {
+    serde_json::Value::from(value).to_string()
+}
+
+/// Text on one line.
+fn line(value: &str) -> String {
+    value.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Text in a table's cell.
+fn cell(value: &str) -> String {
+    line(value).replace('|', "\\|")
+}
+
+/// A number with commas.
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}

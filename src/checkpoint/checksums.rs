@@ -1,0 +1,93 @@
+//! `checksums.json`: what every other file of a checkpoint must be, byte for byte.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::atomic::Digest;
+use crate::{Error, Result};
+
+/// The file, written last: a checkpoint that has it is complete.
+pub(super) const CHECKSUMS_FILE: &str = "checksums.json";
+
+/// The layout of checkpoints this code writes and reads.
+const FORMAT: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Checksums {
+    format: u32,
+    files: BTreeMap<String, Entry>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    bytes: u64,
+    crc32: String,
+}
+
+impl Checksums {
+    pub(super) fn new(files: impl IntoIterator<Item = (&'static str, Digest)>) -> Self {
+        let entry = |digest: Digest| Entry { bytes: digest.bytes, crc32: format!("{:08x}", digest.crc32) };
+        let files = files.into_iter().map(|(name, digest)| (name.to_string(), entry(digest))).collect();
+        Checksums { format: FORMAT, files }
+    }
+
+    pub(super) fn to_json(&self) -> Vec<u8> {
+        // Strings and whole numbers always serialise.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Reads the list of a checkpoint and compares the files' lengths, which is cheap.
+    pub(super) fn of_complete(dir: &Path, names: &[&str]) -> Result<Checksums> {
+        let path = dir.join(CHECKSUMS_FILE);
+        let json = fs::read(&path).map_err(Error::io(&path, "read"))?;
+        let sums: Checksums = serde_json::from_slice(&json)
+            .map_err(|error| Error::file(&path, "the checksums of a checkpoint", error.to_string()))?;
+        if sums.format != FORMAT {
+            let expected = format!("a checkpoint of format {FORMAT}");
+            return Err(Error::file(&path, expected, format!("format {}", sums.format)));
+        }
+        if !sums.files.keys().map(String::as_str).eq(names.iter().copied()) {
+            return Err(Error::file(&path, format!("checksums of {}", names.join(", ")), "other files"));
+        }
+        for (name, entry) in &sums.files {
+            let path = dir.join(name);
+            let bytes = fs::metadata(&path).map_err(Error::io(&path, "read"))?.len();
+            if bytes != entry.bytes {
+                return Err(Error::file(&path, format!("{} bytes", entry.bytes), format!("{bytes}")));
+            }
+        }
+        Ok(sums)
+    }
+
+    /// Reads every file and compares its checksum.
+    pub(super) fn verify(&self, dir: &Path) -> Result<()> {
+        for (name, entry) in &self.files {
+            let path = dir.join(name);
+            let crc32 = crc32_of(&path).map_err(Error::io(&path, "read"))?;
+            let found = format!("{crc32:08x}");
+            if found != entry.crc32 {
+                let found = format!("{found}: its bytes have changed since it was saved");
+                return Err(Error::file(&path, format!("checksum {}", entry.crc32), found));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn crc32_of(path: &Path) -> std::io::Result<u32> {
+    let mut file = File::open(path)?;
+    let mut hasher = crc32fast::Hasher::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hasher.finalize()),
+            read => hasher.update(&buffer[..read]),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! A Hugging Face model folder: `config.json`, `model.safetensors`, `tokenizer.json` and a `README.md` card.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::MODEL_FILE;
+use super::atomic::{Disk, FileSystem, write_file};
+use super::check::{check_tensors, check_vocabulary, tokenizer_vocabulary};
+use super::header::refuse_pickle;
+use super::weights::Weights;
+use super::writer::TensorSource;
+use crate::bert::Config;
+use crate::{Error, Result};
+
+/// Where a folder is put together.
+const STAGING: &str = ".partial";
+
+/// A model read from a folder: its files fit each other, its weights are still on disk.
+#[derive(Debug)]
+pub struct ModelFolder {
+    /// The model's shape.
+    pub config: Config,
+    /// Its tensors, named and shaped as [`Config::parameters`] says.
+    pub weights: Weights,
+    /// Its `tokenizer.json`, whose vocabulary has `vocab_size` tokens.
+    pub tokenizer: PathBuf,
+}
+
+impl ModelFolder {
+    /// Reads a folder and checks its files against each other. NaN and infinity are refused when the weights are
+    /// read.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or [`Error::File`] naming the file that is missing, broken or contradicts another.
+    pub fn load(dir: impl AsRef<Path>) -> Result<ModelFolder> {
+        let dir = dir.as_ref();
+        require_files(dir)?;
+        let config_path = dir.join("config.json");
+        let config = fs::read(&config_path).map_err(Error::io(&config_path, "read"))?;
+        let config = Config::from_json(&config, &config_path)?;
+
+        let weights = Weights::open(dir.join(MODEL_FILE))?;
+        check_tensors(&config.parameters(), weights.shapes(), weights.path())?;
+
+        let tokenizer = dir.join("tokenizer.json");
+        let json = fs::read(&tokenizer).map_err(Error::io(&tokenizer, "read"))?;
+        check_vocabulary(&config, tokenizer_vocabulary(&json, &tokenizer)?, &tokenizer)?;
+        Ok(ModelFolder { config, weights, tokenizer })
+    }
+
+    /// Writes a folder that [`ModelFolder::load`] accepts; `card` is the text of its `README.md`.
+    ///
+    /// All files are written and synced aside, then renamed into place, weights last. One process at a time may
+    /// save to a folder.
+    ///
+    /// # Errors
+    /// [`Error::Config`] or [`Error::File`] when the parts do not fit each other, [`Error::Io`] when the disk
+    /// refuses; a model that was in the folder is then untouched.
+    pub fn save(
+        dir: impl AsRef<Path>,
+        config: &Config,
+        tokenizer_json: &[u8],
+        tensors: TensorSource,
+        card: &str,
+    ) -> Result<()> {
+        Self::save_on(&Disk, dir, config, tokenizer_json, tensors, card)
+    }
+
+    /// [`ModelFolder::save`] on a given file system.
+    ///
+    /// # Errors
+    /// As [`ModelFolder::save`].
+    pub fn save_on(
+        fs: &dyn FileSystem,
+        dir: impl AsRef<Path>,
+        config: &Config,
+        tokenizer_json: &[u8],
+        tensors: TensorSource,
+        card: &str,
+    ) -> Result<()> {
+        let dir = dir.as_ref();
+        config.validate()?;
+        check_tensors(&config.parameters(), tensors.shapes(), dir.join(MODEL_FILE))?;
+        let tokenizer = dir.join("tokenizer.json");
+        check_vocabulary(config, tokenizer_vocabulary(tokenizer_json, &tokenizer)?, &tokenizer)?;
+
+        let staging = dir.join(STAGING);
+        let saved = || -> Result<()> {
+            if staging.exists() {
+                fs.remove_dir_all(&staging).map_err(Error::io(&staging, "remove"))?;
+            }
+            fs.create_dir_all(&staging).map_err(Error::io(&staging, "create the folder"))?;
+            let small = [
+                ("config.json", config.to_json().into_bytes()),
+                ("tokenizer.json", tokenizer_json.to_vec()),
+                ("README.md", card.as_bytes().to_vec()),
+            ];
+            write_file(fs, &staging.join(MODEL_FILE), |sink| tensors.write(sink))?;
+            for (name, bytes) in &small {
+                write_file(fs, &staging.join(name), |sink| sink.put(bytes))?;
+            }
+            for name in small.iter().map(|(name, _)| *name).chain([MODEL_FILE]) {
+                let path = dir.join(name);
+                fs.rename(&staging.join(name), &path)
+                    .map_err(Error::io(&path, "rename the finished file to"))?;
+            }
+            fs.sync_dir(dir).map_err(Error::io(dir, "sync"))
+        }();
+        // The folder is good without this; the next save removes what stays.
+        let _ = fs.remove_dir_all(&staging);
+        saved
+    }
+}
+
+/// Says what a folder lacks, and knows the usual reasons.
+fn require_files(dir: &Path) -> Result<()> {
+    let expected = format!("a model folder with config.json, {MODEL_FILE} and tokenizer.json");
+    if !dir.is_dir() {
+        let found = if dir.exists() { "a file" } else { "nothing there" };
+        return Err(Error::file(dir, expected, found));
+    }
+    let missing: Vec<&str> = ["config.json", MODEL_FILE, "tokenizer.json"]
+        .into_iter()
+        .filter(|name| !dir.join(name).exists())
+        .collect();
+    if missing.contains(&MODEL_FILE) {
+        let pickle = dir.join("pytorch_model.bin");
+        if pickle.exists() {
+            return refuse_pickle(&pickle);
+        }
+        let index = dir.join("model.safetensors.index.json");
+        if index.exists() {
+            return Err(Error::file(
+                index,
+                format!("the weights in one {MODEL_FILE}"),
+                "weights split over files",
+            ));
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::file(dir, expected, format!("no {}", missing.join(", no "))))
+}

@@ -1,0 +1,68 @@
+//! Whether a run may go on from a checkpoint: what it was started with must be what it goes on with.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use crate::error::quoted;
+use crate::{Error, Result};
+
+/// Compares the settings stored in a checkpoint with those of the run that wants to go on: usually the
+/// configuration, the corpus's fingerprint, the seed and the recipe. The caller may go on in spite of the error when
+/// its user asked for that.
+///
+/// # Errors
+/// [`Error::Config`] listing every field that differs, nested ones as `recipe.learning_rate`.
+pub fn check_resume(stored: &Map<String, Value>, current: &Map<String, Value>) -> Result<()> {
+    let mut was = BTreeMap::new();
+    flatten("", &Value::Object(stored.clone()), &mut was);
+    let mut is = BTreeMap::new();
+    flatten("", &Value::Object(current.clone()), &mut is);
+
+    let mut differences = Vec::new();
+    for (field, old) in &was {
+        match is.get(field) {
+            Some(new) if new == old || as_read_back(new) == *old => {}
+            Some(new) => differences.push(format!("{} {}, was {}", quoted(field), shown(new), shown(old))),
+            None => differences.push(format!("no {}, was {}", quoted(field), shown(old))),
+        }
+    }
+    for (field, new) in is.iter().filter(|(field, _)| !was.contains_key(*field)) {
+        differences.push(format!("{} {}, was not set", quoted(field), shown(new)));
+    }
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(Error::config("resume", "the settings the run was started with", differences.join("; ")))
+}
+
+/// A value as it comes out of a file, where a float may differ in its last bit from the one written.
+fn as_read_back(value: &Value) -> Value {
+    serde_json::from_str(&value.to_string()).unwrap_or_default()
+}
+
+/// Leaves of a tree of objects by their dotted path; lists and empty objects are leaves.
+fn flatten(prefix: &str, value: &Value, leaves: &mut BTreeMap<String, Value>) {
+    match value {
+        Value::Object(fields) if !fields.is_empty() || prefix.is_empty() => {
+            for (key, field) in fields {
+                let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                flatten(&path, field, leaves);
+            }
+        }
+        leaf => {
+            leaves.insert(prefix.to_string(), leaf.clone());
+        }
+    }
+}
+
+/// The beginning of a value, as JSON, which has no line breaks.
+fn shown(value: &Value) -> String {
+    const LENGTH: usize = 100;
+    let mut text = value.to_string();
+    if let Some((at, _)) = text.char_indices().nth(LENGTH) {
+        text.truncate(at);
+        text.push('…');
+    }
+    text
+}

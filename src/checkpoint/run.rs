@@ -1,0 +1,348 @@
+//! The folder of one training run: its lock and its checkpoints.
+//!
+//! ```text
+//! OUT/lock                                  held by the process that trains
+//! OUT/checkpoints/step-00000123/            complete, because it has this name
+//!     model.safetensors  optimizer.safetensors  state.json  checksums.json
+//! OUT/checkpoints/.partial-step-00000124/   being written
+//! OUT/checkpoints/.replaced-step-00000123/  out of the way of a new one with its name
+//! OUT/checkpoints/.removed-step-00000121/   being removed
+//! ```
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::MODEL_FILE;
+use super::atomic::{Disk, FileSystem, write_file};
+use super::checksums::{CHECKSUMS_FILE, Checksums};
+use super::lock::FolderLock;
+use super::weights::Weights;
+use super::writer::TensorSource;
+use crate::{Error, Result};
+
+// Names under which nothing looks for a checkpoint; see above.
+const PARTIAL: &str = ".partial-";
+const REPLACED: &str = ".replaced-";
+const REMOVED: &str = ".removed-";
+
+const OPTIMIZER_FILE: &str = "optimizer.safetensors";
+const STATE_FILE: &str = "state.json";
+/// What a checkpoint holds beside its checksums, sorted.
+const FILES: [&str; 3] = [MODEL_FILE, OPTIMIZER_FILE, STATE_FILE];
+
+/// Where training stands, stored as `state.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CheckpointState {
+    /// Optimizer steps done.
+    pub step: u64,
+    /// Sequences consumed, over all epochs: where the data goes on.
+    pub sequence: u64,
+    /// What the run was started with, for [`check_resume`](super::check_resume).
+    pub fingerprint: Map<String, Value>,
+    /// Whatever else the trainer needs. A float may lose its last bit on the way through JSON: store one that must
+    /// come back exactly as its bits.
+    pub extra: Value,
+}
+
+/// A checkpoint that was saved.
+#[derive(Debug)]
+pub struct Saved {
+    /// Its folder.
+    pub path: PathBuf,
+    /// What to tell a person: old checkpoints that could not be removed.
+    pub notes: Vec<String>,
+}
+
+/// A checkpoint that was read and whose bytes are those that were saved.
+#[derive(Debug)]
+pub struct LoadedCheckpoint {
+    /// Optimizer steps done.
+    pub step: u64,
+    /// Its folder.
+    pub path: PathBuf,
+    /// Where training stood.
+    pub state: CheckpointState,
+    /// The model's parameters.
+    pub model: Weights,
+    /// The optimizer's state.
+    pub optimizer: Weights,
+    /// What to tell a person: newer checkpoints that are damaged and were passed over.
+    pub notes: Vec<String>,
+}
+
+/// The folder of a run, locked against other processes while this value lives.
+pub struct RunFolder {
+    root: PathBuf,
+    keep: usize,
+    fs: Box<dyn FileSystem>,
+    damaged: Mutex<BTreeSet<u64>>,
+    _lock: FolderLock,
+}
+
+impl RunFolder {
+    /// Starts a run in a new folder, or one without checkpoints.
+    ///
+    /// # Errors
+    /// [`Error::File`] when another process uses the folder or it already has checkpoints; [`Error::Io`].
+    pub fn create(out: impl AsRef<Path>) -> Result<RunFolder> {
+        let root = out.as_ref();
+        let checkpoints = root.join("checkpoints");
+        fs::create_dir_all(&checkpoints).map_err(Error::io(&checkpoints, "create the folder"))?;
+        let run = Self::locked(root)?;
+        if let Some(step) = run.steps()?.pop() {
+            let found = format!("one at step {step}: resume the run, or choose another folder");
+            return Err(Error::file(root, "a folder without checkpoints", found));
+        }
+        run.fs.sync_dir(root).map_err(Error::io(root, "sync"))?;
+        Ok(run)
+    }
+
+    /// Opens the folder of a run that was started before.
+    ///
+    /// # Errors
+    /// [`Error::File`] when another process uses the folder or it is no run's; [`Error::Io`].
+    pub fn open(out: impl AsRef<Path>) -> Result<RunFolder> {
+        let root = out.as_ref();
+        if !root.join("checkpoints").is_dir() {
+            return Err(Error::file(root, "the folder of a run, with `checkpoints/`", "none"));
+        }
+        Self::locked(root)
+    }
+
+    fn locked(root: &Path) -> Result<RunFolder> {
+        let lock = FolderLock::acquire(root)?;
+        let (root, damaged) = (root.to_path_buf(), Mutex::default());
+        let run = RunFolder { root, keep: 2, fs: Box::new(Disk), damaged, _lock: lock };
+        run.tidy()?;
+        Ok(run)
+    }
+
+    /// Keeps this many of the newest checkpoints (2 unless told, at least 1).
+    pub fn keep(mut self, checkpoints: usize) -> Self {
+        self.keep = checkpoints.max(1);
+        self
+    }
+
+    /// Writes through another file system.
+    pub fn with_file_system(mut self, fs: impl FileSystem + 'static) -> Self {
+        self.fs = Box::new(fs);
+        self
+    }
+
+    /// The run's folder.
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// Saves a checkpoint and removes the oldest beyond those kept. A process killed at any moment leaves the
+    /// previous one, or this one.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the disk refuses (temporary files are removed, the earlier checkpoints stay, and training
+    /// can go on and save later); [`Error::File`] for values that are not finite or do not fit their shapes; those
+    /// of the sources.
+    pub fn save(
+        &self,
+        state: &CheckpointState,
+        model: TensorSource,
+        optimizer: TensorSource,
+    ) -> Result<Saved> {
+        let name = folder_name(state.step);
+        let staging = self.checkpoints().join(format!("{PARTIAL}{name}"));
+        let path = self.checkpoints().join(&name);
+        let written = self
+            .write(&staging, state, model, optimizer)
+            .and_then(|()| self.move_into_place(&staging, &path, &name));
+        if written.is_err() {
+            // The first error is the one to tell.
+            let _ = self.fs.remove_dir_all(&staging);
+        }
+        written?;
+        let checkpoints = self.checkpoints();
+        self.fs.sync_dir(&checkpoints).map_err(Error::io(&checkpoints, "sync"))?;
+        self.damaged().remove(&state.step);
+        let notes = self.prune(state.step);
+        Ok(Saved { path, notes })
+    }
+
+    fn write(
+        &self,
+        dir: &Path,
+        state: &CheckpointState,
+        model: TensorSource,
+        optimizer: TensorSource,
+    ) -> Result<()> {
+        let fs = self.fs.as_ref();
+        if dir.exists() {
+            fs.remove_dir_all(dir).map_err(Error::io(dir, "remove"))?;
+        }
+        fs.create_dir_all(dir).map_err(Error::io(dir, "create the folder"))?;
+        let json = serde_json::to_vec_pretty(state).map_err(|error| {
+            Error::file(dir.join(STATE_FILE), "a state that JSON can hold", error.to_string())
+        })?;
+        let sums = Checksums::new([
+            (MODEL_FILE, write_file(fs, &dir.join(MODEL_FILE), |sink| model.write(sink))?),
+            (OPTIMIZER_FILE, write_file(fs, &dir.join(OPTIMIZER_FILE), |sink| optimizer.write(sink))?),
+            (STATE_FILE, write_file(fs, &dir.join(STATE_FILE), |sink| sink.put(&json))?),
+        ]);
+        write_file(fs, &dir.join(CHECKSUMS_FILE), |sink| sink.put(&sums.to_json()))?;
+        fs.sync_dir(dir).map_err(Error::io(dir, "sync"))
+    }
+
+    fn move_into_place(&self, staging: &Path, path: &Path, name: &str) -> Result<()> {
+        self.put_back(name)?;
+        if !path.exists() {
+            return self.rename(staging, path);
+        }
+        // A folder cannot be renamed over another. If the process ends between the two renames, the first is
+        // undone when the run is opened.
+        let aside = self.checkpoints().join(format!("{REPLACED}{name}"));
+        self.rename(path, &aside)?;
+        self.rename(staging, path).inspect_err(|_| {
+            let _ = self.fs.rename(&aside, path);
+        })?;
+        let _ = self.fs.remove_dir_all(&aside);
+        Ok(())
+    }
+
+    /// Ends a replacement that was cut short: the old checkpoint gets its name back unless the new one has it.
+    fn put_back(&self, name: &str) -> Result<()> {
+        let aside = self.checkpoints().join(format!("{REPLACED}{name}"));
+        if !aside.exists() {
+            return Ok(());
+        }
+        let path = self.checkpoints().join(name);
+        if !path.exists() {
+            return self.rename(&aside, &path);
+        }
+        self.fs.remove_dir_all(&aside).map_err(Error::io(&aside, "remove"))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        self.fs.rename(from, to).map_err(Error::io(from, "rename"))
+    }
+
+    /// The newest checkpoint whose bytes are those that were saved, or nothing when the run has none yet.
+    ///
+    /// # Errors
+    /// [`Error::File`] when there are checkpoints and all are damaged; [`Error::Io`] when the folder cannot be read.
+    pub fn latest(&self) -> Result<Option<LoadedCheckpoint>> {
+        let mut notes = Vec::new();
+        for step in self.steps()?.into_iter().rev() {
+            match self.load(step) {
+                Ok(mut checkpoint) => {
+                    checkpoint.notes = notes;
+                    return Ok(Some(checkpoint));
+                }
+                Err(error) => {
+                    self.damaged().insert(step);
+                    notes.push(format!(
+                        "the checkpoint of step {step} is damaged and was passed over: {error}"
+                    ));
+                }
+            }
+        }
+        if notes.is_empty() {
+            return Ok(None);
+        }
+        Err(Error::file(self.checkpoints(), "a sound checkpoint", notes.join("; ")))
+    }
+
+    fn load(&self, step: u64) -> Result<LoadedCheckpoint> {
+        let path = self.checkpoints().join(folder_name(step));
+        Checksums::of_complete(&path, &FILES)?.verify(&path)?;
+        let state_path = path.join(STATE_FILE);
+        let json = fs::read(&state_path).map_err(Error::io(&state_path, "read"))?;
+        let state: CheckpointState = serde_json::from_slice(&json)
+            .map_err(|error| Error::file(&state_path, "the state of a checkpoint", error.to_string()))?;
+        if state.step != step {
+            return Err(Error::file(&state_path, format!("step {step}"), format!("step {}", state.step)));
+        }
+        let model = Weights::open(path.join(MODEL_FILE))?;
+        let optimizer = Weights::open(path.join(OPTIMIZER_FILE))?;
+        Ok(LoadedCheckpoint { step, path, state, model, optimizer, notes: Vec::new() })
+    }
+
+    /// Removes all but the newest sound checkpoints; a damaged one goes once a sound one has been saved.
+    fn prune(&self, saved: u64) -> Vec<String> {
+        let steps = match self.steps() {
+            Ok(steps) => steps,
+            Err(error) => return vec![error.to_string()],
+        };
+        let damaged = self.damaged().clone();
+        let sound = |step: &u64| {
+            let dir = self.checkpoints().join(folder_name(*step));
+            !damaged.contains(step) && Checksums::of_complete(&dir, &FILES).is_ok()
+        };
+        let kept: BTreeSet<u64> =
+            steps.iter().rev().copied().filter(sound).take(self.keep).chain([saved]).collect();
+        let mut notes = Vec::new();
+        for step in steps.into_iter().filter(|step| !kept.contains(step)) {
+            let name = folder_name(step);
+            let doomed = self.checkpoints().join(format!("{REMOVED}{name}"));
+            let path = self.checkpoints().join(&name);
+            // Half a checkpoint must not keep its name.
+            let removed = self.fs.rename(&path, &doomed).and_then(|()| self.fs.remove_dir_all(&doomed));
+            if let Err(error) = removed {
+                notes.push(format!("{}: cannot remove an old checkpoint: {error}", path.display()));
+            }
+        }
+        notes
+    }
+
+    /// Cleans up after a process that was killed.
+    fn tidy(&self) -> Result<()> {
+        for entry in self.entries()? {
+            if let Some(name) = entry.strip_prefix(REPLACED) {
+                self.put_back(name)?;
+            } else if entry.starts_with(PARTIAL) || entry.starts_with(REMOVED) {
+                // What cannot be removed is in nobody's way until the same step is saved, which then says so.
+                let _ = self.fs.remove_dir_all(&self.checkpoints().join(entry));
+            }
+        }
+        Ok(())
+    }
+
+    fn checkpoints(&self) -> PathBuf {
+        self.root.join("checkpoints")
+    }
+
+    fn damaged(&self) -> std::sync::MutexGuard<'_, BTreeSet<u64>> {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The steps that have a checkpoint, oldest first.
+    fn steps(&self) -> Result<Vec<u64>> {
+        let mut steps: Vec<u64> = self.entries()?.iter().filter_map(|name| step_of(name)).collect();
+        steps.sort_unstable();
+        Ok(steps)
+    }
+
+    fn entries(&self) -> Result<Vec<String>> {
+        let dir = self.checkpoints();
+        let entries = fs::read_dir(&dir).and_then(|entries| entries.collect::<std::io::Result<Vec<_>>>());
+        let entries = entries.map_err(Error::io(&dir, "read"))?;
+        Ok(entries.into_iter().filter_map(|entry| entry.file_name().into_string().ok()).collect())
+    }
+}
+
+impl std::fmt::Debug for RunFolder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RunFolder({})", self.root.display())
+    }
+}
+
+fn folder_name(step: u64) -> String {
+    format!("step-{step:08}")
+}
+
+/// The step of a checkpoint's folder; nothing for any other name.
+fn step_of(name: &str) -> Option<u64> {
+    let step = name.strip_prefix("step-")?.parse().ok()?;
+    (folder_name(step) == name).then_some(step)
+}

@@ -1,0 +1,192 @@
+//! Reading weights: one safetensors file, checked before anything uses it.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use half::{bf16, f16};
+pub use safetensors::Dtype;
+use safetensors::tensor::TensorInfo;
+
+use super::header::{self, Header};
+use crate::error::quoted;
+use crate::{Error, Result};
+
+/// The tensors of one safetensors file, memory-mapped where there are files.
+///
+/// Opening checks the whole header, so that later reads stay inside the file. While the value lives the file must
+/// not be written to in place; everything here that saves puts a new file in the old one's place instead.
+pub struct Weights {
+    path: PathBuf,
+    bytes: Bytes,
+    header: Header,
+    index: HashMap<String, usize>,
+    allow_non_finite: bool,
+}
+
+enum Bytes {
+    #[cfg(not(target_arch = "wasm32"))]
+    Mapped(memmap2::Mmap),
+    Owned(Vec<u8>),
+}
+
+impl std::ops::Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            #[cfg(not(target_arch = "wasm32"))]
+            Bytes::Mapped(map) => map,
+            Bytes::Owned(bytes) => bytes,
+        }
+    }
+}
+
+impl Weights {
+    /// Maps and checks a file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be read; [`Error::File`] when it is not a whole, sound safetensors file: a
+    /// PyTorch pickle, a web page, a Git LFS pointer and a truncated file are called by name.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn open(path: impl AsRef<Path>) -> Result<Weights> {
+        let path = path.as_ref();
+        header::refuse_pickle(path)?;
+        let file = std::fs::File::open(path).map_err(Error::io(path, "read"))?;
+        let about = file.metadata().map_err(Error::io(path, "read"))?;
+        if !about.is_file() {
+            return Err(Error::file(path, "a safetensors file", "a folder or device"));
+        }
+        let bytes = if about.len() == 0 {
+            Bytes::Owned(Vec::new())
+        } else {
+            // SAFETY: the map is only read; another process that shortens the file meanwhile can end this one with
+            // a bus error, which the type's documentation rules out for files written by this crate.
+            let map = unsafe { memmap2::Mmap::map(&file) };
+            Bytes::Mapped(map.map_err(Error::io(path, "map"))?)
+        };
+        Self::checked(bytes, path)
+    }
+
+    /// Checks a file held in memory; `name` is for the messages.
+    ///
+    /// # Errors
+    /// As [`Weights::open`].
+    pub fn from_bytes(bytes: Vec<u8>, name: impl AsRef<Path>) -> Result<Weights> {
+        Self::checked(Bytes::Owned(bytes), name.as_ref())
+    }
+
+    fn checked(bytes: Bytes, path: &Path) -> Result<Weights> {
+        let header = header::read(&bytes, path)?;
+        let index = header.tensors.iter().enumerate().map(|(i, (name, _))| (name.clone(), i)).collect();
+        Ok(Weights { path: path.to_path_buf(), bytes, header, index, allow_non_finite: false })
+    }
+
+    /// Whether [`Weights::f32`] and [`Weights::f16`] give back NaN and infinity instead of refusing them.
+    pub fn allow_non_finite(mut self, allow: bool) -> Self {
+        self.allow_non_finite = allow;
+        self
+    }
+
+    /// The file, or the name given to [`Weights::from_bytes`].
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The tensors' names, in the order of the file.
+    pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.header.tensors.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// The tensors' names and shapes, in the order of the file.
+    pub fn shapes(&self) -> impl ExactSizeIterator<Item = (&str, &[usize])> {
+        self.header.tensors.iter().map(|(name, info)| (name.as_str(), info.shape.as_slice()))
+    }
+
+    /// The value of a key in the file's free text.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.header.metadata.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str())
+    }
+
+    /// A tensor's shape, or nothing when there is no such tensor.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.info(name).map(|info| info.shape.as_slice())
+    }
+
+    /// The type a tensor is stored in, or nothing when there is no such tensor.
+    pub fn dtype(&self, name: &str) -> Option<Dtype> {
+        self.info(name).map(|info| info.dtype)
+    }
+
+    fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.index.get(name).map(|&i| &self.header.tensors[i].1)
+    }
+
+    /// A tensor's values, row-major, converted from f64, f16 or bf16 where needed.
+    ///
+    /// # Errors
+    /// [`Error::File`] when there is no such tensor, its type is not one of those, or a value is NaN or infinite
+    /// (an f64 too large for f32 included) and that was not allowed.
+    pub fn f32(&self, name: &str) -> Result<Vec<f32>> {
+        let (info, bytes) = self.stored(name)?;
+        let values: Vec<f32> = match info.dtype {
+            Dtype::F32 => each(bytes, f32::from_le_bytes),
+            Dtype::F64 => each(bytes, |b| f64::from_le_bytes(b) as f32),
+            Dtype::F16 => each(bytes, |b| f16::from_le_bytes(b).to_f32()),
+            Dtype::BF16 => each(bytes, |b| bf16::from_le_bytes(b).to_f32()),
+            other => {
+                let expected = format!("{} as F32, F16, BF16 or F64", quoted(name));
+                return Err(Error::file(&self.path, expected, other.to_string()));
+            }
+        };
+        self.check_finite(name, values.iter().map(|v| f64::from(*v)))?;
+        Ok(values)
+    }
+
+    /// A tensor's values rounded to f16, row-major.
+    ///
+    /// # Errors
+    /// As [`Weights::f32`]; a value beyond f16's 65504 counts as infinite.
+    pub fn f16(&self, name: &str) -> Result<Vec<f16>> {
+        let (info, bytes) = self.stored(name)?;
+        let values: Vec<f16> = match info.dtype {
+            Dtype::F16 => each(bytes, f16::from_le_bytes),
+            _ => self.f32(name)?.into_iter().map(f16::from_f32).collect(),
+        };
+        self.check_finite(name, values.iter().map(|v| v.to_f64()))?;
+        Ok(values)
+    }
+
+    fn stored(&self, name: &str) -> Result<(&TensorInfo, &[u8])> {
+        let info = self.info(name).ok_or_else(|| {
+            let found = format!("{} tensors, none with that name", self.index.len());
+            Error::file(&self.path, format!("a tensor {}", quoted(name)), found)
+        })?;
+        let (start, end) = info.data_offsets;
+        Ok((info, &self.bytes[self.header.data_start..][start..end]))
+    }
+
+    fn check_finite(&self, name: &str, mut values: impl Iterator<Item = f64>) -> Result<()> {
+        if self.allow_non_finite {
+            return Ok(());
+        }
+        match values.position(|value| !value.is_finite()) {
+            None => Ok(()),
+            Some(at) => {
+                let expected = format!("finite weights in {}", quoted(name));
+                Err(Error::file(&self.path, expected, format!("NaN or infinity at element {at}")))
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Weights {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Weights({}, {} tensors)", self.path.display(), self.index.len())
+    }
+}
+
+/// Decodes little-endian elements of `N` bytes; the header's check left no remainder.
+fn each<T, const N: usize>(bytes: &[u8], decode: impl Fn([u8; N]) -> T) -> Vec<T> {
+    let (elements, _) = bytes.as_chunks::<N>();
+    elements.iter().map(|element| decode(*element)).collect()
+}

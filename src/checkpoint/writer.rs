@@ -1,0 +1,111 @@
+//! Writing safetensors one tensor at a time: a model larger than memory can be read back and saved.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+
+use super::atomic::Sink;
+use crate::error::quoted;
+use crate::{Error, Result};
+
+/// Tensors to be saved as f32: their names and shapes now, their values one at a time when the file is written.
+pub struct TensorSource<'a> {
+    tensors: Vec<(String, Vec<usize>)>,
+    read: Box<Read<'a>>,
+}
+
+/// Gives the values of the tensor with a name, row-major.
+type Read<'a> = dyn FnMut(&str) -> Result<Cow<'a, [f32]>> + 'a;
+
+impl<'a> TensorSource<'a> {
+    /// Tensors whose values `read` fetches by name, in the order given, each once.
+    pub fn new(
+        tensors: Vec<(String, Vec<usize>)>,
+        read: impl FnMut(&str) -> Result<Cow<'a, [f32]>> + 'a,
+    ) -> TensorSource<'a> {
+        TensorSource { tensors, read: Box::new(read) }
+    }
+
+    /// Tensors already in memory.
+    pub fn from_slices(
+        tensors: impl IntoIterator<Item = (impl Into<String>, impl Into<Vec<usize>>, &'a [f32])>,
+    ) -> TensorSource<'a> {
+        let mut shapes = Vec::new();
+        let mut values = HashMap::new();
+        for (name, shape, data) in tensors {
+            let name: String = name.into();
+            values.insert(name.clone(), data);
+            shapes.push((name, shape.into()));
+        }
+        Self::new(shapes, move |name| Ok(Cow::Borrowed(values.get(name).copied().unwrap_or_default())))
+    }
+
+    /// Names and shapes.
+    pub fn shapes(&self) -> impl Iterator<Item = (&str, &[usize])> {
+        self.tensors.iter().map(|(name, shape)| (name.as_str(), shape.as_slice()))
+    }
+
+    /// Writes the file: header first, then each tensor as it is fetched.
+    ///
+    /// # Errors
+    /// [`Error::File`] when a name comes twice, a tensor has another number of values than its shape, or a value is
+    /// NaN or infinite; those of the source; [`Error::Io`].
+    pub fn write(mut self, sink: &mut Sink) -> Result<()> {
+        let json = header(&self.tensors, sink)?;
+        sink.put(&(json.len() as u64).to_le_bytes())?;
+        sink.put(&json)?;
+        for (name, shape) in &self.tensors {
+            let values = (self.read)(name)?;
+            let elements: usize = shape.iter().product();
+            if values.len() != elements {
+                let expected = format!("{elements} values for {} {shape:?}", quoted(name));
+                return Err(Error::file(sink.path(), expected, values.len().to_string()));
+            }
+            // A model that cannot be loaded again must not take the place of one that can.
+            if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+                let expected = format!("finite values to save in {}", quoted(name));
+                return Err(Error::file(sink.path(), expected, format!("{} at element {at}", values[at])));
+            }
+            sink.put(little_endian(&values))?;
+        }
+        Ok(())
+    }
+}
+
+/// The JSON, padded with spaces so that the data begins at a multiple of eight bytes.
+fn header(tensors: &[(String, Vec<usize>)], sink: &Sink) -> Result<Vec<u8>> {
+    let mut offset = 0usize;
+    let mut infos = Vec::with_capacity(tensors.len());
+    let mut seen = std::collections::HashSet::new();
+    for (name, shape) in tensors {
+        if !seen.insert(name) {
+            return Err(Error::file(sink.path(), "names that differ", format!("{} twice", quoted(name))));
+        }
+        let end =
+            shape.iter().try_fold(4usize, |n, &size| n.checked_mul(size)).and_then(|n| offset.checked_add(n));
+        let Some(end) = end else {
+            let found = format!("{} {shape:?}", quoted(name));
+            return Err(Error::file(sink.path(), "tensors that fit in memory", found));
+        };
+        let info = TensorInfo { dtype: Dtype::F32, shape: shape.clone(), data_offsets: (offset, end) };
+        infos.push((name.clone(), info));
+        offset = end;
+    }
+    // Other tools choose how to read a file by this entry.
+    let format = HashMap::from([("format".to_string(), "pt".to_string())]);
+    let unsound = |error: &dyn std::fmt::Display| {
+        Error::file(sink.path(), "tensors that safetensors can hold", error.to_string())
+    };
+    let metadata = Metadata::new(Some(format), infos).map_err(|error| unsound(&error))?;
+    let mut json = serde_json::to_vec(&metadata).map_err(|error| unsound(&error))?;
+    json.resize(json.len().next_multiple_of(8), b' ');
+    Ok(json)
+}
+
+#[cfg(target_endian = "big")]
+compile_error!("values are written in memory order, which must be little-endian");
+
+fn little_endian(values: &[f32]) -> &[u8] {
+    bytemuck::cast_slice(values)
+}

@@ -1,0 +1,14 @@
+//! Model folders and the checkpoints of a run: sound, broken, and interrupted at every operation.
+
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+#[path = "checkpoint/card.rs"]
+mod card;
+#[path = "checkpoint/faulty.rs"]
+mod faulty;
+#[path = "checkpoint/interrupted.rs"]
+mod interrupted;
+#[path = "checkpoint/model_folder.rs"]
+mod model_folder;
+#[path = "checkpoint/run_folder.rs"]
+mod run_folder;

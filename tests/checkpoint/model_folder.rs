@@ -1,0 +1,229 @@
+//! Hugging Face model folders.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::json;
+use wgrad::bert::{Config, initial_values};
+use wgrad::checkpoint::atomic::{Disk, FileSystem, write_atomic};
+use wgrad::checkpoint::{ModelFolder, TensorSource, check_vocabulary, tokenizer_vocabulary};
+
+use super::faulty::{Fault, Faulty};
+use super::run_folder::names;
+
+fn config() -> Config {
+    Config {
+        vocab_size: 10,
+        hidden_size: 8,
+        num_hidden_layers: 1,
+        num_attention_heads: 2,
+        intermediate_size: 16,
+        ..Config::preset("micro").unwrap()
+    }
+}
+
+fn tokenizer(tokens: usize) -> Vec<u8> {
+    let vocabulary: serde_json::Map<_, _> = (0..tokens).map(|id| (format!("t{id}"), json!(id))).collect();
+    json!({"model": {"type": "BPE", "vocab": vocabulary}, "added_tokens": [{"id": 0, "content": "t0"}]})
+        .to_string()
+        .into_bytes()
+}
+
+fn tensors(config: &Config, seed: u64) -> TensorSource<'static> {
+    let specs = config.parameters();
+    let shapes = specs.iter().map(|spec| (spec.name.clone(), spec.shape.clone())).collect();
+    TensorSource::new(shapes, move |name| {
+        let spec = specs.iter().find(|spec| spec.name == name).unwrap();
+        Ok(initial_values(spec, seed).into())
+    })
+}
+
+fn save_on(fs: &dyn FileSystem, dir: &Path, seed: u64) -> wgrad::Result<()> {
+    let config = config();
+    ModelFolder::save_on(fs, dir, &config, &tokenizer(10), tensors(&config, seed), &format!("# {seed}\n"))
+}
+
+/// The seed of the values a folder holds; every tensor must agree.
+fn seed_of(dir: &Path) -> u64 {
+    let folder = ModelFolder::load(dir).unwrap();
+    let is = |seed| {
+        let same = |spec| {
+            folder.weights.f32(&wgrad::bert::ParameterSpec::clone(spec).name).unwrap()
+                == initial_values(spec, seed)
+        };
+        folder.config.parameters().iter().all(same)
+    };
+    (1..=2).find(|&seed| is(seed)).expect("the values of one seed")
+}
+
+#[test]
+fn saves_what_it_loads() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("new/model");
+    let config = config();
+    ModelFolder::save(&dir, &config, &tokenizer(10), tensors(&config, 1), "# a card\n").unwrap();
+    assert_eq!(names(&dir), ["README.md", "config.json", "model.safetensors", "tokenizer.json"]);
+    let folder = ModelFolder::load(&dir).unwrap();
+    assert_eq!(folder.config, config);
+    assert_eq!(fs::read(&folder.tokenizer).unwrap(), tokenizer(10));
+    assert_eq!(fs::read_to_string(dir.join("README.md")).unwrap(), "# a card\n");
+    assert_eq!(folder.weights.metadata("format"), Some("pt"));
+    let order: Vec<String> = config.parameters().into_iter().map(|spec| spec.name).collect();
+    assert_eq!(folder.weights.names().filter(|name| *name == order[0]).count(), 1);
+    assert_eq!(folder.weights.names().collect::<Vec<_>>(), order);
+    assert_eq!(seed_of(&dir), 1);
+    save_on(&Disk, &dir, 2).unwrap();
+    assert_eq!(seed_of(&dir), 2);
+}
+
+/// A good folder after one change, and what loading it says.
+fn refusal(change: impl FnOnce(&Path)) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    save_on(&Disk, dir.path(), 1).unwrap();
+    change(dir.path());
+    let message = ModelFolder::load(dir.path()).unwrap_err().to_string();
+    assert!(message.starts_with(dir.path().to_str().unwrap()) && !message.contains('\n'), "{message}");
+    message
+}
+
+fn write_config(dir: &Path, config: &Config) {
+    fs::write(dir.join("config.json"), config.to_json()).unwrap();
+}
+
+#[test]
+fn fault_9_a_shape_that_contradicts_the_configuration() {
+    // Names differ too, in the second layer: the shape is what is said.
+    let other = Config { intermediate_size: 24, num_hidden_layers: 2, ..config() };
+    let message = refusal(|dir| write_config(dir, &other));
+    let expected = "model.safetensors: expected `bert.encoder.layer.0.intermediate.dense.weight` [24, 8], \
+                    as config.json says, found [16, 8]";
+    assert!(message.ends_with(expected), "{message}");
+}
+
+#[test]
+fn fault_10_missing_and_unexpected_tensors_are_both_listed() {
+    let other = Config { num_hidden_layers: 2, tie_word_embeddings: true, ..config() };
+    let message = refusal(|dir| write_config(dir, &other));
+    assert!(message.contains("expected the 27 tensors config.json asks for, found missing "), "{message}");
+    assert!(message.contains("`bert.encoder.layer.1.attention.LayerNorm.weight`"), "{message}");
+    assert!(message.contains(" and 3 more; unexpected `cls.predictions.decoder.weight`"), "{message}");
+}
+
+#[test]
+fn fault_17_tokenizer_and_configuration_disagree() {
+    for tokens in [9, 11] {
+        let message = refusal(|dir| fs::write(dir.join("tokenizer.json"), tokenizer(tokens)).unwrap());
+        let expected =
+            format!("tokenizer.json: expected 10 tokens, the `vocab_size` of config.json, found {tokens}");
+        assert!(message.ends_with(&expected), "{message}");
+    }
+    let config = config();
+    let dir = tempfile::tempdir().unwrap();
+    ModelFolder::save(dir.path(), &config, &tokenizer(9), tensors(&config, 1), "").unwrap_err();
+    assert_eq!(names(dir.path()), [""; 0]);
+    check_vocabulary(&config, 10, "t").unwrap();
+}
+
+#[test]
+fn vocabularies_are_counted_with_added_tokens() {
+    let count = |text: &str| tokenizer_vocabulary(text.as_bytes(), "tokenizer.json");
+    assert_eq!(count(r#"{"model":{"vocab":{"a":0,"b":1}},"added_tokens":[{"id":2},{"id":1}]}"#).unwrap(), 3);
+    assert_eq!(count(r#"{"model":{"vocab":[["a",-1.0],["b",-2.0]]}}"#).unwrap(), 2);
+    for broken in [
+        "",
+        "[]",
+        "{}",
+        r#"{"model":{"vocab":{}}}"#,
+        r#"{"model":{"vocab":{"a":-1}}}"#,
+        r#"{"model":{"vocab":{"a":1e30}}}"#,
+        r#"{"model":{"vocab":{"a":18446744073709551615}}}"#,
+        r#"{"model":{"vocab":{"a":0}},"added_tokens":[{"content":"b"}]}"#,
+    ] {
+        let error = count(broken).unwrap_err().to_string();
+        assert!(error.starts_with("tokenizer.json: expected a tokenizer.json, found "), "{error}");
+    }
+    assert!(count(&"[".repeat(1_000_000)).is_err());
+}
+
+#[test]
+fn missing_files_and_other_formats_are_named() {
+    let message = refusal(|dir| {
+        fs::remove_file(dir.join("tokenizer.json")).unwrap();
+        fs::remove_file(dir.join("model.safetensors")).unwrap();
+    });
+    assert!(message.ends_with("found no model.safetensors, no tokenizer.json"), "{message}");
+    let message = refusal(|dir| {
+        fs::rename(dir.join("model.safetensors"), dir.join("pytorch_model.bin")).unwrap();
+    });
+    assert!(message.contains("a PyTorch pickle"), "{message}");
+    let message = refusal(|dir| {
+        fs::rename(dir.join("model.safetensors"), dir.join("model.safetensors.index.json")).unwrap();
+    });
+    assert!(message.contains("weights split over files"), "{message}");
+    let message = refusal(|dir| fs::remove_dir_all(dir).unwrap());
+    assert!(message.ends_with("found nothing there"), "{message}");
+    refusal(|dir| fs::write(dir.join("config.json"), b"{\"a\": \xff}").unwrap());
+}
+
+#[test]
+fn parts_that_do_not_fit_are_not_saved() {
+    let dir = tempfile::tempdir().unwrap();
+    save_on(&Disk, dir.path(), 1).unwrap();
+    let other = Config { num_hidden_layers: 2, ..config() };
+    ModelFolder::save(dir.path(), &config(), &tokenizer(10), tensors(&other, 2), "").unwrap_err();
+    let wrong = Config { hidden_size: 12, ..config() };
+    ModelFolder::save(dir.path(), &wrong, &tokenizer(10), tensors(&wrong, 2), "").unwrap_err();
+    assert_eq!(seed_of(dir.path()), 1);
+}
+
+#[test]
+fn fault_37_an_interrupted_save_leaves_a_whole_model() {
+    for fault in [Fault::Fail, Fault::PowerCut, Fault::Full] {
+        for operation in 0.. {
+            let dir = tempfile::tempdir().unwrap();
+            save_on(&Faulty::default(), dir.path(), 1).unwrap();
+            let disk = Faulty::at(operation, fault);
+            let saved = save_on(&disk, dir.path(), 2);
+            if !disk.struck() {
+                saved.unwrap();
+                assert!(operation > 15);
+                break;
+            }
+            let seed = seed_of(dir.path());
+            assert!(seed == 2 || saved.is_err());
+            if fault != Fault::PowerCut && saved.is_err() {
+                assert_eq!(
+                    names(dir.path()),
+                    ["README.md", "config.json", "model.safetensors", "tokenizer.json"]
+                );
+            }
+            save_on(&Faulty::default(), dir.path(), 2).unwrap();
+            assert_eq!(seed_of(dir.path()), 2);
+            assert_eq!(names(dir.path()).len(), 4);
+        }
+    }
+}
+
+#[test]
+fn one_file_is_replaced_whole_or_not_at_all() {
+    for fault in [Fault::Fail, Fault::PowerCut, Fault::Full] {
+        for operation in 0.. {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("metrics.csv");
+            write_atomic(&Faulty::default(), &path, |sink| sink.put(b"old")).unwrap();
+            let disk = Faulty::at(operation, fault);
+            let written = write_atomic(&disk, &path, |sink| sink.put(b"new").and_then(|()| sink.put(b"er")));
+            if !disk.struck() {
+                let digest = written.unwrap();
+                // The CRC-32 of `newer`, from another implementation.
+                assert_eq!((digest.bytes, digest.crc32), (5, 0x1be7_c827));
+                break;
+            }
+            let found = fs::read(&path).unwrap();
+            assert!(written.is_err() && (found == b"old" || found == b"newer"));
+            if fault != Fault::PowerCut {
+                assert_eq!(names(dir.path()), ["metrics.csv"]);
+            }
+        }
+    }
+}
