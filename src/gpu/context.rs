@@ -63,6 +63,23 @@ impl Buffer {
     }
 }
 
+/// A range of a [`Buffer`], in bytes; its offset is a multiple of 256.
+#[derive(Clone)]
+pub struct Region {
+    /// The buffer.
+    pub buffer: Buffer,
+    /// Where the range begins.
+    pub offset: u64,
+    /// How long it is.
+    pub bytes: u64,
+}
+
+impl From<&Buffer> for Region {
+    fn from(buffer: &Buffer) -> Self {
+        Region { buffer: buffer.clone(), offset: 0, bytes: buffer.bytes() }
+    }
+}
+
 /// A poisoned lock only means that another thread panicked; what these locks guard stays consistent.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -11,7 +11,7 @@ mod recorder;
 pub mod shader;
 
 pub use capabilities::{AdapterKind, Capabilities};
-pub use context::{Buffer, Gpu, GpuOptions};
+pub use context::{Buffer, Gpu, GpuOptions, Region};
 pub use kernel::{Field, Kernel, KernelSpec, ParamsLayout};
 pub use recorder::{BufferId, Recorder, Recording, View};
 pub use shader::{Constant, Source};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::context::Allocation;
 use super::plan::{Lifetime, Plan, plan};
-use super::{Buffer, Gpu, Kernel};
+use super::{Buffer, Gpu, Kernel, Region};
 use crate::{Error, Result};
 
 /// A buffer within one recording.
@@ -79,7 +79,8 @@ impl Recorder {
     }
 
     /// Brings a buffer that outlives the recording into it.
-    pub fn bind(&mut self, buffer: &Buffer) -> View {
+    pub fn bind(&mut self, region: &Region) -> View {
+        let buffer = &region.buffer;
         let known = self.buffers.iter().position(
             |known| matches!(known, Virtual::Persistent(other) if Arc::ptr_eq(&other.0, &buffer.0)),
         );
@@ -87,7 +88,7 @@ impl Recorder {
             self.buffers.push(Virtual::Persistent(buffer.clone()));
             self.buffers.len() - 1
         });
-        View { buffer: BufferId(index as u32), offset: 0, bytes: buffer.bytes() }
+        View { buffer: BufferId(index as u32), offset: region.offset, bytes: region.bytes }
     }
 
     /// A buffer that only this recording uses; its contents are unspecified until written.

@@ -1,0 +1,239 @@
+//! A recording under construction, and its tape of closures.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::gpu::{Constant, Gpu, Kernel, KernelSpec, Recorder, Recording, Region, View};
+use crate::ops;
+use crate::shape::Shape;
+use crate::tensor::{DType, Gradient, Tensor};
+use crate::{Error, Result};
+
+/// What an operation leaves on the tape: given the gradient of its output, it records the gradients of its
+/// inputs.
+type Backward = Box<dyn FnOnce(&mut Graph, &Tensor) -> Result<()>>;
+
+struct Node {
+    output: u32,
+    backward: Backward,
+}
+
+/// Operations append their dispatches here; [`Graph::backward`] appends those of the gradients. Nothing runs
+/// before the finished [`Recording`] is replayed.
+///
+/// Without a tape ([`Graph::inference`]) nothing is saved for a backward pass.
+pub struct Graph {
+    recorder: Recorder,
+    tape: Option<Vec<Node>>,
+    gradients: HashMap<u32, Tensor>,
+    next: u32,
+}
+
+impl Graph {
+    /// A recording without gradients.
+    pub fn inference(gpu: &Gpu) -> Self {
+        Graph { recorder: Recorder::new(gpu), tape: None, gradients: HashMap::new(), next: 0 }
+    }
+
+    /// A recording that can be differentiated.
+    pub fn training(gpu: &Gpu) -> Self {
+        Graph { tape: Some(Vec::new()), ..Graph::inference(gpu) }
+    }
+
+    /// The recorder underneath.
+    pub fn recorder(&mut self) -> &mut Recorder {
+        &mut self.recorder
+    }
+
+    /// The device.
+    pub fn gpu(&self) -> &Gpu {
+        self.recorder.gpu()
+    }
+
+    /// Plans memory and prepares all commands.
+    ///
+    /// # Errors
+    /// As [`Recorder::finish`].
+    pub fn finish(self, label: &'static str) -> Result<Recording> {
+        self.recorder.finish(label)
+    }
+
+    fn tensor(&mut self, view: View, shape: Shape, dtype: DType, gradient: Gradient) -> Tensor {
+        self.next += 1;
+        Tensor { id: self.next, view, shape, dtype, gradient }
+    }
+
+    /// A tensor that the caller fills before each replay. No gradient flows to it.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the region is too small for `shape`.
+    pub fn input(
+        &mut self,
+        region: impl Into<Region>,
+        shape: impl Into<Shape>,
+        dtype: DType,
+    ) -> Result<Tensor> {
+        let (region, shape) = (region.into(), shape.into());
+        let bytes = shape.elements() as u64 * 4;
+        if region.bytes < bytes {
+            return Err(Error::Shape {
+                operation: "input",
+                expected: format!("{bytes} bytes for {shape}"),
+                found: format!("{} bytes", region.bytes),
+            });
+        }
+        let view = self.recorder.bind(&region);
+        Ok(self.tensor(view, shape, dtype, Gradient::None))
+    }
+
+    /// A constant that is uploaded now.
+    ///
+    /// # Errors
+    /// As [`Gpu::upload`].
+    pub fn constant<T: bytemuck::NoUninit>(
+        &mut self,
+        data: &[T],
+        shape: impl Into<Shape>,
+        dtype: DType,
+    ) -> Result<Tensor> {
+        let buffer = self.gpu().upload("constant", data)?;
+        self.input(&buffer, shape, dtype)
+    }
+
+    /// A trained tensor: its gradient is added to what `gradient` already holds.
+    ///
+    /// # Errors
+    /// As [`Graph::input`].
+    pub fn parameter(
+        &mut self,
+        value: impl Into<Region>,
+        gradient: impl Into<Region>,
+        shape: impl Into<Shape>,
+    ) -> Result<Tensor> {
+        let mut tensor = self.input(value, shape, DType::F32)?;
+        if self.tape.is_some() {
+            tensor.gradient = Gradient::Parameter(self.recorder.bind(&gradient.into()));
+        }
+        Ok(tensor)
+    }
+
+    /// A fresh f32 tensor for the result of `operation` on `parents`; a gradient flows to it when one flows
+    /// to any parent.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when it is larger than one binding.
+    pub fn output(
+        &mut self,
+        operation: &'static str,
+        shape: impl Into<Shape>,
+        parents: &[&Tensor],
+    ) -> Result<Tensor> {
+        let shape = shape.into();
+        let view = self.scratch(operation, shape.elements())?;
+        let flows = self.tape.is_some() && parents.iter().any(|parent| parent.needs_gradient());
+        let gradient = if flows { Gradient::Flows } else { Gradient::None };
+        Ok(self.tensor(view, shape, DType::F32, gradient))
+    }
+
+    /// Room for `elements` of 4 bytes that only `operation` uses.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when it is larger than one binding.
+    pub fn scratch(&mut self, operation: &'static str, elements: usize) -> Result<View> {
+        self.recorder.transient(operation, elements as u64 * 4)
+    }
+
+    /// The compiled kernel of `spec`.
+    ///
+    /// # Errors
+    /// As [`Gpu::kernel`].
+    pub fn kernel(&self, spec: &KernelSpec, constants: &[Constant]) -> Result<Arc<Kernel>> {
+        self.gpu().kernel(spec, constants)
+    }
+
+    /// Compiles `spec` and appends one dispatch of it.
+    ///
+    /// # Errors
+    /// As [`Gpu::kernel`] and [`Recorder::dispatch`].
+    pub fn dispatch<P: bytemuck::NoUninit>(
+        &mut self,
+        (spec, constants): (&KernelSpec, &[Constant]),
+        params: P,
+        reads: &[View],
+        writes: &[View],
+        groups: [u32; 3],
+    ) -> Result<()> {
+        let kernel = self.kernel(spec, constants)?;
+        self.recorder.dispatch(&kernel, params, reads, writes, groups)
+    }
+
+    /// Puts `backward` on the tape if a gradient flows to `output`.
+    pub fn on_backward(
+        &mut self,
+        output: &Tensor,
+        backward: impl FnOnce(&mut Graph, &Tensor) -> Result<()> + 'static,
+    ) {
+        if let (Some(tape), Gradient::Flows) = (&mut self.tape, output.gradient) {
+            tape.push(Node { output: output.id, backward: Box::new(backward) });
+        }
+    }
+
+    /// Adds `gradient` to the gradient of `tensor`, if one is wanted.
+    ///
+    /// # Errors
+    /// As [`Graph::output`].
+    pub fn contribute(&mut self, tensor: &Tensor, gradient: Tensor) -> Result<()> {
+        match tensor.gradient {
+            Gradient::None => {}
+            Gradient::Parameter(view) => ops::add::accumulate(self, view, &gradient)?,
+            Gradient::Flows => {
+                // Out of place: the tensor that is there may also be somebody else's gradient.
+                let sum = match self.gradients.remove(&tensor.id) {
+                    Some(there) => ops::add::forward(self, &there, &gradient)?,
+                    None => gradient,
+                };
+                self.gradients.insert(tensor.id, sum);
+            }
+        }
+        Ok(())
+    }
+
+    /// Has `write` put a gradient of `tensor` somewhere, if one is wanted. It is told where, and whether to
+    /// add to what is there (a parameter's accumulated gradient) or to overwrite it.
+    ///
+    /// # Errors
+    /// Those of `write`, and as [`Graph::output`].
+    pub fn contribute_with(
+        &mut self,
+        operation: &'static str,
+        tensor: &Tensor,
+        write: impl FnOnce(&mut Graph, View, bool) -> Result<()>,
+    ) -> Result<()> {
+        match tensor.gradient {
+            Gradient::None => Ok(()),
+            Gradient::Parameter(view) => write(self, view, true),
+            Gradient::Flows => {
+                let gradient = self.output(operation, tensor.shape.dims(), &[])?;
+                write(self, gradient.view, false)?;
+                self.contribute(tensor, gradient)
+            }
+        }
+    }
+
+    /// Records the gradients of everything on the tape, given the gradient `d_output` of `output`. The tape
+    /// is empty afterwards.
+    ///
+    /// # Errors
+    /// Those of the operations.
+    pub fn backward(&mut self, output: &Tensor, d_output: Tensor) -> Result<()> {
+        self.contribute(output, d_output)?;
+        let nodes = self.tape.as_mut().map(std::mem::take).unwrap_or_default();
+        for node in nodes.into_iter().rev() {
+            // Nothing that was differentiated used this output.
+            let Some(gradient) = self.gradients.remove(&node.output) else { continue };
+            (node.backward)(self, &gradient)?;
+        }
+        self.gradients.clear();
+        Ok(())
+    }
+}

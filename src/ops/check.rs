@@ -1,0 +1,266 @@
+//! Compares an operation on the GPU with an f64 reference on the CPU: its result, and its gradients with
+//! central differences of the reference.
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use crate::autograd::Graph;
+use crate::gpu::{Buffer, Gpu};
+use crate::tensor::{DType, Tensor};
+use crate::{Error, Result};
+
+type OnGpu = Box<dyn Fn(&mut Graph, &[Tensor]) -> Result<Tensor>>;
+type OnCpu = Box<dyn Fn(&[Vec<f64>]) -> Vec<f64>>;
+
+/// How close a result must be to the reference.
+#[derive(Debug, Clone, Copy)]
+pub enum Metric {
+    /// The largest `|y - r| / (1 + |r|)`.
+    Elementwise(f64),
+    /// The mean squared error relative to the reference's mean square.
+    Nmse(f64),
+}
+
+/// Gradients may differ by this relative L2 distance.
+const GRADIENT_TOLERANCE: f64 = 1e-4;
+
+/// A signalling pattern that no kernel computes: reading what nobody wrote shows as NaN.
+pub const POISON: u32 = 0x7fc0_dead;
+
+/// Named random inputs, all differentiable.
+pub struct Inputs {
+    random: ChaCha8Rng,
+    list: Vec<(&'static str, Vec<usize>, Vec<f32>)>,
+}
+
+impl Inputs {
+    /// None yet; the same `seed` draws the same values.
+    pub fn new(seed: u64) -> Self {
+        Inputs { random: ChaCha8Rng::seed_from_u64(seed), list: Vec::new() }
+    }
+
+    /// Adds a tensor of normal values around 0.
+    pub fn normal(self, name: &'static str, shape: &[usize], deviation: f32) -> Self {
+        self.normal_around(name, shape, 0.0, deviation)
+    }
+
+    /// Adds a tensor of normal values around `mean`.
+    pub fn normal_around(mut self, name: &'static str, shape: &[usize], mean: f32, deviation: f32) -> Self {
+        let count = shape.iter().product();
+        let values = (0..count).map(|_| mean + deviation * normal(&mut self.random)).collect();
+        self.list.push((name, shape.to_vec(), values));
+        self
+    }
+}
+
+/// A standard normal value by Box and Muller's transform.
+fn normal(random: &mut ChaCha8Rng) -> f32 {
+    let mut uniform = || (f64::from(random.next_u32()) + 0.5) / 4294967296.0;
+    let (radius, angle) = ((-2.0 * uniform().ln()).sqrt(), std::f64::consts::TAU * uniform());
+    (radius * angle.cos()) as f32
+}
+
+/// One comparison.
+pub struct Case {
+    name: String,
+    inputs: Inputs,
+    metric: Metric,
+    on_gpu: OnGpu,
+    on_cpu: OnCpu,
+}
+
+/// How a comparison came out.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The case's name.
+    pub name: String,
+    /// The error of the result, and its bound.
+    pub forward: (f64, f64),
+    /// For each input: its name, the relative error of its gradient, and its bound.
+    pub gradients: Vec<(&'static str, f64, f64)>,
+}
+
+impl Outcome {
+    /// Whether every error is within its bound. NaN is not.
+    pub fn passed(&self) -> bool {
+        let within = |error: f64, bound: f64| error <= bound;
+        within(self.forward.0, self.forward.1) && self.gradients.iter().all(|g| within(g.1, g.2))
+    }
+}
+
+impl Case {
+    /// A comparison of `inputs` that still needs its two sides.
+    pub fn new(name: impl Into<String>, inputs: Inputs, metric: Metric) -> Self {
+        Case {
+            name: name.into(),
+            inputs,
+            metric,
+            on_gpu: Box::new(|_, x| Ok(x[0].clone())),
+            on_cpu: Box::new(|_| Vec::new()),
+        }
+    }
+
+    /// The operation; it gets the inputs in order.
+    pub fn gpu(mut self, run: impl Fn(&mut Graph, &[Tensor]) -> Result<Tensor> + 'static) -> Self {
+        self.on_gpu = Box::new(run);
+        self
+    }
+
+    /// The reference. NaN marks elements whose value is unspecified.
+    pub fn reference(mut self, run: impl Fn(&[Vec<f64>]) -> Vec<f64> + 'static) -> Self {
+        self.on_cpu = Box::new(run);
+        self
+    }
+
+    /// Runs both sides. Gradients are compared at up to `samples` elements of each input.
+    ///
+    /// # Errors
+    /// Those of the operation. A wrong result is no error but an [`Outcome`] that did not pass.
+    pub async fn run(&self, gpu: &Gpu, samples: usize) -> Result<Outcome> {
+        let exact: Vec<Vec<f64>> =
+            self.inputs.list.iter().map(|(_, _, v)| v.iter().map(|&x| f64::from(x)).collect()).collect();
+        let reference = (self.on_cpu)(&exact);
+        let mut random = ChaCha8Rng::seed_from_u64(99);
+        let upstream: Vec<f32> =
+            reference.iter().map(|r| if r.is_nan() { 0.0 } else { normal(&mut random) }).collect();
+        let (result, gradients) = self.run_gpu(gpu, &upstream).await?;
+        if result.len() != reference.len() {
+            return Err(Error::Shape {
+                operation: "check",
+                expected: format!("{} elements, as the reference of {}", reference.len(), self.name),
+                found: result.len().to_string(),
+            });
+        }
+        let objective = |inputs: &[Vec<f64>]| -> f64 {
+            let values = (self.on_cpu)(inputs);
+            values.iter().zip(&upstream).filter(|(r, _)| !r.is_nan()).map(|(r, &u)| r * f64::from(u)).sum()
+        };
+        let mut outcome = Outcome {
+            name: self.name.clone(),
+            forward: self.metric.measure(&result, &reference),
+            gradients: Vec::new(),
+        };
+        for (index, (name, _, values)) in self.inputs.list.iter().enumerate() {
+            let mut inputs = exact.clone();
+            let (mut error, mut norm) = (0.0, 0.0);
+            // A stride that shares no factor with usual widths visits all columns.
+            let stride = (values.len() / samples.max(1)).max(1) | 1;
+            for element in (0..values.len()).step_by(stride) {
+                let x = exact[index][element];
+                let h = 1e-5 * x.abs().max(1.0);
+                inputs[index][element] = x + h;
+                let above = objective(&inputs);
+                inputs[index][element] = x - h;
+                let below = objective(&inputs);
+                inputs[index][element] = x;
+                let difference = (above - below) / (2.0 * h);
+                error += (f64::from(gradients[index][element]) - difference).powi(2);
+                norm += difference.powi(2);
+            }
+            outcome.gradients.push((name, (error / norm.max(1e-12)).sqrt(), GRADIENT_TOLERANCE));
+        }
+        Ok(outcome)
+    }
+
+    /// The operation's result and the gradients of all inputs, all transient memory poisoned first. The
+    /// gradients begin at 1, so that one which overwrites instead of adding shows.
+    async fn run_gpu(&self, gpu: &Gpu, upstream: &[f32]) -> Result<(Vec<f32>, Vec<Vec<f32>>)> {
+        let mut graph = Graph::training(gpu);
+        graph.recorder().isolate();
+        let mut tensors = Vec::new();
+        let mut gradients: Vec<Buffer> = Vec::new();
+        for (name, shape, values) in &self.inputs.list {
+            let value = gpu.upload(name, values)?;
+            let gradient = gpu.upload(name, &vec![1f32; values.len()])?;
+            tensors.push(graph.parameter(&value, &gradient, shape.as_slice())?);
+            gradients.push(gradient);
+        }
+        let y = (self.on_gpu)(&mut graph, &tensors)?;
+        let elements = y.shape.elements();
+        let kept = gpu.buffer("result", elements as u64 * 4)?;
+        let to = graph.recorder().bind(&(&kept).into());
+        graph.recorder().copy(y.view, to);
+        let d_y = graph.constant(upstream, y.shape.dims(), DType::F32)?;
+        graph.backward(&y, d_y)?;
+        let recording = graph.finish("check")?;
+        recording.poison(POISON);
+        recording.replay()?;
+        let result = gpu.read(&kept, 0, elements).await?;
+        let mut read = Vec::new();
+        for (gradient, (_, _, values)) in gradients.iter().zip(&self.inputs.list) {
+            let values: Vec<f32> = gpu.read(gradient, 0, values.len()).await?;
+            read.push(values.iter().map(|g| g - 1.0).collect());
+        }
+        Ok((result, read))
+    }
+}
+
+impl Metric {
+    /// The error of `result` and its bound, over the elements that `reference` specifies.
+    pub fn measure(self, result: &[f32], reference: &[f64]) -> (f64, f64) {
+        let pairs = || {
+            let all = result.iter().zip(reference).map(|(&y, &r)| (f64::from(y), r));
+            all.filter(|(_, r)| !r.is_nan())
+        };
+        match self {
+            // `max` would drop NaN; a comparison that fails keeps it.
+            Metric::Elementwise(bound) => {
+                let worst = pairs()
+                    .map(|(y, r)| (y - r).abs() / (1.0 + r.abs()))
+                    .fold(0.0, |worst, e| if e <= worst { worst } else { e });
+                (worst, bound)
+            }
+            Metric::Nmse(bound) => {
+                let error: f64 = pairs().map(|(y, r)| (y - r).powi(2)).sum();
+                let power: f64 = pairs().map(|(_, r)| r * r).sum();
+                (error / power.max(1e-30), bound)
+            }
+        }
+    }
+}
+
+/// Shapes that elementwise operations are tried with: one element, primes, powers of two and beside them.
+pub fn elementwise_shapes() -> Vec<Vec<usize>> {
+    vec![vec![1], vec![7], vec![3, 129], vec![64, 64]]
+}
+
+/// erf in f64: its Taylor series near 0, the continued fraction of erfc beyond.
+pub fn erf(x: f64) -> f64 {
+    let a = x.abs();
+    if a < 3.0 {
+        let (mut term, mut sum) = (a, a);
+        for n in 1..200 {
+            term *= -a * a / f64::from(n);
+            sum += term / f64::from(2 * n + 1);
+        }
+        return x.signum() * sum * std::f64::consts::FRAC_2_SQRT_PI;
+    }
+    let fraction = (1..=60).rev().fold(a, |tail, n| a + f64::from(n) / 2.0 / tail);
+    x.signum() * (1.0 - (-a * a).exp() / fraction / std::f64::consts::PI.sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn erf_has_its_known_values() {
+        for (x, y) in
+            [(0.0, 0.0), (0.5, 0.5204998778130465), (1.0, 0.8427007929497149), (2.0, 0.9953222650189527)]
+        {
+            assert!((erf(x) - y).abs() < 1e-14, "{x}");
+            assert!((erf(-x) + y).abs() < 1e-14, "{x}");
+        }
+        assert!((erf(3.0) - 0.9999779095030014).abs() < 1e-14);
+        assert!((erf(2.9999999) - erf(3.0000001)).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_nan_never_passes() {
+        let (error, bound) = Metric::Elementwise(1e-5).measure(&[f32::NAN, 0.0], &[0.0, 0.0]);
+        assert!(!matches!(
+            error.partial_cmp(&bound),
+            Some(std::cmp::Ordering::Less | std::cmp::Ordering::Equal)
+        ));
+    }
+}

@@ -1,0 +1,61 @@
+//! Gaussian error linear unit, exact.
+
+use super::Case;
+use super::check::{Inputs, Metric, elementwise_shapes, erf};
+use crate::Result;
+use crate::autograd::Graph;
+use crate::gpu::{Constant, KernelSpec, grid, params, shader};
+use crate::tensor::Tensor;
+
+params! { elements: u32 }
+
+const WORKGROUP: u32 = 64;
+const CONSTANTS: &[Constant] = &[("WORKGROUP", WORKGROUP)];
+const FORWARD: KernelSpec = KernelSpec {
+    source: shader!("gelu"),
+    entry: "forward",
+    reads: 1,
+    writes: 1,
+    params: LAYOUT,
+    example: CONSTANTS,
+};
+const BACKWARD: KernelSpec = KernelSpec { entry: "backward", reads: 2, ..FORWARD };
+
+/// For the shader tests.
+pub const KERNELS: &[KernelSpec] = &[FORWARD, BACKWARD];
+
+/// `y = x Φ(x)`, elementwise, Φ the normal distribution function.
+///
+/// # Errors
+/// As [`Graph::output`].
+pub fn gelu(graph: &mut Graph, x: &Tensor) -> Result<Tensor> {
+    let elements = x.shape.elements();
+    let (params, groups) = (Params { elements: elements as u32 }, grid(elements, WORKGROUP));
+    let y = graph.output("gelu", x.shape.dims(), &[x])?;
+    graph.dispatch((&FORWARD, CONSTANTS), params, &[x.view], &[y.view], groups)?;
+    let x = x.clone();
+    graph.on_backward(&y, move |graph, d_y| {
+        let d_x = graph.output("gelu", x.shape.dims(), &[])?;
+        graph.dispatch((&BACKWARD, CONSTANTS), params, &[x.view, d_y.view], &[d_x.view], groups)?;
+        graph.contribute(&x, d_x)
+    });
+    Ok(y)
+}
+
+/// Comparisons with the reference.
+pub fn cases() -> Vec<Case> {
+    elementwise_shapes()
+        .into_iter()
+        .map(|shape| {
+            Case::new(
+                format!("{shape:?}"),
+                Inputs::new(2).normal("x", &shape, 3.0),
+                Metric::Elementwise(1e-5),
+            )
+            .gpu(|graph, x| gelu(graph, &x[0]))
+            .reference(|x| {
+                x[0].iter().map(|&x| 0.5 * x * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2))).collect()
+            })
+        })
+        .collect()
+}

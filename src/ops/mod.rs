@@ -1,0 +1,39 @@
+//! Operations: one file each here, one shader of the same stem, one test of the same stem.
+//!
+//! An operation checks shapes, appends its forward dispatches and leaves its backward on the tape. Beside it
+//! stand the [`Case`]s that compare it with an f64 reference on the CPU: the tests and `wgrad doctor` run
+//! them.
+
+pub mod check;
+
+pub use check::Case;
+
+use crate::gpu::KernelSpec;
+
+/// What the tests and `wgrad doctor` know of an operation.
+pub struct Operation {
+    /// Its name: the stem of its files.
+    pub name: &'static str,
+    /// Its kernels.
+    pub kernels: &'static [KernelSpec],
+    /// Comparisons with the reference.
+    pub cases: fn() -> Vec<Case>,
+}
+
+/// Declares the modules and collects them for [`all`].
+macro_rules! operations {
+    ($($(#[doc = $doc:literal])* $name:ident),+ $(,)?) => {
+        $($(#[doc = $doc])* pub mod $name;)+
+
+        /// Every operation.
+        pub fn all() -> Vec<Operation> {
+            vec![$(Operation {
+                name: stringify!($name),
+                kernels: $name::KERNELS,
+                cases: $name::cases,
+            }),+]
+        }
+    };
+}
+
+operations![add, gelu];

@@ -1,0 +1,56 @@
+//! A tensor: where its elements are within one recording, and whether gradients flow to it.
+
+use crate::gpu::View;
+use crate::shape::Shape;
+
+/// What an element is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DType {
+    /// 32-bit float.
+    F32,
+    /// 32-bit unsigned integer: token ids, rows, bounds.
+    U32,
+}
+
+/// Where the gradient of a tensor goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gradient {
+    /// Nowhere: an input, or a recording without a tape.
+    None,
+    /// To whatever computed the tensor.
+    Flows,
+    /// Into memory that outlives the recording and accumulates: a parameter's.
+    Parameter(View),
+}
+
+/// One tensor of a [`crate::autograd::Graph`]. Cheap to clone; clones are the same tensor.
+#[derive(Debug, Clone)]
+pub struct Tensor {
+    pub(crate) id: u32,
+    pub(crate) view: View,
+    pub(crate) shape: Shape,
+    pub(crate) dtype: DType,
+    pub(crate) gradient: Gradient,
+}
+
+impl Tensor {
+    /// Its sizes.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// Its elements' type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Where its elements are.
+    pub fn view(&self) -> View {
+        self.view
+    }
+
+    /// Whether a gradient is wanted for it.
+    pub fn needs_gradient(&self) -> bool {
+        self.gradient != Gradient::None
+    }
+}

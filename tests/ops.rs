@@ -1,0 +1,23 @@
+//! Every operation against its f64 reference, forward and backward, on the adapter at hand.
+
+mod common;
+
+use wgrad::ops;
+
+#[test]
+fn every_operation_equals_its_reference() {
+    let Some(gpu) = common::gpu() else { return };
+    let mut failures = Vec::new();
+    let mut count = 0;
+    for operation in ops::all() {
+        for case in (operation.cases)() {
+            let outcome = pollster::block_on(case.run(&gpu, 64)).unwrap();
+            count += 1;
+            if !outcome.passed() {
+                failures.push(format!("{}: {outcome:?}", operation.name));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} of {count} failed:\n{}", failures.len(), failures.join("\n"));
+    assert!(count > 0);
+}
