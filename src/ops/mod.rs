@@ -36,4 +36,4 @@ macro_rules! operations {
     };
 }
 
-operations![add, gelu];
+operations![add, gelu, matmul];
