@@ -5,7 +5,9 @@ pub mod bert;
 pub mod checkpoint;
 pub mod error;
 pub mod gpu;
+pub mod nn;
 pub mod ops;
+pub mod optim;
 pub mod shape;
 pub mod tensor;
 

@@ -36,4 +36,4 @@ macro_rules! operations {
     };
 }
 
-operations![add, gelu, matmul];
+operations![add, attention, gelu, matmul, reduce];
