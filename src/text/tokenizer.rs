@@ -209,10 +209,14 @@ impl Tokenizer {
     }
 
     fn ids(&self, input: EncodeInput<'_>, specials: bool) -> Result<Vec<u32>> {
-        match self.inner.encode_fast(input, specials) {
-            Ok(encoding) => Ok(encoding.get_ids().to_vec()),
-            Err(error) => Err(Error::config("tokenizer", "a token for every piece of the text", error)),
-        }
+        // A crafted pattern, such as one that matches nothing before a certain letter, panics in the crate below.
+        let encoded = catch_unwind(AssertUnwindSafe(|| self.inner.encode_fast(input, specials)));
+        let found = match encoded {
+            Ok(Ok(encoding)) => return Ok(encoding.get_ids().to_vec()),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "a pattern that cannot cut it".to_owned(),
+        };
+        Err(Error::config("tokenizer", "a token for every piece of the text", found))
     }
 
     /// The text of `ids`, the specials left out if `skip_specials`. Unknown ids are left out.
