@@ -43,6 +43,13 @@ fn specials_come_first() {
     assert_eq!((ids[0], *ids.last().unwrap()), (specials.cls, specials.sep));
     assert_eq!(ids[1..ids.len() - 1], tokenizer.encode("the dog").unwrap());
     assert!(tokenizer.vocab_size() <= 400);
+    let (pair, types) = tokenizer.encode_pair("the dog", "a fox").unwrap();
+    assert_eq!(pair[..ids.len()], ids);
+    assert_eq!(pair[ids.len()..pair.len() - 1], tokenizer.encode("a fox").unwrap());
+    assert_eq!(pair.last(), Some(&specials.sep));
+    assert!(
+        types[..ids.len()].iter().all(|&part| part == 0) && types[ids.len()..].iter().all(|&part| part == 1)
+    );
 }
 
 #[test]
