@@ -3,6 +3,7 @@
 pub mod autograd;
 pub mod bert;
 pub mod checkpoint;
+pub mod data;
 pub mod error;
 pub mod gpu;
 pub mod nn;
@@ -10,5 +11,8 @@ pub mod ops;
 pub mod optim;
 pub mod shape;
 pub mod tensor;
+pub mod text;
+
+mod hash;
 
 pub use error::{Error, Result};
