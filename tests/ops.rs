@@ -2,11 +2,21 @@
 
 mod common;
 
+use wgrad::gpu::AdapterKind;
 use wgrad::ops;
 
 #[test]
-fn every_operation_equals_its_reference() {
-    let Some(gpu) = common::gpu() else { return };
+fn every_operation_equals_its_reference_with_kernels_for_cpus() {
+    compare(AdapterKind::Software);
+}
+
+#[test]
+fn every_operation_equals_its_reference_with_kernels_for_gpus() {
+    compare(AdapterKind::Plain);
+}
+
+fn compare(kind: AdapterKind) {
+    let Some(gpu) = common::gpu_as(kind) else { return };
     let mut failures = Vec::new();
     let mut count = 0;
     for operation in ops::all() {

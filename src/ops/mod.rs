@@ -5,6 +5,7 @@
 //! them.
 
 pub mod check;
+mod rows;
 
 pub use check::Case;
 
@@ -36,4 +37,8 @@ macro_rules! operations {
     };
 }
 
-operations![add, gelu];
+operations! {
+    add,
+    gelu,
+    layer_norm,
+}
