@@ -41,4 +41,7 @@ operations! {
     add,
     gelu,
     layer_norm,
+    embedding,
+    gather_rows,
+    cross_entropy,
 }
