@@ -12,6 +12,7 @@ pub mod optim;
 pub mod shape;
 pub mod tensor;
 pub mod text;
+pub mod train;
 
 mod hash;
 

@@ -4,7 +4,7 @@
 use naga::valid::{Capabilities, FunctionInfo, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, GlobalVariable, Handle, Module, ShaderStage, StorageAccess, TypeInner};
 use wgrad::gpu::{KernelSpec, shader};
-use wgrad::ops;
+use wgrad::{ops, optim};
 
 /// WebGPU's default limits.
 const STORAGE_BUFFERS: u32 = 8;
@@ -70,7 +70,7 @@ impl Compiled {
         }
     }
 
-    /// `Params` at 0, then `reads`, then `writes`, all of them used and nothing else.
+    /// `Params` at 0, then `reads` (the first ones may be textures), then `writes`, all of them used and nothing else.
     fn check_bindings(&self, spec: &KernelSpec) -> Result<(), String> {
         let mut found = Vec::new();
         for global in self.globals() {
@@ -78,8 +78,8 @@ impl Compiled {
             if binding.group != 0 {
                 return Err(format!("{:?} is in group {}", global.name, binding.group));
             }
-            // A kernel that also binds textures would be told from the others here.
             let kind = match global.space {
+                AddressSpace::Handle => "texture",
                 AddressSpace::Uniform => "uniform",
                 AddressSpace::Storage { access } if access == StorageAccess::LOAD => "read",
                 AddressSpace::Storage { access } if access == StorageAccess::LOAD | StorageAccess::STORE => {
@@ -93,6 +93,7 @@ impl Compiled {
         let (reads, storage) = (spec.reads, spec.reads + spec.writes);
         let kind = |binding| match binding {
             0 => "uniform",
+            binding if binding <= spec.textures => "texture",
             binding if binding <= reads => "read",
             _ => "read_write",
         };
@@ -155,12 +156,18 @@ fn check(spec: &KernelSpec) -> Result<(), String> {
     compiled.check_limits()
 }
 
+/// The kernels of all operations and optimizers, by name.
+fn all() -> Vec<(&'static str, &'static [KernelSpec])> {
+    let operations = ops::all().into_iter().map(|operation| (operation.name, operation.kernels));
+    operations.chain([("adamw", optim::KERNELS)]).collect()
+}
+
 #[test]
 fn every_kernel_compiles_and_is_what_its_description_says() {
     let mut failures = Vec::new();
-    for operation in ops::all() {
-        assert!(!operation.kernels.is_empty(), "{} has no kernels", operation.name);
-        for spec in operation.kernels {
+    for (name, kernels) in all() {
+        assert!(!kernels.is_empty(), "{name} has no kernels");
+        for spec in kernels {
             if let Err(message) = check(spec) {
                 failures.push(format!("{}:{} {:?}: {message}", spec.source.name, spec.entry, spec.example));
             }
@@ -172,11 +179,10 @@ fn every_kernel_compiles_and_is_what_its_description_says() {
 /// Every entry point of every operation's shader is described.
 #[test]
 fn no_entry_point_is_left_out() {
-    for operation in ops::all() {
-        for spec in operation.kernels {
+    for (_, kernels) in all() {
+        for spec in kernels {
             for entry in Compiled::of(spec).unwrap().module.entry_points {
-                let described = operation
-                    .kernels
+                let described = kernels
                     .iter()
                     .any(|other| other.source.name == spec.source.name && other.entry == entry.name);
                 assert!(described, "{}:{}", spec.source.name, entry.name);
@@ -197,6 +203,7 @@ fn wrong_kernels_are_found() {
         source: shader::Source { name: "probe", text: text(body) },
         entry: "main",
         reads: 1,
+        textures: 0,
         writes: 1,
         params: &[("n", 0, 4), ("s", 4, 4)],
         example: &[("N", 64)],
@@ -204,10 +211,11 @@ fn wrong_kernels_are_found() {
     let good = spec(GOOD);
     assert_eq!(check(&good), Ok(()));
     let found = |spec: KernelSpec, words: &str| {
-        let message = check(&spec).unwrap_err();
+        let message = check(&spec).expect_err(words);
         assert!(message.contains(words), "{message}");
     };
     found(KernelSpec { reads: 2, ..good }, "its description says");
+    found(KernelSpec { textures: 1, ..good }, "its description says");
     found(KernelSpec { reads: 0, writes: 2, ..good }, "its description says");
     found(KernelSpec { params: &[("n", 0, 4)], ..good }, "Params is");
     found(KernelSpec { params: &[("s", 0, 4), ("n", 4, 4)], ..good }, "Params is");
