@@ -1,7 +1,12 @@
 //! Every kernel without a GPU: its shader compiles for Vulkan and Metal within WebGPU's default limits, and its
 //! bindings and parameters are what the Rust side says. Where Chromium's shader compiler `tint` is installed, it has
 //! its say too: unlike naga it proves that barriers stand in uniform control flow, as browsers demand.
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test ends at the first surprise and says what it skips"
+)]
 
 use naga::valid::{Capabilities, FunctionInfo, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, GlobalVariable, Handle, Module, ShaderStage, StorageAccess, TypeInner};
