@@ -4,5 +4,6 @@
 #[cfg(not(target_arch = "wasm32"))]
 pub mod data;
 pub mod error;
+pub mod train;
 
 pub use error::{Error, Result};

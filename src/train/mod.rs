@@ -1,0 +1,3 @@
+//! Training: what happens at each optimizer step, and what is kept of it.
+
+pub mod schedule;
