@@ -5,5 +5,6 @@
 pub mod data;
 pub mod error;
 pub mod train;
+pub mod viz;
 
 pub use error::{Error, Result};
