@@ -298,9 +298,11 @@ fn choices(part: Part, class: Class) -> Vec<(&'static str, f64)> {
         Part::Preposition => PREPOSITIONS.to_vec(),
         Part::Pronoun => vec![owner.pronoun],
     };
-    // Determiners fall off steeply, everything else gently.
-    let power = if matches!(part, Part::Determiner(_)) { 1.2 } else { 0.7 };
-    let weights = (1..=list.len()).map(|rank| (rank as f64).powf(-power));
+    // Words fall off with their rank: determiners steeply, with the owner's beside the first.
+    let determiner = matches!(part, Part::Determiner(_));
+    let power = if determiner { 1.2 } else { 0.7 };
+    let rank = |at: usize| if determiner { at.max(1) } else { at + 1 };
+    let weights = (0..list.len()).map(|at| (rank(at) as f64).powf(-power));
     let mut seen = HashSet::new();
     debug_assert!(list.iter().all(|word| seen.insert(*word)), "{part:?} repeats a word");
     list.into_iter().zip(weights).collect()
