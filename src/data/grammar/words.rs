@@ -105,7 +105,7 @@ pub(super) const OWNERS: [Owner; 5] = [
 /// `be` in the present and in the past, for a singular and for a plural subject.
 pub(super) const BE: [[&str; 2]; 2] = [["is", "was"], ["are", "were"]];
 
-/// Determiners beside the owner's own, which is as likely as the first, for singular and for plural.
+/// Determiners beside the owner's own, which comes second, for singular and for plural.
 pub(super) const DETERMINERS: [[&str; 4]; 2] =
     [["the", "a", "this", "that"], ["the", "some", "these", "many"]];
 
