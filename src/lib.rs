@@ -13,6 +13,7 @@ pub mod shape;
 pub mod tensor;
 pub mod text;
 pub mod train;
+pub mod viz;
 
 mod hash;
 
