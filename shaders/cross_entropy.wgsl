@@ -28,8 +28,7 @@ fn forward(
     let start = clamped * p.stride;
     let weight = weights[clamped];
     let classes = select(p.classes, 0u, weight == 0.0);
-    // Eight columns at a time: more loads under way, sums of sums that keep the digits of late terms, and
-    // rows longer than the 65535 iterations that lavapipe grants an invocation, all its loops together.
+    // Eight columns at a time: more loads under way, and sums of sums, which keep the digits of late terms.
     var greatest = logits[start];
     for (var block = lane.x; block < classes; block += 8u * LANES) {
         for (var k = 0u; k < 8u; k++) { // unroll

@@ -1,10 +1,9 @@
 // The sum or the greatest of one value per lane, over the LANES lanes (a power of two) of a row; every lane gets
-// it. For workgroups of (LANES, ROWS); the order of the additions is fixed. One lane needs no barrier.
+// it. For workgroups of (LANES, ROWS); the order of the additions is fixed.
 // lane: local_invocation_id. Every invocation of the workgroup must arrive.
 var<workgroup> reduce_values: array<f32, LANES * ROWS>;
 
 fn reduce_sum(value: f32, lane: vec3<u32>) -> f32 {
-    if (LANES == 1u) { return value; }
     let at = lane.y * LANES + lane.x;
     workgroupBarrier(); // the previous result has been read
     reduce_values[at] = value;
@@ -17,7 +16,6 @@ fn reduce_sum(value: f32, lane: vec3<u32>) -> f32 {
 }
 
 fn reduce_max(value: f32, lane: vec3<u32>) -> f32 {
-    if (LANES == 1u) { return value; }
     let at = lane.y * LANES + lane.x;
     workgroupBarrier(); // the previous result has been read
     reduce_values[at] = value;

@@ -25,8 +25,8 @@ const BACKWARD: KernelSpec = KernelSpec { entry: "backward", reads: 5, writes: 1
 pub const KERNELS: &[KernelSpec] = &[
     FORWARD,
     BACKWARD,
-    KernelSpec { example: &[("LANES", 1), ("ROWS", 8)], ..FORWARD },
-    KernelSpec { example: &[("LANES", 1), ("ROWS", 8)], ..BACKWARD },
+    KernelSpec { example: &[("LANES", 8), ("ROWS", 1)], ..FORWARD },
+    KernelSpec { example: &[("LANES", 8), ("ROWS", 1)], ..BACKWARD },
 ];
 
 /// What [`cross_entropy`] computes, one value per row.

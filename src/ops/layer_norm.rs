@@ -32,8 +32,8 @@ pub const KERNELS: &[KernelSpec] = &[
     BACKWARD,
     PARTIALS,
     REDUCE,
-    KernelSpec { example: &[("LANES", 1), ("ROWS", 8)], ..FORWARD },
-    KernelSpec { example: &[("LANES", 1), ("ROWS", 8)], ..BACKWARD },
+    KernelSpec { example: &[("LANES", 8), ("ROWS", 1)], ..FORWARD },
+    KernelSpec { example: &[("LANES", 8), ("ROWS", 1)], ..BACKWARD },
 ];
 
 /// `y = (x - mean) / sqrt(variance + eps) * weight + bias`, mean and (biased) variance over each row of

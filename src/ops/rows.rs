@@ -38,8 +38,8 @@ impl Spread {
     }
 }
 
-/// One invocation per row: no barrier, and the adapter's vector lanes hold different rows.
-pub(super) static SOFTWARE: Spread = Spread::new(&[("LANES", 1), ("ROWS", 8)]);
+/// One vector of the CPU per row: its lanes read elements that lie side by side.
+pub(super) static SOFTWARE: Spread = Spread::new(&[("LANES", 8), ("ROWS", 1)]);
 
 /// Checks that `tensor` is a non-empty matrix and gives its rows and columns.
 pub(super) fn matrix(operation: &'static str, tensor: &Tensor) -> Result<(usize, usize)> {
