@@ -3,10 +3,14 @@
 pub mod autograd;
 pub mod bert;
 pub mod checkpoint;
+pub mod data;
 pub mod error;
 pub mod gpu;
 pub mod ops;
 pub mod shape;
 pub mod tensor;
+pub mod text;
+
+mod hash;
 
 pub use error::{Error, Result};

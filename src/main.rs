@@ -1,2 +1,26 @@
 //! The command-line program.
-fn main() {}
+
+mod cli;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use wgrad::Error;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let Err(error) = cli::run(cli) else { return ExitCode::SUCCESS };
+    // Whoever reads our output may stop early: `wgrad … | head`.
+    let closed = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::BrokenPipe;
+    if error.downcast_ref().is_some_and(closed) {
+        return ExitCode::SUCCESS;
+    }
+    let message = format!("{error:#}").replace(['\n', '\r'], " ");
+    // Nowhere is left to tell of a standard error that is closed.
+    let _ = writeln!(std::io::stderr(), "error: {message}");
+    match error.downcast_ref::<Error>() {
+        Some(Error::NoAdapter { .. }) => ExitCode::from(3),
+        _ => ExitCode::from(1),
+    }
+}

@@ -1,0 +1,180 @@
+//! `wgrad data`
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Subcommand, ValueEnum};
+use wgrad::data::{self, HeldOut, PrepareOptions, ReadCounts, ReadOptions};
+
+use super::print;
+
+/// Turn text into the shards that training reads.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Tokenize files into a folder of shards.
+    #[command(after_help = "Examples:
+  wgrad data prepare reviews.csv --tokenizer tok --seq-len 64 --join --held-out 512 --out data/reviews
+  wgrad data prepare wiki.jsonl.zst --tokenizer tok --out data/wiki
+  wgrad data prepare books/ --tokenizer tok --documents blank-line --join --out data/books
+  cat notes.txt | wgrad data prepare - --tokenizer tok --documents file --out data/notes --json")]
+    Prepare(Prepare),
+}
+
+/// Which files are read, and how.
+#[derive(clap::Args)]
+pub struct ReadArgs {
+    /// Files (.txt, .jsonl, .csv, .tsv; plain, .gz, .bz2 or .zst), folders of such, or - for plain text on standard
+    /// input.
+    #[arg(required = true, value_name = "FILES")]
+    pub files: Vec<PathBuf>,
+    /// The column or field of tables that holds the text.
+    #[arg(long, value_name = "NAME", default_value = "text")]
+    text_column: String,
+    /// What one document of a .txt file is.
+    #[arg(long, value_enum, default_value_t = Documents::Line)]
+    documents: Documents,
+    /// Refuse broken UTF-8, NUL, byte-order marks and CRLF instead of putting them right.
+    #[arg(long)]
+    strict: bool,
+    /// Split documents of more bytes than this.
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20, hide_short_help = true)]
+    document_limit: usize,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Documents {
+    /// Every line.
+    Line,
+    /// What stands between blank lines.
+    BlankLine,
+    /// The whole file.
+    File,
+}
+
+impl From<&ReadArgs> for ReadOptions {
+    fn from(args: &ReadArgs) -> Self {
+        ReadOptions {
+            text_column: args.text_column.clone(),
+            documents: match args.documents {
+                Documents::Line => data::Documents::Line,
+                Documents::BlankLine => data::Documents::BlankLine,
+                Documents::File => data::Documents::File,
+            },
+            strict: args.strict,
+            document_limit: args.document_limit,
+        }
+    }
+}
+
+#[derive(clap::Args)]
+struct Prepare {
+    #[command(flatten)]
+    read: ReadArgs,
+    /// The folder or file of the tokenizer.
+    #[arg(long, value_name = "DIR")]
+    tokenizer: PathBuf,
+    /// Tokens per sequence, [CLS] and [SEP] included.
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    seq_len: usize,
+    /// The folder to make.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Let documents share sequences, so that none needs padding.
+    #[arg(long)]
+    join: bool,
+    /// What is kept from training: a share of the documents below 1, or a number of sequences.
+    #[arg(long, value_name = "F", default_value = "0.01", value_parser = held_out)]
+    held_out: HeldOut,
+    /// Chooses the documents held out.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+fn held_out(text: &str) -> Result<HeldOut, String> {
+    if let Ok(sequences) = text.parse::<u64>() {
+        return Ok(HeldOut::Sequences(sequences));
+    }
+    match text.parse::<f64>() {
+        Ok(share) if (0.0..1.0).contains(&share) => Ok(HeldOut::Fraction(share)),
+        _ => Err("expected a share from 0 to below 1, or a whole number of sequences".to_owned()),
+    }
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let Command::Prepare(args) = args.command;
+    let options = PrepareOptions {
+        read: ReadOptions::from(&args.read),
+        inputs: args.read.files,
+        tokenizer: args.tokenizer,
+        out: args.out,
+        seq_len: args.seq_len,
+        join: args.join,
+        held_out: args.held_out,
+        seed: args.seed,
+        ..PrepareOptions::default()
+    };
+    let mut bar = None;
+    let summary = data::prepare(&options, |progress| {
+        let bar = bar.get_or_insert_with(|| print::Bytes::new(progress.total_bytes, None));
+        bar.set(progress.bytes, format!("{} tokens", print::count(progress.tokens)));
+    });
+    if let Some(bar) = bar {
+        bar.end();
+    }
+    let summary = summary?;
+    if args.json {
+        return print::line(serde_json::to_string(&summary).context("the summary as JSON")?);
+    }
+    print::line(format_args!("data       {}", summary.out.display()))?;
+    report_read(&summary.read)?;
+    for (name, part) in [("train", &summary.train), ("held out", &summary.held_out)] {
+        let [documents, sequences, tokens] = [part.documents, part.sequences, part.tokens].map(print::count);
+        let share = 100.0 * part.tokens as f64 / (part.sequences.max(1) * summary.seq_len as u64) as f64;
+        print::line(format_args!(
+            "{name:<10} {documents} documents, {sequences} sequences, {tokens} tokens ({share:.1}% full)"
+        ))?;
+    }
+    if summary.unknown_tokens + summary.dropped_tokens + summary.empty_documents > 0 {
+        let [unknown, dropped, empty] =
+            [summary.unknown_tokens, summary.dropped_tokens, summary.empty_documents].map(print::count);
+        print::line(format_args!(
+            "lost       {unknown} unknown tokens, {dropped} tokens in short tails, {empty} empty documents"
+        ))?;
+    }
+    match summary.unigram_entropy {
+        Some(entropy) => print::line(format_args!("unigram entropy {entropy:.3} nats per held-out token")),
+        None => Ok(()),
+    }
+}
+
+/// What was read, and what was put right if anything was.
+pub fn report_read(read: &ReadCounts) -> anyhow::Result<()> {
+    let [files, documents] = [read.files, read.documents].map(print::count);
+    let megabytes = read.text_bytes as f64 / 1e6;
+    print::line(format_args!("read       {files} files, {documents} documents, {megabytes:.1} MB of text"))?;
+    let repairs = [
+        (read.repairs.invalid_utf8, "invalid UTF-8"),
+        (read.repairs.nul, "NUL"),
+        (read.repairs.byte_order_marks, "byte-order marks"),
+        (read.repairs.carriage_returns, "carriage returns"),
+        (read.splits, "documents split"),
+        (read.blank, "blank rows"),
+    ];
+    let told: Vec<_> = repairs.iter().filter(|(number, _)| *number > 0).collect();
+    if told.is_empty() {
+        return Ok(());
+    }
+    let told: Vec<_> =
+        told.iter().map(|(number, what)| format!("{} {what}", print::count(*number))).collect();
+    print::line(format_args!("put right  {}", told.join(", ")))
+}

@@ -1,0 +1,31 @@
+//! The command line: one file per command.
+
+mod data;
+mod print;
+mod tokenizer;
+
+use clap::{Parser, Subcommand};
+
+/// Trains and runs BERT on any GPU.
+#[derive(Parser)]
+#[command(name = "wgrad", version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Learn a vocabulary from text.
+    Tokenizer(tokenizer::Args),
+    /// Turn text into the shards that training reads.
+    Data(data::Args),
+}
+
+/// Runs the chosen command.
+pub fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Tokenizer(args) => tokenizer::run(args),
+        Command::Data(args) => data::run(args),
+    }
+}

@@ -1,0 +1,88 @@
+//! What all commands print with: progress on standard error, results on standard output, numbers with separators.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Writes a line of results.
+pub fn line(text: impl std::fmt::Display) -> anyhow::Result<()> {
+    Ok(writeln!(std::io::stdout().lock(), "{text}")?)
+}
+
+/// `1234567` as `1,234,567`.
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A bar of the bytes taken from files: amount, speed and time left; a counter where the size is not known.
+/// Hidden unless standard error is a terminal.
+pub struct Bytes {
+    bar: ProgressBar,
+    read: Option<Arc<AtomicU64>>,
+}
+
+impl Bytes {
+    /// A bar up to `total` bytes. With `read`, [`Bytes::tick`] follows that counter.
+    pub fn new(total: Option<u64>, read: Option<Arc<AtomicU64>>) -> Self {
+        let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr_with_hz(10));
+        if !std::io::stderr().is_terminal() {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        let template = match total {
+            Some(_) => "{wide_bar} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta} left {msg}",
+            None => "{spinner} {bytes} {binary_bytes_per_sec} {elapsed} {msg}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        Bytes { bar, read }
+    }
+
+    /// Follows the counter.
+    pub fn tick(&self) {
+        if let Some(read) = &self.read {
+            self.bar.set_position(read.load(Ordering::Relaxed));
+        }
+    }
+
+    /// Moves to `bytes` of `total`.
+    pub fn set(&self, bytes: u64, message: String) {
+        self.bar.set_position(bytes);
+        self.bar.set_message(message);
+    }
+
+    /// All bytes are read, and `what` goes on.
+    pub fn then(&self, what: &'static str) {
+        self.tick();
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
+            self.bar.set_style(style);
+        }
+        self.bar.set_message(what);
+        self.bar.enable_steady_tick(Duration::from_millis(200));
+    }
+
+    /// Takes the bar away.
+    pub fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn counts_have_separators() {
+        let cases = [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")];
+        cases.into_iter().for_each(|(number, text)| assert_eq!(super::count(number), text));
+    }
+}

@@ -1,0 +1,125 @@
+//! `wgrad tokenizer`
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::{Subcommand, ValueEnum};
+use wgrad::data::{ReadCounts, ReadOptions, Reader};
+use wgrad::text::{Tokenizer, TokenizerKind, TokenizerOptions};
+
+use super::data::ReadArgs;
+use super::print;
+
+/// Learn a vocabulary from text.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Learn a vocabulary from files and write it as a Hugging Face tokenizer.json.
+    #[command(after_help = "Examples:
+  wgrad tokenizer train reviews.csv --vocab-size 4096 --out tok
+  wgrad tokenizer train wiki/ books.txt.zst --out tok
+  wgrad tokenizer train noticias.jsonl --text-column corpo --keep-accents --keep-case --out tok-pt
+  zcat big.gz | wgrad tokenizer train - --documents blank-line --out tok")]
+    Train(Train),
+}
+
+#[derive(clap::Args)]
+struct Train {
+    #[command(flatten)]
+    read: ReadArgs,
+    /// Tokens at most, special ones included.
+    #[arg(long, value_name = "N", default_value_t = 32768)]
+    vocab_size: usize,
+    /// The folder for tokenizer.json.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// How words are cut into pieces.
+    #[arg(long, value_enum, default_value_t = Kind::Bpe)]
+    kind: Kind,
+    /// Keep capitals.
+    #[arg(long)]
+    keep_case: bool,
+    /// Keep accents and other marks (Portuguese, Hindi, …).
+    #[arg(long)]
+    keep_accents: bool,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Kind {
+    /// Byte-pair encoding.
+    Bpe,
+    /// The longest piece first, as in the first BERT.
+    Wordpiece,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let Command::Train(args) = args.command;
+    let began = Instant::now();
+    let reader = Reader::open(&args.read.files, ReadOptions::from(&args.read))?;
+    let bar = print::Bytes::new(reader.total_bytes(), Some(reader.bytes_read()));
+    let options = TokenizerOptions {
+        vocab_size: args.vocab_size,
+        kind: match args.kind {
+            Kind::Bpe => TokenizerKind::Bpe,
+            Kind::Wordpiece => TokenizerKind::WordPiece,
+        },
+        keep_case: args.keep_case,
+        keep_accents: args.keep_accents,
+    };
+    let mut texts = Texts { reader, bar };
+    let trained = Tokenizer::train(&mut texts, &options);
+    texts.bar.end();
+    let tokenizer = trained?;
+    let path = tokenizer.save(&args.out)?;
+    report(&tokenizer, &path, texts.reader.counts(), began.elapsed().as_secs_f64(), args.json)
+}
+
+/// The texts of a reader, with a bar that follows it.
+struct Texts {
+    reader: Reader,
+    bar: print::Bytes,
+}
+
+impl Iterator for Texts {
+    type Item = wgrad::Result<String>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.reader.next();
+        match next {
+            Some(_) => self.bar.tick(),
+            None => self.bar.then("learning merges"),
+        }
+        next.map(|document| document.map(|document| document.text))
+    }
+}
+
+fn report(
+    tokenizer: &Tokenizer,
+    path: &std::path::Path,
+    read: &ReadCounts,
+    seconds: f64,
+    json: bool,
+) -> anyhow::Result<()> {
+    if json {
+        return print::line(serde_json::json!({
+            "tokenizer": path,
+            "vocab_size": tokenizer.vocab_size(),
+            "fingerprint": format!("{:016x}", tokenizer.fingerprint()),
+            "read": read,
+            "seconds": seconds,
+        }));
+    }
+    print::line(format_args!("tokenizer  {}", path.display()))?;
+    print::line(format_args!("tokens     {}", print::count(tokenizer.vocab_size() as u64)))?;
+    super::data::report_read(read)?;
+    print::line(format_args!("seconds    {seconds:.1}"))
+}

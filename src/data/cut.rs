@@ -1,0 +1,122 @@
+//! Documents cut into sequences.
+
+use super::manifest::Part;
+use super::shard::ShardWriter;
+use crate::Result;
+use crate::text::SpecialIds;
+
+/// A tail of a cut document, or of everything joined, that has fewer tokens is dropped.
+pub(super) const MIN_TAIL: usize = 8;
+
+/// How sequences are cut.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    /// Tokens between `[CLS]` and `[SEP]`.
+    pub body: usize,
+    /// Whether documents share sequences.
+    pub join: bool,
+    pub specials: SpecialIds,
+}
+
+impl Shape {
+    /// How many sequences a document makes of its own.
+    pub fn sequences(&self, tokens: usize) -> usize {
+        let tail = tokens % self.body;
+        let kept = tail >= MIN_TAIL || (tail > 0 && tokens < self.body);
+        tokens / self.body + usize::from(kept)
+    }
+}
+
+/// Cuts the documents of one part and writes the sequences.
+pub(super) struct Cutter {
+    shape: Shape,
+    writer: ShardWriter,
+    /// Tokens that do not yet fill a sequence, and where documents begin among them; only when joining.
+    pending: Vec<u32>,
+    starts: Vec<usize>,
+    documents: u64,
+    /// `[V]` how often each id occurs, specials not counted.
+    unigrams: Vec<u64>,
+    /// Tokens dropped with short tails.
+    dropped: u64,
+    sequence: Vec<u32>,
+}
+
+impl Cutter {
+    pub(super) fn new(shape: Shape, writer: ShardWriter, vocab_size: usize) -> Self {
+        Cutter {
+            shape,
+            writer,
+            pending: Vec::new(),
+            starts: Vec::new(),
+            documents: 0,
+            unigrams: vec![0; vocab_size],
+            dropped: 0,
+            sequence: Vec::new(),
+        }
+    }
+
+    /// Documents so far.
+    pub(super) fn documents(&self) -> u64 {
+        self.documents
+    }
+
+    /// Adds a document of at least one token.
+    pub(super) fn push(&mut self, document: &[u32]) -> Result<()> {
+        let body = self.shape.body;
+        self.documents += 1;
+        if !self.shape.join {
+            for (number, piece) in document.chunks(body).enumerate() {
+                if number > 0 && piece.len() < MIN_TAIL {
+                    self.dropped += piece.len() as u64;
+                } else {
+                    self.write(piece, (number == 0).then_some(0).into_iter())?;
+                }
+            }
+            return Ok(());
+        }
+        self.starts.push(self.pending.len());
+        self.pending.extend_from_slice(document);
+        if self.pending.len() < body {
+            return Ok(());
+        }
+        let pending = std::mem::take(&mut self.pending);
+        let starts = std::mem::take(&mut self.starts);
+        let whole = pending.len() / body * body;
+        let mut rest = starts.as_slice();
+        for (number, piece) in pending[..whole].chunks(body).enumerate() {
+            let (here, later) = rest.split_at(rest.partition_point(|&start| start < (number + 1) * body));
+            self.write(piece, here.iter().map(|start| start - number * body))?;
+            rest = later;
+        }
+        self.starts.extend(rest.iter().map(|start| start - whole));
+        self.pending.extend_from_slice(&pending[whole..]);
+        Ok(())
+    }
+
+    fn write(&mut self, piece: &[u32], documents: impl Iterator<Item = usize>) -> Result<()> {
+        let specials = &self.shape.specials;
+        for &token in piece.iter().filter(|token| !specials.contains(**token)) {
+            if let Some(count) = self.unigrams.get_mut(token as usize) {
+                *count += 1;
+            }
+        }
+        self.sequence.clear();
+        self.sequence.push(specials.cls);
+        self.sequence.extend_from_slice(piece);
+        self.sequence.push(specials.sep);
+        self.writer.push(&self.sequence, documents.map(|start| start + 1))
+    }
+
+    /// Writes what is left and returns the part, the counts of each id and how many tokens were dropped.
+    pub(super) fn finish(mut self) -> Result<(Part, Vec<u64>, u64)> {
+        let pending = std::mem::take(&mut self.pending);
+        let starts = std::mem::take(&mut self.starts);
+        if pending.len() >= MIN_TAIL || (!pending.is_empty() && self.writer.sequences() == 0) {
+            self.write(&pending, starts.into_iter())?;
+        } else {
+            self.dropped += pending.len() as u64;
+        }
+        Ok((self.writer.finish(self.documents)?, self.unigrams, self.dropped))
+    }
+}

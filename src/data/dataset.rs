@@ -1,0 +1,293 @@
+//! Prepared sequences, mapped into memory.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+use rayon::prelude::*;
+
+use super::manifest::{FILE, Manifest, Part, UNIGRAMS, unigram_entropy};
+use crate::hash::{fnv1a, fnv1a_from};
+use crate::text::{TokenTable, Tokenizer, tokenizer};
+use crate::{Error, Result};
+
+/// Which part of the data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Split {
+    /// To train on.
+    Train,
+    /// To measure on.
+    HeldOut,
+}
+
+/// One or more data folders as one sequence of sequences, folder after folder.
+pub struct Dataset {
+    seq_len: usize,
+    tokenizer: Tokenizer,
+    train: Sequences,
+    held_out: Sequences,
+    /// `[V]` counts of each id in train, then in held-out.
+    unigrams: [Vec<u64>; 2],
+    fingerprint: u64,
+}
+
+#[derive(Default)]
+struct Sequences {
+    shards: Vec<Shard>,
+    /// Past the last sequence of each shard.
+    ends: Vec<u64>,
+    tokens: u64,
+}
+
+struct Shard {
+    path: PathBuf,
+    token_bytes: usize,
+    tokens: Mmap,
+    offsets: Mmap,
+    documents: Mmap,
+}
+
+impl std::fmt::Debug for Dataset {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (train, held_out) = (self.len(Split::Train), self.len(Split::HeldOut));
+        let mut structure = formatter.debug_struct("Dataset");
+        structure.field("seq_len", &self.seq_len).field("train", &train).field("held_out", &held_out);
+        structure.finish_non_exhaustive()
+    }
+}
+
+impl Dataset {
+    /// Opens folders made by [`prepare`](super::prepare::prepare) and checks every byte against its checksum.
+    ///
+    /// # Errors
+    /// A folder that is incomplete or changed, or two of different tokenizers or sequence lengths.
+    pub fn open(folders: &[PathBuf]) -> Result<Self> {
+        let Some(first) = folders.first() else {
+            return Err(Error::config("data", "at least one folder", "none"));
+        };
+        let manifests = folders.iter().map(|folder| Manifest::read(folder)).collect::<Result<Vec<_>>>()?;
+        let seq_len = manifests[0].seq_len;
+        for (folder, manifest) in folders.iter().zip(&manifests) {
+            if manifest.seq_len != seq_len {
+                let expected = format!("sequences of {seq_len} tokens as in {}", first.display());
+                return Err(Error::file(folder, expected, format!("{} tokens", manifest.seq_len)));
+            }
+            if manifest.tokenizer != manifests[0].tokenizer {
+                let expected = format!("the tokenizer of {} ({})", first.display(), manifests[0].tokenizer);
+                return Err(Error::file(folder, expected, format!("another ({})", manifest.tokenizer)));
+            }
+        }
+        let tokenizer = Tokenizer::load(first)?;
+        let vocab_size = tokenizer.vocab_size();
+        let mut dataset = Dataset {
+            seq_len,
+            tokenizer,
+            train: Sequences::default(),
+            held_out: Sequences::default(),
+            unigrams: [vec![0; vocab_size], vec![0; vocab_size]],
+            fingerprint: fnv1a(b""),
+        };
+        for (folder, manifest) in folders.iter().zip(&manifests) {
+            dataset.add(folder, manifest)?;
+        }
+        Ok(dataset)
+    }
+
+    fn add(&mut self, folder: &Path, manifest: &Manifest) -> Result<()> {
+        if manifest.vocab_size != self.vocab_size() {
+            let expected = format!("the {} tokens of its tokenizer", self.vocab_size());
+            return Err(Error::file(folder.join(FILE), expected, format!("{} tokens", manifest.vocab_size)));
+        }
+        let copy = map(folder.join(tokenizer::FILE), None, manifest.tokenizer_crc32)?;
+        if format!("{:016x}", fnv1a(&copy)) != manifest.tokenizer {
+            return Err(Error::file(
+                folder.join(tokenizer::FILE),
+                "the tokenizer of its manifest",
+                "another",
+            ));
+        }
+        let size = (self.vocab_size() as u64).checked_mul(16);
+        let counts = map(folder.join(UNIGRAMS), size, manifest.unigrams_crc32)?;
+        let (train, held_out) = counts.split_at(counts.len() / 2);
+        for (totals, counts) in self.unigrams.iter_mut().zip([train, held_out]) {
+            for (total, count) in totals.iter_mut().zip(u64s(counts)) {
+                *total = total.saturating_add(count);
+            }
+        }
+        self.train.add(folder, &manifest.train, manifest, &mut self.fingerprint)?;
+        self.held_out.add(folder, &manifest.held_out, manifest, &mut self.fingerprint)?;
+        self.fingerprint = fnv1a_from(self.fingerprint, manifest.tokenizer.as_bytes());
+        self.fingerprint = fnv1a_from(self.fingerprint, &(manifest.seq_len as u64).to_le_bytes());
+        Ok(())
+    }
+
+    fn split(&self, split: Split) -> &Sequences {
+        match split {
+            Split::Train => &self.train,
+            Split::HeldOut => &self.held_out,
+        }
+    }
+
+    /// How many sequences a part has.
+    pub fn len(&self, split: Split) -> u64 {
+        self.split(split).ends.last().copied().unwrap_or(0)
+    }
+
+    /// Whether a part has no sequence.
+    pub fn is_empty(&self, split: Split) -> bool {
+        self.len(split) == 0
+    }
+
+    /// How many tokens a part has, `[CLS]` and `[SEP]` included.
+    pub fn tokens(&self, split: Split) -> u64 {
+        self.split(split).tokens
+    }
+
+    /// T: no sequence is longer.
+    pub fn seq_len(&self) -> usize {
+        self.seq_len
+    }
+
+    /// V: every id is below.
+    pub fn vocab_size(&self) -> usize {
+        self.tokenizer.vocab_size()
+    }
+
+    /// The tokenizer of the data.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// What is known of each id.
+    pub fn table(&self) -> &TokenTable {
+        self.tokenizer.table()
+    }
+
+    /// The loss in nats of guessing held-out tokens by their frequency in train, counts raised by one; none if nothing
+    /// was held out.
+    pub fn unigram_entropy(&self) -> Option<f64> {
+        unigram_entropy(&self.unigrams[0], &self.unigrams[1])
+    }
+
+    /// A number that differs between different data, different tokenizers or another order of folders; where the
+    /// folders lie does not matter.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
+    /// The tokens of a sequence, `[CLS]` first and `[SEP]` last; 3 to `seq_len` of them.
+    ///
+    /// # Errors
+    /// An index past the end, or a sequence that is too long or has an id past the vocabulary.
+    pub fn sequence(&self, split: Split, index: u64) -> Result<Vec<u32>> {
+        let (shard, start, end) = self.locate(split, index)?;
+        let tokens = shard.tokens(start, end);
+        let vocab_size = self.vocab_size() as u32;
+        if let Some(id) = tokens.iter().find(|&&id| id >= vocab_size) {
+            let found = format!("{id} in sequence {index}");
+            return Err(Error::file(&shard.path, format!("token ids below {vocab_size}"), found));
+        }
+        Ok(tokens)
+    }
+
+    /// The positions in a sequence at which documents begin.
+    ///
+    /// # Errors
+    /// As [`Dataset::sequence`].
+    pub fn document_starts(&self, split: Split, index: u64) -> Result<Vec<usize>> {
+        let (shard, start, end) = self.locate(split, index)?;
+        let count = shard.documents.len() / 8;
+        // A binary search: the first document at or past the sequence's start.
+        let (mut low, mut high) = (0, count);
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if u64_at(&shard.documents, middle) < start { low = middle + 1 } else { high = middle }
+        }
+        let starts = (low..count).map(|number| u64_at(&shard.documents, number));
+        Ok(starts.take_while(|&offset| offset < end).map(|offset| (offset - start) as usize).collect())
+    }
+
+    /// The shard of a sequence and the range of its tokens there, which lies in the file.
+    fn locate(&self, split: Split, index: u64) -> Result<(&Shard, u64, u64)> {
+        let sequences = self.split(split);
+        let number = sequences.ends.partition_point(|&end| end <= index);
+        let Some(shard) = sequences.shards.get(number) else {
+            let expected = format!("a sequence below {}", self.len(split));
+            return Err(Error::config("sequence", expected, index));
+        };
+        let before = if number == 0 { 0 } else { sequences.ends[number - 1] };
+        let local = (index - before) as usize;
+        let (start, end) = (u64_at(&shard.offsets, local), u64_at(&shard.offsets, local + 1));
+        let length = end.checked_sub(start).filter(|length| (3..=self.seq_len as u64).contains(length));
+        if length.is_none() || end > (shard.tokens.len() / shard.token_bytes) as u64 {
+            let expected = format!("3 to {} tokens in sequence {index}", self.seq_len);
+            return Err(Error::file(&shard.path, expected, format!("{start} to {end}")));
+        }
+        Ok((shard, start, end))
+    }
+}
+
+impl Sequences {
+    fn add(&mut self, folder: &Path, part: &Part, manifest: &Manifest, fingerprint: &mut u64) -> Result<()> {
+        let open = |shard: &super::manifest::Shard| {
+            let path = |ending: &str| folder.join(format!("{}.{ending}", shard.name));
+            let size = |count: u64, bytes: u64| Some(count.saturating_mul(bytes));
+            let index = shard.sequences.saturating_add(1);
+            Ok(Shard {
+                path: path("bin"),
+                token_bytes: manifest.token_bytes,
+                tokens: map(path("bin"), size(shard.tokens, manifest.token_bytes as u64), shard.crc32)?,
+                offsets: map(path("idx"), size(index, 8), shard.index_crc32)?,
+                documents: map(path("doc"), size(shard.documents, 8), shard.documents_crc32)?,
+            })
+        };
+        let shards = part.shards.par_iter().map(open).collect::<Result<Vec<_>>>()?;
+        for shard in &part.shards {
+            self.ends.push(self.ends.last().copied().unwrap_or(0) + shard.sequences);
+            *fingerprint = fnv1a_from(*fingerprint, &shard.tokens.to_le_bytes());
+            for crc in [shard.crc32, shard.index_crc32, shard.documents_crc32] {
+                *fingerprint = fnv1a_from(*fingerprint, &crc.to_le_bytes());
+            }
+        }
+        self.shards.extend(shards);
+        self.tokens += part.tokens;
+        Ok(())
+    }
+}
+
+impl Shard {
+    /// The tokens of a range that lies in the file.
+    fn tokens(&self, start: u64, end: u64) -> Vec<u32> {
+        let bytes = &self.tokens[start as usize * self.token_bytes..end as usize * self.token_bytes];
+        match self.token_bytes {
+            2 => bytes.as_chunks().0.iter().map(|&bytes| u32::from(u16::from_le_bytes(bytes))).collect(),
+            _ => bytes.as_chunks().0.iter().map(|&bytes| u32::from_le_bytes(bytes)).collect(),
+        }
+    }
+}
+
+fn u64s(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    bytes.as_chunks().0.iter().map(|&bytes| u64::from_le_bytes(bytes))
+}
+
+/// The `index`-th number of a file of 64-bit integers; 0 past its end.
+fn u64_at(bytes: &[u8], index: usize) -> u64 {
+    bytes.as_chunks().0.get(index).map_or(0, |&bytes| u64::from_le_bytes(bytes))
+}
+
+/// Maps a file whose size and checksum must be these.
+fn map(path: PathBuf, size: Option<u64>, crc32: u32) -> Result<Mmap> {
+    let file = File::open(&path).map_err(Error::io(&path, "read"))?;
+    let found = file.metadata().map_err(Error::io(&path, "read"))?.len();
+    if let Some(size) = size.filter(|&size| size != found) {
+        return Err(Error::file(&path, format!("{size} bytes"), format!("{found}")));
+    }
+    // SAFETY: the bytes are only read. Another program that changes the file meanwhile may give other tokens,
+    // which are checked as they are read; one that cuts it short ends the process, as with any mapped file.
+    let map = unsafe { Mmap::map(&file) }.map_err(Error::io(&path, "map"))?;
+    let actual = crc32fast::hash(&map);
+    if actual != crc32 {
+        return Err(Error::file(&path, format!("the checksum {crc32:08x}"), format!("{actual:08x}")));
+    }
+    Ok(map)
+}

@@ -1,0 +1,130 @@
+//! Which documents are kept from training: those whose text, hashed with the seed, comes out lowest. Equal
+//! documents stay together, and the choice needs neither the size of the corpus nor a second pass.
+
+use std::collections::BinaryHeap;
+
+use super::cut::Shape;
+use super::rng::mix;
+use crate::{Error, Result};
+
+/// How much is kept from training.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum HeldOut {
+    /// This share of the documents, 0 to below 1. Unless it is 0, at least one document where there are two, or
+    /// the end of the only one where it makes two sequences.
+    Fraction(f64),
+    /// Documents that make at least this many sequences.
+    Sequences(u64),
+}
+
+/// A tokenized document.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Tokenized {
+    /// The hash of its text with the seed; compared first.
+    pub hash: u64,
+    /// Its number, to tell equal texts apart.
+    pub index: u64,
+    pub tokens: Vec<u32>,
+}
+
+impl Tokenized {
+    pub(super) fn new(text_hash: u64, seed: u64, index: u64, tokens: Vec<u32>) -> Self {
+        Tokenized { hash: mix(text_hash ^ mix(seed)), index, tokens }
+    }
+}
+
+/// A document and whether it is held out.
+pub(super) type Decided = (bool, Tokenized);
+
+pub(super) struct Chooser {
+    rule: HeldOut,
+    shape: Shape,
+    /// Documents that may yet be held out, the highest hash on top.
+    kept: BinaryHeap<Tokenized>,
+    /// What `kept` amounts to: tokens when joining, sequences when not.
+    weight: u64,
+    any_held_out: bool,
+}
+
+impl Chooser {
+    pub(super) fn new(rule: HeldOut, shape: Shape) -> Result<Self> {
+        if let HeldOut::Fraction(share) = rule
+            && !(0.0..1.0).contains(&share)
+        {
+            return Err(Error::config(
+                "held-out",
+                "a share from 0 to below 1, or a count of sequences",
+                share,
+            ));
+        }
+        Ok(Chooser { rule, shape, kept: BinaryHeap::new(), weight: 0, any_held_out: false })
+    }
+
+    fn weigh(&self, document: &Tokenized) -> u64 {
+        match self.shape.join {
+            true => document.tokens.len() as u64,
+            false => self.shape.sequences(document.tokens.len()) as u64,
+        }
+    }
+
+    /// Takes a document in and gives out those that are decided.
+    pub(super) fn push(&mut self, document: Tokenized) -> Vec<Decided> {
+        match self.rule {
+            HeldOut::Fraction(0.0) | HeldOut::Sequences(0) => vec![(false, document)],
+            HeldOut::Fraction(share) => {
+                if (document.hash as f64) < share * 2_f64.powi(64) {
+                    self.any_held_out = true;
+                    let mut decided = vec![(true, document)];
+                    decided.extend(self.kept.drain().map(|document| (false, document)));
+                    return decided;
+                }
+                if self.any_held_out {
+                    return vec![(false, document)];
+                }
+                // Should none come below the share, the lowest will do.
+                self.kept.push(document);
+                if self.kept.len() < 2 {
+                    return Vec::new();
+                }
+                self.kept.pop().map(|document| (false, document)).into_iter().collect()
+            }
+            HeldOut::Sequences(count) => {
+                let needed = count * if self.shape.join { self.shape.body as u64 } else { 1 };
+                self.weight += self.weigh(&document);
+                self.kept.push(document);
+                let mut decided = Vec::new();
+                while let Some(top) = self.kept.peek()
+                    && self.weight - self.weigh(top) >= needed
+                {
+                    self.weight -= self.weigh(top);
+                    decided.extend(self.kept.pop().map(|document| (false, document)));
+                }
+                decided
+            }
+        }
+    }
+
+    /// Decides the rest; `train` is how many documents went to training. Lowest hashes come first.
+    pub(super) fn finish(self, train: u64) -> Vec<Decided> {
+        let Chooser { rule, shape, kept, .. } = self;
+        let mut kept = kept.into_sorted_vec();
+        if let HeldOut::Fraction(share) = rule
+            && train == 0
+            && !self.any_held_out
+            && let Some(mut only) = kept.pop()
+        {
+            let sequences = shape.sequences(only.tokens.len());
+            if sequences < 2 {
+                return vec![(false, only)];
+            }
+            let tail = ((share * sequences as f64).round() as usize).clamp(1, sequences - 1);
+            let end = Tokenized {
+                hash: only.hash,
+                index: only.index,
+                tokens: only.tokens.split_off((sequences - tail) * shape.body),
+            };
+            return vec![(false, only), (true, end)];
+        }
+        kept.into_iter().map(|document| (true, document)).collect()
+    }
+}

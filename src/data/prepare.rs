@@ -1,0 +1,284 @@
+//! Text to a folder of token shards.
+//!
+//! Documents are read on one thread and tokenized on all cores, in bounded chunks; they are parted into train and
+//! held-out before they are cut into sequences of `[CLS]`, up to `seq_len - 2` tokens, `[SEP]`. By default a sequence
+//! holds one document or a piece of one; short ones stay short. With `join` documents follow one another, across
+//! files too, so that only the last sequence is short. A tail of fewer than 8 tokens is dropped and counted, unless
+//! it is all there is. The folder ([`manifest`](super::manifest)) appears when it is whole.
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::sync_channel;
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::cut::{Cutter, Shape};
+use super::folder::NewFolder;
+use super::held_out::{Chooser, Decided, Tokenized};
+use super::manifest::{self, FORMAT, Manifest, UNIGRAMS, VERSION, unigram_entropy};
+use super::reader::{Document, ReadCounts, ReadOptions, Reader};
+use super::shard::{Checked, ShardWriter, write_u64s};
+use crate::hash::fnv1a;
+use crate::text::{Tokenizer, tokenizer};
+use crate::{Error, Result};
+
+pub use super::held_out::HeldOut;
+
+/// What to prepare, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PrepareOptions {
+    /// Files, folders or `-`; see [`sources`](super::source::sources).
+    pub inputs: Vec<PathBuf>,
+    /// The folder or file of the tokenizer.
+    pub tokenizer: PathBuf,
+    /// The folder to make.
+    pub out: PathBuf,
+    /// T, `[CLS]` and `[SEP]` included: 10 to 65536.
+    pub seq_len: usize,
+    /// Let documents share sequences, so that none needs padding.
+    pub join: bool,
+    /// How much is kept from training.
+    pub held_out: HeldOut,
+    /// Chooses the documents that are held out.
+    pub seed: u64,
+    /// How files are read.
+    pub read: ReadOptions,
+    /// Tokens per shard, about.
+    pub shard_tokens: u64,
+}
+
+impl Default for PrepareOptions {
+    fn default() -> Self {
+        PrepareOptions {
+            inputs: Vec::new(),
+            tokenizer: PathBuf::new(),
+            out: PathBuf::new(),
+            seq_len: 128,
+            join: false,
+            held_out: HeldOut::Fraction(0.01),
+            seed: 0,
+            read: ReadOptions::default(),
+            shard_tokens: 1 << 27,
+        }
+    }
+}
+
+/// How far a preparation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes taken from the disk.
+    pub bytes: u64,
+    /// Bytes on the disk; none with the standard input.
+    pub total_bytes: Option<u64>,
+    /// Documents tokenized.
+    pub documents: u64,
+    /// Tokens in them.
+    pub tokens: u64,
+}
+
+/// What one part came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct PartSummary {
+    /// Documents.
+    pub documents: u64,
+    /// Sequences.
+    pub sequences: u64,
+    /// Tokens, `[CLS]` and `[SEP]` included.
+    pub tokens: u64,
+}
+
+/// What a preparation came to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Summary {
+    /// The folder made.
+    pub out: PathBuf,
+    /// T.
+    pub seq_len: usize,
+    /// V.
+    pub vocab_size: usize,
+    /// What was read and put right.
+    pub read: ReadCounts,
+    /// Documents without a single token, passed over.
+    pub empty_documents: u64,
+    /// Tokens in tails too short to keep.
+    pub dropped_tokens: u64,
+    /// `[UNK]` among the tokens.
+    pub unknown_tokens: u64,
+    /// The sequences to train on.
+    pub train: PartSummary,
+    /// The sequences to measure on.
+    pub held_out: PartSummary,
+    /// The loss in nats of guessing held-out tokens by their frequency alone; none if nothing was held out.
+    pub unigram_entropy: Option<f64>,
+}
+
+/// Documents go to the tokenizer in chunks of about this many bytes.
+const CHUNK: usize = 4 << 20;
+
+/// Tokenizes `options.inputs` into the folder `options.out`. `progress` is called after every chunk.
+///
+/// # Errors
+/// Bad options, a fault in a file (see [`Reader`]), a corpus without a token, one of which nothing is left to train
+/// on, a folder that exists, or a disk that is full. No folder is left behind then.
+pub fn prepare(options: &PrepareOptions, mut progress: impl FnMut(&Progress)) -> Result<Summary> {
+    if !(10..=65536).contains(&options.seq_len) {
+        return Err(Error::config("seq-len", "10 to 65536 tokens", options.seq_len));
+    }
+    let tokenizer = Tokenizer::load(&options.tokenizer)?;
+    let mut reader = Reader::open(&options.inputs, options.read.clone())?;
+    let shape = Shape { body: options.seq_len - 2, join: options.join, specials: *tokenizer.specials() };
+    let chooser = Chooser::new(options.held_out, shape)?;
+    let folder = NewFolder::create(&options.out)?;
+    let token_bytes = if tokenizer.vocab_size() <= 1 << 16 { 2 } else { 4 };
+    let cutter = |stem| {
+        let writer = ShardWriter::new(folder.path(), stem, token_bytes, options.shard_tokens.max(1));
+        Cutter::new(shape, writer, tokenizer.vocab_size())
+    };
+    let sink = Sink { train: cutter("train"), held_out: cutter("held-out") };
+    let mut work =
+        Work { options, tokenizer: &tokenizer, chooser, sink, index: 0, empty: 0, unknown: 0, tokens: 0 };
+
+    let (bytes, total_bytes) = (reader.bytes_read(), reader.total_bytes());
+    std::thread::scope(|scope| {
+        // Room for one chunk beside the two being filled and tokenized.
+        let (sender, receiver) = sync_channel::<Result<Vec<Document>>>(1);
+        let reader = &mut reader;
+        scope.spawn(move || {
+            while let Some(chunk) = next_chunk(reader).transpose() {
+                // The receiver is gone when it met an error; there is nobody left to read for.
+                if sender.send(chunk).is_err() {
+                    break;
+                }
+            }
+        });
+        for chunk in receiver {
+            work.take(chunk?)?;
+            let (bytes, documents) = (bytes.load(Ordering::Relaxed), work.index);
+            progress(&Progress { bytes, total_bytes, documents, tokens: work.tokens });
+        }
+        Ok(())
+    })?;
+    work.finish(folder, token_bytes, *reader.counts())
+}
+
+/// About [`CHUNK`] bytes of documents; none at the end.
+fn next_chunk(reader: &mut Reader) -> Result<Option<Vec<Document>>> {
+    let mut chunk = Vec::new();
+    let mut bytes = 0;
+    while bytes < CHUNK
+        && let Some(document) = reader.next()
+    {
+        let document = document?;
+        bytes += document.text.len() + size_of::<Document>();
+        chunk.push(document);
+    }
+    Ok((!chunk.is_empty()).then_some(chunk))
+}
+
+struct Sink {
+    train: Cutter,
+    held_out: Cutter,
+}
+
+impl Sink {
+    fn push(&mut self, (held_out, document): &Decided) -> Result<()> {
+        if *held_out { self.held_out.push(&document.tokens) } else { self.train.push(&document.tokens) }
+    }
+}
+
+struct Work<'a> {
+    options: &'a PrepareOptions,
+    tokenizer: &'a Tokenizer,
+    chooser: Chooser,
+    sink: Sink,
+    index: u64,
+    empty: u64,
+    unknown: u64,
+    tokens: u64,
+}
+
+impl Work<'_> {
+    fn take(&mut self, chunk: Vec<Document>) -> Result<()> {
+        let encode = |document: &Document| {
+            Ok((fnv1a(document.text.as_bytes()), self.tokenizer.encode(&document.text)?))
+        };
+        let encoded = chunk.par_iter().map(encode).collect::<Result<Vec<_>>>()?;
+        for (hash, tokens) in encoded {
+            self.index += 1;
+            self.tokens += tokens.len() as u64;
+            let unknown = self.tokenizer.specials().unk;
+            self.unknown += tokens.iter().filter(|&&token| token == unknown).count() as u64;
+            if tokens.is_empty() {
+                self.empty += 1;
+                continue;
+            }
+            let document = Tokenized::new(hash, self.options.seed, self.index, tokens);
+            for decided in self.chooser.push(document) {
+                self.sink.push(&decided)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, folder: NewFolder, token_bytes: usize, read: ReadCounts) -> Result<Summary> {
+        for decided in self.chooser.finish(self.sink.train.documents()) {
+            self.sink.push(&decided)?;
+        }
+        let (train, train_counts, train_dropped) = self.sink.train.finish()?;
+        let (held_out, held_out_counts, held_out_dropped) = self.sink.held_out.finish()?;
+        if train.sequences == 0 {
+            let found = format!(
+                "{} documents with {} tokens, of which {} sequences are held out",
+                self.index, self.tokens, held_out.sequences
+            );
+            return Err(Error::config("files", "text for at least one sequence to train on", found));
+        }
+        let unigram_entropy = unigram_entropy(&train_counts, &held_out_counts);
+        let counts = train_counts.into_iter().chain(held_out_counts);
+        let unigrams_crc32 = write_u64s(folder.path().join(UNIGRAMS), counts)?;
+        let mut copy = Checked::create(folder.path().join(tokenizer::FILE))?;
+        copy.write(self.tokenizer.json())?;
+        let tokenizer_crc32 = copy.finish()?;
+        let summarise = |part: &manifest::Part| PartSummary {
+            documents: part.documents,
+            sequences: part.sequences,
+            tokens: part.tokens,
+        };
+        let summary = Summary {
+            out: self.options.out.clone(),
+            seq_len: self.options.seq_len,
+            vocab_size: self.tokenizer.vocab_size(),
+            read,
+            empty_documents: self.empty,
+            dropped_tokens: train_dropped + held_out_dropped,
+            unknown_tokens: self.unknown,
+            train: summarise(&train),
+            held_out: summarise(&held_out),
+            unigram_entropy,
+        };
+        let manifest = Manifest {
+            format: FORMAT.to_owned(),
+            version: VERSION,
+            seq_len: self.options.seq_len,
+            vocab_size: self.tokenizer.vocab_size(),
+            token_bytes,
+            join: self.options.join,
+            seed: self.options.seed,
+            tokenizer: format!("{:016x}", self.tokenizer.fingerprint()),
+            train,
+            held_out,
+            unigram_entropy,
+            unigrams_crc32,
+            tokenizer_crc32,
+        };
+        let path = folder.path().join(manifest::FILE);
+        let json = serde_json::to_vec_pretty(&manifest)
+            .map_err(|error| Error::file(&path, "a manifest that can be written", error.to_string()))?;
+        let mut file = Checked::create(path)?;
+        file.write(&json)?;
+        file.finish()?;
+        folder.commit()?;
+        Ok(summary)
+    }
+}

@@ -1,0 +1,76 @@
+//! What must hold of a `tokenizer.json` before the `tokenizers` crate may build it: the crate trusts the file
+//! and would panic, or read out of bounds, on a crafted one.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+/// No vocabulary has more ids than this.
+const MAX_IDS: u64 = 1 << 24;
+
+/// What was expected and what was found.
+pub(super) type Complaint = (String, String);
+
+fn complaint<T>(expected: impl Into<String>, found: impl Into<String>) -> Result<T, Complaint> {
+    Err((expected.into(), found.into()))
+}
+
+/// Checks the text of a `tokenizer.json`.
+pub(super) fn check(bytes: &[u8]) -> Result<(), Complaint> {
+    let start = bytes.trim_ascii_start();
+    if start.starts_with(b"version https://git-lfs") {
+        return complaint("a tokenizer.json", "a Git LFS pointer (run `git lfs pull`)");
+    }
+    if start.starts_with(b"<") {
+        return complaint("a tokenizer.json", "an HTML page (a download that failed)");
+    }
+    let json: Value = match serde_json::from_slice(bytes) {
+        Ok(json) => json,
+        Err(error) => return complaint("a tokenizer.json", format!("broken JSON ({error})")),
+    };
+    let Some(model) = json.get("model").and_then(Value::as_object) else {
+        return complaint("a tokenizer.json with a `model`", "JSON without one");
+    };
+    let vocab = model.get("vocab").and_then(Value::as_object);
+    if let Some(vocab) = vocab {
+        let mut ids = HashSet::with_capacity(vocab.len());
+        for (token, id) in vocab {
+            match id.as_u64() {
+                Some(id) if id < MAX_IDS => {
+                    if !ids.insert(id) {
+                        return complaint("a vocabulary with one token per id", format!("id {id} twice"));
+                    }
+                }
+                _ => {
+                    let expected = format!("token ids below {MAX_IDS}");
+                    return complaint(expected, format!("`{token}` with the id {id}"));
+                }
+            }
+        }
+    }
+    let prefix = model.get("continuing_subword_prefix").and_then(Value::as_str).unwrap_or("");
+    for (index, merge) in model.get("merges").and_then(Value::as_array).into_iter().flatten().enumerate() {
+        let known = |token: &str| vocab.is_some_and(|vocab| vocab.contains_key(token));
+        let fits = merge_parts(merge).is_some_and(|(left, right)| {
+            let joined = right.strip_prefix(prefix).map(|rest| format!("{left}{rest}"));
+            known(left) && known(right) && joined.is_some_and(|joined| known(&joined))
+        });
+        if !fits {
+            let expected = format!("merges of two tokens of the vocabulary, the second with `{prefix}`");
+            return complaint(expected, format!("merge {index}: {merge}"));
+        }
+    }
+    Ok(())
+}
+
+/// The two sides of a merge, written as a pair or as one string with a space.
+fn merge_parts(merge: &Value) -> Option<(&str, &str)> {
+    match merge {
+        Value::String(text) => text.split_once(' '),
+        Value::Array(pair) => match pair.as_slice() {
+            [left, right] => Some((left.as_str()?, right.as_str()?)),
+            _ => None,
+        },
+        _ => None,
+    }
+}

@@ -1,0 +1,14 @@
+//! Text to token ids and back.
+//!
+//! All cleaning lives in `tokenizer.json`, as its normalizers and pre-tokenizers, so the same raw text gives the
+//! same ids here, in Python's `tokenizers` and in a browser. See [`pipeline`] for what the cleaning does.
+
+pub mod pipeline;
+pub mod tokenizer;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod train;
+
+mod check;
+
+pub use pipeline::{TokenizerKind, TokenizerOptions};
+pub use tokenizer::{SpecialIds, TokenTable, Tokenizer};

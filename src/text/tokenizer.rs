@@ -1,0 +1,304 @@
+//! A trained tokenizer: text to ids, ids to text, and what is known of each id.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use tokenizers::{EncodeInput, ModelWrapper};
+
+use super::check;
+use super::pipeline::SPECIALS;
+use crate::hash::fnv1a;
+use crate::{Error, Result};
+
+/// The file's name inside a model or data folder.
+pub const FILE: &str = "tokenizer.json";
+
+/// A bigger `tokenizer.json` is refused unread.
+const MAX_FILE: u64 = 256 << 20;
+
+/// The ids of the special tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SpecialIds {
+    /// `[PAD]`: fills a batch's short sequences.
+    pub pad: u32,
+    /// `[UNK]`: a character outside the vocabulary.
+    pub unk: u32,
+    /// `[CLS]`: opens a sequence.
+    pub cls: u32,
+    /// `[SEP]`: closes a sequence.
+    pub sep: u32,
+    /// `[MASK]`: stands where a token is to be guessed.
+    pub mask: u32,
+}
+
+impl SpecialIds {
+    /// The five ids, ascending.
+    pub fn sorted(&self) -> [u32; 5] {
+        let mut ids = [self.pad, self.unk, self.cls, self.sep, self.mask];
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Whether `id` is one of the five.
+    pub fn contains(&self, id: u32) -> bool {
+        [self.pad, self.unk, self.cls, self.sep, self.mask].contains(&id)
+    }
+}
+
+/// How a vocabulary marks the pieces of a word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Marker {
+    /// `##ing`: on pieces that continue a word.
+    Continuing(String),
+    /// `ing</w>`: on the last piece of a word.
+    Ending(String),
+    /// `Ġgoing`, `▁going`: on pieces that begin a word.
+    Starting(char),
+    /// Every token is a word.
+    Words,
+}
+
+/// What is known of each id without the text: enough to mask whole words, and cheap to share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenTable {
+    specials: SpecialIds,
+    /// One byte per id: the bits `STARTS` and `ENDS`.
+    flags: Vec<u8>,
+}
+
+const STARTS: u8 = 1;
+const ENDS: u8 = 2;
+
+impl TokenTable {
+    /// A table of `vocab_size` tokens of which each is a word.
+    pub fn of_words(vocab_size: usize, specials: SpecialIds) -> Self {
+        TokenTable { specials, flags: vec![STARTS; vocab_size] }
+    }
+
+    /// A table in which `starts(id)` says whether the token begins a word.
+    pub fn from_starts(vocab_size: usize, specials: SpecialIds, starts: impl Fn(u32) -> bool) -> Self {
+        let flags = (0..vocab_size as u32).map(|id| if starts(id) { STARTS } else { 0 }).collect();
+        TokenTable { specials, flags }
+    }
+
+    /// How many ids there are; every id is below it.
+    pub fn vocab_size(&self) -> usize {
+        self.flags.len()
+    }
+
+    /// The special tokens.
+    pub fn specials(&self) -> &SpecialIds {
+        &self.specials
+    }
+
+    /// Whether the token `id` begins a word, given the token before it. Specials and unknown ids do.
+    pub fn is_word_start(&self, previous: Option<u32>, id: u32) -> bool {
+        let flags = |id: u32| self.flags.get(id as usize).copied().unwrap_or(STARTS | ENDS);
+        flags(id) & STARTS != 0 || previous.is_none_or(|previous| flags(previous) & ENDS != 0)
+    }
+}
+
+/// Text to ids and back. Cleaning, cutting and special tokens are those of its `tokenizer.json`.
+#[derive(Clone)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    /// The file as it was read or made, so that a copy is the same to the byte.
+    json: Vec<u8>,
+    table: TokenTable,
+}
+
+impl std::fmt::Debug for Tokenizer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Tokenizer").field("vocab_size", &self.vocab_size()).finish_non_exhaustive()
+    }
+}
+
+impl Tokenizer {
+    /// Reads a `tokenizer.json`, or the one in a folder.
+    ///
+    /// # Errors
+    /// A file that cannot be read, that is no valid tokenizer, or that lacks one of the five special tokens.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        let mut path = path.as_ref().to_path_buf();
+        if path.is_dir() {
+            path.push(FILE);
+        }
+        let size = std::fs::metadata(&path).map_err(Error::io(&path, "read"))?.len();
+        if size > MAX_FILE {
+            return Err(Error::file(&path, format!("at most {MAX_FILE} bytes"), format!("{size}")));
+        }
+        Self::from_named(std::fs::read(&path).map_err(Error::io(&path, "read"))?, &path)
+    }
+
+    /// Reads the bytes of a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::load`].
+    pub fn from_bytes(json: impl Into<Vec<u8>>) -> Result<Self> {
+        Self::from_named(json.into(), Path::new(FILE))
+    }
+
+    /// `path` is only for messages.
+    fn from_named(json: Vec<u8>, path: &Path) -> Result<Self> {
+        check::check(&json).map_err(|(expected, found)| Error::file(path, expected, found))?;
+        // The crate below panics on some crafted files that `check` does not foresee; a probe finds those
+        // that only fail when they are used.
+        let built = catch_unwind(AssertUnwindSafe(|| -> std::result::Result<_, tokenizers::Error> {
+            let mut inner = tokenizers::Tokenizer::from_bytes(&json)?;
+            inner.with_truncation(None)?;
+            inner.with_padding(None);
+            let alone = inner.encode("A ção, 1.", true)?;
+            let pair = inner.encode(("A", "b"), true)?;
+            inner.decode(alone.get_ids(), true)?;
+            Ok((inner, alone.get_ids().iter().chain(pair.get_ids()).copied().max()))
+        }));
+        let found = |what: String| Error::file(path, "a tokenizer that can be used", what);
+        let (inner, highest) = match built {
+            Ok(Ok(built)) => built,
+            Ok(Err(error)) => return Err(found(error.to_string())),
+            Err(_) => return Err(found("one whose parts contradict each other".to_owned())),
+        };
+        let table = table(&inner).map_err(|(expected, found)| Error::file(path, expected, found))?;
+        if highest.is_some_and(|id| id as usize >= table.vocab_size()) {
+            return Err(found(format!("a template with ids past the {} tokens", table.vocab_size())));
+        }
+        Ok(Tokenizer { inner, json, table })
+    }
+
+    /// Writes `tokenizer.json` into `folder`, which is made if need be: written aside, synced, renamed.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub fn save(&self, folder: impl AsRef<Path>) -> Result<PathBuf> {
+        let folder = folder.as_ref();
+        std::fs::create_dir_all(folder).map_err(Error::io(folder, "create the folder"))?;
+        let path = folder.join(FILE);
+        let partial = folder.join(format!(".{FILE}.partial"));
+        let written = std::fs::File::create(&partial).and_then(|mut file| {
+            std::io::Write::write_all(&mut file, &self.json)?;
+            file.sync_all()?;
+            std::fs::rename(&partial, &path)
+        });
+        if written.is_err() {
+            // Nothing more can be done when this fails too.
+            let _ = std::fs::remove_file(&partial);
+        }
+        written.map_err(Error::io(&path, "write"))?;
+        Ok(path)
+    }
+
+    /// The bytes of the `tokenizer.json`.
+    pub fn json(&self) -> &[u8] {
+        &self.json
+    }
+
+    /// The ids of `text`, without special tokens around it. `[MASK]` and the like in the text become their ids.
+    ///
+    /// # Errors
+    /// When the tokenizer has no token for an unknown piece, which one trained here always has.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        self.ids(text.into(), false)
+    }
+
+    /// The ids of `[CLS] text [SEP]`.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_with_specials(&self, text: &str) -> Result<Vec<u32>> {
+        self.ids(text.into(), true)
+    }
+
+    fn ids(&self, input: EncodeInput<'_>, specials: bool) -> Result<Vec<u32>> {
+        match self.inner.encode_fast(input, specials) {
+            Ok(encoding) => Ok(encoding.get_ids().to_vec()),
+            Err(error) => Err(Error::config("tokenizer", "a token for every piece of the text", error)),
+        }
+    }
+
+    /// The text of `ids`, the specials left out if `skip_specials`. Unknown ids are left out.
+    ///
+    /// # Errors
+    /// When the tokenizer's decoder refuses the tokens.
+    pub fn decode(&self, ids: &[u32], skip_specials: bool) -> Result<String> {
+        let decoded = self.inner.decode(ids, skip_specials);
+        decoded.map_err(|error| Error::config("tokenizer", "a decoder for its tokens", error))
+    }
+
+    /// How many ids there are: the highest id and one.
+    pub fn vocab_size(&self) -> usize {
+        self.table.vocab_size()
+    }
+
+    /// The token `id` as it is spelled in the vocabulary.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// The id of a token as it is spelled in the vocabulary.
+    pub fn token_id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// The special tokens.
+    pub fn specials(&self) -> &SpecialIds {
+        &self.table.specials
+    }
+
+    /// What is known of each id.
+    pub fn table(&self) -> &TokenTable {
+        &self.table
+    }
+
+    /// Whether the token `id` begins a word, given the token before it.
+    pub fn is_word_start(&self, previous: Option<u32>, id: u32) -> bool {
+        self.table.is_word_start(previous, id)
+    }
+
+    /// A number that differs between different `tokenizer.json` files.
+    pub fn fingerprint(&self) -> u64 {
+        fnv1a(&self.json)
+    }
+}
+
+fn table(inner: &tokenizers::Tokenizer) -> Result<TokenTable, check::Complaint> {
+    let missing: Vec<_> = SPECIALS.iter().filter(|token| inner.token_to_id(token).is_none()).collect();
+    let ids: Vec<_> = SPECIALS.iter().filter_map(|token| inner.token_to_id(token)).collect();
+    let &[pad, unk, cls, sep, mask] = ids.as_slice() else {
+        let names: Vec<_> = missing.iter().map(|token| token.to_string()).collect();
+        let expected = format!("the special tokens {}", SPECIALS.join(" "));
+        return Err((expected, format!("none called {}", names.join(" or "))));
+    };
+    let vocab = inner.get_vocab(true);
+    let marker = marker(inner);
+    let size = vocab.values().max().map_or(0, |&id| id as usize + 1);
+    let mut flags = vec![STARTS; size];
+    for (token, &id) in &vocab {
+        flags[id as usize] = match &marker {
+            Marker::Continuing(prefix) if token.starts_with(prefix.as_str()) => 0,
+            Marker::Ending(suffix) if token.ends_with(suffix.as_str()) => ENDS,
+            Marker::Ending(_) => 0,
+            Marker::Starting(mark) if !token.starts_with(*mark) => 0,
+            _ => STARTS,
+        };
+    }
+    let specials = SpecialIds { pad, unk, cls, sep, mask };
+    for id in specials.sorted() {
+        flags[id as usize] = STARTS | ENDS;
+    }
+    Ok(TokenTable { specials, flags })
+}
+
+fn marker(inner: &tokenizers::Tokenizer) -> Marker {
+    match inner.get_model() {
+        ModelWrapper::WordPiece(model) => Marker::Continuing(model.continuing_subword_prefix.clone()),
+        ModelWrapper::BPE(model) => match (&model.continuing_subword_prefix, &model.end_of_word_suffix) {
+            (Some(prefix), _) if !prefix.is_empty() => Marker::Continuing(prefix.clone()),
+            (_, Some(suffix)) if !suffix.is_empty() => Marker::Ending(suffix.clone()),
+            // Byte-level BPE writes the space before a word as Ġ, SentencePiece's as ▁.
+            _ if inner.get_vocab(false).keys().any(|token| token.starts_with('Ġ')) => Marker::Starting('Ġ'),
+            _ => Marker::Starting('▁'),
+        },
+        ModelWrapper::Unigram(_) => Marker::Starting('▁'),
+        ModelWrapper::WordLevel(_) => Marker::Words,
+    }
+}

@@ -1,0 +1,199 @@
+//! Learning a vocabulary.
+//!
+//! Words are counted in bounded chunks on all cores; the merges are then learnt on the counts. The crate's own
+//! trainer numbers the `##` letters in the order of a randomly seeded hash map, so they are handed to it in
+//! order, as if they were special: the same text gives the same file.
+
+use std::collections::HashMap;
+
+use rayon::prelude::*;
+use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::models::wordpiece::WordPiece;
+use tokenizers::{
+    AddedToken, NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
+};
+
+use super::pipeline::{self, CONTINUING, SPECIALS, TokenizerKind, TokenizerOptions};
+use super::tokenizer::Tokenizer;
+use crate::{Error, Result};
+
+/// The smallest vocabulary that holds the specials and ASCII.
+pub const MIN_VOCAB: usize = 256;
+
+/// Bytes of text cut into words at once.
+const CHUNK: usize = 8 << 20;
+/// Longer words are noise: they teach no merges.
+const MAX_WORD: usize = 256;
+/// Above this many different words the rarest are forgotten, which bounds memory.
+const MAX_WORDS: usize = 1 << 23;
+/// A pair of pieces must occur this often to be merged, a character to have a token.
+const MIN_COUNT: u64 = 2;
+
+type Counts = HashMap<String, u64>;
+
+impl Tokenizer {
+    /// Learns a tokenizer from `texts`, which are read once, in bounded memory.
+    ///
+    /// # Errors
+    /// The first error among `texts`, a vocabulary below [`MIN_VOCAB`], or no word in all the texts.
+    pub fn train<I>(texts: I, options: &TokenizerOptions) -> Result<Tokenizer>
+    where
+        I: IntoIterator<Item = Result<String>>,
+    {
+        if options.vocab_size < MIN_VOCAB {
+            return Err(Error::config("vocab-size", format!("at least {MIN_VOCAB}"), options.vocab_size));
+        }
+        let mut words = count_words(texts, options)?;
+        if words.is_empty() {
+            return Err(Error::config("tokenizer training text", "at least one word", "none"));
+        }
+        let pieces = keep_alphabet(&mut words, options);
+        let bpe = learn(&words, pieces, options.vocab_size)?;
+        assemble(bpe, options)
+    }
+}
+
+fn count_words<I>(texts: I, options: &TokenizerOptions) -> Result<Counts>
+where
+    I: IntoIterator<Item = Result<String>>,
+{
+    let normalizer = pipeline::normalizer(options)?;
+    let pre_tokenizer = pipeline::pre_tokenizer()?;
+    let cut = |text: &String| -> Result<Counts> {
+        let mut counts = Counts::new();
+        let mut normalized = NormalizedString::from(text.as_str());
+        let failed = |error| Error::config("tokenizer training text", "text that can be cut", error);
+        normalizer.normalize(&mut normalized).map_err(failed)?;
+        let mut pieces = PreTokenizedString::from(normalized);
+        pre_tokenizer.pre_tokenize(&mut pieces).map_err(failed)?;
+        for (word, ..) in pieces.get_splits(OffsetReferential::Normalized, OffsetType::Byte) {
+            match counts.get_mut(word) {
+                Some(count) => *count += 1,
+                None if word.len() <= MAX_WORD => _ = counts.insert(word.to_owned(), 1),
+                None => {}
+            }
+        }
+        Ok(counts)
+    };
+    let mut total = Counts::new();
+    let mut texts = texts.into_iter().peekable();
+    while texts.peek().is_some() {
+        let mut chunk = Vec::new();
+        let mut bytes = 0;
+        while bytes < CHUNK
+            && let Some(text) = texts.next()
+        {
+            let text = text?;
+            bytes += text.len() + size_of::<String>();
+            chunk.push(text);
+        }
+        let counted =
+            chunk.par_iter().map(cut).try_reduce(Counts::new, |left, right| Ok(merge(left, right)))?;
+        total = merge(total, counted);
+        let mut least = 1;
+        while total.len() > MAX_WORDS {
+            total.retain(|_, count| *count > least);
+            least += 1;
+        }
+    }
+    Ok(total)
+}
+
+/// Adds the smaller table to the larger.
+fn merge(left: Counts, right: Counts) -> Counts {
+    let (mut large, small) = if left.len() < right.len() { (right, left) } else { (left, right) };
+    for (word, count) in small {
+        *large.entry(word).or_default() += count;
+    }
+    large
+}
+
+/// Chooses the characters that get a token, drops the words with others, and returns the `##` pieces in order.
+///
+/// ASCII is always in; of the rest the most frequent, in at most a quarter of the vocabulary beside it.
+fn keep_alphabet(words: &mut Counts, options: &TokenizerOptions) -> Vec<String> {
+    // Per character: how often, and whether inside a word.
+    let mut seen: HashMap<char, (u64, bool)> = HashMap::new();
+    for (word, &count) in words.iter() {
+        for (index, character) in word.chars().enumerate() {
+            let entry = seen.entry(character).or_default();
+            entry.0 += count;
+            entry.1 |= index > 0;
+        }
+    }
+    // The ASCII that the pipeline can let through, so that any user's text has tokens.
+    let ascii = ('!'..='~').filter(|character| options.keep_case || !character.is_ascii_uppercase());
+    for character in ascii.chain(['\n']) {
+        let entry = seen.entry(character).or_default();
+        *entry = (u64::MAX, character.is_ascii_alphabetic());
+    }
+    let mut ranked: Vec<_> =
+        seen.iter().map(|(&character, &(count, inside))| (count, character, inside)).collect();
+    ranked.sort_unstable_by_key(|&(count, character, _)| (std::cmp::Reverse(count), character));
+    let mut kept = HashMap::new();
+    let mut slots = 0;
+    for (count, character, inside) in ranked {
+        if count < u64::MAX {
+            slots += 1 + usize::from(inside);
+            if slots > options.vocab_size / 4 || count < MIN_COUNT {
+                break;
+            }
+        }
+        kept.insert(character, inside);
+    }
+    words.retain(|word, _| word.chars().all(|character| kept.contains_key(&character)));
+    let mut pieces: Vec<_> =
+        kept.iter().filter(|(_, inside)| **inside).map(|(&character, _)| character).collect();
+    pieces.sort_unstable();
+    // Characters that no kept word shows would have no token otherwise.
+    for character in kept.into_keys() {
+        words.entry(character.to_string()).or_insert(1);
+    }
+    pieces.into_iter().map(|character| format!("{CONTINUING}{character}")).collect()
+}
+
+fn learn(words: &Counts, pieces: Vec<String>, vocab_size: usize) -> Result<BPE> {
+    let first = SPECIALS.iter().map(|token| token.to_string()).chain(pieces);
+    let trainer = BpeTrainer::builder()
+        .show_progress(false)
+        .vocab_size(vocab_size)
+        .min_frequency(MIN_COUNT)
+        .continuing_subword_prefix(CONTINUING.to_owned())
+        .special_tokens(first.map(|token| AddedToken::from(token, true)).collect())
+        .build();
+    let scale = scale(words);
+    let counts = words.iter().map(|(word, count)| (word.as_str().into(), count.div_ceil(scale))).collect();
+    let mut bpe = BPE::default();
+    bpe.unk_token = Some(SPECIALS[1].to_owned());
+    let failed = |error| Error::config("tokenizer training text", "words to learn from", error);
+    trainer.do_train(&counts, &mut bpe).map_err(failed)?;
+    Ok(bpe)
+}
+
+/// The trainer counts pairs in 32 bits: what to divide all counts by so that the commonest pair fits.
+fn scale(words: &Counts) -> u64 {
+    let mut pairs: HashMap<(char, char), u64> = HashMap::new();
+    for (word, count) in words {
+        for pair in word.chars().zip(word.chars().skip(1)) {
+            *pairs.entry(pair).or_default() += count;
+        }
+    }
+    let most = pairs.into_values().max().unwrap_or(0);
+    // Half of the range leaves room for the rounding up of many small counts.
+    most / (i32::MAX as u64 / 2) + 1
+}
+
+fn assemble(bpe: BPE, options: &TokenizerOptions) -> Result<Tokenizer> {
+    let failed = |error: tokenizers::Error| Error::config("tokenizer", "parts that fit", error);
+    let mut inner = match options.kind {
+        TokenizerKind::Bpe => tokenizers::Tokenizer::new(bpe),
+        TokenizerKind::WordPiece => tokenizers::Tokenizer::new(WordPiece::from_bpe(&bpe)),
+    };
+    inner.with_normalizer(Some(pipeline::normalizer(options)?)).map_err(failed)?;
+    inner.with_pre_tokenizer(Some(pipeline::pre_tokenizer()?));
+    inner.with_post_processor(Some(pipeline::post_processor()?));
+    inner.with_decoder(Some(pipeline::decoder()));
+    inner.add_special_tokens(SPECIALS.map(|token| AddedToken::from(token, true))).map_err(failed)?;
+    let json = inner.to_string(true).map_err(failed)?;
+    Tokenizer::from_bytes(json.into_bytes())
+}
