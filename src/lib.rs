@@ -10,6 +10,8 @@ pub mod ops;
 pub mod shape;
 pub mod tensor;
 pub mod text;
+pub mod train;
+pub mod viz;
 
 mod hash;
 

@@ -1,0 +1,4 @@
+//! Training: what happens at each optimizer step, and what is kept of it.
+
+pub mod metrics;
+pub mod schedule;
