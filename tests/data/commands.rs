@@ -1,0 +1,96 @@
+//! `wgrad tokenizer train` and `wgrad data prepare`, as a person runs them.
+
+use std::fs;
+use std::path::Path;
+
+use assert_cmd::Command;
+use wgrad::data::{Dataset, Split};
+use wgrad::text::Tokenizer;
+
+use super::sentences;
+
+fn wgrad(folder: &Path, arguments: &str) -> std::process::Output {
+    let mut command = Command::cargo_bin("wgrad").unwrap();
+    command.current_dir(folder).args(arguments.split_whitespace()).output().unwrap()
+}
+
+fn stdout(output: &std::process::Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// The one line on standard error of a command that fails.
+fn error(output: &std::process::Output) -> String {
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stderr.clone()).unwrap();
+    assert!(text.starts_with("error: ") && text.trim_end().lines().count() == 1, "{text}");
+    assert!(output.stdout.is_empty());
+    text
+}
+
+#[test]
+fn from_text_to_shards() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let rows: Vec<_> = sentences(300).into_iter().map(|text| format!("\"{text}\",1")).collect();
+    fs::write(path.join("a.csv"), format!("body,label\r\n{}\r\n", rows.join("\r\n"))).unwrap();
+
+    let told = stdout(&wgrad(path, "tokenizer train a.csv --text-column body --vocab-size 300 --out tok"));
+    assert!(told.contains("300 documents") && told.contains("301 carriage returns"), "{told}");
+    let tokenizer = Tokenizer::load(path.join("tok")).unwrap();
+    let json = stdout(&wgrad(
+        path,
+        "tokenizer train a.csv --text-column body --vocab-size 300 --out tok2 --kind wordpiece --keep-case --json",
+    ));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["read"]["documents"], 300);
+    assert_ne!(Tokenizer::load(path.join("tok2")).unwrap().json(), tokenizer.json());
+
+    let prepare = "data prepare a.csv --text-column body --tokenizer tok --seq-len 32 --held-out 10";
+    let told = stdout(&wgrad(path, &format!("{prepare} --out out --join")));
+    assert!(told.contains("unigram entropy") && told.contains("train "), "{told}");
+    let json = stdout(&wgrad(path, &format!("{prepare} --out out2 --seed 5 --json")));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let dataset = Dataset::open(&[path.join("out2")]).unwrap();
+    assert_eq!(json["train"]["sequences"], dataset.len(Split::Train));
+    assert_eq!(json["unigram_entropy"].as_f64(), dataset.unigram_entropy());
+    assert_eq!(json["read"]["carriage_returns"], 301);
+}
+
+#[test]
+fn standard_input_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = sentences(200).join("\n\n");
+    let mut command = Command::cargo_bin("wgrad").unwrap();
+    command.current_dir(folder.path()).write_stdin(text);
+    let arguments =
+        ["tokenizer", "train", "-", "--documents", "blank-line", "--vocab-size", "300", "--out", "tok"];
+    let output = command.args(arguments).output().unwrap();
+    assert!(stdout(&output).contains("200 documents"));
+}
+
+#[test]
+fn what_goes_wrong_is_told_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    super::tokenizer(path);
+    fs::write(path.join("a.csv"), "text,label\na,1\nb\n").unwrap();
+    fs::write(path.join("crlf.txt"), "a dog\r\na house\r\n").unwrap();
+    let prepare = |rest: &str| wgrad(path, &format!("data prepare --tokenizer tok --out out {rest}"));
+    assert!(error(&prepare("a.csv")).contains("a.csv, line 3: expected 2 columns, found 1"));
+    assert!(error(&prepare("crlf.txt --strict")).contains("crlf.txt, line 1"));
+    assert!(error(&prepare("missing.txt")).contains("missing.txt"));
+    assert!(error(&prepare("crlf.txt --seq-len 3")).contains("seq-len"));
+    assert!(error(&wgrad(path, "data prepare crlf.txt --tokenizer nowhere --out out")).contains("nowhere"));
+    assert!(error(&wgrad(path, "tokenizer train crlf.txt --vocab-size 10 --out t")).contains("at least 256"));
+    assert!(!path.join("out").exists() && !path.join("out.partial").exists());
+    for usage in
+        ["data prepare", "data prepare crlf.txt --tokenizer tok --out out --held-out 1.5", "nonsense"]
+    {
+        assert_eq!(wgrad(path, usage).status.code(), Some(2), "{usage}");
+    }
+    for help in ["tokenizer train --help", "data prepare --help"] {
+        assert!(stdout(&wgrad(path, help)).contains("Examples:"));
+    }
+}
