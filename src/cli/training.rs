@@ -142,6 +142,21 @@ fn duration(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_smoothed_and_the_last_measurement_stays() {
+        let mut watch = Watch::new();
+        let before = Row { loss: f64::NAN, held_out_loss: Some(8.0), ..Row::default() };
+        watch.show(Event::Step(&before));
+        assert_eq!(watch.numbers(" "), "held-out 8.000");
+        for (step, loss) in [(1, 4.0), (2, f64::INFINITY), (3, 2.0)] {
+            let row = Row { step, loss, tokens_per_second: 2000.0, ..Row::default() };
+            watch.show(Event::Step(&row));
+        }
+        assert_eq!(watch.numbers(", "), "loss 3.900, held-out 8.000, 2,000 tokens/s");
+    }
+
     #[test]
     fn durations_are_short() {
         let cases = [(0.4, "0s"), (59.9, "59s"), (200.0, "3m20s"), (3725.0, "1h02m"), (360_000.0, "100h00m")];

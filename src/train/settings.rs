@@ -69,10 +69,11 @@ impl Settings {
         }
         if preset.is_none() {
             let budget = BUDGETS.iter().any(|key| settings.given.contains_key(*key));
-            let left_out = |key: &String| {
-                !settings.given.contains_key(key) && !(budget && BUDGETS.contains(&key.as_str()))
+            let known = |key: &String| {
+                settings.given.contains_key(key) || (budget && BUDGETS.contains(&key.as_str()))
             };
-            let missing: Vec<_> = settings.keys().into_iter().filter(left_out).map(|k| quoted(&k)).collect();
+            let missing: Vec<_> =
+                settings.keys().into_iter().filter(|key| !known(key)).map(|k| quoted(&k)).collect();
             if !missing.is_empty() {
                 let expected = "every key, or `preset` to name a recipe for the rest";
                 return Err(Error::file(path, expected, format!("no {}", missing.join(", "))));

@@ -54,7 +54,8 @@ pub struct RunOptions {
     pub allow_changes: bool,
     /// What checkpoints, pictures and the model are written with.
     pub file_system: Arc<dyn FileSystem>,
-    /// How long to wait before a lost device is opened again; each further time without progress as long again.
+    /// How long the thread sleeps before a lost device is opened again; each further time without progress as long
+    /// again.
     pub reopen_wait: Duration,
 }
 
