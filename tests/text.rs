@@ -1,4 +1,5 @@
 //! Tokenizers: training, cleaning, special tokens, and files that are not what they should be.
+#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 
@@ -42,6 +43,13 @@ fn specials_come_first() {
     assert_eq!((ids[0], *ids.last().unwrap()), (specials.cls, specials.sep));
     assert_eq!(ids[1..ids.len() - 1], tokenizer.encode("the dog").unwrap());
     assert!(tokenizer.vocab_size() <= 400);
+    let (pair, types) = tokenizer.encode_pair("the dog", "a fox").unwrap();
+    assert_eq!(pair[..ids.len()], ids);
+    assert_eq!(pair[ids.len()..pair.len() - 1], tokenizer.encode("a fox").unwrap());
+    assert_eq!(pair.last(), Some(&specials.sep));
+    assert!(
+        types[..ids.len()].iter().all(|&part| part == 0) && types[ids.len()..].iter().all(|&part| part == 1)
+    );
 }
 
 #[test]
@@ -175,7 +183,13 @@ fn a_crafted_file_is_an_error() {
     let huge = broken(&|json| json["model"]["vocab"]["the"] = 4_000_000_000_u64.into());
     assert!(message(huge).contains("token ids below"));
     let template = broken(&|json| json["post_processor"]["special_tokens"] = serde_json::json!({}));
-    assert!(message(template).contains("tokenizer"));
+    assert!(message(template).contains("known special tokens"));
+    // The crate below panics where such a pattern matches.
+    let pattern = serde_json::json!({"type": "Replace", "pattern": {"Regex": "(?=q)"}, "content": "x"});
+    if let Ok(tokenizer) = broken(&|json| json["normalizer"] = pattern.clone()) {
+        assert!(tokenizer.encode("the dog").is_ok());
+        let _ = tokenizer.encode("a quick fox");
+    }
     let past =
         broken(&|json| json["post_processor"]["special_tokens"]["[CLS]"]["ids"] = serde_json::json!([9999]));
     assert!(message(past).contains("template with ids past"));

@@ -1,5 +1,6 @@
-//! Which documents are kept from training: those whose text, hashed with the seed, comes out lowest. Equal
-//! documents stay together, and the choice needs neither the size of the corpus nor a second pass.
+//! Which documents are kept from training: those whose text, hashed with the seed, comes out lowest. The choice needs
+//! neither the size of the corpus nor a second pass. Equal texts hash alike, so they stay on one side; only with a
+//! count of sequences the last text chosen may be on both.
 
 use std::collections::BinaryHeap;
 

@@ -4,7 +4,7 @@
 //! held-out before they are cut into sequences of `[CLS]`, up to `seq_len - 2` tokens, `[SEP]`. By default a sequence
 //! holds one document or a piece of one; short ones stay short. With `join` documents follow one another, across
 //! files too, so that only the last sequence is short. A tail of fewer than 8 tokens is dropped and counted, unless
-//! it is all there is. The folder ([`manifest`](super::manifest)) appears when it is whole.
+//! it is all there is. The folder ([`manifest`]) appears when it is whole.
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;

@@ -60,7 +60,22 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), Complaint> {
             return complaint(expected, format!("merge {index}: {merge}"));
         }
     }
-    Ok(())
+    match json.get("post_processor").and_then(unknown_special) {
+        Some(token) => complaint("a template of known special tokens", format!("`{token}`")),
+        None => Ok(()),
+    }
+}
+
+/// A special token that a template names without defining it; the crate would panic at the first text.
+fn unknown_special(processor: &Value) -> Option<String> {
+    if let Some(parts) = processor.get("processors").and_then(Value::as_array) {
+        return parts.iter().find_map(unknown_special);
+    }
+    let pieces = ["single", "pair"].into_iter().filter_map(|name| processor.get(name)?.as_array()).flatten();
+    let mut named = pieces.filter_map(|piece| piece.get("SpecialToken")?.get("id")?.as_str());
+    let defined =
+        |token: &str| processor.get("special_tokens").is_some_and(|known| known.get(token).is_some());
+    named.find(|token| !defined(token)).map(str::to_owned)
 }
 
 /// The two sides of a merge, written as a pair or as one string with a space.

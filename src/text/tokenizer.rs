@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use tokenizers::{EncodeInput, ModelWrapper};
+use tokenizers::{EncodeInput, Encoding, ModelWrapper};
 
 use super::check;
 use super::pipeline::SPECIALS;
@@ -197,7 +197,7 @@ impl Tokenizer {
     /// # Errors
     /// When the tokenizer has no token for an unknown piece, which one trained here always has.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        self.ids(text.into(), false)
+        Ok(self.encoding(text.into(), false)?.get_ids().to_vec())
     }
 
     /// The ids of `[CLS] text [SEP]`.
@@ -205,14 +205,27 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::encode`].
     pub fn encode_with_specials(&self, text: &str) -> Result<Vec<u32>> {
-        self.ids(text.into(), true)
+        Ok(self.encoding(text.into(), true)?.get_ids().to_vec())
     }
 
-    fn ids(&self, input: EncodeInput<'_>, specials: bool) -> Result<Vec<u32>> {
-        match self.inner.encode_fast(input, specials) {
-            Ok(encoding) => Ok(encoding.get_ids().to_vec()),
-            Err(error) => Err(Error::config("tokenizer", "a token for every piece of the text", error)),
-        }
+    /// The ids of `[CLS] left [SEP] right [SEP]`, and for each whether it is of the first (0) or the second part (1).
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_pair(&self, left: &str, right: &str) -> Result<(Vec<u32>, Vec<u32>)> {
+        let encoding = self.encoding((left, right).into(), true)?;
+        Ok((encoding.get_ids().to_vec(), encoding.get_type_ids().to_vec()))
+    }
+
+    fn encoding(&self, input: EncodeInput<'_>, specials: bool) -> Result<Encoding> {
+        // A crafted pattern, such as one that matches nothing before a certain letter, panics in the crate below.
+        let encoded = catch_unwind(AssertUnwindSafe(|| self.inner.encode_fast(input, specials)));
+        let found = match encoded {
+            Ok(Ok(encoding)) => return Ok(encoding),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "a pattern that cannot cut it".to_owned(),
+        };
+        Err(Error::config("tokenizer", "a token for every piece of the text", found))
     }
 
     /// The text of `ids`, the specials left out if `skip_specials`. Unknown ids are left out.

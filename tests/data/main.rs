@@ -1,4 +1,5 @@
 //! Reading text, preparing shards, making batches, and the commands that do so.
+#![allow(clippy::unwrap_used)]
 
 mod batches;
 mod commands;
