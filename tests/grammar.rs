@@ -1,5 +1,7 @@
 //! The made-up language: its documents, and the oracle against brute force.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
 use std::collections::{HashMap, HashSet};
 
 use rand_chacha::ChaCha8Rng;
@@ -80,15 +82,11 @@ fn corruptions(document: &[u32], set: usize, vocabulary: u32) -> Vec<(Vec<Option
     all
 }
 
-type Table<K> = HashMap<K, Vec<f64>>;
+/// By what is seen and the selected position: a mass per word.
+type Table = HashMap<(Vec<Option<u32>>, usize), Vec<f64>>;
 
 /// The joint mass of (what is seen, the selected position, its true word): seen whole, and seen through a window.
-fn brute_force(
-    hmm: &Hmm,
-    length: usize,
-    selected: u32,
-    vocabulary: u32,
-) -> (Table<(Vec<Option<u32>>, usize)>, Table<(Vec<Option<u32>>, usize)>) {
+fn brute_force(hmm: &Hmm, length: usize, selected: u32, vocabulary: u32) -> (Table, Table) {
     let (mut whole, mut window) = (HashMap::new(), HashMap::new());
     for (document, mass) in documents(hmm, length) {
         for set in (0..1usize << length).filter(|set| set.count_ones() == selected) {
@@ -203,10 +201,10 @@ fn context_pays_and_neighbours_do_not_suffice() {
     println!("floor {floor:.4} neighbours {neighbours:.4} unigram {unigram:.4}");
     println!("{whole:?} + {:?} for {} sequences", started.elapsed() - whole, examples.len());
     assert!((4.0..5.5).contains(&unigram));
-    assert!((1.0..2.5).contains(&floor));
-    // A model half of the way to the floor has used more than the two neighbours.
-    assert!(neighbours > (unigram + floor) / 2.0, "{neighbours} {}", (unigram + floor) / 2.0);
-    assert!(neighbours < unigram);
+    assert!((0.5..2.5).contains(&floor));
+    // Far from the floor, and half of the way there is not had from one word alone.
+    assert!(neighbours > floor + 0.35 * (unigram - floor), "{neighbours}");
+    assert!(neighbours < unigram - 1.0);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The picture of a run: well formed whatever it is given.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
 use wgrad::viz::loss_curve::{LossCurve, Reference};
 
 fn curve() -> LossCurve {

@@ -1,5 +1,7 @@
 //! The files a run leaves: kept whole over kills, resumes and numbers that are none.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
 use std::fs;
 use std::path::Path;
 

@@ -1,5 +1,7 @@
 //! Learning rates and batch sizes against values worked out by hand.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
 use wgrad::train::schedule::{Budget, Plan, PlanConfig, Ramp, Schedule};
 
 fn config(schedule: Schedule, learning_rate: f64, warmup_steps: u64, budget: Budget) -> PlanConfig {

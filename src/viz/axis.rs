@@ -88,7 +88,7 @@ fn label(value: f64, step: f64) -> String {
         return "0".to_owned();
     }
     let size = value.abs();
-    let (scaled, unit, suffix) = if size >= 1e12 || size < 1e-2 {
+    let (scaled, unit, suffix) = if !(1e-2..1e12).contains(&size) {
         let power = size.log10().floor() as i32;
         let scaled = value / 10f64.powi(power);
         (scaled, step / 10f64.powi(power), format!("e{power}"))

@@ -101,7 +101,7 @@ impl LossCurve {
     fn description(&self) -> String {
         let mut words = self.title.clone();
         let ends = |points: &[(f64, f64)]| {
-            let mut finite = points.iter().filter(|point| drawable(point.1));
+            let mut finite = points.iter().filter(|point| drawable(point.0) && drawable(point.1));
             let first = *finite.next()?;
             Some((first, finite.next_back().copied().unwrap_or(first)))
         };
@@ -208,7 +208,7 @@ impl Svg {
             return self.dots(x, y, &[*point], colour);
         }
         for &(step, value) in points {
-            if !(step.is_finite() && y.holds(value)) {
+            if !(x.holds(step) && y.holds(value)) {
                 drawing = false;
                 continue;
             }
@@ -228,7 +228,7 @@ impl Svg {
     }
 
     fn dots(&mut self, x: &Axis, y: &Axis, points: &[(f64, f64)], colour: &str) {
-        let whole = |point: &&(f64, f64)| point.0.is_finite() && y.holds(point.1);
+        let whole = |point: &&(f64, f64)| x.holds(point.0) && y.holds(point.1);
         // Beyond a certain density dots would only thicken the line.
         if points.len() > 80 {
             return;
@@ -244,7 +244,7 @@ impl Svg {
 
     /// The last held-out loss, written at its dot.
     fn last_value(&mut self, x: &Axis, y: &Axis, points: &[(f64, f64)]) {
-        if let Some(&(step, value)) = points.iter().rfind(|point| point.0.is_finite() && y.holds(point.1)) {
+        if let Some(&(step, value)) = points.iter().rfind(|point| x.holds(point.0) && y.holds(point.1)) {
             let style = format!(
                 r##"font-size="13" font-weight="600" fill="{HELD_OUT}" text-anchor="end" stroke="#ffffff" stroke-width="4" paint-order="stroke""##
             );

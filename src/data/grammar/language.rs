@@ -123,8 +123,8 @@ impl Graph {
         let first = self.slot(Part::Determiner(number));
         let adjective = self.slot(Part::Adjective);
         let noun = self.slot(noun);
-        self.edge(first, adjective, 0.8);
-        self.edge(first, noun, 0.2);
+        self.edge(first, adjective, 0.9);
+        self.edge(first, noun, 0.1);
         self.edge(adjective, noun, 1.0);
         Phrase { first, noun }
     }
@@ -298,8 +298,13 @@ fn choices(part: Part, class: Class) -> Vec<(&'static str, f64)> {
         Part::Preposition => PREPOSITIONS.to_vec(),
         Part::Pronoun => vec![owner.pronoun],
     };
-    // Determiners fall off steeply, everything else gently.
-    let power = if matches!(part, Part::Determiner(_)) { 1.2 } else { 0.7 };
+    // Words fall off with their rank. Where `the` or `near` is nearly certain, a small model soon finds out that
+    // neighbours are worth looking at, and goes on from there.
+    let power = match part {
+        Part::Determiner(_) => 2.2,
+        Part::Preposition => 1.5,
+        _ => 0.7,
+    };
     let weights = (1..=list.len()).map(|rank| (rank as f64).powf(-power));
     let mut seen = HashSet::new();
     debug_assert!(list.iter().all(|word| seen.insert(*word)), "{part:?} repeats a word");

@@ -2,7 +2,7 @@
 //!
 //! Documents are written by a hidden Markov model that looks like simple English: every document has a
 //! setting, a cast, a mood, an owner and a tense, which decide its words, and every sentence carries its subject's
-//! number past other nouns to the verb (`the keys near the old tower are rusty .`). Because the process is
+//! number past other nouns to the verb (`the swords near the tiny castle are small .`). Because the process is
 //! known, so is what a perfect masked language model would score on any masked sequence ([`Oracle::floor`]),
 //! what one sees from the two neighbouring tokens alone ([`Oracle::neighbours`]), and the entropy of the words
 //! without any context ([`Oracle::unigram_entropy`]): three lines to hold a training run against.

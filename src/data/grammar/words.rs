@@ -28,7 +28,7 @@ pub(super) struct Owner {
     pub be: [&'static str; 2],
 }
 
-pub(super) const SETTINGS: [Setting; 10] = [
+pub(super) const SETTINGS: [Setting; 8] = [
     Setting {
         things: [["boat", "boats"], ["sail", "sails"], ["net", "nets"], ["rope", "ropes"]],
         places: [["harbor", "harbors"], ["beach", "beaches"]],
@@ -69,20 +69,10 @@ pub(super) const SETTINGS: [Setting; 10] = [
         places: [["tunnel", "tunnels"], ["bridge", "bridges"]],
         verbs: [["drives", "drive", "drove"], ["repairs", "repair", "repaired"]],
     },
-    Setting {
-        things: [["coat", "coats"], ["scarf", "scarfs"], ["shirt", "shirts"], ["hat", "hats"]],
-        places: [["market", "markets"], ["shop", "shops"]],
-        verbs: [["sews", "sew", "sewed"], ["wears", "wear", "wore"]],
-    },
-    Setting {
-        things: [["coin", "coins"], ["ruby", "rubies"], ["diamond", "diamonds"], ["pearl", "pearls"]],
-        places: [["cave", "caves"], ["mine", "mines"]],
-        verbs: [["hides", "hide", "hid"], ["counts", "count", "counted"]],
-    },
 ];
 
 /// Who acts: singular, plural.
-pub(super) const CASTS: [[[&str; 2]; 3]; 10] = [
+pub(super) const CASTS: [[[&str; 2]; 3]; 8] = [
     [["fox", "foxes"], ["bear", "bears"], ["wolf", "wolves"]],
     [["mother", "mothers"], ["sister", "sisters"], ["brother", "brothers"]],
     [["king", "kings"], ["queen", "queens"], ["prince", "princes"]],
@@ -91,11 +81,9 @@ pub(super) const CASTS: [[[&str; 2]; 3]; 10] = [
     [["baker", "bakers"], ["doctor", "doctors"], ["teacher", "teachers"]],
     [["beetle", "beetles"], ["spider", "spiders"], ["cricket", "crickets"]],
     [["dog", "dogs"], ["cat", "cats"], ["pony", "ponies"]],
-    [["sailor", "sailors"], ["pirate", "pirates"], ["captain", "captains"]],
-    [["lion", "lions"], ["tiger", "tigers"], ["monkey", "monkeys"]],
 ];
 
-pub(super) const MOODS: [Mood; 10] = [
+pub(super) const MOODS: [Mood; 8] = [
     Mood { adjectives: ["happy", "cheerful", "merry", "jolly"], adverbs: ["happily", "gladly"] },
     Mood { adjectives: ["sad", "lonely", "gloomy", "tired"], adverbs: ["sadly", "wearily"] },
     Mood { adjectives: ["famous", "grand", "proud", "noble"], adverbs: ["proudly", "nobly"] },
@@ -104,8 +92,6 @@ pub(super) const MOODS: [Mood; 10] = [
     Mood { adjectives: ["wild", "fierce", "furious", "savage"], adverbs: ["wildly", "fiercely"] },
     Mood { adjectives: ["silver", "golden", "precious", "royal"], adverbs: ["richly", "carefully"] },
     Mood { adjectives: ["slow", "sleepy", "lazy", "drowsy"], adverbs: ["slowly", "lazily"] },
-    Mood { adjectives: ["secret", "silent", "dark", "hidden"], adverbs: ["secretly", "silently"] },
-    Mood { adjectives: ["quick", "busy", "clever", "nimble"], adverbs: ["quickly", "cleverly"] },
 ];
 
 pub(super) const OWNERS: [Owner; 5] = [
@@ -119,7 +105,7 @@ pub(super) const OWNERS: [Owner; 5] = [
 /// `be` in the present and in the past, for a singular and for a plural subject.
 pub(super) const BE: [[&str; 2]; 2] = [["is", "was"], ["are", "were"]];
 
-/// Determiners beside the owner's own, which is as likely as the first, for singular and for plural.
+/// Determiners beside the owner's own, which comes second, for singular and for plural.
 pub(super) const DETERMINERS: [[&str; 4]; 2] =
     [["the", "a", "this", "that"], ["the", "some", "these", "many"]];
 
