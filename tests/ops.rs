@@ -1,23 +1,43 @@
-//! Every operation against its f64 reference, forward and backward, on the adapter at hand.
+//! Every operation against its f64 reference, forward and backward, with the kernels of every kind of
+//! adapter on the adapter at hand.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test ends at the first surprise and says what it skips"
+)]
 
 mod common;
 
+use wgrad::gpu::{AdapterKind, Gpu};
 use wgrad::ops;
 
-#[test]
-fn every_operation_equals_its_reference() {
-    let Some(gpu) = common::gpu() else { return };
+fn run_all(gpu: &Gpu) {
     let mut failures = Vec::new();
     let mut count = 0;
     for operation in ops::all() {
         for case in (operation.cases)() {
-            let outcome = pollster::block_on(case.run(&gpu, 64)).unwrap();
             count += 1;
-            if !outcome.passed() {
-                failures.push(format!("{}: {outcome:?}", operation.name));
+            match pollster::block_on(case.run(gpu, 64)) {
+                Ok(outcome) if outcome.passed() => {}
+                outcome => failures.push(format!("{}: {outcome:?}", operation.name)),
             }
         }
     }
     assert!(failures.is_empty(), "{} of {count} failed:\n{}", failures.len(), failures.join("\n"));
     assert!(count > 0);
+}
+
+#[test]
+fn every_operation_equals_its_reference_with_kernels_for_software_adapters() {
+    if let Some(gpu) = common::gpu_as(AdapterKind::Software) {
+        run_all(&gpu);
+    }
+}
+
+#[test]
+fn every_operation_equals_its_reference_with_kernels_for_any_gpu() {
+    if let Some(gpu) = common::gpu_as(AdapterKind::Plain) {
+        run_all(&gpu);
+    }
 }

@@ -6,6 +6,9 @@ use super::context::lock;
 use super::{Constant, Gpu, Source, shader};
 use crate::{Error, Result};
 
+/// Texels in one row of a buffer that is read as a texture.
+pub const TEXELS: u32 = 1024;
+
 /// One field of a `Params` struct: name, offset and size in bytes.
 pub type Field = (&'static str, usize, usize);
 
@@ -35,8 +38,11 @@ pub struct KernelSpec {
     pub source: Source,
     /// The entry point.
     pub entry: &'static str,
-    /// How many storage buffers it only reads.
+    /// How many buffers it only reads.
     pub reads: u32,
+    /// How many of these, the first ones, it reads as textures of 4 f32 a texel, [`TEXELS`] texels a row:
+    /// the recorder copies them. Adapters that are CPUs fetch texels faster than storage.
+    pub textures: u32,
     /// How many storage buffers it writes.
     pub writes: u32,
     /// The Rust side of its `Params`.
@@ -53,6 +59,7 @@ pub struct Kernel {
     pub(super) layout: wgpu::BindGroupLayout,
     pub(super) name: String,
     pub(super) reads: u32,
+    pub(super) textures: u32,
     pub(super) writes: u32,
 }
 
@@ -90,14 +97,22 @@ impl Gpu {
             .map(|binding| wgpu::BindGroupLayoutEntry {
                 binding,
                 visibility: wgpu::ShaderStages::COMPUTE,
-                ty: wgpu::BindingType::Buffer {
-                    ty: if binding == 0 {
-                        wgpu::BufferBindingType::Uniform
-                    } else {
-                        wgpu::BufferBindingType::Storage { read_only: binding <= spec.reads }
-                    },
-                    has_dynamic_offset: false,
-                    min_binding_size: None,
+                ty: if (1..=spec.textures).contains(&binding) {
+                    wgpu::BindingType::Texture {
+                        sample_type: wgpu::TextureSampleType::Float { filterable: false },
+                        view_dimension: wgpu::TextureViewDimension::D2,
+                        multisampled: false,
+                    }
+                } else {
+                    wgpu::BindingType::Buffer {
+                        ty: if binding == 0 {
+                            wgpu::BufferBindingType::Uniform
+                        } else {
+                            wgpu::BufferBindingType::Storage { read_only: binding <= spec.reads }
+                        },
+                        has_dynamic_offset: false,
+                        min_binding_size: None,
+                    }
                 },
                 count: None,
             })
@@ -126,6 +141,6 @@ impl Gpu {
             Error::Gpu { message, .. } => composed.error(&message),
             other => other,
         })?;
-        Ok(Kernel { pipeline, layout, name, reads: spec.reads, writes: spec.writes })
+        Ok(Kernel { pipeline, layout, name, reads: spec.reads, textures: spec.textures, writes: spec.writes })
     }
 }

@@ -8,12 +8,14 @@ mod kernel;
 mod plan;
 mod readback;
 mod recorder;
+mod recording;
 pub mod shader;
 
 pub use capabilities::{AdapterKind, Capabilities};
 pub use context::{Buffer, Gpu, GpuOptions, Region};
-pub use kernel::{Field, Kernel, KernelSpec, ParamsLayout};
-pub use recorder::{BufferId, Recorder, Recording, View};
+pub use kernel::{Field, Kernel, KernelSpec, ParamsLayout, TEXELS};
+pub use recorder::{BufferId, Recorder, View};
+pub use recording::Recording;
 pub use shader::{Constant, Source};
 
 pub(crate) use kernel::params;

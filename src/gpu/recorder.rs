@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use super::context::Allocation;
-use super::plan::{Lifetime, Plan, plan};
+use super::plan::{Lifetime, plan};
 use super::{Buffer, Gpu, Kernel, Region};
 use crate::{Error, Result};
 
 /// A buffer within one recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct BufferId(u32);
+pub struct BufferId(pub(super) u32);
 
 /// A range of a buffer, in bytes. Offsets are multiples of 256, so that every device can bind them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,12 +21,12 @@ pub struct View {
     pub bytes: u64,
 }
 
-enum Virtual {
+pub(super) enum Virtual {
     Persistent(Buffer),
     Transient(u64),
 }
 
-enum Command {
+pub(super) enum Command {
     Dispatch { kernel: Arc<Kernel>, params: u64, params_bytes: u64, views: Vec<View>, groups: [u32; 3] },
     Clear(View),
     Copy { from: View, to: View },
@@ -35,11 +34,11 @@ enum Command {
 
 /// Collects commands. Nothing runs, and no transient memory exists, until [`Recorder::finish`].
 pub struct Recorder {
-    gpu: Gpu,
-    buffers: Vec<Virtual>,
-    commands: Vec<Command>,
-    params: Vec<u8>,
-    isolate: bool,
+    pub(super) gpu: Gpu,
+    pub(super) buffers: Vec<Virtual>,
+    pub(super) commands: Vec<Command>,
+    pub(super) params: Vec<u8>,
+    pub(super) isolate: bool,
 }
 
 /// Uniform bindings begin at multiples of this on every device.
@@ -156,7 +155,7 @@ impl Recorder {
         self.commands.push(Command::Copy { from, to });
     }
 
-    fn lifetimes(&self) -> Vec<Lifetime> {
+    pub(super) fn lifetimes(&self) -> Vec<Lifetime> {
         let mut lifetimes: Vec<_> = self
             .buffers
             .iter()
@@ -188,147 +187,5 @@ impl Recorder {
     /// Bytes that the transient buffers will take once planned.
     pub fn planned_bytes(&self) -> u64 {
         plan(&self.lifetimes(), !self.isolate).bytes.iter().sum()
-    }
-
-    /// Plans memory, allocates it and prepares every binding.
-    ///
-    /// # Errors
-    /// [`Error::OutOfMemory`], or [`Error::Gpu`] when the driver rejects a binding.
-    pub fn finish(self, label: &'static str) -> Result<Recording> {
-        let Plan { slots, bytes } = plan(&self.lifetimes(), !self.isolate);
-        let memory = bytes.iter().map(|&b| self.gpu.buffer(label, b)).collect::<Result<Vec<_>>>()?;
-        let real = |view: &View| -> Option<&Allocation> {
-            match &self.buffers[view.buffer.0 as usize] {
-                Virtual::Persistent(buffer) => Some(&buffer.0),
-                Virtual::Transient(_) => slots[view.buffer.0 as usize].map(|slot| &*memory[slot].0),
-            }
-        };
-        let uniform = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
-        let params = self.gpu.allocate("params", (self.params.len() as u64).max(256), uniform)?;
-        self.gpu.write(&params, 0, &self.params);
-        let mut steps = Vec::with_capacity(self.commands.len());
-        for command in &self.commands {
-            steps.push(match command {
-                Command::Dispatch { kernel, params: offset, params_bytes, views, groups } => {
-                    let binding = |buffer, offset, bytes| {
-                        wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                            buffer,
-                            offset,
-                            size: std::num::NonZeroU64::new(bytes),
-                        })
-                    };
-                    let mut entries = vec![wgpu::BindGroupEntry {
-                        binding: 0,
-                        resource: binding(&params.0.raw, *offset, *params_bytes),
-                    }];
-                    for (index, view) in views.iter().enumerate() {
-                        let Some(buffer) = real(view) else { continue };
-                        entries.push(wgpu::BindGroupEntry {
-                            binding: index as u32 + 1,
-                            resource: binding(&buffer.raw, view.offset, view.bytes),
-                        });
-                    }
-                    let bind_group = self.gpu.0.device.create_bind_group(&wgpu::BindGroupDescriptor {
-                        label: Some(&kernel.name),
-                        layout: &kernel.layout,
-                        entries: &entries,
-                    });
-                    self.gpu.check(&kernel.name)?;
-                    Step::Dispatch { kernel: Arc::clone(kernel), bind_group, groups: *groups }
-                }
-                Command::Clear(view) => match real(view) {
-                    Some(buffer) => Step::Clear(buffer.raw.clone(), view.offset, view.bytes),
-                    None => continue,
-                },
-                Command::Copy { from, to } => match (real(from), real(to)) {
-                    (Some(a), Some(b)) => {
-                        Step::Copy(a.raw.clone(), from.offset, b.raw.clone(), to.offset, from.bytes)
-                    }
-                    _ => continue,
-                },
-            });
-        }
-        let persistent = self
-            .buffers
-            .into_iter()
-            .filter_map(|b| if let Virtual::Persistent(buffer) = b { Some(buffer) } else { None })
-            .collect();
-        Ok(Recording { gpu: self.gpu, label, steps, memory, params, persistent })
-    }
-}
-
-enum Step {
-    Dispatch { kernel: Arc<Kernel>, bind_group: wgpu::BindGroup, groups: [u32; 3] },
-    Clear(wgpu::Buffer, u64, u64),
-    Copy(wgpu::Buffer, u64, wgpu::Buffer, u64, u64),
-}
-
-/// A planned list of commands that can run any number of times.
-pub struct Recording {
-    gpu: Gpu,
-    label: &'static str,
-    steps: Vec<Step>,
-    memory: Vec<Buffer>,
-    // Held so that they live as long as the commands that use them.
-    #[allow(dead_code)]
-    params: Buffer,
-    #[allow(dead_code)]
-    persistent: Vec<Buffer>,
-}
-
-impl Recording {
-    /// Bytes of transient memory it holds.
-    pub fn transient_bytes(&self) -> u64 {
-        self.memory.iter().map(Buffer::bytes).sum()
-    }
-
-    /// How many commands one replay encodes.
-    pub fn len(&self) -> usize {
-        self.steps.len()
-    }
-
-    /// Whether it does nothing.
-    pub fn is_empty(&self) -> bool {
-        self.steps.is_empty()
-    }
-
-    /// Fills all transient memory with `word`; with a NaN pattern, whoever reads what nobody wrote shows.
-    pub fn poison(&self, word: u32) {
-        for buffer in &self.memory {
-            self.gpu.write(buffer, 0, &vec![word; buffer.bytes() as usize / 4]);
-        }
-    }
-
-    /// Encodes and submits all commands once. Does not wait for them.
-    ///
-    /// # Errors
-    /// As [`Gpu::check`].
-    pub fn replay(&self) -> Result<()> {
-        let descriptor = wgpu::CommandEncoderDescriptor { label: Some(self.label) };
-        let mut encoder = self.gpu.0.device.create_command_encoder(&descriptor);
-        let mut steps = self.steps.iter().peekable();
-        while let Some(step) = steps.peek() {
-            match step {
-                Step::Clear(buffer, offset, bytes) => {
-                    encoder.clear_buffer(buffer, *offset, Some(*bytes));
-                    steps.next();
-                }
-                Step::Copy(from, from_offset, to, to_offset, bytes) => {
-                    encoder.copy_buffer_to_buffer(from, *from_offset, to, *to_offset, *bytes);
-                    steps.next();
-                }
-                Step::Dispatch { .. } => {
-                    let mut pass = encoder.begin_compute_pass(&Default::default());
-                    while let Some(Step::Dispatch { kernel, bind_group, groups: [x, y, z] }) = steps.peek() {
-                        pass.set_pipeline(&kernel.pipeline);
-                        pass.set_bind_group(0, bind_group, &[]);
-                        pass.dispatch_workgroups(*x, *y, *z);
-                        steps.next();
-                    }
-                }
-            }
-        }
-        self.gpu.0.queue.submit([encoder.finish()]);
-        self.gpu.check(self.label)
     }
 }

@@ -15,6 +15,7 @@ const FORWARD: KernelSpec = KernelSpec {
     source: shader!("add"),
     entry: "forward",
     reads: 2,
+    textures: 0,
     writes: 1,
     params: LAYOUT,
     example: CONSTANTS,

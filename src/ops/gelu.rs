@@ -15,6 +15,7 @@ const FORWARD: KernelSpec = KernelSpec {
     source: shader!("gelu"),
     entry: "forward",
     reads: 1,
+    textures: 0,
     writes: 1,
     params: LAYOUT,
     example: CONSTANTS,

@@ -5,6 +5,7 @@ pub mod config;
 pub mod dump;
 pub mod learner;
 pub mod metrics;
+pub mod mlm;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod run;
 pub mod schedule;
@@ -13,6 +14,7 @@ pub mod settings;
 
 pub use config::{CheckpointConfig, EvaluateConfig, OptimizerConfig, TrainConfig};
 pub use learner::{Evaluation, Learner, StepReport};
+pub use mlm::{MlmLearner, MlmOptions};
 #[cfg(not(target_arch = "wasm32"))]
 pub use run::{Event, RunOptions, Summary, run};
 #[cfg(not(target_arch = "wasm32"))]

@@ -1,0 +1,247 @@
+//! From recorded commands to real buffers and bindings, and running them.
+
+use std::sync::Arc;
+
+use super::context::Allocation;
+use super::kernel::TEXELS;
+use super::plan::{Plan, plan};
+use super::recorder::{Command, Recorder, Virtual};
+use super::{Buffer, Gpu, Kernel, View};
+use crate::Result;
+
+/// Bytes in one row of a buffer that is read as a texture.
+const ROW: u64 = TEXELS as u64 * 16;
+
+enum Step {
+    Dispatch { kernel: Arc<Kernel>, bind_group: wgpu::BindGroup, groups: [u32; 3] },
+    Clear { buffer: wgpu::Buffer, offset: u64, bytes: u64 },
+    Copy { from: wgpu::Buffer, from_offset: u64, to: wgpu::Buffer, to_offset: u64, bytes: u64 },
+    ToTexture { from: wgpu::Buffer, offset: u64, bytes: u64, to: wgpu::Texture },
+}
+
+/// A planned list of commands that can run any number of times.
+pub struct Recording {
+    gpu: Gpu,
+    label: &'static str,
+    steps: Vec<Step>,
+    memory: Vec<Buffer>,
+    texture_bytes: u64,
+    // Held so that they live as long as the commands that use them.
+    #[allow(dead_code)]
+    params: Buffer,
+    #[allow(dead_code)]
+    persistent: Vec<Buffer>,
+}
+
+impl Recorder {
+    /// Plans memory, allocates it and prepares every binding.
+    ///
+    /// # Errors
+    /// [`crate::Error::OutOfMemory`], or [`crate::Error::Gpu`] when the driver rejects a binding.
+    pub fn finish(self, label: &'static str) -> Result<Recording> {
+        let Plan { slots, bytes } = plan(&self.lifetimes(), !self.isolate);
+        let memory = bytes.iter().map(|&b| self.gpu.buffer(label, b)).collect::<Result<Vec<_>>>()?;
+        let real = |view: &View| -> Option<&Allocation> {
+            match &self.buffers[view.buffer.0 as usize] {
+                Virtual::Persistent(buffer) => Some(&buffer.0),
+                Virtual::Transient(_) => slots[view.buffer.0 as usize].map(|slot| &*memory[slot].0),
+            }
+        };
+        let uniform = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+        let params = self.gpu.allocate("params", (self.params.len() as u64).max(256), uniform)?;
+        self.gpu.write(&params, 0, &self.params);
+        let textures = self.textures()?;
+        let mut steps = Vec::with_capacity(self.commands.len());
+        for command in &self.commands {
+            match command {
+                Command::Dispatch { kernel, params: offset, params_bytes, views, groups } => {
+                    let binding = |buffer, offset, bytes| {
+                        wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                            buffer,
+                            offset,
+                            size: std::num::NonZeroU64::new(bytes),
+                        })
+                    };
+                    let mut resources = vec![binding(&params.0.raw, *offset, *params_bytes)];
+                    for (index, view) in views.iter().enumerate() {
+                        let Some(buffer) = real(view) else { continue };
+                        if index < kernel.textures as usize {
+                            let (texture, texture_view) = &textures[index];
+                            steps.push(Step::ToTexture {
+                                from: buffer.raw.clone(),
+                                offset: view.offset,
+                                bytes: view.bytes,
+                                to: texture.clone(),
+                            });
+                            resources.push(wgpu::BindingResource::TextureView(texture_view));
+                        } else {
+                            resources.push(binding(&buffer.raw, view.offset, view.bytes));
+                        }
+                    }
+                    let entries: Vec<_> = (0..)
+                        .zip(resources)
+                        .map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource })
+                        .collect();
+                    let bind_group = self.gpu.0.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                        label: Some(&kernel.name),
+                        layout: &kernel.layout,
+                        entries: &entries,
+                    });
+                    self.gpu.check(&kernel.name)?;
+                    steps.push(Step::Dispatch { kernel: Arc::clone(kernel), bind_group, groups: *groups });
+                }
+                Command::Clear(view) => {
+                    if let Some(buffer) = real(view) {
+                        let (buffer, offset, bytes) = (buffer.raw.clone(), view.offset, view.bytes);
+                        steps.push(Step::Clear { buffer, offset, bytes });
+                    }
+                }
+                Command::Copy { from, to } => {
+                    if let (Some(a), Some(b)) = (real(from), real(to)) {
+                        steps.push(Step::Copy {
+                            from: a.raw.clone(),
+                            from_offset: from.offset,
+                            to: b.raw.clone(),
+                            to_offset: to.offset,
+                            bytes: from.bytes.min(to.bytes),
+                        });
+                    }
+                }
+            }
+        }
+        let texture_bytes = textures.iter().map(|(t, _)| u64::from(t.height()) * ROW).sum();
+        let persistent = self
+            .buffers
+            .into_iter()
+            .filter_map(|b| if let Virtual::Persistent(buffer) = b { Some(buffer) } else { None })
+            .collect();
+        Ok(Recording { gpu: self.gpu, label, steps, memory, texture_bytes, params, persistent })
+    }
+
+    /// One texture for each position among the texture reads, large enough for all dispatches: each is
+    /// filled right before the dispatch that reads it.
+    fn textures(&self) -> Result<Vec<(wgpu::Texture, wgpu::TextureView)>> {
+        let mut heights: Vec<u64> = Vec::new();
+        for command in &self.commands {
+            let Command::Dispatch { kernel, views, .. } = command else { continue };
+            for (index, view) in views.iter().take(kernel.textures as usize).enumerate() {
+                heights.resize(heights.len().max(index + 1), 1);
+                heights[index] = heights[index].max(view.bytes.div_ceil(ROW));
+            }
+        }
+        heights
+            .into_iter()
+            .map(|height| {
+                let texture = self.gpu.0.device.create_texture(&wgpu::TextureDescriptor {
+                    label: Some("operand"),
+                    size: wgpu::Extent3d { width: TEXELS, height: height as u32, depth_or_array_layers: 1 },
+                    mip_level_count: 1,
+                    sample_count: 1,
+                    dimension: wgpu::TextureDimension::D2,
+                    format: wgpu::TextureFormat::Rgba32Float,
+                    usage: wgpu::TextureUsages::TEXTURE_BINDING | wgpu::TextureUsages::COPY_DST,
+                    view_formats: &[],
+                });
+                self.gpu.check("the textures of operands")?;
+                let view = texture.create_view(&Default::default());
+                Ok((texture, view))
+            })
+            .collect()
+    }
+}
+
+impl Recording {
+    /// Bytes of transient memory it holds.
+    pub fn transient_bytes(&self) -> u64 {
+        self.memory.iter().map(Buffer::bytes).sum::<u64>() + self.texture_bytes
+    }
+
+    /// How many commands one replay encodes.
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Whether it does nothing.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Fills all transient memory with `word`; with a NaN pattern, whoever reads what nobody wrote shows.
+    pub fn poison(&self, word: u32) {
+        for buffer in &self.memory {
+            self.gpu.write(buffer, 0, &vec![word; buffer.bytes() as usize / 4]);
+        }
+    }
+
+    /// Encodes and submits all commands once. Does not wait for them.
+    ///
+    /// # Errors
+    /// As [`Gpu::check`].
+    pub fn replay(&self) -> Result<()> {
+        let descriptor = wgpu::CommandEncoderDescriptor { label: Some(self.label) };
+        let mut encoder = self.gpu.0.device.create_command_encoder(&descriptor);
+        let mut steps = self.steps.iter().peekable();
+        while let Some(step) = steps.peek() {
+            if let Step::Dispatch { .. } = step {
+                let mut pass = encoder.begin_compute_pass(&Default::default());
+                while let Some(Step::Dispatch { kernel, bind_group, groups: [x, y, z] }) = steps.peek() {
+                    pass.set_pipeline(&kernel.pipeline);
+                    pass.set_bind_group(0, bind_group, &[]);
+                    pass.dispatch_workgroups(*x, *y, *z);
+                    steps.next();
+                }
+            } else {
+                step.transfer(&mut encoder);
+                steps.next();
+            }
+        }
+        self.gpu.0.queue.submit([encoder.finish()]);
+        self.gpu.check(self.label)
+    }
+}
+
+impl Step {
+    fn transfer(&self, encoder: &mut wgpu::CommandEncoder) {
+        match self {
+            Step::Dispatch { .. } => {}
+            Step::Clear { buffer, offset, bytes } => encoder.clear_buffer(buffer, *offset, Some(*bytes)),
+            Step::Copy { from, from_offset, to, to_offset, bytes } => {
+                encoder.copy_buffer_to_buffer(from, *from_offset, to, *to_offset, *bytes);
+            }
+            Step::ToTexture { from, offset, bytes, to } => {
+                // Whole rows, then what is left of the last one.
+                let rows = bytes / ROW;
+                let mut copy = |start: u64, row: u64, width: u64, height: u64| {
+                    encoder.copy_buffer_to_texture(
+                        wgpu::TexelCopyBufferInfo {
+                            buffer: from,
+                            layout: wgpu::TexelCopyBufferLayout {
+                                offset: start,
+                                bytes_per_row: Some(ROW as u32),
+                                rows_per_image: None,
+                            },
+                        },
+                        wgpu::TexelCopyTextureInfo {
+                            texture: to,
+                            mip_level: 0,
+                            origin: wgpu::Origin3d { x: 0, y: row as u32, z: 0 },
+                            aspect: wgpu::TextureAspect::All,
+                        },
+                        wgpu::Extent3d {
+                            width: width as u32,
+                            height: height as u32,
+                            depth_or_array_layers: 1,
+                        },
+                    );
+                };
+                if rows > 0 {
+                    copy(*offset, 0, u64::from(TEXELS), rows);
+                }
+                let rest = bytes % ROW / 16;
+                if rest > 0 {
+                    copy(offset + rows * ROW, rows, rest, 1);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Named parameters.
+
+mod parameters;
+
+pub use parameters::{Declaration, Parameters};

@@ -1,0 +1,222 @@
+//! Named parameters, laid end to end in a few large buffers with their gradients beside them, so that an
+//! optimizer step is a few large dispatches.
+
+use std::collections::HashMap;
+
+use crate::autograd::Graph;
+use crate::gpu::{Buffer, Gpu, Region};
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+use crate::{Error, Result};
+
+/// A parameter begins at a multiple of this many elements: 256 bytes, what every device can bind.
+const ALIGNMENT: usize = 64;
+
+/// One parameter to make room for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Declaration {
+    /// Its name in files.
+    pub name: String,
+    /// Its shape, row-major.
+    pub shape: Vec<usize>,
+    /// Whether weight decay applies to it.
+    pub decay: bool,
+}
+
+/// A buffer of parameters that are updated alike, and of their gradients.
+pub struct Segment {
+    /// The parameters' values.
+    pub values: Buffer,
+    /// Their gradients, of the same layout; none for inference.
+    pub gradients: Option<Buffer>,
+    /// Whether weight decay applies.
+    pub decay: bool,
+    /// How many elements there are, those of padding counted in.
+    pub elements: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Place {
+    shape: Vec<usize>,
+    segment: usize,
+    offset: usize,
+}
+
+/// All parameters of a model on a device.
+pub struct Parameters {
+    gpu: Gpu,
+    segments: Vec<Segment>,
+    names: Vec<String>,
+    places: HashMap<String, Place>,
+}
+
+impl Parameters {
+    /// Makes room for `groups` of parameters; those of one group stand next to each other, so that they can
+    /// be used as one (queries, keys and values). All values are zero.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when a group exceeds the largest binding, [`Error::OutOfMemory`].
+    pub fn new(gpu: &Gpu, groups: &[Vec<Declaration>], trained: bool) -> Result<Self> {
+        let limit = gpu.capabilities().max_binding as usize / 4;
+        let mut sizes: Vec<(bool, usize)> = Vec::new();
+        let mut names = Vec::new();
+        let mut places = HashMap::new();
+        for decay in [true, false] {
+            let mut open = false;
+            for group in groups.iter().filter(|group| group.first().is_some_and(|d| d.decay == decay)) {
+                let room = |d: &Declaration| d.shape.iter().product::<usize>().next_multiple_of(ALIGNMENT);
+                let elements: usize = group.iter().map(room).sum();
+                if elements > limit {
+                    return Err(Error::Limit {
+                        operation: format!("the parameter {}", group[0].name),
+                        adapter: gpu.capabilities().name.clone(),
+                        expected: format!("{} bytes in one binding", elements * 4),
+                        found: format!("at most {}", limit * 4),
+                    });
+                }
+                let fits = sizes.last().is_some_and(|(_, used)| used + elements <= limit);
+                if !(open && fits) {
+                    sizes.push((decay, 0));
+                    open = true;
+                }
+                let segment = sizes.len() - 1;
+                for declaration in group {
+                    let offset = sizes[segment].1;
+                    let place = Place { shape: declaration.shape.clone(), segment, offset };
+                    places.insert(declaration.name.clone(), place);
+                    sizes[segment].1 += room(declaration);
+                }
+            }
+        }
+        for declaration in groups.iter().flatten() {
+            names.push(declaration.name.clone());
+        }
+        let segments = sizes
+            .into_iter()
+            .map(|(decay, elements)| {
+                let bytes = elements as u64 * 4;
+                Ok(Segment {
+                    values: gpu.buffer("the parameters", bytes)?,
+                    gradients: if trained { Some(gpu.buffer("the gradients", bytes)?) } else { None },
+                    decay,
+                    elements,
+                })
+            })
+            .collect::<Result<_>>()?;
+        Ok(Parameters { gpu: gpu.clone(), segments, names, places })
+    }
+
+    /// The device they are on.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// The buffers, for an optimizer.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// Names and shapes, in the order of declaration.
+    pub fn shapes(&self) -> Vec<(String, Vec<usize>)> {
+        self.names.iter().map(|name| (name.clone(), self.places[name].shape.clone())).collect()
+    }
+
+    fn place(&self, name: &str) -> Result<&Place> {
+        self.places.get(name).ok_or_else(|| Error::config("parameter", "a parameter of the model", name))
+    }
+
+    /// Where `name` lies: its segment, first element and number of elements.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a name that was not declared.
+    pub fn locate(&self, name: &str) -> Result<(usize, usize, usize)> {
+        let place = self.place(name)?;
+        Ok((place.segment, place.offset, place.shape.iter().product()))
+    }
+
+    /// The parameter as a tensor of `graph`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a name that was not declared.
+    pub fn tensor(&self, graph: &mut Graph, name: &str) -> Result<Tensor> {
+        let place = self.place(name)?.clone();
+        self.bind(graph, &place, place.shape.as_slice().into())
+    }
+
+    /// Parameters of one group, one below the other, as one tensor: `[out, in]` each become
+    /// `[count · out, in]`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a name that was not declared, [`Error::Shape`] when they do not stand next to
+    /// each other without gaps.
+    pub fn stacked(&self, graph: &mut Graph, names: &[String]) -> Result<Tensor> {
+        let first = names.first().map_or("", String::as_str);
+        let place = self.place(first)?.clone();
+        let elements: usize = place.shape.iter().product();
+        for (index, name) in names.iter().enumerate() {
+            let other = self.place(name)?;
+            let expected = place.offset + index * elements;
+            if (other.segment, other.offset, &other.shape) != (place.segment, expected, &place.shape) {
+                return Err(Error::Shape {
+                    operation: "stacked parameters",
+                    expected: format!("{name} next to {first} and of its shape"),
+                    found: format!("{other:?}"),
+                });
+            }
+        }
+        let mut shape = place.shape.clone();
+        shape[0] *= names.len();
+        self.bind(graph, &place, shape.as_slice().into())
+    }
+
+    fn bind(&self, graph: &mut Graph, place: &Place, shape: Shape) -> Result<Tensor> {
+        let segment = &self.segments[place.segment];
+        let bytes = shape.elements() as u64 * 4;
+        let region = |buffer: &Buffer| Region {
+            buffer: buffer.clone(),
+            offset: place.offset as u64 * 4,
+            bytes: bytes.next_multiple_of(16),
+        };
+        match &segment.gradients {
+            Some(gradients) => graph.parameter(region(&segment.values), region(gradients), shape),
+            None => graph.input(region(&segment.values), shape, crate::tensor::DType::F32),
+        }
+    }
+
+    /// Reads the values of a parameter.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a name that was not declared; as [`Gpu::read`].
+    pub async fn read(&self, name: &str) -> Result<Vec<f32>> {
+        let (segment, offset, elements) = self.locate(name)?;
+        self.gpu.read(&self.segments[segment].values, offset as u64 * 4, elements).await
+    }
+
+    /// Reads the accumulated gradient of a parameter.
+    ///
+    /// # Errors
+    /// As [`Parameters::read`]; [`Error::Config`] for parameters that are not trained.
+    pub async fn read_gradient(&self, name: &str) -> Result<Vec<f32>> {
+        let (segment, offset, elements) = self.locate(name)?;
+        let gradients = self.segments[segment].gradients.as_ref();
+        let gradients = gradients.ok_or_else(|| Error::config("gradient", "trained parameters", name))?;
+        self.gpu.read(gradients, offset as u64 * 4, elements).await
+    }
+
+    /// Replaces the values of a parameter.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a name that was not declared, [`Error::Shape`] for another number of values.
+    pub fn write(&self, name: &str, values: &[f32]) -> Result<()> {
+        let (segment, offset, elements) = self.locate(name)?;
+        if values.len() != elements {
+            return Err(Error::Shape {
+                operation: "writing a parameter",
+                expected: format!("{elements} values for {name}"),
+                found: values.len().to_string(),
+            });
+        }
+        self.gpu.write(&self.segments[segment].values, offset as u64 * 4, values);
+        Ok(())
+    }
+}

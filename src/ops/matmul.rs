@@ -1,0 +1,213 @@
+//! Matrix products, batched and strided: linear layers and attention are made of them.
+
+use super::Case;
+use super::check::{Inputs, Metric};
+use crate::autograd::Graph;
+use crate::gpu::{AdapterKind, KernelSpec, View, grid, params, shader};
+use crate::tensor::Tensor;
+use crate::{Error, Result};
+
+params! {
+    m: u32, n: u32, k: u32,
+    lda: u32, ldb: u32, ldc: u32,
+    inner: u32,
+    a_base: u32, a_outer: u32, a_inner: u32,
+    b_base: u32, b_outer: u32, b_inner: u32,
+    c_base: u32, c_outer: u32, c_inner: u32,
+    accumulate: u32,
+    scale: f32,
+}
+
+const SOFTWARE_NT: KernelSpec = KernelSpec {
+    source: shader!("matmul_software"),
+    entry: "nt",
+    reads: 2,
+    textures: 2,
+    writes: 1,
+    params: LAYOUT,
+    example: &[],
+};
+const SOFTWARE_NN: KernelSpec = KernelSpec { entry: "nn", ..SOFTWARE_NT };
+const SOFTWARE_TN: KernelSpec = KernelSpec { entry: "tn", ..SOFTWARE_NT };
+const TILED_NT: KernelSpec = KernelSpec { source: shader!("matmul_tiled"), textures: 0, ..SOFTWARE_NT };
+const TILED_NN: KernelSpec = KernelSpec { entry: "nn", ..TILED_NT };
+const TILED_TN: KernelSpec = KernelSpec { entry: "tn", ..TILED_NT };
+
+/// For the shader tests.
+pub const KERNELS: &[KernelSpec] = &[SOFTWARE_NT, SOFTWARE_NN, SOFTWARE_TN, TILED_NT, TILED_NN, TILED_TN];
+
+/// Which operand is stored transposed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// `c[m,n] = Σ a[m,k] b[n,k]`
+    Nt,
+    /// `c[m,n] = Σ a[m,k] b[k,n]`; columns of `a` from `k` to the next multiple of 4 must be zero.
+    Nn,
+    /// `c[m,n] = Σ a[k,m] b[k,n]`
+    Tn,
+}
+
+/// A matrix, or a batch of them numbered by two indices, within a buffer. All in elements, all multiples of
+/// 4: rows may be read to the end of their last four elements.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Matrix {
+    pub view: View,
+    pub base: usize,
+    /// From one row to the next.
+    pub row: usize,
+    /// From one matrix to the next along the slower and the faster batch index.
+    pub outer: usize,
+    pub inner: usize,
+}
+
+impl Matrix {
+    /// One matrix of rows `width` apart.
+    pub fn whole(view: View, width: usize) -> Self {
+        Matrix { view, base: 0, row: width, outer: 0, inner: 0 }
+    }
+}
+
+/// A batch of products of one size.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Product {
+    pub layout: Layout,
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+    /// Matrices along the slower and the faster batch index.
+    pub batch: (usize, usize),
+    /// Factor of the result.
+    pub scale: f32,
+    /// Whether to add to what `c` holds.
+    pub accumulate: bool,
+}
+
+impl Product {
+    /// A single product.
+    pub fn single(layout: Layout, [m, n, k]: [usize; 3]) -> Self {
+        Product { layout, m, n, k, batch: (1, 1), scale: 1.0, accumulate: false }
+    }
+}
+
+/// Appends `c = scale · a b (+ c)`.
+pub(crate) fn product(graph: &mut Graph, product: Product, a: Matrix, b: Matrix, c: Matrix) -> Result<()> {
+    let Product { layout, m, n, k, batch: (outer, inner), .. } = product;
+    if m * n * k * outer * inner == 0 {
+        return Ok(());
+    }
+    let aligned = |x: &Matrix| (x.base | x.row | x.outer | x.inner).is_multiple_of(4);
+    if !(aligned(&a) && aligned(&b) && aligned(&c)) || (layout == Layout::Nt && !k.is_multiple_of(4)) {
+        return Err(Error::Shape {
+            operation: "matmul",
+            expected: "rows and offsets in multiples of 4".into(),
+            found: format!("{product:?} of {a:?}, {b:?} into {c:?}"),
+        });
+    }
+    let params = Params {
+        m: m as u32,
+        n: n as u32,
+        k: k as u32,
+        lda: a.row as u32,
+        ldb: b.row as u32,
+        ldc: c.row as u32,
+        inner: inner as u32,
+        a_base: a.base as u32,
+        a_outer: a.outer as u32,
+        a_inner: a.inner as u32,
+        b_base: b.base as u32,
+        b_outer: b.outer as u32,
+        b_inner: b.inner as u32,
+        c_base: c.base as u32,
+        c_outer: c.outer as u32,
+        c_inner: c.inner as u32,
+        accumulate: product.accumulate.into(),
+        scale: product.scale,
+    };
+    let batches = (outer * inner) as u32;
+    let (spec, groups) = match graph.gpu().capabilities().kind {
+        AdapterKind::Software => {
+            let [x, y, _] = grid(m.div_ceil(16) * n.div_ceil(16), 8);
+            let spec = match layout {
+                Layout::Nt => SOFTWARE_NT,
+                Layout::Nn => SOFTWARE_NN,
+                Layout::Tn => SOFTWARE_TN,
+            };
+            (spec, [x, y, batches])
+        }
+        AdapterKind::Plain => {
+            let spec = match layout {
+                Layout::Nt => TILED_NT,
+                Layout::Nn => TILED_NN,
+                Layout::Tn => TILED_TN,
+            };
+            (spec, [n.div_ceil(64) as u32, m.div_ceil(64) as u32, batches])
+        }
+    };
+    graph.dispatch((&spec, &[]), params, &[a.view, b.view], &[c.view], groups)
+}
+
+/// A linear layer without bias: `y [N, out] = x [N, in] · weight [out, in]ᵀ`.
+///
+/// `y` is `out` rounded up to a multiple of 4 wide; the columns beyond `out` are unspecified, and their
+/// gradient must be zero.
+///
+/// # Errors
+/// [`Error::Shape`] when the widths differ or are no multiple of 4.
+pub fn linear(graph: &mut Graph, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    let (rows, width) = (x.shape.rows(), x.shape.width());
+    let [out, inputs] = weight.shape.dims() else {
+        return Err(unfit(x, weight));
+    };
+    let (out, padded) = (*out, out.next_multiple_of(4));
+    if *inputs != width || !width.is_multiple_of(4) {
+        return Err(unfit(x, weight));
+    }
+    let y = graph.output("linear", [rows, padded], &[x, weight])?;
+    let matrices = (Matrix::whole(x.view, width), Matrix::whole(weight.view, width));
+    let forward = Product::single(Layout::Nt, [rows, out, width]);
+    product(graph, forward, matrices.0, matrices.1, Matrix::whole(y.view, padded))?;
+    let (x, weight) = (x.clone(), weight.clone());
+    graph.on_backward(&y, move |graph, d_y| {
+        let d_y = Matrix::whole(d_y.view, padded);
+        graph.contribute_with("linear", &weight, |graph, d_weight, accumulate| {
+            let sizes = Product { accumulate, ..Product::single(Layout::Tn, [out, width, rows]) };
+            product(graph, sizes, d_y, matrices.0, Matrix::whole(d_weight, width))
+        })?;
+        graph.contribute_with("linear", &x, |graph, d_x, accumulate| {
+            let sizes = Product { accumulate, ..Product::single(Layout::Nn, [rows, width, out]) };
+            product(graph, sizes, d_y, matrices.1, Matrix::whole(d_x, width))
+        })
+    });
+    Ok(y)
+}
+
+fn unfit(x: &Tensor, weight: &Tensor) -> Error {
+    Error::Shape {
+        operation: "linear",
+        expected: "x [N, in] and weight [out, in], in a multiple of 4".into(),
+        found: format!("{} and {}", x.shape, weight.shape),
+    }
+}
+
+/// Comparisons with the reference.
+pub fn cases() -> Vec<Case> {
+    [[1, 1, 4], [7, 5, 12], [129, 20, 8], [3, 131, 36], [70, 67, 128], [17, 16, 68]]
+        .into_iter()
+        .map(|[rows, out, width]| {
+            let inputs =
+                Inputs::new(3).normal("x", &[rows, width], 1.0).normal("weight", &[out, width], 1.0);
+            let padded = out.next_multiple_of(4);
+            Case::new(format!("[{rows}, {width}] x [{out}, {width}]"), inputs, Metric::Nmse(1e-10))
+                .gpu(|graph, x| linear(graph, &x[0], &x[1]))
+                .reference(move |x| {
+                    let mut y = vec![f64::NAN; rows * padded];
+                    for (row, y) in x[0].chunks(width).zip(y.chunks_mut(padded)) {
+                        for (column, y) in x[1].chunks(width).zip(y) {
+                            *y = row.iter().zip(column).map(|(a, b)| a * b).sum();
+                        }
+                    }
+                    y
+                })
+        })
+        .collect()
+}

@@ -1,0 +1,75 @@
+//! Sum over rows in a fixed order: losses, and gradients made of partial sums.
+
+use super::Case;
+use super::check::{Inputs, Metric};
+use crate::Result;
+use crate::autograd::Graph;
+use crate::gpu::{Constant, KernelSpec, View, grid, params, shader};
+use crate::tensor::Tensor;
+
+params! { rows: u32, width: u32, accumulate: u32 }
+
+const WORKGROUP: u32 = 64;
+const CONSTANTS: &[Constant] = &[("WORKGROUP", WORKGROUP)];
+const FORWARD: KernelSpec = KernelSpec {
+    source: shader!("reduce"),
+    entry: "forward",
+    reads: 1,
+    textures: 0,
+    writes: 1,
+    params: LAYOUT,
+    example: CONSTANTS,
+};
+const BACKWARD: KernelSpec = KernelSpec { entry: "backward", ..FORWARD };
+
+/// For the shader tests.
+pub const KERNELS: &[KernelSpec] = &[FORWARD, BACKWARD];
+
+/// `y [W]`, the sum of `x [R, W]` over its rows.
+///
+/// # Errors
+/// As [`Graph::output`].
+pub fn sum_rows(graph: &mut Graph, x: &Tensor) -> Result<Tensor> {
+    let (rows, width) = (x.shape.rows(), x.shape.width());
+    let y = graph.output("sum_rows", [width], &[x])?;
+    sum_into(graph, x.view, [rows, width], y.view, false)?;
+    let x = x.clone();
+    graph.on_backward(&y, move |graph, d_y| {
+        let d_x = graph.output("sum_rows", x.shape.dims(), &[])?;
+        let params = Params { rows: rows as u32, width: width as u32, accumulate: 0 };
+        graph.dispatch(
+            (&BACKWARD, CONSTANTS),
+            params,
+            &[d_y.view],
+            &[d_x.view],
+            grid(rows * width, WORKGROUP),
+        )?;
+        graph.contribute(&x, d_x)
+    });
+    Ok(y)
+}
+
+/// `y [W] = Σ x [R, W]`, added to what `y` holds if `accumulate`.
+pub(crate) fn sum_into(
+    graph: &mut Graph,
+    x: View,
+    [rows, width]: [usize; 2],
+    y: View,
+    accumulate: bool,
+) -> Result<()> {
+    let params = Params { rows: rows as u32, width: width as u32, accumulate: accumulate.into() };
+    graph.dispatch((&FORWARD, CONSTANTS), params, &[x], &[y], grid(width, WORKGROUP))
+}
+
+/// Comparisons with the reference.
+pub fn cases() -> Vec<Case> {
+    [[1, 1], [7, 129], [300, 3]]
+        .into_iter()
+        .map(|[rows, width]| {
+            let inputs = Inputs::new(5).normal("x", &[rows, width], 1.0);
+            Case::new(format!("[{rows}, {width}]"), inputs, Metric::Elementwise(1e-5))
+                .gpu(|graph, x| sum_rows(graph, &x[0]))
+                .reference(move |x| (0..width).map(|w| x[0].iter().skip(w).step_by(width).sum()).collect())
+        })
+        .collect()
+}

@@ -1,0 +1,256 @@
+//! AdamW with decay groups and global clipping (Loshchilov & Hutter 2019).
+
+use crate::autograd::Graph;
+use crate::gpu::{Buffer, Constant, KernelSpec, Recording, params, shader};
+use crate::nn::Parameters;
+use crate::{Error, Result};
+
+params! {
+    elements: u32, partials: u32, first: u32,
+    beta1: f32, beta2: f32, epsilon: f32, decay: f32, clip: f32,
+}
+
+const WORKGROUP: u32 = 64;
+const CONSTANTS: &[Constant] = &[("WORKGROUP", WORKGROUP)];
+const NORM: KernelSpec = KernelSpec {
+    source: shader!("adamw"),
+    entry: "norm",
+    reads: 1,
+    textures: 0,
+    writes: 1,
+    params: LAYOUT,
+    example: CONSTANTS,
+};
+const DECIDE: KernelSpec = KernelSpec { entry: "decide", reads: 4, writes: 2, ..NORM };
+const UPDATE: KernelSpec = KernelSpec { entry: "update", reads: 2, writes: 3, ..NORM };
+
+/// For the shader tests.
+pub const KERNELS: &[KernelSpec] = &[NORM, DECIDE, UPDATE];
+
+/// Workgroups that share the elements of a segment, so that sums have one order on every device.
+const NORM_GROUPS: u32 = 32;
+const UPDATE_GROUPS: u32 = 1024;
+
+/// The optimizer's settings but for the learning rate, which each step is given.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamWOptions {
+    /// Decay rate of the first moment.
+    pub beta1: f32,
+    /// Decay rate of the second moment.
+    pub beta2: f32,
+    /// Added to the root of the second moment.
+    pub epsilon: f32,
+    /// Decoupled decay of parameters declared with it.
+    pub weight_decay: f32,
+    /// The largest global gradient norm; 0 does not clip.
+    pub clip: f32,
+}
+
+impl Default for AdamWOptions {
+    fn default() -> Self {
+        AdamWOptions { beta1: 0.9, beta2: 0.98, epsilon: 1e-12, weight_decay: 0.01, clip: 0.5 }
+    }
+}
+
+/// Where the micro-batches of a step add up their loss and their right answers: one f32 each.
+#[derive(Clone)]
+pub struct Totals {
+    /// Sum of weighted losses.
+    pub loss: Buffer,
+    /// Count of right answers.
+    pub correct: Buffer,
+}
+
+/// What one step did.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Report {
+    /// The total in [`Totals::loss`].
+    pub loss: f32,
+    /// The total in [`Totals::correct`].
+    pub correct: f32,
+    /// The gradient's norm before clipping.
+    pub norm: f32,
+    /// Whether the gradient was finite and the parameters have changed.
+    pub applied: bool,
+}
+
+/// The optimizer's state for one set of [`Parameters`], and its recorded step.
+pub struct AdamW {
+    moments: Vec<(Buffer, Buffer)>,
+    control: Buffer,
+    state: Buffer,
+    report: Buffer,
+    step: Recording,
+    canary: u32,
+}
+
+/// β1ᵗ, β2ᵗ and t.
+const STATE_ELEMENTS: usize = 3;
+
+impl AdamW {
+    /// Fresh state, and the step recorded.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`]; [`Error::Config`] for parameters without gradients.
+    pub fn new(parameters: &Parameters, options: AdamWOptions, totals: &Totals) -> Result<Self> {
+        let gpu = parameters.gpu();
+        let mut moments = Vec::new();
+        for segment in parameters.segments() {
+            let bytes = segment.elements as u64 * 4;
+            moments.push((gpu.buffer("the first moments", bytes)?, gpu.buffer("the second moments", bytes)?));
+        }
+        let control = gpu.buffer("the step's settings", 16)?;
+        let state = gpu.upload("the optimizer's state", &[1f32, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])?;
+        let report = gpu.buffer("the step's report", 32)?;
+        let buffers = [&control, &state, &report];
+        let step = record(parameters, options, totals, &moments, buffers)?;
+        Ok(AdamW { moments, control, state, report, step, canary: 0 })
+    }
+
+    /// Updates the parameters from their accumulated gradients, and tells what happened.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when the report is not this step's: the driver dropped work without saying so.
+    pub async fn step(&mut self, parameters: &Parameters, learning_rate: f32) -> Result<Report> {
+        let gpu = parameters.gpu();
+        self.canary = self.canary.wrapping_add(0x9e37_79b9);
+        gpu.write(&self.control, 0, &[learning_rate.to_bits(), self.canary]);
+        self.step.replay()?;
+        let words: Vec<u32> = gpu.read(&self.report, 0, 5).await?;
+        verify(words[4], self.canary)?;
+        Ok(Report {
+            loss: f32::from_bits(words[0]),
+            correct: f32::from_bits(words[1]),
+            norm: f32::from_bits(words[2]),
+            applied: words[3] != 0,
+        })
+    }
+
+    /// Names and shapes of the state, for checkpoints.
+    pub fn shapes(&self, parameters: &Parameters) -> Vec<(String, Vec<usize>)> {
+        let mut shapes = vec![("adamw.step".to_string(), vec![STATE_ELEMENTS])];
+        for (name, shape) in parameters.shapes() {
+            shapes.push((format!("exp_avg.{name}"), shape.clone()));
+            shapes.push((format!("exp_avg_sq.{name}"), shape));
+        }
+        shapes
+    }
+
+    fn locate(&self, parameters: &Parameters, name: &str) -> Result<(&Buffer, u64, usize)> {
+        if name == "adamw.step" {
+            return Ok((&self.state, 0, STATE_ELEMENTS));
+        }
+        let (moment, parameter) = name
+            .split_once('.')
+            .filter(|(moment, _)| matches!(*moment, "exp_avg" | "exp_avg_sq"))
+            .ok_or_else(|| Error::config("optimizer state", "a tensor of AdamW", name))?;
+        let (segment, offset, elements) = parameters.locate(parameter)?;
+        let (first, second) = &self.moments[segment];
+        Ok((if moment == "exp_avg" { first } else { second }, offset as u64 * 4, elements))
+    }
+
+    /// Reads one tensor of the state.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a name that [`AdamW::shapes`] does not list.
+    pub async fn read(&self, parameters: &Parameters, name: &str) -> Result<Vec<f32>> {
+        let (buffer, offset, elements) = self.locate(parameters, name)?;
+        parameters.gpu().read(buffer, offset, elements).await
+    }
+
+    /// Replaces one tensor of the state.
+    ///
+    /// # Errors
+    /// As [`AdamW::read`]; [`Error::Shape`] for another number of values.
+    pub fn write(&self, parameters: &Parameters, name: &str, values: &[f32]) -> Result<()> {
+        let (buffer, offset, elements) = self.locate(parameters, name)?;
+        if values.len() != elements {
+            return Err(Error::Shape {
+                operation: "writing optimizer state",
+                expected: format!("{elements} values for {name}"),
+                found: values.len().to_string(),
+            });
+        }
+        parameters.gpu().write(buffer, offset, values);
+        Ok(())
+    }
+}
+
+/// A report that carries another step's number was never written: some drivers count a failed submission
+/// as completed.
+fn verify(found: u32, expected: u32) -> Result<()> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::Gpu {
+        operation: "the optimizer step".into(),
+        message: format!(
+            "the report carries {found:#x} instead of {expected:#x}: the step was not completed"
+        ),
+    })
+}
+
+fn record(
+    parameters: &Parameters,
+    options: AdamWOptions,
+    totals: &Totals,
+    moments: &[(Buffer, Buffer)],
+    [control, state, report]: [&Buffer; 3],
+) -> Result<Recording> {
+    let mut graph = Graph::inference(parameters.gpu());
+    let per_segment = (NORM_GROUPS * WORKGROUP) as usize;
+    let count = parameters.segments().len() * per_segment;
+    let partials = graph.scratch("adamw", count)?;
+    let base = Params {
+        elements: 0,
+        partials: count as u32,
+        first: 0,
+        beta1: options.beta1,
+        beta2: options.beta2,
+        epsilon: options.epsilon,
+        decay: 0.0,
+        clip: options.clip,
+    };
+    let mut bound = Vec::new();
+    for (index, segment) in parameters.segments().iter().enumerate() {
+        let gradients = segment
+            .gradients
+            .as_ref()
+            .ok_or_else(|| Error::config("optimizer", "trained parameters", "parameters for inference"))?;
+        let gradients = graph.recorder().bind(&gradients.into());
+        let params =
+            Params { elements: segment.elements as u32, first: (index * per_segment) as u32, ..base };
+        let groups = [NORM_GROUPS, 1, 1];
+        graph.dispatch((&NORM, CONSTANTS), params, &[gradients], &[partials], groups)?;
+        bound.push(gradients);
+    }
+    let mut bind = |buffer: &Buffer| graph.recorder().bind(&buffer.into());
+    let reads = [bind(control), partials, bind(&totals.loss), bind(&totals.correct)];
+    let writes = [bind(state), bind(report)];
+    graph.dispatch((&DECIDE, CONSTANTS), base, &reads, &writes, [1, 1, 1])?;
+    for ((segment, gradients), (first, second)) in parameters.segments().iter().zip(bound).zip(moments) {
+        let mut bind = |buffer: &Buffer| graph.recorder().bind(&buffer.into());
+        let (state, values, first, second) = (bind(state), bind(&segment.values), bind(first), bind(second));
+        let decay = if segment.decay { options.weight_decay } else { 0.0 };
+        let params = Params { elements: segment.elements as u32, decay, ..base };
+        let groups = [(segment.elements as u32).div_ceil(WORKGROUP).min(UPDATE_GROUPS), 1, 1];
+        graph.dispatch(
+            (&UPDATE, CONSTANTS),
+            params,
+            &[state, gradients],
+            &[values, first, second],
+            groups,
+        )?;
+    }
+    graph.finish("optimizer step")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_report_of_another_step_is_rejected() {
+        assert!(super::verify(7, 7).is_ok());
+        let error = super::verify(0, 7).unwrap_err().to_string();
+        assert!(error.contains("not completed"), "{error}");
+    }
+}
