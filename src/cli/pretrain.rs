@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use wgrad::data::{Dataset, Split};
-use wgrad::gpu::GpuOptions;
+use wgrad::gpu::{Gpu, GpuOptions};
 use wgrad::train::dump::dump_batches;
 use wgrad::train::run::{RECIPE, save_initial};
-use wgrad::train::{RunOptions, Settings, Summary, TrainConfig};
+use wgrad::train::{MlmLearner, RunOptions, Settings, Summary, TrainConfig};
 
 use super::print::{self, count};
 use super::training::Watch;
@@ -189,31 +189,7 @@ fn report(summary: &Summary) -> anyhow::Result<()> {
 }
 
 /// Opens the GPU and builds the learner there.
-async fn open_learner(gpu: &GpuOptions, config: &TrainConfig) -> wgrad::Result<NoLearner> {
-    let _ = (gpu, config);
-    Err(wgrad::Error::config("pretrain", "a version that trains on GPUs", "one that only prepares runs"))
-}
-
-/// Stands where the learner on the GPU will.
-enum NoLearner {}
-
-impl wgrad::train::Learner for NoLearner {
-    async fn step(&mut self, _: &[wgrad::data::Batch], _: f64) -> wgrad::Result<wgrad::train::StepReport> {
-        match *self {}
-    }
-    async fn evaluate(&mut self, _: &[wgrad::data::Batch]) -> wgrad::Result<wgrad::train::Evaluation> {
-        match *self {}
-    }
-    fn model_tensors(&self) -> Vec<(String, Vec<usize>)> {
-        match *self {}
-    }
-    fn optimizer_tensors(&self) -> Vec<(String, Vec<usize>)> {
-        match *self {}
-    }
-    async fn read(&mut self, _: &str) -> wgrad::Result<Vec<f32>> {
-        match *self {}
-    }
-    fn write(&mut self, _: &str, _: &[f32]) -> wgrad::Result<()> {
-        match *self {}
-    }
+async fn open_learner(gpu: &GpuOptions, config: &TrainConfig) -> wgrad::Result<MlmLearner> {
+    let gpu = Gpu::open(gpu).await?;
+    MlmLearner::new(&gpu, config.model.clone(), config.learner_options())
 }

@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::mlm::MlmOptions;
 use super::schedule::{Budget, Plan, PlanConfig, Ramp, Schedule};
 use crate::bert::{Config, PositionEmbedding};
-use crate::data::MaskingOptions;
+use crate::data::{MaskingOptions, Objective};
+use crate::optim::AdamWOptions;
 use crate::{Error, Result};
 
 /// AdamW (Loshchilov and Hutter 2019) with the gradient's norm clipped.
@@ -123,6 +125,32 @@ impl TrainConfig {
     /// Sequences of each micro-batch: never more than the smallest batch.
     pub fn micro_batch_sequences(&self) -> u64 {
         (self.micro_batch as u64).min(self.batch_sequences)
+    }
+
+    /// What the learner on a device is built with.
+    pub fn learner_options(&self) -> MlmOptions {
+        let micro_batch = self.micro_batch_sequences() as usize;
+        // [CLS] and [SEP] are not hidden.
+        let maskable = self.seq_len.saturating_sub(2);
+        let hidden = match self.masking.objective {
+            Objective::Token => self.masking.hidden(maskable),
+            // Spans end with a whole word, which rarely is longer.
+            Objective::Span => (self.masking.hidden(maskable) + 8).min(maskable),
+        };
+        let [beta1, beta2] = self.optimizer.betas.map(|beta| beta as f32);
+        MlmOptions {
+            micro_batch,
+            seq_len: self.seq_len,
+            targets: micro_batch * hidden,
+            optimizer: AdamWOptions {
+                beta1,
+                beta2,
+                epsilon: self.optimizer.eps as f32,
+                weight_decay: self.optimizer.weight_decay as f32,
+                clip: self.optimizer.clip as f32,
+            },
+            seed: self.seed,
+        }
     }
 
     /// Lays out the run's steps.

@@ -1,9 +1,13 @@
 //! Training runs around a learner that needs no GPU: recipes, steps, files, faults, resuming.
 #![allow(missing_docs, reason = "the names say it")]
 
+#[path = "../common/mod.rs"]
+mod common;
+
 mod commands;
 mod device;
 mod disk;
+mod gpu;
 mod outputs;
 mod resume;
 mod settings;
