@@ -1,6 +1,8 @@
 //! The command line: one file per command.
 
 mod data;
+mod doctor;
+mod fill_mask;
 mod print;
 mod tokenizer;
 
@@ -20,6 +22,10 @@ enum Command {
     Tokenizer(tokenizer::Args),
     /// Turn text into the shards that training reads.
     Data(data::Args),
+    /// Guess the words that [MASK] stands for.
+    FillMask(fill_mask::Args),
+    /// Check the GPU: what it offers, whether every kernel computes right, how fast it is.
+    Doctor(doctor::Args),
 }
 
 /// Runs the chosen command.
@@ -27,5 +33,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Tokenizer(args) => tokenizer::run(args),
         Command::Data(args) => data::run(args),
+        Command::FillMask(args) => fill_mask::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
     }
 }
