@@ -6,6 +6,7 @@ pub mod checkpoint;
 pub mod data;
 pub mod error;
 pub mod gpu;
+pub mod infer;
 pub mod nn;
 pub mod ops;
 pub mod optim;

@@ -4,6 +4,7 @@ pub mod config;
 mod encoder;
 mod head;
 pub mod init;
+mod inputs;
 mod model;
 pub mod parameters;
 
@@ -11,5 +12,6 @@ pub use config::{Activation, Architecture, Config, HeadInit, ModelType, NormPosi
 pub use encoder::{Hidden, Ids, Inputs, encode};
 pub use head::{Targets, mlm_logits, mlm_loss};
 pub use init::initial_values;
+pub use inputs::InputSlots;
 pub use model::Model;
 pub use parameters::{Init, ParameterSpec};

@@ -2,6 +2,8 @@
 
 mod data;
 mod pretrain;
+mod doctor;
+mod fill_mask;
 mod print;
 mod tokenizer;
 mod training;
@@ -24,6 +26,10 @@ enum Command {
     Data(data::Args),
     /// Pretrain a model to guess masked tokens.
     Pretrain(Box<pretrain::Args>),
+    /// Guess the words that [MASK] stands for.
+    FillMask(fill_mask::Args),
+    /// Check the GPU: what it offers, whether every kernel computes right, how fast it is.
+    Doctor(doctor::Args),
 }
 
 /// Runs the chosen command.
@@ -32,5 +38,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Tokenizer(args) => tokenizer::run(args),
         Command::Data(args) => data::run(args),
         Command::Pretrain(args) => pretrain::run(*args),
+        Command::FillMask(args) => fill_mask::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
     }
 }

@@ -18,6 +18,23 @@ pub fn note(text: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
+/// Pads every column but the last to its widest cell, two spaces apart; the columns from `right` on are flush right.
+pub fn table(rows: &[Vec<String>], right: usize) -> Vec<String> {
+    let width = |cell: &String| cell.chars().count();
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns)
+        .map(|c| rows.iter().filter_map(|row| row.get(c)).map(width).max().unwrap_or(0))
+        .collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().enumerate().map(|(c, cell)| {
+            let space = " ".repeat(widths[c] - width(cell));
+            if c >= right { format!("{space}{cell}") } else { format!("{cell}{space}") }
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_string()
+    };
+    rows.iter().map(line).collect()
+}
+
 /// `1234567` as `1,234,567`.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -90,5 +107,11 @@ mod tests {
     fn counts_have_separators() {
         let cases = [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")];
         cases.into_iter().for_each(|(number, text)| assert_eq!(super::count(number), text));
+    }
+
+    #[test]
+    fn tables_are_aligned() {
+        let rows = [["a", "bb", "1"], ["ccc", "d", "22"]].map(|row| row.map(String::from).to_vec());
+        assert_eq!(super::table(&rows, 2), ["a    bb   1", "ccc  d   22"]);
     }
 }

@@ -30,7 +30,7 @@ pub struct Capabilities {
     pub f16: bool,
     /// Whether the adapter has subgroup operations, and the sizes it may choose.
     pub subgroups: Option<(u32, u32)>,
-    /// The square cooperative matrix shapes the adapter lists, as `16x16 f16->f32`.
+    /// The cooperative matrix shapes the adapter lists, as `16x16x16 f16->f32`.
     pub cooperative_matrices: Vec<String>,
     /// The largest storage binding of the opened device.
     pub max_binding: u64,
@@ -44,7 +44,17 @@ pub struct Capabilities {
     pub max_invocations: u32,
 }
 
+/// `16x16x16 f16->f32`: rows, columns and inner size, operands and result.
+fn matrix(p: &wgpu::CooperativeMatrixProperties) -> String {
+    format!("{}x{}x{} {:?}->{:?}", p.m_size, p.n_size, p.k_size, p.ab_type, p.cr_type).to_lowercase()
+}
+
 impl Capabilities {
+    /// Whether a user who asks for `part` of a name, case ignored, means this adapter.
+    pub fn is_called(&self, part: &str) -> bool {
+        self.name.to_lowercase().contains(&part.to_lowercase())
+    }
+
     pub(super) fn of(adapter: &wgpu::Adapter, device_limits: &wgpu::Limits) -> Self {
         let info = adapter.get_info();
         let features = adapter.features();
@@ -54,7 +64,7 @@ impl Capabilities {
             AdapterKind::Plain
         };
         let cooperative_matrices = if features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
-            adapter.cooperative_matrix_properties().iter().map(|p| format!("{p:?}")).collect()
+            adapter.cooperative_matrix_properties().iter().map(matrix).collect()
         } else {
             Vec::new()
         };

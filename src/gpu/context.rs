@@ -47,14 +47,23 @@ pub struct Buffer(pub(super) Arc<Allocation>);
 
 pub(super) struct Allocation {
     pub(super) raw: wgpu::Buffer,
+    _reserved: Reserved,
+}
+
+/// Bytes that count as allocated while this lives.
+pub(super) struct Reserved {
+    pub(super) bytes: u64,
     allocated: Arc<AtomicU64>,
 }
 
-impl Drop for Allocation {
+impl Drop for Reserved {
     fn drop(&mut self) {
-        self.allocated.fetch_sub(self.raw.size(), Ordering::Relaxed);
+        self.allocated.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
+
+/// What to do about too little memory.
+const LESS_MEMORY: &str = "lower `micro_batch`, or choose a smaller model or sequence length";
 
 impl Buffer {
     /// Its size in bytes.
@@ -125,11 +134,10 @@ impl Gpu {
     /// # Errors
     /// [`Error::NoAdapter`] when none fits, [`Error::Gpu`] when the driver refuses the device.
     pub async fn open(options: &GpuOptions) -> Result<Gpu> {
-        let wanted = options.adapter.as_ref().map(|name| name.to_lowercase());
         let adapter = find_adapters()
             .await
             .into_iter()
-            .find(|a| wanted.as_ref().is_none_or(|w| a.get_info().name.to_lowercase().contains(w)))
+            .find(|a| options.adapter.as_ref().is_none_or(|w| Capabilities::of(a, &a.limits()).is_called(w)))
             .ok_or_else(|| Error::NoAdapter {
                 asked: options.adapter.as_ref().map(|w| format!(" matching \"{w}\"")).unwrap_or_default(),
             })?;
@@ -170,7 +178,7 @@ impl Gpu {
         &self.0.capabilities
     }
 
-    /// Bytes that live buffers of this device take.
+    /// Bytes that live buffers and textures of this device take.
     pub fn allocated(&self) -> u64 {
         self.0.allocated.load(Ordering::Relaxed)
     }
@@ -196,29 +204,38 @@ impl Gpu {
                 found: format!("at most {}", inner.capabilities.max_buffer),
             });
         }
-        let out_of_memory = |bytes| Error::OutOfMemory {
-            operation: label.to_string(),
-            bytes,
-            hint: "lower `micro_batch`, or choose a smaller model or sequence length".into(),
-        };
-        let before = inner.allocated.fetch_add(bytes, Ordering::Relaxed);
-        if inner.memory.is_some_and(|budget| before + bytes > budget) {
-            inner.allocated.fetch_sub(bytes, Ordering::Relaxed);
-            return Err(out_of_memory(bytes));
-        }
+        let reserved = self.reserve(label, bytes)?;
         let raw = inner.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
             size: bytes,
             usage,
             mapped_at_creation: false,
         });
-        let buffer = Buffer(Arc::new(Allocation { raw, allocated: Arc::clone(&inner.allocated) }));
-        if lock(&inner.faults).error.as_ref().is_some_and(|(out, _)| *out) {
-            lock(&inner.faults).error = None;
-            return Err(out_of_memory(bytes));
-        }
-        self.check(label)?;
+        let buffer = Buffer(Arc::new(Allocation { raw, _reserved: reserved }));
+        self.check_created(label, bytes)?;
         Ok(buffer)
+    }
+
+    /// Counts `bytes` against the budget for as long as the result lives.
+    pub(super) fn reserve(&self, label: &str, bytes: u64) -> Result<Reserved> {
+        let inner = &self.0;
+        let before = inner.allocated.fetch_add(bytes, Ordering::Relaxed);
+        let reserved = Reserved { bytes, allocated: Arc::clone(&inner.allocated) };
+        match inner.memory {
+            Some(budget) if before.saturating_add(bytes) > budget => {
+                let hint = format!("{before} of {budget} are taken; {LESS_MEMORY}");
+                Err(Error::OutOfMemory { operation: label.to_string(), bytes, hint })
+            }
+            _ => Ok(reserved),
+        }
+    }
+
+    /// [`Gpu::check`] after something of `bytes` was created.
+    pub(super) fn check_created(&self, label: &str, bytes: u64) -> Result<()> {
+        self.check(label).map_err(|error| match error {
+            Error::OutOfMemory { operation, hint, .. } => Error::OutOfMemory { operation, bytes, hint },
+            other => other,
+        })
     }
 
     /// A buffer that holds `data`.
@@ -251,7 +268,8 @@ impl Gpu {
         match faults.error.take() {
             None => Ok(()),
             Some((true, message)) => {
-                Err(Error::OutOfMemory { operation: operation.into(), bytes: 0, hint: message })
+                let hint = format!("{LESS_MEMORY} ({message})");
+                Err(Error::OutOfMemory { operation: operation.into(), bytes: self.allocated(), hint })
             }
             Some((false, message)) => Err(Error::Gpu { operation: operation.into(), message }),
         }

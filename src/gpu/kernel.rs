@@ -83,6 +83,10 @@ impl Gpu {
         let composed = shader::compose(&spec.source, constants)?;
         let device = &self.0.device;
         self.check(&name)?;
+        let in_source = |error| match error {
+            Error::Gpu { message, .. } => composed.error(&message),
+            other => other,
+        };
         let descriptor = wgpu::ShaderModuleDescriptor {
             label: Some(&name),
             source: wgpu::ShaderSource::Wgsl(composed.text.as_str().into()),
@@ -92,7 +96,7 @@ impl Gpu {
         let module = unsafe {
             device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
         };
-        self.check(&name).map_err(|error| composed.error(&error.to_string()))?;
+        self.check(&name).map_err(in_source)?;
         let entries: Vec<_> = (0..=spec.reads + spec.writes)
             .map(|binding| wgpu::BindGroupLayoutEntry {
                 binding,
@@ -137,10 +141,7 @@ impl Gpu {
             },
             cache: None,
         });
-        self.check(&name).map_err(|error| match error {
-            Error::Gpu { message, .. } => composed.error(&message),
-            other => other,
-        })?;
+        self.check(&name).map_err(in_source)?;
         Ok(Kernel { pipeline, layout, name, reads: spec.reads, textures: spec.textures, writes: spec.writes })
     }
 }

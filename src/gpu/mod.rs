@@ -24,7 +24,7 @@ pub(crate) use shader::shader;
 /// Workgroups for `items` invocations of `workgroup` each, folded into two dimensions where one would
 /// exceed WebGPU's 65535. Shaders undo the fold with `lib/grid`.
 pub fn grid(items: usize, workgroup: u32) -> [u32; 3] {
-    const MAX: usize = 65535;
+    const MAX: usize = recorder::MAX_GROUPS as usize;
     let groups = items.div_ceil(workgroup as usize).max(1);
     if groups <= MAX {
         return [groups as u32, 1, 1];

@@ -44,6 +44,9 @@ pub struct Recorder {
 /// Uniform bindings begin at multiples of this on every device.
 const PARAMS_ALIGNMENT: usize = 256;
 
+/// Workgroups in one dimension of a dispatch, within WebGPU's limits.
+pub(super) const MAX_GROUPS: u32 = 65535;
+
 impl Recorder {
     /// An empty recording for `gpu`.
     pub fn new(gpu: &Gpu) -> Self {
@@ -112,7 +115,8 @@ impl Recorder {
     /// Appends one dispatch: `params`, then `reads`, then `writes` are its bindings.
     ///
     /// # Errors
-    /// [`Error::Gpu`] when the bindings do not fit the kernel: a defect of the calling operation.
+    /// [`Error::Limit`] for more workgroups than a device runs; [`Error::Gpu`] when the bindings do not fit
+    /// the kernel: a defect of the calling operation.
     pub fn dispatch<P: bytemuck::NoUninit>(
         &mut self,
         kernel: &Arc<Kernel>,
@@ -129,6 +133,14 @@ impl Recorder {
                     "takes {} reads and {} other writes, was given {reads:?} and {writes:?}",
                     kernel.reads, kernel.writes
                 ),
+            });
+        }
+        if groups.iter().any(|&count| count > MAX_GROUPS) {
+            return Err(Error::Limit {
+                operation: kernel.name.clone(),
+                adapter: self.gpu.capabilities().name.clone(),
+                expected: format!("{groups:?} workgroups (lower `micro_batch`)"),
+                found: format!("at most {MAX_GROUPS} each way"),
             });
         }
         let bytes = bytemuck::bytes_of(&params);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::context::Allocation;
+use super::context::{Allocation, Reserved};
 use super::kernel::TEXELS;
 use super::plan::{Plan, plan};
 use super::recorder::{Command, Recorder, Virtual};
@@ -25,7 +25,7 @@ pub struct Recording {
     label: &'static str,
     steps: Vec<Step>,
     memory: Vec<Buffer>,
-    texture_bytes: u64,
+    textures: Vec<Reserved>,
     // Held so that they live as long as the commands that use them.
     #[allow(dead_code)]
     params: Buffer,
@@ -73,7 +73,7 @@ impl Recorder {
                     for (index, view) in views.iter().enumerate() {
                         let Some(buffer) = real(view) else { continue };
                         if index < kernel.textures as usize {
-                            let (texture, texture_view) = &textures[index];
+                            let (texture, texture_view, _) = &textures[index];
                             let source = (buffer as *const Allocation, *view);
                             if loaded[index].replace(source) != Some(source) {
                                 steps.push(Step::ToTexture {
@@ -124,18 +124,19 @@ impl Recorder {
                 }
             }
         }
-        let texture_bytes = textures.iter().map(|(t, _)| u64::from(t.height()) * ROW).sum();
+        let textures = textures.into_iter().map(|(_, _, reserved)| reserved).collect();
         let persistent = self
             .buffers
             .into_iter()
             .filter_map(|b| if let Virtual::Persistent(buffer) = b { Some(buffer) } else { None })
             .collect();
-        Ok(Recording { gpu: self.gpu, label, steps, memory, texture_bytes, params, persistent })
+        Ok(Recording { gpu: self.gpu, label, steps, memory, textures, params, persistent })
     }
 
     /// One texture for each position among the texture reads, large enough for all dispatches: each is
     /// filled right before the dispatch that reads it.
-    fn textures(&self) -> Result<Vec<(wgpu::Texture, wgpu::TextureView)>> {
+    fn textures(&self) -> Result<Vec<(wgpu::Texture, wgpu::TextureView, Reserved)>> {
+        const LABEL: &str = "the textures of operands";
         let mut heights: Vec<u64> = Vec::new();
         for command in &self.commands {
             let Command::Dispatch { kernel, views, .. } = command else { continue };
@@ -147,8 +148,10 @@ impl Recorder {
         heights
             .into_iter()
             .map(|height| {
+                let bytes = height * ROW;
+                let reserved = self.gpu.reserve(LABEL, bytes)?;
                 let texture = self.gpu.0.device.create_texture(&wgpu::TextureDescriptor {
-                    label: Some("operand"),
+                    label: Some(LABEL),
                     size: wgpu::Extent3d { width: TEXELS, height: height as u32, depth_or_array_layers: 1 },
                     mip_level_count: 1,
                     sample_count: 1,
@@ -157,9 +160,9 @@ impl Recorder {
                     usage: wgpu::TextureUsages::TEXTURE_BINDING | wgpu::TextureUsages::COPY_DST,
                     view_formats: &[],
                 });
-                self.gpu.check("the textures of operands")?;
+                self.gpu.check_created(LABEL, bytes)?;
                 let view = texture.create_view(&Default::default());
-                Ok((texture, view))
+                Ok((texture, view, reserved))
             })
             .collect()
     }
@@ -168,7 +171,8 @@ impl Recorder {
 impl Recording {
     /// Bytes of transient memory it holds.
     pub fn transient_bytes(&self) -> u64 {
-        self.memory.iter().map(Buffer::bytes).sum::<u64>() + self.texture_bytes
+        let textures = self.textures.iter().map(|reserved| reserved.bytes);
+        self.memory.iter().map(Buffer::bytes).chain(textures).sum()
     }
 
     /// How many commands one replay encodes.

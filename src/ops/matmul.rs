@@ -1,5 +1,7 @@
 //! Matrix products, batched and strided: linear layers and attention are made of them.
 
+use serde::Serialize;
+
 use super::Case;
 use super::check::{Inputs, Metric};
 use crate::autograd::Graph;
@@ -37,8 +39,9 @@ const TILED_TN: KernelSpec = KernelSpec { entry: "tn", ..TILED_NT };
 pub const KERNELS: &[KernelSpec] = &[SOFTWARE_NT, SOFTWARE_NN, SOFTWARE_TN, TILED_NT, TILED_NN, TILED_TN];
 
 /// Which operand is stored transposed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Layout {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
     /// `c[m,n] = Σ a[m,k] b[n,k]`
     Nt,
     /// `c[m,n] = Σ a[m,k] b[k,n]`; columns of `a` from `k` to the next multiple of 4 must be zero.
@@ -115,8 +118,15 @@ pub(crate) fn product(
 
 fn dispatch(graph: &mut Graph, product: Product, a: Matrix, b: Matrix, c: Matrix) -> Result<()> {
     let Product { layout, m, n, k, batch: (outer, inner), .. } = product;
-    if m * n * k * outer * inner == 0 {
+    if m * n * outer * inner == 0 || (k == 0 && product.accumulate) {
         return Ok(());
+    }
+    if k == 0 {
+        return Err(Error::Shape {
+            operation: "matmul",
+            expected: "at least one term in each sum".into(),
+            found: format!("{product:?}"),
+        });
     }
     let aligned = |x: &Matrix| (x.base | x.row | x.outer | x.inner).is_multiple_of(4);
     if !(aligned(&a) && aligned(&b) && aligned(&c)) || (layout == Layout::Nt && !k.is_multiple_of(4)) {

@@ -5,6 +5,7 @@
 //! them.
 
 pub mod check;
+pub mod measure;
 mod rows;
 
 pub use check::Case;

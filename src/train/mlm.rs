@@ -2,10 +2,9 @@
 
 use super::learner::{Evaluation, Learner, StepReport};
 use crate::autograd::Graph;
-use crate::bert::{Config, Ids, Inputs, Model, Targets, encode, mlm_loss};
+use crate::bert::{Config, InputSlots, Model, Targets, encode, mlm_loss};
 use crate::data::Batch;
 use crate::gpu::{Buffer, Gpu, Recorder, Recording};
-use crate::ops::embedding;
 use crate::ops::reduce::sum_into;
 use crate::optim::{AdamW, AdamWOptions, Totals};
 use crate::tensor::DType;
@@ -29,9 +28,7 @@ pub struct MlmOptions {
 
 /// Where the arrays of a batch are put before each replay.
 struct Slots {
-    ids: Buffer,
-    index: Buffer,
-    bounds: Buffer,
+    inputs: InputSlots,
     rows: Buffer,
     labels: Buffer,
     weights: Buffer,
@@ -110,21 +107,26 @@ impl MlmLearner {
                 found: format!("{} of {}", batch.sequences, batch.seq_len),
             });
         }
+        let wrong =
+            |expected: String, found: String| Error::Shape { operation: "micro-batch", expected, found };
         let vocabulary = self.model.config.vocab_size as u32;
-        if let Some(id) = batch.input_ids.iter().chain(&batch.labels).find(|&&id| id >= vocabulary) {
-            let expected = format!("ids below the model's vocabulary of {vocabulary}");
-            return Err(Error::Shape { operation: "micro-batch", expected, found: id.to_string() });
+        if let Some(id) = batch.labels.iter().find(|&&id| id >= vocabulary) {
+            return Err(wrong(format!("labels below the vocabulary of {vocabulary}"), id.to_string()));
+        }
+        let distinct = batch.masked_rows.is_sorted_by(|a, b| a < b);
+        let last = batch.masked_rows.last().map_or(0, |&row| row as usize);
+        if batch.masked_rows.len() != batch.labels.len() || !distinct || last >= (sequences * tokens).max(1) {
+            let found =
+                format!("{} rows up to {last} and {} labels", batch.masked_rows.len(), batch.labels.len());
+            return Err(wrong("distinct rows of the batch, ascending, each with a label".into(), found));
         }
         if batch.masked_rows.len() > self.recordings.targets {
             let targets = batch.masked_rows.len().next_multiple_of(64);
             self.recordings = record(&self.gpu, &self.model, self.options, &self.totals, targets)?;
         }
         // Sequences that the batch lacks are padding that nothing attends to.
-        let rows = sequences * tokens;
-        let mut ids = batch.input_ids.clone();
-        ids.resize(rows, self.model.config.pad_token_id);
-        let mut bounds = batch.bounds.clone();
-        bounds.resize(rows, [0, 0]);
+        let slots = &self.recordings.slots;
+        slots.inputs.write(&self.gpu, &self.model.config, &batch.input_ids, &batch.bounds)?;
         let targets = self.recordings.targets;
         let mut masked = batch.masked_rows.clone();
         masked.resize(targets, u32::MAX);
@@ -132,10 +134,6 @@ impl MlmLearner {
         labels.resize(targets, 0);
         let mut weights = vec![weight; batch.labels.len()];
         weights.resize(targets, 0.0);
-        let slots = &self.recordings.slots;
-        self.gpu.write(&slots.ids, 0, &ids);
-        self.gpu.write(&slots.index, 0, &embedding::index(&ids));
-        self.gpu.write(&slots.bounds, 0, &bounds);
         self.gpu.write(&slots.rows, 0, &masked);
         self.gpu.write(&slots.labels, 0, &labels);
         self.gpu.write(&slots.weights, 0, &weights);
@@ -220,18 +218,15 @@ fn record(
     targets: usize,
 ) -> Result<Recordings> {
     let targets = targets.max(1);
-    let rows = options.micro_batch * options.seq_len;
     let words = |label: &str, count: usize| gpu.buffer(label, count as u64 * 4);
     let slots = Slots {
-        ids: words("token ids", rows)?,
-        index: words("token index", embedding::index_len(rows))?,
-        bounds: words("bounds", rows * 2)?,
+        inputs: InputSlots::new(gpu, options.micro_batch, options.seq_len)?,
         rows: words("target rows", targets)?,
         labels: words("target labels", targets)?,
         weights: words("target weights", targets)?,
     };
-    let learn = pass(Graph::training(gpu), model, options, totals, &slots, targets)?;
-    let measure = pass(Graph::inference(gpu), model, options, totals, &slots, targets)?;
+    let learn = pass(Graph::training(gpu), model, totals, &slots, targets)?;
+    let measure = pass(Graph::inference(gpu), model, totals, &slots, targets)?;
     Ok(Recordings { targets, slots, learn, measure })
 }
 
@@ -239,26 +234,12 @@ fn record(
 fn pass(
     mut graph: Graph,
     model: &Model,
-    options: MlmOptions,
     totals: &Totals,
     slots: &Slots,
     targets: usize,
 ) -> Result<Recording> {
-    let MlmOptions { micro_batch: sequences, seq_len: tokens, .. } = options;
-    let rows = sequences * tokens;
     let graph_ref = &mut graph;
-    let positions = position_ids(graph_ref, &model.config, sequences, tokens)?;
-    let index_len = embedding::index_len(rows);
-    let inputs = Inputs {
-        sequences,
-        tokens,
-        words: Ids {
-            ids: graph_ref.input(&slots.ids, [rows], DType::U32)?,
-            index: graph_ref.input(&slots.index, [index_len], DType::U32)?,
-        },
-        positions,
-        bounds: graph_ref.input(&slots.bounds, [rows, 2], DType::U32)?,
-    };
+    let inputs = slots.inputs.inputs(graph_ref, &model.config)?;
     let targets = Targets {
         rows: graph_ref.input(&slots.rows, [targets], DType::U32)?,
         labels: graph_ref.input(&slots.labels, [targets], DType::U32)?,
@@ -276,22 +257,4 @@ fn pass(
         graph_ref.backward(&guesses.loss, ones)?;
     }
     graph.finish("training step")
-}
-
-/// The positions of all rows, if the model has absolute positions.
-pub(crate) fn position_ids(
-    graph: &mut Graph,
-    config: &Config,
-    sequences: usize,
-    tokens: usize,
-) -> Result<Option<Ids>> {
-    if config.position_embedding_type != crate::bert::PositionEmbedding::Absolute {
-        return Ok(None);
-    }
-    let ids: Vec<u32> = (0..sequences).flat_map(|_| 0..tokens as u32).collect();
-    let index = embedding::index(&ids);
-    Ok(Some(Ids {
-        ids: graph.constant(&ids, [ids.len()], DType::U32)?,
-        index: graph.constant(&index, [index.len()], DType::U32)?,
-    }))
 }

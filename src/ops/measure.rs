@@ -1,0 +1,75 @@
+//! How fast an adapter is at what training is made of: `wgrad doctor` and the benchmarks ask here.
+
+use web_time::Instant;
+
+use super::matmul::{Layout, Matrix, Product, product};
+use crate::Result;
+use crate::autograd::Graph;
+use crate::gpu::{Buffer, Gpu, Recorder, Recording};
+
+/// Replays in one timing at most, so that the queue stays short.
+const MOST_REPLAYS: f64 = 1000.0;
+
+/// Seconds that one replay of `recording` takes when many follow each other: the mean over as many as last about
+/// `budget` seconds, after one that warms up. `watched` is any buffer; reading from it waits for the device.
+///
+/// # Errors
+/// As [`Recording::replay`] and [`Gpu::read`].
+pub async fn seconds(gpu: &Gpu, recording: &Recording, watched: &Buffer, budget: f64) -> Result<f64> {
+    let mut count = 1.0;
+    let mut taken = 0.0;
+    // The first round compiles and allocates what drivers leave for later, the second one estimates.
+    for round in 0..3 {
+        let began = Instant::now();
+        for _ in 0..count as u32 {
+            recording.replay()?;
+        }
+        gpu.read::<u32>(watched, 0, 1).await?;
+        taken = began.elapsed().as_secs_f64() / count;
+        if round == 1 {
+            count = (budget / taken.max(1e-9)).round().clamp(1.0, MOST_REPLAYS);
+        }
+    }
+    Ok(taken)
+}
+
+/// Speed of f32 matrix products `c [m, n] = a · b` with an inner size of `k`, with the operands laid out as
+/// `layout` says, in GFLOP/s (`2 m n k` operations each), measured for about `budget` seconds.
+///
+/// # Errors
+/// [`crate::Error::Shape`] for sizes that are no multiples of 4; [`crate::Error::Limit`] for matrices larger than a
+/// binding; as [`seconds`].
+pub async fn matmul(gpu: &Gpu, layout: Layout, [m, n, k]: [usize; 3], budget: f64) -> Result<f64> {
+    let (a, b) = match layout {
+        Layout::Nt => ([m, k], [n, k]),
+        Layout::Nn => ([m, k], [k, n]),
+        Layout::Tn => ([k, m], [k, n]),
+    };
+    let mut graph = Graph::inference(gpu);
+    let mut matrix = |[rows, columns]: [usize; 2]| -> Result<(Matrix, Buffer)> {
+        // Bits that change everywhere draw the power that real data draws.
+        let values: Vec<f32> = (0..rows * columns).map(|i| (i * 7919 % 1013) as f32 / 506.5 - 1.0).collect();
+        let buffer = gpu.upload("a matrix", &values)?;
+        Ok((Matrix::whole(graph.recorder().bind(&(&buffer).into()), columns), buffer))
+    };
+    let ((a, _), (b, _), (c, watched)) = (matrix(a)?, matrix(b)?, matrix([m, n])?);
+    product(&mut graph, Product::single(layout, [m, n, k]), a, b, c)?;
+    let recording = graph.finish("matrix product")?;
+    let taken = seconds(gpu, &recording, &watched, budget).await?;
+    Ok(2.0 * (m * n * k) as f64 / taken / 1e9)
+}
+
+/// Speed of copying `bytes` from buffer to buffer in GB/s, bytes read and bytes written both counted, measured for
+/// about `budget` seconds.
+///
+/// # Errors
+/// [`crate::Error::Limit`] for more bytes than a buffer holds; as [`seconds`].
+pub async fn copy(gpu: &Gpu, bytes: u64, budget: f64) -> Result<f64> {
+    let (from, to) = (gpu.buffer("a copy's source", bytes)?, gpu.buffer("a copy", bytes)?);
+    let mut recorder = Recorder::new(gpu);
+    let (source, target) = (recorder.bind(&(&from).into()), recorder.bind(&(&to).into()));
+    recorder.copy(source, target);
+    let recording = recorder.finish("copy")?;
+    let taken = seconds(gpu, &recording, &to, budget).await?;
+    Ok(2.0 * bytes as f64 / taken / 1e9)
+}
