@@ -28,7 +28,8 @@ macro_rules! shader {
 pub(crate) use shader;
 
 /// What `#import` may name.
-const LIBRARY: &[Source] = &[shader!("lib/erf"), shader!("lib/grid"), shader!("lib/matmul")];
+const LIBRARY: &[Source] =
+    &[shader!("lib/erf"), shader!("lib/grid"), shader!("lib/matmul"), shader!("lib/reduce")];
 
 /// A constant put in front of the shader: `const NAME: u32 = value;`. Workgroup sizes are constants too.
 pub type Constant = (&'static str, u32);

@@ -5,6 +5,7 @@
 //! them.
 
 pub mod check;
+mod rows;
 
 pub use check::Case;
 
@@ -36,4 +37,14 @@ macro_rules! operations {
     };
 }
 
-operations![add, attention, gelu, matmul, reduce];
+operations! {
+    add,
+    attention,
+    cross_entropy,
+    embedding,
+    gather_rows,
+    gelu,
+    layer_norm,
+    matmul,
+    reduce,
+}

@@ -1,0 +1,132 @@
+//! Cross entropy of the softmax of each row.
+
+use super::Case;
+use super::check::{Inputs, Metric};
+use super::rows::{self, Spread};
+use crate::autograd::Graph;
+use crate::gpu::{KernelSpec, params, shader};
+use crate::tensor::{DType, Tensor};
+use crate::{Error, Result};
+
+params! { rows: u32, stride: u32, classes: u32 }
+
+static PLAIN: Spread = Spread::new(&[("LANES", 256), ("ROWS", 1)]);
+const FORWARD: KernelSpec = KernelSpec {
+    source: shader!("cross_entropy"),
+    entry: "forward",
+    reads: 3,
+    textures: 0,
+    writes: 3,
+    params: LAYOUT,
+    example: &[("LANES", 256), ("ROWS", 1)],
+};
+const BACKWARD: KernelSpec = KernelSpec { entry: "backward", reads: 5, writes: 1, ..FORWARD };
+
+/// For the shader tests.
+pub const KERNELS: &[KernelSpec] = &[
+    FORWARD,
+    BACKWARD,
+    KernelSpec { example: &[("LANES", 1), ("ROWS", 8)], ..FORWARD },
+    KernelSpec { example: &[("LANES", 1), ("ROWS", 8)], ..BACKWARD },
+];
+
+/// What [`cross_entropy`] computes, one value per row.
+pub struct CrossEntropy {
+    /// `weights[m] * -ln softmax(logits[m, ..V])[labels[m]]` in nats, `[M]`; exactly 0 where the weight is.
+    pub loss: Tensor,
+    /// 1 where the greatest logit (the first of equal ones) is the label's and the weight is positive, else
+    /// 0, `[M]`. No gradient flows through it.
+    pub correct: Tensor,
+}
+
+/// The weighted cross entropy of each row of `logits` `[M, S]` against `labels` (u32 `[M]`), over the first
+/// `classes` columns; what the others hold is ignored and their gradient is 0. A row whose weight (`weights`
+/// `[M]`, without a gradient) is 0 has neither loss nor gradient, even where its logits are NaN. A label
+/// beyond the classes counts as the last one.
+///
+/// # Errors
+/// [`Error::Shape`] when the shapes are not these; as [`Graph::output`].
+pub fn cross_entropy(
+    graph: &mut Graph,
+    logits: &Tensor,
+    labels: &Tensor,
+    weights: &Tensor,
+    classes: usize,
+) -> Result<CrossEntropy> {
+    let (rows, stride) = rows::matrix("cross_entropy", logits)?;
+    rows::vector("cross_entropy", labels, rows, DType::U32)?;
+    rows::vector("cross_entropy", weights, rows, DType::F32)?;
+    if classes == 0 || classes > stride {
+        return Err(Error::Shape {
+            operation: "cross_entropy",
+            expected: format!("1 to {stride} classes for logits of {}", logits.shape),
+            found: classes.to_string(),
+        });
+    }
+    let spread = Spread::choose(graph, &PLAIN);
+    let groups = spread.row_groups(rows);
+    let params = Params { rows: rows as u32, stride: stride as u32, classes: classes as u32 };
+    let loss = graph.output("cross_entropy", [rows], &[logits])?;
+    let correct = graph.output("cross_entropy", [rows], &[])?;
+    let stats = graph.scratch("cross_entropy", 2 * rows)?;
+    graph.dispatch(
+        (&FORWARD, spread.constants),
+        params,
+        &[logits.view, labels.view, weights.view],
+        &[loss.view, correct.view, stats],
+        groups,
+    )?;
+    let (logits, labels, weights) = (logits.clone(), labels.clone(), weights.clone());
+    graph.on_backward(&loss, move |graph, d_loss| {
+        let d_logits = graph.output("cross_entropy", [rows, stride], &[])?;
+        graph.dispatch(
+            (&BACKWARD, spread.constants),
+            params,
+            &[logits.view, labels.view, weights.view, stats, d_loss.view],
+            &[d_logits.view],
+            groups,
+        )?;
+        graph.contribute(&logits, d_logits)
+    });
+    Ok(CrossEntropy { loss, correct })
+}
+
+/// Comparisons with the reference.
+pub fn cases() -> Vec<Case> {
+    // Rows, classes, columns, deviation.
+    let sizes = [
+        (1, 1, 1, 1.0),
+        (1, 7, 8, 2.0),
+        (7, 129, 132, 20.0),
+        (129, 7, 7, 1.0),
+        (130, 64, 65, 3.0),
+        (3, 32768, 32768, 2.0),
+    ];
+    let case = |(rows, classes, columns, deviation): (usize, usize, usize, f32)| {
+        let inputs = Inputs::new(6).normal_around("logits", &[rows, columns], 5.0, deviation);
+        let label = move |m: usize| (m * 7919 + classes - 1) % classes;
+        // Every third row counts for nothing, but the first does count. As heavy as there are classes, so that
+        // the gradients are not lost in the 1 that they are added to.
+        let weight =
+            move |m: usize| if m % 3 == 1 { 0.0 } else { classes as f32 * (0.25 + m as f32 / 100.0) };
+        Case::new(format!("{classes} of [{rows}, {columns}]"), inputs, Metric::Elementwise(1e-5))
+            .gpu(move |graph, x| {
+                let labels: Vec<u32> = (0..rows).map(|m| label(m) as u32).collect();
+                let weights: Vec<f32> = (0..rows).map(weight).collect();
+                let labels = graph.constant(&labels, [rows], DType::U32)?;
+                let weights = graph.constant(&weights, [rows], DType::F32)?;
+                Ok(cross_entropy(graph, &x[0], &labels, &weights, classes)?.loss)
+            })
+            .reference(move |x| {
+                let rows = x[0].chunks(columns).map(|row| &row[..classes]);
+                rows.enumerate()
+                    .map(|(m, row)| {
+                        let max = row.iter().copied().fold(row[0], f64::max);
+                        let sum: f64 = row.iter().map(|l| (l - max).exp()).sum();
+                        f64::from(weight(m)) * (sum.ln() - (row[label(m)] - max))
+                    })
+                    .collect()
+            })
+    };
+    sizes.into_iter().map(case).collect()
+}

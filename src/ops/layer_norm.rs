@@ -1,0 +1,127 @@
+//! Layer normalization of each row.
+
+use super::Case;
+use super::check::{Inputs, Metric};
+use super::rows::{self, Spread};
+use crate::Result;
+use crate::autograd::Graph;
+use crate::gpu::{KernelSpec, params, shader};
+use crate::tensor::{DType, Tensor};
+
+params! { rows: u32, columns: u32, block_rows: u32, blocks: u32, offset: u32, accumulate: u32, eps: f32 }
+
+/// Rows whose part of the gradients of weight and bias one invocation sums.
+const BLOCK_ROWS: usize = 64;
+
+static PLAIN: Spread = Spread::new(&[("LANES", 64), ("ROWS", 1)]);
+const FORWARD: KernelSpec = KernelSpec {
+    source: shader!("layer_norm"),
+    entry: "forward",
+    reads: 3,
+    textures: 0,
+    writes: 2,
+    params: LAYOUT,
+    example: &[("LANES", 64), ("ROWS", 1)],
+};
+const BACKWARD: KernelSpec = KernelSpec { entry: "backward", reads: 4, writes: 1, ..FORWARD };
+const PARTIALS: KernelSpec = KernelSpec { entry: "partials", reads: 3, writes: 1, ..FORWARD };
+const REDUCE: KernelSpec = KernelSpec { entry: "reduce", reads: 1, writes: 1, ..FORWARD };
+
+/// For the shader tests.
+pub const KERNELS: &[KernelSpec] = &[
+    FORWARD,
+    BACKWARD,
+    PARTIALS,
+    REDUCE,
+    KernelSpec { example: &[("LANES", 1), ("ROWS", 8)], ..FORWARD },
+    KernelSpec { example: &[("LANES", 1), ("ROWS", 8)], ..BACKWARD },
+];
+
+/// `y = (x - mean) / sqrt(variance + eps) * weight + bias`, mean and (biased) variance over each row of
+/// `x` `[N, C]`; `weight` and `bias` are `[C]`. The result is `[N, C]`. (Ba, Kiros & Hinton 2016.)
+///
+/// # Errors
+/// [`crate::Error::Shape`] when the shapes are not these; as [`Graph::output`].
+pub fn layer_norm(graph: &mut Graph, x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f32) -> Result<Tensor> {
+    let (rows, columns) = rows::matrix("layer_norm", x)?;
+    rows::vector("layer_norm", weight, columns, DType::F32)?;
+    rows::vector("layer_norm", bias, columns, DType::F32)?;
+    let spread = Spread::choose(graph, &PLAIN);
+    let blocks = rows.div_ceil(BLOCK_ROWS);
+    let params = Params {
+        rows: rows as u32,
+        columns: columns as u32,
+        block_rows: BLOCK_ROWS as u32,
+        blocks: blocks as u32,
+        offset: 0,
+        accumulate: 0,
+        eps,
+    };
+    let y = graph.output("layer_norm", [rows, columns], &[x, weight, bias])?;
+    let stats = graph.scratch("layer_norm", 2 * rows)?;
+    graph.dispatch(
+        (&FORWARD, spread.constants),
+        params,
+        &[x.view, weight.view, bias.view],
+        &[y.view, stats],
+        spread.row_groups(rows),
+    )?;
+    let (x, weight, bias) = (x.clone(), weight.clone(), bias.clone());
+    graph.on_backward(&y, move |graph, d_y| {
+        let partial = graph.scratch("layer_norm", 2 * blocks * columns)?;
+        if weight.needs_gradient() || bias.needs_gradient() {
+            graph.dispatch(
+                (&PARTIALS, spread.constants),
+                params,
+                &[x.view, d_y.view, stats],
+                &[partial],
+                spread.item_groups(blocks * columns),
+            )?;
+        }
+        for (tensor, offset) in [(&weight, 0), (&bias, columns)] {
+            graph.contribute_with("layer_norm", tensor, |graph, to, accumulate| {
+                let params = Params { offset: offset as u32, accumulate: accumulate.into(), ..params };
+                let groups = spread.item_groups(columns);
+                graph.dispatch((&REDUCE, spread.constants), params, &[partial], &[to], groups)
+            })?;
+        }
+        if !x.needs_gradient() {
+            return Ok(());
+        }
+        let d_x = graph.output("layer_norm", [rows, columns], &[])?;
+        graph.dispatch(
+            (&BACKWARD, spread.constants),
+            params,
+            &[x.view, weight.view, d_y.view, stats],
+            &[d_x.view],
+            spread.row_groups(rows),
+        )?;
+        graph.contribute(&x, d_x)
+    });
+    Ok(y)
+}
+
+/// Comparisons with the reference.
+pub fn cases() -> Vec<Case> {
+    let sizes = [(1, 1, 0.0), (1, 7, 0.0), (7, 129, 3.0), (129, 7, 0.0), (130, 64, -1.0), (3, 1024, 0.5)];
+    let case = |(rows, columns, mean): (usize, usize, f32)| {
+        let eps = 1e-3;
+        let inputs = Inputs::new(3)
+            .normal_around("x", &[rows, columns], mean, 2.0)
+            .normal_around("weight", &[columns], 1.0, 0.5)
+            .normal("bias", &[columns], 1.0);
+        Case::new(format!("[{rows}, {columns}] around {mean}"), inputs, Metric::Elementwise(1e-5))
+            .gpu(move |graph, x| layer_norm(graph, &x[0], &x[1], &x[2], eps))
+            .reference(move |x| {
+                let mut y = Vec::with_capacity(x[0].len());
+                for row in x[0].chunks(columns) {
+                    let mean = row.iter().sum::<f64>() / columns as f64;
+                    let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / columns as f64;
+                    let scale = 1.0 / (variance + f64::from(eps)).sqrt();
+                    y.extend(row.iter().zip(x[1].iter().zip(&x[2])).map(|(x, (w, b))| (x - mean) * scale * w + b));
+                }
+                y
+            })
+    };
+    sizes.into_iter().map(case).collect()
+}

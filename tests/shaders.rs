@@ -1,0 +1,233 @@
+//! Every kernel without a GPU: its shader compiles for Vulkan and Metal within WebGPU's default limits, and its
+//! bindings and parameters are what the Rust side says.
+
+use naga::valid::{Capabilities, FunctionInfo, ModuleInfo, ValidationFlags, Validator};
+use naga::{AddressSpace, GlobalVariable, Handle, Module, ShaderStage, StorageAccess, TypeInner};
+use wgrad::gpu::{KernelSpec, shader};
+use wgrad::ops;
+
+/// WebGPU's default limits.
+const STORAGE_BUFFERS: u32 = 8;
+const WORKGROUP_BYTES: u32 = 16384;
+const INVOCATIONS: u32 = 256;
+const WORKGROUP_SIZE: [u32; 3] = [256, 256, 64];
+
+/// A shader that compiled, and the entry point that is looked at.
+struct Compiled {
+    module: Module,
+    info: ModuleInfo,
+    entry: usize,
+}
+
+impl Compiled {
+    fn of(spec: &KernelSpec) -> Result<Self, String> {
+        let composed = shader::compose(&spec.source, spec.example).map_err(|e| e.to_string())?;
+        let module = naga::front::wgsl::parse_str(&composed.text)
+            .map_err(|e| composed.error(&e.emit_to_string(&composed.text)).to_string())?;
+        // No capability beyond those that every WebGPU device has.
+        let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+            .validate(&module)
+            .map_err(|e| composed.error(&e.emit_to_string(&composed.text)).to_string())?;
+        let entry =
+            module.entry_points.iter().position(|e| e.name == spec.entry).ok_or("no such entry point")?;
+        Ok(Compiled { module, info, entry })
+    }
+
+    fn info(&self) -> &FunctionInfo {
+        self.info.get_entry_point(self.entry)
+    }
+
+    /// The globals that the entry point uses, itself or in what it calls.
+    fn globals(&self) -> impl Iterator<Item = &GlobalVariable> {
+        let used = |(handle, _): &(Handle<GlobalVariable>, &GlobalVariable)| !self.info()[*handle].is_empty();
+        self.module.global_variables.iter().filter(used).map(|(_, global)| global)
+    }
+
+    fn bytes(&self, global: &GlobalVariable) -> u32 {
+        self.module.types[global.ty].inner.size(self.module.to_ctx())
+    }
+
+    fn write_for_other_languages(&self, name: &str) -> Result<(), String> {
+        use naga::back::{msl, spv};
+        let options = spv::Options::default();
+        let pipeline =
+            spv::PipelineOptions { shader_stage: ShaderStage::Compute, entry_point: name.to_string() };
+        let words = spv::write_vec(&self.module, &self.info, &options, Some(&pipeline))
+            .map_err(|e| format!("SPIR-V: {e}"))?;
+        if words.is_empty() {
+            return Err("SPIR-V: nothing written".into());
+        }
+        let options = msl::Options { lang_version: (2, 4), ..Default::default() };
+        let pipeline = msl::PipelineOptions {
+            entry_point: Some((ShaderStage::Compute, name.to_string())),
+            ..Default::default()
+        };
+        let (text, info) = msl::write_string(&self.module, &self.info, &options, &pipeline)
+            .map_err(|e| format!("MSL: {e}"))?;
+        match info.entry_point_names.as_slice() {
+            [Ok(written)] if text.contains(written.as_str()) => Ok(()),
+            other => Err(format!("MSL: wrote the entry points {other:?}")),
+        }
+    }
+
+    /// `Params` at 0, then `reads`, then `writes`, all of them used and nothing else.
+    fn check_bindings(&self, spec: &KernelSpec) -> Result<(), String> {
+        let mut found = Vec::new();
+        for global in self.globals() {
+            let Some(binding) = &global.binding else { continue };
+            if binding.group != 0 {
+                return Err(format!("{:?} is in group {}", global.name, binding.group));
+            }
+            // A kernel that also binds textures would be told from the others here.
+            let kind = match global.space {
+                AddressSpace::Uniform => "uniform",
+                AddressSpace::Storage { access } if access == StorageAccess::LOAD => "read",
+                AddressSpace::Storage { access } if access == StorageAccess::LOAD | StorageAccess::STORE => {
+                    "read_write"
+                }
+                other => return Err(format!("{:?} is bound as {other:?}", global.name)),
+            };
+            found.push((binding.binding, kind));
+        }
+        found.sort_unstable();
+        let (reads, storage) = (spec.reads, spec.reads + spec.writes);
+        let kind = |binding| match binding {
+            0 => "uniform",
+            binding if binding <= reads => "read",
+            _ => "read_write",
+        };
+        let expected: Vec<_> = (0..=storage).map(|binding| (binding, kind(binding))).collect();
+        if found != expected {
+            return Err(format!("binds {found:?}, its description says {expected:?}"));
+        }
+        if storage > STORAGE_BUFFERS {
+            return Err(format!("binds {storage} storage buffers"));
+        }
+        Ok(())
+    }
+
+    fn check_params(&self, spec: &KernelSpec) -> Result<(), String> {
+        let uniform =
+            self.globals().find(|global| global.space == AddressSpace::Uniform).ok_or("no uniform")?;
+        let TypeInner::Struct { members, span } = &self.module.types[uniform.ty].inner else {
+            return Err("its uniform is no struct".into());
+        };
+        let size = |member: &naga::StructMember| {
+            self.module.types[member.ty].inner.size(self.module.to_ctx()) as usize
+        };
+        let found: Vec<_> = members
+            .iter()
+            .map(|member| (member.name.as_deref().unwrap_or("?"), member.offset as usize, size(member)))
+            .collect();
+        if found != spec.params {
+            return Err(format!("Params is {found:?} in WGSL, {:?} in Rust", spec.params));
+        }
+        let end = spec.params.last().map_or(0, |(_, offset, size)| offset + size);
+        if *span as usize > end.next_multiple_of(16) {
+            return Err(format!("Params takes {span} bytes in WGSL, {end} in Rust"));
+        }
+        Ok(())
+    }
+
+    fn check_limits(&self) -> Result<(), String> {
+        let size = self.module.entry_points[self.entry].workgroup_size;
+        let invocations: u32 = size.iter().product();
+        if invocations == 0
+            || invocations > INVOCATIONS
+            || size.iter().zip(WORKGROUP_SIZE).any(|(s, l)| *s > l)
+        {
+            return Err(format!("workgroups of {size:?}"));
+        }
+        let shared = |global: &&GlobalVariable| global.space == AddressSpace::WorkGroup;
+        let bytes: u32 = self.globals().filter(shared).map(|g| self.bytes(g).next_multiple_of(16)).sum();
+        if bytes > WORKGROUP_BYTES {
+            return Err(format!("{bytes} bytes of workgroup memory"));
+        }
+        Ok(())
+    }
+}
+
+fn check(spec: &KernelSpec) -> Result<(), String> {
+    let compiled = Compiled::of(spec)?;
+    compiled.write_for_other_languages(spec.entry)?;
+    compiled.check_bindings(spec)?;
+    compiled.check_params(spec)?;
+    compiled.check_limits()
+}
+
+#[test]
+fn every_kernel_compiles_and_is_what_its_description_says() {
+    let mut failures = Vec::new();
+    for operation in ops::all() {
+        assert!(!operation.kernels.is_empty(), "{} has no kernels", operation.name);
+        for spec in operation.kernels {
+            if let Err(message) = check(spec) {
+                failures.push(format!("{}:{} {:?}: {message}", spec.source.name, spec.entry, spec.example));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// Every entry point of every operation's shader is described.
+#[test]
+fn no_entry_point_is_left_out() {
+    for operation in ops::all() {
+        for spec in operation.kernels {
+            for entry in Compiled::of(spec).unwrap().module.entry_points {
+                let described = operation
+                    .kernels
+                    .iter()
+                    .any(|other| other.source.name == spec.source.name && other.entry == entry.name);
+                assert!(described, "{}:{}", spec.source.name, entry.name);
+            }
+        }
+    }
+}
+
+/// The checks above find what they look for.
+#[test]
+fn wrong_kernels_are_found() {
+    const HEAD: &str = "struct Params { n: u32, s: f32 }\n@group(0) @binding(0) var<uniform> p: Params;\n\
+                        @group(0) @binding(1) var<storage, read> x: array<f32>;\n\
+                        @group(0) @binding(2) var<storage, read_write> y: array<f32>;\n";
+    const GOOD: &str = "@compute @workgroup_size(N) fn main() { y[0] = x[p.n] * p.s; }";
+    let text = |body: &str| -> &'static str { Box::leak(format!("{HEAD}{body}").into_boxed_str()) };
+    let spec = |body: &str| KernelSpec {
+        source: shader::Source { name: "probe", text: text(body) },
+        entry: "main",
+        reads: 1,
+        writes: 1,
+        params: &[("n", 0, 4), ("s", 4, 4)],
+        example: &[("N", 64)],
+    };
+    let good = spec(GOOD);
+    assert_eq!(check(&good), Ok(()));
+    let found = |spec: KernelSpec, words: &str| {
+        let message = check(&spec).unwrap_err();
+        assert!(message.contains(words), "{message}");
+    };
+    found(KernelSpec { reads: 2, ..good }, "its description says");
+    found(KernelSpec { reads: 0, writes: 2, ..good }, "its description says");
+    found(KernelSpec { params: &[("n", 0, 4)], ..good }, "Params is");
+    found(KernelSpec { params: &[("s", 0, 4), ("n", 4, 4)], ..good }, "Params is");
+    found(KernelSpec { entry: "other", ..good }, "no such entry point");
+    found(KernelSpec { example: &[("N", 257)], ..good }, "workgroups of");
+    found(KernelSpec { example: &[], ..good }, "probe.wgsl, line 5");
+    found(spec("@compute @workgroup_size(N) fn main() { y[0] = f32(p.n); }"), "its description says");
+    found(spec("@compute @workgroup_size(N) fn main() { y[0] = x[p.n] + ; }"), "probe.wgsl, line 5");
+    found(
+        spec(
+            "@compute @workgroup_size(N) fn main(@builtin(local_invocation_index) i: u32) { if (x[i] > p.s) { \
+             workgroupBarrier(); } y[p.n] = 1.0; }",
+        ),
+        "probe.wgsl, line 5",
+    );
+    found(
+        spec(
+            "var<workgroup> w: array<f32, 4097>;\n@compute @workgroup_size(N) fn main() { w[p.n] = x[0]; y[0] = \
+             w[0]; }",
+        ),
+        "workgroup memory",
+    );
+}
