@@ -40,15 +40,14 @@ fn forward(
     let label = min(labels[clamped], p.classes - 1u);
     let chosen = logits[start + label];
     var sum = 0.0;
-    var ahead = 0.0; // logits that come before the label's; NaN does
+    var ahead = 0.0; // positive when a logit comes before the label's; NaN does
     for (var block = lane.x; block < classes; block += 8u * LANES) {
         var part = 0.0;
         for (var k = 0u; k < 8u; k++) { // unroll
             let c = block + k * LANES;
             let logit = logits[start + min(c, classes - 1u)];
-            let behind = logit < chosen || (logit == chosen && c >= label);
             part += select(0.0, exp(logit - greatest), c < classes);
-            ahead += select(1.0, 0.0, behind || c >= classes);
+            ahead += select(1.0, 0.0, logit < chosen || (logit == chosen && c >= label));
         }
         sum += part;
     }

@@ -12,6 +12,8 @@ pub mod optim;
 pub mod shape;
 pub mod tensor;
 pub mod text;
+pub mod train;
+pub mod viz;
 
 mod hash;
 

@@ -1,6 +1,12 @@
 //! Every operation against its f64 reference, forward and backward, with the kernels of every kind of
 //! adapter on the adapter at hand.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test ends at the first surprise and says what it skips"
+)]
+
 mod common;
 
 use wgrad::gpu::{AdapterKind, Gpu};

@@ -1,5 +1,11 @@
 //! Single operations against PyTorch: `tests/golden/ops.py` wrote what they are compared with.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test ends at the first surprise and says what it skips"
+)]
+
 mod common;
 
 use wgrad::Result;

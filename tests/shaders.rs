@@ -1,10 +1,17 @@
 //! Every kernel without a GPU: its shader compiles for Vulkan and Metal within WebGPU's default limits, and its
-//! bindings and parameters are what the Rust side says.
+//! bindings and parameters are what the Rust side says. Where Chromium's shader compiler `tint` is installed, it has
+//! its say too: unlike naga it proves that barriers stand in uniform control flow, as browsers demand.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test ends at the first surprise and says what it skips"
+)]
 
 use naga::valid::{Capabilities, FunctionInfo, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, GlobalVariable, Handle, Module, ShaderStage, StorageAccess, TypeInner};
 use wgrad::gpu::{KernelSpec, shader};
-use wgrad::ops;
+use wgrad::{ops, optim};
 
 /// WebGPU's default limits.
 const STORAGE_BUFFERS: u32 = 8;
@@ -70,7 +77,7 @@ impl Compiled {
         }
     }
 
-    /// `Params` at 0, then `reads`, then `writes`, all of them used and nothing else.
+    /// `Params` at 0, then `reads` (the first ones may be textures), then `writes`, all of them used and nothing else.
     fn check_bindings(&self, spec: &KernelSpec) -> Result<(), String> {
         let mut found = Vec::new();
         for global in self.globals() {
@@ -78,8 +85,8 @@ impl Compiled {
             if binding.group != 0 {
                 return Err(format!("{:?} is in group {}", global.name, binding.group));
             }
-            // A kernel that also binds textures would be told from the others here.
             let kind = match global.space {
+                AddressSpace::Handle => "texture",
                 AddressSpace::Uniform => "uniform",
                 AddressSpace::Storage { access } if access == StorageAccess::LOAD => "read",
                 AddressSpace::Storage { access } if access == StorageAccess::LOAD | StorageAccess::STORE => {
@@ -93,6 +100,7 @@ impl Compiled {
         let (reads, storage) = (spec.reads, spec.reads + spec.writes);
         let kind = |binding| match binding {
             0 => "uniform",
+            binding if binding <= spec.textures => "texture",
             binding if binding <= reads => "read",
             _ => "read_write",
         };
@@ -155,12 +163,18 @@ fn check(spec: &KernelSpec) -> Result<(), String> {
     compiled.check_limits()
 }
 
+/// The kernels of all operations and optimizers, by name.
+fn all() -> Vec<(&'static str, &'static [KernelSpec])> {
+    let operations = ops::all().into_iter().map(|operation| (operation.name, operation.kernels));
+    operations.chain([("adamw", optim::KERNELS)]).collect()
+}
+
 #[test]
 fn every_kernel_compiles_and_is_what_its_description_says() {
     let mut failures = Vec::new();
-    for operation in ops::all() {
-        assert!(!operation.kernels.is_empty(), "{} has no kernels", operation.name);
-        for spec in operation.kernels {
+    for (name, kernels) in all() {
+        assert!(!kernels.is_empty(), "{name} has no kernels");
+        for spec in kernels {
             if let Err(message) = check(spec) {
                 failures.push(format!("{}:{} {:?}: {message}", spec.source.name, spec.entry, spec.example));
             }
@@ -172,11 +186,10 @@ fn every_kernel_compiles_and_is_what_its_description_says() {
 /// Every entry point of every operation's shader is described.
 #[test]
 fn no_entry_point_is_left_out() {
-    for operation in ops::all() {
-        for spec in operation.kernels {
+    for (_, kernels) in all() {
+        for spec in kernels {
             for entry in Compiled::of(spec).unwrap().module.entry_points {
-                let described = operation
-                    .kernels
+                let described = kernels
                     .iter()
                     .any(|other| other.source.name == spec.source.name && other.entry == entry.name);
                 assert!(described, "{}:{}", spec.source.name, entry.name);
@@ -197,6 +210,7 @@ fn wrong_kernels_are_found() {
         source: shader::Source { name: "probe", text: text(body) },
         entry: "main",
         reads: 1,
+        textures: 0,
         writes: 1,
         params: &[("n", 0, 4), ("s", 4, 4)],
         example: &[("N", 64)],
@@ -204,10 +218,11 @@ fn wrong_kernels_are_found() {
     let good = spec(GOOD);
     assert_eq!(check(&good), Ok(()));
     let found = |spec: KernelSpec, words: &str| {
-        let message = check(&spec).unwrap_err();
+        let message = check(&spec).expect_err(spec.source.text);
         assert!(message.contains(words), "{message}");
     };
     found(KernelSpec { reads: 2, ..good }, "its description says");
+    found(KernelSpec { textures: 1, ..good }, "its description says");
     found(KernelSpec { reads: 0, writes: 2, ..good }, "its description says");
     found(KernelSpec { params: &[("n", 0, 4)], ..good }, "Params is");
     found(KernelSpec { params: &[("s", 0, 4), ("n", 4, 4)], ..good }, "Params is");
@@ -218,16 +233,41 @@ fn wrong_kernels_are_found() {
     found(spec("@compute @workgroup_size(N) fn main() { y[0] = x[p.n] + ; }"), "probe.wgsl, line 5");
     found(
         spec(
-            "@compute @workgroup_size(N) fn main(@builtin(local_invocation_index) i: u32) { if (x[i] > p.s) { \
-             workgroupBarrier(); } y[p.n] = 1.0; }",
-        ),
-        "probe.wgsl, line 5",
-    );
-    found(
-        spec(
             "var<workgroup> w: array<f32, 4097>;\n@compute @workgroup_size(N) fn main() { w[p.n] = x[0]; y[0] = \
              w[0]; }",
         ),
         "workgroup memory",
     );
+}
+
+/// What `tint` says against `text`; nothing when it takes it; `None` where it is not installed.
+fn tint(text: &str) -> Option<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shader.wgsl");
+    std::fs::write(&path, text).unwrap();
+    let output = std::process::Command::new("tint").args(["--format", "wgsl"]).arg(&path).output().ok()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    Some(if output.status.success() { String::new() } else { format!("{}: {said}", output.status) })
+}
+
+#[test]
+fn browsers_take_every_kernel() {
+    let barrier = "@compute @workgroup_size(8) fn main(@builtin(local_invocation_index) i: u32) {\nif (i > 2u) { \
+                   workgroupBarrier(); }\n}";
+    let Some(said) = tint(barrier) else {
+        eprintln!("SKIPPED: tint is not installed");
+        return;
+    };
+    assert!(said.contains("uniform control flow"), "{said}");
+    for spec in ops::all().iter().flat_map(|operation| operation.kernels) {
+        let text = shader::compose(&spec.source, spec.example).unwrap().text;
+        assert_eq!(
+            tint(&text).as_deref(),
+            Some(""),
+            "{}:{} {:?}",
+            spec.source.name,
+            spec.entry,
+            spec.example
+        );
+    }
 }

@@ -16,6 +16,9 @@ pub mod batcher;
 pub mod clean;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod dataset;
+// The made-up language and its oracle run on every core, which a page cannot.
+#[cfg(not(target_arch = "wasm32"))]
+pub mod grammar;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod manifest;
 #[cfg(not(target_arch = "wasm32"))]

@@ -1,0 +1,58 @@
+//! The masked-language-model head: only the rows that are to be guessed are projected.
+
+use super::config::Config;
+use crate::Result;
+use crate::autograd::Graph;
+use crate::nn::Parameters;
+use crate::ops::cross_entropy::{CrossEntropy, cross_entropy};
+use crate::ops::gather_rows::gather_rows;
+use crate::ops::matmul::linear;
+use crate::tensor::Tensor;
+
+/// What is to be guessed in a batch: M rows, some of which may be unused.
+#[derive(Debug, Clone)]
+pub struct Targets {
+    /// `[M]` u32: rows of the hidden states; `u32::MAX` for an unused one.
+    pub rows: Tensor,
+    /// `[M]` u32: the tokens that were there.
+    pub labels: Tensor,
+    /// `[M]` f32: what each row counts in the loss; 0 for an unused one.
+    pub weights: Tensor,
+}
+
+/// `[M, V']`: for each of `rows [M]` of `hidden [N, C]` the logits of all tokens. V' is the vocabulary rounded
+/// up to a multiple of 4; the columns beyond it are unspecified.
+///
+/// # Errors
+/// [`crate::Error::Shape`] when the parameters do not fit.
+pub fn mlm_logits(
+    graph: &mut Graph,
+    config: &Config,
+    parameters: &Parameters,
+    hidden: &Tensor,
+    rows: &Tensor,
+) -> Result<Tensor> {
+    let name = if config.tie_word_embeddings {
+        "bert.embeddings.word_embeddings.weight"
+    } else {
+        "cls.predictions.decoder.weight"
+    };
+    let decoder = parameters.tensor(graph, name)?;
+    let guessed = gather_rows(graph, hidden, rows)?; // [M, C]
+    linear(graph, &guessed, &decoder)
+}
+
+/// The weighted cross entropy of each target in nats `[M]`, and whether each guess was right `[M]` (1 or 0).
+///
+/// # Errors
+/// As [`mlm_logits`].
+pub fn mlm_loss(
+    graph: &mut Graph,
+    config: &Config,
+    parameters: &Parameters,
+    hidden: &Tensor,
+    targets: &Targets,
+) -> Result<CrossEntropy> {
+    let logits = mlm_logits(graph, config, parameters, hidden, &targets.rows)?;
+    cross_entropy(graph, &logits, &targets.labels, &targets.weights, config.vocab_size)
+}

@@ -1,0 +1,72 @@
+//! What a training run needs of the thing that learns. The run around it plans, feeds, measures and saves.
+
+use crate::Result;
+use crate::data::Batch;
+
+/// What one optimizer step reported.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct StepReport {
+    /// Mean cross entropy in nats per masked token, before the step; 0 without a masked token.
+    pub loss: f64,
+    /// The share of masked tokens guessed right, from 0 to 1.
+    pub accuracy: f64,
+    /// The gradient's L2 norm before clipping.
+    pub gradient_norm: f64,
+    /// The gradient was not finite, and nothing was changed.
+    pub skipped: bool,
+}
+
+/// What a measurement on held-out sequences gave.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Evaluation {
+    /// Mean cross entropy in nats per masked token.
+    pub loss: f64,
+    /// The share of masked tokens guessed right, from 0 to 1.
+    pub accuracy: f64,
+    /// How many masked tokens there were.
+    pub masked: u64,
+}
+
+/// A model with its optimizer.
+///
+/// All that training changes lies in the model's and the optimizer's tensors: a learner into which the tensors
+/// of another were written goes on exactly as that one would. A new learner is a function of its configuration.
+#[allow(async_fn_in_trait, reason = "used generically, never as an object, and a page has one thread")]
+pub trait Learner {
+    /// One optimizer step over all micro-batches: the gradient of the mean over all their masked tokens.
+    ///
+    /// Every micro-batch of a run has the same number of sequences and of tokens.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`](crate::Error::DeviceLost) when the device must be opened again; any other ends the run.
+    async fn step(&mut self, micro_batches: &[Batch], learning_rate: f64) -> Result<StepReport>;
+
+    /// The mean loss over all masked tokens of `batches`; nothing is changed.
+    ///
+    /// # Errors
+    /// As [`Learner::step`].
+    async fn evaluate(&mut self, batches: &[Batch]) -> Result<Evaluation>;
+
+    /// Names and shapes as in [`Config::parameters`](crate::bert::Config::parameters).
+    fn model_tensors(&self) -> Vec<(String, Vec<usize>)>;
+
+    /// Names and shapes of the optimizer's state, distinct from the model's.
+    fn optimizer_tensors(&self) -> Vec<(String, Vec<usize>)>;
+
+    /// The values of a model or optimizer tensor, row-major.
+    ///
+    /// # Errors
+    /// As [`Learner::step`].
+    async fn read(&mut self, name: &str) -> Result<Vec<f32>>;
+
+    /// Replaces the values of a model or optimizer tensor, row-major.
+    ///
+    /// # Errors
+    /// An unknown name, or another number of values.
+    fn write(&mut self, name: &str, values: &[f32]) -> Result<()>;
+
+    /// What it runs on, for people: the adapter's name. May be empty.
+    fn device(&self) -> String {
+        String::new()
+    }
+}

@@ -1,0 +1,341 @@
+//! What a run measured, step by step: `metrics.csv` and `metrics.jsonl`, the same rows in both.
+//!
+//! Rows are appended as they come. A kill leaves at most one unfinished last line, which the next start removes;
+//! a failed write is an error to show, and what it could not save is tried again with the next row.
+
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::{Error, Result};
+
+/// The table's name in the run's folder.
+pub const CSV: &str = "metrics.csv";
+/// The JSON lines' name in the run's folder.
+pub const JSONL: &str = "metrics.jsonl";
+
+/// What was measured at one optimizer step. A number that is not finite is `null` in JSON.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Row {
+    /// The optimizer step, counted from 1.
+    pub step: u64,
+    /// Sequences seen so far.
+    pub sequences: u64,
+    /// Tokens seen so far, padding left out.
+    pub tokens: u64,
+    /// Training loss, in nats per masked position.
+    pub loss: f64,
+    /// The share of masked positions guessed right in training, from 0 to 1.
+    pub accuracy: Option<f64>,
+    /// Loss on the held-out sequences, where it was measured.
+    pub held_out_loss: Option<f64>,
+    /// Accuracy on the held-out sequences, where it was measured.
+    pub held_out_accuracy: Option<f64>,
+    /// The learning rate of the step.
+    pub lr: f64,
+    /// Sequences in the step's batch.
+    pub batch_sequences: u64,
+    /// The gradient's L2 norm before clipping.
+    pub grad_norm: f64,
+    /// Steps skipped so far because a gradient overflowed.
+    pub skipped_steps: u64,
+    /// Speed since the row before. Depends on the clock.
+    pub tokens_per_second: f64,
+    /// Time spent training so far. Depends on the clock.
+    pub seconds: f64,
+}
+
+const COLUMNS: [&str; 13] = [
+    "step",
+    "sequences",
+    "tokens",
+    "loss",
+    "accuracy",
+    "held_out_loss",
+    "held_out_accuracy",
+    "lr",
+    "batch_sequences",
+    "grad_norm",
+    "skipped_steps",
+    "tokens_per_second",
+    "seconds",
+];
+
+impl Row {
+    /// The row as a line of the table, without its end. What was not measured is empty.
+    fn csv(&self) -> String {
+        let maybe = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
+        let cells: [String; COLUMNS.len()] = [
+            self.step.to_string(),
+            self.sequences.to_string(),
+            self.tokens.to_string(),
+            self.loss.to_string(),
+            maybe(self.accuracy),
+            maybe(self.held_out_loss),
+            maybe(self.held_out_accuracy),
+            self.lr.to_string(),
+            self.batch_sequences.to_string(),
+            self.grad_norm.to_string(),
+            self.skipped_steps.to_string(),
+            self.tokens_per_second.to_string(),
+            self.seconds.to_string(),
+        ];
+        cells.join(",")
+    }
+
+    fn from_csv(line: &str) -> Option<Self> {
+        let cells: Vec<&str> = line.split(',').collect();
+        let cells: [&str; COLUMNS.len()] = cells.try_into().ok()?;
+        let count = |at: usize| cells[at].parse::<u64>().ok();
+        let number = |at: usize| cells[at].parse::<f64>().ok();
+        let maybe = |at: usize| if cells[at].is_empty() { Some(None) } else { number(at).map(Some) };
+        Some(Self {
+            step: count(0)?,
+            sequences: count(1)?,
+            tokens: count(2)?,
+            loss: number(3)?,
+            accuracy: maybe(4)?,
+            held_out_loss: maybe(5)?,
+            held_out_accuracy: maybe(6)?,
+            lr: number(7)?,
+            batch_sequences: count(8)?,
+            grad_norm: number(9)?,
+            skipped_steps: count(10)?,
+            tokens_per_second: number(11)?,
+            seconds: number(12)?,
+        })
+    }
+}
+
+/// The step of a line of `metrics.jsonl`.
+fn jsonl_step(line: &str) -> Option<u64> {
+    serde_json::from_str::<serde_json::Value>(line).ok()?.get("step")?.as_u64()
+}
+
+/// Reads `metrics.csv` of a run's folder. An unfinished last line is left out.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::File`] for other columns; [`Error::Line`] for a line that is no row.
+pub fn read(folder: &Path) -> Result<Vec<Row>> {
+    let path = folder.join(CSV);
+    let bytes = std::fs::read(&path).map_err(Error::io(&path, "read"))?;
+    let text = String::from_utf8_lossy(&bytes);
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let mut lines = whole.lines();
+    let header = lines.next().unwrap_or_default();
+    if header != COLUMNS.join(",") {
+        return Err(Error::file(&path, format!("the columns {}", COLUMNS.join(",")), format!("`{header}`")));
+    }
+    let rows = lines.zip(2..).map(|(text, line)| {
+        Row::from_csv(text).ok_or_else(|| Error::Line {
+            path: path.clone(),
+            line,
+            expected: format!("{} values", COLUMNS.len()),
+            found: format!("`{}`", text.chars().take(80).collect::<String>()),
+        })
+    });
+    rows.collect()
+}
+
+/// Appends rows to both files of a run.
+#[derive(Debug)]
+pub struct Metrics {
+    csv: Log<File>,
+    jsonl: Log<File>,
+    unreadable: usize,
+}
+
+impl Metrics {
+    /// Starts both files in `folder`, which must exist. What they held is gone.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn create(folder: &Path) -> Result<Self> {
+        for name in [CSV, JSONL] {
+            let path = folder.join(name);
+            File::create(&path).map_err(Error::io(&path, "create"))?;
+        }
+        Self::open(folder, 0)
+    }
+
+    /// Goes on after `step`: rows of later steps, and everything from the first line that is no row, are removed,
+    /// so that the run leaves the rows it would have left without a stop. A missing file is started.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn resume(folder: &Path, step: u64) -> Result<Self> {
+        Self::open(folder, step)
+    }
+
+    /// How many lines could not be read when the run was resumed, of both files. An unfinished last line after a
+    /// kill counts as one.
+    pub fn unreadable(&self) -> usize {
+        self.unreadable
+    }
+
+    fn open(folder: &Path, step: u64) -> Result<Self> {
+        let header = COLUMNS.join(",") + "\n";
+        let (csv, spoiled) =
+            Log::open(folder.join(CSV), &header, |line| Some(Row::from_csv(line)?.step), step)?;
+        let (jsonl, more) = Log::open(folder.join(JSONL), "", jsonl_step, step)?;
+        Ok(Self { csv, jsonl, unreadable: spoiled + more })
+    }
+
+    /// Appends a row to both files. After an error training can go on: the row is kept and written together
+    /// with the next one that can be.
+    ///
+    /// # Errors
+    /// [`Error::Io`] for the first file that could not be written; the other is written all the same.
+    pub fn append(&mut self, row: &Row) -> Result<()> {
+        let json = serde_json::to_string(row).unwrap_or_else(|_| format!("{{\"step\":{}}}", row.step));
+        let jsonl = self.jsonl.append(&json);
+        self.csv.append(&row.csv()).and(jsonl)
+    }
+}
+
+/// A file that can be cut back to what is known to be good.
+trait Cut: Write {
+    /// Shortens the file and goes on writing there.
+    fn cut(&mut self, length: u64) -> io::Result<()>;
+}
+
+impl Cut for File {
+    fn cut(&mut self, length: u64) -> io::Result<()> {
+        self.set_len(length)?;
+        self.seek(SeekFrom::Start(length)).map(drop)
+    }
+}
+
+/// A file of lines that only grows by whole ones.
+#[derive(Debug)]
+struct Log<F> {
+    path: PathBuf,
+    file: F,
+    /// The bytes of whole lines in the file.
+    length: u64,
+    /// Lines that could not be written yet.
+    pending: String,
+    /// Whether the file may hold more than `length` bytes.
+    torn: bool,
+}
+
+impl Log<File> {
+    /// Opens a file, keeps its header and the rows up to `step`, and says how many lines were spoiled.
+    fn open(
+        path: PathBuf,
+        header: &str,
+        step_of: impl Fn(&str) -> Option<u64>,
+        step: u64,
+    ) -> Result<(Self, usize)> {
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).create(true).truncate(false);
+        let file = options.open(&path).map_err(Error::io(&path, "open"))?;
+        let bytes = std::fs::read(&path).map_err(Error::io(&path, "read"))?;
+        let mut spoiled = 0;
+        let mut length = 0;
+        if bytes.starts_with(header.as_bytes()) {
+            length = header.len();
+            for line in bytes[length..].split_inclusive(|&b| b == b'\n') {
+                let whole = line.strip_suffix(b"\n").and_then(|line| std::str::from_utf8(line).ok());
+                match whole.and_then(&step_of) {
+                    Some(at) if at <= step && spoiled == 0 => length += line.len(),
+                    Some(_) if spoiled == 0 => break,
+                    Some(_) => {}
+                    None => spoiled += 1,
+                }
+            }
+        } else if !bytes.is_empty() {
+            spoiled = bytes.split_inclusive(|&b| b == b'\n').count();
+        }
+        let pending = if length == 0 { header.to_owned() } else { String::new() };
+        let mut log = Self { path, file, length: length as u64, pending, torn: true };
+        log.flush()?;
+        Ok((log, spoiled))
+    }
+}
+
+impl<F: Cut> Log<F> {
+    fn append(&mut self, line: &str) -> Result<()> {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.pending, "{line}");
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let written = self.try_flush();
+        if written.is_err() {
+            // So that readers see whole lines; if this fails too, the next flush cuts first.
+            self.torn = self.file.cut(self.length).is_err();
+        }
+        written.map_err(Error::io(&self.path, "write"))
+    }
+
+    fn try_flush(&mut self) -> io::Result<()> {
+        if self.torn {
+            self.file.cut(self.length)?;
+            self.torn = false;
+        }
+        self.file.write_all(self.pending.as_bytes())?;
+        self.length += self.pending.len() as u64;
+        self.pending.clear();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A disk that takes so many bytes and no more.
+    #[derive(Default)]
+    struct SmallDisk {
+        bytes: Vec<u8>,
+        room: usize,
+        cuts_fail: bool,
+    }
+
+    impl Write for SmallDisk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let taken = bytes.len().min(self.room - self.bytes.len());
+            if taken == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.bytes.extend(&bytes[..taken]);
+            Ok(taken)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Cut for SmallDisk {
+        fn cut(&mut self, length: u64) -> io::Result<()> {
+            if self.cuts_fail {
+                return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+            }
+            self.bytes.truncate(length as usize);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_full_disk_loses_no_row_and_leaves_no_half_line() {
+        for cuts_fail in [false, true] {
+            let file = SmallDisk { room: 10, cuts_fail, ..SmallDisk::default() };
+            let mut log = Log { path: "m.csv".into(), file, length: 0, pending: String::new(), torn: false };
+            log.append("1,one").unwrap();
+            let error = log.append("2,two").unwrap_err().to_string();
+            assert!(error.starts_with("m.csv: cannot write"), "{error}");
+            assert_eq!(log.file.bytes, if cuts_fail { &b"1,one\n2,tw"[..] } else { b"1,one\n" });
+            assert!(log.append("3,three").is_err());
+            (log.file.room, log.file.cuts_fail) = (100, false);
+            log.append("4,four").unwrap();
+            assert_eq!(log.file.bytes, b"1,one\n2,two\n3,three\n4,four\n");
+            log.append("5,five").unwrap();
+            assert!(log.file.bytes.ends_with(b"4,four\n5,five\n"));
+        }
+    }
+}
