@@ -51,8 +51,15 @@ impl Recorder {
         let params = self.gpu.allocate("params", (self.params.len() as u64).max(256), uniform)?;
         self.gpu.write(&params, 0, &self.params);
         let textures = self.textures()?;
+        // What each texture holds at this point of the list.
+        let mut loaded: Vec<Option<(*const Allocation, View)>> = vec![None; textures.len()];
         let mut steps = Vec::with_capacity(self.commands.len());
         for command in &self.commands {
+            let written = match command {
+                Command::Dispatch { kernel, views, .. } => &views[kernel.reads as usize..],
+                Command::Clear(view) => std::slice::from_ref(view),
+                Command::Copy { to, .. } => std::slice::from_ref(to),
+            };
             match command {
                 Command::Dispatch { kernel, params: offset, params_bytes, views, groups } => {
                     let binding = |buffer, offset, bytes| {
@@ -67,12 +74,15 @@ impl Recorder {
                         let Some(buffer) = real(view) else { continue };
                         if index < kernel.textures as usize {
                             let (texture, texture_view) = &textures[index];
-                            steps.push(Step::ToTexture {
-                                from: buffer.raw.clone(),
-                                offset: view.offset,
-                                bytes: view.bytes,
-                                to: texture.clone(),
-                            });
+                            let source = (buffer as *const Allocation, *view);
+                            if loaded[index].replace(source) != Some(source) {
+                                steps.push(Step::ToTexture {
+                                    from: buffer.raw.clone(),
+                                    offset: view.offset,
+                                    bytes: view.bytes,
+                                    to: texture.clone(),
+                                });
+                            }
                             resources.push(wgpu::BindingResource::TextureView(texture_view));
                         } else {
                             resources.push(binding(&buffer.raw, view.offset, view.bytes));
@@ -106,6 +116,11 @@ impl Recorder {
                             bytes: from.bytes.min(to.bytes),
                         });
                     }
+                }
+            }
+            for buffer in written.iter().filter_map(real) {
+                for slot in &mut loaded {
+                    *slot = slot.take_if(|(held, _)| *held != buffer as *const Allocation);
                 }
             }
         }
