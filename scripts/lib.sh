@@ -1,5 +1,5 @@
 # What the scripts beside this file share. Sourced: it enters the repository's root, and gives the loader of
-# Vulkan drivers a folder of its own where the session has none, or it complains at every start.
+# Vulkan drivers a folder of its own where there is none, or it complains at every start.
 # shellcheck shell=bash
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
