@@ -2,7 +2,7 @@
 //   loss = w (ln sum exp(l - max) - (l[label] - max))       d_l = d_loss w (softmax(l) - onehot(label))
 //   correct = 1 where the greatest logit, the first of equals, is the label's and w > 0
 // Where w = 0, loss and gradient are 0 whatever the logits are. A label past V counts as V - 1.
-// Launch: LANES invocations per row, ROWS rows per workgroup.
+// Launch: a workgroup of LANES invocations per row.
 #import lib/grid
 #import lib/reduce
 
@@ -16,32 +16,30 @@ struct Params { rows: u32, stride: u32, classes: u32 }
 @group(0) @binding(5) var<storage, read_write> correct: array<f32>; // [M]
 @group(0) @binding(6) var<storage, read_write> stats: array<vec2<f32>>; // [M]: max, ln sum exp(l - max)
 
-@compute @workgroup_size(LANES, ROWS)
+@compute @workgroup_size(LANES)
 fn forward(
-    @builtin(local_invocation_id) lane: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let row = linear_index(group, groups, 1u) * ROWS + lane.y;
-    // Rows past the end work on the last one, up to the stores: every invocation must reach the barriers.
-    let clamped = min(row, p.rows - 1u);
-    let start = clamped * p.stride;
-    let weight = weights[clamped];
+    let row = linear_index(group, groups, 1u);
+    if (row >= p.rows) { return; }
+    let start = row * p.stride;
+    let weight = weights[row];
     let classes = select(p.classes, 0u, weight == 0.0);
-    // Eight columns at a time: more loads under way, sums of sums that keep the digits of late terms, and
-    // rows longer than the 65535 iterations that lavapipe grants an invocation, all its loops together.
+    // Eight columns at a time: more loads under way, and sums of sums, which keep the digits of late terms.
     var greatest = logits[start];
-    for (var block = lane.x; block < classes; block += 8u * LANES) {
+    for (var block = lane; block < classes; block += 8u * LANES) {
         for (var k = 0u; k < 8u; k++) { // unroll
             greatest = max(greatest, logits[start + min(block + k * LANES, classes - 1u)]);
         }
     }
     greatest = reduce_max(greatest, lane);
-    let label = min(labels[clamped], p.classes - 1u);
+    let label = min(labels[row], p.classes - 1u);
     let chosen = logits[start + label];
     var sum = 0.0;
     var ahead = 0.0; // positive when a logit comes before the label's; NaN does
-    for (var block = lane.x; block < classes; block += 8u * LANES) {
+    for (var block = lane; block < classes; block += 8u * LANES) {
         var part = 0.0;
         for (var k = 0u; k < 8u; k++) { // unroll
             let c = block + k * LANES;
@@ -53,7 +51,7 @@ fn forward(
     }
     let log_sum = log(reduce_sum(sum, lane));
     ahead = reduce_sum(ahead, lane);
-    if (row >= p.rows || lane.x != 0u) { return; }
+    if (lane != 0u) { return; }
     stats[row] = vec2(greatest, log_sum);
     loss[row] = select(weight * (log_sum - (chosen - greatest)), 0.0, weight == 0.0);
     correct[row] = select(0.0, 1.0, ahead == 0.0 && weight > 0.0);
@@ -63,13 +61,13 @@ fn forward(
 @group(0) @binding(5) var<storage, read> d_loss: array<f32>; // [M]
 @group(0) @binding(6) var<storage, read_write> d_logits: array<f32>; // [M, S]
 
-@compute @workgroup_size(LANES, ROWS)
+@compute @workgroup_size(LANES)
 fn backward(
-    @builtin(local_invocation_id) lane: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let row = linear_index(group, groups, 1u) * ROWS + lane.y;
+    let row = linear_index(group, groups, 1u);
     if (row >= p.rows) { return; }
     let start = row * p.stride;
     let stat = saved[row];
@@ -77,7 +75,7 @@ fn backward(
     let scale = select(weight * d_loss[row], 0.0, weight == 0.0);
     let label = min(labels[row], p.classes - 1u);
     let classes = select(p.classes, 0u, weight == 0.0);
-    for (var block = lane.x; block < p.stride; block += 8u * LANES) {
+    for (var block = lane; block < p.stride; block += 8u * LANES) {
         for (var k = 0u; k < 8u; k++) { // unroll
             let c = block + k * LANES;
             if (c < p.stride) {

@@ -2,7 +2,7 @@
 //   y = h w + b,   h = (x - mean) / sqrt(variance + eps)
 //   d_x = (g - mean(g) - h mean(g h)) / sqrt(variance + eps),   g = d_y w
 //   d_w = sum over rows of d_y h        d_b = sum over rows of d_y
-// Launch: forward, backward: LANES invocations per row, ROWS rows per workgroup.
+// Launch: forward, backward: a workgroup of LANES invocations per row.
 //   partials: one invocation per column of each block of rows; reduce: one per column. Both by `linear_index`.
 #import lib/grid
 #import lib/reduce
@@ -10,35 +10,32 @@
 struct Params { rows: u32, columns: u32, block_rows: u32, blocks: u32, offset: u32, accumulate: u32, eps: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
 
-const WORKGROUP: u32 = LANES * ROWS;
-
 @group(0) @binding(1) var<storage, read> x: array<f32>; // [N, C]
 @group(0) @binding(2) var<storage, read> weight: array<f32>; // [C]
 @group(0) @binding(3) var<storage, read> bias: array<f32>; // [C]
 @group(0) @binding(4) var<storage, read_write> y: array<f32>; // [N, C]
 @group(0) @binding(5) var<storage, read_write> stats: array<vec2<f32>>; // [N]: mean, 1 / deviation
 
-@compute @workgroup_size(LANES, ROWS)
+@compute @workgroup_size(LANES)
 fn forward(
-    @builtin(local_invocation_id) lane: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let row = linear_index(group, groups, 1u) * ROWS + lane.y;
-    // Rows past the end work on the last one, up to the stores: every invocation must reach the barriers.
-    let start = min(row, p.rows - 1u) * p.columns;
+    let row = linear_index(group, groups, 1u);
+    if (row >= p.rows) { return; }
+    let start = row * p.columns;
     var sum = 0.0;
-    for (var c = lane.x; c < p.columns; c += LANES) { sum += x[start + c]; }
+    for (var c = lane; c < p.columns; c += LANES) { sum += x[start + c]; }
     let mean = reduce_sum(sum, lane) / f32(p.columns);
     var squares = 0.0;
-    for (var c = lane.x; c < p.columns; c += LANES) {
+    for (var c = lane; c < p.columns; c += LANES) {
         let difference = x[start + c] - mean;
         squares += difference * difference;
     }
     let scale = 1.0 / sqrt(reduce_sum(squares, lane) / f32(p.columns) + p.eps);
-    if (row >= p.rows) { return; }
-    if (lane.x == 0u) { stats[row] = vec2(mean, scale); }
-    for (var c = lane.x; c < p.columns; c += LANES) {
+    if (lane == 0u) { stats[row] = vec2(mean, scale); }
+    for (var c = lane; c < p.columns; c += LANES) {
         y[start + c] = (x[start + c] - mean) * scale * weight[c] + bias[c];
     }
 }
@@ -47,27 +44,26 @@ fn forward(
 @group(0) @binding(4) var<storage, read> saved: array<vec2<f32>>; // stats
 @group(0) @binding(5) var<storage, read_write> d_x: array<f32>; // [N, C]
 
-@compute @workgroup_size(LANES, ROWS)
+@compute @workgroup_size(LANES)
 fn backward(
-    @builtin(local_invocation_id) lane: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-    let row = linear_index(group, groups, 1u) * ROWS + lane.y;
-    let clamped = min(row, p.rows - 1u);
-    let start = clamped * p.columns;
-    let stat = saved[clamped];
+    let row = linear_index(group, groups, 1u);
+    if (row >= p.rows) { return; }
+    let start = row * p.columns;
+    let stat = saved[row];
     var sum_g = 0.0;
     var sum_gh = 0.0;
-    for (var c = lane.x; c < p.columns; c += LANES) {
+    for (var c = lane; c < p.columns; c += LANES) {
         let g = d_y[start + c] * weight[c];
         sum_g += g;
         sum_gh += g * (x[start + c] - stat.x);
     }
     let mean_g = reduce_sum(sum_g, lane) / f32(p.columns);
     let mean_gh = reduce_sum(sum_gh, lane) * stat.y / f32(p.columns);
-    if (row >= p.rows) { return; }
-    for (var c = lane.x; c < p.columns; c += LANES) {
+    for (var c = lane; c < p.columns; c += LANES) {
         let h = (x[start + c] - stat.x) * stat.y;
         d_x[start + c] = stat.y * (d_y[start + c] * weight[c] - mean_g - h * mean_gh);
     }
@@ -75,11 +71,11 @@ fn backward(
 
 @group(0) @binding(2) var<storage, read> upstream: array<f32>; // d_y [N, C]
 @group(0) @binding(3) var<storage, read> row_stats: array<vec2<f32>>; // stats
-@group(0) @binding(4) var<storage, read_write> partial: array<f32>; // [blocks, 2, C]: of d_w, of d_b
+@group(0) @binding(4) var<storage, read_write> partial_sums: array<f32>; // [blocks, 2, C]: of d_w, of d_b
 
-@compute @workgroup_size(WORKGROUP)
+@compute @workgroup_size(LANES)
 fn partials(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = linear_index(id, groups, WORKGROUP);
+    let i = linear_index(id, groups, LANES);
     let block = i / p.columns;
     let c = i % p.columns;
     if (block >= p.blocks) { return; }
@@ -93,16 +89,16 @@ fn partials(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
         d_w += d * (x[row * p.columns + c] - stat.x) * stat.y;
         d_b += d;
     }
-    partial[2u * block * p.columns + c] = d_w;
-    partial[(2u * block + 1u) * p.columns + c] = d_b;
+    partial_sums[2u * block * p.columns + c] = d_w;
+    partial_sums[(2u * block + 1u) * p.columns + c] = d_b;
 }
 
-@group(0) @binding(1) var<storage, read> parts: array<f32>; // partial
+@group(0) @binding(1) var<storage, read> parts: array<f32>; // partial_sums
 @group(0) @binding(2) var<storage, read_write> total: array<f32>; // d_w (offset 0) or d_b (offset C)
 
-@compute @workgroup_size(WORKGROUP)
+@compute @workgroup_size(LANES)
 fn reduce(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let c = linear_index(id, groups, WORKGROUP);
+    let c = linear_index(id, groups, LANES);
     if (c >= p.columns) { return; }
     var sum = 0.0;
     for (var block = 0u; block < p.blocks; block++) { sum += parts[2u * block * p.columns + p.offset + c]; }

@@ -2,7 +2,8 @@
 // matmul_software). Rows are a multiple of 4 wide.
 //   y = h w + b,   h = (x - mean) / sqrt(variance + eps)
 //   d_x = (g - mean(g) - h mean(g h)) / sqrt(variance + eps),   g = d_y w
-// Launch: one invocation per row, folded by `linear_index`.
+//   d_w = sum over rows of d_y h        d_b = sum over rows of d_y
+// Launch: one invocation per row; partials: one per 4 columns of each block of rows. Folded by `linear_index`.
 #import lib/grid
 
 struct Params { rows: u32, columns: u32, block_rows: u32, blocks: u32, offset: u32, accumulate: u32, eps: f32 }
@@ -70,4 +71,30 @@ fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
         let h = (textureLoad(x, at(start + c), 0) - stat.x) * stat.y;
         d_x[start + c] = stat.y * (g - mean_g - h * mean_gh);
     }
+}
+
+@group(0) @binding(2) var upstream: texture_2d<f32>; // d_y [N, C]
+@group(0) @binding(3) var row_stats: texture_2d<f32>; // stats, two rows a texel
+@group(0) @binding(4) var<storage, read_write> partial: array<vec4<f32>>; // [blocks, 2, C]: of d_w, of d_b
+
+@compute @workgroup_size(8)
+fn partials(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = linear_index(id, groups, 8u);
+    let quads = p.columns / 4u;
+    let block = i / quads;
+    let c = i % quads;
+    if (block >= p.blocks) { return; }
+    let first = block * p.block_rows;
+    let end = min(first + p.block_rows, p.rows);
+    var d_w = vec4<f32>();
+    var d_b = vec4<f32>();
+    for (var row = first; row < end; row++) {
+        let d = textureLoad(upstream, at(row * quads + c), 0);
+        let pair = textureLoad(row_stats, at(row / 2u), 0);
+        let stat = select(pair.xy, pair.zw, row % 2u == 1u);
+        d_w += d * (textureLoad(x, at(row * quads + c), 0) - stat.x) * stat.y;
+        d_b += d;
+    }
+    partial[2u * block * quads + c] = d_w;
+    partial[(2u * block + 1u) * quads + c] = d_b;
 }

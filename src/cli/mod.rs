@@ -1,8 +1,10 @@
 //! The command line: one file per command.
 
 mod data;
+mod pretrain;
 mod print;
 mod tokenizer;
+mod training;
 
 use clap::{Parser, Subcommand};
 
@@ -20,6 +22,8 @@ enum Command {
     Tokenizer(tokenizer::Args),
     /// Turn text into the shards that training reads.
     Data(data::Args),
+    /// Pretrain a model to guess masked tokens.
+    Pretrain(Box<pretrain::Args>),
 }
 
 /// Runs the chosen command.
@@ -27,5 +31,6 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Tokenizer(args) => tokenizer::run(args),
         Command::Data(args) => data::run(args),
+        Command::Pretrain(args) => pretrain::run(*args),
     }
 }

@@ -12,6 +12,12 @@ pub fn line(text: impl std::fmt::Display) -> anyhow::Result<()> {
     Ok(writeln!(std::io::stdout().lock(), "{text}")?)
 }
 
+/// Writes a line for whoever watches, to standard error.
+pub fn note(text: impl std::fmt::Display) {
+    // Nowhere is left to tell of a standard error that is closed.
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
 /// `1234567` as `1,234,567`.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();

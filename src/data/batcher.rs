@@ -59,6 +59,11 @@ impl Batcher {
         &self.dataset
     }
 
+    /// How batches are made.
+    pub fn options(&self) -> &BatcherOptions {
+        &self.options
+    }
+
     /// Whether there are enough sequences that none comes twice in a batch.
     ///
     /// # Errors

@@ -9,13 +9,16 @@
 //!
 //! **Span objective** (after SpanBERT, Joshi et al. 2020): see [`Objective::Span`].
 
+use serde::{Deserialize, Serialize};
+
 use super::rng::{self, Purpose};
 use super::spans;
 use crate::text::{SpecialIds, TokenTable};
 use crate::{Error, Result};
 
 /// What is hidden.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Objective {
     /// Tokens one by one.
     #[default]
@@ -27,7 +30,7 @@ pub enum Objective {
 }
 
 /// How tokens are hidden. The default is BERT's: 15%, of which 80% `[MASK]`, 10% random, 10% kept.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct MaskingOptions {
     /// The share of the tokens that is to be guessed, 0 to 1.
     pub rate: f64,

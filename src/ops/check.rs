@@ -203,11 +203,11 @@ impl Metric {
             all.filter(|(_, r)| !r.is_nan())
         };
         match self {
-            // `max` would drop NaN; a comparison that fails keeps it.
+            // `max` would drop NaN; once there, it stays.
             Metric::Elementwise(bound) => {
                 let worst = pairs()
                     .map(|(y, r)| (y - r).abs() / (1.0 + r.abs()))
-                    .fold(0.0, |worst, e| if e <= worst { worst } else { e });
+                    .fold(0.0, |worst: f64, e| if e <= worst || worst.is_nan() { worst } else { e });
                 (worst, bound)
             }
             Metric::Nmse(bound) => {

@@ -2,15 +2,15 @@
 
 use super::Case;
 use super::check::{Inputs, Metric};
-use super::rows::{self, Spread};
+use super::rows;
 use crate::autograd::Graph;
-use crate::gpu::{KernelSpec, params, shader};
+use crate::gpu::{Constant, KernelSpec, grid, params, shader};
 use crate::tensor::{DType, Tensor};
 use crate::{Error, Result};
 
 params! { rows: u32, stride: u32, classes: u32 }
 
-static PLAIN: Spread = Spread::new(&[("LANES", 256), ("ROWS", 1)]);
+const PLAIN: &[Constant] = &[("LANES", 256)];
 const FORWARD: KernelSpec = KernelSpec {
     source: shader!("cross_entropy"),
     entry: "forward",
@@ -18,7 +18,7 @@ const FORWARD: KernelSpec = KernelSpec {
     textures: 0,
     writes: 3,
     params: LAYOUT,
-    example: &[("LANES", 256), ("ROWS", 1)],
+    example: PLAIN,
 };
 const BACKWARD: KernelSpec = KernelSpec { entry: "backward", reads: 5, writes: 1, ..FORWARD };
 
@@ -26,8 +26,8 @@ const BACKWARD: KernelSpec = KernelSpec { entry: "backward", reads: 5, writes: 1
 pub const KERNELS: &[KernelSpec] = &[
     FORWARD,
     BACKWARD,
-    KernelSpec { example: &[("LANES", 1), ("ROWS", 8)], ..FORWARD },
-    KernelSpec { example: &[("LANES", 1), ("ROWS", 8)], ..BACKWARD },
+    KernelSpec { example: rows::SOFTWARE, ..FORWARD },
+    KernelSpec { example: rows::SOFTWARE, ..BACKWARD },
 ];
 
 /// What [`cross_entropy`] computes, one value per row.
@@ -63,14 +63,14 @@ pub fn cross_entropy(
             found: classes.to_string(),
         });
     }
-    let spread = Spread::choose(graph, &PLAIN);
-    let groups = spread.row_groups(rows);
+    let lanes = rows::lanes(graph, PLAIN);
+    let groups = grid(rows, 1);
     let params = Params { rows: rows as u32, stride: stride as u32, classes: classes as u32 };
     let loss = graph.output("cross_entropy", [rows], &[logits])?;
     let correct = graph.output("cross_entropy", [rows], &[])?;
     let stats = graph.scratch("cross_entropy", 2 * rows)?;
     graph.dispatch(
-        (&FORWARD, spread.constants),
+        (&FORWARD, lanes),
         params,
         &[logits.view, labels.view, weights.view],
         &[loss.view, correct.view, stats],
@@ -80,7 +80,7 @@ pub fn cross_entropy(
     graph.on_backward(&loss, move |graph, d_loss| {
         let d_logits = graph.output("cross_entropy", [rows, stride], &[])?;
         graph.dispatch(
-            (&BACKWARD, spread.constants),
+            (&BACKWARD, lanes),
             params,
             &[logits.view, labels.view, weights.view, stats, d_loss.view],
             &[d_logits.view],

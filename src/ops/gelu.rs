@@ -4,7 +4,7 @@ use super::Case;
 use super::check::{Inputs, Metric, elementwise_shapes, erf};
 use crate::Result;
 use crate::autograd::Graph;
-use crate::gpu::{Constant, KernelSpec, grid, params, shader};
+use crate::gpu::{AdapterKind, Constant, KernelSpec, grid, params, shader};
 use crate::tensor::Tensor;
 
 params! { elements: u32 }
@@ -22,8 +22,14 @@ const FORWARD: KernelSpec = KernelSpec {
 };
 const BACKWARD: KernelSpec = KernelSpec { entry: "backward", reads: 2, ..FORWARD };
 
+/// For adapters that are CPUs; both may touch up to three elements beyond the last.
+const SOFTWARE_FORWARD: KernelSpec =
+    KernelSpec { source: shader!("gelu_software"), textures: 1, example: &[], ..FORWARD };
+const SOFTWARE_BACKWARD: KernelSpec =
+    KernelSpec { entry: "backward", reads: 2, textures: 2, ..SOFTWARE_FORWARD };
+
 /// For the shader tests.
-pub const KERNELS: &[KernelSpec] = &[FORWARD, BACKWARD];
+pub const KERNELS: &[KernelSpec] = &[FORWARD, BACKWARD, SOFTWARE_FORWARD, SOFTWARE_BACKWARD];
 
 /// `y = x Φ(x)`, elementwise, Φ the normal distribution function.
 ///
@@ -31,13 +37,17 @@ pub const KERNELS: &[KernelSpec] = &[FORWARD, BACKWARD];
 /// As [`Graph::output`].
 pub fn gelu(graph: &mut Graph, x: &Tensor) -> Result<Tensor> {
     let elements = x.shape.elements();
-    let (params, groups) = (Params { elements: elements as u32 }, grid(elements, WORKGROUP));
+    let params = Params { elements: elements as u32 };
+    let (forward, backward, groups) = match graph.gpu().capabilities().kind {
+        AdapterKind::Software => (&SOFTWARE_FORWARD, &SOFTWARE_BACKWARD, grid(elements.div_ceil(4), 8)),
+        AdapterKind::Plain => (&FORWARD, &BACKWARD, grid(elements, WORKGROUP)),
+    };
     let y = graph.output("gelu", x.shape.dims(), &[x])?;
-    graph.dispatch((&FORWARD, CONSTANTS), params, &[x.view], &[y.view], groups)?;
+    graph.dispatch((forward, CONSTANTS), params, &[x.view], &[y.view], groups)?;
     let x = x.clone();
     graph.on_backward(&y, move |graph, d_y| {
         let d_x = graph.output("gelu", x.shape.dims(), &[])?;
-        graph.dispatch((&BACKWARD, CONSTANTS), params, &[x.view, d_y.view], &[d_x.view], groups)?;
+        graph.dispatch((backward, CONSTANTS), params, &[x.view, d_y.view], &[d_x.view], groups)?;
         graph.contribute(&x, d_x)
     });
     Ok(y)

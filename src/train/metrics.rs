@@ -20,7 +20,7 @@ pub const JSONL: &str = "metrics.jsonl";
 /// What was measured at one optimizer step. A number that is not finite is `null` in JSON.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Row {
-    /// The optimizer step, counted from 1.
+    /// The optimizer step, counted from 1; 0 for what was measured before the first.
     pub step: u64,
     /// Sequences seen so far.
     pub sequences: u64,

@@ -1,9 +1,21 @@
 //! Training: what happens at each optimizer step, and what is kept of it.
 
+pub mod config;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod dump;
 pub mod learner;
 pub mod metrics;
 pub mod mlm;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod run;
 pub mod schedule;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod settings;
 
+pub use config::{CheckpointConfig, EvaluateConfig, OptimizerConfig, TrainConfig};
 pub use learner::{Evaluation, Learner, StepReport};
 pub use mlm::{MlmLearner, MlmOptions};
+#[cfg(not(target_arch = "wasm32"))]
+pub use run::{Event, RunOptions, Summary, run};
+#[cfg(not(target_arch = "wasm32"))]
+pub use settings::Settings;

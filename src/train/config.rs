@@ -1,0 +1,210 @@
+//! Everything that decides how a run goes: the recipe.
+
+use serde::{Deserialize, Serialize};
+
+use super::schedule::{Budget, Plan, PlanConfig, Ramp, Schedule};
+use crate::bert::{Config, PositionEmbedding};
+use crate::data::MaskingOptions;
+use crate::{Error, Result};
+
+/// AdamW (Loshchilov and Hutter 2019) with the gradient's norm clipped.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct OptimizerConfig {
+    /// How slowly the gradient's mean and its square's mean move.
+    pub betas: [f64; 2],
+    /// Added to the root of the square's mean.
+    pub eps: f64,
+    /// The share of a weight that a learning rate of 1 takes away; for tensors of two or more dimensions.
+    pub weight_decay: f64,
+    /// A longer gradient is scaled down to this L2 norm; 0 leaves all as they are.
+    pub clip: f64,
+}
+
+/// When held-out sequences are looked at. They also are before the first step and after the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvaluateConfig {
+    /// Steps between two measurements; 0 for none on the way.
+    pub every: u64,
+    /// How many held-out sequences, or all where there are fewer; 0 for no measurement at all.
+    pub sequences: u64,
+}
+
+/// When the run is saved. It also is at the end and when it is interrupted.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct CheckpointConfig {
+    /// Steps between two checkpoints; 0 for none by steps.
+    pub every: u64,
+    /// Minutes after which a step is followed by a checkpoint; 0 for none by time.
+    pub minutes: f64,
+    /// How many of the newest stay.
+    pub keep: usize,
+}
+
+/// A recipe. Its keys are those of `--config` files and of `--set`, nested ones with dots (`model.hidden_size`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainConfig {
+    /// Chooses the first weights, the order of the data and the masks.
+    pub seed: u64,
+    /// T, the tokens of a sequence.
+    pub seq_len: usize,
+    /// Sequences computed at once; a larger batch is made of several. Lower it when memory runs out.
+    pub micro_batch: usize,
+    /// Sequences per optimizer step, at the start where there is a ramp.
+    pub batch_sequences: u64,
+    /// How the batch grows.
+    pub ramp: Ramp,
+    /// The length of the run in optimizer steps, unless `sequences` gives it.
+    pub steps: Option<u64>,
+    /// The length of the run in sequences, unless `steps` gives it.
+    pub sequences: Option<u64>,
+    /// The full learning rate.
+    pub learning_rate: f64,
+    /// Steps over which the learning rate rises.
+    pub warmup_steps: u64,
+    /// How the learning rate goes then.
+    pub schedule: Schedule,
+    /// After so many steps in a row whose gradient was not finite the run stops.
+    pub max_skipped: u64,
+    /// The optimizer.
+    pub optimizer: OptimizerConfig,
+    /// How tokens are hidden.
+    pub masking: MaskingOptions,
+    /// When to measure.
+    pub evaluate: EvaluateConfig,
+    /// When to save.
+    pub checkpoint: CheckpointConfig,
+    /// The model's shape.
+    pub model: Config,
+}
+
+impl TrainConfig {
+    /// A recipe by name, with the model of the same name ([`Config::preset`]).
+    ///
+    /// | name | T | batch | steps | learning rate | schedule |
+    /// |---|---|---|---|---|---|
+    /// | `micro` | 64 | 32 | 1500 | 2e-3 | 100 warm-up, linear |
+    /// | `tiny` | 128 | 64 | 10,000 | 1e-3 | 500 warm-up, linear |
+    /// | `small` | 128 | 128 | 100,000 | 1e-3 | 2000 warm-up, linear |
+    /// | `notebook` | 128 | 32 to 2048 | 2^30 tokens | 1e-3 | the notebook's |
+    ///
+    /// All: AdamW 0.9/0.98, eps 1e-12, decay 0.01, clip 0.5, 15% of the tokens masked.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when no preset has the name.
+    pub fn preset(name: &str) -> Result<Self> {
+        let model = Config::preset(name)?;
+        let notebook = name == "notebook";
+        let (batch_sequences, steps, learning_rate, warmup_steps, every) = match name {
+            "micro" => (32, 1500, 2e-3, 100, 300),
+            "tiny" => (64, 10_000, 1e-3, 500, 500),
+            "small" => (128, 100_000, 1e-3, 2000, 1000),
+            _ => (32, 0, 1e-3, 0, 500),
+        };
+        Ok(TrainConfig {
+            seed: 0,
+            seq_len: model.max_position_embeddings,
+            micro_batch: 32,
+            batch_sequences,
+            ramp: if notebook { Ramp::Notebook } else { Ramp::Constant },
+            steps: (!notebook).then_some(steps),
+            sequences: notebook.then(|| (1 << 30) / model.max_position_embeddings as u64),
+            learning_rate,
+            warmup_steps,
+            schedule: if notebook { Schedule::Notebook } else { Schedule::Linear },
+            max_skipped: 20,
+            optimizer: OptimizerConfig { betas: [0.9, 0.98], eps: 1e-12, weight_decay: 0.01, clip: 0.5 },
+            masking: MaskingOptions::default(),
+            evaluate: EvaluateConfig { every, sequences: if name == "micro" { 512 } else { 1024 } },
+            checkpoint: CheckpointConfig { every, minutes: 10.0, keep: 2 },
+            model,
+        })
+    }
+
+    /// Sequences of each micro-batch: never more than the smallest batch.
+    pub fn micro_batch_sequences(&self) -> u64 {
+        (self.micro_batch as u64).min(self.batch_sequences)
+    }
+
+    /// Lays out the run's steps.
+    ///
+    /// # Errors
+    /// As [`Plan::new`]; [`Error::Config`] unless one of `steps` and `sequences` is given.
+    pub fn plan(&self) -> Result<Plan> {
+        let budget = match (self.steps, self.sequences) {
+            (Some(steps), None) => Budget::Steps(steps),
+            (None, Some(sequences)) => Budget::Sequences(sequences),
+            (given, _) => {
+                let found = if given.is_some() { "both" } else { "neither" };
+                return Err(Error::config("steps", "one of `steps` and `sequences`", found));
+            }
+        };
+        Plan::new(PlanConfig {
+            schedule: self.schedule,
+            learning_rate: self.learning_rate,
+            warmup_steps: self.warmup_steps,
+            batch_sequences: self.batch_sequences,
+            ramp: self.ramp,
+            budget,
+        })
+    }
+
+    /// Checks every setting and how they fit each other.
+    ///
+    /// # Errors
+    /// [`Error::Config`], naming the first setting at fault by its key.
+    pub fn check(&self) -> Result<()> {
+        self.model.validate().map_err(|error| keyed(error, |field| format!("model.{field}")))?;
+        if !(3..=1 << 20).contains(&self.seq_len) {
+            return Err(Error::config("seq_len", "a number from 3 to 1048576", self.seq_len));
+        }
+        let positions = self.model.max_position_embeddings;
+        if self.model.position_embedding_type == PositionEmbedding::Absolute && positions < self.seq_len {
+            let expected = format!("at least `seq_len` ({}) with absolute positions", self.seq_len);
+            return Err(Error::config("model.max_position_embeddings", expected, positions));
+        }
+        self.plan()?;
+        if self.micro_batch == 0 || !self.batch_sequences.is_multiple_of(self.micro_batch_sequences()) {
+            let expected = format!("a divisor of `batch_sequences` ({})", self.batch_sequences);
+            return Err(Error::config("micro_batch", expected, self.micro_batch));
+        }
+        self.masking.check().map_err(|error| {
+            keyed(error, |field| {
+                let key = if field == "mask-rate" { "rate" } else { field.trim_end_matches("-share") };
+                format!("masking.{key}")
+            })
+        })?;
+        let optimizer = &self.optimizer;
+        let share = |value: f64| (0.0..1.0).contains(&value);
+        let amount = |value: f64| (0.0..1e30).contains(&value);
+        if !optimizer.betas.into_iter().all(share) {
+            let found = format!("{:?}", optimizer.betas);
+            return Err(Error::config("optimizer.betas", "two numbers from 0 to below 1", found));
+        }
+        let amounts = [
+            ("optimizer.eps", optimizer.eps),
+            ("optimizer.weight_decay", optimizer.weight_decay),
+            ("optimizer.clip", optimizer.clip),
+            ("checkpoint.minutes", self.checkpoint.minutes),
+        ];
+        for (key, value) in amounts {
+            if !amount(value) {
+                return Err(Error::config(key, "0 or more", value));
+            }
+        }
+        if self.checkpoint.keep == 0 {
+            return Err(Error::config("checkpoint.keep", "1 or more", 0));
+        }
+        if self.max_skipped == 0 {
+            return Err(Error::config("max_skipped", "1 or more", 0));
+        }
+        Ok(())
+    }
+}
+
+/// The same error under another name of its setting.
+fn keyed(error: Error, key: impl Fn(&str) -> String) -> Error {
+    match error {
+        Error::Config { field, expected, found } => Error::Config { field: key(&field), expected, found },
+        other => other,
+    }
+}

@@ -1,0 +1,87 @@
+//! What a run leaves to look at: its metrics and the picture of its loss.
+
+use std::path::Path;
+
+use crate::Result;
+use crate::checkpoint::atomic::{FileSystem, write_atomic};
+use crate::train::metrics::{self, Metrics, Row};
+use crate::viz::loss_curve::{LossCurve, Reference};
+
+/// The picture's name in the run's folder.
+pub const PICTURE: &str = "loss.svg";
+
+/// The rows of a run, on disk and in memory.
+pub(super) struct Log {
+    metrics: Metrics,
+    rows: Vec<Row>,
+    /// Whether the last row could not be written, so that one full disk is told of once.
+    failing: bool,
+}
+
+impl Log {
+    /// Starts the files anew.
+    pub(super) fn create(folder: &Path) -> Result<Self> {
+        Ok(Self { metrics: Metrics::create(folder)?, rows: Vec::new(), failing: false })
+    }
+
+    /// Goes on after `step`, with the number of lines that could not be read.
+    pub(super) fn resume(folder: &Path, step: u64) -> Result<(Self, usize)> {
+        let metrics = Metrics::resume(folder, step)?;
+        let unreadable = metrics.unreadable();
+        Ok((Self { metrics, rows: metrics::read(folder)?, failing: false }, unreadable))
+    }
+
+    pub(super) fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// Appends a row; an error is one to show, once until writing works again.
+    pub(super) fn append(&mut self, row: Row) -> Option<crate::Error> {
+        self.rows.push(row);
+        let error = self.metrics.append(&row).err();
+        let told = std::mem::replace(&mut self.failing, error.is_some());
+        error.filter(|_| !told)
+    }
+
+    /// The last measurement on held-out sequences: step, loss, accuracy.
+    pub(super) fn held_out(&self) -> Option<(u64, f64, f64)> {
+        let measured = |row: &Row| Some((row.step, row.held_out_loss?, row.held_out_accuracy?));
+        self.rows.iter().rev().find_map(measured)
+    }
+
+    /// The mean training loss of the last steps that have one.
+    pub(super) fn loss(&self) -> Option<f64> {
+        const STEPS: usize = 100;
+        let losses: Vec<f64> =
+            self.rows.iter().rev().map(|row| row.loss).filter(|loss| loss.is_finite()).take(STEPS).collect();
+        (!losses.is_empty()).then(|| losses.iter().sum::<f64>() / losses.len() as f64)
+    }
+
+    /// Draws the picture.
+    pub(super) fn draw(
+        &self,
+        fs: &dyn FileSystem,
+        folder: &Path,
+        title: &str,
+        subtitle: &str,
+        unigram_entropy: Option<f64>,
+    ) -> Result<()> {
+        let points = |value: fn(&Row) -> Option<f64>| {
+            self.rows.iter().filter_map(|row| Some((row.step as f64, value(row)?))).collect()
+        };
+        let curve = LossCurve {
+            title: title.to_owned(),
+            subtitle: subtitle.to_owned(),
+            train: points(|row| (row.step > 0).then_some(row.loss)),
+            held_out: points(|row| row.held_out_loss),
+            references: unigram_entropy
+                .map(|loss| Reference { label: "unigram entropy".to_owned(), loss })
+                .into_iter()
+                .collect(),
+            learning_rate: points(|row| (row.step > 0).then_some(row.lr)),
+            batch_sequences: points(|row| (row.step > 0).then_some(row.batch_sequences as f64)),
+        };
+        let svg = curve.svg();
+        write_atomic(fs, &folder.join(PICTURE), |sink| sink.put(svg.as_bytes())).map(drop)
+    }
+}

@@ -1,0 +1,250 @@
+//! Recipes from presets, files and single settings, with errors that name the key.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::config::TrainConfig;
+use crate::data::Dataset;
+use crate::error::quoted;
+use crate::{Error, Result};
+
+/// The key of a file that says which preset its other keys change.
+const PRESET: &str = "preset";
+/// Two ways to say one thing: giving one takes the other back.
+const BUDGETS: [&str; 2] = ["steps", "sequences"];
+
+/// A recipe being put together. It remembers which keys were asked for by name, because only those may disagree
+/// with the data.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    tree: Value,
+    /// The keys given in a file or one by one, and the file they came from.
+    given: BTreeMap<String, Option<PathBuf>>,
+}
+
+impl Settings {
+    /// Starts from a preset.
+    ///
+    /// # Errors
+    /// As [`TrainConfig::preset`].
+    pub fn preset(name: &str) -> Result<Self> {
+        Ok(Settings { tree: tree(&TrainConfig::preset(name)?), given: BTreeMap::new() })
+    }
+
+    /// Reads a file: JSON when its name ends in `.json`, else TOML. Its key `preset` names the recipe that gives
+    /// what the file leaves out; without it the file must hold every key.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::File`] for broken syntax, an unknown key (with the closest known one), a value of
+    /// the wrong type, or keys left out.
+    pub fn file(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(Error::io(path, "read"))?;
+        let json = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"));
+        let parsed: Result<Map<String, Value>, String> = match json {
+            true => serde_json::from_str(&text).map_err(|error| error.to_string()),
+            false => toml::from_str(&text).map_err(|error| one_line(&error.to_string())),
+        };
+        let mut keys = parsed.map_err(|found| {
+            Error::file(path, if json { "settings in JSON" } else { "settings in TOML" }, found)
+        })?;
+        let preset = match keys.remove(PRESET) {
+            None => None,
+            Some(Value::String(name)) => Some(name),
+            Some(other) => return Err(Error::file(path, "`preset` to be a name", other.to_string())),
+        };
+        let mut settings =
+            Self::preset(preset.as_deref().unwrap_or("micro")).map_err(|e| in_file(e, path))?;
+        let mut leaves = Vec::new();
+        flatten("", Value::Object(keys), &settings.tree, &mut leaves);
+        if BUDGETS.iter().all(|budget| leaves.iter().any(|(key, value)| key == budget && !value.is_null())) {
+            return Err(Error::file(path, "one of `steps` and `sequences`", "both"));
+        }
+        // What is not set, set last, would take the other back.
+        leaves.retain(|(key, value)| !(BUDGETS.contains(&key.as_str()) && value.is_null()));
+        for (key, value) in leaves {
+            settings.put(&key, value).map_err(|error| in_file(error, path))?;
+            settings.given.insert(key, Some(path.to_path_buf()));
+        }
+        if preset.is_none() {
+            let budget = BUDGETS.iter().any(|key| settings.given.contains_key(*key));
+            let known = |key: &String| {
+                settings.given.contains_key(key) || (budget && BUDGETS.contains(&key.as_str()))
+            };
+            let missing: Vec<_> =
+                settings.keys().into_iter().filter(|key| !known(key)).map(|k| quoted(&k)).collect();
+            if !missing.is_empty() {
+                let expected = "every key, or `preset` to name a recipe for the rest";
+                return Err(Error::file(path, expected, format!("no {}", missing.join(", "))));
+            }
+        }
+        Ok(settings)
+    }
+
+    /// Applies one `key=value`, the key dotted. The value is JSON; what is no JSON is text.
+    ///
+    /// # Errors
+    /// [`Error::Config`] without a `=`, for an unknown key (listing the known ones) and for a value of the wrong
+    /// type.
+    pub fn set(&mut self, assignment: &str) -> Result<()> {
+        let Some((key, text)) = assignment.split_once('=') else {
+            return Err(Error::config("set", "key=value", quoted(assignment)));
+        };
+        let (key, text) = (key.trim(), text.trim());
+        let value = serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
+        if let Some(Value::Object(_)) = lookup(&self.tree, key) {
+            let inside = self.keys().into_iter().filter(|known| known.starts_with(&format!("{key}.")));
+            let inside: Vec<_> = inside.map(|key| quoted(&key)).collect();
+            return Err(Error::config(key, format!("one of {}", inside.join(", ")), "a group of settings"));
+        }
+        self.put(key, value).map_err(|error| match error {
+            Error::Config { field, expected, found } if lookup(&self.tree, key).is_none() => {
+                let known: Vec<_> = self.keys().iter().map(|key| quoted(key)).collect();
+                let expected = format!("{expected} (there are {})", known.join(", "));
+                Error::Config { field, expected, found }
+            }
+            other => other,
+        })?;
+        self.given.insert(key.to_owned(), None);
+        Ok(())
+    }
+
+    /// Every key, dotted.
+    pub fn keys(&self) -> BTreeSet<String> {
+        let mut leaves = Vec::new();
+        flatten("", self.tree.clone(), &self.tree, &mut leaves);
+        leaves.into_iter().map(|(key, _)| key).collect()
+    }
+
+    /// The recipe for `data`: vocabulary, special tokens and T are the data's.
+    ///
+    /// # Errors
+    /// [`Error::Config`], or [`Error::File`] for a key from a file, when one of these was given and is another;
+    /// those of [`TrainConfig::check`].
+    pub fn for_data(mut self, data: &Dataset) -> Result<TrainConfig> {
+        let specials = data.table().specials();
+        let facts = [
+            ("model.vocab_size", data.vocab_size() as u64, "the tokenizer's"),
+            ("model.pad_token_id", u64::from(specials.pad), "the tokenizer's [PAD]"),
+            ("model.cls_token_id", u64::from(specials.cls), "the tokenizer's [CLS]"),
+            ("model.sep_token_id", u64::from(specials.sep), "the tokenizer's [SEP]"),
+            ("model.mask_token_id", u64::from(specials.mask), "the tokenizer's [MASK]"),
+            ("seq_len", data.seq_len() as u64, "the data's"),
+        ];
+        for (key, fact, whose) in facts {
+            let value = lookup(&self.tree, key).cloned().unwrap_or_default();
+            if let Some(file) = self.given.get(key).filter(|_| value.as_u64() != Some(fact)) {
+                let error = Error::config(key, format!("{fact}, {whose}"), value);
+                return Err(match file {
+                    Some(path) => in_file(error, path),
+                    None => error,
+                });
+            }
+            self.put(key, Value::from(fact))?;
+        }
+        if !self.given.contains_key("model.max_position_embeddings") {
+            self.put("model.max_position_embeddings", Value::from(data.seq_len()))?;
+        }
+        self.config()
+    }
+
+    /// The recipe without data.
+    ///
+    /// # Errors
+    /// Those of [`TrainConfig::check`].
+    pub fn config(&self) -> Result<TrainConfig> {
+        let config: TrainConfig = serde_json::from_value(self.tree.clone())
+            .map_err(|error| Error::config("config", "a recipe", error))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Changes one leaf after checking that it exists and that the value has its type.
+    fn put(&mut self, key: &str, value: Value) -> Result<()> {
+        let Some(old) = lookup(&self.tree, key).filter(|old| !old.is_object()) else {
+            let close = closest(key, self.keys()).map(|close| format!(", perhaps {}", quoted(&close)));
+            let expected = format!("a known setting{}", close.unwrap_or_default());
+            return Err(Error::config(key, expected, "an unknown one"));
+        };
+        let expected =
+            if old.is_null() { "a whole number".to_owned() } else { format!("a value like {old}") };
+        let mut changed = self.tree.clone();
+        if let Some(other) = BUDGETS.iter().position(|budget| *budget == key) {
+            assign(&mut changed, BUDGETS[1 - other], Value::Null);
+        }
+        let shown: String = value.to_string().chars().take(80).collect();
+        assign(&mut changed, key, value);
+        if let Err(error) = serde_json::from_value::<TrainConfig>(changed.clone()) {
+            return Err(Error::config(key, expected, format!("{shown} ({error})")));
+        }
+        self.tree = changed;
+        Ok(())
+    }
+}
+
+fn tree(config: &TrainConfig) -> Value {
+    // A struct of numbers, booleans and unit variants always serialises.
+    serde_json::to_value(config).unwrap_or_default()
+}
+
+fn lookup<'a>(tree: &'a Value, key: &str) -> Option<&'a Value> {
+    key.split('.').try_fold(tree, |node, part| node.as_object()?.get(part))
+}
+
+fn assign(tree: &mut Value, key: &str, value: Value) {
+    let place = key.split('.').try_fold(tree, |node, part| node.as_object_mut()?.get_mut(part));
+    if let Some(place) = place {
+        *place = value;
+    }
+}
+
+/// The leaves of `value` by their dotted keys. Below a key that `known` lacks, nothing is taken apart.
+fn flatten(prefix: &str, value: Value, known: &Value, leaves: &mut Vec<(String, Value)>) {
+    match (value, known) {
+        (Value::Object(fields), Value::Object(known)) => {
+            for (key, field) in fields {
+                let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                flatten(&path, field, known.get(&key).unwrap_or(&Value::Null), leaves);
+            }
+        }
+        (leaf, _) => leaves.push((prefix.to_owned(), leaf)),
+    }
+}
+
+/// The known key that looks most like `key`, if one looks like it: as a whole or in its last part.
+fn closest(key: &str, known: BTreeSet<String>) -> Option<String> {
+    let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+    let far = |known: &str| distance(key, known).min(distance(&last(key), &last(known)) + 1);
+    let nearest = known.into_iter().min_by_key(|known| far(known))?;
+    (far(&nearest) <= 1 + key.len() / 3).then_some(nearest)
+}
+
+/// The number of letters to add, remove or change (Levenshtein 1966).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, to) in b.iter().enumerate() {
+            let change = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// An error about a setting as one about the file it stands in.
+fn in_file(error: Error, path: &Path) -> Error {
+    match error {
+        Error::Config { field, expected, found } => {
+            Error::file(path, format!("{} to be {expected}", quoted(&field)), found)
+        }
+        other => other,
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,198 @@
+//! Recipes from presets, files and single settings.
+
+use std::path::PathBuf;
+
+use crate::Place;
+use wgrad::train::schedule::{Budget, Ramp, Schedule};
+use wgrad::train::{Settings, TrainConfig};
+
+fn file(place: &Place, name: &str, text: &str) -> PathBuf {
+    let path = place.path(name);
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn presets_are_sound() {
+    for name in wgrad::bert::config::PRESETS {
+        let config = TrainConfig::preset(name).unwrap();
+        config.check().unwrap();
+        assert_eq!(config.seq_len, config.model.max_position_embeddings);
+        assert_eq!(config.optimizer.betas, [0.9, 0.98]);
+        assert_eq!(config.masking.rate, 0.15);
+    }
+    let micro = TrainConfig::preset("micro").unwrap();
+    let plan = micro.plan().unwrap();
+    assert_eq!((plan.total_steps(), plan.total_sequences() * 64), (1500, 3_072_000));
+    let rate = |index| plan.step(index).unwrap().learning_rate;
+    assert!((rate(0) - 2e-5).abs() < 1e-12 && (rate(99) - 2e-3).abs() < 1e-12 && rate(1499) < 2e-6);
+    let notebook = TrainConfig::preset("notebook").unwrap();
+    let plan = notebook.plan().unwrap();
+    assert_eq!(plan.config().budget, Budget::Sequences(1 << 23));
+    assert_eq!((plan.step(0).unwrap().sequences, plan.largest_batch()), (32, 2048));
+    assert_eq!((notebook.schedule, notebook.ramp), (Schedule::Notebook, Ramp::Notebook));
+    assert!(TrainConfig::preset("huge").is_err());
+}
+
+#[test]
+fn toml_and_json_say_the_same() {
+    let place = Place::new();
+    let toml = "preset = \"tiny\"\nlearning_rate = 3e-4\nsequences = 64000\nschedule = \"cosine\"\n\
+                [model]\nnum_hidden_layers = 3\ntie_word_embeddings = true\n[masking]\nobjective = \"span\"\n\
+                [optimizer]\nbetas = [0.9, 0.95]\nclip = 1\n";
+    let json = r#"{"preset": "tiny", "learning_rate": 3e-4, "sequences": 64000, "schedule": "cosine",
+        "model": {"num_hidden_layers": 3, "tie_word_embeddings": true}, "masking": {"objective": "span"},
+        "optimizer": {"betas": [0.9, 0.95], "clip": 1}}"#;
+    let [toml, json] = [("a.toml", toml), ("b.json", json)]
+        .map(|(name, text)| Settings::file(&file(&place, name, text)).unwrap().config().unwrap());
+    assert_eq!(toml, json);
+    assert_eq!((toml.sequences, toml.steps), (Some(64000), None));
+    assert_eq!((toml.model.num_hidden_layers, toml.model.hidden_size), (3, 256));
+    assert_eq!((toml.optimizer.clip, toml.optimizer.eps), (1.0, 1e-12));
+    assert_eq!(toml.masking.objective, wgrad::data::Objective::Span);
+
+    // Every key, so that no preset is needed; written and read back.
+    let text = serde_json::to_string(&toml).unwrap();
+    assert_eq!(Settings::file(&file(&place, "c.json", &text)).unwrap().config().unwrap(), toml);
+    let text = toml::to_string(&toml).unwrap();
+    assert_eq!(Settings::file(&file(&place, "d.toml", &text)).unwrap().config().unwrap(), toml);
+}
+
+#[test]
+fn bad_files_are_refused_by_key() {
+    let place = Place::new();
+    let cases = [
+        ("learningrate = 1", "`learningrate` to be a known setting, perhaps `learning_rate`"),
+        ("[model]\nhiden_size = 8", "`model.hiden_size` to be a known setting, perhaps `model.hidden_size`"),
+        ("vocab_size = 8", "perhaps `model.vocab_size`"),
+        ("zebra = 8", "`zebra` to be a known setting, found"),
+        ("[seed]\nx = 1", "`seed"),
+        ("model = 3", "`model`"),
+        ("learning_rate = \"fast\"", "`learning_rate` to be a value like 0.001, found \"fast\""),
+        ("steps = 1.5", "`steps` to be a value like 10000, found 1.5"),
+        ("steps = -1", "`steps`"),
+        ("steps = 5\nsequences = 5", "one of `steps` and `sequences`, found both"),
+        ("schedule = \"lineal\"", "linear"),
+        ("[optimizer]\nbetas = [0.9]", "`optimizer.betas`"),
+        ("learning_rate = nan", "`learning_rate`"),
+        ("learning_rate = ", "settings in TOML"),
+    ];
+    for (number, (text, expected)) in cases.into_iter().enumerate() {
+        let text = match text.starts_with('[') {
+            true => format!("preset = \"tiny\"\n{text}\n"),
+            false => format!("{text}\npreset = \"tiny\"\n"),
+        };
+        let path = file(&place, &format!("{number}.toml"), &text);
+        let error = Settings::file(&path).unwrap_err().to_string();
+        assert!(error.contains(expected) && error.contains(&format!("{number}.toml")), "{error}");
+        assert!(!error.contains('\n'), "{error}");
+    }
+    let path = file(&place, "part.toml", "learning_rate = 1e-3\nsteps = 10\n");
+    let error = Settings::file(&path).unwrap_err().to_string();
+    assert!(error.contains("every key, or `preset`") && error.contains("`batch_sequences`"), "{error}");
+    assert!(!error.contains("`sequences`") && !error.contains("`steps`"), "{error}");
+    assert!(Settings::file(&place.path("none.toml")).unwrap_err().to_string().contains("cannot read"));
+    let path = file(&place, "who.toml", "preset = \"huge\"");
+    assert!(Settings::file(&path).unwrap_err().to_string().contains("`notebook`"));
+}
+
+#[test]
+fn single_settings() {
+    let mut settings = Settings::preset("micro").unwrap();
+    for set in
+        ["learning_rate=1e-3", " seed = 7 ", "model.tie_word_embeddings=true", "optimizer.betas=[0.8,0.9]"]
+    {
+        settings.set(set).unwrap();
+    }
+    settings.set("schedule=cosine").unwrap();
+    settings.set("sequences=640").unwrap();
+    settings.set("warmup_steps=3").unwrap();
+    let config = settings.config().unwrap();
+    assert_eq!((config.learning_rate, config.seed, config.schedule), (1e-3, 7, Schedule::Cosine));
+    assert_eq!((config.steps, config.plan().unwrap().total_steps()), (None, 20));
+    assert!(config.model.tie_word_embeddings);
+    assert_eq!(config.optimizer.betas, [0.8, 0.9]);
+
+    let cases = [
+        ("learning_rate", "set: expected key=value, found `learning_rate`"),
+        (
+            "learning_rat=1",
+            "learning_rat: expected a known setting, perhaps `learning_rate` (there are `batch_sequences`",
+        ),
+        ("model=1", "model: expected one of `model.architectures`"),
+        ("model.=1", "a known setting"),
+        ("=1", "a known setting"),
+        ("steps=1e3", "steps: expected a value like 1500, found 1000.0"),
+        ("steps=many", "steps: expected a value like 1500, found \"many\""),
+        ("model.tie_word_embeddings=yes", "model.tie_word_embeddings: expected a value like false"),
+        ("model.hidden_act=relu", "gelu"),
+    ];
+    let mut settings = Settings::preset("micro").unwrap();
+    for (set, expected) in cases {
+        let error = settings.set(set).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    // What was refused has changed nothing.
+    assert_eq!(settings.config().unwrap(), TrainConfig::preset("micro").unwrap());
+}
+
+#[test]
+fn settings_that_do_not_fit_each_other_are_refused() {
+    let cases: [(&[&str], &str); 15] = [
+        (&["model.hidden_size=130"], "model.hidden_size: expected a multiple of 8"),
+        (&["micro_batch=24"], "micro_batch: expected a divisor of `batch_sequences` (32), found 24"),
+        (&["micro_batch=0"], "micro_batch: "),
+        (&["steps=0"], "steps: expected 1 to "),
+        (&["steps=100"], "warmup_steps: expected fewer than the run's 100 steps"),
+        (&["learning_rate=0"], "learning_rate: "),
+        (&["masking.rate=1.5"], "masking.rate: expected a number from 0 to 1"),
+        (&["masking.mask=0.8", "masking.random=0.3"], "masking.mask: "),
+        (&["optimizer.betas=[0.9,1.0]"], "optimizer.betas: "),
+        (&["optimizer.eps=-1"], "optimizer.eps: "),
+        (&["checkpoint.keep=0"], "checkpoint.keep: "),
+        (&["max_skipped=0"], "max_skipped: "),
+        (&["seq_len=2"], "seq_len: "),
+        (&["steps=null"], "steps: expected one of `steps` and `sequences`, found neither"),
+        (
+            &["model.position_embedding_type=absolute", "seq_len=65"],
+            "model.max_position_embeddings: expected at least `seq_len` (65)",
+        ),
+    ];
+    for (changes, expected) in cases {
+        let mut settings = Settings::preset("micro").unwrap();
+        changes.iter().for_each(|change| settings.set(change).unwrap());
+        let error = settings.config().unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{error}");
+    }
+    let mut settings = Settings::preset("micro").unwrap();
+    settings.set("micro_batch=100").unwrap();
+    assert_eq!(settings.config().unwrap().micro_batch_sequences(), 32);
+}
+
+#[test]
+fn the_data_decides_what_was_not_asked_for() {
+    let place = Place::new();
+    let data = &place.dataset;
+    let config = Settings::preset("micro").unwrap().for_data(data).unwrap();
+    let specials = data.table().specials();
+    assert_eq!((config.model.vocab_size, config.seq_len), (data.vocab_size(), 16));
+    assert_eq!((config.model.pad_token_id, config.model.mask_token_id), (specials.pad, specials.mask));
+    assert_eq!((config.model.cls_token_id, config.model.sep_token_id), (specials.cls, specials.sep));
+    assert_eq!(config.model.max_position_embeddings, 16);
+
+    // What was asked for must be the data's: fault 17.
+    let path = file(&place, "v.toml", "preset = \"micro\"\n[model]\nvocab_size = 4096\n");
+    let error = Settings::file(&path).unwrap().for_data(data).unwrap_err().to_string();
+    assert!(
+        error.contains("v.toml: expected `model.vocab_size` to be ") && error.ends_with("found 4096"),
+        "{error}"
+    );
+    let mut settings = Settings::preset("micro").unwrap();
+    settings.set("seq_len=64").unwrap();
+    let error = settings.for_data(data).unwrap_err().to_string();
+    assert_eq!(error, "seq_len: expected 16, the data's, found 64");
+    let mut settings = Settings::preset("micro").unwrap();
+    settings.set(&format!("model.vocab_size={}", data.vocab_size())).unwrap();
+    settings.set("model.max_position_embeddings=99").unwrap();
+    assert_eq!(settings.for_data(data).unwrap().model.max_position_embeddings, 99);
+}

@@ -1,0 +1,192 @@
+//! A learner small enough for the CPU: a masked token is guessed from the token before it.
+//!
+//! `logits = W·E[previous]`, with the model's decoder as W [V, C] and its word embedding as E [V, C]; gradient
+//! descent with momentum, in f32 and in a fixed order. The model's other tensors stay as they start.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use wgrad::bert::init::initial_values;
+use wgrad::data::Batch;
+use wgrad::train::{Evaluation, Learner, StepReport, TrainConfig};
+use wgrad::{Error, Result};
+
+const E: &str = "bert.embeddings.word_embeddings.weight";
+const W: &str = "cls.predictions.decoder.weight";
+const MOMENTUM: f32 = 0.9;
+const STEPS: &str = "steps";
+
+/// What goes wrong in a step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Fault {
+    /// The gradient is not finite; the learner notices.
+    Skip,
+    /// The loss is not a number.
+    Nan,
+    /// The device is gone.
+    Lost,
+    /// The process ends: nothing is saved.
+    Killed,
+}
+
+/// Called with the number of the learner (from 1) and the step (from 1), before the step is done.
+type Before = dyn FnMut(u32, u64) -> Option<Fault>;
+
+/// What happens to the learners of one run.
+pub struct Script {
+    pub opened: Cell<u32>,
+    before: RefCell<Box<Before>>,
+}
+
+impl Script {
+    pub fn new(before: impl FnMut(u32, u64) -> Option<Fault> + 'static) -> Rc<Self> {
+        Rc::new(Self { opened: Cell::new(0), before: RefCell::new(Box::new(before)) })
+    }
+
+    pub fn open(self: &Rc<Self>, config: &TrainConfig) -> Toy {
+        self.opened.set(self.opened.get() + 1);
+        let specs = config.model.parameters();
+        let shapes: Vec<_> = specs.iter().map(|spec| (spec.name.clone(), spec.shape.clone())).collect();
+        let mut tensors: BTreeMap<String, Vec<f32>> =
+            specs.iter().map(|spec| (spec.name.clone(), initial_values(spec, config.seed))).collect();
+        for name in [E, W] {
+            tensors.insert(momentum(name), vec![0.0; tensors[name].len()]);
+        }
+        tensors.insert(STEPS.to_owned(), vec![0.0]);
+        Toy {
+            script: self.clone(),
+            number: self.opened.get(),
+            width: config.model.hidden_size,
+            shapes,
+            tensors,
+        }
+    }
+}
+
+fn momentum(name: &str) -> String {
+    format!("momentum.{name}")
+}
+
+pub struct Toy {
+    script: Rc<Script>,
+    number: u32,
+    width: usize,
+    shapes: Vec<(String, Vec<usize>)>,
+    tensors: BTreeMap<String, Vec<f32>>,
+}
+
+/// Sums over masked tokens.
+#[derive(Default)]
+struct Sums {
+    loss: f64,
+    right: u64,
+    masked: u64,
+}
+
+impl Toy {
+    /// Adds each masked token's gradient to `gradients` (of E, then of W).
+    fn run(&self, batch: &Batch, gradients: &mut [Vec<f32>; 2], sums: &mut Sums) {
+        let c = self.width;
+        let (embedding, decoder) = (&self.tensors[E], &self.tensors[W]);
+        for (&row, &label) in batch.masked_rows.iter().zip(&batch.labels) {
+            let previous = batch.input_ids[row as usize - 1] as usize;
+            let hidden = &embedding[previous * c..][..c];
+            let logits: Vec<f32> = decoder.chunks(c).map(|row| dot(row, hidden)).collect();
+            let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let total: f32 = logits.iter().map(|logit| (logit - most).exp()).sum();
+            sums.loss += f64::from(total.ln() + most - logits[label as usize]);
+            sums.right += u64::from(logits[label as usize] == most);
+            sums.masked += 1;
+            for (token, logit) in logits.iter().enumerate() {
+                let d_logit = (logit - most).exp() / total - if token == label as usize { 1.0 } else { 0.0 };
+                for k in 0..c {
+                    gradients[0][previous * c + k] += d_logit * decoder[token * c + k];
+                    gradients[1][token * c + k] += d_logit * hidden[k];
+                }
+            }
+        }
+    }
+
+    fn zeros(&self) -> [Vec<f32>; 2] {
+        [E, W].map(|name| vec![0.0; self.tensors[name].len()])
+    }
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+impl Learner for Toy {
+    async fn step(&mut self, micro_batches: &[Batch], learning_rate: f64) -> Result<StepReport> {
+        let step = self.tensors[STEPS][0] as u64 + 1;
+        let fault = (self.script.before.borrow_mut())(self.number, step);
+        match fault {
+            Some(Fault::Lost) => return Err(lost()),
+            Some(Fault::Killed) => return Err(Error::config("killed", "to live", "death")),
+            _ => {}
+        }
+        self.tensors.insert(STEPS.to_owned(), vec![step as f32]);
+        if let Some(Fault::Skip | Fault::Nan) = fault {
+            let (loss, skipped) = if fault == Some(Fault::Nan) { (f64::NAN, false) } else { (3.0, true) };
+            return Ok(StepReport { loss, accuracy: 0.0, gradient_norm: f64::INFINITY, skipped });
+        }
+        let (mut gradients, mut sums) = (self.zeros(), Sums::default());
+        micro_batches.iter().for_each(|batch| self.run(batch, &mut gradients, &mut sums));
+        let masked = sums.masked.max(1);
+        let mut square = 0.0;
+        for (name, gradient) in [E, W].into_iter().zip(&gradients) {
+            let mut velocity = self.tensors[&momentum(name)].clone();
+            for (v, g) in velocity.iter_mut().zip(gradient) {
+                *v = MOMENTUM * *v + g / masked as f32;
+                square += f64::from(g / masked as f32).powi(2);
+            }
+            let weights = self.tensors.get_mut(name).unwrap();
+            for (weight, v) in weights.iter_mut().zip(&velocity) {
+                *weight -= learning_rate as f32 * v;
+            }
+            self.tensors.insert(momentum(name), velocity);
+        }
+        Ok(StepReport {
+            loss: sums.loss / masked as f64,
+            accuracy: sums.right as f64 / masked as f64,
+            gradient_norm: square.sqrt(),
+            skipped: false,
+        })
+    }
+
+    async fn evaluate(&mut self, batches: &[Batch]) -> Result<Evaluation> {
+        let (mut unused, mut sums) = (self.zeros(), Sums::default());
+        batches.iter().for_each(|batch| self.run(batch, &mut unused, &mut sums));
+        let masked = sums.masked.max(1) as f64;
+        Ok(Evaluation { loss: sums.loss / masked, accuracy: sums.right as f64 / masked, masked: sums.masked })
+    }
+
+    fn model_tensors(&self) -> Vec<(String, Vec<usize>)> {
+        self.shapes.clone()
+    }
+
+    fn optimizer_tensors(&self) -> Vec<(String, Vec<usize>)> {
+        let shape = |name: &str| self.shapes.iter().find(|(known, _)| known == name).unwrap().1.clone();
+        vec![(momentum(E), shape(E)), (momentum(W), shape(W)), (STEPS.to_owned(), vec![1])]
+    }
+
+    async fn read(&mut self, name: &str) -> Result<Vec<f32>> {
+        Ok(self.tensors[name].clone())
+    }
+
+    fn write(&mut self, name: &str, values: &[f32]) -> Result<()> {
+        assert_eq!(self.tensors[name].len(), values.len(), "{name}");
+        self.tensors.insert(name.to_owned(), values.to_vec());
+        Ok(())
+    }
+
+    fn device(&self) -> String {
+        "toy".to_owned()
+    }
+}
+
+/// What a driver says when it is gone.
+pub fn lost() -> Error {
+    Error::DeviceLost { operation: "a step".to_owned(), message: "the lid was closed".to_owned() }
+}
