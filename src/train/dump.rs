@@ -1,7 +1,7 @@
 //! The batches of a run as one safetensors file, so that another program can train on exactly them.
 //!
 //! For S steps of B sequences of T tokens with at most M masked rows: `input_ids` [S, B, T], `bounds` [S, B, T, 2],
-//! `masked_rows` [S, M], `labels` [S, M] as 32-bit integers, -1 where a step has fewer than M; `lr` [S] as f64; the
+//! `masked_rows` [S, M], `labels` [S, M] as 32-bit integers, -1 where a step has fewer than M; `lr` `[S]` as f64; the
 //! same but `lr` below `held_out/` for the held-out sequences, whose last batch is filled up with empty sequences.
 
 use std::path::Path;

@@ -52,7 +52,7 @@ pub struct Language {
 impl Language {
     /// The language with documents of exactly `length` words, `.` counted as one.
     ///
-    /// Two less than the training length makes [CLS] + document + [SEP] fill one sequence.
+    /// Two less than the training length makes `[CLS]`, document and `[SEP]` fill one sequence.
     ///
     /// # Errors
     /// [`Error::Config`] if no document of that length ends with a whole sentence.

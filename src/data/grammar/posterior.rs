@@ -16,10 +16,10 @@ pub(super) const MASKED: f64 = 0.8;
 pub(super) const REPLACED: f64 = 0.1;
 pub(super) const KEPT: f64 = 0.1;
 
-/// A corrupted document, [CLS] and [SEP] left out, in word ids.
+/// A corrupted document, `[CLS]` and `[SEP]` left out, in word ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MaskedExample {
-    /// What the model sees: `None` is [MASK]; an id that is no word stands for any other token.
+    /// What the model sees: `None` is `[MASK]`; an id that is no word stands for any other token.
     pub input: Vec<Option<WordId>>,
     /// Every selected position, each once.
     pub positions: Vec<usize>,
