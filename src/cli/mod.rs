@@ -1,9 +1,9 @@
 //! The command line: one file per command.
 
 mod data;
-mod pretrain;
 mod doctor;
 mod fill_mask;
+mod pretrain;
 mod print;
 mod tokenizer;
 mod training;
