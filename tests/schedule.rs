@@ -119,7 +119,7 @@ fn a_ramp_scales_to_any_budget_and_leaves_no_gap() {
 
 #[test]
 fn names_go_both_ways() {
-    for name in ["notebook", "linear", "cosine", "triangle2", "constant"] {
+    for name in ["notebook", "linear", "cosine", "triangle2", "trapezoid", "constant"] {
         let schedule: Schedule = name.parse().unwrap();
         assert_eq!(schedule.to_string(), name);
         assert_eq!(serde_json::to_string(&schedule).unwrap(), format!("\"{name}\""));
@@ -129,7 +129,7 @@ fn names_go_both_ways() {
     let error = "Linear".parse::<Schedule>().unwrap_err().to_string();
     assert_eq!(
         error,
-        "schedule: expected one of `notebook` `linear` `cosine` `triangle2` `constant`, found `Linear`"
+        "schedule: expected one of `notebook` `linear` `cosine` `triangle2` `trapezoid` `constant`, found `Linear`"
     );
     let written = serde_json::to_string(&config(Schedule::Cosine, 1e-3, 5, Budget::Sequences(9))).unwrap();
     assert!(written.contains(r#""budget":{"sequences":9}"#), "{written}");

@@ -12,8 +12,8 @@ use super::print;
 /// Guess the words that [MASK] stands for.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  wgrad fill-mask --model runs/reviews/model 'this movie was [MASK] .'
-  wgrad fill-mask --model runs/reviews/model 'the [MASK] was very [MASK]' --top-k 3 --json
+  wgrad fill-mask --model runs/reviews 'this movie was [MASK] .'
+  wgrad fill-mask --model runs/reviews 'the [MASK] was very [MASK]' --top-k 3 --json
 
 JSON: {text, masks: [{position, candidates: [{id, token, text, probability}]}], tokens, truncated,
 truncated_masks, adapter}; `text` has each mask replaced by its likeliest token.")]

@@ -5,6 +5,7 @@ mod doctor;
 mod fill_mask;
 mod pretrain;
 mod print;
+mod quickstart;
 mod tokenizer;
 mod training;
 
@@ -26,6 +27,8 @@ enum Command {
     Data(data::Args),
     /// Pretrain a model to guess masked tokens.
     Pretrain(Box<pretrain::Args>),
+    /// See it all work: pretrain a small model on generated text, in minutes.
+    Quickstart(quickstart::Args),
     /// Guess the words that [MASK] stands for.
     FillMask(fill_mask::Args),
     /// Check the GPU: what it offers, whether every kernel computes right, how fast it is.
@@ -38,6 +41,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Tokenizer(args) => tokenizer::run(args),
         Command::Data(args) => data::run(args),
         Command::Pretrain(args) => pretrain::run(*args),
+        Command::Quickstart(args) => quickstart::run(&args),
         Command::FillMask(args) => fill_mask::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     }

@@ -3,20 +3,16 @@
 use std::path::PathBuf;
 use std::process::exit;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use wgrad::data::{Dataset, Split};
-use wgrad::gpu::{Gpu, GpuOptions};
+use wgrad::gpu::GpuOptions;
 use wgrad::train::dump::dump_batches;
 use wgrad::train::run::{RECIPE, save_initial};
-use wgrad::train::{MlmLearner, RunOptions, Settings, Summary, TrainConfig};
+use wgrad::train::{RunOptions, Settings, Summary};
 
 use super::print::{self, count};
-use super::training::Watch;
-
-/// What a shell expects of a program that Ctrl-C ended.
-const INTERRUPTED: i32 = 130;
+use super::training::{INTERRUPTED, train};
 
 /// Pretrain a model to guess masked tokens.
 #[derive(clap::Args)]
@@ -127,23 +123,6 @@ fn name(folder: &std::path::Path) -> String {
     place.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned()
 }
 
-fn train(options: &RunOptions, gpu: &GpuOptions) -> anyhow::Result<Summary> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let asked = stop.clone();
-    ctrlc::set_handler(move || {
-        if asked.swap(true, Ordering::Relaxed) {
-            exit(INTERRUPTED);
-        }
-        print::note("stopping after this step; Ctrl-C again quits at once");
-    })
-    .context("cannot watch for Ctrl-C")?;
-    let mut watch = Watch::new();
-    let open = async |config: &TrainConfig| open_learner(gpu, config).await;
-    let summary = pollster::block_on(wgrad::train::run(options, open, &mut |event| watch.show(event), &stop));
-    watch.end();
-    Ok(summary?)
-}
-
 fn report_initial(options: &RunOptions, json: bool) -> anyhow::Result<()> {
     let parameters = options.config.model.parameter_count();
     if json {
@@ -186,10 +165,4 @@ fn report(summary: &Summary) -> anyhow::Result<()> {
         print::line("stopped    before the last step: go on with --resume")?;
     }
     Ok(())
-}
-
-/// Opens the GPU and builds the learner there.
-async fn open_learner(gpu: &GpuOptions, config: &TrainConfig) -> wgrad::Result<MlmLearner> {
-    let gpu = Gpu::open(gpu).await?;
-    MlmLearner::new(&gpu, config.model.clone(), config.learner_options())
 }

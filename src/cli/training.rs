@@ -1,19 +1,27 @@
 //! What a training run shows while it lasts: a bar on a terminal, plain lines elsewhere. All on standard error.
 
 use std::io::IsTerminal;
+use std::process::exit;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use wgrad::train::Event;
+use wgrad::gpu::{Gpu, GpuOptions};
 use wgrad::train::metrics::Row;
+use wgrad::train::{Event, MlmLearner, RunOptions, Summary, TrainConfig};
 
 use super::print::{self, count};
 
 /// Without a terminal a step is told of no more often than this.
 const QUIET: Duration = Duration::from_secs(10);
 
+/// What a shell expects of a program that Ctrl-C ended.
+pub const INTERRUPTED: i32 = 130;
+
 /// Follows a run.
-pub struct Watch {
+struct Watch {
     /// None without a terminal.
     bar: Option<ProgressBar>,
     total_steps: u64,
@@ -28,7 +36,7 @@ pub struct Watch {
 
 impl Watch {
     /// Nothing is shown before the first event.
-    pub fn new() -> Self {
+    fn new() -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr_with_hz(5));
             let template = "{wide_bar} {pos}/{len} {msg} {eta} left";
@@ -42,7 +50,7 @@ impl Watch {
     }
 
     /// Shows an event.
-    pub fn show(&mut self, event: Event<'_>) {
+    fn show(&mut self, event: Event<'_>) {
         match event {
             Event::Ready { step, total_steps, device, parameters, unigram_entropy } => {
                 self.total_steps = total_steps;
@@ -78,7 +86,7 @@ impl Watch {
     }
 
     /// Takes the bar away.
-    pub fn end(&self) {
+    fn end(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
@@ -162,4 +170,28 @@ mod tests {
         let cases = [(0.4, "0s"), (59.9, "59s"), (200.0, "3m20s"), (3725.0, "1h02m"), (360_000.0, "100h00m")];
         cases.into_iter().for_each(|(seconds, text)| assert_eq!(super::duration(seconds), text));
     }
+}
+
+/// Runs the training that `options` describes, shown on standard error; Ctrl-C ends it after the current step.
+pub fn train(options: &RunOptions, gpu: &GpuOptions) -> anyhow::Result<Summary> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = stop.clone();
+    ctrlc::set_handler(move || {
+        if asked.swap(true, Ordering::Relaxed) {
+            exit(INTERRUPTED);
+        }
+        print::note("stopping after this step; Ctrl-C again quits at once");
+    })
+    .context("cannot watch for Ctrl-C")?;
+    let mut watch = Watch::new();
+    let open = async |config: &TrainConfig| open_learner(gpu, config).await;
+    let summary = pollster::block_on(wgrad::train::run(options, open, &mut |event| watch.show(event), &stop));
+    watch.end();
+    Ok(summary?)
+}
+
+/// Opens the GPU and builds the learner there.
+async fn open_learner(gpu: &GpuOptions, config: &TrainConfig) -> wgrad::Result<MlmLearner> {
+    let gpu = Gpu::open(gpu).await?;
+    MlmLearner::new(&gpu, config.model.clone(), config.learner_options())
 }

@@ -27,6 +27,8 @@ pub enum Schedule {
     /// Linear from 0 to full at three quarters of the budget, then linear to 0 (Cramming's `triangle2`), taken
     /// in the middle of each step.
     Triangle2,
+    /// Full after the warm-up, then linear to 0 over the last quarter of the budget.
+    Trapezoid,
     /// Full after the warm-up.
     Constant,
 }
@@ -72,7 +74,7 @@ macro_rules! named {
 }
 
 named!(Schedule, "schedule", Notebook => "notebook", Linear => "linear", Cosine => "cosine",
-    Triangle2 => "triangle2", Constant => "constant");
+    Triangle2 => "triangle2", Trapezoid => "trapezoid", Constant => "constant");
 named!(Ramp, "ramp", Constant => "constant", Notebook => "notebook");
 
 /// What a run's steps follow from.
@@ -255,6 +257,10 @@ impl Plan {
             Schedule::Triangle2 => {
                 let t = self.share(first as f64 + 0.5 * self.batch(index) as f64);
                 (t / 0.75).min((1.0 - t) / 0.25)
+            }
+            Schedule::Trapezoid => {
+                let t = self.share(first as f64 + 0.5 * self.batch(index) as f64);
+                ((1.0 - t) / 0.25).min(1.0)
             }
             Schedule::Constant => 1.0,
         }

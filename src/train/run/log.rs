@@ -64,7 +64,7 @@ impl Log {
         folder: &Path,
         title: &str,
         subtitle: &str,
-        unigram_entropy: Option<f64>,
+        references: Vec<Reference>,
     ) -> Result<()> {
         let points = |value: fn(&Row) -> Option<f64>| {
             self.rows.iter().filter_map(|row| Some((row.step as f64, value(row)?))).collect()
@@ -74,10 +74,7 @@ impl Log {
             subtitle: subtitle.to_owned(),
             train: points(|row| (row.step > 0).then_some(row.loss)),
             held_out: points(|row| row.held_out_loss),
-            references: unigram_entropy
-                .map(|loss| Reference { label: "unigram entropy".to_owned(), loss })
-                .into_iter()
-                .collect(),
+            references,
             learning_rate: points(|row| (row.step > 0).then_some(row.lr)),
             batch_sequences: points(|row| (row.step > 0).then_some(row.batch_sequences as f64)),
         };

@@ -27,6 +27,7 @@ use super::learner::Learner;
 use super::metrics::Row;
 use crate::checkpoint::atomic::{Disk, FileSystem};
 use crate::data::Dataset;
+use crate::viz::loss_curve::Reference;
 use crate::{Error, Result};
 
 pub(crate) use feed::held_out_batches;
@@ -46,6 +47,8 @@ pub struct RunOptions {
     pub dataset: Arc<Dataset>,
     /// What the data is called, for the model card.
     pub data: Vec<String>,
+    /// Losses to hold the run's against in its picture, besides the unigram entropy.
+    pub references: Vec<Reference>,
     /// The run's folder.
     pub out: PathBuf,
     /// Go on from the newest checkpoint, or start over where there is none yet.
@@ -66,6 +69,7 @@ impl RunOptions {
             config,
             dataset,
             data: Vec::new(),
+            references: Vec::new(),
             out: out.into(),
             resume: false,
             allow_changes: false,

@@ -13,6 +13,7 @@ use crate::checkpoint::{LoadedCheckpoint, check_resume};
 use crate::train::config::TrainConfig;
 use crate::train::learner::Learner;
 use crate::train::metrics::Row;
+use crate::viz::loss_curve::Reference;
 use crate::{Error, Result};
 
 /// Where the events go.
@@ -250,7 +251,10 @@ impl<'a, L: Learner> Session<'a, L> {
             }
         }
         let (fs, title) = (&*options.file_system, self.job.name());
-        let drawn = self.log.draw(fs, &options.out, &title, &subtitle, self.job.unigram_entropy);
+        let entropy = self.job.unigram_entropy;
+        let entropy = entropy.map(|loss| Reference { label: "unigram entropy".to_owned(), loss });
+        let references = entropy.into_iter().chain(options.references.iter().cloned()).collect();
+        let drawn = self.log.draw(fs, &options.out, &title, &subtitle, references);
         if let Err(error) = drawn {
             progress(Event::Warning(format!("the picture was not saved: {error}")));
         }
