@@ -205,7 +205,7 @@ impl Gpu {
             return Err(Error::Limit {
                 operation: format!("the buffer for {label}"),
                 adapter: inner.capabilities.name.clone(),
-                expected: format!("{bytes} bytes in one buffer"),
+                expected: format!("{bytes} bytes in one buffer ({LESS_MEMORY})"),
                 found: format!("at most {}", inner.capabilities.max_buffer),
             });
         }
