@@ -9,17 +9,22 @@ use wgrad::ops::{self, measure};
 use super::print;
 
 const HELP: &str = "\
-Exit code: 0 when every kernel of the adapter is right, 1 when one is not, 3 when there is no adapter.
+Exit code: 0 when every kernel of the adapter is right, 1 when one is not,
+3 when there is no adapter.
 
-JSON: {wgrad, adapters: [ADAPTER], chosen, device: ADAPTER, kernels: [KERNEL], matmul: [SPEED], copy_gbps, ok}
-  chosen: an index into adapters; device: that adapter with the limits it was opened with
-  ADAPTER: {name, backend, driver, device_type, kind, f16, subgroups, cooperative_matrices, max_binding,
-    max_buffer, max_storage_buffers, max_workgroup_memory, max_invocations}, sizes in bytes
-  KERNEL: {operation, kind, own, cases, passed, result: {error, bound}, gradient: {error, bound}, failures}
-    own: whether the adapter uses this kind of kernel; errors: those nearest to their bounds
+JSON: {wgrad, adapters: [ADAPTER], chosen, device: ADAPTER, kernels: [KERNEL],
+       matmul: [SPEED], copy_gbps, ok}
+  ADAPTER: {name, backend, driver, device_type, kind, f16, subgroups,
+       cooperative_matrices, max_binding, max_buffer, max_storage_buffers,
+       max_workgroup_memory, max_invocations}
+  KERNEL: {operation, kind, own, cases, passed, result: {error, bound},
+       gradient: {error, bound}, failures}
   SPEED: {layout, m, n, k, gflops}
-    layout: which operand is stored transposed, the second (nt), none (nn) or the first (tn)
-  copy_gbps counts the bytes read and those written
+  chosen     an index into adapters; device has the limits it was opened with
+  own        whether the adapter uses this kind of kernel
+  error      the one nearest to its bound, or farthest beyond it
+  layout     the operand stored transposed: the second (nt), none, the first (tn)
+  copy_gbps  counts the bytes read and those written
 
 Examples:
   wgrad doctor
