@@ -8,24 +8,31 @@ use wgrad::ops::{self, measure};
 
 use super::print;
 
-/// Check the GPU: what it offers, whether every kernel computes right, how fast it is.
-#[derive(clap::Args)]
-#[command(
-    after_help = "Exit code: 0 when every kernel of the adapter is right, 1 when one is not, 3 when there is no
-adapter.
+const HELP: &str = "\
+Exit code: 0 when every kernel of the adapter is right, 1 when one is not,
+3 when there is no adapter.
 
-JSON: {wgrad, adapters: [ADAPTER], chosen, device: ADAPTER, kernels: [KERNEL], matmul: [{layout, m, n, k, gflops}],
-copy_gbps, ok}. `chosen` is an index into `adapters`, `device` the same adapter with the limits it was opened with.
-ADAPTER is {name, backend, driver, device_type, kind, f16, subgroups, cooperative_matrices, max_binding, max_buffer,
-max_storage_buffers, max_workgroup_memory, max_invocations}, sizes in bytes. KERNEL is {operation, kind, own, cases,
-passed, result: {error, bound}, gradient: {error, bound}, failures}; `own` says whether the adapter uses that kind of
-kernel, and the errors are those nearest to their bounds. `layout` says which operand is stored transposed (nt: the
-second, nn: none, tn: the first). Copying counts the bytes read and those written.
+JSON: {wgrad, adapters: [ADAPTER], chosen, device: ADAPTER, kernels: [KERNEL],
+       matmul: [SPEED], copy_gbps, ok}
+  ADAPTER: {name, backend, driver, device_type, kind, f16, subgroups,
+       cooperative_matrices, max_binding, max_buffer, max_storage_buffers,
+       max_workgroup_memory, max_invocations}
+  KERNEL: {operation, kind, own, cases, passed, result: {error, bound},
+       gradient: {error, bound}, failures}
+  SPEED: {layout, m, n, k, gflops}
+  chosen     an index into adapters; device has the limits it was opened with
+  own        whether the adapter uses this kind of kernel
+  error      the one nearest to its bound, or farthest beyond it
+  layout     the operand stored transposed: the second (nt), none, the first (tn)
+  copy_gbps  counts the bytes read and those written
 
 Examples:
   wgrad doctor
-  wgrad doctor --adapter nvidia --json"
-)]
+  wgrad doctor --adapter nvidia --json";
+
+/// Check the GPU: what it offers, whether every kernel computes right, how fast it is.
+#[derive(clap::Args)]
+#[command(after_help = HELP)]
 pub struct Args {
     /// Part of the name of the GPU to check; the strongest by default.
     #[arg(long, value_name = "NAME")]
@@ -68,11 +75,11 @@ struct Worst {
 }
 
 impl Worst {
-    const NONE: Worst = Worst { error: 0.0, bound: 1.0 };
+    const NONE: Worst = Worst { error: 0.0, bound: 0.0 };
 
     /// The worse of the two; NaN is the worst of all.
     fn and(self, (error, bound): (f64, f64)) -> Worst {
-        let better = error.is_finite() && error / bound <= self.error / self.bound;
+        let better = self.bound > 0.0 && error.is_finite() && error / bound <= self.error / self.bound;
         if better || self.error.is_nan() { self } else { Worst { error, bound } }
     }
 }
@@ -154,12 +161,16 @@ async fn examine(options: &GpuOptions, tell: bool) -> anyhow::Result<Report> {
     for layout in [Layout::Nt, Layout::Nn, Layout::Tn] {
         for size in sizes {
             let gflops = measure::matmul(&gpu, layout, [size; 3], SECONDS).await?;
-            rows.push(vec![format!("matmul {} {size}", word(layout)), format!("{gflops:.1} GFLOP/s")]);
+            rows.push(vec![
+                format!("matmul {} {size}", word(layout)),
+                format!("{gflops:.1}"),
+                "GFLOP/s".into(),
+            ]);
             matmul.push(Speed { layout, m: size, n: size, k: size, gflops });
         }
     }
     let copy_gbps = measure::copy(&gpu, 64 << 20, SECONDS).await?;
-    rows.push(vec!["copy".into(), format!("{copy_gbps:.1} GB/s")]);
+    rows.push(vec!["copy".into(), format!("{copy_gbps:.1}"), "GB/s".into()]);
     say(&rows, 1)?;
     let ok = kernels.iter().all(|k| !k.own || k.passed == k.cases);
     Ok(Report { wgrad: env!("CARGO_PKG_VERSION"), adapters, chosen, device, kernels, matmul, copy_gbps, ok })

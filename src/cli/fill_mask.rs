@@ -9,14 +9,20 @@ use wgrad::infer::{FillMask, Filled};
 
 use super::print;
 
+const HELP: &str = "\
+JSON: {text, masks: [{position, candidates: [{id, token, text, probability}]}],
+       tokens, truncated, truncated_masks, adapter}
+  text       with each mask replaced by its likeliest token
+  tokens     that the model saw, [CLS] and [SEP] counted
+  truncated  tokens cut off, because the text is longer than the context
+
+Examples:
+  wgrad fill-mask --model runs/reviews 'this movie was [MASK] .'
+  wgrad fill-mask --model runs/reviews 'the [MASK] was [MASK]' --json";
+
 /// Guess the words that [MASK] stands for.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:
-  wgrad fill-mask --model runs/reviews 'this movie was [MASK] .'
-  wgrad fill-mask --model runs/reviews 'the [MASK] was very [MASK]' --top-k 3 --json
-
-JSON: {text, masks: [{position, candidates: [{id, token, text, probability}]}], tokens, truncated,
-truncated_masks, adapter}; `text` has each mask replaced by its likeliest token.")]
+#[command(after_help = HELP)]
 pub struct Args {
     /// The text; each [MASK] in it is guessed.
     text: String,

@@ -21,7 +21,7 @@ use super::training::{INTERRUPTED, train};
 /// T: a document fills a sequence but for [CLS] and [SEP].
 const SEQ_LEN: usize = 64;
 /// Room for every word of the language as one token.
-const VOCABULARY: usize = 512;
+const VOCABULARY: usize = 1024;
 const DOCUMENTS: u64 = 20_000;
 const HELD_OUT: u64 = 512;
 /// Chooses the text.

@@ -134,13 +134,18 @@ impl Gpu {
     /// # Errors
     /// [`Error::NoAdapter`] when none fits, [`Error::Gpu`] when the driver refuses the device.
     pub async fn open(options: &GpuOptions) -> Result<Gpu> {
-        let adapter = find_adapters()
-            .await
-            .into_iter()
-            .find(|a| options.adapter.as_ref().is_none_or(|w| Capabilities::of(a, &a.limits()).is_called(w)))
-            .ok_or_else(|| Error::NoAdapter {
-                asked: options.adapter.as_ref().map(|w| format!(" matching \"{w}\"")).unwrap_or_default(),
-            })?;
+        let mut adapters = find_adapters().await;
+        let wanted = |adapter: &wgpu::Adapter| {
+            let about = Capabilities::of(adapter, &adapter.limits());
+            options.adapter.as_ref().is_none_or(|part| about.is_called(part))
+        };
+        let Some(chosen) = adapters.iter().position(wanted) else {
+            let names: Vec<String> = adapters.iter().map(|adapter| adapter.get_info().name).collect();
+            let there = if names.is_empty() { String::new() } else { format!(" among {}", names.join(", ")) };
+            let asked = options.adapter.as_ref().map(|part| format!(" matching \"{part}\"{there}"));
+            return Err(Error::NoAdapter { asked: asked.unwrap_or_default() });
+        };
+        let adapter = adapters.swap_remove(chosen);
         let limits = wgpu::Limits::default();
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
@@ -200,7 +205,7 @@ impl Gpu {
             return Err(Error::Limit {
                 operation: format!("the buffer for {label}"),
                 adapter: inner.capabilities.name.clone(),
-                expected: format!("{bytes} bytes in one buffer"),
+                expected: format!("{bytes} bytes in one buffer ({LESS_MEMORY})"),
                 found: format!("at most {}", inner.capabilities.max_buffer),
             });
         }

@@ -1,5 +1,8 @@
 //! What several test files share.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used, clippy::print_stderr)]
+
+pub mod folder;
+pub mod golden;
 
 use wgrad::Error;
 use wgrad::gpu::{AdapterKind, Gpu, GpuOptions};
