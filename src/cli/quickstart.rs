@@ -87,7 +87,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         "batch_sequences=16".into(),
         "micro_batch=16".into(),
         "schedule=trapezoid".into(),
-        "warmup_steps=40".into(),
+        format!("warmup_steps={}", (args.steps / 10).min(40)),
         format!("evaluate.every={evaluate}"),
         format!("evaluate.sequences={HELD_OUT}"),
     ] {

@@ -148,30 +148,6 @@ fn duration(seconds: f64) -> String {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_smoothed_and_the_last_measurement_stays() {
-        let mut watch = Watch::new();
-        let before = Row { loss: f64::NAN, held_out_loss: Some(8.0), ..Row::default() };
-        watch.show(Event::Step(&before));
-        assert_eq!(watch.numbers(" "), "held-out 8.000");
-        for (step, loss) in [(1, 4.0), (2, f64::INFINITY), (3, 2.0)] {
-            let row = Row { step, loss, tokens_per_second: 2000.0, ..Row::default() };
-            watch.show(Event::Step(&row));
-        }
-        assert_eq!(watch.numbers(", "), "loss 3.900, held-out 8.000, 2,000 tokens/s");
-    }
-
-    #[test]
-    fn durations_are_short() {
-        let cases = [(0.4, "0s"), (59.9, "59s"), (200.0, "3m20s"), (3725.0, "1h02m"), (360_000.0, "100h00m")];
-        cases.into_iter().for_each(|(seconds, text)| assert_eq!(super::duration(seconds), text));
-    }
-}
-
 /// Runs the training that `options` describes, shown on standard error; Ctrl-C ends it after the current step.
 pub fn train(options: &RunOptions, gpu: &GpuOptions) -> anyhow::Result<Summary> {
     let stop = Arc::new(AtomicBool::new(false));
@@ -194,4 +170,28 @@ pub fn train(options: &RunOptions, gpu: &GpuOptions) -> anyhow::Result<Summary> 
 async fn open_learner(gpu: &GpuOptions, config: &TrainConfig) -> wgrad::Result<MlmLearner> {
     let gpu = Gpu::open(gpu).await?;
     MlmLearner::new(&gpu, config.model.clone(), config.learner_options())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_smoothed_and_the_last_measurement_stays() {
+        let mut watch = Watch::new();
+        let before = Row { loss: f64::NAN, held_out_loss: Some(8.0), ..Row::default() };
+        watch.show(Event::Step(&before));
+        assert_eq!(watch.numbers(" "), "held-out 8.000");
+        for (step, loss) in [(1, 4.0), (2, f64::INFINITY), (3, 2.0)] {
+            let row = Row { step, loss, tokens_per_second: 2000.0, ..Row::default() };
+            watch.show(Event::Step(&row));
+        }
+        assert_eq!(watch.numbers(", "), "loss 3.900, held-out 8.000, 2,000 tokens/s");
+    }
+
+    #[test]
+    fn durations_are_short() {
+        let cases = [(0.4, "0s"), (59.9, "59s"), (200.0, "3m20s"), (3725.0, "1h02m"), (360_000.0, "100h00m")];
+        cases.into_iter().for_each(|(seconds, text)| assert_eq!(super::duration(seconds), text));
+    }
 }

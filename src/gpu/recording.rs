@@ -120,7 +120,7 @@ impl Recorder {
             }
             for buffer in written.iter().filter_map(real) {
                 for slot in &mut loaded {
-                    *slot = slot.take_if(|(held, _)| *held != buffer as *const Allocation);
+                    *slot = slot.take_if(|(held, _)| !std::ptr::eq(*held, buffer));
                 }
             }
         }
