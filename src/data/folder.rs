@@ -3,8 +3,6 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use fs4::FileExt;
-
 use crate::{Error, Result};
 
 const LOCK: &str = ".lock";
@@ -37,7 +35,7 @@ impl NewFolder {
         fs::create_dir_all(&partial).map_err(Error::io(&partial, "create the folder"))?;
         let lock_path = partial.join(LOCK);
         let lock = File::create(&lock_path).map_err(Error::io(&lock_path, "create"))?;
-        if FileExt::try_lock(&lock).is_err() {
+        if lock.try_lock().is_err() {
             return Err(Error::file(
                 &partial,
                 "a folder that no other run is writing",
