@@ -60,6 +60,7 @@ impl Place {
         Self { folder, dataset }
     }
 
+    #[allow(clippy::new_without_default, reason = "a place on disk is no default")]
     pub fn new() -> Self {
         Self::with(44, 6)
     }
