@@ -51,7 +51,8 @@ pub struct KernelSpec {
     pub example: &'static [Constant],
 }
 
-pub(super) type KernelKey = (&'static str, &'static str, Vec<Constant>);
+/// The whole source, not its name alone: others may name a shader like one of ours.
+pub(super) type KernelKey = (Source, &'static str, Vec<Constant>);
 
 /// A compiled entry point.
 pub struct Kernel {
@@ -69,7 +70,7 @@ impl Gpu {
     /// # Errors
     /// [`Error::Shader`] with file and line when it does not compile.
     pub fn kernel(&self, spec: &KernelSpec, constants: &[Constant]) -> Result<Arc<Kernel>> {
-        let key = (spec.source.name, spec.entry, constants.to_vec());
+        let key = (spec.source, spec.entry, constants.to_vec());
         if let Some(kernel) = lock(&self.0.kernels).get(&key) {
             return Ok(Arc::clone(kernel));
         }
