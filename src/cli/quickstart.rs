@@ -63,6 +63,10 @@ struct Bounds {
 
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    if args.out.join("data").exists() {
+        let found = "one that holds an earlier quickstart: remove it, or name another";
+        return Err(wgrad::Error::file(&args.out, "a new folder", found).into());
+    }
     let language = Language::new(SEQ_LEN - 2)?;
     let text = args.out.join("text.txt");
     print::note("writing sentences of a small made-up English");
@@ -232,6 +236,9 @@ fn report(args: &Args, summary: &Summary, bounds: &Bounds, masks: &[Guess]) -> a
             "closed": closed,
             "masks": masks,
         }));
+    }
+    if summary.interrupted {
+        return print::line("stopped before the end: the model is saved, but was not measured");
     }
     let seconds = summary.seconds;
     print::line(format_args!(

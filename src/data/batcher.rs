@@ -64,7 +64,7 @@ impl Batcher {
         &self.options
     }
 
-    /// Whether there are enough sequences that none comes twice in a batch.
+    /// Whether there are enough sequences that none comes twice in a batch of one epoch.
     ///
     /// # Errors
     /// [`Error::Config`] with both numbers when a batch of `sequences` is larger than the data.

@@ -202,14 +202,17 @@ impl TrainConfig {
             })
         })?;
         let optimizer = &self.optimizer;
-        let share = |value: f64| (0.0..1.0).contains(&value);
+        // The device computes in f32, where a number just below 1 may become 1, and one near 0 may vanish.
+        let share = |value: f64| (0.0..1.0).contains(&value) && (value as f32) < 1.0;
         let amount = |value: f64| (0.0..1e30).contains(&value);
         if !optimizer.betas.into_iter().all(share) {
             let found = format!("{:?}", optimizer.betas);
             return Err(Error::config("optimizer.betas", "two numbers from 0 to below 1", found));
         }
+        if !((optimizer.eps as f32) >= 1e-30 && amount(optimizer.eps)) {
+            return Err(Error::config("optimizer.eps", "1e-30 or more", optimizer.eps));
+        }
         let amounts = [
-            ("optimizer.eps", optimizer.eps),
             ("optimizer.weight_decay", optimizer.weight_decay),
             ("optimizer.clip", optimizer.clip),
             ("checkpoint.minutes", self.checkpoint.minutes),

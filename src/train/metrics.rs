@@ -42,7 +42,7 @@ pub struct Row {
     pub grad_norm: f64,
     /// Steps skipped so far because a gradient overflowed.
     pub skipped_steps: u64,
-    /// Speed since the row before. Depends on the clock.
+    /// Speed of this step, measuring and saving left out. Depends on the clock.
     pub tokens_per_second: f64,
     /// Time spent training so far. Depends on the clock.
     pub seconds: f64,

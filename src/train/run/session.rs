@@ -269,7 +269,9 @@ impl<'a, L: Learner> Session<'a, L> {
         progress: Progress<'_>,
     ) -> Result<Summary> {
         self.save(progress).await?;
+        // An interrupted run was last measured with other weights than those it leaves.
         let (at, held_out) = (self.at, self.log.held_out());
+        let held_out = held_out.filter(|(step, ..)| *step == at.step);
         let summary = Summary {
             out: self.job.options.out.clone(),
             interrupted,
