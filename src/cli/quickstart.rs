@@ -85,7 +85,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let dataset = Arc::new(Dataset::open(&[data])?);
 
     let mut settings = Settings::preset("micro")?;
-    let evaluate = (args.steps / 8).max(1);
+    let evaluate = (args.steps / 4).max(1);
     for setting in [
         format!("steps={}", args.steps),
         "batch_sequences=16".into(),
