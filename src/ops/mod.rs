@@ -40,6 +40,7 @@ macro_rules! operations {
 
 operations! {
     add,
+    add_bias,
     attention,
     cross_entropy,
     embedding,
@@ -48,4 +49,5 @@ operations! {
     layer_norm,
     matmul,
     reduce,
+    tanh,
 }
