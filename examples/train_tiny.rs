@@ -109,6 +109,7 @@ async fn guess(model: &Model, tokenizer: &Tokenizer, text: &str) -> wgrad::Resul
             index: graph.constant(&index, [index.len()], DType::U32)?,
         },
         positions: None,
+        types: None,
         bounds: graph.constant(&vec![[0, tokens as u32]; tokens], [tokens, 2], DType::U32)?,
     };
     let rows = graph.constant(&[masked as u32], [1], DType::U32)?;

@@ -139,7 +139,11 @@ fn impossible_sizes_are_refused_by_name() {
         ("initializer_range", json!(0.0)),
         ("use_bias", json!(true)),
         ("type_vocab_size", json!(2)),
+        ("pooler", json!(true)),
+        ("norm_position", json!("post")),
         ("architectures", json!([])),
+        ("architectures", json!(["BertForMaskedLM"])),
+        ("hidden_dropout_prob", json!(1.0)),
         ("mask_token_id", json!(4096)),
         ("sep_token_id", json!(1)),
     ];
@@ -165,9 +169,8 @@ fn unknown_words_and_wrong_types_are_refused_by_name() {
     let cases = [
         ("hidden_act", json!("swish")),
         ("position_embedding_type", json!("rotary")),
-        ("model_type", json!("bert")),
-        ("architectures", json!(["BertForMaskedLM"])),
-        ("norm_position", json!("post")),
+        ("architectures", json!(["GptForMaskedLM"])),
+        ("norm_position", json!("middle")),
         ("head_init", json!(7)),
         ("hidden_size", json!("wide")),
         ("hidden_size", json!(-8)),

@@ -104,6 +104,7 @@ fn hidden_states_and_logits_equal_pytorch() {
             tokens: 40,
             words: ids(g, &batch.input_ids),
             positions: Some(ids(g, &positions)),
+            types: None,
             bounds: g.constant(&batch.bounds, [120, 2], DType::U32).unwrap(),
         };
         let rows = g.constant(&batch.masked_rows, [batch.masked_rows.len()], DType::U32).unwrap();

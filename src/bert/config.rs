@@ -1,27 +1,50 @@
 //! A model's shape, as written in `config.json`.
 
-use std::path::Path;
-
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::parameters::ParameterSpec;
 use crate::error::quoted;
 use crate::{Error, Result};
 
-/// The `architectures` entry.
+/// The `architectures` entry: a family, and what stands on its encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Architecture {
     /// The encoder with a masked-language-model head.
     WgradForMaskedLM,
+    /// The encoder alone.
+    WgradModel,
+    /// Hugging Face's encoder, mostly with a pooler.
+    BertModel,
+    /// Hugging Face's encoder with a masked-language-model head.
+    BertForMaskedLM,
+    /// The same with a pooler; its head that tells whether one sentence follows another is left out.
+    BertForPreTraining,
 }
 
-/// The `model_type`.
+impl Architecture {
+    /// The `model_type` it belongs to.
+    pub fn family(self) -> ModelType {
+        match self {
+            Architecture::WgradForMaskedLM | Architecture::WgradModel => ModelType::Wgrad,
+            Architecture::BertModel | Architecture::BertForMaskedLM | Architecture::BertForPreTraining => {
+                ModelType::Bert
+            }
+        }
+    }
+
+    /// Whether there is a masked-language-model head.
+    pub fn guesses(self) -> bool {
+        !matches!(self, Architecture::WgradModel | Architecture::BertModel)
+    }
+}
+
+/// The `model_type`: a family of encoders, which fixes the parameters' names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ModelType {
     /// This crate's encoder: pre-LN, no biases, no token types.
     Wgrad,
+    /// Hugging Face's: post-LN, biases, absolute positions and token types (Devlin et al. 2018).
+    Bert,
 }
 
 /// The function between the two halves of a feed-forward block.
@@ -49,6 +72,8 @@ pub enum PositionEmbedding {
 pub enum NormPosition {
     /// Before attention and before the feed-forward block (Xiong et al. 2020).
     Pre,
+    /// After each of them and its residual connection (Devlin et al. 2018).
+    Post,
 }
 
 /// Where the weights of an untied masked-language-model head start.
@@ -64,8 +89,8 @@ pub enum HeadInit {
 
 /// The shape of a model: everything needed to name its parameters and to run it.
 ///
-/// It is stored as a Hugging Face `config.json`; keys of other tools are ignored. A `Config` built by hand is
-/// checked with [`Config::validate`].
+/// It is stored as a Hugging Face `config.json`; keys of other tools are ignored. See [`Config::from_json`] and
+/// [`Config::to_json`]. A `Config` built by hand is checked with [`Config::validate`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Config {
     /// One entry: what the weights can do.
@@ -98,10 +123,10 @@ pub struct Config {
     pub max_position_embeddings: usize,
     /// Where a block normalises.
     pub norm_position: NormPosition,
-    /// Whether linear layers have a bias; this family has none.
+    /// Whether linear layers have a bias: those of `bert` do.
     #[serde(default)]
     pub use_bias: bool,
-    /// Rows of the token-type table; this family has none.
+    /// Rows of the token-type table: which of two texts a token is of. 0 for `wgrad`, which has none.
     #[serde(default)]
     pub type_vocab_size: usize,
     /// Whether the masked-language-model head is the embedding table itself.
@@ -113,6 +138,15 @@ pub struct Config {
     /// Where an untied head starts.
     #[serde(default)]
     pub head_init: HeadInit,
+    /// Whether there is a pooler, `tanh(dense(first token))`; only `bert` has one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pooler: bool,
+    /// The share of values that dropout zeroes in hidden states while finetuning.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub hidden_dropout_prob: f64,
+    /// The share of attention probabilities that dropout zeroes while finetuning.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub attention_probs_dropout_prob: f64,
     /// The token that fills short sequences.
     pub pad_token_id: u32,
     /// The token a sequence begins with.
@@ -135,17 +169,12 @@ fn default_mask_padding() -> bool {
     true
 }
 
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
+}
+
 /// The names [`Config::preset`] knows.
 pub const PRESETS: [&str; 4] = ["notebook", "small", "tiny", "micro"];
-
-// Bounds that keep every product of sizes inside 32-bit shader indices and 64-bit byte counts.
-const MAX_VOCABULARY: usize = 1 << 20;
-const MAX_WIDTH: usize = 1 << 13;
-const MAX_INNER: usize = 1 << 16;
-const MAX_LAYERS: usize = 256;
-const MAX_POSITIONS: usize = 1 << 16;
-const MAX_BUCKETS: usize = 1 << 8;
-const MAX_TENSOR: usize = 1 << 30;
 
 impl Config {
     /// A named shape. All have relative positions, an untied head and four-fold inner width.
@@ -195,6 +224,9 @@ impl Config {
             tie_word_embeddings: false,
             mask_padding: true,
             head_init,
+            pooler: false,
+            hidden_dropout_prob: 0.0,
+            attention_probs_dropout_prob: 0.0,
             pad_token_id: 0,
             cls_token_id: 1,
             sep_token_id: 2,
@@ -207,120 +239,13 @@ impl Config {
         self.hidden_size / self.num_attention_heads
     }
 
-    /// Reads and checks the bytes of a `config.json`; `path` is for the messages.
-    ///
-    /// # Errors
-    /// [`Error::File`], naming the key at fault.
-    pub fn from_json(bytes: &[u8], path: impl AsRef<Path>) -> Result<Config> {
-        let path = path.as_ref();
-        let config: Config = serde_json::from_slice(bytes).map_err(|error| {
-            let place = culprit(bytes).map(|key| format!(" in `{key}`")).unwrap_or_default();
-            Error::file(path, "a wgrad config.json", format!("{error}{place}"))
-        })?;
-        config.validate().map_err(|error| match error {
-            Error::Config { field, expected, found } => {
-                Error::file(path, format!("`{field}` to be {expected}"), found)
-            }
-            other => other,
-        })?;
-        Ok(config)
+    /// What stands on the encoder; a valid configuration names one architecture.
+    pub fn architecture(&self) -> Option<Architecture> {
+        self.architectures.first().copied()
     }
 
-    /// The text of `config.json`, indented, with a final newline.
-    pub fn to_json(&self) -> String {
-        // A struct of numbers, booleans and unit variants always serialises.
-        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
-        text.push('\n');
-        text
+    /// Whether there is a masked-language-model head.
+    pub fn guesses(&self) -> bool {
+        self.architecture().is_some_and(Architecture::guesses)
     }
-
-    /// Checks that the sizes fit each other, the kernels' alignment and the arithmetic done on them.
-    ///
-    /// # Errors
-    /// [`Error::Config`], naming the first field at fault.
-    pub fn validate(&self) -> Result<()> {
-        fn within(field: &str, value: usize, low: usize, high: usize) -> Result<()> {
-            if (low..=high).contains(&value) {
-                return Ok(());
-            }
-            Err(Error::config(field, format!("a number from {low} to {high}"), value))
-        }
-        fn positive(field: &str, value: f64) -> Result<()> {
-            if value > 0.0 && value < 1.0 {
-                return Ok(());
-            }
-            Err(Error::config(field, "a number above 0 and below 1", value))
-        }
-        fn multiple(field: &str, value: usize, of: usize) -> Result<()> {
-            if value.is_multiple_of(of) {
-                return Ok(());
-            }
-            Err(Error::config(field, format!("a multiple of {of}"), value))
-        }
-
-        if self.architectures.len() != 1 {
-            return Err(Error::config("architectures", "one entry", self.architectures.len()));
-        }
-        within("vocab_size", self.vocab_size, 5, MAX_VOCABULARY)?;
-        within("hidden_size", self.hidden_size, 8, MAX_WIDTH)?;
-        within("num_hidden_layers", self.num_hidden_layers, 1, MAX_LAYERS)?;
-        within("num_attention_heads", self.num_attention_heads, 1, self.hidden_size)?;
-        within("intermediate_size", self.intermediate_size, 8, MAX_INNER)?;
-        within("max_position_embeddings", self.max_position_embeddings, 1, MAX_POSITIONS)?;
-        within("relative_attention_num_buckets", self.relative_attention_num_buckets, 2, MAX_BUCKETS)?;
-        multiple("relative_attention_num_buckets", self.relative_attention_num_buckets, 2)?;
-        multiple("hidden_size", self.hidden_size, 8)?;
-        multiple("intermediate_size", self.intermediate_size, 8)?;
-        let heads = self.num_attention_heads;
-        if !self.hidden_size.is_multiple_of(heads) {
-            let expected = format!("a multiple of `num_attention_heads` ({heads})");
-            return Err(Error::config("hidden_size", expected, self.hidden_size));
-        }
-        if !self.head_size().is_multiple_of(4) {
-            let expected = "a divisor of `hidden_size` that leaves heads of a multiple of 4";
-            let found = format!("{heads}, which gives heads of {}", self.head_size());
-            return Err(Error::config("num_attention_heads", expected, found));
-        }
-        positive("layer_norm_eps", self.layer_norm_eps)?;
-        positive("initializer_range", self.initializer_range)?;
-        if self.use_bias {
-            return Err(Error::config("use_bias", "false", true));
-        }
-        if self.type_vocab_size != 0 {
-            return Err(Error::config("type_vocab_size", "0", self.type_vocab_size));
-        }
-        let specials = [
-            ("pad_token_id", self.pad_token_id),
-            ("cls_token_id", self.cls_token_id),
-            ("sep_token_id", self.sep_token_id),
-            ("mask_token_id", self.mask_token_id),
-        ];
-        for (i, &(field, id)) in specials.iter().enumerate() {
-            if id as usize >= self.vocab_size {
-                let expected = format!("below `vocab_size` ({})", self.vocab_size);
-                return Err(Error::config(field, expected, id));
-            }
-            if let Some((other, _)) = specials[..i].iter().find(|(_, earlier)| *earlier == id) {
-                return Err(Error::config(field, format!("different from `{other}`"), id));
-            }
-        }
-        let largest = self.parameters().into_iter().max_by_key(ParameterSpec::elements);
-        if let Some(spec) = largest.filter(|spec| spec.elements() > MAX_TENSOR) {
-            let expected = format!("sizes that keep every tensor within {MAX_TENSOR} elements");
-            let found = format!("{} for `{}`", spec.elements(), spec.name);
-            return Err(Error::config("vocab_size and hidden_size", expected, found));
-        }
-        Ok(())
-    }
-}
-
-/// The key whose value makes these bytes unreadable: the one that also spoils an otherwise good configuration.
-fn culprit(bytes: &[u8]) -> Option<String> {
-    let given: serde_json::Map<String, Value> = serde_json::from_slice(bytes).ok()?;
-    let good = serde_json::to_value(Config::preset("micro").ok()?).ok()?;
-    given.into_iter().find_map(|(key, value)| {
-        let mut trial = good.clone();
-        *trial.get_mut(&key)? = value;
-        serde_json::from_value::<Config>(trial).is_err().then_some(key)
-    })
 }

@@ -1,15 +1,12 @@
-//! From token ids to hidden states (Devlin et al. 2019, with the norms before each part and relative
-//! positions as in Shaw et al. 2018).
+//! From token ids to hidden states (Devlin et al. 2018), with the norms after each part as there or before it,
+//! and with absolute positions as there or relative ones (Shaw et al. 2018).
 
-use super::config::{Config, PositionEmbedding};
+use super::config::{Config, NormPosition, PositionEmbedding};
+use super::layers::Layers;
 use crate::autograd::Graph;
 use crate::nn::Parameters;
 use crate::ops::add::add;
-use crate::ops::attention::{Heads, attention};
 use crate::ops::embedding::embedding;
-use crate::ops::gelu::gelu;
-use crate::ops::layer_norm::layer_norm;
-use crate::ops::matmul::linear;
 use crate::tensor::Tensor;
 use crate::{Error, Result};
 
@@ -33,6 +30,8 @@ pub struct Inputs {
     pub words: Ids,
     /// The position of each row in its sequence; needed for absolute positions only.
     pub positions: Option<Ids>,
+    /// Which of two texts each row is of; needed for models with token types only.
+    pub types: Option<Ids>,
     /// `[N, 2]` u32: the range of positions that each row attends to.
     pub bounds: Tensor,
 }
@@ -43,7 +42,7 @@ pub struct Hidden {
     pub embeddings: Tensor,
     /// After each layer.
     pub layers: Vec<Tensor>,
-    /// After the last norm.
+    /// After the last norm: the last layer's where each ends in one.
     pub last: Tensor,
 }
 
@@ -57,18 +56,43 @@ pub fn encode(
     parameters: &Parameters,
     inputs: &Inputs,
 ) -> Result<Hidden> {
-    let norm = |graph: &mut Graph, x: &Tensor, name: &str| {
-        let weight = parameters.tensor(graph, &format!("{name}.weight"))?;
-        let bias = parameters.tensor(graph, &format!("{name}.bias"))?;
-        layer_norm(graph, x, &weight, &bias, config.layer_norm_eps as f32)
+    let part = Layers { config, parameters };
+    let embeddings = embed(graph, part, inputs)?;
+    let mut x = embeddings.clone();
+    let mut layers = Vec::new();
+    for i in 0..config.num_hidden_layers {
+        let layer = format!("bert.encoder.layer.{i}");
+        x = match config.norm_position {
+            NormPosition::Pre => {
+                let normed = part.norm(graph, &x, &format!("{layer}.attention.LayerNorm"))?;
+                let x = part.attend(graph, &normed, &layer, inputs, &x)?;
+                let normed = part.norm(graph, &x, &format!("{layer}.intermediate.LayerNorm"))?;
+                part.feed_forward(graph, &normed, &layer, &x)?
+            }
+            NormPosition::Post => {
+                let x = part.attend(graph, &x, &layer, inputs, &x)?;
+                let x = part.norm(graph, &x, &format!("{layer}.attention.output.LayerNorm"))?;
+                let x = part.feed_forward(graph, &x, &layer, &x)?;
+                part.norm(graph, &x, &format!("{layer}.output.LayerNorm"))?
+            }
+        };
+        layers.push(x.clone());
+    }
+    let last = match config.norm_position {
+        NormPosition::Pre => part.norm(graph, &x, "bert.LayerNorm")?,
+        NormPosition::Post => x,
     };
-    let dense = |graph: &mut Graph, x: &Tensor, name: &str| {
-        let weight = parameters.tensor(graph, &format!("{name}.weight"))?;
-        linear(graph, x, &weight)
-    };
+    Ok(Hidden { embeddings, layers, last })
+}
 
-    let table = parameters.tensor(graph, "bert.embeddings.word_embeddings.weight")?;
-    let mut x = embedding(graph, &table, &inputs.words.ids, &inputs.words.index)?; // [N, C]
+/// The normed sum of the embeddings of words, positions and token types `[N, C]`.
+fn embed(graph: &mut Graph, part: Layers, inputs: &Inputs) -> Result<Tensor> {
+    let Layers { config, parameters } = part;
+    let look_up = |graph: &mut Graph, name: &str, ids: &Ids| {
+        let table = parameters.tensor(graph, &format!("bert.embeddings.{name}.weight"))?;
+        embedding(graph, &table, &ids.ids, &ids.index)
+    };
+    let mut x = look_up(graph, "word_embeddings", &inputs.words)?;
     if config.position_embedding_type == PositionEmbedding::Absolute {
         let positions = inputs.positions.as_ref().filter(|_| inputs.tokens <= config.max_position_embeddings);
         let positions = positions.ok_or_else(|| Error::Shape {
@@ -76,39 +100,17 @@ pub fn encode(
             expected: format!("positions below {}", config.max_position_embeddings),
             found: format!("{} tokens", inputs.tokens),
         })?;
-        let table = parameters.tensor(graph, "bert.embeddings.position_embeddings.weight")?;
-        let position = embedding(graph, &table, &positions.ids, &positions.index)?;
+        let position = look_up(graph, "position_embeddings", positions)?;
         x = add(graph, &x, &position)?;
     }
-    let embeddings = norm(graph, &x, "bert.embeddings.LayerNorm")?;
-
-    let heads =
-        Heads { sequences: inputs.sequences, tokens: inputs.tokens, heads: config.num_attention_heads };
-    let mut x = embeddings.clone();
-    let mut layers = Vec::new();
-    for i in 0..config.num_hidden_layers {
-        let layer = format!("bert.encoder.layer.{i}");
-        let normed = norm(graph, &x, &format!("{layer}.attention.LayerNorm"))?;
-        let names = ["query", "key", "value"].map(|part| format!("{layer}.attention.self.{part}.weight"));
-        let weight = parameters.stacked(graph, &names)?; // [3C, C]
-        let qkv = linear(graph, &normed, &weight)?; // [N, 3C]
-        let distances = match config.position_embedding_type {
-            PositionEmbedding::Absolute => None,
-            PositionEmbedding::RelativeBucket => {
-                Some(parameters.tensor(graph, &format!("{layer}.attention.self.distance_embedding.weight"))?)
-            }
-        };
-        let attended = attention(graph, &qkv, distances.as_ref(), &inputs.bounds, heads)?;
-        let attended = dense(graph, &attended, &format!("{layer}.attention.output.dense"))?;
-        x = add(graph, &x, &attended)?;
-
-        let normed = norm(graph, &x, &format!("{layer}.intermediate.LayerNorm"))?;
-        let inner = dense(graph, &normed, &format!("{layer}.intermediate.dense"))?; // [N, F]
-        let inner = gelu(graph, &inner)?;
-        let output = dense(graph, &inner, &format!("{layer}.output.dense"))?;
-        x = add(graph, &x, &output)?;
-        layers.push(x.clone());
+    if config.type_vocab_size > 0 {
+        let types = inputs.types.as_ref().ok_or_else(|| Error::Shape {
+            operation: "token type embeddings",
+            expected: "a token type for each row".into(),
+            found: "none".into(),
+        })?;
+        let types = look_up(graph, "token_type_embeddings", types)?;
+        x = add(graph, &x, &types)?;
     }
-    let last = norm(graph, &x, "bert.LayerNorm")?;
-    Ok(Hidden { embeddings, layers, last })
+    part.norm(graph, &x, "bert.embeddings.LayerNorm")
 }

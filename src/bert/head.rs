@@ -1,12 +1,17 @@
-//! The masked-language-model head: only the rows that are to be guessed are projected.
+//! What stands on the encoder: the masked-language-model head, which projects only the rows that are to be guessed,
+//! and the pooler.
 
-use super::config::Config;
+use super::config::{Config, ModelType};
+use super::layers::Layers;
 use crate::Result;
 use crate::autograd::Graph;
 use crate::nn::Parameters;
+use crate::ops::add_bias::add_bias;
 use crate::ops::cross_entropy::{CrossEntropy, cross_entropy};
 use crate::ops::gather_rows::gather_rows;
+use crate::ops::gelu::gelu;
 use crate::ops::matmul::linear;
+use crate::ops::tanh::tanh;
 use crate::tensor::Tensor;
 
 /// What is to be guessed in a batch: M rows, some of which may be unused.
@@ -38,8 +43,34 @@ pub fn mlm_logits(
         "cls.predictions.decoder.weight"
     };
     let decoder = parameters.tensor(graph, name)?;
-    let guessed = gather_rows(graph, hidden, rows)?; // [M, C]
-    linear(graph, &guessed, &decoder)
+    let mut guessed = gather_rows(graph, hidden, rows)?; // [M, C]
+    if config.model_type == ModelType::Wgrad {
+        return linear(graph, &guessed, &decoder);
+    }
+    let part = Layers { config, parameters };
+    guessed = part.dense(graph, &guessed, "cls.predictions.transform.dense", None)?;
+    guessed = gelu(graph, &guessed)?;
+    guessed = part.norm(graph, &guessed, "cls.predictions.transform.LayerNorm")?;
+    let logits = linear(graph, &guessed, &decoder)?;
+    let bias = parameters.tensor(graph, "cls.predictions.bias")?;
+    add_bias(graph, &logits, &bias, None)
+}
+
+/// `tanh(dense(x))` of each of `rows [B]` of `hidden [N, C]`: the first token of each sequence. The result is
+/// `[B, C]`.
+///
+/// # Errors
+/// [`crate::Error::Config`] for a model without a pooler.
+pub fn pooled(
+    graph: &mut Graph,
+    config: &Config,
+    parameters: &Parameters,
+    hidden: &Tensor,
+    rows: &Tensor,
+) -> Result<Tensor> {
+    let first = gather_rows(graph, hidden, rows)?;
+    let dense = Layers { config, parameters }.dense(graph, &first, "bert.pooler.dense", None)?;
+    tanh(graph, &dense)
 }
 
 /// The weighted cross entropy of each target in nats `[M]`, and whether each guess was right `[M]` (1 or 0).

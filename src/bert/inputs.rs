@@ -13,9 +13,34 @@ use crate::{Error, Result};
 pub struct InputSlots {
     sequences: usize,
     tokens: usize,
+    words: Slot,
+    types: Slot,
+    bounds: Buffer,
+}
+
+/// Token ids or types, and the index that their gradient needs.
+struct Slot {
     ids: Buffer,
     index: Buffer,
-    bounds: Buffer,
+}
+
+impl Slot {
+    fn new(gpu: &Gpu, label: &str, rows: usize) -> Result<Self> {
+        let words = |count: usize| gpu.buffer(label, count as u64 * 4);
+        Ok(Slot { ids: words(rows)?, index: words(embedding::index_len(rows))? })
+    }
+
+    fn input(&self, graph: &mut Graph, rows: usize) -> Result<Ids> {
+        Ok(Ids {
+            ids: graph.input(&self.ids, [rows], DType::U32)?,
+            index: graph.input(&self.index, [embedding::index_len(rows)], DType::U32)?,
+        })
+    }
+
+    fn write(&self, gpu: &Gpu, ids: &[u32]) {
+        gpu.write(&self.ids, 0, ids);
+        gpu.write(&self.index, 0, &embedding::index(ids));
+    }
 }
 
 impl InputSlots {
@@ -25,13 +50,12 @@ impl InputSlots {
     /// As [`Gpu::buffer`].
     pub fn new(gpu: &Gpu, sequences: usize, tokens: usize) -> Result<Self> {
         let rows = sequences * tokens;
-        let words = |label: &str, count: usize| gpu.buffer(label, count as u64 * 4);
         Ok(InputSlots {
             sequences,
             tokens,
-            ids: words("token ids", rows)?,
-            index: words("token index", embedding::index_len(rows))?,
-            bounds: words("bounds", rows * 2)?,
+            words: Slot::new(gpu, "token ids", rows)?,
+            types: Slot::new(gpu, "token types", rows)?,
+            bounds: gpu.buffer("bounds", rows as u64 * 8)?,
         })
     }
 
@@ -56,26 +80,40 @@ impl InputSlots {
         Ok(Inputs {
             sequences,
             tokens,
-            words: Ids {
-                ids: graph.input(&self.ids, [rows], DType::U32)?,
-                index: graph.input(&self.index, [embedding::index_len(rows)], DType::U32)?,
-            },
+            words: self.words.input(graph, rows)?,
             positions,
+            types: if config.type_vocab_size > 0 { Some(self.types.input(graph, rows)?) } else { None },
             bounds: graph.input(&self.bounds, [rows, 2], DType::U32)?,
         })
     }
 
-    /// Puts token ids and the bounds of their attention where the next replay reads them. Rows that are
-    /// lacking become padding that attends to nothing.
+    /// Puts token ids and the bounds of their attention where the next replay reads them; all tokens are of type
+    /// 0. Rows that are lacking become padding that attends to nothing.
     ///
     /// # Errors
     /// [`Error::Shape`] for more rows than there is room for, another number of bounds, ids beyond the
     /// vocabulary or bounds beyond the sequence.
     pub fn write(&self, gpu: &Gpu, config: &Config, ids: &[u32], bounds: &[[u32; 2]]) -> Result<()> {
+        self.write_typed(gpu, config, ids, &[], bounds)
+    }
+
+    /// [`InputSlots::write`] with token types, one for each id or none at all. A model without token types ignores
+    /// them.
+    ///
+    /// # Errors
+    /// As [`InputSlots::write`]; [`Error::Shape`] for another number of types or one beyond the model's.
+    pub fn write_typed(
+        &self,
+        gpu: &Gpu,
+        config: &Config,
+        ids: &[u32],
+        types: &[u32],
+        bounds: &[[u32; 2]],
+    ) -> Result<()> {
         let wrong = |expected: String, found: String| Error::Shape { operation: "inputs", expected, found };
         let rows = self.sequences * self.tokens;
-        if ids.len() > rows || ids.len() != bounds.len() {
-            let found = format!("{} ids and {} bounds", ids.len(), bounds.len());
+        if ids.len() > rows || ids.len() != bounds.len() || !(types.is_empty() || types.len() == ids.len()) {
+            let found = format!("{} ids, {} types and {} bounds", ids.len(), types.len(), bounds.len());
             return Err(wrong(format!("up to {rows} rows, each with an id and bounds"), found));
         }
         if let Some(id) = ids.iter().find(|&&id| id as usize >= config.vocab_size) {
@@ -84,12 +122,20 @@ impl InputSlots {
         if let Some(range) = bounds.iter().find(|range| range[1] as usize > self.tokens) {
             return Err(wrong(format!("bounds within {} tokens", self.tokens), format!("{range:?}")));
         }
-        let mut ids = ids.to_vec();
-        ids.resize(rows, config.pad_token_id);
+        let filled = |values: &[u32], with| {
+            let mut values = values.to_vec();
+            values.resize(rows, with);
+            values
+        };
+        self.words.write(gpu, &filled(ids, config.pad_token_id));
+        if config.type_vocab_size > 0 {
+            if let Some(kind) = types.iter().find(|&&kind| kind as usize >= config.type_vocab_size) {
+                return Err(wrong(format!("token types below {}", config.type_vocab_size), kind.to_string()));
+            }
+            self.types.write(gpu, &filled(types, 0));
+        }
         let mut bounds = bounds.to_vec();
         bounds.resize(rows, [0, 0]);
-        gpu.write(&self.ids, 0, &ids);
-        gpu.write(&self.index, 0, &embedding::index(&ids));
         gpu.write(&self.bounds, 0, &bounds);
         Ok(())
     }

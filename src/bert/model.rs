@@ -21,10 +21,11 @@ impl Model {
     /// As [`Config::validate`] and [`Parameters::new`].
     pub fn new(gpu: &Gpu, config: Config, trained: bool) -> Result<Self> {
         config.validate()?;
-        // Queries, keys and values are one product.
+        // Queries, keys and values are one product, their biases one sum.
         let mut groups: Vec<Vec<Declaration>> = Vec::new();
         for spec in config.parameters() {
-            let joins = [".self.key.weight", ".self.value.weight"].iter().any(|end| spec.name.ends_with(end));
+            let joins = [".self.key.", ".self.value."].iter().any(|part| spec.name.contains(part))
+                && !spec.name.ends_with(".distance_embedding.weight");
             let declaration = Declaration { name: spec.name, shape: spec.shape, decay: spec.decay };
             match groups.last_mut().filter(|_| joins) {
                 Some(group) => group.push(declaration),

@@ -1,6 +1,6 @@
 //! The one list of a model's parameters: names, shapes, starting values, weight decay.
 
-use super::config::{Config, HeadInit, PositionEmbedding};
+use super::config::{Config, HeadInit, ModelType, PositionEmbedding};
 
 /// How a parameter's values start.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -43,8 +43,9 @@ impl Config {
         // Keeps the residual stream's variance from growing with depth (Radford et al. 2019).
         let residual = Init::Normal(self.initializer_range / (2.0 * self.num_hidden_layers as f64).sqrt());
         let relative = self.position_embedding_type == PositionEmbedding::RelativeBucket;
+        let bert = self.model_type == ModelType::Bert;
 
-        let mut list = List(Vec::new());
+        let mut list = List { specs: Vec::new(), bias: self.use_bias };
         list.add("bert.embeddings.word_embeddings.weight", &[v, c], normal);
         if !relative {
             list.add(
@@ -53,31 +54,56 @@ impl Config {
                 normal,
             );
         }
+        if self.type_vocab_size > 0 {
+            list.add("bert.embeddings.token_type_embeddings.weight", &[self.type_vocab_size, c], normal);
+        }
         list.norm("bert.embeddings.LayerNorm", c);
         for i in 0..self.num_hidden_layers {
             let layer = format!("bert.encoder.layer.{i}");
-            list.norm(&format!("{layer}.attention.LayerNorm"), c);
+            if !bert {
+                list.norm(&format!("{layer}.attention.LayerNorm"), c);
+            }
             for projection in ["query", "key", "value"] {
                 list.add(&format!("{layer}.attention.self.{projection}.weight"), &[c, c], normal);
+            }
+            for projection in ["query", "key", "value"] {
+                list.bias(&format!("{layer}.attention.self.{projection}"), c);
             }
             if relative {
                 let shape = [self.relative_attention_num_buckets, d];
                 list.add(&format!("{layer}.attention.self.distance_embedding.weight"), &shape, normal);
             }
-            list.add(&format!("{layer}.attention.output.dense.weight"), &[c, c], residual);
-            list.norm(&format!("{layer}.intermediate.LayerNorm"), c);
-            list.add(&format!("{layer}.intermediate.dense.weight"), &[f, c], normal);
-            list.add(&format!("{layer}.output.dense.weight"), &[c, f], normal);
+            let output = if bert { normal } else { residual };
+            list.dense(&format!("{layer}.attention.output.dense"), [c, c], output);
+            let norm = if bert { "attention.output.LayerNorm" } else { "intermediate.LayerNorm" };
+            list.norm(&format!("{layer}.{norm}"), c);
+            list.dense(&format!("{layer}.intermediate.dense"), [f, c], normal);
+            list.dense(&format!("{layer}.output.dense"), [c, f], normal);
+            if bert {
+                list.norm(&format!("{layer}.output.LayerNorm"), c);
+            }
         }
-        list.norm("bert.LayerNorm", c);
-        if !self.tie_word_embeddings {
-            let head = match self.head_init {
-                HeadInit::Uniform => Init::Uniform(1.0 / (c as f64).sqrt()),
-                HeadInit::Normal => normal,
-            };
-            list.add("cls.predictions.decoder.weight", &[v, c], head);
+        if !bert {
+            list.norm("bert.LayerNorm", c);
         }
-        list.0
+        if self.pooler {
+            list.dense("bert.pooler.dense", [c, c], normal);
+        }
+        if self.guesses() {
+            if bert {
+                list.dense("cls.predictions.transform.dense", [c, c], normal);
+                list.norm("cls.predictions.transform.LayerNorm", c);
+                list.add("cls.predictions.bias", &[v], Init::Zeros);
+            }
+            if !self.tie_word_embeddings {
+                let head = match self.head_init {
+                    HeadInit::Uniform => Init::Uniform(1.0 / (c as f64).sqrt()),
+                    HeadInit::Normal => normal,
+                };
+                list.add("cls.predictions.decoder.weight", &[v, c], head);
+            }
+        }
+        list.specs
     }
 
     /// The number of trained values.
@@ -86,16 +112,32 @@ impl Config {
     }
 }
 
-struct List(Vec<ParameterSpec>);
+struct List {
+    specs: Vec<ParameterSpec>,
+    /// Whether linear layers have one.
+    bias: bool,
+}
 
 impl List {
     fn add(&mut self, name: &str, shape: &[usize], init: Init) {
         let decay = shape.len() >= 2;
-        self.0.push(ParameterSpec { name: name.to_string(), shape: shape.to_vec(), init, decay });
+        self.specs.push(ParameterSpec { name: name.to_string(), shape: shape.to_vec(), init, decay });
     }
 
     fn norm(&mut self, name: &str, width: usize) {
         self.add(&format!("{name}.weight"), &[width], Init::Ones);
         self.add(&format!("{name}.bias"), &[width], Init::Zeros);
+    }
+
+    fn bias(&mut self, name: &str, width: usize) {
+        if self.bias {
+            self.add(&format!("{name}.bias"), &[width], Init::Zeros);
+        }
+    }
+
+    /// `[out, in]`, and `[out]` where linear layers have a bias.
+    fn dense(&mut self, name: &str, shape: [usize; 2], init: Init) {
+        self.add(&format!("{name}.weight"), &shape, init);
+        self.bias(name, shape[0]);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::bert::{Config, PositionEmbedding};
+use crate::bert::{Config, NormPosition, PositionEmbedding};
 
 /// One line of the table of scores.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,8 +52,18 @@ impl ModelCard {
             }
             PositionEmbedding::Absolute => "absolute".to_string(),
         };
+        let norms = match config.norm_position {
+            NormPosition::Pre => "pre-LN",
+            NormPosition::Post => "post-LN",
+        };
+        let head = match (config.guesses(), config.tie_word_embeddings) {
+            (false, _) => "none",
+            (true, true) => "tied to the embedding",
+            (true, false) => "untied",
+        };
+        let with = if config.guesses() { " with a masked-language-model head" } else { "" };
         let rows = [
-            ("Kind", "pre-LN BERT encoder with a masked-language-model head".to_string()),
+            ("Kind", format!("{norms} BERT encoder{with}")),
             ("Parameters", thousands(config.parameter_count())),
             ("Layers", config.num_hidden_layers.to_string()),
             ("Width", config.hidden_size.to_string()),
@@ -62,7 +72,7 @@ impl ModelCard {
             ("Vocabulary", config.vocab_size.to_string()),
             ("Positions", positions),
             ("Context in training", format!("{} tokens", config.max_position_embeddings)),
-            ("Head", if config.tie_word_embeddings { "tied to the embedding" } else { "untied" }.to_string()),
+            ("Head", head.to_string()),
         ];
         for (name, value) in rows {
             let _ = writeln!(text, "| {name} | {value} |");

@@ -58,10 +58,14 @@ impl FillMask {
     /// Joins a model and a tokenizer.
     ///
     /// # Errors
-    /// [`Error::Config`] when they disagree on the vocabulary or its special tokens, or the context has no room
-    /// for a single token.
+    /// [`Error::Config`] for a model without a head that guesses, when the two disagree on the vocabulary or its
+    /// special tokens, or the context has no room for a single token.
     pub fn new(gpu: &Gpu, model: Model, tokenizer: Tokenizer) -> Result<Self> {
         let config = &model.config;
+        if !config.guesses() {
+            let expected = "a model with a masked-language-model head, such as BertForMaskedLM";
+            return Err(Error::config("architectures", expected, format!("{:?}", config.architectures)));
+        }
         let specials = tokenizer.specials();
         let agree = [
             ("vocab_size", config.vocab_size, tokenizer.vocab_size()),

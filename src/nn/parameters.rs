@@ -51,8 +51,8 @@ pub struct Parameters {
 }
 
 impl Parameters {
-    /// Makes room for `groups` of parameters; those of one group stand next to each other, so that they can
-    /// be used as one (queries, keys and values). All values are zero.
+    /// Makes room for `groups` of parameters; those of one group stand next to each other without gaps, so that
+    /// they can be used as one (queries, keys and values). All values are zero.
     ///
     /// # Errors
     /// [`Error::Limit`] when a group exceeds the largest binding, [`Error::OutOfMemory`].
@@ -64,8 +64,8 @@ impl Parameters {
         for decay in [true, false] {
             let mut open = false;
             for group in groups.iter().filter(|group| group.first().is_some_and(|d| d.decay == decay)) {
-                let room = |d: &Declaration| d.shape.iter().product::<usize>().next_multiple_of(ALIGNMENT);
-                let elements: usize = group.iter().map(room).sum();
+                let room = |d: &Declaration| d.shape.iter().product::<usize>();
+                let elements = group.iter().map(room).sum::<usize>().next_multiple_of(ALIGNMENT);
                 if elements > limit {
                     return Err(Error::Limit {
                         operation: format!("the parameter {}", group[0].name),
@@ -83,11 +83,12 @@ impl Parameters {
                     open = true;
                 }
                 let segment = sizes.len() - 1;
+                let mut offset = sizes[segment].1;
+                sizes[segment].1 += elements;
                 for declaration in group {
-                    let offset = sizes[segment].1;
                     let place = Place { shape: declaration.shape.clone(), segment, offset };
                     places.insert(declaration.name.clone(), place);
-                    sizes[segment].1 += room(declaration);
+                    offset += room(declaration);
                 }
             }
         }
@@ -140,9 +141,17 @@ impl Parameters {
     /// The parameter as a tensor of `graph`.
     ///
     /// # Errors
-    /// [`Error::Config`] for a name that was not declared.
+    /// [`Error::Config`] for a name that was not declared; [`Error::Shape`] for one inside a group that does not
+    /// begin where a device can bind it.
     pub fn tensor(&self, graph: &mut Graph, name: &str) -> Result<Tensor> {
         let place = self.place(name)?.clone();
+        if !place.offset.is_multiple_of(ALIGNMENT) {
+            return Err(Error::Shape {
+                operation: "parameter",
+                expected: format!("{name} at a multiple of {ALIGNMENT} elements, or stacked with its group"),
+                found: place.offset.to_string(),
+            });
+        }
         self.bind(graph, &place, place.shape.as_slice().into())
     }
 

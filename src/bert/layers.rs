@@ -1,0 +1,94 @@
+//! Parts of the encoder by the names of their parameters.
+
+use super::config::{Config, PositionEmbedding};
+use super::encoder::Inputs;
+use crate::Result;
+use crate::autograd::Graph;
+use crate::nn::Parameters;
+use crate::ops::add::add;
+use crate::ops::add_bias::add_bias;
+use crate::ops::attention::{Heads, attention};
+use crate::ops::gelu::gelu;
+use crate::ops::layer_norm::layer_norm;
+use crate::ops::matmul::linear;
+use crate::tensor::Tensor;
+
+/// Records parts of a model of `config`.
+#[derive(Clone, Copy)]
+pub(super) struct Layers<'a> {
+    pub config: &'a Config,
+    pub parameters: &'a Parameters,
+}
+
+impl Layers<'_> {
+    /// LayerNorm with `{name}.weight` and `{name}.bias`.
+    pub fn norm(&self, graph: &mut Graph, x: &Tensor, name: &str) -> Result<Tensor> {
+        let weight = self.parameters.tensor(graph, &format!("{name}.weight"))?;
+        let bias = self.parameters.tensor(graph, &format!("{name}.bias"))?;
+        layer_norm(graph, x, &weight, &bias, self.config.layer_norm_eps as f32)
+    }
+
+    /// `x [N, in] · {name}.weight [out, in]ᵀ`, plus `{name}.bias` where the family has biases, plus `residual`.
+    pub fn dense(
+        &self,
+        graph: &mut Graph,
+        x: &Tensor,
+        name: &str,
+        residual: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let weight = self.parameters.tensor(graph, &format!("{name}.weight"))?;
+        let y = linear(graph, x, &weight)?;
+        if self.config.use_bias {
+            let bias = self.parameters.tensor(graph, &format!("{name}.bias"))?;
+            return add_bias(graph, &y, &bias, residual);
+        }
+        match residual {
+            Some(residual) => add(graph, residual, &y),
+            None => Ok(y),
+        }
+    }
+
+    /// `residual` plus the self-attention of layer `layer` over `x [N, C]`.
+    pub fn attend(
+        &self,
+        graph: &mut Graph,
+        x: &Tensor,
+        layer: &str,
+        inputs: &Inputs,
+        residual: &Tensor,
+    ) -> Result<Tensor> {
+        let config = self.config;
+        let names =
+            |end| ["query", "key", "value"].map(|part| format!("{layer}.attention.self.{part}.{end}"));
+        let weight = self.parameters.stacked(graph, &names("weight"))?; // [3C, C]
+        let mut qkv = linear(graph, x, &weight)?; // [N, 3C]
+        if config.use_bias {
+            let bias = self.parameters.stacked(graph, &names("bias"))?;
+            qkv = add_bias(graph, &qkv, &bias, None)?;
+        }
+        let distances = match config.position_embedding_type {
+            PositionEmbedding::Absolute => None,
+            PositionEmbedding::RelativeBucket => {
+                let name = format!("{layer}.attention.self.distance_embedding.weight");
+                Some(self.parameters.tensor(graph, &name)?)
+            }
+        };
+        let heads =
+            Heads { sequences: inputs.sequences, tokens: inputs.tokens, heads: config.num_attention_heads };
+        let attended = attention(graph, &qkv, distances.as_ref(), &inputs.bounds, heads)?;
+        self.dense(graph, &attended, &format!("{layer}.attention.output.dense"), Some(residual))
+    }
+
+    /// `residual` plus the feed-forward part of layer `layer` over `x [N, C]`.
+    pub fn feed_forward(
+        &self,
+        graph: &mut Graph,
+        x: &Tensor,
+        layer: &str,
+        residual: &Tensor,
+    ) -> Result<Tensor> {
+        let inner = self.dense(graph, x, &format!("{layer}.intermediate.dense"), None)?; // [N, F]
+        let inner = gelu(graph, &inner)?;
+        self.dense(graph, &inner, &format!("{layer}.output.dense"), Some(residual))
+    }
+}

@@ -1,0 +1,131 @@
+//! What must hold of a configuration before anything is computed with it.
+
+use super::config::{Config, ModelType, NormPosition, PositionEmbedding};
+use super::parameters::ParameterSpec;
+use crate::{Error, Result};
+
+// Bounds that keep every product of sizes inside 32-bit shader indices and 64-bit byte counts.
+const MAX_VOCABULARY: usize = 1 << 20;
+const MAX_WIDTH: usize = 1 << 13;
+const MAX_INNER: usize = 1 << 16;
+const MAX_LAYERS: usize = 256;
+const MAX_POSITIONS: usize = 1 << 16;
+const MAX_BUCKETS: usize = 1 << 8;
+const MAX_TYPES: usize = 1 << 8;
+const MAX_TENSOR: usize = 1 << 30;
+
+impl Config {
+    /// Checks that the sizes fit each other, the kernels' alignment and the arithmetic done on them.
+    ///
+    /// # Errors
+    /// [`Error::Config`], naming the first field at fault.
+    pub fn validate(&self) -> Result<()> {
+        fn within(field: &str, value: usize, low: usize, high: usize) -> Result<()> {
+            if (low..=high).contains(&value) {
+                return Ok(());
+            }
+            Err(Error::config(field, format!("a number from {low} to {high}"), value))
+        }
+        fn positive(field: &str, value: f64) -> Result<()> {
+            if value > 0.0 && value < 1.0 {
+                return Ok(());
+            }
+            Err(Error::config(field, "a number above 0 and below 1", value))
+        }
+        fn multiple(field: &str, value: usize, of: usize) -> Result<()> {
+            if value.is_multiple_of(of) {
+                return Ok(());
+            }
+            Err(Error::config(field, format!("a multiple of {of}"), value))
+        }
+
+        if self.architectures.len() != 1 {
+            return Err(Error::config("architectures", "one entry", self.architectures.len()));
+        }
+        within("vocab_size", self.vocab_size, 5, MAX_VOCABULARY)?;
+        within("hidden_size", self.hidden_size, 8, MAX_WIDTH)?;
+        within("num_hidden_layers", self.num_hidden_layers, 1, MAX_LAYERS)?;
+        within("num_attention_heads", self.num_attention_heads, 1, self.hidden_size)?;
+        within("intermediate_size", self.intermediate_size, 8, MAX_INNER)?;
+        within("max_position_embeddings", self.max_position_embeddings, 1, MAX_POSITIONS)?;
+        within("relative_attention_num_buckets", self.relative_attention_num_buckets, 2, MAX_BUCKETS)?;
+        multiple("relative_attention_num_buckets", self.relative_attention_num_buckets, 2)?;
+        multiple("hidden_size", self.hidden_size, 8)?;
+        multiple("intermediate_size", self.intermediate_size, 8)?;
+        let heads = self.num_attention_heads;
+        if !self.hidden_size.is_multiple_of(heads) {
+            let expected = format!("a multiple of `num_attention_heads` ({heads})");
+            return Err(Error::config("hidden_size", expected, self.hidden_size));
+        }
+        if !self.head_size().is_multiple_of(4) {
+            let expected = "a divisor of `hidden_size` that leaves heads of a multiple of 4";
+            let found = format!("{heads}, which gives heads of {}", self.head_size());
+            return Err(Error::config("num_attention_heads", expected, found));
+        }
+        positive("layer_norm_eps", self.layer_norm_eps)?;
+        positive("initializer_range", self.initializer_range)?;
+        self.validate_family()?;
+        for (field, share) in [
+            ("hidden_dropout_prob", self.hidden_dropout_prob),
+            ("attention_probs_dropout_prob", self.attention_probs_dropout_prob),
+        ] {
+            if !(0.0..1.0).contains(&share) {
+                return Err(Error::config(field, "a number from 0 to below 1", share));
+            }
+        }
+        let specials = [
+            ("pad_token_id", self.pad_token_id),
+            ("cls_token_id", self.cls_token_id),
+            ("sep_token_id", self.sep_token_id),
+            ("mask_token_id", self.mask_token_id),
+        ];
+        for (i, &(field, id)) in specials.iter().enumerate() {
+            if id as usize >= self.vocab_size {
+                let expected = format!("below `vocab_size` ({})", self.vocab_size);
+                return Err(Error::config(field, expected, id));
+            }
+            if let Some((other, _)) = specials[..i].iter().find(|(_, earlier)| *earlier == id) {
+                return Err(Error::config(field, format!("different from `{other}`"), id));
+            }
+        }
+        let largest = self.parameters().into_iter().max_by_key(ParameterSpec::elements);
+        if let Some(spec) = largest.filter(|spec| spec.elements() > MAX_TENSOR) {
+            let expected = format!("sizes that keep every tensor within {MAX_TENSOR} elements");
+            let found = format!("{} for `{}`", spec.elements(), spec.name);
+            return Err(Error::config("vocab_size and hidden_size", expected, found));
+        }
+        Ok(())
+    }
+    /// Whether everything is as it is in all models of the family.
+    fn validate_family(&self) -> Result<()> {
+        let family = self.model_type;
+        let bert = family == ModelType::Bert;
+        let name = if bert { "bert" } else { "wgrad" };
+        let differs = |field: &str, expected: &str, found: String| {
+            Err(Error::config(field, format!("{expected} where `model_type` is `{name}`"), found))
+        };
+        if let Some(architecture) = self.architecture().filter(|a| a.family() != family) {
+            return differs("architectures", "one of its models", format!("{architecture:?}"));
+        }
+        let norm = if bert { NormPosition::Post } else { NormPosition::Pre };
+        if self.norm_position != norm {
+            return differs("norm_position", &format!("{norm:?}"), format!("{:?}", self.norm_position));
+        }
+        if self.use_bias != bert {
+            return differs("use_bias", &bert.to_string(), self.use_bias.to_string());
+        }
+        if bert && self.position_embedding_type != PositionEmbedding::Absolute {
+            let found = format!("{:?}", self.position_embedding_type);
+            return differs("position_embedding_type", "absolute", found);
+        }
+        let types = if bert { 1..=MAX_TYPES } else { 0..=0 };
+        if !types.contains(&self.type_vocab_size) {
+            let expected = if bert { format!("1 to {MAX_TYPES}") } else { "0".into() };
+            return differs("type_vocab_size", &expected, self.type_vocab_size.to_string());
+        }
+        if self.pooler && !bert {
+            return differs("pooler", "false", "true".into());
+        }
+        Ok(())
+    }
+}
