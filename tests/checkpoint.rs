@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
+mod common;
+
 #[path = "checkpoint/card.rs"]
 mod card;
 #[path = "checkpoint/faulty.rs"]
 mod faulty;
+#[path = "checkpoint/hugging_face.rs"]
+mod hugging_face;
 #[path = "checkpoint/interrupted.rs"]
 mod interrupted;
 #[path = "checkpoint/model_folder.rs"]

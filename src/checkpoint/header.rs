@@ -11,7 +11,7 @@ use crate::error::quoted;
 use crate::{Error, Result};
 
 /// The format's own bound on the JSON.
-const MAX_HEADER: u64 = 100_000_000;
+pub(super) const MAX_HEADER: u64 = 100_000_000;
 
 /// The key that holds free text instead of a tensor.
 const METADATA: &str = "__metadata__";
@@ -113,7 +113,7 @@ fn check_places(tensors: &[(String, TensorInfo)], available: usize, path: &Path)
 }
 
 /// What a file that is not safetensors looks like, with what to do.
-fn foreign(bytes: &[u8]) -> Option<&'static str> {
+pub(super) fn foreign(bytes: &[u8]) -> Option<&'static str> {
     if bytes.first_chunk().is_some_and(|prefix| u64::from_le_bytes(*prefix) <= MAX_HEADER) {
         return None;
     }
@@ -155,10 +155,10 @@ enum Entry {
 }
 
 /// A JSON object as a list, refusing a key that comes twice (a map would keep the last).
-struct Unique<T>(Vec<(String, T)>);
+pub(super) struct Unique<T>(pub Vec<(String, T)>);
 
 /// Reads the value that belongs to a key.
-trait Keyed: Sized {
+pub(super) trait Keyed: Sized {
     fn next<'de, A: MapAccess<'de>>(key: &str, map: &mut A) -> Result<Self, A::Error>;
 }
 

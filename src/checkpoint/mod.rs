@@ -14,18 +14,22 @@ mod header;
 mod lock;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod model_folder;
+pub mod names;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod resume;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod run;
+#[cfg(not(target_arch = "wasm32"))]
+mod shards;
 pub mod weights;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod writer;
 
 pub use card::{ModelCard, Score};
-pub use check::{check_tensors, check_vocabulary, tokenizer_vocabulary};
+pub use check::{check_tensors, check_vocabulary, special_tokens, tokenizer_vocabulary};
 #[cfg(not(target_arch = "wasm32"))]
 pub use model_folder::ModelFolder;
+pub use names::from_hugging_face;
 #[cfg(not(target_arch = "wasm32"))]
 pub use resume::check_resume;
 #[cfg(not(target_arch = "wasm32"))]

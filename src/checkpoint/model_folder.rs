@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::MODEL_FILE;
 use super::atomic::{Disk, FileSystem, write_file};
-use super::check::{check_tensors, check_vocabulary, tokenizer_vocabulary};
+use super::check::{check_tensors, check_vocabulary, special_tokens, tokenizer_vocabulary};
 use super::header::refuse_pickle;
+use super::names::from_hugging_face;
+use super::shards::INDEX_FILE;
 use super::weights::Weights;
 use super::writer::TensorSource;
 use crate::bert::Config;
@@ -18,6 +20,8 @@ const STAGING: &str = ".partial";
 /// A model read from a folder: its files fit each other, its weights are still on disk.
 #[derive(Debug)]
 pub struct ModelFolder {
+    /// The folder.
+    pub path: PathBuf,
     /// The model's shape.
     pub config: Config,
     /// Its tensors, named and shaped as [`Config::parameters`] says.
@@ -27,8 +31,8 @@ pub struct ModelFolder {
 }
 
 impl ModelFolder {
-    /// Reads a folder and checks its files against each other. NaN and infinity are refused when the weights are
-    /// read.
+    /// Reads a folder, of this crate or of a Hugging Face BERT, and checks its files against each other. NaN and
+    /// infinity are refused when the weights are read.
     ///
     /// # Errors
     /// [`Error::Io`], or [`Error::File`] naming the file that is missing, broken or contradicts another.
@@ -37,15 +41,14 @@ impl ModelFolder {
         require_files(dir)?;
         let config_path = dir.join("config.json");
         let config = fs::read(&config_path).map_err(Error::io(&config_path, "read"))?;
-        let config = Config::from_json(&config, &config_path)?;
-
-        let weights = Weights::open(dir.join(MODEL_FILE))?;
-        check_tensors(&config.parameters(), weights.shapes(), weights.path())?;
-
         let tokenizer = dir.join("tokenizer.json");
         let json = fs::read(&tokenizer).map_err(Error::io(&tokenizer, "read"))?;
+        let mut config = Config::from_json_with(&config, &config_path, &special_tokens(&json))?;
+
+        let weights = from_hugging_face(Weights::open_folder(dir)?, &mut config)?;
+        check_tensors(&config.parameters(), weights.shapes(), weights.path())?;
         check_vocabulary(&config, tokenizer_vocabulary(&json, &tokenizer)?, &tokenizer)?;
-        Ok(ModelFolder { config, weights, tokenizer })
+        Ok(ModelFolder { path: dir.to_path_buf(), config, weights, tokenizer })
     }
 
     /// Writes a folder that [`ModelFolder::load`] accepts; `card` is the text of its `README.md`.
@@ -122,23 +125,20 @@ fn require_files(dir: &Path) -> Result<()> {
     let missing: Vec<&str> = ["config.json", MODEL_FILE, "tokenizer.json"]
         .into_iter()
         .filter(|name| !dir.join(name).exists())
+        .filter(|name| *name != MODEL_FILE || !dir.join(INDEX_FILE).exists())
         .collect();
     if missing.contains(&MODEL_FILE) {
         let pickle = dir.join("pytorch_model.bin");
         if pickle.exists() {
             return refuse_pickle(&pickle);
         }
-        let index = dir.join("model.safetensors.index.json");
-        if index.exists() {
-            return Err(Error::file(
-                index,
-                format!("the weights in one {MODEL_FILE}"),
-                "weights split over files",
-            ));
-        }
     }
     if missing.is_empty() {
         return Ok(());
     }
-    Err(Error::file(dir, expected, format!("no {}", missing.join(", no "))))
+    let mut found = format!("no {}", missing.join(", no "));
+    if missing == ["tokenizer.json"] && dir.join("vocab.txt").exists() {
+        found += ", only a vocab.txt; in Python, `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)` writes it";
+    }
+    Err(Error::file(dir, expected, found))
 }

@@ -1,4 +1,4 @@
-//! Reading weights: one safetensors file, checked before anything uses it.
+//! Reading weights: safetensors files, checked before anything uses them.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -11,16 +11,24 @@ use super::header::{self, Header};
 use crate::error::quoted;
 use crate::{Error, Result};
 
-/// The tensors of one safetensors file, memory-mapped where there are files.
+/// The tensors of one safetensors file or of several, memory-mapped where there are files.
 ///
-/// Opening checks the whole header, so that later reads stay inside the file. While the value lives the file must
+/// Opening checks the whole header, so that later reads stay inside the file. While the value lives the files must
 /// not be written to in place; everything here that saves puts a new file in the old one's place instead.
 pub struct Weights {
     path: PathBuf,
-    bytes: Bytes,
-    header: Header,
+    files: Vec<Mapped>,
+    /// Names, with the file and the tensor in it, in the order of the files.
+    tensors: Vec<(String, usize, usize)>,
     index: HashMap<String, usize>,
     allow_non_finite: bool,
+}
+
+/// One file with its header.
+struct Mapped {
+    path: PathBuf,
+    bytes: Bytes,
+    header: Header,
 }
 
 enum Bytes {
@@ -77,8 +85,46 @@ impl Weights {
 
     fn checked(bytes: Bytes, path: &Path) -> Result<Weights> {
         let header = header::read(&bytes, path)?;
-        let index = header.tensors.iter().enumerate().map(|(i, (name, _))| (name.clone(), i)).collect();
-        Ok(Weights { path: path.to_path_buf(), bytes, header, index, allow_non_finite: false })
+        let names = header.tensors.iter().enumerate();
+        let tensors = names.map(|(i, (name, _))| (name.clone(), 0, i)).collect();
+        let file = Mapped { path: path.to_path_buf(), bytes, header };
+        Ok(Self::indexed(path.to_path_buf(), vec![file], tensors))
+    }
+
+    fn indexed(path: PathBuf, files: Vec<Mapped>, tensors: Vec<(String, usize, usize)>) -> Weights {
+        let index = tensors.iter().enumerate().map(|(i, (name, _, _))| (name.clone(), i)).collect();
+        Weights { path, files, tensors, index, allow_non_finite: false }
+    }
+
+    /// The tensors of several files as one; no name may be in two of them. `path` is for the messages.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn joined(parts: Vec<Weights>, path: PathBuf) -> Weights {
+        let (mut files, mut tensors) = (Vec::new(), Vec::new());
+        for part in parts {
+            let first = files.len();
+            files.extend(part.files);
+            tensors.extend(part.tensors.into_iter().map(|(name, file, i)| (name, first + file, i)));
+        }
+        Self::indexed(path, files, tensors)
+    }
+
+    /// The tensors under the names that `rename` gives; those to which it gives none are left out.
+    ///
+    /// # Errors
+    /// [`Error::File`] when two tensors get one name.
+    pub fn renamed(self, rename: impl Fn(&str) -> Option<String>) -> Result<Weights> {
+        let Weights { path, files, tensors: old, allow_non_finite, .. } = self;
+        let mut tensors: Vec<(String, usize, usize)> = Vec::with_capacity(old.len());
+        let mut origins: HashMap<String, String> = HashMap::new();
+        for (name, file, i) in old {
+            let Some(new) = rename(&name) else { continue };
+            if let Some(other) = origins.insert(new.clone(), name.clone()) {
+                let found = format!("both {} and {}", quoted(&other), quoted(&name));
+                return Err(Error::file(path, format!("one tensor for {}", quoted(&new)), found));
+            }
+            tensors.push((new, file, i));
+        }
+        Ok(Self::indexed(path, files, tensors).allow_non_finite(allow_non_finite))
     }
 
     /// Whether [`Weights::f32`] and [`Weights::f16`] give back NaN and infinity instead of refusing them.
@@ -87,38 +133,43 @@ impl Weights {
         self
     }
 
-    /// The file, or the name given to [`Weights::from_bytes`].
+    /// The file, or the index of several, or the name given to [`Weights::from_bytes`].
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// The tensors' names, in the order of the file.
     pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.header.tensors.iter().map(|(name, _)| name.as_str())
+        self.tensors.iter().map(|(name, _, _)| name.as_str())
     }
 
     /// The tensors' names and shapes, in the order of the file.
     pub fn shapes(&self) -> impl ExactSizeIterator<Item = (&str, &[usize])> {
-        self.header.tensors.iter().map(|(name, info)| (name.as_str(), info.shape.as_slice()))
+        self.tensors
+            .iter()
+            .map(|(name, file, i)| (name.as_str(), self.files[*file].header.tensors[*i].1.shape.as_slice()))
     }
 
-    /// The value of a key in the file's free text.
+    /// The value of a key in the free text of the file, or of the first that has it.
     pub fn metadata(&self, key: &str) -> Option<&str> {
-        self.header.metadata.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str())
+        let mut pairs = self.files.iter().flat_map(|file| &file.header.metadata);
+        pairs.find(|(k, _)| k == key).map(|(_, value)| value.as_str())
     }
 
     /// A tensor's shape, or nothing when there is no such tensor.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.info(name).map(|info| info.shape.as_slice())
+        self.find(name).map(|(_, info)| info.shape.as_slice())
     }
 
     /// The type a tensor is stored in, or nothing when there is no such tensor.
     pub fn dtype(&self, name: &str) -> Option<Dtype> {
-        self.info(name).map(|info| info.dtype)
+        self.find(name).map(|(_, info)| info.dtype)
     }
 
-    fn info(&self, name: &str) -> Option<&TensorInfo> {
-        self.index.get(name).map(|&i| &self.header.tensors[i].1)
+    fn find(&self, name: &str) -> Option<(&Mapped, &TensorInfo)> {
+        let (_, file, i) = self.tensors.get(*self.index.get(name)?)?;
+        let file = self.files.get(*file)?;
+        Some((file, &file.header.tensors.get(*i)?.1))
     }
 
     /// A tensor's values, row-major, converted from f64, f16 or bf16 where needed.
@@ -127,7 +178,7 @@ impl Weights {
     /// [`Error::File`] when there is no such tensor, its type is not one of those, or a value is NaN or infinite
     /// (an f64 too large for f32 included) and that was not allowed.
     pub fn f32(&self, name: &str) -> Result<Vec<f32>> {
-        let (info, bytes) = self.stored(name)?;
+        let (file, info, bytes) = self.stored(name)?;
         let values: Vec<f32> = match info.dtype {
             Dtype::F32 => each(bytes, f32::from_le_bytes),
             Dtype::F64 => each(bytes, |b| f64::from_le_bytes(b) as f32),
@@ -135,10 +186,10 @@ impl Weights {
             Dtype::BF16 => each(bytes, |b| bf16::from_le_bytes(b).to_f32()),
             other => {
                 let expected = format!("{} as F32, F16, BF16 or F64", quoted(name));
-                return Err(Error::file(&self.path, expected, other.to_string()));
+                return Err(Error::file(file, expected, other.to_string()));
             }
         };
-        self.check_finite(name, values.iter().map(|v| f64::from(*v)))?;
+        self.check_finite(file, name, values.iter().map(|v| f64::from(*v)))?;
         Ok(values)
     }
 
@@ -147,25 +198,26 @@ impl Weights {
     /// # Errors
     /// As [`Weights::f32`]; a value beyond f16's 65504 counts as infinite.
     pub fn f16(&self, name: &str) -> Result<Vec<f16>> {
-        let (info, bytes) = self.stored(name)?;
+        let (file, info, bytes) = self.stored(name)?;
         let values: Vec<f16> = match info.dtype {
             Dtype::F16 => each(bytes, f16::from_le_bytes),
             _ => self.f32(name)?.into_iter().map(f16::from_f32).collect(),
         };
-        self.check_finite(name, values.iter().map(|v| v.to_f64()))?;
+        self.check_finite(file, name, values.iter().map(|v| v.to_f64()))?;
         Ok(values)
     }
 
-    fn stored(&self, name: &str) -> Result<(&TensorInfo, &[u8])> {
-        let info = self.info(name).ok_or_else(|| {
-            let found = format!("{} tensors, none with that name", self.index.len());
+    /// A tensor's file, description and bytes.
+    fn stored(&self, name: &str) -> Result<(&Path, &TensorInfo, &[u8])> {
+        let (file, info) = self.find(name).ok_or_else(|| {
+            let found = format!("{} tensors, none with that name", self.tensors.len());
             Error::file(&self.path, format!("a tensor {}", quoted(name)), found)
         })?;
         let (start, end) = info.data_offsets;
-        Ok((info, &self.bytes[self.header.data_start..][start..end]))
+        Ok((&file.path, info, &file.bytes[file.header.data_start..][start..end]))
     }
 
-    fn check_finite(&self, name: &str, mut values: impl Iterator<Item = f64>) -> Result<()> {
+    fn check_finite(&self, file: &Path, name: &str, mut values: impl Iterator<Item = f64>) -> Result<()> {
         if self.allow_non_finite {
             return Ok(());
         }
@@ -173,7 +225,7 @@ impl Weights {
             None => Ok(()),
             Some(at) => {
                 let expected = format!("finite weights in {}", quoted(name));
-                Err(Error::file(&self.path, expected, format!("NaN or infinity at element {at}")))
+                Err(Error::file(file, expected, format!("NaN or infinity at element {at}")))
             }
         }
     }
@@ -181,7 +233,7 @@ impl Weights {
 
 impl std::fmt::Debug for Weights {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Weights({}, {} tensors)", self.path.display(), self.index.len())
+        write!(f, "Weights({}, {} tensors)", self.path.display(), self.tensors.len())
     }
 }
 

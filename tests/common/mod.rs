@@ -3,6 +3,7 @@
 
 pub mod folder;
 pub mod golden;
+pub mod hugging_face;
 
 use wgrad::Error;
 use wgrad::gpu::{AdapterKind, Gpu, GpuOptions};

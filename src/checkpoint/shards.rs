@@ -1,0 +1,104 @@
+//! The weights of a folder: one `model.safetensors`, or several files under an index.
+
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::MODEL_FILE;
+use super::header::{MAX_HEADER, Unique, foreign};
+use super::weights::Weights;
+use crate::error::quoted;
+use crate::{Error, Result};
+
+/// The file that says which of several files holds a tensor.
+pub(super) const INDEX_FILE: &str = "model.safetensors.index.json";
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: Unique<String>,
+}
+
+impl Weights {
+    /// Opens the weights of a folder.
+    ///
+    /// # Errors
+    /// As [`Weights::open`] for each file; [`Error::File`] for an index that names files outside the folder, or
+    /// tensors that its files do not hold.
+    pub fn open_folder(dir: impl AsRef<Path>) -> Result<Weights> {
+        let dir = dir.as_ref();
+        let single = dir.join(MODEL_FILE);
+        let index = dir.join(INDEX_FILE);
+        if single.exists() || !index.exists() { Weights::open(single) } else { open_index(dir, &index) }
+    }
+}
+
+fn open_index(dir: &Path, path: &Path) -> Result<Weights> {
+    let wrong = |expected: &str, found: String| Error::file(path, expected, found);
+    let size = fs::metadata(path).map_err(Error::io(path, "read"))?.len();
+    if size > MAX_HEADER {
+        return Err(wrong("an index of at most 100000000 bytes", format!("{size}")));
+    }
+    let bytes = fs::read(path).map_err(Error::io(path, "read"))?;
+    if let Some(kind) = foreign(&bytes) {
+        return Err(wrong("an index of safetensors files", kind.to_string()));
+    }
+    let index: Index = serde_json::from_slice(&bytes)
+        .map_err(|error| wrong("an index of safetensors files, in JSON", format!("a fault: {error}")))?;
+    let Unique(mut places) = index.weight_map;
+    let mut files: Vec<String> = places.iter().map(|(_, file)| file.clone()).collect();
+    files.sort_unstable();
+    files.dedup();
+    if files.is_empty() {
+        return Err(wrong("an index of at least one tensor", "none".into()));
+    }
+    // All names are judged before any file is opened.
+    let paths = files.iter().map(|file| shard(dir, path, file)).collect::<Result<Vec<_>>>()?;
+    let parts = paths.iter().map(Weights::open).collect::<Result<Vec<_>>>()?;
+
+    let mut found: Vec<(String, String)> = Vec::new();
+    for (file, part) in files.iter().zip(&parts) {
+        found.extend(part.names().map(|name| (name.to_string(), file.clone())));
+    }
+    places.sort_unstable();
+    found.sort_unstable();
+    if let Some((name, file)) = places.iter().find(|place| found.binary_search(place).is_err()) {
+        return Err(wrong(
+            &format!("{} in {file}, as the index says", quoted(name)),
+            "no such tensor".into(),
+        ));
+    }
+    if let Some((name, file)) = found.iter().find(|place| places.binary_search(place).is_err()) {
+        return Err(wrong(
+            "an index of all tensors",
+            format!("{} in {file}, not in the index", quoted(name)),
+        ));
+    }
+    Ok(Weights::joined(parts, path.to_path_buf()))
+}
+
+/// The path of a file that the index names: one right in the folder, which does not lead out of it.
+fn shard(dir: &Path, index: &Path, name: &str) -> Result<PathBuf> {
+    let inside = "the names of files in its folder";
+    let mut parts = Path::new(name).components();
+    let plain = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
+    // What would be a folder or a drive on another system is refused on all.
+    if !plain || name.contains(['/', '\\', ':', '\0']) {
+        return Err(Error::file(index, inside, quoted(name)));
+    }
+    let path = dir.join(name);
+    let real = fs::canonicalize(&path).map_err(Error::io(&path, "read"))?;
+    let root = root(&fs::canonicalize(dir).map_err(Error::io(dir, "read"))?);
+    if !real.starts_with(&root) {
+        return Err(Error::file(index, inside, format!("{}, a link to {}", quoted(name), real.display())));
+    }
+    Ok(path)
+}
+
+/// The folder that links may not leave: a snapshot in the Hugging Face cache is made of links to `blobs` beside
+/// `snapshots`, so there it is the whole model's.
+fn root(dir: &Path) -> PathBuf {
+    let named = |path: &Path, name: &str| path.file_name().is_some_and(|found| found == name);
+    let model = dir.parent().filter(|parent| named(parent, "snapshots")).and_then(Path::parent);
+    model.filter(|model| model.join("blobs").is_dir()).unwrap_or(dir).to_path_buf()
+}

@@ -1,0 +1,222 @@
+//! A Hugging Face BERT against PyTorch: hidden states, pooler, logits, loss and every named gradient.
+//! `tests/golden/hugging_face.py` makes the files.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test ends at the first surprise and says what it skips"
+)]
+
+mod common;
+
+use common::golden::relative;
+use common::hugging_face::golden_folder;
+use safetensors::SafeTensors;
+use wgrad::autograd::Graph;
+use wgrad::bert::{Config, InputSlots, Inputs, Model, Targets, encode, mlm_logits, mlm_loss, pooled};
+use wgrad::checkpoint::ModelFolder;
+use wgrad::gpu::{AdapterKind, Buffer, Gpu};
+use wgrad::infer::FillMask;
+use wgrad::tensor::{DType, Tensor};
+
+/// Relative L2 distance allowed between gradients, as for single operations.
+const GRADIENT: f64 = 1e-4;
+/// The largest difference allowed between hidden states, logits and losses.
+const WHOLE_MODEL: f64 = 1e-4;
+const TOKENS: usize = 40;
+
+struct Golden(Vec<u8>);
+
+impl Golden {
+    fn open() -> Self {
+        Golden(std::fs::read(golden_folder().with_extension("safetensors")).unwrap())
+    }
+
+    fn f32(&self, name: &str) -> Vec<f32> {
+        let tensors = SafeTensors::deserialize(&self.0).unwrap();
+        bytemuck::pod_collect_to_vec(tensors.tensor(name).unwrap_or_else(|e| panic!("{name}: {e}")).data())
+    }
+
+    fn u32(&self, name: &str) -> Vec<u32> {
+        self.f32(name).into_iter().map(f32::to_bits).collect()
+    }
+
+    /// The names of gradients under a prefix, in the file's own spelling.
+    fn gradients(&self, prefix: &str) -> Vec<String> {
+        let tensors = SafeTensors::deserialize(&self.0).unwrap();
+        let names = tensors.names().into_iter();
+        names.filter_map(|name| name.strip_prefix(prefix)).map(str::to_string).collect()
+    }
+}
+
+fn model(gpu: &Gpu, trained: bool) -> Model {
+    let folder = ModelFolder::load(golden_folder()).unwrap();
+    let model = Model::new(gpu, folder.config, trained).unwrap();
+    model.load(|name| folder.weights.f32(name)).unwrap();
+    model
+}
+
+/// The golden batch in slots for one sequence more than it has, so that filling up is tried too.
+fn inputs(graph: &mut Graph, config: &Config, golden: &Golden) -> Inputs {
+    let gpu = graph.gpu().clone();
+    let slots = InputSlots::new(&gpu, 4, TOKENS).unwrap();
+    let bounds: Vec<[u32; 2]> = golden
+        .u32("lengths")
+        .into_iter()
+        .flat_map(|length| (0..TOKENS as u32).map(move |t| if t < length { [0, length] } else { [0, 0] }))
+        .collect();
+    let (ids, types) = (golden.u32("input_ids"), golden.u32("token_type_ids"));
+    slots.write_typed(&gpu, config, &ids, &types, &bounds).unwrap();
+    slots.inputs(graph, config).unwrap()
+}
+
+/// Has the values of a tensor kept when the recording runs.
+fn keep(graph: &mut Graph, tensor: &Tensor) -> (Buffer, usize) {
+    let elements = tensor.shape().elements();
+    let buffer = graph.gpu().buffer("kept", elements as u64 * 4).unwrap();
+    let to = graph.recorder().bind(&(&buffer).into());
+    graph.recorder().copy(tensor.view(), to);
+    (buffer, elements)
+}
+
+fn read(gpu: &Gpu, (buffer, elements): &(Buffer, usize)) -> Vec<f32> {
+    pollster::block_on(gpu.read(buffer, 0, *elements)).unwrap()
+}
+
+fn close(found: &[f32], expected: &[f32], what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (found, expected) in found.iter().zip(expected) {
+        let bound = WHOLE_MODEL * f64::from(expected.abs().max(1.0));
+        let error = f64::from((found - expected).abs());
+        assert!(error <= bound, "{what}: {found} {expected}");
+    }
+}
+
+fn each(check: impl Fn(&Gpu)) {
+    for kind in [AdapterKind::Software, AdapterKind::Plain] {
+        let Some(gpu) = common::gpu_as(kind) else { return };
+        check(&gpu);
+    }
+}
+
+#[test]
+fn hidden_states_pooler_and_logits_equal_pytorch() {
+    each(|gpu| {
+        let golden = Golden::open();
+        let Model { config, parameters } = &model(gpu, false);
+        let mut graph = Graph::inference(gpu);
+        let g = &mut graph;
+        let inputs = inputs(g, config, &golden);
+        let hidden = encode(g, config, parameters, &inputs).unwrap();
+        let firsts = g.constant(&[0u32, 40, 80], [3], DType::U32).unwrap();
+        let rows = golden.u32("masked_rows");
+        let rows = g.constant(&rows, [rows.len()], DType::U32).unwrap();
+        let pooled = pooled(g, config, parameters, &hidden.last, &firsts).unwrap();
+        let logits = mlm_logits(g, config, parameters, &hidden.last, &rows).unwrap();
+        let states: Vec<_> = [&hidden.embeddings].into_iter().chain(&hidden.layers).collect();
+        let states: Vec<_> = states.into_iter().map(|state| keep(g, state)).collect();
+        let (pooled, logits) = (keep(g, &pooled), keep(g, &logits));
+        graph.finish("hidden states").unwrap().replay().unwrap();
+
+        let lengths = golden.u32("lengths");
+        for (layer, state) in states.iter().enumerate() {
+            let (found, expected) = (read(gpu, state), golden.f32(&format!("hidden/{layer}")));
+            for (sequence, &length) in lengths.iter().enumerate() {
+                // What stands in padding is nobody's business.
+                let real = sequence * TOKENS * 40..(sequence * TOKENS + length as usize) * 40;
+                close(&found[real.clone()], &expected[real], &format!("hidden state {layer}"));
+            }
+        }
+        close(&read(gpu, &pooled), &golden.f32("pooled"), "pooler");
+        // 61 columns, and three more that mean nothing.
+        let logits: Vec<f32> = read(gpu, &logits).chunks(64).flat_map(|row| row[..61].to_vec()).collect();
+        close(&logits, &golden.f32("logits"), "logits");
+    });
+}
+
+#[test]
+fn loss_and_gradients_equal_pytorch() {
+    each(|gpu| {
+        let golden = Golden::open();
+        let Model { config, parameters } = &model(gpu, true);
+        let mut graph = Graph::training(gpu);
+        let g = &mut graph;
+        let inputs = inputs(g, config, &golden);
+        let count = golden.u32("masked_rows").len();
+        let targets = Targets {
+            rows: g.constant(&golden.u32("masked_rows"), [count], DType::U32).unwrap(),
+            labels: g.constant(&golden.u32("labels"), [count], DType::U32).unwrap(),
+            weights: g.constant(&vec![1.0 / count as f32; count], [count], DType::F32).unwrap(),
+        };
+        let hidden = encode(g, config, parameters, &inputs).unwrap();
+        let guesses = mlm_loss(g, config, parameters, &hidden.last, &targets).unwrap();
+        let losses = keep(g, &guesses.loss);
+        let ones = g.constant(&vec![1f32; count], [count], DType::F32).unwrap();
+        g.backward(&guesses.loss, ones).unwrap();
+        graph.finish("gradients").unwrap().replay().unwrap();
+        let loss: f32 = read(gpu, &losses).iter().sum();
+        close(&[loss], &golden.f32("loss"), "loss");
+        same_gradients(&golden, "gradients/", parameters, 40);
+    });
+}
+
+#[test]
+fn gradients_through_the_pooler_equal_pytorch() {
+    each(|gpu| {
+        let golden = Golden::open();
+        let Model { config, parameters } = &model(gpu, true);
+        let mut graph = Graph::training(gpu);
+        let g = &mut graph;
+        let inputs = inputs(g, config, &golden);
+        let hidden = encode(g, config, parameters, &inputs).unwrap();
+        let firsts = g.constant(&[0u32, 40, 80], [3], DType::U32).unwrap();
+        let pooled = pooled(g, config, parameters, &hidden.last, &firsts).unwrap();
+        let upstream = g.constant(&golden.f32("upstream"), [3, 40], DType::F32).unwrap();
+        g.backward(&pooled, upstream).unwrap();
+        graph.finish("gradients").unwrap().replay().unwrap();
+        same_gradients(&golden, "pooled_gradients/", parameters, 37);
+    });
+}
+
+/// Compares all gradients of the golden file, of which there are at least `expected`.
+fn same_gradients(golden: &Golden, prefix: &str, parameters: &wgrad::nn::Parameters, expected: usize) {
+    let names = golden.gradients(prefix);
+    assert!(names.len() >= expected, "{} gradients", names.len());
+    for name in names {
+        let found = pollster::block_on(parameters.read_gradient(&name)).unwrap();
+        let exact = golden.f32(&format!("{prefix}{name}"));
+        // A bias of keys shifts all logits of a row alike: its exact gradient is zero.
+        if name.ends_with("key.bias") {
+            assert!(found.iter().all(|g| g.abs() < 1e-5), "gradient of {name}: {found:?}");
+            continue;
+        }
+        let error = relative(&found, &exact);
+        assert!(error <= GRADIENT, "gradient of {name} off by {error:e}");
+    }
+}
+
+#[test]
+fn masks_in_text_are_guessed() {
+    let Some(gpu) = common::gpu() else { return };
+    let golden = Golden::open();
+    let mut model = FillMask::open(&gpu, &ModelFolder::load(golden_folder()).unwrap()).unwrap();
+    // The second golden sequence: 21 words, all of type 0.
+    let ids = &golden.u32("input_ids")[TOKENS..TOKENS + 23];
+    let spelled = |id: u32| if id == 4 { "[MASK]".into() } else { format!("w{id}") };
+    let text: Vec<String> = ids[1..22].iter().map(|&id| spelled(id)).collect();
+    let filled = pollster::block_on(model.fill(&text.join(" "), 61)).unwrap();
+    let logits = golden.f32("logits");
+    let targets: Vec<_> = golden.u32("masked_rows").into_iter().zip(logits.chunks(61)).collect();
+    let mut compared = 0;
+    for mask in &filled.masks {
+        let row = (TOKENS + mask.position) as u32;
+        let (_, logits) = targets.iter().find(|(at, _)| *at == row).unwrap();
+        let total: f64 = logits.iter().map(|&l| f64::from(l).exp()).sum();
+        for candidate in &mask.candidates {
+            let expected = f64::from(logits[candidate.id as usize]).exp() / total;
+            assert!((candidate.probability - expected).abs() <= 5e-4 * expected, "{candidate:?} {expected}");
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 4 * 61);
+}
