@@ -22,7 +22,7 @@ pub fn check_resume(stored: &Map<String, Value>, current: &Map<String, Value>) -
     let mut differences = Vec::new();
     for (field, old) in &was {
         match is.get(field) {
-            Some(new) if new == old || as_read_back(new) == *old => {}
+            Some(new) if new == old => {}
             Some(new) => differences.push(format!("{} {}, was {}", quoted(field), shown(new), shown(old))),
             None => differences.push(format!("no {}, was {}", quoted(field), shown(old))),
         }
@@ -34,11 +34,6 @@ pub fn check_resume(stored: &Map<String, Value>, current: &Map<String, Value>) -
         return Ok(());
     }
     Err(Error::config("resume", "the settings the run was started with", differences.join("; ")))
-}
-
-/// A value as it comes out of a file, where a float may differ in its last bit from the one written.
-fn as_read_back(value: &Value) -> Value {
-    serde_json::from_str(&value.to_string()).unwrap_or_default()
 }
 
 /// Leaves of a tree of objects by their dotted path; lists and empty objects are leaves.

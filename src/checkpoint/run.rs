@@ -44,8 +44,7 @@ pub struct CheckpointState {
     pub sequence: u64,
     /// What the run was started with, for [`check_resume`](super::check_resume).
     pub fingerprint: Map<String, Value>,
-    /// Whatever else the trainer needs. A float may lose its last bit on the way through JSON: store one that must
-    /// come back exactly as its bits.
+    /// Whatever else the trainer needs.
     pub extra: Value,
 }
 

@@ -2,7 +2,8 @@
 
 use crate::toy::{Fault, Script};
 use crate::{Place, STEPS, assert_same, kill_at, result, train, train_with};
-use wgrad::train::RunOptions;
+use wgrad::train::run::RECIPE;
+use wgrad::train::{RunOptions, Settings};
 
 fn resumed(options: &RunOptions) -> RunOptions {
     RunOptions { resume: true, ..options.clone() }
@@ -132,6 +133,26 @@ fn another_recipe_or_seed_or_corpus_is_refused() {
     let changed = RunOptions { dataset: other.dataset.clone(), ..resumed(&options) };
     let error = train_with(&changed, &Script::new(|_, _| None), None).0.unwrap_err().to_string();
     assert!(error.contains("`data.fingerprint`") && error.contains("`data.sequences`"), "{error}");
+}
+
+/// Seventeen digits, which are easily read back as the number beside it.
+#[test]
+fn every_digit_of_a_setting_is_kept_and_counts() {
+    const RATE: f64 = 0.43219876543219876;
+    let place = Place::new();
+    let options = place.options("run", &[&format!("learning_rate={RATE}")]);
+    assert_eq!(options.config.learning_rate, RATE);
+    kill_at(&options, 7);
+    let recipe = Settings::file(&options.out.join(RECIPE)).unwrap();
+    let config = recipe.for_data(&place.dataset).unwrap();
+    assert_eq!(config.learning_rate, RATE);
+    let mut beside = config.clone();
+    beside.learning_rate = RATE.next_up();
+    let beside = RunOptions { config: beside, ..resumed(&options) };
+    let error = train_with(&beside, &Script::new(|_, _| None), None).0.unwrap_err().to_string();
+    assert!(error.contains("`recipe.learning_rate`"), "{error}");
+    let (_, told) = train(&RunOptions { config, ..resumed(&options) });
+    assert_eq!(told.ready, [4]);
 }
 
 #[test]
