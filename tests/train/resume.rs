@@ -105,6 +105,9 @@ fn another_recipe_or_seed_or_corpus_is_refused() {
         ("steps=20", "`recipe.steps` 20, was 12"),
         ("micro_batch=8", "`recipe.micro_batch` 8, was 4"),
         ("masking.rate=0.3", "`recipe.masking.rate` 0.3, was 0.15"),
+        // Losses on other sequences would stand in one curve.
+        ("evaluate.sequences=3", "`recipe.evaluate.sequences` 3, was 512"),
+        ("evaluate.every=3", "`recipe.evaluate.every` 3, was 5"),
     ] {
         let changed = RunOptions { config: place.config(&[change]), ..resumed(&options) };
         let script = Script::new(|_, _| None);
@@ -112,8 +115,8 @@ fn another_recipe_or_seed_or_corpus_is_refused() {
         assert!(error.contains(told), "{error}");
         assert_eq!(script.opened.get(), 0, "refused before a device is opened");
     }
-    // What does not change the weights may change.
-    let free = place.config(&["evaluate.every=3", "checkpoint.keep=5", "max_skipped=9"]);
+    // What changes neither weights nor measurements may change.
+    let free = place.config(&["checkpoint.every=3", "checkpoint.keep=5", "max_skipped=9"]);
     let (_, told) = train(&RunOptions { config: free, ..resumed(&options) });
     assert_eq!(told.ready, [4]);
 

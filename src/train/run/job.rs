@@ -15,8 +15,8 @@ use crate::{Error, Result};
 /// The recipe's name in the run's folder.
 pub const RECIPE: &str = "train.json";
 
-/// Parts of the recipe that do not change what is learned.
-const FREE: [&str; 3] = ["evaluate", "checkpoint", "max_skipped"];
+/// Parts of the recipe that change neither what is learned nor what is measured.
+const FREE: [&str; 2] = ["checkpoint", "max_skipped"];
 
 pub(super) struct Job<'a> {
     pub options: &'a RunOptions,
