@@ -1,7 +1,7 @@
 // AdamW with global gradient clipping (Loshchilov & Hutter 2019), decided on the GPU: a step whose gradient
-// is not finite changes nothing.
+// is not finite changes nothing, nor does one whose tickets do not add up: a part of its gradient is missing.
 //   norm:   partial_i = sum of g^2 over the elements i, i + invocations, ...
-//   decide: |g| = sqrt(sum of partials); finite -> t += 1, clip = min(1, limit / |g|)
+//   decide: |g| = sqrt(sum of partials); finite and whole -> t += 1, clip = min(1, limit / |g|)
 //   update: m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  g clipped
 //           w = w (1 - lr decay) - lr / (1 - b1^t) m / (sqrt(v / (1 - b2^t)) + eps)
 // Launch: norm, update: a fixed grid, each invocation strides over the elements; decide: one invocation.
@@ -24,16 +24,17 @@ fn norm(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     partial[p.first + id.x] = total;
 }
 
-struct Control { learning_rate: f32, canary: u32 }
+struct Control { learning_rate: f32, canary: u32, tickets: f32 }
 // What survives from step to step: b1^t, b2^t and t; and this step's decision.
 struct State { power1: f32, power2: f32, step: f32, apply: u32, scale: f32, rate: f32, root: f32, decay: f32 }
-struct Report { loss: f32, correct: f32, norm: f32, apply: u32, canary: u32 }
+struct Report { loss: f32, correct: f32, tickets: f32, norm: f32, apply: u32, canary: u32 }
 @group(0) @binding(1) var<storage, read> control: Control;
 @group(0) @binding(2) var<storage, read> partials: array<f32>;
 @group(0) @binding(3) var<storage, read> loss: array<f32>;
 @group(0) @binding(4) var<storage, read> correct: array<f32>;
-@group(0) @binding(5) var<storage, read_write> state: State;
-@group(0) @binding(6) var<storage, read_write> report: Report;
+@group(0) @binding(5) var<storage, read> tickets: array<f32>;
+@group(0) @binding(6) var<storage, read_write> state: State;
+@group(0) @binding(7) var<storage, read_write> report: Report;
 
 // Drivers with fast math may drop comparisons with NaN, so the exponent is looked at.
 fn is_finite(x: f32) -> bool {
@@ -45,9 +46,9 @@ fn decide() {
     var total = 0.0;
     for (var i = 0u; i < p.partials; i++) { total += partials[i]; }
     let length = sqrt(total);
-    let finite = is_finite(total) && is_finite(loss[0]);
-    state.apply = u32(finite);
-    if (finite) {
+    let apply = is_finite(total) && is_finite(loss[0]) && tickets[0] == control.tickets;
+    state.apply = u32(apply);
+    if (apply) {
         state.power1 *= p.beta1;
         state.power2 *= p.beta2;
         state.step += 1.0;
@@ -59,8 +60,9 @@ fn decide() {
     }
     report.loss = loss[0];
     report.correct = correct[0];
+    report.tickets = tickets[0];
     report.norm = length;
-    report.apply = u32(finite);
+    report.apply = u32(apply);
     report.canary = control.canary;
 }
 

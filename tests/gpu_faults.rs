@@ -187,7 +187,7 @@ fn a_lost_device_is_an_error_from_the_next_step_on() {
         lost(pollster::block_on(learner.read("bert.LayerNorm.weight")));
         lost(learner.accumulate(std::slice::from_ref(&batch)));
     }
-    // More targets than were recorded for: recorded anew.
+    // More targets than one replay has room for.
     let mut many = batch.clone();
     many.masked_rows = (0..100).collect();
     many.labels = vec![7; 100];
@@ -509,24 +509,32 @@ fn the_same_seed_gives_the_same_bits() {
     }
 }
 
-/// How sequences are put together into micro-batches, and how many a micro-batch has room for, changes only the
-/// order of sums.
+/// How sequences are put together into micro-batches, and how many sequences and targets there is room for, changes
+/// only the order of sums. What has no room is computed later, in the same memory.
 #[test]
 fn gradients_do_not_depend_on_micro_batches() {
     for kind in KINDS {
         let Some(gpu) = common::gpu_as(kind) else { return };
         let golden = Golden::open("relative_untied_mask");
         let batch = golden.batch();
-        let compute = |sequences: usize, batches: &[Batch]| {
-            let mut learner = golden.learner_for(&gpu, sequences);
+        let compute_with = |sequences: usize, targets: usize, batches: &[Batch]| {
+            let sizes = MlmOptions { targets, ..options(sequences) };
+            let mut learner = MlmLearner::new(&gpu, golden.config.clone(), sizes).unwrap();
+            golden.fill(&mut learner);
+            let memory = gpu.allocated();
             assert_eq!(learner.accumulate(batches).unwrap(), batch.labels.len());
+            assert_eq!(gpu.allocated(), memory);
             gradients(&learner)
         };
+        let compute = |sequences: usize, batches: &[Batch]| compute_with(sequences, 20, batches);
         let whole = compute(3, std::slice::from_ref(&batch));
+        assert!(batch.labels.len() <= 20);
         for (found, what) in [
             (compute(1, &split(&batch)), "one sequence at a time"),
             (compute(5, &split(&batch)), "one sequence at a time, room for five"),
             (compute(7, std::slice::from_ref(&batch)), "room for seven"),
+            (compute_with(3, 5, std::slice::from_ref(&batch)), "five targets at a time"),
+            (compute_with(3, 1, std::slice::from_ref(&batch)), "one target at a time"),
         ] {
             for ((name, found), (_, expected)) in found.iter().zip(&whole) {
                 let error = relative(found, expected);

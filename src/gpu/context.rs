@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::kernel::{Kernel, KernelKey};
+use super::submission::Submissions;
 use super::{AdapterKind, Capabilities};
 use crate::{Error, Result};
 
@@ -29,6 +30,7 @@ pub(super) struct Inner {
     pub(super) queue: wgpu::Queue,
     pub(super) capabilities: Capabilities,
     pub(super) kernels: Mutex<HashMap<KernelKey, Arc<Kernel>>>,
+    pub(super) submissions: Submissions,
     faults: Arc<Mutex<Faults>>,
     memory: Option<u64>,
     allocated: Arc<AtomicU64>,
@@ -168,6 +170,7 @@ impl Gpu {
         let mut capabilities = Capabilities::of(&adapter, &limits);
         capabilities.kind = options.kind.unwrap_or(capabilities.kind);
         Ok(Gpu(Arc::new(Inner {
+            submissions: Submissions::new(&device),
             device,
             queue,
             capabilities,

@@ -10,6 +10,7 @@ mod readback;
 mod recorder;
 mod recording;
 pub mod shader;
+mod submission;
 
 pub use capabilities::{AdapterKind, Capabilities};
 pub use context::{Buffer, Gpu, GpuOptions, Region};

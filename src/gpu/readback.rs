@@ -7,21 +7,31 @@ use crate::{Error, Result};
 #[cfg(not(target_arch = "wasm32"))]
 type Arrival = std::sync::mpsc::Receiver<Result<(), wgpu::BufferAsyncError>>;
 
+/// Bytes of the number that every read-back carries.
+const CANARY: u64 = 4;
+
 impl Gpu {
     /// Reads `count` elements from `offset` bytes on, after everything submitted so far.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`] and [`Error::Gpu`] when the driver cannot deliver.
+    /// [`Error::DeviceLost`] and [`Error::Gpu`] when the driver cannot deliver, or says that it has and has not.
     pub async fn read<T: bytemuck::Pod>(&self, buffer: &Buffer, offset: u64, count: usize) -> Result<Vec<T>> {
         let bytes = (count * size_of::<T>()) as u64;
         if count == 0 {
             return Ok(Vec::new());
         }
+        // The data and, behind it, a number that no earlier read-back had.
+        let padded = bytes.next_multiple_of(4);
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let staging = self.allocate("read-back", bytes.next_multiple_of(4), usage)?;
+        let staging = self.allocate("read-back", padded + CANARY, usage)?;
         let mut encoder = self.0.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(&buffer.0.raw, offset, &staging.0.raw, 0, bytes.next_multiple_of(4));
-        self.0.queue.submit([encoder.finish()]);
+        encoder.copy_buffer_to_buffer(&buffer.0.raw, offset, &staging.0.raw, 0, padded);
+        encoder.copy_buffer_to_buffer(&self.0.submissions.canary, 0, &staging.0.raw, padded, CANARY);
+        let canary = {
+            let number = self.number_read();
+            self.submit(encoder.finish());
+            *number
+        };
         self.check("read-back")?;
         self.map(&staging).await?;
         let view = staging
@@ -29,6 +39,10 @@ impl Gpu {
             .raw
             .get_mapped_range(..)
             .map_err(|e| Error::Gpu { operation: "read-back".into(), message: e.to_string() })?;
+        if view[padded as usize..] != canary.to_le_bytes() {
+            let message = "the data never arrived: the driver dropped the copy and called it done";
+            return Err(Error::Gpu { operation: "read-back".into(), message: message.into() });
+        }
         let mut data = vec![T::zeroed(); count];
         bytemuck::cast_slice_mut::<T, u8>(&mut data).copy_from_slice(&view[..bytes as usize]);
         Ok(data)

@@ -214,7 +214,7 @@ impl Recording {
                 steps.next();
             }
         }
-        self.gpu.0.queue.submit([encoder.finish()]);
+        self.gpu.submit(encoder.finish());
         self.gpu.check(self.label)
     }
 }

@@ -1,5 +1,6 @@
 //! AdamW with decay groups and global clipping (Loshchilov & Hutter 2019).
 
+use super::totals::{Sums, Tickets, Totals};
 use crate::autograd::Graph;
 use crate::gpu::{Buffer, Constant, KernelSpec, Recording, params, shader};
 use crate::nn::Parameters;
@@ -21,7 +22,7 @@ const NORM: KernelSpec = KernelSpec {
     params: LAYOUT,
     example: CONSTANTS,
 };
-const DECIDE: KernelSpec = KernelSpec { entry: "decide", reads: 4, writes: 2, ..NORM };
+const DECIDE: KernelSpec = KernelSpec { entry: "decide", reads: 5, writes: 2, ..NORM };
 const UPDATE: KernelSpec = KernelSpec { entry: "update", reads: 2, writes: 3, ..NORM };
 
 /// For the shader tests.
@@ -52,22 +53,11 @@ impl Default for AdamWOptions {
     }
 }
 
-/// Where the micro-batches of a step add up their loss and their right answers: one f32 each.
-#[derive(Clone)]
-pub struct Totals {
-    /// Sum of weighted losses.
-    pub loss: Buffer,
-    /// Count of right answers.
-    pub correct: Buffer,
-}
-
 /// What one step did.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Report {
-    /// The total in [`Totals::loss`].
-    pub loss: f32,
-    /// The total in [`Totals::correct`].
-    pub correct: f32,
+    /// What the micro-batches added up.
+    pub sums: Sums,
     /// The gradient's norm before clipping.
     pub norm: f32,
     /// Whether the gradient was finite and the parameters have changed.
@@ -107,23 +97,27 @@ impl AdamW {
         Ok(AdamW { moments, control, state, report, step, canary: 0 })
     }
 
-    /// Updates the parameters from their accumulated gradients, and tells what happened.
+    /// Updates the parameters from the gradients that the replays with `tickets` accumulated, and tells what
+    /// happened.
     ///
     /// # Errors
-    /// [`Error::Gpu`] when the report is not this step's: the driver dropped work without saying so.
-    pub async fn step(&mut self, parameters: &Parameters, learning_rate: f32) -> Result<Report> {
+    /// [`Error::Gpu`] when the driver dropped work without saying so: one of the replays, and nothing was changed,
+    /// or the step itself, whose report is then an earlier one's.
+    pub async fn step(
+        &mut self,
+        parameters: &Parameters,
+        learning_rate: f32,
+        tickets: &Tickets,
+    ) -> Result<Report> {
         let gpu = parameters.gpu();
         self.canary = self.canary.wrapping_add(0x9e37_79b9);
-        gpu.write(&self.control, 0, &[learning_rate.to_bits(), self.canary]);
+        gpu.write(&self.control, 0, &[learning_rate.to_bits(), self.canary, tickets.sum().to_bits()]);
         self.step.replay()?;
-        let words: Vec<u32> = gpu.read(&self.report, 0, 5).await?;
-        verify(words[4], self.canary)?;
-        Ok(Report {
-            loss: f32::from_bits(words[0]),
-            correct: f32::from_bits(words[1]),
-            norm: f32::from_bits(words[2]),
-            applied: words[3] != 0,
-        })
+        let words: Vec<u32> = gpu.read(&self.report, 0, 6).await?;
+        verify(words[5], self.canary)?;
+        let [loss, correct, tickets_found, norm] = [0, 1, 2, 3].map(|word| f32::from_bits(words[word]));
+        tickets.verify("the optimizer step", tickets_found)?;
+        Ok(Report { sums: Sums { loss, correct }, norm, applied: words[4] != 0 })
     }
 
     /// Names and shapes of the state, for checkpoints.
@@ -225,8 +219,10 @@ fn record(
         bound.push(gradients);
     }
     let mut bind = |buffer: &Buffer| graph.recorder().bind(&buffer.into());
-    let reads = [bind(control), partials, bind(&totals.loss), bind(&totals.correct)];
-    let writes = [bind(state), bind(report)];
+    let (control, writes) = (bind(control), [bind(state), bind(report)]);
+    let [loss, correct, tickets] =
+        [totals.loss(), totals.correct(), totals.tickets()].map(|total| graph.recorder().bind(&total));
+    let reads = [control, partials, loss, correct, tickets];
     graph.dispatch((&DECIDE, CONSTANTS), base, &reads, &writes, [1, 1, 1])?;
     for ((segment, gradients), (first, second)) in parameters.segments().iter().zip(bound).zip(moments) {
         let mut bind = |buffer: &Buffer| graph.recorder().bind(&buffer.into());

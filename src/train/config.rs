@@ -134,7 +134,7 @@ impl TrainConfig {
         let maskable = self.seq_len.saturating_sub(2);
         let hidden = match self.masking.objective {
             Objective::Token => self.masking.hidden(maskable),
-            // Spans end with a whole word, which rarely is longer.
+            // Spans end with a whole word, which rarely is longer; what has no room takes another replay.
             Objective::Span => (self.masking.hidden(maskable) + 8).min(maskable),
         };
         let [beta1, beta2] = self.optimizer.betas.map(|beta| beta as f32);

@@ -6,7 +6,7 @@ use crate::bert::{Config, InputSlots, Model, Targets, encode, mlm_loss};
 use crate::data::Batch;
 use crate::gpu::{Buffer, Gpu, Recorder, Recording};
 use crate::ops::reduce::sum_into;
-use crate::optim::{AdamW, AdamWOptions, Totals};
+use crate::optim::{AdamW, AdamWOptions, Tickets, Totals};
 use crate::tensor::DType;
 use crate::{Error, Result};
 
@@ -17,8 +17,8 @@ pub struct MlmOptions {
     pub micro_batch: usize,
     /// T: tokens in a sequence.
     pub seq_len: usize,
-    /// How many tokens of a micro-batch are guessed at most, as far as can be told ahead; a batch with more
-    /// makes the recordings anew.
+    /// How many tokens one replay guesses at most. A micro-batch with more is replayed for each so many of them:
+    /// its gradients are the same but for rounding, and it takes longer.
     pub targets: usize,
     /// The optimizer.
     pub optimizer: AdamWOptions,
@@ -32,16 +32,16 @@ struct Slots {
     rows: Buffer,
     labels: Buffer,
     weights: Buffer,
+    ticket: Buffer,
 }
 
-/// What depends on how many targets a micro-batch can have.
-struct Recordings {
-    targets: usize,
-    slots: Slots,
+/// What is replayed for a micro-batch.
+#[derive(Clone, Copy)]
+enum Pass {
     /// Forward and backward; adds to gradients and totals.
-    learn: Recording,
+    Learn,
     /// Forward alone; adds to totals.
-    measure: Recording,
+    Measure,
 }
 
 /// A BERT with its head and optimizer.
@@ -51,11 +51,15 @@ pub struct MlmLearner {
     options: MlmOptions,
     optimizer: AdamW,
     totals: Totals,
+    /// What the replays since the last clearing have added to the totals.
+    tickets: Tickets,
+    slots: Slots,
+    /// Zeroes totals and gradients: at once, so that neither can be dropped without the other.
+    clear: Recording,
     /// Zeroes totals.
     clear_totals: Recording,
-    /// Zeroes gradients.
-    clear_gradients: Recording,
-    recordings: Recordings,
+    learn: Recording,
+    measure: Recording,
 }
 
 impl MlmLearner {
@@ -67,24 +71,37 @@ impl MlmLearner {
     pub fn new(gpu: &Gpu, config: Config, options: MlmOptions) -> Result<Self> {
         let model = Model::new(gpu, config, true)?;
         model.initialize(options.seed)?;
-        let totals =
-            Totals { loss: gpu.buffer("the loss", 4)?, correct: gpu.buffer("the right answers", 4)? };
+        let totals = Totals::new(gpu)?;
         let optimizer = AdamW::new(&model.parameters, options.optimizer, &totals)?;
         let mut recorder = Recorder::new(gpu);
-        for buffer in [&totals.loss, &totals.correct] {
-            let view = recorder.bind(&buffer.into());
-            recorder.clear(view);
-        }
+        totals.clear(&mut recorder);
         let clear_totals = recorder.finish("clear totals")?;
         let mut recorder = Recorder::new(gpu);
+        totals.clear(&mut recorder);
         for buffer in model.parameters.segments().iter().filter_map(|segment| segment.gradients.as_ref()) {
             let view = recorder.bind(&buffer.into());
             recorder.clear(view);
         }
-        let clear_gradients = recorder.finish("clear gradients")?;
-        let recordings = record(gpu, &model, options, &totals, options.targets)?;
-        let gpu = gpu.clone();
-        Ok(MlmLearner { gpu, model, options, optimizer, totals, clear_totals, clear_gradients, recordings })
+        let clear = recorder.finish("clear totals and gradients")?;
+        let options = MlmOptions { targets: options.targets.max(1), ..options };
+        let slots = Slots::new(gpu, &options)?;
+        let learn = pass(Graph::training(gpu), &model, &totals, &slots, options.targets)?;
+        let measure = pass(Graph::inference(gpu), &model, &totals, &slots, options.targets)?;
+        let (gpu, tickets) = (gpu.clone(), Tickets::default());
+        let learner = MlmLearner {
+            gpu,
+            model,
+            options,
+            optimizer,
+            totals,
+            tickets,
+            slots,
+            clear,
+            clear_totals,
+            learn,
+            measure,
+        };
+        Ok(learner)
     }
 
     /// The device.
@@ -97,8 +114,33 @@ impl MlmLearner {
         &self.model
     }
 
-    /// Puts `batch` where the recordings read it; each of its targets weighs `weight`.
-    fn load(&mut self, batch: &Batch, weight: f32) -> Result<()> {
+    /// Replays `pass` for `batch`, each of whose targets weighs `weight`. Without a target there is nothing to do.
+    fn replay(&mut self, pass: Pass, batch: &Batch, weight: f32) -> Result<()> {
+        self.check(batch)?;
+        // Sequences that the batch lacks are padding that nothing attends to.
+        self.slots.inputs.write(&self.gpu, &self.model.config, &batch.input_ids, &batch.bounds)?;
+        let room = self.options.targets;
+        for (rows, labels) in batch.masked_rows.chunks(room).zip(batch.labels.chunks(room)) {
+            let filled = |values: &[u32], fill: u32| {
+                let mut values = values.to_vec();
+                values.resize(room, fill);
+                values
+            };
+            let mut weights = vec![weight; rows.len()];
+            weights.resize(room, 0.0);
+            self.gpu.write(&self.slots.rows, 0, &filled(rows, u32::MAX));
+            self.gpu.write(&self.slots.labels, 0, &filled(labels, 0));
+            self.gpu.write(&self.slots.weights, 0, &weights);
+            self.gpu.write(&self.slots.ticket, 0, &[self.tickets.issue()]);
+            match pass {
+                Pass::Learn => self.learn.replay()?,
+                Pass::Measure => self.measure.replay()?,
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&self, batch: &Batch) -> Result<()> {
         let (sequences, tokens) = (self.options.micro_batch, self.options.seq_len);
         if batch.sequences > sequences || batch.seq_len != tokens {
             return Err(Error::Shape {
@@ -120,23 +162,6 @@ impl MlmLearner {
                 format!("{} rows up to {last} and {} labels", batch.masked_rows.len(), batch.labels.len());
             return Err(wrong("distinct rows of the batch, ascending, each with a label".into(), found));
         }
-        if batch.masked_rows.len() > self.recordings.targets {
-            let targets = batch.masked_rows.len().next_multiple_of(64);
-            self.recordings = record(&self.gpu, &self.model, self.options, &self.totals, targets)?;
-        }
-        // Sequences that the batch lacks are padding that nothing attends to.
-        let slots = &self.recordings.slots;
-        slots.inputs.write(&self.gpu, &self.model.config, &batch.input_ids, &batch.bounds)?;
-        let targets = self.recordings.targets;
-        let mut masked = batch.masked_rows.clone();
-        masked.resize(targets, u32::MAX);
-        let mut labels = batch.labels.clone();
-        labels.resize(targets, 0);
-        let mut weights = vec![weight; batch.labels.len()];
-        weights.resize(targets, 0.0);
-        self.gpu.write(&slots.rows, 0, &masked);
-        self.gpu.write(&slots.labels, 0, &labels);
-        self.gpu.write(&slots.weights, 0, &weights);
         Ok(())
     }
 
@@ -147,11 +172,10 @@ impl MlmLearner {
     /// [`Error::Shape`] for a batch that does not fit.
     pub fn accumulate(&mut self, micro_batches: &[Batch]) -> Result<usize> {
         let targets: usize = micro_batches.iter().map(|batch| batch.labels.len()).sum();
-        self.clear_totals.replay()?;
-        self.clear_gradients.replay()?;
+        self.clear.replay()?;
+        self.tickets = Tickets::default();
         for batch in micro_batches {
-            self.load(batch, 1.0 / targets.max(1) as f32)?;
-            self.recordings.learn.replay()?;
+            self.replay(Pass::Learn, batch, 1.0 / targets.max(1) as f32)?;
         }
         Ok(targets)
     }
@@ -160,10 +184,10 @@ impl MlmLearner {
 impl Learner for MlmLearner {
     async fn step(&mut self, micro_batches: &[Batch], learning_rate: f64) -> Result<StepReport> {
         let targets = self.accumulate(micro_batches)?;
-        let report = self.optimizer.step(&self.model.parameters, learning_rate as f32).await?;
+        let report = self.optimizer.step(&self.model.parameters, learning_rate as f32, &self.tickets).await?;
         Ok(StepReport {
-            loss: f64::from(report.loss),
-            accuracy: f64::from(report.correct) / targets.max(1) as f64,
+            loss: f64::from(report.sums.loss),
+            accuracy: f64::from(report.sums.correct) / targets.max(1) as f64,
             gradient_norm: f64::from(report.norm),
             skipped: !report.applied,
         })
@@ -173,10 +197,11 @@ impl Learner for MlmLearner {
         let (mut loss, mut correct, mut masked) = (0.0, 0.0, 0);
         for batch in batches {
             self.clear_totals.replay()?;
-            self.load(batch, 1.0)?;
-            self.recordings.measure.replay()?;
-            loss += f64::from(self.gpu.read::<f32>(&self.totals.loss, 0, 1).await?[0]);
-            correct += f64::from(self.gpu.read::<f32>(&self.totals.correct, 0, 1).await?[0]);
+            self.tickets = Tickets::default();
+            self.replay(Pass::Measure, batch, 1.0)?;
+            let sums = self.totals.read(&self.gpu, &self.tickets).await?;
+            loss += f64::from(sums.loss);
+            correct += f64::from(sums.correct);
             masked += batch.labels.len() as u64;
         }
         let count = masked.max(1) as f64;
@@ -210,24 +235,17 @@ impl Learner for MlmLearner {
     }
 }
 
-fn record(
-    gpu: &Gpu,
-    model: &Model,
-    options: MlmOptions,
-    totals: &Totals,
-    targets: usize,
-) -> Result<Recordings> {
-    let targets = targets.max(1);
-    let words = |label: &str, count: usize| gpu.buffer(label, count as u64 * 4);
-    let slots = Slots {
-        inputs: InputSlots::new(gpu, options.micro_batch, options.seq_len)?,
-        rows: words("target rows", targets)?,
-        labels: words("target labels", targets)?,
-        weights: words("target weights", targets)?,
-    };
-    let learn = pass(Graph::training(gpu), model, totals, &slots, targets)?;
-    let measure = pass(Graph::inference(gpu), model, totals, &slots, targets)?;
-    Ok(Recordings { targets, slots, learn, measure })
+impl Slots {
+    fn new(gpu: &Gpu, options: &MlmOptions) -> Result<Self> {
+        let words = |label: &str, count: usize| gpu.buffer(label, count as u64 * 4);
+        Ok(Slots {
+            inputs: InputSlots::new(gpu, options.micro_batch, options.seq_len)?,
+            rows: words("target rows", options.targets)?,
+            labels: words("target labels", options.targets)?,
+            weights: words("target weights", options.targets)?,
+            ticket: words("the ticket", 1)?,
+        })
+    }
 }
 
 /// Records forward, and backward if `graph` has a tape.
@@ -248,9 +266,14 @@ fn pass(
     let hidden = encode(graph_ref, &model.config, &model.parameters, &inputs)?;
     let guesses = mlm_loss(graph_ref, &model.config, &model.parameters, &hidden.last, &targets)?;
     let count = guesses.loss.shape().elements();
-    for (values, total) in [(&guesses.loss, &totals.loss), (&guesses.correct, &totals.correct)] {
-        let total = graph_ref.recorder().bind(&total.into());
-        sum_into(graph_ref, values.view(), [count, 1], total, true)?;
+    let ticket = graph_ref.input(&slots.ticket, [1], DType::F32)?;
+    for (values, rows, total) in [
+        (&guesses.loss, count, totals.loss()),
+        (&guesses.correct, count, totals.correct()),
+        (&ticket, 1, totals.tickets()),
+    ] {
+        let total = graph_ref.recorder().bind(&total);
+        sum_into(graph_ref, values.view(), [rows, 1], total, true)?;
     }
     if guesses.loss.needs_gradient() {
         let ones = graph_ref.constant(&vec![1f32; count], [count], DType::F32)?;

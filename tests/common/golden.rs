@@ -82,10 +82,15 @@ impl Golden {
     /// A learner with the file's weights and micro-batches of `sequences`.
     pub fn learner_for(&self, gpu: &Gpu, sequences: usize) -> MlmLearner {
         let mut learner = MlmLearner::new(gpu, self.config.clone(), options(sequences)).unwrap();
+        self.fill(&mut learner);
+        learner
+    }
+
+    /// Gives `learner` the file's weights.
+    pub fn fill(&self, learner: &mut MlmLearner) {
         for (name, _) in learner.model_tensors() {
             learner.write(&name, &self.f32(&format!("weights/{name}"))).unwrap();
         }
-        learner
     }
 }
 

@@ -1,0 +1,58 @@
+//! Handing commands to the driver, and noticing when it loses them: some drivers drop a submission and report it as
+//! done.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
+use super::Gpu;
+use super::context::lock;
+
+/// What a device remembers of what it was given.
+pub(super) struct Submissions {
+    /// Holds the newest read-back's number, which travels with its data.
+    pub(super) canary: wgpu::Buffer,
+    reads: Mutex<u32>,
+    /// How many submissions go before one that is lost; `u32::MAX` when none is to be.
+    before_loss: AtomicU32,
+}
+
+impl Submissions {
+    pub(super) fn new(device: &wgpu::Device) -> Self {
+        let canary = device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("canary"),
+            size: 4,
+            usage: wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        Submissions { canary, reads: Mutex::new(0), before_loss: AtomicU32::new(u32::MAX) }
+    }
+}
+
+impl Gpu {
+    /// Submits commands; what became of them shows in [`Gpu::check`] and in canaries.
+    pub(super) fn submit(&self, commands: wgpu::CommandBuffer) {
+        let before = &self.0.submissions.before_loss;
+        let left = before.load(Ordering::Relaxed);
+        if left != u32::MAX {
+            before.store(left.wrapping_sub(1), Ordering::Relaxed);
+        }
+        if left != 0 {
+            self.0.queue.submit([commands]);
+        }
+    }
+
+    /// Writes the next read-back's number into the canary. Its commands are to be submitted before the number is
+    /// let go, so that no other read-back takes it.
+    pub(super) fn number_read(&self) -> MutexGuard<'_, u32> {
+        let mut number = lock(&self.0.submissions.reads);
+        *number = number.wrapping_add(1);
+        self.0.queue.write_buffer(&self.0.submissions.canary, 0, &number.to_le_bytes());
+        number
+    }
+
+    /// Loses one submission without a word, as a bad driver does: the one after the next `before`. For tests.
+    #[doc(hidden)]
+    pub fn lose_submission(&self, before: u32) {
+        self.0.submissions.before_loss.store(before, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,126 @@
+//! Fault 33: a driver that drops a submission and calls it done. Whatever was in it, the step is rejected.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test ends at the first surprise and says what it skips"
+)]
+
+mod common;
+
+use common::golden::{Golden, split};
+use wgrad::data::Batch;
+use wgrad::gpu::{AdapterKind, Gpu};
+use wgrad::train::{Learner, MlmLearner, MlmOptions, StepReport};
+use wgrad::{Error, Result};
+
+fn step(learner: &mut MlmLearner, batches: &[Batch]) -> Result<StepReport> {
+    pollster::block_on(learner.step(batches, 1e-3))
+}
+
+/// The bits of everything a learner would save.
+fn state(learner: &mut MlmLearner) -> Vec<Vec<u32>> {
+    let names = [learner.model_tensors(), learner.optimizer_tensors()].concat();
+    let mut read = |name: &str| pollster::block_on(learner.read(name)).unwrap();
+    names.iter().map(|(name, _)| read(name).into_iter().map(f32::to_bits).collect()).collect()
+}
+
+/// Loses each submission of `work` in turn, and says how many there were: `check` is given the number and what
+/// came out. Afterwards nothing is lost any more.
+fn lose_each<T>(gpu: &Gpu, mut work: impl FnMut() -> Result<T>, mut check: impl FnMut(u32, Error)) -> u32 {
+    for number in 0.. {
+        gpu.lose_submission(number);
+        match work() {
+            Err(error) => check(number, error),
+            Ok(_) => {
+                gpu.lose_submission(u32::MAX);
+                return number;
+            }
+        }
+    }
+    0
+}
+
+fn is_told(error: &Error) {
+    assert!(matches!(error, Error::Gpu { .. }), "{error}");
+    let told = error.to_string();
+    let reasons = ["not all of them were computed", "was not completed", "never arrived"];
+    assert!(reasons.iter().any(|reason| told.contains(reason)), "{told}");
+}
+
+#[test]
+fn a_step_with_a_lost_submission_is_rejected() {
+    for kind in [AdapterKind::Software, AdapterKind::Plain] {
+        let Some(gpu) = common::gpu_as(kind) else { return };
+        let golden = Golden::open("relative_untied_mask");
+        let batches = split(&golden.batch());
+        assert!(batches.len() >= 3 && batches.iter().all(|batch| !batch.labels.is_empty()));
+        // Zeroing, each micro-batch, the optimizer, the read-back.
+        let submissions = batches.len() as u32 + 3;
+        let mut clean = golden.learner_for(&gpu, 1);
+        step(&mut clean, &batches).unwrap();
+        let before = state(&mut clean);
+        step(&mut clean, &batches).unwrap();
+        let after = state(&mut clean);
+        for lost in 0..submissions {
+            let mut learner = golden.learner_for(&gpu, 1);
+            step(&mut learner, &batches).unwrap();
+            gpu.lose_submission(lost);
+            is_told(&step(&mut learner, &batches).expect_err(&format!("{kind:?}: {lost} went unnoticed")));
+            if lost + 1 < submissions {
+                assert!(state(&mut learner) == before, "{kind:?}: without {lost}, something changed");
+                step(&mut learner, &batches).unwrap();
+            }
+            assert!(state(&mut learner) == after, "{kind:?}: after {lost}");
+        }
+        // One more would be the next step's.
+        gpu.lose_submission(submissions);
+        step(&mut clean, &batches).unwrap();
+        is_told(&step(&mut clean, &batches).unwrap_err());
+    }
+}
+
+#[test]
+fn a_measurement_with_a_lost_submission_is_rejected() {
+    for kind in [AdapterKind::Software, AdapterKind::Plain] {
+        let Some(gpu) = common::gpu_as(kind) else { return };
+        let golden = Golden::open("relative_untied_mask");
+        let batches = split(&golden.batch());
+        let mut learner = golden.learner_for(&gpu, 1);
+        let expected = pollster::block_on(learner.evaluate(&batches)).unwrap();
+        let mut evaluate = || pollster::block_on(learner.evaluate(&batches));
+        let count = lose_each(&gpu, &mut evaluate, |_, error| is_told(&error));
+        // Zeroing, computing, reading back.
+        assert_eq!(count as usize, 3 * batches.len(), "{kind:?}");
+        assert_eq!(evaluate().unwrap(), expected);
+    }
+}
+
+/// More targets than there is room for take several replays; each of them counts.
+#[test]
+fn every_replay_of_one_micro_batch_counts() {
+    let Some(gpu) = common::gpu() else { return };
+    let golden = Golden::open("relative_untied_mask");
+    let batch = golden.batch();
+    let room = batch.labels.len().div_ceil(3);
+    let options = MlmOptions { targets: room, ..common::golden::options(3) };
+    let mut learner = MlmLearner::new(&gpu, golden.config.clone(), options).unwrap();
+    let batches = std::slice::from_ref(&batch);
+    step(&mut learner, batches).unwrap();
+    for lost in 1..=3 {
+        gpu.lose_submission(lost);
+        is_told(&step(&mut learner, batches).expect_err(&format!("{lost} went unnoticed")));
+    }
+    step(&mut learner, batches).unwrap();
+}
+
+#[test]
+fn weights_that_never_arrived_are_no_weights() {
+    let Some(gpu) = common::gpu() else { return };
+    let golden = Golden::open("relative_untied_mask");
+    let mut learner = golden.learner(&gpu);
+    let mut read = || pollster::block_on(learner.read("bert.LayerNorm.weight"));
+    let expected = read().unwrap();
+    assert_eq!(lose_each(&gpu, &mut read, |_, error| is_told(&error)), 1);
+    assert_eq!(read().unwrap(), expected);
+}
