@@ -10,9 +10,9 @@
 struct Params { sequences: u32, tokens: u32, heads: u32, stride: u32, buckets: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 
-@group(0) @binding(1) var<storage, read> relative: array<f32>;
+@group(0) @binding(1) var<storage, read> relative: array<elem>;
 @group(0) @binding(2) var<storage, read> bounds: array<vec2<u32>>;
-@group(0) @binding(3) var<storage, read_write> scores: array<f32>;
+@group(0) @binding(3) var<storage, read_write> scores: array<elem>;
 
 // Shaw et al. 2018: distances are clamped, negative ones wrap around.
 fn bucket(i: u32, j: u32) -> u32 {
@@ -21,8 +21,8 @@ fn bucket(i: u32, j: u32) -> u32 {
 }
 
 fn logit(row: u32, i: u32, j: u32) -> f32 {
-    var value = scores[row * p.stride + j];
-    if (RELATIVE != 0u) { value += relative[row * p.buckets + bucket(i, j)]; }
+    var value = f32(scores[row * p.stride + j]);
+    if (RELATIVE != 0u) { value += f32(relative[row * p.buckets + bucket(i, j)]); }
     return value;
 }
 
@@ -47,13 +47,13 @@ fn softmax(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     for (var j = 0u; j < p.stride; j++) {
         var probability = 0.0;
         if (j >= limits.x && j < end) { probability = exp(logit(row, i, j) - largest) / total; }
-        scores[row * p.stride + j] = probability;
+        scores[row * p.stride + j] = elem(probability);
     }
 }
 
-@group(0) @binding(1) var<storage, read> probabilities: array<f32>;
-@group(0) @binding(2) var<storage, read_write> d_scores: array<f32>; // d_s in, d_l out
-@group(0) @binding(3) var<storage, read_write> d_relative: array<f32>;
+@group(0) @binding(1) var<storage, read> probabilities: array<elem>;
+@group(0) @binding(2) var<storage, read_write> d_scores: array<elem>; // d_s in, d_l out
+@group(0) @binding(3) var<storage, read_write> d_relative: array<elem>;
 
 @compute @workgroup_size(WORKGROUP)
 fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
@@ -62,33 +62,33 @@ fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
     let i = row % p.tokens;
     var mean = 0.0;
     for (var j = 0u; j < p.tokens; j++) {
-        mean += probabilities[row * p.stride + j] * d_scores[row * p.stride + j];
+        mean += f32(probabilities[row * p.stride + j]) * f32(d_scores[row * p.stride + j]);
     }
     // All distances but the two clamped ones have at most one key, so only those two are sums.
     let half = p.buckets / 2u;
     var before = 0.0;
     var after = 0.0;
     if (RELATIVE != 0u) {
-        for (var c = 0u; c < p.buckets; c++) { d_relative[row * p.buckets + c] = 0.0; }
+        for (var c = 0u; c < p.buckets; c++) { d_relative[row * p.buckets + c] = elem(0.0); }
     }
     for (var j = 0u; j < p.stride; j++) {
         var d_logit = 0.0;
         if (j < p.tokens) {
-            d_logit = probabilities[row * p.stride + j] * (d_scores[row * p.stride + j] - mean);
+            d_logit = f32(probabilities[row * p.stride + j]) * (f32(d_scores[row * p.stride + j]) - mean);
         }
-        d_scores[row * p.stride + j] = d_logit;
+        d_scores[row * p.stride + j] = elem(d_logit);
         if (RELATIVE != 0u && j < p.tokens) {
             if (j + half <= i) {
                 before += d_logit;
             } else if (j + 1u >= i + half) {
                 after += d_logit;
             } else {
-                d_relative[row * p.buckets + bucket(i, j)] = d_logit;
+                d_relative[row * p.buckets + bucket(i, j)] = elem(d_logit);
             }
         }
     }
     if (RELATIVE != 0u) {
-        d_relative[row * p.buckets + half] = before;
-        d_relative[row * p.buckets + half - 1u] = after;
+        d_relative[row * p.buckets + half] = elem(before);
+        d_relative[row * p.buckets + half - 1u] = elem(after);
     }
 }

@@ -9,7 +9,7 @@
 struct Params { rows: u32, stride: u32, classes: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 
-@group(0) @binding(1) var<storage, read> logits: array<f32>; // [M, S]
+@group(0) @binding(1) var<storage, read> logits: array<elem>; // [M, S]
 @group(0) @binding(2) var<storage, read> labels: array<u32>; // [M]
 @group(0) @binding(3) var<storage, read> weights: array<f32>; // [M]
 @group(0) @binding(4) var<storage, read_write> loss: array<f32>; // [M]
@@ -28,22 +28,22 @@ fn forward(
     let weight = weights[row];
     let classes = select(p.classes, 0u, weight == 0.0);
     // Eight columns at a time: more loads under way, and sums of sums, which keep the digits of late terms.
-    var greatest = logits[start];
+    var greatest = f32(logits[start]);
     for (var block = lane; block < classes; block += 8u * LANES) {
         for (var k = 0u; k < 8u; k++) { // unroll
-            greatest = max(greatest, logits[start + min(block + k * LANES, classes - 1u)]);
+            greatest = max(greatest, f32(logits[start + min(block + k * LANES, classes - 1u)]));
         }
     }
     greatest = reduce_max(greatest, lane);
     let label = min(labels[row], p.classes - 1u);
-    let chosen = logits[start + label];
+    let chosen = f32(logits[start + label]);
     var sum = 0.0;
     var ahead = 0.0; // positive when a logit comes before the label's; NaN does
     for (var block = lane; block < classes; block += 8u * LANES) {
         var part = 0.0;
         for (var k = 0u; k < 8u; k++) { // unroll
             let c = block + k * LANES;
-            let logit = logits[start + min(c, classes - 1u)];
+            let logit = f32(logits[start + min(c, classes - 1u)]);
             part += select(0.0, exp(logit - greatest), c < classes);
             ahead += select(1.0, 0.0, logit < chosen || (logit == chosen && c >= label));
         }
@@ -59,7 +59,7 @@ fn forward(
 
 @group(0) @binding(4) var<storage, read> saved: array<vec2<f32>>; // stats
 @group(0) @binding(5) var<storage, read> d_loss: array<f32>; // [M]
-@group(0) @binding(6) var<storage, read_write> d_logits: array<f32>; // [M, S]
+@group(0) @binding(6) var<storage, read_write> d_logits: array<elem>; // [M, S]
 
 @compute @workgroup_size(LANES)
 fn backward(
@@ -81,9 +81,9 @@ fn backward(
             if (c < p.stride) {
                 var gradient = 0.0;
                 if (c < classes) {
-                    gradient = exp(logits[start + c] - stat.x - stat.y) - select(0.0, 1.0, c == label);
+                    gradient = exp(f32(logits[start + c]) - stat.x - stat.y) - select(0.0, 1.0, c == label);
                 }
-                d_logits[start + c] = scale * gradient;
+                d_logits[start + c] = elem(scale * gradient);
             }
         }
     }

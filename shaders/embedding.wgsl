@@ -10,9 +10,9 @@
 struct Params { rows: u32, columns: u32, entries: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 
-@group(0) @binding(1) var<storage, read> table: array<f32>; // [V, C]
+@group(0) @binding(1) var<storage, read> table: array<elem>; // [V, C]
 @group(0) @binding(2) var<storage, read> ids: array<u32>; // [N]
-@group(0) @binding(3) var<storage, read_write> y: array<f32>; // [N, C]
+@group(0) @binding(3) var<storage, read_write> y: array<elem>; // [N, C]
 
 @compute @workgroup_size(WORKGROUP)
 fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
@@ -22,9 +22,9 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     y[i] = table[entry * p.columns + i % p.columns];
 }
 
-@group(0) @binding(1) var<storage, read> d_y: array<f32>; // [N, C]
+@group(0) @binding(1) var<storage, read> d_y: array<elem>; // [N, C]
 @group(0) @binding(2) var<storage, read> index: array<u32>; // [3 N + 2]
-@group(0) @binding(3) var<storage, read_write> d_table: array<f32>; // [V, C]
+@group(0) @binding(3) var<storage, read_write> d_table: array<result>; // [V, C]
 
 @compute @workgroup_size(WORKGROUP)
 fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
@@ -39,7 +39,7 @@ fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
     let end = min(index[starts + slot + 1u], p.rows);
     var sum = 0.0;
     for (var at = index[starts + slot]; at < end; at++) {
-        sum += d_y[min(index[order + at], p.rows - 1u) * p.columns + c];
+        sum += f32(d_y[min(index[order + at], p.rows - 1u) * p.columns + c]);
     }
-    d_table[entry * p.columns + c] += sum;
+    d_table[entry * p.columns + c] = result(f32(d_table[entry * p.columns + c]) + sum);
 }

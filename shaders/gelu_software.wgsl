@@ -10,7 +10,7 @@ struct Params { elements: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 
 @group(0) @binding(1) var x: texture_2d<f32>;
-@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<elem>>;
 
 fn cumulative(x: vec4<f32>) -> vec4<f32> {
     let z = x * 0.70710678;
@@ -22,11 +22,11 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     let i = linear_index(id, groups, 8u);
     if (4u * i >= p.elements) { return; }
     let value = textureLoad(x, vec2<u32>(i & 1023u, i >> 10u), 0);
-    y[i] = value * cumulative(value);
+    y[i] = vec4<elem>(value * cumulative(value));
 }
 
 @group(0) @binding(2) var d_y: texture_2d<f32>;
-@group(0) @binding(3) var<storage, read_write> d_x: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> d_x: array<vec4<elem>>;
 
 @compute @workgroup_size(8)
 fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
@@ -34,5 +34,6 @@ fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
     if (4u * i >= p.elements) { return; }
     let value = textureLoad(x, vec2<u32>(i & 1023u, i >> 10u), 0);
     let density = 0.39894228 * exp(-0.5 * value * value);
-    d_x[i] = textureLoad(d_y, vec2<u32>(i & 1023u, i >> 10u), 0) * (cumulative(value) + value * density);
+    let upstream = textureLoad(d_y, vec2<u32>(i & 1023u, i >> 10u), 0);
+    d_x[i] = vec4<elem>(upstream * (cumulative(value) + value * density));
 }

@@ -10,10 +10,10 @@
 struct Params { rows: u32, columns: u32, block_rows: u32, blocks: u32, offset: u32, accumulate: u32, eps: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
 
-@group(0) @binding(1) var<storage, read> x: array<f32>; // [N, C]
+@group(0) @binding(1) var<storage, read> x: array<elem>; // [N, C]
 @group(0) @binding(2) var<storage, read> weight: array<f32>; // [C]
 @group(0) @binding(3) var<storage, read> bias: array<f32>; // [C]
-@group(0) @binding(4) var<storage, read_write> y: array<f32>; // [N, C]
+@group(0) @binding(4) var<storage, read_write> y: array<elem>; // [N, C]
 @group(0) @binding(5) var<storage, read_write> stats: array<vec2<f32>>; // [N]: mean, 1 / deviation
 
 @compute @workgroup_size(LANES)
@@ -26,23 +26,23 @@ fn forward(
     if (row >= p.rows) { return; }
     let start = row * p.columns;
     var sum = 0.0;
-    for (var c = lane; c < p.columns; c += LANES) { sum += x[start + c]; }
+    for (var c = lane; c < p.columns; c += LANES) { sum += f32(x[start + c]); }
     let mean = reduce_sum(sum, lane) / f32(p.columns);
     var squares = 0.0;
     for (var c = lane; c < p.columns; c += LANES) {
-        let difference = x[start + c] - mean;
+        let difference = f32(x[start + c]) - mean;
         squares += difference * difference;
     }
     let scale = 1.0 / sqrt(reduce_sum(squares, lane) / f32(p.columns) + p.eps);
     if (lane == 0u) { stats[row] = vec2(mean, scale); }
     for (var c = lane; c < p.columns; c += LANES) {
-        y[start + c] = (x[start + c] - mean) * scale * weight[c] + bias[c];
+        y[start + c] = elem((f32(x[start + c]) - mean) * scale * weight[c] + bias[c]);
     }
 }
 
-@group(0) @binding(3) var<storage, read> d_y: array<f32>; // [N, C]
+@group(0) @binding(3) var<storage, read> d_y: array<elem>; // [N, C]
 @group(0) @binding(4) var<storage, read> saved: array<vec2<f32>>; // stats
-@group(0) @binding(5) var<storage, read_write> d_x: array<f32>; // [N, C]
+@group(0) @binding(5) var<storage, read_write> d_x: array<elem>; // [N, C]
 
 @compute @workgroup_size(LANES)
 fn backward(
@@ -57,19 +57,19 @@ fn backward(
     var sum_g = 0.0;
     var sum_gh = 0.0;
     for (var c = lane; c < p.columns; c += LANES) {
-        let g = d_y[start + c] * weight[c];
+        let g = f32(d_y[start + c]) * weight[c];
         sum_g += g;
-        sum_gh += g * (x[start + c] - stat.x);
+        sum_gh += g * (f32(x[start + c]) - stat.x);
     }
     let mean_g = reduce_sum(sum_g, lane) / f32(p.columns);
     let mean_gh = reduce_sum(sum_gh, lane) * stat.y / f32(p.columns);
     for (var c = lane; c < p.columns; c += LANES) {
-        let h = (x[start + c] - stat.x) * stat.y;
-        d_x[start + c] = stat.y * (d_y[start + c] * weight[c] - mean_g - h * mean_gh);
+        let h = (f32(x[start + c]) - stat.x) * stat.y;
+        d_x[start + c] = elem(stat.y * (f32(d_y[start + c]) * weight[c] - mean_g - h * mean_gh));
     }
 }
 
-@group(0) @binding(2) var<storage, read> upstream: array<f32>; // d_y [N, C]
+@group(0) @binding(2) var<storage, read> upstream: array<elem>; // d_y [N, C]
 @group(0) @binding(3) var<storage, read> row_stats: array<vec2<f32>>; // stats
 @group(0) @binding(4) var<storage, read_write> partial_sums: array<f32>; // [blocks, 2, C]: of d_w, of d_b
 
@@ -84,9 +84,9 @@ fn partials(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
     var d_w = 0.0;
     var d_b = 0.0;
     for (var row = first; row < end; row++) {
-        let d = upstream[row * p.columns + c];
+        let d = f32(upstream[row * p.columns + c]);
         let stat = row_stats[row];
-        d_w += d * (x[row * p.columns + c] - stat.x) * stat.y;
+        d_w += d * (f32(x[row * p.columns + c]) - stat.x) * stat.y;
         d_b += d;
     }
     partial_sums[2u * block * p.columns + c] = d_w;

@@ -6,9 +6,9 @@
 // Launch: x: tiles along n; y: tiles along m; z: one per matrix of the batch.
 #import lib/matmul
 
-@group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> c: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> a: array<vec4<elem>>;
+@group(0) @binding(2) var<storage, read> b: array<vec4<elem>>;
+@group(0) @binding(3) var<storage, read_write> c: array<vec4<result>>;
 
 // [k][m] and [k][n], 16 rows of 64.
 var<workgroup> tile_a: array<vec4<f32>, 256>;
@@ -44,8 +44,8 @@ fn store(thread: u32, acc: ptr<function, array<vec4<f32>, 4>>, m0: u32, n0: u32,
         if (m < p.m && n < p.n) {
             let at = (start + m * p.ldc + n) / 4u;
             var value = p.scale * (*acc)[i];
-            if (p.accumulate != 0u) { value += c[at]; }
-            c[at] = value;
+            if (p.accumulate != 0u) { value += vec4<f32>(c[at]); }
+            c[at] = vec4<result>(value);
         }
     }
 }
@@ -62,8 +62,8 @@ fn nt(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group
     for (var k0 = 0u; k0 < p.k; k0 += 16u) {
         let k = min(k0 + part, p.k - 4u);
         let inside = k0 + part < p.k;
-        scatter_a(row, part, select(vec4<f32>(), a[(a_row + k) / 4u], inside));
-        scatter_b(row, part, select(vec4<f32>(), b[(b_row + k) / 4u], inside));
+        scatter_a(row, part, select(vec4<f32>(), vec4<f32>(a[(a_row + k) / 4u]), inside));
+        scatter_b(row, part, select(vec4<f32>(), vec4<f32>(b[(b_row + k) / 4u]), inside));
         workgroupBarrier();
         multiply(thread, &acc);
         workgroupBarrier();
@@ -82,10 +82,10 @@ fn nn(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group
     var acc = array<vec4<f32>, 4>();
     for (var k0 = 0u; k0 < p.k; k0 += 16u) {
         let k = min(k0 + part, (p.k - 1u) / 4u * 4u);
-        scatter_a(row, part, select(vec4<f32>(), a[(a_row + k) / 4u], k0 + part < p.k));
+        scatter_a(row, part, select(vec4<f32>(), vec4<f32>(a[(a_row + k) / 4u]), k0 + part < p.k));
         let kb = k0 + thread / 16u;
         tile_b[thread] =
-            select(vec4<f32>(), b[(b_column + min(kb, p.k - 1u) * p.ldb) / 4u], kb < p.k);
+            select(vec4<f32>(), vec4<f32>(b[(b_column + min(kb, p.k - 1u) * p.ldb) / 4u]), kb < p.k);
         workgroupBarrier();
         multiply(thread, &acc);
         workgroupBarrier();
@@ -103,8 +103,8 @@ fn tn(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group
     for (var k0 = 0u; k0 < p.k; k0 += 16u) {
         let k = k0 + thread / 16u;
         let row = min(k, p.k - 1u);
-        tile_a[thread] = select(vec4<f32>(), a[(a_column + row * p.lda) / 4u], k < p.k);
-        tile_b[thread] = select(vec4<f32>(), b[(b_column + row * p.ldb) / 4u], k < p.k);
+        tile_a[thread] = select(vec4<f32>(), vec4<f32>(a[(a_column + row * p.lda) / 4u]), k < p.k);
+        tile_b[thread] = select(vec4<f32>(), vec4<f32>(b[(b_column + row * p.ldb) / 4u]), k < p.k);
         workgroupBarrier();
         multiply(thread, &acc);
         workgroupBarrier();

@@ -1,6 +1,6 @@
 //! A tensor: where its elements are within one recording, and whether gradients flow to it.
 
-use crate::gpu::View;
+use crate::gpu::{Constant, F16, RESULT_F16, View};
 use crate::shape::Shape;
 
 /// What an element is.
@@ -8,8 +8,30 @@ use crate::shape::Shape;
 pub enum DType {
     /// 32-bit float.
     F32,
+    /// 16-bit float: activations and matrices where precision is mixed.
+    F16,
     /// 32-bit unsigned integer: token ids, rows, bounds.
     U32,
+}
+
+impl DType {
+    /// Bytes of one element.
+    pub fn bytes(self) -> u64 {
+        match self {
+            DType::F16 => 2,
+            DType::F32 | DType::U32 => 4,
+        }
+    }
+
+    /// What shaders are told of the type of `elem`.
+    pub(crate) fn elem(self) -> Constant {
+        (F16, (self == DType::F16).into())
+    }
+
+    /// What shaders are told of the type of `result`.
+    pub(crate) fn result(self) -> Constant {
+        (RESULT_F16, (self == DType::F16).into())
+    }
 }
 
 /// Where the gradient of a tensor goes.

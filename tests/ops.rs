@@ -11,14 +11,15 @@ mod common;
 
 use wgrad::gpu::{AdapterKind, Gpu};
 use wgrad::ops;
+use wgrad::tensor::DType;
 
-fn run_all(gpu: &Gpu) {
+fn run_all(gpu: &Gpu, storage: DType) {
     let mut failures = Vec::new();
     let mut count = 0;
     for operation in ops::all() {
         for case in (operation.cases)() {
             count += 1;
-            match pollster::block_on(case.run(gpu, 64)) {
+            match pollster::block_on(case.run(gpu, storage, 64)) {
                 Ok(outcome) if outcome.passed() => {}
                 outcome => failures.push(format!("{}: {outcome:?}", operation.name)),
             }
@@ -31,13 +32,24 @@ fn run_all(gpu: &Gpu) {
 #[test]
 fn every_operation_equals_its_reference_with_kernels_for_software_adapters() {
     if let Some(gpu) = common::gpu_as(AdapterKind::Software) {
-        run_all(&gpu);
+        run_all(&gpu, DType::F32);
     }
 }
 
 #[test]
 fn every_operation_equals_its_reference_with_kernels_for_any_gpu() {
     if let Some(gpu) = common::gpu_as(AdapterKind::Plain) {
-        run_all(&gpu);
+        run_all(&gpu, DType::F32);
+    }
+}
+
+#[test]
+fn every_operation_equals_its_reference_stored_as_f16() {
+    for kind in [AdapterKind::Software, AdapterKind::Plain] {
+        match common::gpu_as(kind) {
+            Some(gpu) if gpu.capabilities().f16 => run_all(&gpu, DType::F16),
+            Some(gpu) => eprintln!("SKIPPED: {} has no f16", gpu.capabilities().name),
+            None => {}
+        }
     }
 }

@@ -10,7 +10,7 @@
 
 use naga::valid::{Capabilities, FunctionInfo, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, GlobalVariable, Handle, Module, ShaderStage, StorageAccess, TypeInner};
-use wgrad::gpu::{KernelSpec, shader};
+use wgrad::gpu::{Constant, F16, KernelSpec, RESULT_F16, shader};
 use wgrad::{ops, optim};
 
 /// WebGPU's default limits.
@@ -27,12 +27,14 @@ struct Compiled {
 }
 
 impl Compiled {
-    fn of(spec: &KernelSpec) -> Result<Self, String> {
-        let composed = shader::compose(&spec.source, spec.example).map_err(|e| e.to_string())?;
+    fn of(spec: &KernelSpec, constants: &[Constant]) -> Result<Self, String> {
+        let composed = shader::compose(&spec.source, constants).map_err(|e| e.to_string())?;
         let module = naga::front::wgsl::parse_str(&composed.text)
             .map_err(|e| composed.error(&e.emit_to_string(&composed.text)).to_string())?;
-        // No capability beyond those that every WebGPU device has.
-        let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+        // No capability beyond those that every WebGPU device has, but for f16 where it is asked for.
+        let f16 = constants.iter().any(|(name, value)| *name == F16 && *value > 0);
+        let capabilities = if f16 { Capabilities::SHADER_FLOAT16 } else { Capabilities::empty() };
+        let info = Validator::new(ValidationFlags::all(), capabilities)
             .validate(&module)
             .map_err(|e| composed.error(&e.emit_to_string(&composed.text)).to_string())?;
         let entry =
@@ -155,8 +157,8 @@ impl Compiled {
     }
 }
 
-fn check(spec: &KernelSpec) -> Result<(), String> {
-    let compiled = Compiled::of(spec)?;
+fn check(spec: &KernelSpec, constants: &[Constant]) -> Result<(), String> {
+    let compiled = Compiled::of(spec, constants)?;
     compiled.write_for_other_languages(spec.entry)?;
     compiled.check_bindings(spec)?;
     compiled.check_params(spec)?;
@@ -169,14 +171,29 @@ fn all() -> Vec<(&'static str, &'static [KernelSpec])> {
     operations.chain([("adamw", optim::KERNELS)]).collect()
 }
 
+/// The constants of `spec`'s example, and with them every choice of types that it is compiled for.
+fn variants(spec: &KernelSpec) -> Vec<Vec<Constant>> {
+    let f32 = spec.example.to_vec();
+    let mut variants = vec![f32.clone()];
+    if spec.source.text.contains("elem") {
+        variants.push([f32.clone(), vec![(F16, 1)]].concat());
+    }
+    if spec.source.text.contains("result") {
+        variants.push([f32, vec![(F16, 1), (RESULT_F16, 0)]].concat());
+    }
+    variants
+}
+
 #[test]
 fn every_kernel_compiles_and_is_what_its_description_says() {
     let mut failures = Vec::new();
     for (name, kernels) in all() {
         assert!(!kernels.is_empty(), "{name} has no kernels");
         for spec in kernels {
-            if let Err(message) = check(spec) {
-                failures.push(format!("{}:{} {:?}: {message}", spec.source.name, spec.entry, spec.example));
+            for constants in variants(spec) {
+                if let Err(message) = check(spec, &constants) {
+                    failures.push(format!("{}:{} {constants:?}: {message}", spec.source.name, spec.entry));
+                }
             }
         }
     }
@@ -188,7 +205,7 @@ fn every_kernel_compiles_and_is_what_its_description_says() {
 fn no_entry_point_is_left_out() {
     for (_, kernels) in all() {
         for spec in kernels {
-            for entry in Compiled::of(spec).unwrap().module.entry_points {
+            for entry in Compiled::of(spec, spec.example).unwrap().module.entry_points {
                 let described = kernels
                     .iter()
                     .any(|other| other.source.name == spec.source.name && other.entry == entry.name);
@@ -216,9 +233,9 @@ fn wrong_kernels_are_found() {
         example: &[("N", 64)],
     };
     let good = spec(GOOD);
-    assert_eq!(check(&good), Ok(()));
+    assert_eq!(check(&good, good.example), Ok(()));
     let found = |spec: KernelSpec, words: &str| {
-        let message = check(&spec).expect_err(spec.source.text);
+        let message = check(&spec, spec.example).expect_err(spec.source.text);
         assert!(message.contains(words), "{message}");
     };
     found(KernelSpec { reads: 2, ..good }, "its description says");
@@ -260,14 +277,10 @@ fn browsers_take_every_kernel() {
     };
     assert!(said.contains("uniform control flow"), "{said}");
     for spec in ops::all().iter().flat_map(|operation| operation.kernels) {
-        let text = shader::compose(&spec.source, spec.example).unwrap().text;
-        assert_eq!(
-            tint(&text).as_deref(),
-            Some(""),
-            "{}:{} {:?}",
-            spec.source.name,
-            spec.entry,
-            spec.example
-        );
+        for constants in variants(spec) {
+            let text = shader::compose(&spec.source, &constants).unwrap().text;
+            let name = format!("{}:{} {constants:?}", spec.source.name, spec.entry);
+            assert_eq!(tint(&text).as_deref(), Some(""), "{name}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::gpu::{Constant, Gpu, Kernel, KernelSpec, Recorder, Recording, Region, View};
+use crate::gpu::{Constant, F16, Gpu, Kernel, KernelSpec, Recorder, Recording, Region, View};
 use crate::ops;
 use crate::shape::Shape;
 use crate::tensor::{DType, Gradient, Tensor};
@@ -22,22 +22,38 @@ struct Node {
 /// before the finished [`Recording`] is replayed.
 ///
 /// Without a tape ([`Graph::inference`]) nothing is saved for a backward pass.
+///
+/// Activations, their gradients and the matrices they meet are stored as f32, or as f16 ([`Graph::with_storage`]).
+/// Vectors (the weights of norms), losses and the gradients of parameters are f32 always, and so is what
+/// kernels compute with.
 pub struct Graph {
     recorder: Recorder,
     tape: Option<Vec<Node>>,
     gradients: HashMap<u32, Tensor>,
     next: u32,
+    storage: DType,
 }
 
 impl Graph {
     /// A recording without gradients.
     pub fn inference(gpu: &Gpu) -> Self {
-        Graph { recorder: Recorder::new(gpu), tape: None, gradients: HashMap::new(), next: 0 }
+        let storage = DType::F32;
+        Graph { recorder: Recorder::new(gpu), tape: None, gradients: HashMap::new(), next: 0, storage }
     }
 
     /// A recording that can be differentiated.
     pub fn training(gpu: &Gpu) -> Self {
         Graph { tape: Some(Vec::new()), ..Graph::inference(gpu) }
+    }
+
+    /// Stores activations as `storage`, f32 or f16.
+    pub fn with_storage(self, storage: DType) -> Self {
+        Graph { storage, ..self }
+    }
+
+    /// How activations are stored.
+    pub fn storage(&self) -> DType {
+        self.storage
     }
 
     /// The recorder underneath.
@@ -74,7 +90,7 @@ impl Graph {
         dtype: DType,
     ) -> Result<Tensor> {
         let (region, shape) = (region.into(), shape.into());
-        let bytes = shape.elements() as u64 * 4;
+        let bytes = shape.elements() as u64 * dtype.bytes();
         if region.bytes < bytes {
             return Err(Error::Shape {
                 operation: "input",
@@ -100,7 +116,7 @@ impl Graph {
         self.input(&buffer, shape, dtype)
     }
 
-    /// A trained tensor: its gradient is added to what `gradient` already holds.
+    /// A trained tensor of f32: its gradient is added to what `gradient` already holds.
     ///
     /// # Errors
     /// As [`Graph::input`].
@@ -110,15 +126,29 @@ impl Graph {
         gradient: impl Into<Region>,
         shape: impl Into<Shape>,
     ) -> Result<Tensor> {
-        let mut tensor = self.input(value, shape, DType::F32)?;
+        self.parameter_as(DType::F32, value, gradient, shape)
+    }
+
+    /// A trained tensor whose values are read as `dtype`; its gradient is f32.
+    ///
+    /// # Errors
+    /// As [`Graph::input`].
+    pub fn parameter_as(
+        &mut self,
+        dtype: DType,
+        value: impl Into<Region>,
+        gradient: impl Into<Region>,
+        shape: impl Into<Shape>,
+    ) -> Result<Tensor> {
+        let mut tensor = self.input(value, shape, dtype)?;
         if self.tape.is_some() {
             tensor.gradient = Gradient::Parameter(self.recorder.bind(&gradient.into()));
         }
         Ok(tensor)
     }
 
-    /// A fresh f32 tensor for the result of `operation` on `parents`; a gradient flows to it when one flows
-    /// to any parent.
+    /// A fresh tensor of activations for the result of `operation` on `parents`; a gradient flows to it when one
+    /// flows to any parent.
     ///
     /// # Errors
     /// [`Error::Limit`] when it is larger than one binding.
@@ -128,11 +158,25 @@ impl Graph {
         shape: impl Into<Shape>,
         parents: &[&Tensor],
     ) -> Result<Tensor> {
+        self.output_as(self.storage, operation, shape, parents)
+    }
+
+    /// [`Graph::output`] stored as `dtype`.
+    ///
+    /// # Errors
+    /// As [`Graph::output`].
+    pub fn output_as(
+        &mut self,
+        dtype: DType,
+        operation: &'static str,
+        shape: impl Into<Shape>,
+        parents: &[&Tensor],
+    ) -> Result<Tensor> {
         let shape = shape.into();
-        let view = self.scratch(operation, shape.elements())?;
+        let view = self.scratch_as(dtype, operation, shape.elements())?;
         let flows = self.tape.is_some() && parents.iter().any(|parent| parent.needs_gradient());
         let gradient = if flows { Gradient::Flows } else { Gradient::None };
-        Ok(self.tensor(view, shape, DType::F32, gradient))
+        Ok(self.tensor(view, shape, dtype, gradient))
     }
 
     /// Room for `elements` of 4 bytes that only `operation` uses.
@@ -143,12 +187,24 @@ impl Graph {
         self.recorder.transient(operation, elements as u64 * 4)
     }
 
-    /// The compiled kernel of `spec`.
+    /// Room for `elements` of `dtype` that only `operation` uses.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when it is larger than one binding.
+    pub fn scratch_as(&mut self, dtype: DType, operation: &'static str, elements: usize) -> Result<View> {
+        self.recorder.transient(operation, elements as u64 * dtype.bytes())
+    }
+
+    /// The compiled kernel of `spec`. Unless `constants` say what its `elem` is, it is how activations are stored.
     ///
     /// # Errors
     /// As [`Gpu::kernel`].
     pub fn kernel(&self, spec: &KernelSpec, constants: &[Constant]) -> Result<Arc<Kernel>> {
-        self.gpu().kernel(spec, constants)
+        if self.storage == DType::F32 || constants.iter().any(|(name, _)| *name == F16) {
+            return self.gpu().kernel(spec, constants);
+        }
+        let constants: Vec<_> = constants.iter().copied().chain([self.storage.elem()]).collect();
+        self.gpu().kernel(spec, &constants)
     }
 
     /// Compiles `spec` and appends one dispatch of it.
@@ -199,7 +255,7 @@ impl Graph {
     }
 
     /// Has `write` put a gradient of `tensor` somewhere, if one is wanted. It is told where, and whether to
-    /// add to what is there (a parameter's accumulated gradient) or to overwrite it.
+    /// add to what is there (a parameter's accumulated gradient, f32) or to overwrite it (an activation's).
     ///
     /// # Errors
     /// Those of `write`, and as [`Graph::output`].
@@ -213,10 +269,18 @@ impl Graph {
             Gradient::None => Ok(()),
             Gradient::Parameter(view) => write(self, view, true),
             Gradient::Flows => {
-                let gradient = self.output(operation, tensor.shape.dims(), &[])?;
+                let gradient = self.output_as(tensor.dtype, operation, tensor.shape.dims(), &[])?;
                 write(self, gradient.view, false)?;
                 self.contribute(tensor, gradient)
             }
+        }
+    }
+
+    /// How a gradient of `tensor` is stored where [`Graph::contribute_with`] wants it to be written.
+    pub fn gradient_dtype(&self, tensor: &Tensor) -> DType {
+        match tensor.gradient {
+            Gradient::Parameter(_) => DType::F32,
+            Gradient::None | Gradient::Flows => tensor.dtype,
         }
     }
 

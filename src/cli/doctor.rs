@@ -5,6 +5,7 @@ use serde::Serialize;
 use wgrad::gpu::{AdapterKind, Capabilities, Gpu, GpuOptions};
 use wgrad::ops::matmul::Layout;
 use wgrad::ops::{self, measure};
+use wgrad::tensor::DType;
 
 use super::print;
 
@@ -194,7 +195,7 @@ async fn check(
     };
     for case in (operation.cases)() {
         checked.cases += 1;
-        match case.run(gpu, SAMPLES).await {
+        match case.run(gpu, DType::F32, SAMPLES).await {
             Ok(outcome) => {
                 checked.result = checked.result.and(outcome.forward);
                 for (_, error, bound) in &outcome.gradients {

@@ -19,6 +19,8 @@ pub struct GpuOptions {
     /// Tune kernels for this kind rather than for the adapter's own: tests run every row of the tables
     /// on whatever adapter is at hand.
     pub kind: Option<AdapterKind>,
+    /// Leave f16 in shaders unused where the adapter has it.
+    pub without_f16: bool,
 }
 
 /// An open device. Cheap to clone; all clones are the same device.
@@ -149,9 +151,14 @@ impl Gpu {
         };
         let adapter = adapters.swap_remove(chosen);
         let limits = wgpu::Limits::default();
+        let mut features = adapter.features() & wgpu::Features::SHADER_F16;
+        if options.without_f16 {
+            features = wgpu::Features::empty();
+        }
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("wgrad"),
+                required_features: features,
                 required_limits: limits.clone(),
                 ..Default::default()
             })
@@ -169,6 +176,7 @@ impl Gpu {
         });
         let mut capabilities = Capabilities::of(&adapter, &limits);
         capabilities.kind = options.kind.unwrap_or(capabilities.kind);
+        capabilities.f16 &= !options.without_f16;
         Ok(Gpu(Arc::new(Inner {
             submissions: Submissions::new(&device),
             device,

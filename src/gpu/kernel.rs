@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::context::lock;
-use super::{Constant, Gpu, Source, shader};
+use super::{Constant, F16, Gpu, Source, shader};
 use crate::{Error, Result};
 
 /// Texels in one row of a buffer that is read as a texture.
@@ -40,7 +40,7 @@ pub struct KernelSpec {
     pub entry: &'static str,
     /// How many buffers it only reads.
     pub reads: u32,
-    /// How many of these, the first ones, it reads as textures of 4 f32 a texel, [`TEXELS`] texels a row:
+    /// How many of these, the first ones, it reads as textures of 4 `elem` a texel, [`TEXELS`] texels a row:
     /// the recorder copies them. Adapters that are CPUs fetch texels faster than storage.
     pub textures: u32,
     /// How many storage buffers it writes.
@@ -61,6 +61,8 @@ pub struct Kernel {
     pub(super) name: String,
     pub(super) reads: u32,
     pub(super) textures: u32,
+    /// Whether `elem`, and with it what textures hold, is f16.
+    pub(super) f16: bool,
     pub(super) writes: u32,
 }
 
@@ -143,6 +145,8 @@ impl Gpu {
             cache: None,
         });
         self.check(&name).map_err(in_source)?;
-        Ok(Kernel { pipeline, layout, name, reads: spec.reads, textures: spec.textures, writes: spec.writes })
+        let KernelSpec { reads, textures, writes, .. } = *spec;
+        let f16 = constants.iter().any(|&(name, value)| name == F16 && value > 0);
+        Ok(Kernel { pipeline, layout, name, reads, textures, f16, writes })
     }
 }

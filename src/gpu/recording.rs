@@ -1,5 +1,6 @@
 //! From recorded commands to real buffers and bindings, and running them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::context::{Allocation, Reserved};
@@ -9,14 +10,26 @@ use super::recorder::{Command, Recorder, Virtual};
 use super::{Buffer, Gpu, Kernel, View};
 use crate::Result;
 
-/// Bytes in one row of a buffer that is read as a texture.
-const ROW: u64 = TEXELS as u64 * 16;
+/// A texture that operands are copied to.
+struct Operand {
+    /// Its position among the texture reads of a dispatch.
+    index: usize,
+    f16: bool,
+    texture: wgpu::Texture,
+    view: wgpu::TextureView,
+    reserved: Reserved,
+}
+
+/// Bytes of a texel: four elements.
+fn texel_bytes(f16: bool) -> u64 {
+    if f16 { 8 } else { 16 }
+}
 
 enum Step {
     Dispatch { kernel: Arc<Kernel>, bind_group: wgpu::BindGroup, groups: [u32; 3] },
     Clear { buffer: wgpu::Buffer, offset: u64, bytes: u64 },
     Copy { from: wgpu::Buffer, from_offset: u64, to: wgpu::Buffer, to_offset: u64, bytes: u64 },
-    ToTexture { from: wgpu::Buffer, offset: u64, bytes: u64, to: wgpu::Texture },
+    ToTexture { from: wgpu::Buffer, offset: u64, bytes: u64, texel: u64, to: wgpu::Texture },
 }
 
 /// A planned list of commands that can run any number of times.
@@ -73,13 +86,16 @@ impl Recorder {
                     for (index, view) in views.iter().enumerate() {
                         let Some(buffer) = real(view) else { continue };
                         if index < kernel.textures as usize {
-                            let (texture, texture_view, _) = &textures[index];
+                            let fits = |o: &Operand| (o.index, o.f16) == (index, kernel.f16);
+                            let Some(slot) = textures.iter().position(fits) else { continue };
+                            let Operand { texture, view: texture_view, .. } = &textures[slot];
                             let source = (buffer as *const Allocation, *view);
-                            if loaded[index].replace(source) != Some(source) {
+                            if loaded[slot].replace(source) != Some(source) {
                                 steps.push(Step::ToTexture {
                                     from: buffer.raw.clone(),
                                     offset: view.offset,
                                     bytes: view.bytes,
+                                    texel: texel_bytes(kernel.f16),
                                     to: texture.clone(),
                                 });
                             }
@@ -124,7 +140,7 @@ impl Recorder {
                 }
             }
         }
-        let textures = textures.into_iter().map(|(_, _, reserved)| reserved).collect();
+        let textures = textures.into_iter().map(|operand| operand.reserved).collect();
         let persistent = self
             .buffers
             .into_iter()
@@ -133,22 +149,23 @@ impl Recorder {
         Ok(Recording { gpu: self.gpu, label, steps, memory, textures, params, persistent })
     }
 
-    /// One texture for each position among the texture reads, large enough for all dispatches: each is
-    /// filled right before the dispatch that reads it.
-    fn textures(&self) -> Result<Vec<(wgpu::Texture, wgpu::TextureView, Reserved)>> {
+    /// One texture for each position among the texture reads and each type, large enough for all dispatches: each
+    /// is filled right before the dispatch that reads it.
+    fn textures(&self) -> Result<Vec<Operand>> {
         const LABEL: &str = "the textures of operands";
-        let mut heights: Vec<u64> = Vec::new();
+        let mut heights: BTreeMap<(usize, bool), u64> = BTreeMap::new();
         for command in &self.commands {
             let Command::Dispatch { kernel, views, .. } = command else { continue };
             for (index, view) in views.iter().take(kernel.textures as usize).enumerate() {
-                heights.resize(heights.len().max(index + 1), 1);
-                heights[index] = heights[index].max(view.bytes.div_ceil(ROW));
+                let rows = view.bytes.div_ceil(u64::from(TEXELS) * texel_bytes(kernel.f16));
+                let height = heights.entry((index, kernel.f16)).or_insert(1);
+                *height = rows.max(*height);
             }
         }
         heights
             .into_iter()
-            .map(|height| {
-                let bytes = height * ROW;
+            .map(|((index, f16), height)| {
+                let bytes = height * u64::from(TEXELS) * texel_bytes(f16);
                 let reserved = self.gpu.reserve(LABEL, bytes)?;
                 let texture = self.gpu.0.device.create_texture(&wgpu::TextureDescriptor {
                     label: Some(LABEL),
@@ -156,13 +173,16 @@ impl Recorder {
                     mip_level_count: 1,
                     sample_count: 1,
                     dimension: wgpu::TextureDimension::D2,
-                    format: wgpu::TextureFormat::Rgba32Float,
+                    format: match f16 {
+                        true => wgpu::TextureFormat::Rgba16Float,
+                        false => wgpu::TextureFormat::Rgba32Float,
+                    },
                     usage: wgpu::TextureUsages::TEXTURE_BINDING | wgpu::TextureUsages::COPY_DST,
                     view_formats: &[],
                 });
                 self.gpu.check_created(LABEL, bytes)?;
                 let view = texture.create_view(&Default::default());
-                Ok((texture, view, reserved))
+                Ok(Operand { index, f16, texture, view, reserved })
             })
             .collect()
     }
@@ -227,23 +247,24 @@ impl Step {
             Step::Copy { from, from_offset, to, to_offset, bytes } => {
                 encoder.copy_buffer_to_buffer(from, *from_offset, to, *to_offset, *bytes);
             }
-            Step::ToTexture { from, offset, bytes, to } => {
+            Step::ToTexture { from, offset, bytes, texel, to } => {
                 // Whole rows, then what is left of the last one.
-                let rows = bytes / ROW;
-                let mut copy = |start: u64, row: u64, width: u64, height: u64| {
+                let row = u64::from(TEXELS) * texel;
+                let rows = bytes / row;
+                let mut copy = |start: u64, y: u64, width: u64, height: u64| {
                     encoder.copy_buffer_to_texture(
                         wgpu::TexelCopyBufferInfo {
                             buffer: from,
                             layout: wgpu::TexelCopyBufferLayout {
                                 offset: start,
-                                bytes_per_row: Some(ROW as u32),
+                                bytes_per_row: Some(row as u32),
                                 rows_per_image: None,
                             },
                         },
                         wgpu::TexelCopyTextureInfo {
                             texture: to,
                             mip_level: 0,
-                            origin: wgpu::Origin3d { x: 0, y: row as u32, z: 0 },
+                            origin: wgpu::Origin3d { x: 0, y: y as u32, z: 0 },
                             aspect: wgpu::TextureAspect::All,
                         },
                         wgpu::Extent3d {
@@ -256,9 +277,9 @@ impl Step {
                 if rows > 0 {
                     copy(*offset, 0, u64::from(TEXELS), rows);
                 }
-                let rest = bytes % ROW / 16;
+                let rest = (bytes % row).div_ceil(*texel);
                 if rest > 0 {
-                    copy(offset + rows * ROW, rows, rest, 1);
+                    copy(offset + rows * row, rows, rest, 1);
                 }
             }
         }

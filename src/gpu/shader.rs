@@ -1,5 +1,5 @@
-//! From files under `shaders/` to one WGSL text: constants in front, imports in place, marked loops
-//! unrolled.
+//! From files under `shaders/` to one WGSL text: constants and element types in front, imports in place, marked
+//! loops unrolled.
 //!
 //! A loop is unrolled when its header ends in `// unroll`; the files are valid WGSL without that. Register
 //! tiles need it: an array that is indexed by a loop variable ends up in memory on many drivers, and some
@@ -31,8 +31,15 @@ pub(crate) use shader;
 const LIBRARY: &[Source] =
     &[shader!("lib/erf"), shader!("lib/grid"), shader!("lib/matmul"), shader!("lib/reduce")];
 
-/// A constant put in front of the shader: `const NAME: u32 = value;`. Workgroup sizes are constants too.
+/// A constant put in front of the shader: `const NAME: u32 = value;`. Workgroup sizes are constants too. Two
+/// are more than that, [`F16`] and [`RESULT_F16`].
 pub type Constant = (&'static str, u32);
+
+/// Whether `elem`, the type that activations and matrices are stored in, is `f16`; else it is `f32`.
+pub const F16: &str = "F16";
+
+/// Whether `result`, the type of what a kernel writes, is `f16`; without this constant it is `elem`.
+pub const RESULT_F16: &str = "RESULT_F16";
 
 /// A complete WGSL text, and where each of its lines came from.
 pub struct Composed {
@@ -54,14 +61,19 @@ struct Line {
 /// # Errors
 /// [`Error::Shader`] for an import that does not exist or a marked loop that cannot be unrolled.
 pub fn compose(source: &Source, constants: &[Constant]) -> Result<Composed> {
-    let mut lines = Vec::new();
-    for (index, (name, value)) in constants.iter().enumerate() {
-        lines.push(Line {
-            text: format!("const {name}: u32 = {value}u;"),
-            file: "prelude",
-            number: index + 1,
-        });
+    let chosen = |name| constants.iter().find(|(constant, _)| *constant == name).map(|(_, value)| *value);
+    let elem = chosen(F16).unwrap_or(0);
+    let result = chosen(RESULT_F16).unwrap_or(elem);
+    let mut prelude = Vec::new();
+    if elem + result > 0 {
+        prelude.push("enable f16;".to_string());
     }
+    for (name, half) in [("elem", elem), ("result", result)] {
+        prelude.push(format!("alias {name} = {};", if half > 0 { "f16" } else { "f32" }));
+    }
+    prelude.extend(constants.iter().map(|(name, value)| format!("const {name}: u32 = {value}u;")));
+    let mut lines: Vec<Line> =
+        (1..).zip(prelude).map(|(number, text)| Line { text, file: "prelude", number }).collect();
     append(source, &mut Vec::new(), &mut lines)?;
     let mut unrolled = Vec::new();
     unroll(&lines, constants, &mut unrolled)?;

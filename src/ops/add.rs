@@ -10,7 +10,7 @@ use crate::{Error, Result};
 params! { elements: u32 }
 
 const WORKGROUP: u32 = 64;
-const CONSTANTS: &[Constant] = &[("WORKGROUP", WORKGROUP)];
+const WORKGROUP_SIZE: Constant = ("WORKGROUP", WORKGROUP);
 const FORWARD: KernelSpec = KernelSpec {
     source: shader!("add"),
     entry: "forward",
@@ -18,7 +18,7 @@ const FORWARD: KernelSpec = KernelSpec {
     textures: 0,
     writes: 1,
     params: LAYOUT,
-    example: CONSTANTS,
+    example: &[WORKGROUP_SIZE],
 };
 const ACCUMULATE: KernelSpec = KernelSpec { entry: "accumulate", reads: 1, ..FORWARD };
 
@@ -28,13 +28,13 @@ pub const KERNELS: &[KernelSpec] = &[FORWARD, ACCUMULATE];
 /// `y = a + b`, all of one shape.
 ///
 /// # Errors
-/// [`Error::Shape`] when the shapes differ.
+/// [`Error::Shape`] when the shapes or types differ.
 pub fn add(graph: &mut Graph, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    if a.shape != b.shape {
+    if a.shape != b.shape || a.dtype != b.dtype {
         return Err(Error::Shape {
             operation: "add",
-            expected: "two tensors of one shape".into(),
-            found: format!("{} and {}", a.shape, b.shape),
+            expected: "two tensors of one shape and type".into(),
+            found: format!("{} of {:?} and {} of {:?}", a.shape, a.dtype, b.shape, b.dtype),
         });
     }
     let y = forward(graph, a, b)?;
@@ -49,10 +49,10 @@ pub fn add(graph: &mut Graph, a: &Tensor, b: &Tensor) -> Result<Tensor> {
 }
 
 pub(crate) fn forward(graph: &mut Graph, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let y = graph.output("add", a.shape.dims(), &[a, b])?;
+    let y = graph.output_as(a.dtype, "add", a.shape.dims(), &[a, b])?;
     let elements = a.shape.elements();
     graph.dispatch(
-        (&FORWARD, CONSTANTS),
+        (&FORWARD, &[WORKGROUP_SIZE, a.dtype.elem()]),
         Params { elements: elements as u32 },
         &[a.view, b.view],
         &[y.view],
@@ -65,7 +65,7 @@ pub(crate) fn forward(graph: &mut Graph, a: &Tensor, b: &Tensor) -> Result<Tenso
 pub(crate) fn accumulate(graph: &mut Graph, sum: View, a: &Tensor) -> Result<()> {
     let elements = a.shape.elements();
     graph.dispatch(
-        (&ACCUMULATE, CONSTANTS),
+        (&ACCUMULATE, &[WORKGROUP_SIZE, a.dtype.elem()]),
         Params { elements: elements as u32 },
         &[a.view],
         &[sum],

@@ -49,6 +49,8 @@ struct Plan {
     /// Relative-position buckets; 0 without.
     buckets: usize,
     scale: f32,
+    /// How scores and probabilities are stored.
+    storage: DType,
 }
 
 impl Plan {
@@ -72,7 +74,8 @@ impl Plan {
 
     /// A product for every sequence and head.
     fn product(&self, layout: Layout, [m, n, k]: [usize; 3]) -> Product {
-        Product { batch: (self.heads.sequences, self.heads.heads), ..Product::single(layout, [m, n, k]) }
+        let single = Product::single(layout, self.storage, [m, n, k]);
+        Product { batch: (self.heads.sequences, self.heads.heads), ..single }
     }
 
     /// The heads of columns `base..` of a `[B·T, width]` tensor.
@@ -164,8 +167,8 @@ fn probabilities(
         });
     }
     let stride = tokens.next_multiple_of(4);
-    let plan = Plan { heads, size, stride, buckets, scale: 1.0 / (size as f32).sqrt() };
-    let scores = graph.scratch("attention scores", plan.rows() * stride)?;
+    let plan = Plan { heads, size, stride, buckets, scale: 1.0 / (size as f32).sqrt(), storage: graph.storage() };
+    let scores = graph.scratch_as(plan.storage, "attention scores", plan.rows() * stride)?;
     let queries = plan.columns(qkv.view, 3 * width, 0);
     product(
         graph,
@@ -177,7 +180,7 @@ fn probabilities(
     let relative = match distances {
         None => bounds.view,
         Some(distances) => {
-            let relative = graph.scratch("attention by distance", plan.rows() * buckets)?;
+            let relative = graph.scratch_as(plan.storage, "attention by distance", plan.rows() * buckets)?;
             product(
                 graph,
                 Product { scale: plan.scale, ..plan.product(Layout::Nt, [tokens, buckets, size]) },
@@ -206,16 +209,16 @@ fn backward(
     distances: Option<&Tensor>,
     d_y: &Tensor,
 ) -> Result<()> {
-    let Plan { heads: Heads { sequences, tokens, heads }, size, stride, buckets, scale } = plan;
+    let Plan { heads: Heads { sequences, tokens, heads }, size, stride, buckets, scale, .. } = plan;
     let width = heads * size;
     let (d_y, p) = (plan.columns(d_y.view, width, 0), plan.square(probabilities, stride));
     let part = |view, index| plan.columns(view, 3 * width, index * width);
 
     // d_s = d_y vᵀ, and from it the gradient of the logits in place.
-    let d_scores = graph.scratch("attention scores", plan.rows() * stride)?;
+    let d_scores = graph.scratch_as(plan.storage, "attention scores", plan.rows() * stride)?;
     let d_s = plan.square(d_scores, stride);
     product(graph, plan.product(Layout::Nt, [tokens, tokens, size]), d_y, part(qkv.view, 2), d_s)?;
-    let d_relative = graph.scratch("attention by distance", plan.rows() * buckets)?;
+    let d_relative = graph.scratch_as(plan.storage, "attention by distance", plan.rows() * buckets)?;
     graph.dispatch(
         (&BACKWARD, &plan.constants()),
         plan.params(),
@@ -226,7 +229,8 @@ fn backward(
     let d_r = plan.square(d_relative, buckets);
 
     graph.contribute_with("attention", qkv, |graph, d_qkv, accumulate| {
-        let to_head = |layout| Product { accumulate, ..plan.product(layout, [tokens, size, tokens]) };
+        let into = graph.gradient_dtype(qkv);
+        let to_head = |layout| Product { accumulate, into, ..plan.product(layout, [tokens, size, tokens]) };
         let scaled = |layout| Product { scale, ..to_head(layout) };
         product(graph, scaled(Layout::Nn), d_s, part(qkv.view, 1), part(d_qkv, 0))?;
         product(graph, scaled(Layout::Tn), d_s, part(qkv.view, 0), part(d_qkv, 1))?;
@@ -240,11 +244,13 @@ fn backward(
         // One product per sequence and head, then their sum in a fixed order.
         let elements = buckets * size;
         let partial = graph.scratch("attention by distance", sequences * heads * elements)?;
-        let sizes = Product { scale, ..plan.product(Layout::Tn, [buckets, size, tokens]) };
+        let into = DType::F32;
+        let sizes = Product { scale, into, ..plan.product(Layout::Tn, [buckets, size, tokens]) };
         let to =
             Matrix { view: partial, base: 0, row: size, outer: heads * elements, inner: elements };
         product(graph, sizes, d_r, part(qkv.view, 0), to)?;
-        reduce::sum_into(graph, partial, [sequences * heads, elements], d_distances, accumulate)
+        let types = [into, graph.gradient_dtype(distances)];
+        reduce::sum_as(types, graph, partial, [sequences * heads, elements], d_distances, accumulate)
     })
 }
 

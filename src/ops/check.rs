@@ -1,6 +1,7 @@
 //! Compares an operation on the GPU with an f64 reference on the CPU: its result, and its gradients with
 //! central differences of the reference.
 
+use half::f16;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -24,13 +25,27 @@ pub enum Metric {
 /// Gradients may differ by this relative L2 distance.
 const GRADIENT_TOLERANCE: f64 = 1e-4;
 
-/// A signalling pattern that no kernel computes: reading what nobody wrote shows as NaN.
-pub const POISON: u32 = 0x7fc0_dead;
+/// The same where activations are stored as f16: each carries a relative error of up to 2^-11.
+const GRADIENT_TOLERANCE_F16: f64 = 4e-3;
+
+/// The bound of a result that is stored as f16, a normalized mean squared error.
+const NMSE_F16: f64 = 1e-6;
+
+/// NaN, as one f32 and as two f16: reading what nobody wrote shows.
+pub const POISON: u32 = 0x7fc0_7fc0;
 
 /// Named random inputs, all differentiable.
 pub struct Inputs {
     random: ChaCha8Rng,
-    list: Vec<(&'static str, Vec<usize>, Vec<f32>)>,
+    list: Vec<Input>,
+}
+
+struct Input {
+    name: &'static str,
+    shape: Vec<usize>,
+    values: Vec<f32>,
+    /// Whether it is f32 however activations are stored.
+    vector: bool,
 }
 
 impl Inputs {
@@ -48,7 +63,15 @@ impl Inputs {
     pub fn normal_around(mut self, name: &'static str, shape: &[usize], mean: f32, deviation: f32) -> Self {
         let count = shape.iter().product();
         let values = (0..count).map(|_| mean + deviation * normal(&mut self.random)).collect();
-        self.list.push((name, shape.to_vec(), values));
+        self.list.push(Input { name, shape: shape.to_vec(), values, vector: false });
+        self
+    }
+
+    /// The tensor added last is f32 however activations are stored, as weights of norms are.
+    pub fn always_f32(mut self) -> Self {
+        if let Some(input) = self.list.last_mut() {
+            input.vector = true;
+        }
         self
     }
 }
@@ -112,18 +135,24 @@ impl Case {
         self
     }
 
-    /// Runs both sides. Gradients are compared at up to `samples` elements of each input.
+    /// Runs both sides, activations stored as `storage`. Gradients are compared at up to `samples` elements of each
+    /// input.
     ///
     /// # Errors
     /// Those of the operation. A wrong result is no error but an [`Outcome`] that did not pass.
-    pub async fn run(&self, gpu: &Gpu, samples: usize) -> Result<Outcome> {
-        let exact: Vec<Vec<f64>> =
-            self.inputs.list.iter().map(|(_, _, v)| v.iter().map(|&x| f64::from(x)).collect()).collect();
+    pub async fn run(&self, gpu: &Gpu, storage: DType, samples: usize) -> Result<Outcome> {
+        let exact: Vec<Vec<f64>> = self
+            .inputs
+            .list
+            .iter()
+            .map(|input| stored(&input.values, input.dtype(storage)).into_iter().map(f64::from).collect())
+            .collect();
         let reference = (self.on_cpu)(&exact);
         let mut random = ChaCha8Rng::seed_from_u64(99);
         let upstream: Vec<f32> =
             reference.iter().map(|r| if r.is_nan() { 0.0 } else { normal(&mut random) }).collect();
-        let (result, gradients) = self.run_gpu(gpu, &upstream).await?;
+        let upstream = stored(&upstream, storage);
+        let (result, gradients) = self.run_gpu(gpu, storage, &upstream).await?;
         if result.len() != reference.len() {
             return Err(Error::Shape {
                 operation: "check",
@@ -137,10 +166,11 @@ impl Case {
         };
         let mut outcome = Outcome {
             name: self.name.clone(),
-            forward: self.metric.measure(&result, &reference),
+            forward: self.metric(storage).measure(&result, &reference),
             gradients: Vec::new(),
         };
-        for (index, (name, _, values)) in self.inputs.list.iter().enumerate() {
+        let tolerance = if storage == DType::F16 { GRADIENT_TOLERANCE_F16 } else { GRADIENT_TOLERANCE };
+        for (index, Input { name, values, .. }) in self.inputs.list.iter().enumerate() {
             let mut inputs = exact.clone();
             let (mut error, mut norm) = (0.0, 0.0);
             // A stride that shares no factor with usual widths visits all columns.
@@ -157,41 +187,88 @@ impl Case {
                 error += (f64::from(gradients[index][element]) - difference).powi(2);
                 norm += difference.powi(2);
             }
-            outcome.gradients.push((name, (error / norm.max(1e-12)).sqrt(), GRADIENT_TOLERANCE));
+            outcome.gradients.push((name, (error / norm.max(1e-12)).sqrt(), tolerance));
         }
         Ok(outcome)
     }
 
+    fn metric(&self, storage: DType) -> Metric {
+        if storage == DType::F16 { Metric::Nmse(NMSE_F16) } else { self.metric }
+    }
+
     /// The operation's result and the gradients of all inputs, all transient memory poisoned first. The
     /// gradients begin at 1, so that one which overwrites instead of adding shows.
-    async fn run_gpu(&self, gpu: &Gpu, upstream: &[f32]) -> Result<(Vec<f32>, Vec<Vec<f32>>)> {
-        let mut graph = Graph::training(gpu);
+    async fn run_gpu(
+        &self,
+        gpu: &Gpu,
+        storage: DType,
+        upstream: &[f32],
+    ) -> Result<(Vec<f32>, Vec<Vec<f32>>)> {
+        let mut graph = Graph::training(gpu).with_storage(storage);
         graph.recorder().isolate();
         let mut tensors = Vec::new();
         let mut gradients: Vec<Buffer> = Vec::new();
-        for (name, shape, values) in &self.inputs.list {
-            let value = gpu.upload(name, values)?;
+        for input @ Input { name, shape, values, .. } in &self.inputs.list {
+            let dtype = input.dtype(storage);
+            let value = upload(gpu, name, values, dtype)?;
             let gradient = gpu.upload(name, &vec![1f32; values.len()])?;
-            tensors.push(graph.parameter(&value, &gradient, shape.as_slice())?);
+            tensors.push(graph.parameter_as(dtype, &value, &gradient, shape.as_slice())?);
             gradients.push(gradient);
         }
         let y = (self.on_gpu)(&mut graph, &tensors)?;
         let elements = y.shape.elements();
-        let kept = gpu.buffer("result", elements as u64 * 4)?;
+        let kept = gpu.buffer("result", elements as u64 * y.dtype.bytes())?;
         let to = graph.recorder().bind(&(&kept).into());
         graph.recorder().copy(y.view, to);
-        let d_y = graph.constant(upstream, y.shape.dims(), DType::F32)?;
+        let d_y = graph.input(&upload(gpu, "d_y", upstream, y.dtype)?, y.shape.dims(), y.dtype)?;
         graph.backward(&y, d_y)?;
         let recording = graph.finish("check")?;
         recording.poison(POISON);
         recording.replay()?;
-        let result = gpu.read(&kept, 0, elements).await?;
+        let result = download(gpu, &kept, elements, y.dtype).await?;
         let mut read = Vec::new();
-        for (gradient, (_, _, values)) in gradients.iter().zip(&self.inputs.list) {
-            let values: Vec<f32> = gpu.read(gradient, 0, values.len()).await?;
+        for (gradient, input) in gradients.iter().zip(&self.inputs.list) {
+            let values: Vec<f32> = gpu.read(gradient, 0, input.values.len()).await?;
             read.push(values.iter().map(|g| g - 1.0).collect());
         }
         Ok((result, read))
+    }
+}
+
+impl Input {
+    fn dtype(&self, storage: DType) -> DType {
+        if self.vector { DType::F32 } else { storage }
+    }
+}
+
+/// What is left of `values` once they are stored as `dtype`.
+fn stored(values: &[f32], dtype: DType) -> Vec<f32> {
+    match dtype {
+        DType::F16 => values.iter().map(|&x| f16::from_f32(x).to_f32()).collect(),
+        DType::F32 | DType::U32 => values.to_vec(),
+    }
+}
+
+/// A buffer of `values` as `dtype`.
+fn upload(gpu: &Gpu, label: &str, values: &[f32], dtype: DType) -> Result<Buffer> {
+    match dtype {
+        DType::F16 => {
+            // Buffers are written by fours of bytes.
+            let mut halves: Vec<f16> = values.iter().map(|&x| f16::from_f32(x)).collect();
+            halves.resize(halves.len().next_multiple_of(2), f16::ZERO);
+            gpu.upload(label, &halves)
+        }
+        DType::F32 | DType::U32 => gpu.upload(label, values),
+    }
+}
+
+async fn download(gpu: &Gpu, buffer: &Buffer, elements: usize, dtype: DType) -> Result<Vec<f32>> {
+    match dtype {
+        DType::F16 => {
+            let halves: Vec<f16> = gpu.read(buffer, 0, elements.next_multiple_of(2)).await?;
+            Ok(halves.into_iter().take(elements).map(f16::to_f32).collect())
+        }
+        DType::F32 | DType::U32 => gpu.read(buffer, 0, elements).await,
     }
 }
 

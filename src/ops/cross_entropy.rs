@@ -66,8 +66,8 @@ pub fn cross_entropy(
     let lanes = rows::lanes(graph, PLAIN);
     let groups = grid(rows, 1);
     let params = Params { rows: rows as u32, stride: stride as u32, classes: classes as u32 };
-    let loss = graph.output("cross_entropy", [rows], &[logits])?;
-    let correct = graph.output("cross_entropy", [rows], &[])?;
+    let loss = graph.output_as(DType::F32, "cross_entropy", [rows], &[logits])?;
+    let correct = graph.output_as(DType::F32, "cross_entropy", [rows], &[])?;
     let stats = graph.scratch("cross_entropy", 2 * rows)?;
     graph.dispatch(
         (&FORWARD, lanes),

@@ -11,7 +11,7 @@ use crate::tensor::{DType, Tensor};
 params! { rows: u32, columns: u32, entries: u32 }
 
 const WORKGROUP: u32 = 64;
-const CONSTANTS: &[Constant] = &[("WORKGROUP", WORKGROUP)];
+const WORKGROUP_SIZE: Constant = ("WORKGROUP", WORKGROUP);
 const FORWARD: KernelSpec = KernelSpec {
     source: shader!("embedding"),
     entry: "forward",
@@ -19,7 +19,7 @@ const FORWARD: KernelSpec = KernelSpec {
     textures: 0,
     writes: 1,
     params: LAYOUT,
-    example: CONSTANTS,
+    example: &[WORKGROUP_SIZE],
 };
 const BACKWARD: KernelSpec = KernelSpec { entry: "backward", ..FORWARD };
 
@@ -67,14 +67,15 @@ pub fn embedding(graph: &mut Graph, table: &Tensor, ids: &Tensor, index: &Tensor
     let params = Params { rows: rows as u32, columns: columns as u32, entries: entries as u32 };
     let groups = grid(rows * columns, WORKGROUP);
     let y = graph.output("embedding", [rows, columns], &[table])?;
-    graph.dispatch((&FORWARD, CONSTANTS), params, &[table.view, ids.view], &[y.view], groups)?;
+    graph.dispatch((&FORWARD, &[WORKGROUP_SIZE]), params, &[table.view, ids.view], &[y.view], groups)?;
     let (table, index) = (table.clone(), index.clone());
     graph.on_backward(&y, move |graph, d_y| {
         graph.contribute_with("embedding", &table, |graph, to, accumulate| {
             if !accumulate {
                 graph.recorder().clear(to);
             }
-            graph.dispatch((&BACKWARD, CONSTANTS), params, &[d_y.view, index.view], &[to], groups)
+            let constants = [WORKGROUP_SIZE, graph.gradient_dtype(&table).result()];
+            graph.dispatch((&BACKWARD, &constants), params, &[d_y.view, index.view], &[to], groups)
         })
     });
     Ok(y)

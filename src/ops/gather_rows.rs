@@ -14,7 +14,7 @@ params! { rows: u32, columns: u32, slots: u32 }
 pub const UNUSED: u32 = u32::MAX;
 
 const WORKGROUP: u32 = 64;
-const CONSTANTS: &[Constant] = &[("WORKGROUP", WORKGROUP)];
+const WORKGROUP_SIZE: Constant = ("WORKGROUP", WORKGROUP);
 const FORWARD: KernelSpec = KernelSpec {
     source: shader!("gather_rows"),
     entry: "forward",
@@ -22,7 +22,7 @@ const FORWARD: KernelSpec = KernelSpec {
     textures: 0,
     writes: 1,
     params: LAYOUT,
-    example: CONSTANTS,
+    example: &[WORKGROUP_SIZE],
 };
 const BACKWARD: KernelSpec = KernelSpec { entry: "backward", ..FORWARD };
 
@@ -41,14 +41,15 @@ pub fn gather_rows(graph: &mut Graph, x: &Tensor, rows: &Tensor) -> Result<Tenso
     let params = Params { rows: count as u32, columns: columns as u32, slots: slots as u32 };
     let groups = grid(slots * columns, WORKGROUP);
     let y = graph.output("gather_rows", [slots, columns], &[x])?;
-    graph.dispatch((&FORWARD, CONSTANTS), params, &[x.view, rows.view], &[y.view], groups)?;
+    graph.dispatch((&FORWARD, &[WORKGROUP_SIZE]), params, &[x.view, rows.view], &[y.view], groups)?;
     let (x, rows) = (x.clone(), rows.clone());
     graph.on_backward(&y, move |graph, d_y| {
         graph.contribute_with("gather_rows", &x, |graph, to, accumulate| {
             if !accumulate {
                 graph.recorder().clear(to);
             }
-            graph.dispatch((&BACKWARD, CONSTANTS), params, &[d_y.view, rows.view], &[to], groups)
+            let constants = [WORKGROUP_SIZE, graph.gradient_dtype(&x).result()];
+            graph.dispatch((&BACKWARD, &constants), params, &[d_y.view, rows.view], &[to], groups)
         })
     });
     Ok(y)

@@ -68,7 +68,9 @@ pub fn layer_norm(graph: &mut Graph, x: &Tensor, weight: &Tensor, bias: &Tensor,
     };
     let y = graph.output("layer_norm", [rows, columns], &[x, weight, bias])?;
     let stats = graph.scratch("layer_norm", (2 * rows).next_multiple_of(4))?;
-    let software = graph.gpu().capabilities().kind == AdapterKind::Software && columns.is_multiple_of(4);
+    let software = graph.gpu().capabilities().kind == AdapterKind::Software
+        && columns.is_multiple_of(4)
+        && x.dtype == DType::F32;
     // Each kernel with the workgroups for its rows, or its blocks and columns.
     let (forward, backward, partials, row_groups, block_groups) = if software {
         let blocks = grid(blocks * columns / 4, 8);
@@ -127,7 +129,9 @@ pub fn cases() -> Vec<Case> {
         let inputs = Inputs::new(3)
             .normal_around("x", &[rows, columns], mean, 2.0)
             .normal_around("weight", &[columns], 1.0, 0.5)
-            .normal("bias", &[columns], 1.0);
+            .always_f32()
+            .normal("bias", &[columns], 1.0)
+            .always_f32();
         Case::new(format!("[{rows}, {columns}] around {mean}"), inputs, Metric::Elementwise(1e-5))
             .gpu(move |graph, x| layer_norm(graph, &x[0], &x[1], &x[2], eps))
             .reference(move |x| {

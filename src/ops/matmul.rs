@@ -6,7 +6,7 @@ use super::Case;
 use super::check::{Inputs, Metric};
 use crate::autograd::Graph;
 use crate::gpu::{AdapterKind, KernelSpec, View, grid, params, shader};
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 use crate::{Error, Result};
 
 params! {
@@ -83,12 +83,14 @@ pub(crate) struct Product {
     pub scale: f32,
     /// Whether to add to what `c` holds.
     pub accumulate: bool,
+    /// How `c` is stored.
+    pub into: DType,
 }
 
 impl Product {
-    /// A single product.
-    pub fn single(layout: Layout, [m, n, k]: [usize; 3]) -> Self {
-        Product { layout, m, n, k, batch: (1, 1), scale: 1.0, accumulate: false }
+    /// A single product into a matrix of `into`.
+    pub fn single(layout: Layout, into: DType, [m, n, k]: [usize; 3]) -> Self {
+        Product { layout, m, n, k, batch: (1, 1), scale: 1.0, accumulate: false, into }
     }
 }
 
@@ -176,7 +178,7 @@ fn dispatch(graph: &mut Graph, product: Product, a: Matrix, b: Matrix, c: Matrix
             (spec, [n.div_ceil(64) as u32, m.div_ceil(64) as u32, batches])
         }
     };
-    graph.dispatch((&spec, &[]), params, &[a.view, b.view], &[c.view], groups)
+    graph.dispatch((&spec, &[product.into.result()]), params, &[a.view, b.view], &[c.view], groups)
 }
 
 /// A linear layer without bias: `y [N, out] = x [N, in] · weight [out, in]ᵀ`.
@@ -192,22 +194,24 @@ pub fn linear(graph: &mut Graph, x: &Tensor, weight: &Tensor) -> Result<Tensor> 
         return Err(unfit(x, weight));
     };
     let (out, padded) = (*out, out.next_multiple_of(4));
-    if *inputs != width || !width.is_multiple_of(4) {
+    if *inputs != width || !width.is_multiple_of(4) || x.dtype != weight.dtype {
         return Err(unfit(x, weight));
     }
     let y = graph.output("linear", [rows, padded], &[x, weight])?;
     let matrices = (Matrix::whole(x.view, width), Matrix::whole(weight.view, width));
-    let forward = Product::single(Layout::Nt, [rows, out, width]);
+    let forward = Product::single(Layout::Nt, y.dtype, [rows, out, width]);
     product(graph, forward, matrices.0, matrices.1, Matrix::whole(y.view, padded))?;
     let (x, weight) = (x.clone(), weight.clone());
     graph.on_backward(&y, move |graph, d_y| {
         let d_y = Matrix::whole(d_y.view, padded);
         graph.contribute_with("linear", &weight, |graph, d_weight, accumulate| {
-            let sizes = Product { accumulate, ..Product::single(Layout::Tn, [out, width, rows]) };
+            let into = graph.gradient_dtype(&weight);
+            let sizes = Product { accumulate, ..Product::single(Layout::Tn, into, [out, width, rows]) };
             product(graph, sizes, d_y, matrices.0, Matrix::whole(d_weight, width))
         })?;
         graph.contribute_with("linear", &x, |graph, d_x, accumulate| {
-            let sizes = Product { accumulate, ..Product::single(Layout::Nn, [rows, width, out]) };
+            let into = graph.gradient_dtype(&x);
+            let sizes = Product { accumulate, ..Product::single(Layout::Nn, into, [rows, width, out]) };
             product(graph, sizes, d_y, matrices.1, Matrix::whole(d_x, width))
         })
     });
@@ -217,8 +221,8 @@ pub fn linear(graph: &mut Graph, x: &Tensor, weight: &Tensor) -> Result<Tensor> 
 fn unfit(x: &Tensor, weight: &Tensor) -> Error {
     Error::Shape {
         operation: "linear",
-        expected: "x [N, in] and weight [out, in], in a multiple of 4".into(),
-        found: format!("{} and {}", x.shape, weight.shape),
+        expected: "x [N, in] and weight [out, in] of one type, in a multiple of 4".into(),
+        found: format!("{} of {:?} and {} of {:?}", x.shape, x.dtype, weight.shape, weight.dtype),
     }
 }
 

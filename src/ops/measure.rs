@@ -6,6 +6,7 @@ use super::matmul::{Layout, Matrix, Product, product};
 use crate::Result;
 use crate::autograd::Graph;
 use crate::gpu::{Buffer, Gpu, Recorder, Recording};
+use crate::tensor::DType;
 
 /// Replays in one timing at most, so that the queue stays short.
 const MOST_REPLAYS: f64 = 1000.0;
@@ -53,7 +54,7 @@ pub async fn matmul(gpu: &Gpu, layout: Layout, [m, n, k]: [usize; 3], budget: f6
         Ok((Matrix::whole(graph.recorder().bind(&(&buffer).into()), columns), buffer))
     };
     let ((a, _), (b, _), (c, watched)) = (matrix(a)?, matrix(b)?, matrix([m, n])?);
-    product(&mut graph, Product::single(layout, [m, n, k]), a, b, c)?;
+    product(&mut graph, Product::single(layout, DType::F32, [m, n, k]), a, b, c)?;
     let recording = graph.finish("matrix product")?;
     let taken = seconds(gpu, &recording, &watched, budget).await?;
     Ok(2.0 * (m * n * k) as f64 / taken / 1e9)

@@ -5,12 +5,12 @@ use super::check::{Inputs, Metric};
 use crate::Result;
 use crate::autograd::Graph;
 use crate::gpu::{Constant, KernelSpec, View, grid, params, shader};
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 
 params! { rows: u32, width: u32, accumulate: u32 }
 
 const WORKGROUP: u32 = 64;
-const CONSTANTS: &[Constant] = &[("WORKGROUP", WORKGROUP)];
+const WORKGROUP_SIZE: Constant = ("WORKGROUP", WORKGROUP);
 const FORWARD: KernelSpec = KernelSpec {
     source: shader!("reduce"),
     entry: "forward",
@@ -18,7 +18,7 @@ const FORWARD: KernelSpec = KernelSpec {
     textures: 0,
     writes: 1,
     params: LAYOUT,
-    example: CONSTANTS,
+    example: &[WORKGROUP_SIZE],
 };
 const BACKWARD: KernelSpec = KernelSpec { entry: "backward", ..FORWARD };
 
@@ -31,14 +31,14 @@ pub const KERNELS: &[KernelSpec] = &[FORWARD, BACKWARD];
 /// As [`Graph::output`].
 pub fn sum_rows(graph: &mut Graph, x: &Tensor) -> Result<Tensor> {
     let (rows, width) = (x.shape.rows(), x.shape.width());
-    let y = graph.output("sum_rows", [width], &[x])?;
-    sum_into(graph, x.view, [rows, width], y.view, false)?;
+    let y = graph.output_as(x.dtype, "sum_rows", [width], &[x])?;
+    sum_as([x.dtype, y.dtype], graph, x.view, [rows, width], y.view, false)?;
     let x = x.clone();
     graph.on_backward(&y, move |graph, d_y| {
-        let d_x = graph.output("sum_rows", x.shape.dims(), &[])?;
+        let d_x = graph.output_as(x.dtype, "sum_rows", x.shape.dims(), &[])?;
         let params = Params { rows: rows as u32, width: width as u32, accumulate: 0 };
         graph.dispatch(
-            (&BACKWARD, CONSTANTS),
+            (&BACKWARD, &[WORKGROUP_SIZE, x.dtype.elem()]),
             params,
             &[d_y.view],
             &[d_x.view],
@@ -49,8 +49,20 @@ pub fn sum_rows(graph: &mut Graph, x: &Tensor) -> Result<Tensor> {
     Ok(y)
 }
 
-/// `y [W] = Σ x [R, W]`, added to what `y` holds if `accumulate`.
+/// `y [W] = Σ x [R, W]`, added to what `y` holds if `accumulate`; both f32.
 pub(crate) fn sum_into(
+    graph: &mut Graph,
+    x: View,
+    sizes: [usize; 2],
+    y: View,
+    accumulate: bool,
+) -> Result<()> {
+    sum_as([DType::F32; 2], graph, x, sizes, y, accumulate)
+}
+
+/// [`sum_into`] of an `x` and into a `y` of these types.
+pub(crate) fn sum_as(
+    [from, to]: [DType; 2],
     graph: &mut Graph,
     x: View,
     [rows, width]: [usize; 2],
@@ -58,7 +70,7 @@ pub(crate) fn sum_into(
     accumulate: bool,
 ) -> Result<()> {
     let params = Params { rows: rows as u32, width: width as u32, accumulate: accumulate.into() };
-    graph.dispatch((&FORWARD, CONSTANTS), params, &[x], &[y], grid(width, WORKGROUP))
+    graph.dispatch((&FORWARD, &[WORKGROUP_SIZE, from.elem(), to.result()]), params, &[x], &[y], grid(width, WORKGROUP))
 }
 
 /// Comparisons with the reference.

@@ -20,8 +20,8 @@ pub(super) fn lanes(graph: &Graph, plain: &'static [Constant]) -> &'static [Cons
 /// Checks that `tensor` is a non-empty matrix and gives its rows and columns.
 pub(super) fn matrix(operation: &'static str, tensor: &Tensor) -> Result<(usize, usize)> {
     match *tensor.shape.dims() {
-        [rows, columns] if rows > 0 && columns > 0 && tensor.dtype == DType::F32 => Ok((rows, columns)),
-        _ => Err(mismatch(operation, "a matrix of at least one f32", tensor)),
+        [rows, columns] if rows > 0 && columns > 0 && tensor.dtype != DType::U32 => Ok((rows, columns)),
+        _ => Err(mismatch(operation, "a matrix of at least one float", tensor)),
     }
 }
 
