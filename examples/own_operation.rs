@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use wgrad::autograd::Graph;
 use wgrad::gpu::{Constant, Gpu, GpuOptions, KernelSpec, ParamsLayout, Source, grid};
 use wgrad::ops::check::{Case, Inputs, Metric};
-use wgrad::tensor::Tensor;
+use wgrad::tensor::{DType, Tensor};
 use wgrad::{Error, Result};
 
 /// The shader's `Params`: fields of 4 bytes in the same order.
@@ -81,7 +81,7 @@ fn main() -> Result<ExitCode> {
     println!("SwiGLU on {}", gpu.capabilities().name);
     let mut passed = true;
     for sizes in [[1, 1], [7, 129], [64, 64], [300, 5]] {
-        let outcome = pollster::block_on(case(sizes).run(&gpu, 64))?;
+        let outcome = pollster::block_on(case(sizes).run(&gpu, DType::F32, 64))?;
         let (error, bound) = outcome.forward;
         println!("{:<12} forward error {error:.1e} (at most {bound:.0e})", outcome.name);
         for (input, error, bound) in &outcome.gradients {

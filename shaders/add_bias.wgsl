@@ -9,9 +9,9 @@
 struct Params { rows: u32, columns: u32, stride: u32, block_rows: u32, blocks: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 
-@group(0) @binding(1) var<storage, read> x: array<f32>; // [N, S]
+@group(0) @binding(1) var<storage, read> x: array<elem>; // [N, S]
 @group(0) @binding(2) var<storage, read> bias: array<f32>; // [C]
-@group(0) @binding(3) var<storage, read_write> y: array<f32>; // [N, S]
+@group(0) @binding(3) var<storage, read_write> y: array<elem>; // [N, S]
 
 fn bias_at(i: u32) -> f32 {
     let c = i % p.stride;
@@ -21,19 +21,19 @@ fn bias_at(i: u32) -> f32 {
 @compute @workgroup_size(WORKGROUP)
 fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = linear_index(id, groups, WORKGROUP);
-    if (i < p.rows * p.stride) { y[i] = x[i] + bias_at(i); }
+    if (i < p.rows * p.stride) { y[i] = elem(f32(x[i]) + bias_at(i)); }
 }
 
-@group(0) @binding(3) var<storage, read> residual: array<f32>; // [N, S]
-@group(0) @binding(4) var<storage, read_write> sum: array<f32>; // y [N, S]
+@group(0) @binding(3) var<storage, read> residual: array<elem>; // [N, S]
+@group(0) @binding(4) var<storage, read_write> sum: array<elem>; // y [N, S]
 
 @compute @workgroup_size(WORKGROUP)
 fn forward_residual(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = linear_index(id, groups, WORKGROUP);
-    if (i < p.rows * p.stride) { sum[i] = x[i] + bias_at(i) + residual[i]; }
+    if (i < p.rows * p.stride) { sum[i] = elem(f32(x[i]) + bias_at(i) + f32(residual[i])); }
 }
 
-@group(0) @binding(1) var<storage, read> d_y: array<f32>; // [N, S]
+@group(0) @binding(1) var<storage, read> d_y: array<elem>; // [N, S]
 @group(0) @binding(2) var<storage, read_write> partial_sums: array<f32>; // [blocks, C]
 
 @compute @workgroup_size(WORKGROUP)
@@ -43,6 +43,6 @@ fn partials(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
     if (block >= p.blocks) { return; }
     let end = min((block + 1u) * p.block_rows, p.rows);
     var total = 0.0;
-    for (var row = block * p.block_rows; row < end; row++) { total += d_y[row * p.stride + i % p.columns]; }
+    for (var row = block * p.block_rows; row < end; row++) { total += f32(d_y[row * p.stride + i % p.columns]); }
     partial_sums[i] = total;
 }

@@ -24,7 +24,7 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
 
 @group(0) @binding(1) var<storage, read> d_y: array<elem>; // [N, C]
 @group(0) @binding(2) var<storage, read> index: array<u32>; // [3 N + 2]
-@group(0) @binding(3) var<storage, read_write> d_table: array<result>; // [V, C]
+@group(0) @binding(3) var<storage, read_write> d_table: array<out_elem>; // [V, C]
 
 @compute @workgroup_size(WORKGROUP)
 fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
@@ -41,5 +41,5 @@ fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
     for (var at = index[starts + slot]; at < end; at++) {
         sum += f32(d_y[min(index[order + at], p.rows - 1u) * p.columns + c]);
     }
-    d_table[entry * p.columns + c] = result(f32(d_table[entry * p.columns + c]) + sum);
+    d_table[entry * p.columns + c] = out_elem(f32(d_table[entry * p.columns + c]) + sum);
 }

@@ -22,7 +22,7 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
 }
 
 @group(0) @binding(1) var<storage, read> d_y: array<elem>; // [M, C]
-@group(0) @binding(3) var<storage, read_write> d_x: array<result>; // [N, C]
+@group(0) @binding(3) var<storage, read_write> d_x: array<out_elem>; // [N, C]
 
 @compute @workgroup_size(WORKGROUP)
 fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
@@ -31,5 +31,5 @@ fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
     let row = rows[i / p.columns];
     if (row >= p.rows) { return; }
     let at = row * p.columns + i % p.columns;
-    d_x[at] = result(f32(d_x[at]) + f32(d_y[i]));
+    d_x[at] = out_elem(f32(d_x[at]) + f32(d_y[i]));
 }

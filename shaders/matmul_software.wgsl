@@ -10,7 +10,7 @@
 
 @group(0) @binding(1) var a: texture_2d<f32>;
 @group(0) @binding(2) var b: texture_2d<f32>;
-@group(0) @binding(3) var<storage, read_write> c: array<vec4<result>>;
+@group(0) @binding(3) var<storage, read_write> c: array<vec4<out_elem>>;
 
 fn load_a(i: u32) -> vec4<f32> {
     return textureLoad(a, vec2<u32>(i & 1023u, i >> 10u), 0);
@@ -27,7 +27,7 @@ fn store(acc: ptr<function, array<vec4<f32>, 64>>, m0: u32, n0: u32, start: u32)
                 let at = start / 4u + ((m0 + i) * p.ldc + n0) / 4u + j;
                 var value = p.scale * (*acc)[i * 4u + j];
                 if (p.accumulate != 0u) { value += vec4<f32>(c[at]); }
-                c[at] = vec4<result>(value);
+                c[at] = vec4<out_elem>(value);
             }
         }
     }

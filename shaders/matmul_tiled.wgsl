@@ -8,7 +8,7 @@
 
 @group(0) @binding(1) var<storage, read> a: array<vec4<elem>>;
 @group(0) @binding(2) var<storage, read> b: array<vec4<elem>>;
-@group(0) @binding(3) var<storage, read_write> c: array<vec4<result>>;
+@group(0) @binding(3) var<storage, read_write> c: array<vec4<out_elem>>;
 
 // [k][m] and [k][n], 16 rows of 64.
 var<workgroup> tile_a: array<vec4<f32>, 256>;
@@ -45,7 +45,7 @@ fn store(thread: u32, acc: ptr<function, array<vec4<f32>, 4>>, m0: u32, n0: u32,
             let at = (start + m * p.ldc + n) / 4u;
             var value = p.scale * (*acc)[i];
             if (p.accumulate != 0u) { value += vec4<f32>(c[at]); }
-            c[at] = vec4<result>(value);
+            c[at] = vec4<out_elem>(value);
         }
     }
 }

@@ -7,7 +7,7 @@ struct Params { rows: u32, width: u32, accumulate: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 
 @group(0) @binding(1) var<storage, read> x: array<elem>;
-@group(0) @binding(2) var<storage, read_write> y: array<result>;
+@group(0) @binding(2) var<storage, read_write> y: array<out_elem>;
 
 @compute @workgroup_size(WORKGROUP)
 fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
@@ -16,7 +16,7 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     var total = 0.0;
     for (var row = 0u; row < p.rows; row++) { total += f32(x[row * p.width + column]); }
     if (p.accumulate != 0u) { total += f32(y[column]); }
-    y[column] = result(total);
+    y[column] = out_elem(total);
 }
 
 @group(0) @binding(1) var<storage, read> d_y: array<elem>;

@@ -7,23 +7,26 @@
 struct Params { elements: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<elem>;
+@group(0) @binding(2) var<storage, read_write> y: array<elem>;
 
 @compute @workgroup_size(WORKGROUP)
 fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = linear_index(id, groups, WORKGROUP);
     if (i >= p.elements) { return; }
-    let e = exp(-2.0 * abs(x[i]));
-    y[i] = sign(x[i]) * (1.0 - e) / (1.0 + e);
+    let value = f32(x[i]);
+    let e = exp(-2.0 * abs(value));
+    y[i] = elem(sign(value) * (1.0 - e) / (1.0 + e));
 }
 
-@group(0) @binding(1) var<storage, read> result: array<f32>; // y
-@group(0) @binding(2) var<storage, read> d_y: array<f32>;
-@group(0) @binding(3) var<storage, read_write> d_x: array<f32>;
+@group(0) @binding(1) var<storage, read> result: array<elem>; // y
+@group(0) @binding(2) var<storage, read> d_y: array<elem>;
+@group(0) @binding(3) var<storage, read_write> d_x: array<elem>;
 
 @compute @workgroup_size(WORKGROUP)
 fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = linear_index(id, groups, WORKGROUP);
-    if (i < p.elements) { d_x[i] = d_y[i] * (1.0 - result[i] * result[i]); }
+    if (i >= p.elements) { return; }
+    let value = f32(result[i]);
+    d_x[i] = elem(f32(d_y[i]) * (1.0 - value * value));
 }

@@ -1,10 +1,13 @@
 //! A tensor: where its elements are within one recording, and whether gradients flow to it.
 
-use crate::gpu::{Constant, F16, RESULT_F16, View};
+use serde::Serialize;
+
+use crate::gpu::{Constant, F16, OUT_F16, View};
 use crate::shape::Shape;
 
 /// What an element is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum DType {
     /// 32-bit float.
     F32,
@@ -28,9 +31,9 @@ impl DType {
         (F16, (self == DType::F16).into())
     }
 
-    /// What shaders are told of the type of `result`.
-    pub(crate) fn result(self) -> Constant {
-        (RESULT_F16, (self == DType::F16).into())
+    /// What shaders are told of the type of `out_elem`.
+    pub(crate) fn out_elem(self) -> Constant {
+        (OUT_F16, (self == DType::F16).into())
     }
 }
 

@@ -10,7 +10,7 @@
 
 use naga::valid::{Capabilities, FunctionInfo, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, GlobalVariable, Handle, Module, ShaderStage, StorageAccess, TypeInner};
-use wgrad::gpu::{Constant, F16, KernelSpec, RESULT_F16, shader};
+use wgrad::gpu::{Constant, F16, KernelSpec, OUT_F16, shader};
 use wgrad::{ops, optim};
 
 /// WebGPU's default limits.
@@ -178,8 +178,8 @@ fn variants(spec: &KernelSpec) -> Vec<Vec<Constant>> {
     if spec.source.text.contains("elem") {
         variants.push([f32.clone(), vec![(F16, 1)]].concat());
     }
-    if spec.source.text.contains("result") {
-        variants.push([f32, vec![(F16, 1), (RESULT_F16, 0)]].concat());
+    if spec.source.text.contains("out_elem") {
+        variants.push([f32, vec![(F16, 1), (OUT_F16, 0)]].concat());
     }
     variants
 }

@@ -36,6 +36,14 @@ impl Model {
         Ok(Model { config, parameters })
     }
 
+    /// Keeps the parameters as f16 too, for recordings of mixed precision.
+    ///
+    /// # Errors
+    /// As [`Parameters::with_halves`].
+    pub fn with_halves(self) -> Result<Self> {
+        Ok(Model { parameters: self.parameters.with_halves()?, ..self })
+    }
+
     /// Gives every parameter its starting values.
     ///
     /// # Errors

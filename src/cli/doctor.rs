@@ -18,10 +18,11 @@ JSON: {wgrad, adapters: [ADAPTER], chosen, device: ADAPTER, kernels: [KERNEL],
   ADAPTER: {name, backend, driver, device_type, kind, f16, subgroups,
        cooperative_matrices, max_binding, max_buffer, max_storage_buffers,
        max_workgroup_memory, max_invocations}
-  KERNEL: {operation, kind, own, cases, passed, result: {error, bound},
+  KERNEL: {operation, kind, storage, own, cases, passed, result: {error, bound},
        gradient: {error, bound}, failures}
   SPEED: {layout, m, n, k, gflops}
   chosen     an index into adapters; device has the limits it was opened with
+  storage    how activations are stored: f32 or f16
   own        whether the adapter uses this kind of kernel
   error      the one nearest to its bound, or farthest beyond it
   layout     the operand stored transposed: the second (nt), none, the first (tn)
@@ -60,6 +61,7 @@ struct Report {
 struct Checked {
     operation: &'static str,
     kind: AdapterKind,
+    storage: DType,
     own: bool,
     cases: usize,
     passed: usize,
@@ -129,7 +131,7 @@ async fn examine(options: &GpuOptions, tell: bool) -> anyhow::Result<Report> {
     let device = gpu.capabilities().clone();
     say(&adapter_rows(&adapters, chosen), usize::MAX)?;
 
-    let heading = ["kernels", "for", "cases", "result", "bound", "gradient", "bound", ""];
+    let heading = ["kernels", "for", "storage", "cases", "result", "bound", "gradient", "bound", ""];
     let mut rows = vec![vec![], heading.map(String::from).to_vec()];
     let mut kernels = Vec::new();
     let other = match device.kind {
@@ -141,13 +143,16 @@ async fn examine(options: &GpuOptions, tell: bool) -> anyhow::Result<Report> {
             true => gpu.clone(),
             false => Gpu::open(&GpuOptions { kind: Some(kind), ..options.clone() }).await?,
         };
-        for operation in ops::all() {
-            let checked = check(&gpu, &operation, kind, own).await?;
-            rows.push(kernel_row(&checked));
-            kernels.push(checked);
+        let halves = gpu.capabilities().f16.then_some(DType::F16);
+        for storage in [DType::F32].into_iter().chain(halves) {
+            for operation in ops::all() {
+                let checked = check(&gpu, &operation, storage, kind, own).await?;
+                rows.push(kernel_row(&checked));
+                kernels.push(checked);
+            }
         }
     }
-    say(&rows, 2)?;
+    say(&rows, 3)?;
     for (kernel, failure) in kernels.iter().flat_map(|k| k.failures.iter().map(move |f| (k, f))) {
         say(&[vec![], vec![format!("{} ({}): {failure}", kernel.operation, word(kernel.kind))]], usize::MAX)?;
     }
@@ -180,12 +185,14 @@ async fn examine(options: &GpuOptions, tell: bool) -> anyhow::Result<Report> {
 async fn check(
     gpu: &Gpu,
     operation: &ops::Operation,
+    storage: DType,
     kind: AdapterKind,
     own: bool,
 ) -> anyhow::Result<Checked> {
     let mut checked = Checked {
         operation: operation.name,
         kind,
+        storage,
         own,
         cases: 0,
         passed: 0,
@@ -195,7 +202,7 @@ async fn check(
     };
     for case in (operation.cases)() {
         checked.cases += 1;
-        match case.run(gpu, DType::F32, SAMPLES).await {
+        match case.run(gpu, storage, SAMPLES).await {
             Ok(outcome) => {
                 checked.result = checked.result.and(outcome.forward);
                 for (_, error, bound) in &outcome.gradients {
@@ -240,6 +247,7 @@ fn kernel_row(checked: &Checked) -> Vec<String> {
     vec![
         checked.operation.to_string(),
         word(checked.kind),
+        word(checked.storage),
         format!("{}/{}", checked.passed, checked.cases),
         format!("{:.1e}", checked.result.error),
         number(checked.result.bound),

@@ -32,14 +32,14 @@ const LIBRARY: &[Source] =
     &[shader!("lib/erf"), shader!("lib/grid"), shader!("lib/matmul"), shader!("lib/reduce")];
 
 /// A constant put in front of the shader: `const NAME: u32 = value;`. Workgroup sizes are constants too. Two
-/// are more than that, [`F16`] and [`RESULT_F16`].
+/// are more than that, [`F16`] and [`OUT_F16`].
 pub type Constant = (&'static str, u32);
 
 /// Whether `elem`, the type that activations and matrices are stored in, is `f16`; else it is `f32`.
 pub const F16: &str = "F16";
 
-/// Whether `result`, the type of what a kernel writes, is `f16`; without this constant it is `elem`.
-pub const RESULT_F16: &str = "RESULT_F16";
+/// Whether `out_elem`, the type of what a kernel writes, is `f16`; without this constant it is `elem`.
+pub const OUT_F16: &str = "OUT_F16";
 
 /// A complete WGSL text, and where each of its lines came from.
 pub struct Composed {
@@ -63,12 +63,12 @@ struct Line {
 pub fn compose(source: &Source, constants: &[Constant]) -> Result<Composed> {
     let chosen = |name| constants.iter().find(|(constant, _)| *constant == name).map(|(_, value)| *value);
     let elem = chosen(F16).unwrap_or(0);
-    let result = chosen(RESULT_F16).unwrap_or(elem);
+    let result = chosen(OUT_F16).unwrap_or(elem);
     let mut prelude = Vec::new();
     if elem + result > 0 {
         prelude.push("enable f16;".to_string());
     }
-    for (name, half) in [("elem", elem), ("result", result)] {
+    for (name, half) in [("elem", elem), ("out_elem", result)] {
         prelude.push(format!("alias {name} = {};", if half > 0 { "f16" } else { "f32" }));
     }
     prelude.extend(constants.iter().map(|(name, value)| format!("const {name}: u32 = {value}u;")));

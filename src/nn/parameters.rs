@@ -3,14 +3,16 @@
 
 use std::collections::HashMap;
 
+use half::f16;
+
 use crate::autograd::Graph;
 use crate::gpu::{Buffer, Gpu, Region};
 use crate::shape::Shape;
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 use crate::{Error, Result};
 
-/// A parameter begins at a multiple of this many elements: 256 bytes, what every device can bind.
-const ALIGNMENT: usize = 64;
+/// A group begins at a multiple of this many elements: 256 bytes of f16, what every device can bind.
+const ALIGNMENT: usize = 128;
 
 /// One parameter to make room for.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +29,8 @@ pub struct Declaration {
 pub struct Segment {
     /// The parameters' values.
     pub values: Buffer,
+    /// The same values as f16, of the same layout, where precision is mixed.
+    pub halves: Option<Buffer>,
     /// Their gradients, of the same layout; none for inference.
     pub gradients: Option<Buffer>,
     /// Whether weight decay applies.
@@ -101,6 +105,7 @@ impl Parameters {
                 let bytes = elements as u64 * 4;
                 Ok(Segment {
                     values: gpu.buffer("the parameters", bytes)?,
+                    halves: None,
                     gradients: if trained { Some(gpu.buffer("the gradients", bytes)?) } else { None },
                     decay,
                     elements,
@@ -108,6 +113,18 @@ impl Parameters {
             })
             .collect::<Result<_>>()?;
         Ok(Parameters { gpu: gpu.clone(), segments, names, places })
+    }
+
+    /// Keeps f16 copies for recordings whose activations are f16: [`Parameters::write`] and the optimizer keep them
+    /// equal to the values.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn with_halves(mut self) -> Result<Self> {
+        for segment in &mut self.segments {
+            segment.halves = Some(self.gpu.buffer("the parameters as f16", segment.elements as u64 * 2)?);
+        }
+        Ok(self)
     }
 
     /// The device they are on.
@@ -183,15 +200,27 @@ impl Parameters {
 
     fn bind(&self, graph: &mut Graph, place: &Place, shape: Shape) -> Result<Tensor> {
         let segment = &self.segments[place.segment];
-        let bytes = shape.elements() as u64 * 4;
-        let region = |buffer: &Buffer| Region {
+        // Vectors are f32 always; matrices are what the activations are that they meet.
+        let dtype = if place.shape.len() < 2 { DType::F32 } else { graph.storage() };
+        let region = |buffer: &Buffer, dtype: DType| Region {
             buffer: buffer.clone(),
-            offset: place.offset as u64 * 4,
-            bytes: bytes.next_multiple_of(16),
+            offset: place.offset as u64 * dtype.bytes(),
+            bytes: (shape.elements() as u64 * dtype.bytes()).next_multiple_of(16),
         };
+        let buffer = match (dtype, &segment.halves) {
+            (DType::F16, Some(halves)) => halves,
+            (DType::F16, None) => {
+                return Err(Error::config("parameters", "f16 copies for f16 activations", "f32 only"));
+            }
+            _ => &segment.values,
+        };
+        let values = region(buffer, dtype);
         match &segment.gradients {
-            Some(gradients) => graph.parameter(region(&segment.values), region(gradients), shape),
-            None => graph.input(region(&segment.values), shape, crate::tensor::DType::F32),
+            Some(gradients) => {
+                let gradients = region(gradients, DType::F32);
+                graph.parameter_as(dtype, values, gradients, shape)
+            }
+            None => graph.input(values, shape, dtype),
         }
     }
 
@@ -228,7 +257,16 @@ impl Parameters {
                 found: values.len().to_string(),
             });
         }
-        self.gpu.write(&self.segments[segment].values, offset as u64 * 4, values);
+        let Segment { values: buffer, halves, .. } = &self.segments[segment];
+        self.gpu.write(buffer, offset as u64 * 4, values);
+        let Some(halves) = halves else { return Ok(()) };
+        // Buffers are written by fours of bytes: no matrix has an odd width, and after an odd vector, which f16
+        // recordings do not read, comes padding.
+        if offset.is_multiple_of(2) {
+            let mut values: Vec<f16> = values.iter().map(|&x| f16::from_f32(x)).collect();
+            values.resize(values.len().next_multiple_of(2), f16::ZERO);
+            self.gpu.write(halves, offset as u64 * 2, &values);
+        }
         Ok(())
     }
 }

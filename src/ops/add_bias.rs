@@ -81,7 +81,7 @@ pub fn cases() -> Vec<Case> {
     let sizes = [(1, 1, 1), (7, 129, 129), (129, 7, 8), (65, 61, 64), (200, 64, 64)];
     let case = |((rows, columns, stride), with_residual): ((usize, usize, usize), bool)| {
         let mut inputs =
-            Inputs::new(8).normal("x", &[rows, stride], 1.0).normal("bias", &[columns], 1.0);
+            Inputs::new(8).normal("x", &[rows, stride], 1.0).normal("bias", &[columns], 1.0).always_f32();
         if with_residual {
             inputs = inputs.normal("residual", &[rows, stride], 1.0);
         }

@@ -74,7 +74,7 @@ pub fn embedding(graph: &mut Graph, table: &Tensor, ids: &Tensor, index: &Tensor
             if !accumulate {
                 graph.recorder().clear(to);
             }
-            let constants = [WORKGROUP_SIZE, graph.gradient_dtype(&table).result()];
+            let constants = [WORKGROUP_SIZE, graph.gradient_dtype(&table).out_elem()];
             graph.dispatch((&BACKWARD, &constants), params, &[d_y.view, index.view], &[to], groups)
         })
     });

@@ -178,7 +178,7 @@ fn dispatch(graph: &mut Graph, product: Product, a: Matrix, b: Matrix, c: Matrix
             (spec, [n.div_ceil(64) as u32, m.div_ceil(64) as u32, batches])
         }
     };
-    graph.dispatch((&spec, &[product.into.result()]), params, &[a.view, b.view], &[c.view], groups)
+    graph.dispatch((&spec, &[product.into.out_elem()]), params, &[a.view, b.view], &[c.view], groups)
 }
 
 /// A linear layer without bias: `y [N, out] = x [N, in] · weight [out, in]ᵀ`.

@@ -70,7 +70,7 @@ pub(crate) fn sum_as(
     accumulate: bool,
 ) -> Result<()> {
     let params = Params { rows: rows as u32, width: width as u32, accumulate: accumulate.into() };
-    graph.dispatch((&FORWARD, &[WORKGROUP_SIZE, from.elem(), to.result()]), params, &[x], &[y], grid(width, WORKGROUP))
+    graph.dispatch((&FORWARD, &[WORKGROUP_SIZE, from.elem(), to.out_elem()]), params, &[x], &[y], grid(width, WORKGROUP))
 }
 
 /// Comparisons with the reference.
