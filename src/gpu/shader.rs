@@ -205,7 +205,8 @@ mod tests {
         let source =
             Source { name: "probe", text: "#import lib/grid\n#import lib/grid\nfn broken() { let x = ; }\n" };
         let composed = compose(&source, &[("WORKGROUP", 64)]).unwrap();
-        assert!(composed.text.starts_with("const WORKGROUP: u32 = 64u;\n"));
+        let prelude = "alias elem = f32;\nalias out_elem = f32;\nconst WORKGROUP: u32 = 64u;\n";
+        assert!(composed.text.starts_with(prelude), "{}", composed.text);
         assert_eq!(composed.text.matches("fn linear_index").count(), 1);
         let line = composed.text.lines().position(|l| l.contains("broken")).unwrap() + 1;
         match composed.error(&format!("bad\n ┌─ wgsl:{line}:23\n")) {
@@ -228,6 +229,15 @@ mod tests {
         assert!(composed.error(&format!("wgsl:{last}:1")).to_string().contains("probe.wgsl, line 6"));
         let broken = Source { name: "probe", text: "for (var i = 1u; i < 4u; i++) { // unroll\n}\n" };
         assert!(compose(&broken, &[]).is_err());
+    }
+
+    #[test]
+    fn element_types_come_from_constants() {
+        let source = Source { name: "probe", text: "" };
+        let text = |constants: &[Constant]| compose(&source, constants).unwrap().text;
+        assert!(text(&[(F16, 1)]).starts_with("enable f16;\nalias elem = f16;\nalias out_elem = f16;\n"));
+        assert!(text(&[(F16, 1), (OUT_F16, 0)]).contains("alias elem = f16;\nalias out_elem = f32;\n"));
+        assert!(text(&[(F16, 0), (OUT_F16, 0)]).starts_with("alias elem = f32;\n"));
     }
 
     #[test]
