@@ -63,6 +63,7 @@ async fn run() -> wgrad::Result<()> {
         micro_batch: texts.len(),
         seq_len: TOKENS,
         targets: texts.len() * 4,
+        storage: DType::F32,
         optimizer: AdamWOptions::default(),
         seed: 0,
     };

@@ -58,10 +58,11 @@ fn doctor_examines_the_adapter() {
     assert_eq!(report["device"]["max_binding"], 128 << 20);
     let kernels = report["kernels"].as_array().unwrap();
     let operations = wgrad::ops::all();
-    assert_eq!(kernels.len(), 2 * operations.len());
+    let storages = 1 + usize::from(gpu.capabilities().f16);
+    assert_eq!(kernels.len(), 2 * storages * operations.len());
     for operation in operations {
         let found: Vec<_> = kernels.iter().filter(|k| k["operation"] == operation.name).collect();
-        assert_eq!(found.iter().filter(|k| k["own"] == true).count(), 1);
+        assert_eq!(found.iter().filter(|k| k["own"] == true).count(), storages);
         for kernel in found {
             assert_eq!(kernel["cases"].as_u64().unwrap() as usize, (operation.cases)().len());
             for what in ["result", "gradient"] {

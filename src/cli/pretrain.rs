@@ -58,6 +58,9 @@ pub struct Args {
     /// Sequences computed at once; lower it when memory runs out.
     #[arg(long, value_name = "N")]
     micro_batch: Option<u64>,
+    /// How activations are stored: f32, mixed (f16 with a loss scale), or auto, which is mixed on GPUs that have f16.
+    #[arg(long, value_name = "WHICH", value_parser = ["f32", "mixed", "auto"])]
+    precision: Option<String>,
     /// Write the batches and learning rates of the whole run to a safetensors file first.
     #[arg(long, value_name = "FILE", hide_short_help = true)]
     dump_batches: Option<PathBuf>,
@@ -113,6 +116,9 @@ fn settings(args: &Args) -> wgrad::Result<Settings> {
         if let Some(value) = value {
             settings.set(&format!("{key}={value}"))?;
         }
+    }
+    if let Some(precision) = &args.precision {
+        settings.set(&format!("precision={precision}"))?;
     }
     Ok(settings)
 }

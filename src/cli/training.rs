@@ -10,7 +10,7 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use wgrad::gpu::{Gpu, GpuOptions};
 use wgrad::train::metrics::Row;
-use wgrad::train::{Event, MlmLearner, RunOptions, Summary, TrainConfig};
+use wgrad::train::{Event, MlmLearner, Precision, RunOptions, Summary, TrainConfig};
 
 use super::print::{self, count};
 
@@ -159,11 +159,24 @@ pub fn train(options: &RunOptions, gpu: &GpuOptions) -> anyhow::Result<Summary> 
         print::note("stopping after this step; Ctrl-C again quits at once");
     })
     .context("cannot watch for Ctrl-C")?;
+    let options = &decide(options, gpu)?;
     let mut watch = Watch::new();
     let open = async |config: &TrainConfig| open_learner(gpu, config).await;
     let summary = pollster::block_on(wgrad::train::run(options, open, &mut |event| watch.show(event), &stop));
     watch.end();
     Ok(summary?)
+}
+
+/// The recipe with what the adapter decides: f16 where it has it and it pays.
+fn decide(options: &RunOptions, gpu: &GpuOptions) -> anyhow::Result<RunOptions> {
+    let mut options = options.clone();
+    let adapter = pollster::block_on(Gpu::chosen(gpu))?;
+    let asked = options.config.precision;
+    options.config.precision = asked.on(&adapter);
+    if (asked, options.config.precision) == (Precision::Mixed, Precision::F32) {
+        print::note(format_args!("warning: {} has no f16 in shaders; f32 is used", adapter.name));
+    }
+    Ok(options)
 }
 
 /// Opens the GPU and builds the learner there.

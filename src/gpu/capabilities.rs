@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::GpuOptions;
+
 /// The kinds of adapter that kernels are tuned for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -53,6 +55,12 @@ impl Capabilities {
     /// Whether a user who asks for `part` of a name, case ignored, means this adapter.
     pub fn is_called(&self, part: &str) -> bool {
         self.name.to_lowercase().contains(&part.to_lowercase())
+    }
+
+    /// What is left of it under `options`.
+    pub(super) fn adjust(&mut self, options: &GpuOptions) {
+        self.kind = options.kind.unwrap_or(self.kind);
+        self.f16 &= !options.without_f16;
     }
 
     pub(super) fn of(adapter: &wgpu::Adapter, device_limits: &wgpu::Limits) -> Self {

@@ -127,10 +127,37 @@ async fn find_adapters() -> Vec<wgpu::Adapter> {
     instance().request_adapter(&wgpu::RequestAdapterOptions::default()).await.into_iter().collect()
 }
 
+/// The strongest adapter that fits.
+async fn choose(options: &GpuOptions) -> Result<wgpu::Adapter> {
+    let mut adapters = find_adapters().await;
+    let wanted = |adapter: &wgpu::Adapter| {
+        let about = Capabilities::of(adapter, &adapter.limits());
+        options.adapter.as_ref().is_none_or(|part| about.is_called(part))
+    };
+    let Some(chosen) = adapters.iter().position(wanted) else {
+        let names: Vec<String> = adapters.iter().map(|adapter| adapter.get_info().name).collect();
+        let there = if names.is_empty() { String::new() } else { format!(" among {}", names.join(", ")) };
+        let asked = options.adapter.as_ref().map(|part| format!(" matching \"{part}\"{there}"));
+        return Err(Error::NoAdapter { asked: asked.unwrap_or_default() });
+    };
+    Ok(adapters.swap_remove(chosen))
+}
+
 impl Gpu {
     /// What every adapter of this machine could offer, strongest first.
     pub async fn adapters() -> Vec<Capabilities> {
         find_adapters().await.iter().map(|a| Capabilities::of(a, &a.limits())).collect()
+    }
+
+    /// What the adapter could offer that [`Gpu::open`] takes.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] when none fits.
+    pub async fn chosen(options: &GpuOptions) -> Result<Capabilities> {
+        let adapter = choose(options).await?;
+        let mut capabilities = Capabilities::of(&adapter, &adapter.limits());
+        capabilities.adjust(options);
+        Ok(capabilities)
     }
 
     /// Opens a device on the strongest adapter that fits, within WebGPU's default limits.
@@ -138,18 +165,7 @@ impl Gpu {
     /// # Errors
     /// [`Error::NoAdapter`] when none fits, [`Error::Gpu`] when the driver refuses the device.
     pub async fn open(options: &GpuOptions) -> Result<Gpu> {
-        let mut adapters = find_adapters().await;
-        let wanted = |adapter: &wgpu::Adapter| {
-            let about = Capabilities::of(adapter, &adapter.limits());
-            options.adapter.as_ref().is_none_or(|part| about.is_called(part))
-        };
-        let Some(chosen) = adapters.iter().position(wanted) else {
-            let names: Vec<String> = adapters.iter().map(|adapter| adapter.get_info().name).collect();
-            let there = if names.is_empty() { String::new() } else { format!(" among {}", names.join(", ")) };
-            let asked = options.adapter.as_ref().map(|part| format!(" matching \"{part}\"{there}"));
-            return Err(Error::NoAdapter { asked: asked.unwrap_or_default() });
-        };
-        let adapter = adapters.swap_remove(chosen);
+        let adapter = choose(options).await?;
         let limits = wgpu::Limits::default();
         let mut features = adapter.features() & wgpu::Features::SHADER_F16;
         if options.without_f16 {
@@ -175,8 +191,7 @@ impl Gpu {
             lock(&seen).lost.get_or_insert(format!("{reason:?}: {message}"));
         });
         let mut capabilities = Capabilities::of(&adapter, &limits);
-        capabilities.kind = options.kind.unwrap_or(capabilities.kind);
-        capabilities.f16 &= !options.without_f16;
+        capabilities.adjust(options);
         Ok(Gpu(Arc::new(Inner {
             submissions: Submissions::new(&device),
             device,

@@ -49,6 +49,18 @@ pub fn sum_rows(graph: &mut Graph, x: &Tensor) -> Result<Tensor> {
     Ok(y)
 }
 
+/// `[count]` copies of the one element of `x`, in its type. No gradient flows through it.
+///
+/// # Errors
+/// As [`Graph::output`].
+pub fn broadcast(graph: &mut Graph, x: &Tensor, count: usize) -> Result<Tensor> {
+    let y = graph.output_as(x.dtype, "broadcast", [count], &[])?;
+    let params = Params { rows: count as u32, width: 1, accumulate: 0 };
+    let kernel = (&BACKWARD, &[WORKGROUP_SIZE, x.dtype.elem()][..]);
+    graph.dispatch(kernel, params, &[x.view], &[y.view], grid(count, WORKGROUP))?;
+    Ok(y)
+}
+
 /// `y [W] = Σ x [R, W]`, added to what `y` holds if `accumulate`; both f32.
 pub(crate) fn sum_into(
     graph: &mut Graph,

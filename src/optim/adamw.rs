@@ -2,13 +2,14 @@
 
 use super::totals::{Sums, Tickets, Totals};
 use crate::autograd::Graph;
-use crate::gpu::{Buffer, Constant, KernelSpec, Recording, params, shader};
+use crate::gpu::{Buffer, Constant, KernelSpec, Recording, Region, params, shader};
 use crate::nn::Parameters;
+use crate::tensor::DType;
 use crate::{Error, Result};
 
 params! {
     elements: u32, partials: u32, first: u32,
-    beta1: f32, beta2: f32, epsilon: f32, decay: f32, clip: f32,
+    beta1: f32, beta2: f32, epsilon: f32, decay: f32, clip: f32, growth: u32,
 }
 
 const WORKGROUP: u32 = 64;
@@ -24,9 +25,10 @@ const NORM: KernelSpec = KernelSpec {
 };
 const DECIDE: KernelSpec = KernelSpec { entry: "decide", reads: 5, writes: 2, ..NORM };
 const UPDATE: KernelSpec = KernelSpec { entry: "update", reads: 2, writes: 3, ..NORM };
+const UPDATE_HALVES: KernelSpec = KernelSpec { entry: "update_halves", writes: 4, ..UPDATE };
 
 /// For the shader tests.
-pub const KERNELS: &[KernelSpec] = &[NORM, DECIDE, UPDATE];
+pub const KERNELS: &[KernelSpec] = &[NORM, DECIDE, UPDATE, UPDATE_HALVES];
 
 /// Workgroups that share the elements of a segment, so that sums have one order on every device.
 const NORM_GROUPS: u32 = 32;
@@ -74,8 +76,12 @@ pub struct AdamW {
     canary: u32,
 }
 
-/// β1ᵗ, β2ᵗ and t.
-const STATE_ELEMENTS: usize = 3;
+/// The loss scale, clean steps since it changed, β1ᵗ, β2ᵗ and t.
+const STATE_ELEMENTS: usize = 5;
+
+/// PyTorch's: where the loss scale starts, and after how many clean steps it doubles.
+const FIRST_LOSS_SCALE: f32 = 65536.0;
+const GROWTH: u32 = 2000;
 
 impl AdamW {
     /// Fresh state, and the step recorded.
@@ -90,7 +96,10 @@ impl AdamW {
             moments.push((gpu.buffer("the first moments", bytes)?, gpu.buffer("the second moments", bytes)?));
         }
         let control = gpu.buffer("the step's settings", 16)?;
-        let state = gpu.upload("the optimizer's state", &[1f32, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])?;
+        let loss_scale = if is_mixed(parameters) { FIRST_LOSS_SCALE } else { 1.0 };
+        let mut first = [0f32; 12];
+        first[..4].copy_from_slice(&[loss_scale, 0.0, 1.0, 1.0]);
+        let state = gpu.upload("the optimizer's state", &first)?;
         let report = gpu.buffer("the step's report", 32)?;
         let buffers = [&control, &state, &report];
         let step = record(parameters, options, totals, &moments, buffers)?;
@@ -118,6 +127,12 @@ impl AdamW {
         let [loss, correct, tickets_found, norm] = [0, 1, 2, 3].map(|word| f32::from_bits(words[word]));
         tickets.verify("the optimizer step", tickets_found)?;
         Ok(Report { sums: Sums { loss, correct }, norm, applied: words[4] != 0 })
+    }
+
+    /// What the loss is multiplied by before it is differentiated, one f32, so that gradients survive being stored
+    /// as f16; 1 where nothing is. It changes from step to step.
+    pub fn loss_scale(&self) -> Region {
+        Region { buffer: self.state.clone(), offset: 0, bytes: 16 }
     }
 
     /// Names and shapes of the state, for checkpoints.
@@ -170,6 +185,10 @@ impl AdamW {
     }
 }
 
+fn is_mixed(parameters: &Parameters) -> bool {
+    parameters.segments().iter().any(|segment| segment.halves.is_some())
+}
+
 /// A report that carries another step's number was never written: some drivers count a failed submission
 /// as completed.
 fn verify(found: u32, expected: u32) -> Result<()> {
@@ -204,6 +223,7 @@ fn record(
         epsilon: options.epsilon,
         decay: 0.0,
         clip: options.clip,
+        growth: if is_mixed(parameters) { GROWTH } else { 0 },
     };
     let mut bound = Vec::new();
     for (index, segment) in parameters.segments().iter().enumerate() {
@@ -230,13 +250,13 @@ fn record(
         let decay = if segment.decay { options.weight_decay } else { 0.0 };
         let params = Params { elements: segment.elements as u32, decay, ..base };
         let groups = [(segment.elements as u32).div_ceil(WORKGROUP).min(UPDATE_GROUPS), 1, 1];
-        graph.dispatch(
-            (&UPDATE, CONSTANTS),
-            params,
-            &[state, gradients],
-            &[values, first, second],
-            groups,
-        )?;
+        let mut writes = vec![values, first, second];
+        writes.extend(segment.halves.as_ref().map(&mut bind));
+        let kernel = match segment.halves {
+            Some(_) => (&UPDATE_HALVES, &[CONSTANTS[0], DType::F16.out_elem()][..]),
+            None => (&UPDATE, CONSTANTS),
+        };
+        graph.dispatch(kernel, params, &[state, gradients], &writes, groups)?;
     }
     graph.finish("optimizer step")
 }

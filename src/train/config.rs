@@ -7,6 +7,7 @@ use super::schedule::{Budget, Plan, PlanConfig, Ramp, Schedule};
 use crate::bert::{Config, PositionEmbedding};
 use crate::data::{MaskingOptions, Objective};
 use crate::optim::AdamWOptions;
+use crate::train::Precision;
 use crate::{Error, Result};
 
 /// AdamW (Loshchilov and Hutter 2019) with the gradient's norm clipped.
@@ -49,6 +50,9 @@ pub struct TrainConfig {
     pub seed: u64,
     /// T, the tokens of a sequence.
     pub seq_len: usize,
+    /// How activations are stored.
+    #[serde(default)]
+    pub precision: Precision,
     /// Sequences computed at once; a larger batch is made of several. Lower it when memory runs out.
     pub micro_batch: usize,
     /// Sequences per optimizer step, at the start where there is a ramp.
@@ -105,6 +109,7 @@ impl TrainConfig {
         Ok(TrainConfig {
             seed: 0,
             seq_len: model.max_position_embeddings,
+            precision: Precision::Auto,
             micro_batch: 32,
             batch_sequences,
             ramp: if notebook { Ramp::Notebook } else { Ramp::Constant },
@@ -142,6 +147,7 @@ impl TrainConfig {
             micro_batch,
             seq_len: self.seq_len,
             targets: micro_batch * hidden,
+            storage: self.precision.storage(),
             optimizer: AdamWOptions {
                 beta1,
                 beta2,

@@ -4,8 +4,8 @@ use super::learner::{Evaluation, Learner, StepReport};
 use crate::autograd::Graph;
 use crate::bert::{Config, InputSlots, Model, Targets, encode, mlm_loss};
 use crate::data::Batch;
-use crate::gpu::{Buffer, Gpu, Recorder, Recording};
-use crate::ops::reduce::sum_into;
+use crate::gpu::{Buffer, Gpu, Recorder, Recording, Region};
+use crate::ops::reduce::{broadcast, sum_into};
 use crate::optim::{AdamW, AdamWOptions, Tickets, Totals};
 use crate::tensor::DType;
 use crate::{Error, Result};
@@ -20,6 +20,8 @@ pub struct MlmOptions {
     /// How many tokens one replay guesses at most. A micro-batch with more is replayed for each so many of them:
     /// its gradients are the same but for rounding, and it takes longer.
     pub targets: usize,
+    /// How activations are stored: f32, or f16 with a dynamic loss scale.
+    pub storage: DType,
     /// The optimizer.
     pub optimizer: AdamWOptions,
     /// Chooses the first weights.
@@ -69,7 +71,10 @@ impl MlmLearner {
     /// [`Error::Config`] for a model that cannot be, [`Error::OutOfMemory`] and [`Error::Limit`] when it does
     /// not fit the device.
     pub fn new(gpu: &Gpu, config: Config, options: MlmOptions) -> Result<Self> {
-        let model = Model::new(gpu, config, true)?;
+        let mut model = Model::new(gpu, config, true)?;
+        if options.storage == DType::F16 {
+            model = model.with_halves()?;
+        }
         model.initialize(options.seed)?;
         let totals = Totals::new(gpu)?;
         let optimizer = AdamW::new(&model.parameters, options.optimizer, &totals)?;
@@ -85,8 +90,11 @@ impl MlmLearner {
         let clear = recorder.finish("clear totals and gradients")?;
         let options = MlmOptions { targets: options.targets.max(1), ..options };
         let slots = Slots::new(gpu, &options)?;
-        let learn = pass(Graph::training(gpu), &model, &totals, &slots, options.targets)?;
-        let measure = pass(Graph::inference(gpu), &model, &totals, &slots, options.targets)?;
+        let record = |graph: Graph| {
+            let graph = graph.with_storage(options.storage);
+            pass(graph, &model, &totals, &slots, options.targets, optimizer.loss_scale())
+        };
+        let (learn, measure) = (record(Graph::training(gpu))?, record(Graph::inference(gpu))?);
         let (gpu, tickets) = (gpu.clone(), Tickets::default());
         let learner = MlmLearner {
             gpu,
@@ -255,6 +263,7 @@ fn pass(
     totals: &Totals,
     slots: &Slots,
     targets: usize,
+    loss_scale: Region,
 ) -> Result<Recording> {
     let graph_ref = &mut graph;
     let inputs = slots.inputs.inputs(graph_ref, &model.config)?;
@@ -276,8 +285,9 @@ fn pass(
         sum_into(graph_ref, values.view(), [rows, 1], total, true)?;
     }
     if guesses.loss.needs_gradient() {
-        let ones = graph_ref.constant(&vec![1f32; count], [count], DType::F32)?;
-        graph_ref.backward(&guesses.loss, ones)?;
+        let scale = graph_ref.input(loss_scale, [1], DType::F32)?;
+        let d_loss = broadcast(graph_ref, &scale, count)?;
+        graph_ref.backward(&guesses.loss, d_loss)?;
     }
     graph.finish("training step")
 }

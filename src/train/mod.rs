@@ -6,6 +6,7 @@ pub mod dump;
 pub mod learner;
 pub mod metrics;
 pub mod mlm;
+pub mod precision;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod run;
 pub mod schedule;
@@ -15,6 +16,7 @@ pub mod settings;
 pub use config::{CheckpointConfig, EvaluateConfig, OptimizerConfig, TrainConfig};
 pub use learner::{Evaluation, Learner, StepReport};
 pub use mlm::{MlmLearner, MlmOptions};
+pub use precision::Precision;
 #[cfg(not(target_arch = "wasm32"))]
 pub use run::{Event, RunOptions, Summary, run};
 #[cfg(not(target_arch = "wasm32"))]

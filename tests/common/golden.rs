@@ -5,6 +5,7 @@ use wgrad::bert::{Config, HeadInit, PositionEmbedding};
 use wgrad::data::Batch;
 use wgrad::gpu::Gpu;
 use wgrad::optim::AdamWOptions;
+use wgrad::tensor::DType;
 use wgrad::train::{Learner, MlmLearner, MlmOptions};
 
 /// The files.
@@ -96,7 +97,14 @@ impl Golden {
 
 /// Options that fit the golden batch.
 pub fn options(micro_batch: usize) -> MlmOptions {
-    MlmOptions { micro_batch, seq_len: 40, targets: 20, optimizer: AdamWOptions::default(), seed: 1 }
+    MlmOptions {
+        micro_batch,
+        seq_len: 40,
+        targets: 20,
+        storage: DType::F32,
+        optimizer: AdamWOptions::default(),
+        seed: 1,
+    }
 }
 
 /// The relative L2 distance.
