@@ -16,6 +16,7 @@ use wgrad::ops::cross_entropy::cross_entropy;
 use wgrad::ops::embedding::{embedding, index};
 use wgrad::ops::gather_rows::{UNUSED, gather_rows};
 use wgrad::ops::layer_norm::layer_norm;
+use wgrad::ops::normalize::normalize;
 use wgrad::tensor::{DType, Tensor};
 
 const KINDS: [AdapterKind; 2] = [AdapterKind::Software, AdapterKind::Plain];
@@ -217,4 +218,17 @@ fn shapes_that_do_not_fit_are_errors() {
         refused(found.map(|y| y.loss), "cross_entropy");
     }
     assert!(cross_entropy(&mut graph, &x, &ids, &two, 3).is_ok());
+}
+
+#[test]
+fn a_row_of_zeros_has_no_direction() {
+    let Some(gpu) = common::gpu() else { return };
+    let x = [0.0, 0.0, 0.0, 3.0, 0.0, -4.0, 1e-30, 0.0, 0.0, 3e30, 0.0, -4e30];
+    let (results, gradient) = run(&gpu, (&x, &[4, 3]), 0.0, |graph, x| vec![normalize(graph, x).unwrap()]);
+    let unit = [0.0, 0.0, 0.0, 0.6, 0.0, -0.8, 0.0, 0.0, 0.0, 0.6, 0.0, -0.8];
+    assert!(
+        results[0].iter().zip(unit).all(|(found, expected): (&f32, f32)| (found - expected).abs() < 1e-6)
+    );
+    assert_eq!((&gradient[..3], &gradient[6..9]), (&[0.0; 3][..], &[0.0; 3][..]));
+    assert!(gradient[3..6].iter().any(|&g| g != 0.0));
 }

@@ -48,6 +48,8 @@ operations! {
     gelu,
     layer_norm,
     matmul,
+    mean_rows,
+    normalize,
     reduce,
     tanh,
 }
