@@ -173,6 +173,9 @@ fn is_zero(value: &f64) -> bool {
     *value == 0.0
 }
 
+/// No text has more tokens.
+pub(super) const MAX_POSITIONS: usize = 1 << 16;
+
 /// The names [`Config::preset`] knows.
 pub const PRESETS: [&str; 4] = ["notebook", "small", "tiny", "micro"];
 
@@ -237,6 +240,23 @@ impl Config {
     /// D, the width of one head.
     pub fn head_size(&self) -> usize {
         self.hidden_size / self.num_attention_heads
+    }
+
+    /// The longest text in tokens. Relative positions set no bound, so there it is what memory allows for.
+    pub fn longest_text(&self) -> usize {
+        match self.position_embedding_type {
+            PositionEmbedding::Absolute => self.max_position_embeddings,
+            PositionEmbedding::RelativeBucket => MAX_POSITIONS,
+        }
+    }
+
+    /// The same encoder with nothing on it.
+    pub fn encoder(&self) -> Config {
+        let alone = match self.model_type {
+            ModelType::Wgrad => Architecture::WgradModel,
+            ModelType::Bert => Architecture::BertModel,
+        };
+        Config { architectures: vec![alone], pooler: false, ..self.clone() }
     }
 
     /// What stands on the encoder; a valid configuration names one architecture.

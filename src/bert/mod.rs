@@ -9,6 +9,7 @@ mod json;
 mod layers;
 mod model;
 pub mod parameters;
+mod pooling;
 mod validate;
 
 pub use config::{Activation, Architecture, Config, HeadInit, ModelType, NormPosition, PositionEmbedding};
@@ -18,3 +19,4 @@ pub use init::initial_values;
 pub use inputs::InputSlots;
 pub use model::Model;
 pub use parameters::{Init, ParameterSpec};
+pub use pooling::Pooling;

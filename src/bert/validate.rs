@@ -1,6 +1,6 @@
 //! What must hold of a configuration before anything is computed with it.
 
-use super::config::{Config, ModelType, NormPosition, PositionEmbedding};
+use super::config::{Config, MAX_POSITIONS, ModelType, NormPosition, PositionEmbedding};
 use super::parameters::ParameterSpec;
 use crate::{Error, Result};
 
@@ -9,7 +9,6 @@ const MAX_VOCABULARY: usize = 1 << 20;
 const MAX_WIDTH: usize = 1 << 13;
 const MAX_INNER: usize = 1 << 16;
 const MAX_LAYERS: usize = 256;
-const MAX_POSITIONS: usize = 1 << 16;
 const MAX_BUCKETS: usize = 1 << 8;
 const MAX_TYPES: usize = 1 << 8;
 const MAX_TENSOR: usize = 1 << 30;

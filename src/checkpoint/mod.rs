@@ -20,6 +20,8 @@ pub mod resume;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod run;
 #[cfg(not(target_arch = "wasm32"))]
+pub mod sentence;
+#[cfg(not(target_arch = "wasm32"))]
 mod shards;
 pub mod weights;
 #[cfg(not(target_arch = "wasm32"))]
@@ -34,6 +36,8 @@ pub use names::from_hugging_face;
 pub use resume::check_resume;
 #[cfg(not(target_arch = "wasm32"))]
 pub use run::{CheckpointState, LoadedCheckpoint, RunFolder, Saved};
+#[cfg(not(target_arch = "wasm32"))]
+pub use sentence::SentenceFolder;
 pub use weights::Weights;
 #[cfg(not(target_arch = "wasm32"))]
 pub use writer::TensorSource;

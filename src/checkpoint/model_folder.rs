@@ -8,7 +8,7 @@ use super::atomic::{Disk, FileSystem, write_file};
 use super::check::{check_tensors, check_vocabulary, special_tokens, tokenizer_vocabulary};
 use super::header::refuse_pickle;
 use super::names::from_hugging_face;
-use super::shards::INDEX_FILE;
+use super::shards::{INDEX_FILE, complete};
 use super::weights::Weights;
 use super::writer::TensorSource;
 use crate::bert::Config;
@@ -49,6 +49,11 @@ impl ModelFolder {
         check_tensors(&config.parameters(), weights.shapes(), weights.path())?;
         check_vocabulary(&config, tokenizer_vocabulary(&json, &tokenizer)?, &tokenizer)?;
         Ok(ModelFolder { path: dir.to_path_buf(), config, weights, tokenizer })
+    }
+
+    /// Whether a folder has the files of a model, whatever is in them.
+    pub fn is_whole(dir: impl AsRef<Path>) -> bool {
+        require_files(dir.as_ref()).is_ok() && complete(dir.as_ref())
     }
 
     /// Writes a folder that [`ModelFolder::load`] accepts; `card` is the text of its `README.md`.

@@ -33,7 +33,20 @@ impl Weights {
     }
 }
 
-fn open_index(dir: &Path, path: &Path) -> Result<Weights> {
+/// Whether the weights of a folder are there, and all of them.
+pub(super) fn complete(dir: &Path) -> bool {
+    dir.join(MODEL_FILE).exists() || read_index(dir, &dir.join(INDEX_FILE)).is_ok()
+}
+
+/// What an index says.
+struct Places {
+    /// Each tensor with the name of its file.
+    tensors: Vec<(String, String)>,
+    /// The files.
+    files: Vec<(String, PathBuf)>,
+}
+
+fn read_index(dir: &Path, path: &Path) -> Result<Places> {
     let wrong = |expected: &str, found: String| Error::file(path, expected, found);
     let size = fs::metadata(path).map_err(Error::io(path, "read"))?.len();
     if size > MAX_HEADER {
@@ -45,19 +58,27 @@ fn open_index(dir: &Path, path: &Path) -> Result<Weights> {
     }
     let index: Index = serde_json::from_slice(&bytes)
         .map_err(|error| wrong("an index of safetensors files, in JSON", format!("a fault: {error}")))?;
-    let Unique(mut places) = index.weight_map;
-    let mut files: Vec<String> = places.iter().map(|(_, file)| file.clone()).collect();
+    let Unique(tensors) = index.weight_map;
+    let mut files: Vec<String> = tensors.iter().map(|(_, file)| file.clone()).collect();
     files.sort_unstable();
     files.dedup();
     if files.is_empty() {
         return Err(wrong("an index of at least one tensor", "none".into()));
     }
     // All names are judged before any file is opened.
-    let paths = files.iter().map(|file| shard(dir, path, file)).collect::<Result<Vec<_>>>()?;
-    let parts = paths.iter().map(Weights::open).collect::<Result<Vec<_>>>()?;
+    let placed = files.into_iter().map(|file| {
+        let path = shard(dir, path, &file)?;
+        Ok((file, path))
+    });
+    Ok(Places { files: placed.collect::<Result<_>>()?, tensors })
+}
 
+fn open_index(dir: &Path, path: &Path) -> Result<Weights> {
+    let wrong = |expected: &str, found: String| Error::file(path, expected, found);
+    let Places { tensors: mut places, files } = read_index(dir, path)?;
+    let parts = files.iter().map(|(_, path)| Weights::open(path)).collect::<Result<Vec<_>>>()?;
     let mut found: Vec<(String, String)> = Vec::new();
-    for (file, part) in files.iter().zip(&parts) {
+    for ((file, _), part) in files.iter().zip(&parts) {
         found.extend(part.names().map(|name| (name.to_string(), file.clone())));
     }
     places.sort_unstable();

@@ -7,7 +7,7 @@ use wgrad::checkpoint::ModelFolder;
 use wgrad::gpu::{Gpu, GpuOptions};
 use wgrad::infer::{FillMask, Filled};
 
-use super::print;
+use super::{hub, print};
 
 const HELP: &str = "\
 JSON: {text, masks: [{position, candidates: [{id, token, text, probability}]}],
@@ -26,8 +26,8 @@ Examples:
 pub struct Args {
     /// The text; each [MASK] in it is guessed.
     text: String,
-    /// The model's folder: config.json, model.safetensors, tokenizer.json.
-    #[arg(long, value_name = "DIR")]
+    /// The model's folder: config.json, model.safetensors, tokenizer.json. Or a name on huggingface.co.
+    #[arg(long, value_name = "DIR|NAME")]
     model: PathBuf,
     /// How many guesses for each mask.
     #[arg(long, value_name = "N", default_value_t = 5)]
@@ -46,7 +46,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     // What is wrong with the files is told before a device is looked for.
-    let mut folder = ModelFolder::load(&args.model)?;
+    let mut folder = ModelFolder::load(hub::folder(&args.model)?)?;
     folder.weights = folder.weights.allow_non_finite(args.allow_non_finite);
     let options = GpuOptions { adapter: args.adapter.clone(), ..GpuOptions::default() };
     let (filled, adapter) = pollster::block_on(async {

@@ -2,10 +2,15 @@
 
 mod data;
 mod doctor;
+mod embed;
+mod embedder;
 mod fill_mask;
+mod hub;
+mod info;
 mod pretrain;
 mod print;
 mod quickstart;
+mod similarity;
 mod tokenizer;
 mod training;
 
@@ -31,6 +36,12 @@ enum Command {
     Quickstart(quickstart::Args),
     /// Guess the words that [MASK] stands for.
     FillMask(fill_mask::Args),
+    /// Turn texts into vectors.
+    Embed(Box<embed::Args>),
+    /// Say how alike texts are.
+    Similarity(similarity::Args),
+    /// Say what a model is.
+    Info(info::Args),
     /// Check the GPU: what it offers, whether every kernel computes right, how fast it is.
     Doctor(doctor::Args),
 }
@@ -43,6 +54,9 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Pretrain(args) => pretrain::run(*args),
         Command::Quickstart(args) => quickstart::run(&args),
         Command::FillMask(args) => fill_mask::run(&args),
+        Command::Embed(args) => embed::run(&args),
+        Command::Similarity(args) => similarity::run(&args),
+        Command::Info(args) => info::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     }
 }

@@ -101,6 +101,45 @@ impl Bytes {
     }
 }
 
+/// A bar of things done, the number of which may be known later. Hidden unless standard error is a terminal.
+pub struct Items {
+    bar: ProgressBar,
+    what: &'static str,
+}
+
+impl Items {
+    /// A counter of `what`, in the plural.
+    pub fn new(what: &'static str) -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+        if !std::io::stderr().is_terminal() {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        if let Ok(style) = ProgressStyle::with_template(&format!("{{spinner}} {{pos}} {what} {{per_sec}}")) {
+            bar.set_style(style);
+        }
+        Items { bar, what }
+    }
+
+    /// There are `total` in all.
+    pub fn total(&self, total: usize) {
+        self.bar.set_length(total as u64);
+        let template = format!("{{wide_bar}} {{pos}}/{{len}} {} {{per_sec}} {{eta}} left", self.what);
+        if let Ok(style) = ProgressStyle::with_template(&template) {
+            self.bar.set_style(style);
+        }
+    }
+
+    /// `done` are done.
+    pub fn set(&self, done: usize) {
+        self.bar.set_position(done as u64);
+    }
+
+    /// Takes the bar away.
+    pub fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

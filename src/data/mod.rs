@@ -21,6 +21,7 @@ pub mod dataset;
 pub mod grammar;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod manifest;
+pub mod npy;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod prepare;
 #[cfg(not(target_arch = "wasm32"))]
@@ -29,6 +30,8 @@ pub mod reader;
 pub mod rows;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod source;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod texts;
 
 #[cfg(not(target_arch = "wasm32"))]
 mod cut;
@@ -52,3 +55,5 @@ pub use dataset::{Dataset, Split};
 pub use prepare::{HeldOut, PrepareOptions, Summary, prepare};
 #[cfg(not(target_arch = "wasm32"))]
 pub use reader::{Document, Documents, ReadCounts, ReadOptions, Reader};
+#[cfg(not(target_arch = "wasm32"))]
+pub use texts::Texts;

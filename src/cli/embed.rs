@@ -1,0 +1,133 @@
+//! `wgrad embed`
+
+mod output;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use anyhow::bail;
+use clap::ValueEnum;
+use wgrad::data::Texts;
+
+use super::embedder::{EmbedderArgs, tell_truncated};
+use super::print;
+use output::Output;
+
+const HELP: &str = "\
+Input is one text per line; a file that ends in .jsonl, .csv or .tsv (or these
+packed: .gz, .bz2, .zst) is read by its column. An empty line is a text too, so
+that line N has vector N. Without texts and --input, standard input is read.
+
+jsonl: {index, text, embedding: [NUMBER]} on each line
+npy:   NumPy's file of a float32 matrix, one row per text
+
+Examples:
+  wgrad embed --model data/minilm 'a cat on a roof' 'interest rates rose'
+  wgrad embed --model data/minilm --input questions.txt --output questions.npy
+  zcat news.gz | wgrad embed --model data/minilm | gzip > vectors.jsonl.gz
+  wgrad embed --model runs/reviews --input reviews.csv --text-column text \\
+    --pooling mean --output reviews.npy";
+
+/// Texts computed before their vectors are written.
+const CHUNK: usize = 4096;
+
+/// Turn texts into vectors.
+#[derive(clap::Args)]
+#[command(after_help = HELP)]
+pub struct Args {
+    /// The texts.
+    #[arg(conflicts_with = "input")]
+    text: Vec<String>,
+    /// A file of texts; - is standard input.
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// The column or field of a table that holds the text.
+    #[arg(long, value_name = "NAME", default_value = "text")]
+    text_column: String,
+    /// Where to write; standard output by default.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// How vectors are written; by the ending of --output, else jsonl.
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// Refuse broken UTF-8, NUL, byte-order marks and CRLF instead of putting them right.
+    #[arg(long)]
+    strict: bool,
+    #[command(flatten)]
+    embedder: EmbedderArgs,
+}
+
+/// How vectors are written.
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Format {
+    /// One JSON object per line.
+    Jsonl,
+    /// A NumPy matrix.
+    Npy,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let ends_in_npy = args.output.as_ref().is_some_and(|path| path.extension() == Some("npy".as_ref()));
+    let format = args.format.unwrap_or(if ends_in_npy { Format::Npy } else { Format::Jsonl });
+    if format == Format::Npy && args.output.is_none() && std::io::stdout().is_terminal() {
+        bail!(
+            "--format npy writes bytes that no terminal can show: give --output, or send them to a file or program"
+        );
+    }
+    let mut given = args.text.iter().cloned();
+    let mut read = None;
+    if args.text.is_empty() {
+        let path = args.input.clone().unwrap_or_else(|| "-".into());
+        read = Some(Texts::open(&path, &args.text_column, args.strict)?);
+    }
+    pollster::block_on(async {
+        let mut embedder = args.embedder.open().await?;
+        let width = embedder.model().config.hidden_size;
+        let mut output = Output::open(args.output.as_deref(), format == Format::Npy, width)?;
+        let bar = print::Items::new("texts");
+        let (mut done, mut truncated) = (0, 0);
+        loop {
+            let chunk: Vec<String> = match &mut read {
+                Some(texts) => texts.take(CHUNK).collect::<wgrad::Result<_>>()?,
+                None => given.by_ref().take(CHUNK).collect(),
+            };
+            if chunk.len() < CHUNK {
+                bar.total(done + chunk.len());
+            }
+            if chunk.is_empty() {
+                break;
+            }
+            let embedded = embedder.embed(&chunk, &mut |count| bar.set(done + count)).await?;
+            output.write(done, &chunk, &embedded)?;
+            done += chunk.len();
+            truncated += embedded.truncated;
+        }
+        bar.end();
+        output.finish()?;
+        tell_truncated(truncated, done, &embedder);
+        if let Some(texts) = &read {
+            tell_repairs(texts);
+        }
+        Ok(())
+    })
+}
+
+/// Says what was put right.
+fn tell_repairs(texts: &Texts) {
+    let repairs = texts.repairs();
+    let told: Vec<String> = [
+        (repairs.invalid_utf8, "pieces of invalid UTF-8 replaced"),
+        (repairs.nul, "NULs replaced"),
+        (repairs.byte_order_marks, "byte-order marks dropped"),
+        (repairs.carriage_returns, "carriage returns made line ends"),
+        (texts.cut(), "lines of over 2 MiB cut"),
+    ]
+    .into_iter()
+    .filter(|(number, _)| *number > 0)
+    .map(|(number, what)| format!("{} {what}", print::count(number)))
+    .collect();
+    if !told.is_empty() {
+        print::note(format_args!("note: {}", told.join(", ")));
+    }
+}

@@ -1,0 +1,75 @@
+//! What the commands that embed texts share: the options of the model.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use wgrad::bert::Pooling;
+use wgrad::checkpoint::SentenceFolder;
+use wgrad::gpu::{Gpu, GpuOptions};
+use wgrad::infer::{EmbedOptions, Embedder};
+
+use super::{hub, print};
+
+/// The model, and how its hidden states become vectors.
+#[derive(clap::Args)]
+pub struct EmbedderArgs {
+    /// The model's folder: one of sentence-transformers, of a Hugging Face BERT, or one trained here. Or a name on
+    /// huggingface.co, such as sentence-transformers/all-MiniLM-L6-v2.
+    #[arg(long, value_name = "DIR|NAME")]
+    model: PathBuf,
+    /// How the vectors of tokens become one: what the folder says, or else their mean.
+    #[arg(long, value_enum, default_value_t = Choice::Auto)]
+    pooling: Choice,
+    /// Leave the vectors at the length they have.
+    #[arg(long)]
+    no_normalize: bool,
+    /// How many tokens of a text are seen; what the folder says by default.
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<usize>,
+    /// Load weights that hold NaN or infinity.
+    #[arg(long)]
+    allow_non_finite: bool,
+    /// Part of the name of the GPU to use; the strongest by default.
+    #[arg(long, value_name = "NAME")]
+    adapter: Option<String>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Choice {
+    /// What the folder says.
+    Auto,
+    /// The mean over all tokens.
+    Mean,
+    /// The first token.
+    Cls,
+}
+
+impl EmbedderArgs {
+    /// Reads the folder, then opens the device: what is wrong with the files is told first.
+    pub async fn open(&self) -> anyhow::Result<Embedder> {
+        let mut folder = SentenceFolder::load(hub::folder(&self.model)?)?;
+        folder.model.weights = folder.model.weights.allow_non_finite(self.allow_non_finite);
+        let mut options = EmbedOptions::from(&folder);
+        options.normalize &= !self.no_normalize;
+        options.max_tokens = self.max_tokens.unwrap_or(options.max_tokens);
+        options.pooling = match self.pooling {
+            Choice::Auto => options.pooling,
+            Choice::Mean => Pooling::Mean,
+            Choice::Cls => Pooling::Cls,
+        };
+        let gpu = Gpu::open(&GpuOptions { adapter: self.adapter.clone(), ..GpuOptions::default() }).await?;
+        Ok(Embedder::open(&gpu, &folder, options)?)
+    }
+}
+
+/// Says once how many texts were longer than the model sees.
+pub fn tell_truncated(truncated: usize, of: usize, embedder: &Embedder) {
+    if truncated > 0 {
+        print::note(format_args!(
+            "note: {} of {} texts are longer than the {} tokens that are seen; their ends were cut off",
+            print::count(truncated as u64),
+            print::count(of as u64),
+            embedder.options().max_tokens,
+        ));
+    }
+}

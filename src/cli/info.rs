@@ -1,0 +1,131 @@
+//! `wgrad info`
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use wgrad::bert::{Config, PositionEmbedding};
+use wgrad::checkpoint::SentenceFolder;
+use wgrad::text::Tokenizer;
+
+use super::{hub, print};
+
+const HELP: &str = "\
+No GPU is needed. A folder that is described here loads: its files fit each other.
+
+JSON: {model, architecture, family, parameters, vocabulary, width, layers, heads,
+       inner_width, positions, context, token_types, head, pooler, stored: {TYPE: TENSORS},
+       tokenizer: {tokens, pad, unk, cls, sep, mask},
+       embedding: {pooling, normalize, max_tokens, described}}
+  context    the longest text in tokens, or where positions are relative, that of
+             pretraining
+  stored     the types that weights have in the file
+  described  whether sentence-transformers says how to embed, or all is by default
+
+Examples:
+  wgrad info --model data/minilm
+  wgrad info --model runs/reviews --json";
+
+/// Say what a model is.
+#[derive(clap::Args)]
+#[command(after_help = HELP)]
+pub struct Args {
+    /// The model's folder: config.json, model.safetensors, tokenizer.json. Or a name on huggingface.co.
+    #[arg(long, value_name = "DIR|NAME")]
+    model: PathBuf,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let folder = SentenceFolder::load(hub::folder(&args.model)?)?;
+    let tokenizer = Tokenizer::load(&folder.model.tokenizer)?;
+    let described = describe(&args.model.display().to_string(), &folder, &tokenizer);
+    if args.json {
+        return print::line(described);
+    }
+    report(&described)
+}
+
+fn describe(name: &str, folder: &SentenceFolder, tokenizer: &Tokenizer) -> Value {
+    let (config, weights) = (&folder.model.config, &folder.model.weights);
+    let mut stored: BTreeMap<String, usize> = BTreeMap::new();
+    for dtype in weights.names().filter_map(|name| weights.dtype(name)) {
+        *stored.entry(dtype.to_string()).or_default() += 1;
+    }
+    let specials = tokenizer.specials();
+    json!({
+        "model": name,
+        "architecture": config.architecture(),
+        "family": config.model_type,
+        "parameters": config.parameter_count(),
+        "vocabulary": config.vocab_size,
+        "width": config.hidden_size,
+        "layers": config.num_hidden_layers,
+        "heads": config.num_attention_heads,
+        "inner_width": config.intermediate_size,
+        "positions": config.position_embedding_type,
+        "context": config.max_position_embeddings,
+        "token_types": config.type_vocab_size,
+        "head": head(config),
+        "pooler": config.pooler,
+        "stored": stored,
+        "tokenizer": {
+            "tokens": tokenizer.vocab_size(), "pad": specials.pad, "unk": specials.unk,
+            "cls": specials.cls, "sep": specials.sep, "mask": specials.mask,
+        },
+        "embedding": {
+            "pooling": folder.pooling, "normalize": folder.normalize,
+            "max_tokens": folder.max_tokens, "described": folder.described,
+        },
+    })
+}
+
+fn head(config: &Config) -> &'static str {
+    match (config.guesses(), config.tie_word_embeddings) {
+        (false, _) => "none",
+        (true, true) => "tied",
+        (true, false) => "untied",
+    }
+}
+
+fn report(described: &Value) -> anyhow::Result<()> {
+    let text = |key: &str| match &described[key] {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.as_u64().map_or(number.to_string(), print::count),
+        other => other.to_string(),
+    };
+    let relative = described["positions"] == json!(PositionEmbedding::RelativeBucket);
+    let context = format!("{} tokens{}", text("context"), if relative { ", more work too" } else { "" });
+    let embedding = &described["embedding"];
+    let normalized = if embedding["normalize"] == true { ", normalized" } else { "" };
+    let by = if embedding["described"] == true { "" } else { " (by default)" };
+    let stored: Vec<String> = described["stored"]
+        .as_object()
+        .map(|types| types.iter().map(|(kind, count)| format!("{count} tensors of {kind}")).collect())
+        .unwrap_or_default();
+    let rows = [
+        ("model", text("model")),
+        ("architecture", format!("{} ({})", text("architecture"), text("family"))),
+        ("parameters", text("parameters")),
+        ("stored as", stored.join(", ")),
+        ("layers", text("layers")),
+        ("width", format!("{}, inner {}", text("width"), text("inner_width"))),
+        ("heads", text("heads")),
+        ("positions", format!("{}, {context}", text("positions").replace("_bucket", ""))),
+        ("vocabulary", format!("{} tokens", text("vocabulary"))),
+        ("head", format!("{}{}", text("head"), if described["pooler"] == true { ", pooler" } else { "" })),
+        (
+            "embedding",
+            format!(
+                "{} of up to {} tokens{normalized}{by}",
+                embedding["pooling"].as_str().unwrap_or_default(),
+                embedding["max_tokens"]
+            ),
+        ),
+    ];
+    let rows: Vec<_> = rows.into_iter().map(|(name, value)| vec![name.to_string(), value]).collect();
+    print::table(&rows, 2).into_iter().try_for_each(print::line)
+}

@@ -1,0 +1,176 @@
+//! Texts one by one, a line or a row each, blank ones included: what goes in has an answer at its place.
+
+use std::io::{BufRead, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use super::clean::{CleanReader, Repairs};
+use super::rows::Rows;
+use super::source::{Compression, Format, Source, recognise, unwrap_io};
+use crate::{Error, Result};
+
+/// What a line has beyond this many bytes is passed over, so that memory is bounded.
+const MAX_TEXT: u64 = 2 << 20;
+
+/// The texts of one file; an iterator that stops after an error.
+pub struct Texts {
+    source: Source,
+    open: Open,
+    /// Lines of which a part was passed over.
+    cut: u64,
+    failed: bool,
+}
+
+enum Open {
+    Lines(CleanReader),
+    Table(Rows),
+}
+
+impl Texts {
+    /// Opens a file: a table by its ending (`.csv`, `.tsv`, `.jsonl`; plain or packed), with the text in `column`; any
+    /// other, and `-` for the standard input, as lines. Under `strict` what would be put right is refused.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or a table without the column.
+    pub fn open(path: &Path, column: &str, strict: bool) -> Result<Self> {
+        let standard_input = path.as_os_str() == "-";
+        let size = match standard_input {
+            true => None,
+            false => {
+                let about = std::fs::metadata(path).map_err(Error::io(path, "read"))?;
+                if about.is_dir() {
+                    return Err(Error::file(path, "a file of texts", "a folder"));
+                }
+                Some(about.len())
+            }
+        };
+        let (format, compression) =
+            recognise(path).filter(|_| !standard_input).unwrap_or((Format::Text, Compression::None));
+        let source = Source { path: path.to_path_buf(), format, compression, size };
+        let read: Arc<AtomicU64> = Arc::default();
+        let open = match source.format {
+            Format::Text => Open::Lines(CleanReader::new(source.open(&read)?, path, strict)),
+            _ => Open::Table(Rows::open(&source, &[column.to_string()], strict, &read)?),
+        };
+        Ok(Texts { source, open, cut: 0, failed: false })
+    }
+
+    /// What was put right so far.
+    pub fn repairs(&self) -> &Repairs {
+        match &self.open {
+            Open::Lines(reader) => reader.repairs(),
+            Open::Table(rows) => rows.repairs(),
+        }
+    }
+
+    /// How many lines were so long that their ends were passed over.
+    pub fn cut(&self) -> u64 {
+        self.cut
+    }
+
+    fn next_text(&mut self) -> Result<Option<String>> {
+        let reader = match &mut self.open {
+            Open::Table(rows) => return Ok(rows.next_row()?.and_then(|row| row.values.into_iter().next())),
+            Open::Lines(reader) => reader,
+        };
+        let failed = |error| unwrap_io(error, &self.source.path);
+        let mut line = Vec::new();
+        let count = reader.by_ref().take(MAX_TEXT).read_until(b'\n', &mut line).map_err(failed)?;
+        if count == 0 {
+            return Ok(None);
+        }
+        if line.last() == Some(&b'\n') {
+            line.pop();
+        } else if skip_line(reader).map_err(failed)? {
+            self.cut += 1;
+        }
+        // The reader gives whole characters; only the cut may have split the last one.
+        let valid = match std::str::from_utf8(&line) {
+            Ok(_) => line.len(),
+            Err(error) => error.valid_up_to(),
+        };
+        line.truncate(valid);
+        Ok(Some(String::from_utf8(line).unwrap_or_default()))
+    }
+}
+
+/// Reads to the end of a line; whether there was anything left of it.
+fn skip_line(reader: &mut CleanReader) -> std::io::Result<bool> {
+    let mut skipped = false;
+    loop {
+        let bytes = reader.fill_buf()?;
+        if bytes.is_empty() {
+            return Ok(skipped);
+        }
+        let end = bytes.iter().position(|&byte| byte == b'\n');
+        skipped |= end != Some(0);
+        let taken = end.map_or(bytes.len(), |at| at + 1);
+        reader.consume(taken);
+        if end.is_some() {
+            return Ok(skipped);
+        }
+    }
+}
+
+impl Iterator for Texts {
+    type Item = Result<String>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let next = self.next_text().transpose();
+        self.failed = matches!(next, Some(Err(_)));
+        next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8], strict: bool) -> (Result<Vec<String>>, u64, Repairs) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("texts");
+        std::fs::write(&path, bytes).unwrap();
+        let mut texts = Texts::open(&path, "text", strict).unwrap();
+        let all = texts.by_ref().collect();
+        (all, texts.cut(), *texts.repairs())
+    }
+
+    #[test]
+    fn every_line_is_a_text() {
+        let (texts, cut, _) = read(b"a\n\n b \nlast", false);
+        assert_eq!(texts.unwrap(), ["a", "", " b ", "last"]);
+        assert_eq!(cut, 0);
+        assert!(read(b"", false).0.unwrap().is_empty());
+        assert_eq!(read(b"\n", false).0.unwrap(), [""]);
+    }
+
+    #[test]
+    fn fault_20_broken_bytes_are_replaced_or_refused() {
+        let bytes = b"\xef\xbb\xbfa\xff\r\nb\0\n";
+        let (texts, _, repairs) = read(bytes, false);
+        assert_eq!(texts.unwrap(), ["a\u{fffd}", "b\u{fffd}"]);
+        let counts = (repairs.byte_order_marks, repairs.invalid_utf8, repairs.carriage_returns, repairs.nul);
+        assert_eq!(counts, (1, 1, 1, 1));
+        assert!(read(bytes, true).0.is_err());
+    }
+
+    #[test]
+    fn fault_21_an_endless_line_is_cut() {
+        let mut bytes = "é".repeat(2 << 20).into_bytes();
+        bytes.insert(0, b'a');
+        bytes.extend(b"\nshort\n");
+        let (texts, cut, _) = read(&bytes, false);
+        let texts = texts.unwrap();
+        assert_eq!((texts.len(), cut), (2, 1));
+        assert_eq!(texts[0].len(), (2 << 20) - 1);
+        assert_eq!(texts[1], "short");
+        // A line of just the limit is whole.
+        let bytes = [vec![b'x'; 2 << 20], b"\nshort".to_vec()].concat();
+        let (texts, cut, _) = read(&bytes, false);
+        assert_eq!((texts.unwrap().len(), cut), (2, 0));
+    }
+}

@@ -1,0 +1,201 @@
+//! `wgrad embed`, `wgrad similarity` and `wgrad info`, as a person runs them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test ends at the first surprise and says what it skips"
+)]
+
+mod common;
+
+use std::fs;
+use std::process::Output;
+
+use assert_cmd::Command;
+use common::hugging_face::golden_folder;
+use serde_json::{Value, json};
+
+fn model() -> String {
+    golden_folder().with_file_name("sentence_transformers").to_str().unwrap().to_string()
+}
+
+fn run(arguments: &[&str], input: &[u8]) -> Output {
+    let mut command = Command::cargo_bin("wgrad").unwrap();
+    command.args(arguments).env_remove("RUST_BACKTRACE").write_stdin(input);
+    // Without a runtime directory, Vulkan's software drivers complain on standard error.
+    command.env("XDG_RUNTIME_DIR", std::env::temp_dir());
+    command.output().unwrap()
+}
+
+fn embed(rest: &[&str], input: &[u8]) -> Output {
+    run(&[&["embed", "--model", &model()], rest].concat(), input)
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn stdout(output: &Output) -> &[u8] {
+    assert!(output.status.success(), "{}", stderr(output));
+    &output.stdout
+}
+
+/// The vectors of a jsonl answer; checks the rest of it.
+fn vectors(output: &Output, texts: &[&str]) -> Vec<Vec<f32>> {
+    let text = String::from_utf8(stdout(output).to_vec()).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), texts.len());
+    let parse = |(index, (line, text)): (usize, (&Value, &&str))| {
+        assert_eq!((&line["index"], &line["text"]), (&json!(index), &json!(text)));
+        serde_json::from_value(line["embedding"].clone()).unwrap()
+    };
+    lines.iter().zip(texts).enumerate().map(parse).collect()
+}
+
+/// Rows, columns and values of an `.npy` file.
+fn matrix(bytes: &[u8]) -> (usize, usize, Vec<f32>) {
+    assert_eq!(&bytes[..8], b"\x93NUMPY\x01\x00");
+    let header = String::from_utf8(bytes[10..128].to_vec()).unwrap();
+    assert!(header.contains("'descr': '<f4', 'fortran_order': False"), "{header}");
+    let shape = header.split("'shape': (").nth(1).unwrap().split(')').next().unwrap();
+    let sizes: Vec<usize> = shape.split(", ").map(|size| size.parse().unwrap()).collect();
+    let values: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes[128..]);
+    assert_eq!(values.len(), sizes[0] * sizes[1]);
+    (sizes[0], sizes[1], values)
+}
+
+#[test]
+fn texts_become_vectors_in_every_way() {
+    if common::gpu().is_none() {
+        return;
+    }
+    let texts = ["the cat watched", "", "São Paulo é incrível"];
+    let given = vectors(&embed(&texts, b""), &texts);
+    assert!(given.iter().all(|vector| vector.len() == 40));
+    let lines = texts.join("\n");
+    assert_eq!(vectors(&embed(&[], lines.as_bytes()), &texts), given);
+    assert_eq!(vectors(&embed(&["--input", "-"], lines.as_bytes()), &texts), given);
+
+    let dir = tempfile::tempdir().unwrap();
+    let place = |name: &str| dir.path().join(name).to_str().unwrap().to_string();
+    fs::write(place("texts.txt"), &lines).unwrap();
+    let table = "id,sentence\n1,the cat watched\n2,\n3,São Paulo é incrível\n";
+    fs::write(place("texts.csv"), table).unwrap();
+    assert_eq!(vectors(&embed(&["--input", &place("texts.txt")], b""), &texts), given);
+    let column = ["--input", &place("texts.csv"), "--text-column", "sentence"];
+    assert_eq!(vectors(&embed(&column, b""), &texts), given);
+
+    let flat = given.concat();
+    let held = embed(&["--format", "npy"], lines.as_bytes());
+    assert_eq!(matrix(stdout(&held)), (3, 40, flat.clone()));
+    let file = place("vectors.npy");
+    let written = embed(&["--output", &file], lines.as_bytes());
+    assert!(stdout(&written).is_empty());
+    assert_eq!(matrix(&fs::read(&file).unwrap()), (3, 40, flat));
+    let file = place("vectors.jsonl");
+    let written = embed(&["--output", &file], lines.as_bytes());
+    assert!(stdout(&written).is_empty());
+    assert_eq!(fs::read(&file).unwrap(), stdout(&embed(&[], lines.as_bytes())));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4);
+
+    // Nothing in, nothing out.
+    assert!(stdout(&embed(&[], b"")).is_empty());
+    assert_eq!(matrix(stdout(&embed(&["--format", "npy"], b""))), (0, 40, vec![]));
+
+    let raw = vectors(&embed(&["--no-normalize", texts[0]], b""), &texts[..1]);
+    let first = vectors(&embed(&["--pooling", "cls", texts[0]], b""), &texts[..1]);
+    let norm = |v: &[f32]| v.iter().map(|x| x * x).sum::<f32>().sqrt();
+    assert!((norm(&given[0]) - 1.0).abs() < 1e-5 && (norm(&raw[0]) - 1.0).abs() > 0.1);
+    assert!(raw[0].iter().zip(&given[0]).all(|(a, b)| (a / norm(&raw[0]) - b).abs() < 1e-5));
+    assert!(first != given[..1]);
+}
+
+#[test]
+fn what_is_cut_or_put_right_is_said_once() {
+    if common::gpu().is_none() {
+        return;
+    }
+    let long = "cat ".repeat(200);
+    let output = embed(&[], format!("{long}\nshort\n{long}\n").as_bytes());
+    stdout(&output);
+    let said = "note: 2 of 3 texts are longer than the 32 tokens that are seen; their ends were cut off\n";
+    assert_eq!(stderr(&output), said);
+    let output = embed(&["--max-tokens", "48"], b"a\xff\r\nb\n");
+    stdout(&output);
+    assert_eq!(
+        stderr(&output),
+        "note: 1 pieces of invalid UTF-8 replaced, 1 carriage returns made line ends\n"
+    );
+    let refused = embed(&["--strict"], b"a\xff\nb\n");
+    assert!(!refused.status.success() && stderr(&refused).contains("--strict"), "{}", stderr(&refused));
+}
+
+#[test]
+fn what_cannot_be_embedded_leaves_nothing_behind() {
+    if common::gpu().is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let place = |name: &str| dir.path().join(name).to_str().unwrap().to_string();
+    fs::write(place("broken.jsonl"), "{\"text\": \"a\"}\n{\"other\": 1}\n").unwrap();
+    let output = embed(&["--input", &place("broken.jsonl"), "--output", &place("out.npy")], b"");
+    assert!(!output.status.success());
+    let said = stderr(&output);
+    assert!(said.contains("broken.jsonl, line 2: expected a field called `text`"), "{said}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    for (arguments, says) in [
+        (vec!["--input", "/nowhere/texts.txt"], "/nowhere/texts.txt: cannot read"),
+        (vec!["--max-tokens", "49", "a"], "max-tokens: expected 3 to 48, found 49"),
+        (vec!["--output", "/nowhere/out.npy", "a"], "/nowhere/out.npy: cannot create"),
+    ] {
+        let output = embed(&arguments, b"");
+        assert!(!output.status.success() && output.stdout.is_empty());
+        assert!(stderr(&output).contains(says), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn similar_texts_are_found_similar() {
+    if common::gpu().is_none() {
+        return;
+    }
+    let texts = ["the cat watched the garden", "the cat watched the garden", "[SEP] 日本語"];
+    let model = model();
+    let arguments = [&["similarity", "--model", &model, "--json"], &texts[..]].concat();
+    let answer: Value = serde_json::from_slice(stdout(&run(&arguments, b""))).unwrap();
+    let cosine = |a: usize, b: usize| answer["cosine"][a][b].as_f64().unwrap();
+    assert_eq!(answer["texts"], json!(texts));
+    assert!((cosine(0, 1) - 1.0).abs() < 1e-6 && (cosine(2, 2) - 1.0).abs() < 1e-6);
+    assert!(cosine(0, 2) < 0.99 && cosine(0, 2) == cosine(2, 0));
+    let arguments = [&["similarity", "--model", &model], &texts[..]].concat();
+    let table = String::from_utf8(stdout(&run(&arguments, b"")).to_vec()).unwrap();
+    assert!(table.lines().count() == 4 && table.contains("1  the cat watched the garden  1.000  1.000"));
+}
+
+#[test]
+fn a_model_is_described_without_a_gpu() {
+    let info = |model: &str| -> Value {
+        serde_json::from_slice(stdout(&run(&["info", "--model", model, "--json"], b""))).unwrap()
+    };
+    let answer = info(&model());
+    assert_eq!(answer["architecture"], "BertModel");
+    assert_eq!(
+        (&answer["family"], &answer["width"], &answer["head"]),
+        (&json!("bert"), &json!(40), &json!("none"))
+    );
+    let embedding = json!({"pooling": "mean", "normalize": true, "max_tokens": 32, "described": true});
+    assert_eq!(answer["embedding"], embedding);
+    assert_eq!(answer["tokenizer"]["cls"], 2);
+    let answer = info(golden_folder().to_str().unwrap());
+    assert_eq!(
+        (&answer["head"], &answer["pooler"], &answer["context"]),
+        (&json!("tied"), &json!(true), &json!(48))
+    );
+    assert_eq!(answer["parameters"], 37013);
+    let table = run(&["info", "--model", golden_folder().to_str().unwrap()], b"");
+    let table = String::from_utf8(stdout(&table).to_vec()).unwrap();
+    assert!(table.contains("parameters    37,013\n"), "{table}");
+    assert!(table.contains("architecture  BertForPreTraining (bert)\n"), "{table}");
+    let missing = run(&["info", "--model", "/nowhere"], b"");
+    assert!(!missing.status.success() && stderr(&missing).contains("/nowhere"));
+}
