@@ -1,0 +1,201 @@
+//! What the hub says about a model, over HTTP.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use serde::Deserialize;
+use ureq::config::RedirectAuthHeaders;
+use ureq::http::Response;
+use ureq::{Agent, Body};
+
+use super::Id;
+
+/// A hub: huggingface.co, or what `HF_ENDPOINT` says.
+pub struct Hub {
+    agent: Agent,
+    endpoint: String,
+    token: Option<String>,
+}
+
+/// A file of a model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RemoteFile {
+    /// Its path in the repository.
+    pub name: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// What it is called among the blobs: the hash of its contents.
+    pub hash: String,
+}
+
+impl RemoteFile {
+    /// Whether it is large.
+    pub fn is_weights(&self) -> bool {
+        self.name.ends_with(".safetensors")
+    }
+}
+
+/// The files of a commit.
+#[derive(Deserialize)]
+pub struct Listing {
+    /// The commit.
+    #[serde(rename = "sha")]
+    pub commit: String,
+    siblings: Vec<Sibling>,
+}
+
+#[derive(Deserialize)]
+struct Sibling {
+    rfilename: String,
+    size: Option<u64>,
+    #[serde(rename = "blobId")]
+    blob: Option<String>,
+    lfs: Option<Lfs>,
+}
+
+#[derive(Deserialize)]
+struct Lfs {
+    sha256: String,
+    size: u64,
+}
+
+/// A longer answer to a question is not read.
+const MAX_ANSWER: u64 = 32 << 20;
+
+impl Hub {
+    /// The hub that the environment names.
+    pub fn new() -> Hub {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+        let stored = || {
+            let home = variable("HF_HOME").map(PathBuf::from);
+            let home = home.or_else(|| Some(PathBuf::from(variable("HOME")?).join(".cache/huggingface")));
+            let path = variable("HF_TOKEN_PATH").map(PathBuf::from).or_else(|| Some(home?.join("token")))?;
+            std::fs::read_to_string(path).ok().filter(|token| !token.trim().is_empty())
+        };
+        let agent = Agent::config_builder()
+            .timeout_connect(Some(Duration::from_secs(30)))
+            .timeout_recv_response(Some(Duration::from_secs(60)))
+            // A token is for the hub alone, not for where it keeps large files.
+            .redirect_auth_headers(RedirectAuthHeaders::SameHost)
+            .http_status_as_error(false)
+            .user_agent(concat!("wgrad/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .new_agent();
+        let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into());
+        let token = variable("HF_TOKEN").or_else(stored).map(|token| token.trim().to_string());
+        Hub { agent, endpoint: endpoint.trim_end_matches('/').to_string(), token }
+    }
+
+    /// Asks for the files of a model.
+    pub fn list(&self, id: &Id) -> anyhow::Result<Listing> {
+        let url = format!("{}/api/models/{}/revision/{}?blobs=true", self.endpoint, id.name, id.revision);
+        let mut answer = self.get(&url, 0)?;
+        self.succeeded(&answer, &url)?;
+        let text = answer.body_mut().with_config().limit(MAX_ANSWER).read_to_string();
+        let text = text.with_context(|| format!("{url}: the answer broke off"))?;
+        let listing: Listing =
+            serde_json::from_str(&text).with_context(|| format!("{url}: expected a list of files"))?;
+        let sound = listing.commit.len() <= 64 && listing.commit.chars().all(|c| c.is_ascii_hexdigit());
+        ensure!(sound && !listing.commit.is_empty(), "{url}: expected a commit, found {:?}", listing.commit);
+        Ok(listing)
+    }
+
+    /// Asks for a file from byte `from` on.
+    pub fn file(&self, id: &Id, commit: &str, name: &str, from: u64) -> anyhow::Result<Response<Body>> {
+        let url = format!("{}/{}/resolve/{commit}/{name}", self.endpoint, id.name);
+        let answer = self.get(&url, from)?;
+        // There is nothing from that byte on: the caller knows what was promised.
+        if answer.status().as_u16() != 416 {
+            self.succeeded(&answer, &url)?;
+        }
+        Ok(answer)
+    }
+
+    fn get(&self, url: &str, from: u64) -> anyhow::Result<Response<Body>> {
+        let mut request = self.agent.get(url);
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        if from > 0 {
+            request = request.header("Range", format!("bytes={from}-"));
+        }
+        request.call().with_context(|| url.to_string())
+    }
+
+    fn succeeded(&self, answer: &Response<Body>, url: &str) -> anyhow::Result<()> {
+        let status = answer.status();
+        let hint = match (status.as_u16(), &self.token) {
+            (200..=299, _) => return Ok(()),
+            (401 | 403, None) => ": the model does not exist, or is not for everybody; set HF_TOKEN",
+            (401 | 403, Some(_)) => ": the token may not read this model",
+            (404, _) => ": no such model, revision or file",
+            (429, _) => ": too many requests; try again later, or set HF_TOKEN",
+            _ => "",
+        };
+        bail!("{url}: {status}{hint}")
+    }
+}
+
+impl Listing {
+    /// The files that are needed to run the model.
+    pub fn wanted(&self) -> anyhow::Result<Vec<RemoteFile>> {
+        const NAMES: [&str; 10] = [
+            "config.json",
+            "tokenizer.json",
+            "tokenizer_config.json",
+            "modules.json",
+            "sentence_bert_config.json",
+            "config_sentence_transformers.json",
+            "README.md",
+            "1_Pooling/config.json",
+            "2_Normalize/config.json",
+            "model.safetensors.index.json",
+        ];
+        let names: HashSet<&str> = self.siblings.iter().map(|file| file.rfilename.as_str()).collect();
+        let single = names.contains("model.safetensors");
+        let shard = |name: &str| {
+            let number = name.strip_prefix("model-").and_then(|rest| rest.strip_suffix(".safetensors"));
+            number.is_some_and(|rest| {
+                rest.chars().all(|c| c.is_ascii_digit() || c == '-' || c.is_ascii_lowercase())
+            })
+        };
+        let wanted = |name: &str| match name {
+            "model.safetensors" => true,
+            "model.safetensors.index.json" => !single,
+            _ => NAMES.contains(&name) || (!single && shard(name)),
+        };
+        let files: Vec<RemoteFile> = self
+            .siblings
+            .iter()
+            .filter(|file| wanted(&file.rfilename))
+            .map(Sibling::file)
+            .collect::<anyhow::Result<_>>()?;
+        let has = |name: &str| files.iter().any(|file| file.name == name);
+        if !single && !has("model.safetensors.index.json") {
+            let pickle = names.contains("pytorch_model.bin");
+            let found = if pickle { "only a PyTorch pickle, which is not read" } else { "no weights" };
+            bail!("expected a model with model.safetensors, found {found}");
+        }
+        for name in ["config.json", "tokenizer.json"] {
+            ensure!(has(name), "expected a model with {name}, found none");
+        }
+        Ok(files)
+    }
+}
+
+impl Sibling {
+    fn file(&self) -> anyhow::Result<RemoteFile> {
+        let hash = self.lfs.as_ref().map(|lfs| &lfs.sha256).or(self.blob.as_ref());
+        let size = self.lfs.as_ref().map(|lfs| lfs.size).or(self.size);
+        let hash = hash
+            .filter(|hash| (32..=64).contains(&hash.len()) && hash.chars().all(|c| c.is_ascii_hexdigit()));
+        match (hash, size) {
+            (Some(hash), Some(size)) => {
+                Ok(RemoteFile { name: self.rfilename.clone(), size, hash: hash.clone() })
+            }
+            _ => bail!("expected the size and hash of {:?} from the hub, found none", self.rfilename),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The folder that Python's `huggingface_hub` keeps models in: `models--org--name` with `blobs`, the files under their
+//! hashes; `snapshots`, links to them for each commit; and `refs`, the commits of branches.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use wgrad::checkpoint::ModelFolder;
+
+use super::Id;
+use super::api::RemoteFile;
+
+/// The cache.
+pub struct Cache {
+    root: PathBuf,
+}
+
+impl Cache {
+    /// Where `HF_HUB_CACHE`, `HF_HOME` or the user's cache folder say.
+    pub fn find() -> anyhow::Result<Cache> {
+        let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let home = || folder("HOME").or_else(|| folder("USERPROFILE")).map(|home| home.join(".cache"));
+        let hugging_face = || {
+            let caches = folder("XDG_CACHE_HOME").or_else(home);
+            folder("HF_HOME").or_else(|| caches.map(|caches| caches.join("huggingface")))
+        };
+        let root = folder("HF_HUB_CACHE").or_else(|| hugging_face().map(|home| home.join("hub")));
+        Ok(Cache { root: root.context("no home folder for the Hugging Face cache: set HF_HOME")? })
+    }
+
+    /// The folder of a model.
+    pub fn model(&self, id: &Id) -> PathBuf {
+        self.root.join(format!("models--{}", id.name.replace('/', "--")))
+    }
+
+    /// Where its files are kept.
+    pub fn blobs(&self, id: &Id) -> PathBuf {
+        self.model(id).join("blobs")
+    }
+
+    /// The files of a commit.
+    pub fn commit(&self, id: &Id, commit: &str) -> PathBuf {
+        self.model(id).join("snapshots").join(commit)
+    }
+
+    /// The files of the revision, if they are all there.
+    pub fn snapshot(&self, id: &Id) -> Option<PathBuf> {
+        let named = fs::read_to_string(self.model(id).join("refs").join(&id.revision)).ok();
+        let commit = named.map_or(id.revision.clone(), |commit| commit.trim().to_string());
+        // A commit is one name, or this would lead elsewhere.
+        let plain = !commit.is_empty() && commit.chars().all(|c| c.is_ascii_alphanumeric());
+        let snapshot = self.commit(id, &commit);
+        (plain && ModelFolder::is_whole(&snapshot)).then_some(snapshot)
+    }
+
+    /// Puts a blob under its name into a commit's folder: a link, or where there are none the file itself.
+    pub fn link(&self, id: &Id, commit: &str, file: &RemoteFile, blob: &Path) -> anyhow::Result<()> {
+        let path = self.commit(id, commit).join(&file.name);
+        let say = || format!("{}: cannot put it into the cache", path.display());
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).with_context(say)?;
+        }
+        // A link to a blob that was removed does not "exist", but is in the way.
+        if path.symlink_metadata().is_ok() {
+            fs::remove_file(&path).with_context(say)?;
+        }
+        #[cfg(unix)]
+        {
+            let up = "../".repeat(2 + file.name.matches('/').count());
+            let target = format!("{up}blobs/{}", file.hash);
+            std::os::unix::fs::symlink(target, &path).with_context(say)?;
+            anyhow::ensure!(fs::canonicalize(&path).ok() == fs::canonicalize(blob).ok(), say());
+        }
+        #[cfg(not(unix))]
+        fs::rename(blob, &path).with_context(say)?;
+        Ok(())
+    }
+
+    /// Has the revision mean a commit.
+    pub fn point(&self, id: &Id, commit: &str) -> anyhow::Result<()> {
+        let refs = self.model(id).join("refs");
+        let path = refs.join(&id.revision);
+        fs::create_dir_all(&refs)
+            .and_then(|()| fs::write(&path, commit))
+            .with_context(|| format!("{}: cannot write", path.display()))
+    }
+}

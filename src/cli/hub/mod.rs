@@ -1,0 +1,102 @@
+//! Models by name: from the Hugging Face cache, or downloaded into it.
+
+mod api;
+mod cache;
+mod download;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+
+use super::print;
+use api::Hub;
+use cache::Cache;
+
+/// A model on the hub.
+#[derive(Debug, Clone, PartialEq)]
+struct Id {
+    /// `org/name`, or the name alone.
+    name: String,
+    /// A branch, tag or commit.
+    revision: String,
+}
+
+/// The folder of a model: `model` itself where it is one, else the model with that name (`org/name`, with
+/// `@revision` if need be) from the Hugging Face cache, which is filled first if the model is not there.
+pub fn folder(model: &Path) -> anyhow::Result<PathBuf> {
+    if model.exists() {
+        return Ok(model.to_path_buf());
+    }
+    // What is no name is a path, and the error about it names it.
+    let Some(id) = model.to_str().and_then(Id::parse) else { return Ok(model.to_path_buf()) };
+    let cache = Cache::find()?;
+    if let Some(snapshot) = cache.snapshot(&id) {
+        return Ok(snapshot);
+    }
+    if std::env::var("HF_HUB_OFFLINE").is_ok_and(|value| !["", "0"].contains(&value.as_str())) {
+        bail!("{}: neither a folder nor in the Hugging Face cache, and HF_HUB_OFFLINE is set", id.name);
+    }
+    fetch(&cache, &id).with_context(|| {
+        format!("{}: no folder, not in the Hugging Face cache, and not downloaded", model.display())
+    })
+}
+
+/// Downloads what is needed of a model.
+fn fetch(cache: &Cache, id: &Id) -> anyhow::Result<PathBuf> {
+    let hub = Hub::new();
+    let listing = hub.list(id)?;
+    let mut files = listing.wanted()?;
+    // Weights come last: a snapshot that has them has everything.
+    files.sort_by_key(|file| (file.is_weights(), file.name.clone()));
+    let total: u64 = files.iter().map(|file| file.size).sum();
+    print::note(format_args!(
+        "downloading {} ({} files, {:.1} MB) into {}",
+        id.name,
+        files.len(),
+        total as f64 / 1e6,
+        cache.model(id).display()
+    ));
+    let bar = print::Bytes::new(Some(total), None);
+    let mut before = 0;
+    for file in &files {
+        let tell = |bytes: u64| bar.set(before + bytes, file.name.clone());
+        let blob = download::blob(&hub, id, &listing.commit, file, &cache.blobs(id), &tell)?;
+        cache.link(id, &listing.commit, file, &blob)?;
+        before += file.size;
+    }
+    bar.end();
+    cache.point(id, &listing.commit)?;
+    Ok(cache.commit(id, &listing.commit))
+}
+
+impl Id {
+    /// A name as the hub allows it.
+    fn parse(text: &str) -> Option<Id> {
+        let (name, revision) = text.split_once('@').unwrap_or((text, "main"));
+        let sound = |part: &str| {
+            let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+            !part.is_empty() && part.len() <= 96 && !part.starts_with(['.', '-']) && part.chars().all(allowed)
+        };
+        let parts: Vec<&str> = name.split('/').collect();
+        let known = (1..=2).contains(&parts.len()) && parts.iter().all(|part| sound(part)) && sound(revision);
+        known.then(|| Id { name: name.into(), revision: revision.into() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_told_from_paths() {
+        let id = |name: &str, revision: &str| Some(Id { name: name.into(), revision: revision.into() });
+        assert_eq!(Id::parse("a/b-c_d.e"), id("a/b-c_d.e", "main"));
+        assert_eq!(Id::parse("bert-base-uncased"), id("bert-base-uncased", "main"));
+        assert_eq!(Id::parse("a/b@v1.0"), id("a/b", "v1.0"));
+        for path in
+            ["", "/a/b", "../a", "./a", "a/b/c", "a//b", "a/", "a\\b", "c:a", "a/..", "a@", "a b", "~/a"]
+        {
+            assert_eq!(Id::parse(path), None, "{path}");
+        }
+    }
+}
