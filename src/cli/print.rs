@@ -18,6 +18,11 @@ pub fn note(text: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
+/// The program as it was called, for commands to type next.
+pub fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| "wgrad".to_string())
+}
+
 /// Pads every column but the last to its widest cell, two spaces apart; the columns from `right` on are flush right.
 pub fn table(rows: &[Vec<String>], right: usize) -> Vec<String> {
     let width = |cell: &String| cell.chars().count();

@@ -8,6 +8,8 @@ mod commands;
 mod device;
 mod disk;
 mod gpu;
+#[cfg(unix)]
+mod interrupt;
 mod outputs;
 mod resume;
 mod settings;
