@@ -59,7 +59,10 @@ fn doctor_examines_the_adapter() {
     let kernels = report["kernels"].as_array().unwrap();
     let operations = wgrad::ops::all();
     let storages = 1 + usize::from(gpu.capabilities().f16);
-    assert_eq!(kernels.len(), 2 * storages * operations.len());
+    assert_eq!(kernels.len(), 2 * storages * operations.len() + 1);
+    let adamw = kernels.iter().find(|kernel| kernel["operation"] == "adamw").unwrap();
+    assert_eq!((&adamw["own"], &adamw["cases"]), (&true.into(), &wgrad::optim::cases().len().into()));
+    assert!(adamw["result"]["bound"].as_f64().unwrap() > 0.0 && adamw["passed"] == adamw["cases"]);
     for operation in operations {
         let found: Vec<_> = kernels.iter().filter(|k| k["operation"] == operation.name).collect();
         assert_eq!(found.iter().filter(|k| k["own"] == true).count(), storages);

@@ -1,5 +1,5 @@
-//! Every operation against its f64 reference, forward and backward, with the kernels of every kind of
-//! adapter on the adapter at hand.
+//! Every operation and the optimizer against their f64 references, forward and backward, with the kernels of every
+//! kind of adapter on the adapter at hand.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,8 +10,8 @@
 mod common;
 
 use wgrad::gpu::{AdapterKind, Gpu};
-use wgrad::ops;
 use wgrad::tensor::DType;
+use wgrad::{ops, optim};
 
 fn run_all(gpu: &Gpu, storage: DType) {
     let mut failures = Vec::new();
@@ -51,5 +51,14 @@ fn every_operation_equals_its_reference_stored_as_f16() {
             Some(gpu) => eprintln!("SKIPPED: {} has no f16", gpu.capabilities().name),
             None => {}
         }
+    }
+}
+
+#[test]
+fn the_optimizer_equals_its_reference() {
+    let Some(gpu) = common::gpu() else { return };
+    for case in optim::cases() {
+        let outcome = pollster::block_on(case.run(&gpu)).unwrap();
+        assert!(outcome.passed(), "{outcome:?}");
     }
 }

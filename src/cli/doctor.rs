@@ -4,9 +4,11 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 use wgrad::gpu::{AdapterKind, Capabilities, Gpu, GpuOptions};
 use wgrad::ops::matmul::Layout;
-use wgrad::ops::{self, measure};
-use wgrad::tensor::DType;
+use wgrad::ops::measure;
 
+mod kernels;
+
+use self::kernels::Checked;
 use super::print;
 
 const HELP: &str = "\
@@ -24,7 +26,8 @@ JSON: {wgrad, adapters: [ADAPTER], chosen, device: ADAPTER, kernels: [KERNEL],
   chosen     an index into adapters; device has the limits it was opened with
   storage    how activations are stored: f32 or f16
   own        whether the adapter uses this kind of kernel
-  error      the one nearest to its bound, or farthest beyond it
+  error      the one nearest to its bound, or farthest beyond it; bound is 0
+             where nothing was compared: the optimizer, adamw, has no gradient
   layout     the operand stored transposed: the second (nt), none, the first (tn)
   copy_gbps  counts the bytes read and those written
 
@@ -56,37 +59,6 @@ struct Report {
     ok: bool,
 }
 
-/// How one operation's kernels of one kind came out.
-#[derive(Serialize)]
-struct Checked {
-    operation: &'static str,
-    kind: AdapterKind,
-    storage: DType,
-    own: bool,
-    cases: usize,
-    passed: usize,
-    result: Worst,
-    gradient: Worst,
-    failures: Vec<String>,
-}
-
-/// The error nearest to its bound, or farthest beyond it.
-#[derive(Serialize, Clone, Copy)]
-struct Worst {
-    error: f64,
-    bound: f64,
-}
-
-impl Worst {
-    const NONE: Worst = Worst { error: 0.0, bound: 0.0 };
-
-    /// The worse of the two; NaN is the worst of all.
-    fn and(self, (error, bound): (f64, f64)) -> Worst {
-        let better = self.bound > 0.0 && error.is_finite() && error / bound <= self.error / self.bound;
-        if better || self.error.is_nan() { self } else { Worst { error, bound } }
-    }
-}
-
 #[derive(Serialize)]
 struct Speed {
     layout: Layout,
@@ -95,9 +67,6 @@ struct Speed {
     k: usize,
     gflops: f64,
 }
-
-/// Gradients are compared at this many elements of each input.
-const SAMPLES: usize = 64;
 
 /// Each speed is measured for about this long.
 const SECONDS: f64 = 0.3;
@@ -131,28 +100,8 @@ async fn examine(options: &GpuOptions, tell: bool) -> anyhow::Result<Report> {
     let device = gpu.capabilities().clone();
     say(&adapter_rows(&adapters, chosen), usize::MAX)?;
 
-    let heading = ["kernels", "for", "storage", "cases", "result", "bound", "gradient", "bound", ""];
-    let mut rows = vec![vec![], heading.map(String::from).to_vec()];
-    let mut kernels = Vec::new();
-    let other = match device.kind {
-        AdapterKind::Software => AdapterKind::Plain,
-        AdapterKind::Plain => AdapterKind::Software,
-    };
-    for (kind, own) in [(device.kind, true), (other, false)] {
-        let gpu = match own {
-            true => gpu.clone(),
-            false => Gpu::open(&GpuOptions { kind: Some(kind), ..options.clone() }).await?,
-        };
-        let halves = gpu.capabilities().f16.then_some(DType::F16);
-        for storage in [DType::F32].into_iter().chain(halves) {
-            for operation in ops::all() {
-                let checked = check(&gpu, &operation, storage, kind, own).await?;
-                rows.push(kernel_row(&checked));
-                kernels.push(checked);
-            }
-        }
-    }
-    say(&rows, 3)?;
+    let kernels = kernels::check(&gpu, options).await?;
+    say(&kernels::rows(&kernels), 3)?;
     for (kernel, failure) in kernels.iter().flat_map(|k| k.failures.iter().map(move |f| (k, f))) {
         say(&[vec![], vec![format!("{} ({}): {failure}", kernel.operation, word(kernel.kind))]], usize::MAX)?;
     }
@@ -182,79 +131,12 @@ async fn examine(options: &GpuOptions, tell: bool) -> anyhow::Result<Report> {
     Ok(Report { wgrad: env!("CARGO_PKG_VERSION"), adapters, chosen, device, kernels, matmul, copy_gbps, ok })
 }
 
-async fn check(
-    gpu: &Gpu,
-    operation: &ops::Operation,
-    storage: DType,
-    kind: AdapterKind,
-    own: bool,
-) -> anyhow::Result<Checked> {
-    let mut checked = Checked {
-        operation: operation.name,
-        kind,
-        storage,
-        own,
-        cases: 0,
-        passed: 0,
-        result: Worst::NONE,
-        gradient: Worst::NONE,
-        failures: Vec::new(),
-    };
-    for case in (operation.cases)() {
-        checked.cases += 1;
-        match case.run(gpu, storage, SAMPLES).await {
-            Ok(outcome) => {
-                checked.result = checked.result.and(outcome.forward);
-                for (_, error, bound) in &outcome.gradients {
-                    checked.gradient = checked.gradient.and((*error, *bound));
-                }
-                if outcome.passed() {
-                    checked.passed += 1;
-                } else {
-                    let off = |(what, error, bound): (&str, f64, f64)| {
-                        // NaN is not within its bound either.
-                        let within = error <= bound;
-                        (!within).then(|| format!("{what} off by {error:.1e}, bound {bound:.0e}"))
-                    };
-                    let mut parts = vec![off(("result", outcome.forward.0, outcome.forward.1))];
-                    parts.extend(outcome.gradients.iter().map(|&(x, e, b)| off((&format!("d_{x}"), e, b))));
-                    let parts: Vec<_> = parts.into_iter().flatten().collect();
-                    checked.failures.push(format!("{}: {}", outcome.name, parts.join("; ")));
-                }
-            }
-            Err(error @ wgrad::Error::DeviceLost { .. }) => return Err(error.into()),
-            Err(error) => checked.failures.push(error.to_string()),
-        }
-    }
-    Ok(checked)
-}
-
 /// The word a value has in the JSON.
 fn word(value: impl Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(word)) => word,
         _ => String::new(),
     }
-}
-
-fn kernel_row(checked: &Checked) -> Vec<String> {
-    let verdict = match (checked.passed == checked.cases, checked.own) {
-        (true, _) => "right",
-        (false, true) => "WRONG",
-        (false, false) => "wrong, not used here",
-    };
-    let number = |x: f64| format!("{x:.0e}");
-    vec![
-        checked.operation.to_string(),
-        word(checked.kind),
-        word(checked.storage),
-        format!("{}/{}", checked.passed, checked.cases),
-        format!("{:.1e}", checked.result.error),
-        number(checked.result.bound),
-        format!("{:.1e}", checked.gradient.error),
-        number(checked.gradient.bound),
-        verdict.to_string(),
-    ]
 }
 
 /// One column per adapter.
@@ -312,13 +194,6 @@ fn bytes(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_worst_error_is_the_nearest_to_its_bound() {
-        let worst = Worst::NONE.and((1e-6, 1e-5)).and((2e-6, 1e-4)).and((1e-7, 1e-5));
-        assert_eq!((worst.error, worst.bound), (1e-6, 1e-5));
-        assert!(worst.and((f64::NAN, 1.0)).and((1.0, 1e-9)).error.is_nan());
-    }
 
     #[test]
     fn sizes_are_readable() {

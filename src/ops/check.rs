@@ -77,7 +77,7 @@ impl Inputs {
 }
 
 /// A standard normal value by Box and Muller's transform.
-fn normal(random: &mut ChaCha8Rng) -> f32 {
+pub(crate) fn normal(random: &mut ChaCha8Rng) -> f32 {
     let mut uniform = || (f64::from(random.next_u32()) + 0.5) / 4294967296.0;
     let (radius, angle) = ((-2.0 * uniform().ln()).sqrt(), std::f64::consts::TAU * uniform());
     (radius * angle.cos()) as f32
