@@ -64,11 +64,23 @@ impl Config {
         Ok(config)
     }
 
-    /// The text of `config.json`, indented, with a final newline. Python's `transformers` reads that of a `bert`.
+    /// The text of `config.json`, indented, with a final newline. Python's `transformers` reads that of a `bert` as it
+    /// is, that of a `wgrad` with the PyTorch file of a model folder.
     pub fn to_json(&self) -> String {
         // A struct of numbers, booleans and unit variants always serialises.
         let mut value = serde_json::to_value(self).unwrap_or_default();
-        if let (ModelType::Bert, Some(keys)) = (self.model_type, value.as_object_mut()) {
+        let Some(keys) = value.as_object_mut() else { return String::new() };
+        if self.model_type == ModelType::Wgrad {
+            // `transformers` takes the architecture from the file that is saved beside this one.
+            let classes = [
+                ("AutoConfig", "WgradConfig"),
+                ("AutoModel", "WgradModel"),
+                ("AutoModelForMaskedLM", "WgradForMaskedLM"),
+            ];
+            let places =
+                classes.map(|(auto, class)| (auto.to_string(), json!(format!("modeling_wgrad.{class}"))));
+            keys.insert("auto_map".into(), Value::Object(Map::from_iter(places)));
+        } else {
             keys.retain(|key, _| !FAMILY.contains(&key.as_str()) && key != "pooler");
             // Left out they would mean 0.1.
             keys.insert("hidden_dropout_prob".into(), json!(self.hidden_dropout_prob));

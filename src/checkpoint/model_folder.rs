@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+
 use super::MODEL_FILE;
 use super::atomic::{Disk, FileSystem, write_file};
 use super::check::{check_tensors, check_vocabulary, special_tokens, tokenizer_vocabulary};
@@ -11,8 +13,11 @@ use super::names::from_hugging_face;
 use super::shards::{INDEX_FILE, complete};
 use super::weights::Weights;
 use super::writer::TensorSource;
-use crate::bert::Config;
+use crate::bert::{Config, ModelType, PositionEmbedding};
 use crate::{Error, Result};
+
+/// The architecture `wgrad` in PyTorch, for `transformers`.
+const MODELING_FILE: &str = "modeling_wgrad.py";
 
 /// Where a folder is put together.
 const STAGING: &str = ".partial";
@@ -98,11 +103,15 @@ impl ModelFolder {
                 fs.remove_dir_all(&staging).map_err(Error::io(&staging, "remove"))?;
             }
             fs.create_dir_all(&staging).map_err(Error::io(&staging, "create the folder"))?;
-            let small = [
+            let mut small = vec![
                 ("config.json", config.to_json().into_bytes()),
                 ("tokenizer.json", tokenizer_json.to_vec()),
+                ("tokenizer_config.json", tokenizer_config(config).into_bytes()),
                 ("README.md", card.as_bytes().to_vec()),
             ];
+            if config.model_type == ModelType::Wgrad {
+                small.push((MODELING_FILE, include_bytes!("modeling_wgrad.py").to_vec()));
+            }
             write_file(fs, &staging.join(MODEL_FILE), |sink| tensors.write(sink))?;
             for (name, bytes) in &small {
                 write_file(fs, &staging.join(name), |sink| sink.put(bytes))?;
@@ -118,6 +127,19 @@ impl ModelFolder {
         let _ = fs.remove_dir_all(&staging);
         saved
     }
+}
+
+/// What Python needs to know of a tokenizer beside its `tokenizer.json`.
+fn tokenizer_config(config: &Config) -> String {
+    let mut value = json!({
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]",
+        "mask_token": "[MASK]",
+    });
+    if config.position_embedding_type == PositionEmbedding::Absolute {
+        value["model_max_length"] = json!(config.max_position_embeddings);
+    }
+    format!("{value:#}\n")
 }
 
 /// Says what a folder lacks, and knows the usual reasons.

@@ -11,6 +11,16 @@ use wgrad::checkpoint::{ModelFolder, TensorSource, check_vocabulary, tokenizer_v
 use super::faulty::{Fault, Faulty};
 use super::run_folder::names;
 
+/// What a saved folder of the family `wgrad` holds.
+const FILES: [&str; 6] = [
+    "README.md",
+    "config.json",
+    "model.safetensors",
+    "modeling_wgrad.py",
+    "tokenizer.json",
+    "tokenizer_config.json",
+];
+
 fn config() -> Config {
     Config {
         vocab_size: 10,
@@ -62,7 +72,7 @@ fn saves_what_it_loads() {
     let dir = dir.path().join("new/model");
     let config = config();
     ModelFolder::save(&dir, &config, &tokenizer(10), tensors(&config, 1), "# a card\n").unwrap();
-    assert_eq!(names(&dir), ["README.md", "config.json", "model.safetensors", "tokenizer.json"]);
+    assert_eq!(names(&dir), FILES);
     let folder = ModelFolder::load(&dir).unwrap();
     assert_eq!(folder.config, config);
     assert_eq!(fs::read(&folder.tokenizer).unwrap(), tokenizer(10));
@@ -188,14 +198,11 @@ fn fault_37_an_interrupted_save_leaves_a_whole_model() {
             let seed = seed_of(dir.path());
             assert!(seed == 2 || saved.is_err());
             if fault != Fault::PowerCut && saved.is_err() {
-                assert_eq!(
-                    names(dir.path()),
-                    ["README.md", "config.json", "model.safetensors", "tokenizer.json"]
-                );
+                assert_eq!(names(dir.path()), FILES);
             }
             save_on(&Faulty::default(), dir.path(), 2).unwrap();
             assert_eq!(seed_of(dir.path()), 2);
-            assert_eq!(names(dir.path()).len(), 4);
+            assert_eq!(names(dir.path()), FILES);
         }
     }
 }
