@@ -10,7 +10,7 @@
 
 use naga::valid::{Capabilities, FunctionInfo, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, GlobalVariable, Handle, Module, ShaderStage, StorageAccess, TypeInner};
-use wgrad::gpu::{Constant, F16, KernelSpec, OUT_F16, shader};
+use wgrad::gpu::{Constant, F16, KernelSpec, OUT_F16, TILE, shader};
 use wgrad::{ops, optim};
 
 /// WebGPU's default limits.
@@ -33,7 +33,8 @@ impl Compiled {
             .map_err(|e| composed.error(&e.emit_to_string(&composed.text)).to_string())?;
         // No capability beyond those that every WebGPU device has, but for f16 where it is asked for.
         let f16 = constants.iter().any(|(name, value)| *name == F16 && *value > 0);
-        let capabilities = if f16 { Capabilities::SHADER_FLOAT16 } else { Capabilities::empty() };
+        let mut capabilities = if f16 { Capabilities::SHADER_FLOAT16 } else { Capabilities::empty() };
+        capabilities.set(Capabilities::COOPERATIVE_MATRIX, is_cooperative(constants));
         let info = Validator::new(ValidationFlags::all(), capabilities)
             .validate(&module)
             .map_err(|e| composed.error(&e.emit_to_string(&composed.text)).to_string())?;
@@ -56,9 +57,12 @@ impl Compiled {
         self.module.types[global.ty].inner.size(self.module.to_ctx())
     }
 
-    fn write_for_other_languages(&self, name: &str) -> Result<(), String> {
+    fn write_for_other_languages(&self, name: &str, cooperative: bool) -> Result<(), String> {
         use naga::back::{msl, spv};
-        let options = spv::Options::default();
+        let mut options = spv::Options::default();
+        if cooperative {
+            options.lang_version = (1, 6);
+        }
         let pipeline =
             spv::PipelineOptions { shader_stage: ShaderStage::Compute, entry_point: name.to_string() };
         let words = spv::write_vec(&self.module, &self.info, &options, Some(&pipeline))
@@ -66,7 +70,8 @@ impl Compiled {
         if words.is_empty() {
             return Err("SPIR-V: nothing written".into());
         }
-        let options = msl::Options { lang_version: (2, 4), ..Default::default() };
+        let options =
+            msl::Options { lang_version: if cooperative { (3, 1) } else { (2, 4) }, ..Default::default() };
         let pipeline = msl::PipelineOptions {
             entry_point: Some((ShaderStage::Compute, name.to_string())),
             ..Default::default()
@@ -157,9 +162,14 @@ impl Compiled {
     }
 }
 
+/// Whether a kernel uses matrix units, which browsers do not know.
+fn is_cooperative(constants: &[Constant]) -> bool {
+    constants.iter().any(|(name, _)| *name == TILE)
+}
+
 fn check(spec: &KernelSpec, constants: &[Constant]) -> Result<(), String> {
     let compiled = Compiled::of(spec, constants)?;
-    compiled.write_for_other_languages(spec.entry)?;
+    compiled.write_for_other_languages(spec.entry, is_cooperative(constants))?;
     compiled.check_bindings(spec)?;
     compiled.check_params(spec)?;
     compiled.check_limits()
@@ -175,11 +185,12 @@ fn all() -> Vec<(&'static str, &'static [KernelSpec])> {
 fn variants(spec: &KernelSpec) -> Vec<Vec<Constant>> {
     let f32 = spec.example.to_vec();
     let mut variants = vec![f32.clone()];
-    if spec.source.text.contains("elem") {
+    let fixed = f32.iter().any(|(name, _)| *name == F16);
+    if spec.source.text.contains("elem") && !fixed {
         variants.push([f32.clone(), vec![(F16, 1)]].concat());
     }
     if spec.source.text.contains("out_elem") {
-        variants.push([f32, vec![(F16, 1), (OUT_F16, 0)]].concat());
+        variants.push([f32, vec![(F16, 1), (OUT_F16, 0)][usize::from(fixed)..].to_vec()].concat());
     }
     variants
 }
@@ -277,7 +288,7 @@ fn browsers_take_every_kernel() {
     };
     assert!(said.contains("uniform control flow"), "{said}");
     for spec in ops::all().iter().flat_map(|operation| operation.kernels) {
-        for constants in variants(spec) {
+        for constants in variants(spec).into_iter().filter(|constants| !is_cooperative(constants)) {
             let text = shader::compose(&spec.source, &constants).unwrap().text;
             let name = format!("{}:{} {constants:?}", spec.source.name, spec.entry);
             assert_eq!(tint(&text).as_deref(), Some(""), "{name}");

@@ -20,7 +20,8 @@ JSON: {wgrad, adapters: [ADAPTER], chosen, device: ADAPTER, kernels: [KERNEL],
   ADAPTER: {name, backend, driver, device_type, kind, f16, subgroups,
        cooperative_matrices, max_binding, max_buffer, max_storage_buffers,
        max_workgroup_memory, max_invocations}
-  KERNEL: {operation, kind, storage, own, cases, passed, result: {error, bound},
+  KERNEL: {operation, kind, storage, matrix_units, own, cases, passed,
+       result: {error, bound},
        gradient: {error, bound}, failures}
   SPEED: {layout, m, n, k, gflops}
   chosen     an index into adapters; device has the limits it was opened with

@@ -61,6 +61,10 @@ pub struct Args {
     /// How activations are stored: f32, mixed (f16 with a loss scale), or auto, which is mixed on GPUs that have f16.
     #[arg(long, value_name = "WHICH", value_parser = ["f32", "mixed", "auto"])]
     precision: Option<String>,
+    /// With f16, multiply on the GPU's matrix units (tensor cores, simdgroup matrices). wgpu calls that experimental:
+    /// see first what `wgrad doctor` says of them.
+    #[arg(long)]
+    matrix_units: bool,
     /// Write the batches and learning rates of the whole run to a safetensors file first.
     #[arg(long, value_name = "FILE", hide_short_help = true)]
     dump_batches: Option<PathBuf>,
@@ -91,7 +95,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         save_initial(&options)?;
         return report_initial(&options, args.json);
     }
-    let gpu = GpuOptions { adapter: args.adapter, ..GpuOptions::default() };
+    let gpu = GpuOptions { adapter: args.adapter, matrix_units: args.matrix_units, ..GpuOptions::default() };
     let summary = train(&options, &gpu)?;
     if args.json {
         print::line(serde_json::to_string(&summary).context("the summary as JSON")?)?;

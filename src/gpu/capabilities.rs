@@ -34,6 +34,8 @@ pub struct Capabilities {
     pub subgroups: Option<(u32, u32)>,
     /// The cooperative matrix shapes the adapter lists, as `16x16x16 f16->f32`.
     pub cooperative_matrices: Vec<String>,
+    /// The edge of the tiles in use, 16 or 8, where the device was opened for its matrix units.
+    pub matrix_tile: Option<u32>,
     /// The largest storage binding of the opened device.
     pub max_binding: u64,
     /// The largest buffer of the opened device.
@@ -61,6 +63,9 @@ impl Capabilities {
     pub(super) fn adjust(&mut self, options: &GpuOptions) {
         self.kind = options.kind.unwrap_or(self.kind);
         self.f16 &= !options.without_f16;
+        if !(options.matrix_units && self.f16 && self.kind == AdapterKind::Plain) {
+            self.matrix_tile = None;
+        }
     }
 
     pub(super) fn of(adapter: &wgpu::Adapter, device_limits: &wgpu::Limits) -> Self {
@@ -76,6 +81,16 @@ impl Capabilities {
         } else {
             Vec::new()
         };
+        let subgroups = features
+            .contains(wgpu::Features::SUBGROUP)
+            .then_some((info.subgroup_min_size, info.subgroup_max_size));
+        let listed = |shape: &str| cooperative_matrices.iter().any(|matrix| matrix == shape);
+        // The kernels count on subgroups of 32.
+        let matrix_tile = match subgroups {
+            Some((32, 32)) if listed("16x16x16 f16->f32") => Some(16),
+            Some((32, 32)) if listed("8x8x8 f16->f32") => Some(8),
+            _ => None,
+        };
         Capabilities {
             name: info.name.clone(),
             backend: info.backend.to_string().to_lowercase(),
@@ -90,10 +105,9 @@ impl Capabilities {
             .to_string(),
             kind,
             f16: features.contains(wgpu::Features::SHADER_F16),
-            subgroups: features
-                .contains(wgpu::Features::SUBGROUP)
-                .then_some((info.subgroup_min_size, info.subgroup_max_size)),
+            subgroups,
             cooperative_matrices,
+            matrix_tile,
             max_binding: device_limits.max_storage_buffer_binding_size,
             max_buffer: device_limits.max_buffer_size,
             max_storage_buffers: device_limits.max_storage_buffers_per_shader_stage,

@@ -19,6 +19,9 @@ pub struct GpuOptions {
     /// Tune kernels for this kind rather than for the adapter's own: tests run every row of the tables
     /// on whatever adapter is at hand.
     pub kind: Option<AdapterKind>,
+    /// Multiply matrices of f16 on the adapter's matrix units, where it lists a shape that kernels are written for.
+    /// wgpu calls that experimental.
+    pub matrix_units: bool,
     /// Leave f16 in shaders unused where the adapter has it.
     pub without_f16: bool,
 }
@@ -168,13 +171,22 @@ impl Gpu {
         let adapter = choose(options).await?;
         let limits = wgpu::Limits::default();
         let mut features = adapter.features() & wgpu::Features::SHADER_F16;
-        if options.without_f16 {
+        let mut capabilities = Capabilities::of(&adapter, &limits);
+        capabilities.adjust(options);
+        if !capabilities.f16 {
             features = wgpu::Features::empty();
+        }
+        let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
+        if capabilities.matrix_tile.is_some() {
+            features |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+            // SAFETY: what may go wrong is a driver that computes wrongly, which `wgrad doctor` would tell.
+            experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
         }
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("wgrad"),
                 required_features: features,
+                experimental_features,
                 required_limits: limits.clone(),
                 ..Default::default()
             })
@@ -190,8 +202,6 @@ impl Gpu {
         device.set_device_lost_callback(move |reason, message| {
             lock(&seen).lost.get_or_insert(format!("{reason:?}: {message}"));
         });
-        let mut capabilities = Capabilities::of(&adapter, &limits);
-        capabilities.adjust(options);
         Ok(Gpu(Arc::new(Inner {
             submissions: Submissions::new(&device),
             device,

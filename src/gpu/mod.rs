@@ -17,7 +17,7 @@ pub use context::{Buffer, Gpu, GpuOptions, Region};
 pub use kernel::{Field, Kernel, KernelSpec, ParamsLayout, TEXELS};
 pub use recorder::{BufferId, Recorder, View};
 pub use recording::Recording;
-pub use shader::{Constant, F16, OUT_F16, Source};
+pub use shader::{Constant, F16, OUT_F16, Source, TILE};
 
 pub(crate) use kernel::params;
 pub(crate) use shader::shader;

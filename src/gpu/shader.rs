@@ -31,12 +31,16 @@ pub(crate) use shader;
 const LIBRARY: &[Source] =
     &[shader!("lib/erf"), shader!("lib/grid"), shader!("lib/matmul"), shader!("lib/reduce")];
 
-/// A constant put in front of the shader: `const NAME: u32 = value;`. Workgroup sizes are constants too. Two
-/// are more than that, [`F16`] and [`OUT_F16`].
+/// A constant put in front of the shader: `const NAME: u32 = value;`. Workgroup sizes are constants too. Three
+/// are more than that: [`F16`], [`OUT_F16`] and [`TILE`].
 pub type Constant = (&'static str, u32);
 
 /// Whether `elem`, the type that activations and matrices are stored in, is `f16`; else it is `f32`.
 pub const F16: &str = "F16";
+
+/// The edge of the tiles that matrix units take, 16 or 8. It makes the types `Left`, `Right` and `Sum` of a product
+/// of f16 with sums of f32.
+pub const TILE: &str = "TILE";
 
 /// Whether `out_elem`, the type of what a kernel writes, is `f16`; without this constant it is `elem`.
 pub const OUT_F16: &str = "OUT_F16";
@@ -67,6 +71,12 @@ pub fn compose(source: &Source, constants: &[Constant]) -> Result<Composed> {
     let mut prelude = Vec::new();
     if elem + result > 0 {
         prelude.push("enable f16;".to_string());
+    }
+    if let Some(tile) = chosen(TILE) {
+        prelude.push("enable wgpu_cooperative_matrix;".to_string());
+        for (name, role) in [("Left", "f16, A"), ("Right", "f16, B"), ("Sum", "f32, C")] {
+            prelude.push(format!("alias {name} = coop_mat{tile}x{tile}<{role}>;"));
+        }
     }
     for (name, half) in [("elem", elem), ("out_elem", result)] {
         prelude.push(format!("alias {name} = {};", if half > 0 { "f16" } else { "f32" }));

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::Case;
 use super::check::{Inputs, Metric};
 use crate::autograd::Graph;
-use crate::gpu::{AdapterKind, KernelSpec, View, grid, params, shader};
+use crate::gpu::{AdapterKind, Constant, F16, KernelSpec, TILE, View, grid, params, shader};
 use crate::tensor::{DType, Tensor};
 use crate::{Error, Result};
 
@@ -35,8 +35,29 @@ const TILED_NT: KernelSpec = KernelSpec { source: shader!("matmul_tiled"), textu
 const TILED_NN: KernelSpec = KernelSpec { entry: "nn", ..TILED_NT };
 const TILED_TN: KernelSpec = KernelSpec { entry: "tn", ..TILED_NT };
 
+/// Tiles of 16 x 16 on the units of NVIDIA and AMD, of 8 x 8 on Apple's; the other constants follow from that.
+const TILE_16: &[Constant] = &[(F16, 1), (TILE, 16), ("PER", 2), ("TILES", 4), ("SUMS", 1024)];
+const TILE_8: &[Constant] = &[(F16, 1), (TILE, 8), ("PER", 4), ("TILES", 16), ("SUMS", 256)];
+const COOPERATIVE_NT: KernelSpec =
+    KernelSpec { source: shader!("matmul_cooperative"), textures: 0, example: TILE_16, ..SOFTWARE_NT };
+const COOPERATIVE_NN: KernelSpec = KernelSpec { entry: "nn", ..COOPERATIVE_NT };
+const COOPERATIVE_TN: KernelSpec = KernelSpec { entry: "tn", ..COOPERATIVE_NT };
+
 /// For the shader tests.
-pub const KERNELS: &[KernelSpec] = &[SOFTWARE_NT, SOFTWARE_NN, SOFTWARE_TN, TILED_NT, TILED_NN, TILED_TN];
+pub const KERNELS: &[KernelSpec] = &[
+    SOFTWARE_NT,
+    SOFTWARE_NN,
+    SOFTWARE_TN,
+    TILED_NT,
+    TILED_NN,
+    TILED_TN,
+    COOPERATIVE_NT,
+    COOPERATIVE_NN,
+    COOPERATIVE_TN,
+    KernelSpec { example: TILE_8, ..COOPERATIVE_NT },
+    KernelSpec { example: TILE_8, ..COOPERATIVE_NN },
+    KernelSpec { example: TILE_8, ..COOPERATIVE_TN },
+];
 
 /// Which operand is stored transposed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -159,7 +180,14 @@ fn dispatch(graph: &mut Graph, product: Product, a: Matrix, b: Matrix, c: Matrix
         scale: product.scale,
     };
     let batches = (outer * inner) as u32;
-    let (spec, groups) = match graph.gpu().capabilities().kind {
+    let tiles_of_64 = [n.div_ceil(64) as u32, m.div_ceil(64) as u32, batches];
+    let capabilities = graph.gpu().capabilities();
+    let mut constants = vec![product.into.out_elem()];
+    let units = capabilities.matrix_tile.filter(|_| graph.storage() == DType::F16);
+    if let Some(tile) = units {
+        constants.extend(if tile == 16 { TILE_16 } else { TILE_8 });
+    }
+    let (spec, groups) = match capabilities.kind {
         AdapterKind::Software => {
             let [x, y, _] = grid(m.div_ceil(16) * n.div_ceil(16), 8);
             let spec = match layout {
@@ -169,16 +197,24 @@ fn dispatch(graph: &mut Graph, product: Product, a: Matrix, b: Matrix, c: Matrix
             };
             (spec, [x, y, batches])
         }
+        AdapterKind::Plain if units.is_some() => {
+            let spec = match layout {
+                Layout::Nt => COOPERATIVE_NT,
+                Layout::Nn => COOPERATIVE_NN,
+                Layout::Tn => COOPERATIVE_TN,
+            };
+            (spec, tiles_of_64)
+        }
         AdapterKind::Plain => {
             let spec = match layout {
                 Layout::Nt => TILED_NT,
                 Layout::Nn => TILED_NN,
                 Layout::Tn => TILED_TN,
             };
-            (spec, [n.div_ceil(64) as u32, m.div_ceil(64) as u32, batches])
+            (spec, tiles_of_64)
         }
     };
-    graph.dispatch((&spec, &[product.into.out_elem()]), params, &[a.view, b.view], &[c.view], groups)
+    graph.dispatch((&spec, &constants), params, &[a.view, b.view], &[c.view], groups)
 }
 
 /// A linear layer without bias: `y [N, out] = x [N, in] · weight [out, in]ᵀ`.

@@ -17,6 +17,8 @@ pub struct Checked {
     pub operation: &'static str,
     pub kind: AdapterKind,
     pub storage: DType,
+    /// Whether products ran on matrix units.
+    pub matrix_units: bool,
     pub own: bool,
     pub cases: usize,
     pub passed: usize,
@@ -45,7 +47,8 @@ impl Worst {
 impl Checked {
     fn nothing(operation: &'static str, kind: AdapterKind, storage: DType, own: bool) -> Self {
         let (result, gradient) = (Worst::NONE, Worst::NONE);
-        Checked { operation, kind, storage, own, cases: 0, passed: 0, result, gradient, failures: Vec::new() }
+        let (matrix_units, cases, passed, failures) = (false, 0, 0, Vec::new());
+        Checked { operation, kind, storage, matrix_units, own, cases, passed, result, gradient, failures }
     }
 
     /// Counts one comparison in. Only a lost device is an error.
@@ -89,7 +92,8 @@ impl Checked {
             true => [format!("{:.1e}", worst.error), format!("{:.0e}", worst.bound)],
             false => ["-".to_string(), "-".to_string()],
         };
-        let mut row = vec![self.operation.to_string(), word(self.kind), word(self.storage)];
+        let kind = if self.matrix_units { "matrix units".to_string() } else { word(self.kind) };
+        let mut row = vec![self.operation.to_string(), kind, word(self.storage)];
         row.push(format!("{}/{}", self.passed, self.cases));
         row.extend(numbers(&self.result));
         row.extend(numbers(&self.gradient));
@@ -126,6 +130,18 @@ pub async fn check(gpu: &Gpu, options: &GpuOptions) -> anyhow::Result<Vec<Checke
             let mut checked = Checked::nothing("adamw", kind, DType::F32, own);
             for case in optim::cases() {
                 checked.note(case.run(&gpu).await)?;
+            }
+            kernels.push(checked);
+        }
+    }
+    let units = Gpu::open(&GpuOptions { matrix_units: true, ..options.clone() }).await?;
+    if units.capabilities().matrix_tile.is_some() {
+        for operation in ops::all().into_iter().filter(|o| ["attention", "matmul"].contains(&o.name)) {
+            // Not the adapter's own choice: one has to ask for them.
+            let nothing = Checked::nothing(operation.name, kind, DType::F16, false);
+            let mut checked = Checked { matrix_units: true, ..nothing };
+            for case in (operation.cases)() {
+                checked.note(case.run(&units, DType::F16, SAMPLES).await)?;
             }
             kernels.push(checked);
         }
