@@ -20,6 +20,7 @@ use wgrad::bert::Pooling;
 use wgrad::checkpoint::SentenceFolder;
 use wgrad::gpu::{AdapterKind, Gpu};
 use wgrad::infer::{EmbedOptions, Embedder, cosine};
+use wgrad::tensor::DType;
 
 /// The least cosine allowed between two vectors of one text.
 const ALIKE: f64 = 0.99999;
@@ -108,6 +109,27 @@ fn a_sentence_transformers_folder_gives_its_vectors() {
     }
 }
 
+fn nearly_same(exact: &mut Embedder, halves: &mut Embedder) {
+    let texts = texts();
+    let [exact, halves] =
+        [exact, halves].map(|embedder| pollster::block_on(embedder.embed(&texts, &mut |_| {})).unwrap());
+    for ((a, b), text) in exact.rows().zip(halves.rows()).zip(texts) {
+        assert!(cosine(a, b) >= 0.9995, "{} for {text:?}", cosine(a, b));
+        assert_ne!(a, b);
+    }
+}
+
+/// f16 is storage: the vectors stay within what half the digits allow.
+#[test]
+fn vectors_in_f16_are_nearly_those_in_f32() {
+    let Some(gpu) = common::gpu() else { return };
+    if !gpu.capabilities().f16 {
+        eprintln!("SKIPPED: {} has no f16", gpu.capabilities().name);
+        return;
+    }
+    nearly_same(&mut small(&gpu, |_| {}), &mut small(&gpu, |options| options.storage = DType::F16));
+}
+
 #[test]
 fn all_minilm_gives_its_vectors() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/minilm");
@@ -120,6 +142,10 @@ fn all_minilm_gives_its_vectors() {
     let mut embedder = Embedder::open(&gpu, &folder, EmbedOptions::from(&folder)).unwrap();
     assert_eq!(embedder.options().max_tokens, 256);
     same(&mut embedder, &Expected::open("minilm.safetensors"), "normalized");
+    if gpu.capabilities().f16 {
+        let options = EmbedOptions { storage: DType::F16, ..EmbedOptions::from(&folder) };
+        nearly_same(&mut embedder, &mut Embedder::open(&gpu, &folder, options).unwrap());
+    }
 }
 
 /// A vector depends on its text alone: not on the texts beside it, their order or their number.

@@ -8,7 +8,7 @@ use wgrad::checkpoint::SentenceFolder;
 use wgrad::gpu::{Gpu, GpuOptions};
 use wgrad::infer::{EmbedOptions, Embedder};
 
-use super::{hub, print};
+use super::{hub, precision, print};
 
 /// The model, and how its hidden states become vectors.
 #[derive(clap::Args)]
@@ -26,6 +26,9 @@ pub struct EmbedderArgs {
     /// How many tokens of a text are seen; what the folder says by default.
     #[arg(long, value_name = "N")]
     max_tokens: Option<usize>,
+    /// How activations are stored.
+    #[arg(long, value_enum, default_value_t = precision::Choice::F32)]
+    precision: precision::Choice,
     /// Load weights that hold NaN or infinity.
     #[arg(long)]
     allow_non_finite: bool,
@@ -58,6 +61,7 @@ impl EmbedderArgs {
             Choice::Cls => Pooling::Cls,
         };
         let gpu = Gpu::open(&GpuOptions { adapter: self.adapter.clone(), ..GpuOptions::default() }).await?;
+        options.storage = precision::decide(self.precision.into(), gpu.capabilities()).storage();
         Ok(Embedder::open(&gpu, &folder, options)?)
     }
 }

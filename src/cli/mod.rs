@@ -7,6 +7,7 @@ mod embedder;
 mod fill_mask;
 mod hub;
 mod info;
+mod precision;
 mod pretrain;
 mod print;
 mod quickstart;

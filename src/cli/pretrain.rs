@@ -11,6 +11,7 @@ use wgrad::train::dump::dump_batches;
 use wgrad::train::run::{RECIPE, save_initial};
 use wgrad::train::{RunOptions, Settings, Summary};
 
+use super::precision;
 use super::print::{self, count};
 use super::training::{INTERRUPTED, train};
 
@@ -58,9 +59,9 @@ pub struct Args {
     /// Sequences computed at once; lower it when memory runs out.
     #[arg(long, value_name = "N")]
     micro_batch: Option<u64>,
-    /// How activations are stored: f32, mixed (f16 with a loss scale), or auto, which is mixed on GPUs that have f16.
-    #[arg(long, value_name = "WHICH", value_parser = ["f32", "mixed", "auto"])]
-    precision: Option<String>,
+    /// How activations are stored; the presets say auto.
+    #[arg(long, value_enum)]
+    precision: Option<precision::Choice>,
     /// With f16, multiply on the GPU's matrix units (tensor cores, simdgroup matrices). wgpu calls that experimental:
     /// see first what `wgrad doctor` says of them.
     #[arg(long)]
@@ -121,8 +122,8 @@ fn settings(args: &Args) -> wgrad::Result<Settings> {
             settings.set(&format!("{key}={value}"))?;
         }
     }
-    if let Some(precision) = &args.precision {
-        settings.set(&format!("precision={precision}"))?;
+    if let Some(precision) = args.precision {
+        settings.set(&format!("precision={}", precision.name()))?;
     }
     Ok(settings)
 }

@@ -10,8 +10,9 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use wgrad::gpu::{Gpu, GpuOptions};
 use wgrad::train::metrics::Row;
-use wgrad::train::{Event, MlmLearner, Precision, RunOptions, Summary, TrainConfig};
+use wgrad::train::{Event, MlmLearner, RunOptions, Summary, TrainConfig};
 
+use super::precision;
 use super::print::{self, count};
 
 /// Without a terminal a step is told of no more often than this.
@@ -171,11 +172,7 @@ pub fn train(options: &RunOptions, gpu: &GpuOptions) -> anyhow::Result<Summary> 
 fn decide(options: &RunOptions, gpu: &GpuOptions) -> anyhow::Result<RunOptions> {
     let mut options = options.clone();
     let adapter = pollster::block_on(Gpu::chosen(gpu))?;
-    let asked = options.config.precision;
-    options.config.precision = asked.on(&adapter);
-    if (asked, options.config.precision) == (Precision::Mixed, Precision::F32) {
-        print::note(format_args!("warning: {} has no f16 in shaders; f32 is used", adapter.name));
-    }
+    options.config.precision = precision::decide(options.config.precision, &adapter);
     Ok(options)
 }
 

@@ -1,5 +1,6 @@
 //! Texts to vectors: encoder, pooling over the tokens, L2 normalisation.
 
+use half::f16;
 use serde::Serialize;
 
 use super::buckets::{Bucket, buckets};
@@ -26,6 +27,8 @@ pub struct EmbedOptions {
     pub lower_case: bool,
     /// What is put in front of each text.
     pub prompt: String,
+    /// How activations are stored while a text is read: f32, or f16 on devices that have it.
+    pub storage: DType,
 }
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -37,6 +40,7 @@ impl From<&SentenceFolder> for EmbedOptions {
             max_tokens: folder.max_tokens,
             lower_case: folder.lower_case,
             prompt: folder.prompt.clone(),
+            storage: DType::F32,
         }
     }
 }
@@ -110,8 +114,8 @@ impl Embedder {
     /// Joins a model and a tokenizer.
     ///
     /// # Errors
-    /// [`Error::Config`] when they disagree on the vocabulary, or `max_tokens` is more than the model has
-    /// positions for or leaves no room for a token.
+    /// [`Error::Config`] when they disagree on the vocabulary, `max_tokens` is more than the model has positions for
+    /// or leaves no room for a token, or activations are to be f16 while the model has no f16 copies of its weights.
     pub fn new(gpu: &Gpu, model: Model, tokenizer: Tokenizer, options: EmbedOptions) -> Result<Self> {
         let config = &model.config;
         if tokenizer.vocab_size() != config.vocab_size {
@@ -132,7 +136,10 @@ impl Embedder {
     #[cfg(not(target_arch = "wasm32"))]
     pub fn open(gpu: &Gpu, folder: &SentenceFolder, options: EmbedOptions) -> Result<Self> {
         let tokenizer = Tokenizer::load(&folder.model.tokenizer)?;
-        let model = Model::new(gpu, folder.model.config.encoder(), false)?;
+        let mut model = Model::new(gpu, folder.model.config.encoder(), false)?;
+        if options.storage == DType::F16 {
+            model = model.with_halves()?;
+        }
         model.load(|name| folder.model.weights.f32(name))?;
         Self::new(gpu, model, tokenizer, options)
     }
@@ -230,7 +237,13 @@ impl Embedder {
         recorded.slots.write(&self.gpu, &self.model.config, &ids, &bounds)?;
         self.gpu.write(&recorded.pooled, 0, &pooled);
         recorded.recording.replay()?;
-        self.gpu.read(&recorded.vectors, 0, sequences * self.model.config.hidden_size).await
+        let elements = sequences * self.model.config.hidden_size;
+        if self.options.storage == DType::F16 {
+            // Widths are multiples of 4, so that pairs end where vectors do.
+            let halves: Vec<f16> = self.gpu.read(&recorded.vectors, 0, elements).await?;
+            return Ok(halves.into_iter().map(f16::to_f32).collect());
+        }
+        self.gpu.read(&recorded.vectors, 0, elements).await
     }
 
     /// Puts the recording for a shape last, making it if there is none.
@@ -259,7 +272,7 @@ impl Embedder {
     fn make(&self, sequences: usize, tokens: usize) -> Result<Recorded> {
         let (gpu, Model { config, parameters }) = (&self.gpu, &self.model);
         let slots = InputSlots::new(gpu, sequences, tokens)?;
-        let mut graph = Graph::inference(gpu);
+        let mut graph = Graph::inference(gpu).with_storage(self.options.storage);
         let inputs = slots.inputs(&mut graph, config)?;
         let hidden = encode(&mut graph, config, parameters, &inputs)?;
         let pooled = gpu.buffer("pooled rows", sequences as u64 * 8)?;
@@ -269,7 +282,7 @@ impl Embedder {
         if self.options.normalize {
             vectors = normalize(&mut graph, &vectors)?;
         }
-        let kept = gpu.buffer("vectors", vectors.shape().elements() as u64 * 4)?;
+        let kept = gpu.buffer("vectors", vectors.shape().elements() as u64 * vectors.dtype().bytes())?;
         let to = graph.recorder().bind(&(&kept).into());
         graph.recorder().copy(vectors.view(), to);
         let bytes = graph.recorder().planned_bytes();
