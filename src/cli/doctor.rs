@@ -18,7 +18,7 @@ Exit code: 0 when every kernel of the adapter is right, 1 when one is not,
 JSON: {wgrad, adapters: [ADAPTER], chosen, device: ADAPTER, kernels: [KERNEL],
        matmul: [SPEED], copy_gbps, ok}
   ADAPTER: {name, backend, driver, device_type, kind, f16, subgroups,
-       cooperative_matrices, max_binding, max_buffer, max_storage_buffers,
+       cooperative_matrices, matrix_tile, max_binding, max_buffer, max_storage_buffers,
        max_workgroup_memory, max_invocations}
   KERNEL: {operation, kind, storage, matrix_units, own, cases, passed,
        result: {error, bound},
