@@ -2,6 +2,7 @@
 
 pub mod config;
 mod encoder;
+mod flops;
 mod head;
 pub mod init;
 mod inputs;

@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod bench;
 mod data;
 mod doctor;
 mod embed;
@@ -45,6 +46,8 @@ enum Command {
     Info(info::Args),
     /// Check the GPU: what it offers, whether every kernel computes right, how fast it is.
     Doctor(doctor::Args),
+    /// Measure how fast the GPU is at what training is made of.
+    Bench(bench::Args),
 }
 
 /// Runs the chosen command.
@@ -59,5 +62,6 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Similarity(args) => similarity::run(&args),
         Command::Info(args) => info::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Bench(args) => bench::run(&args),
     }
 }

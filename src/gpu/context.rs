@@ -39,6 +39,7 @@ pub(super) struct Inner {
     faults: Arc<Mutex<Faults>>,
     memory: Option<u64>,
     allocated: Arc<AtomicU64>,
+    peak: AtomicU64,
 }
 
 /// What the driver reported since the last look.
@@ -168,7 +169,14 @@ impl Gpu {
     /// # Errors
     /// [`Error::NoAdapter`] when none fits, [`Error::Gpu`] when the driver refuses the device.
     pub async fn open(options: &GpuOptions) -> Result<Gpu> {
-        let adapter = choose(options).await?;
+        Gpu::on(choose(options).await?, options).await
+    }
+
+    /// Opens a device on an adapter of one's own choosing; [`GpuOptions::adapter`] is ignored.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when the driver refuses the device.
+    pub async fn on(adapter: wgpu::Adapter, options: &GpuOptions) -> Result<Gpu> {
         let limits = wgpu::Limits::default();
         let mut features = adapter.features() & wgpu::Features::SHADER_F16;
         let mut capabilities = Capabilities::of(&adapter, &limits);
@@ -211,6 +219,7 @@ impl Gpu {
             faults,
             memory: options.memory,
             allocated: Arc::default(),
+            peak: AtomicU64::default(),
         })))
     }
 
@@ -222,6 +231,11 @@ impl Gpu {
     /// Bytes that live buffers and textures of this device take.
     pub fn allocated(&self) -> u64 {
         self.0.allocated.load(Ordering::Relaxed)
+    }
+
+    /// The most bytes that ever were [allocated](Gpu::allocated) at once.
+    pub fn peak_allocated(&self) -> u64 {
+        self.0.peak.load(Ordering::Relaxed)
     }
 
     /// Allocates `bytes` (rounded up to 16) of zeros that shaders and copies may use.
@@ -267,7 +281,10 @@ impl Gpu {
                 let hint = format!("{before} of {budget} are taken; {LESS_MEMORY}");
                 Err(Error::OutOfMemory { operation: label.to_string(), bytes, hint })
             }
-            _ => Ok(reserved),
+            _ => {
+                inner.peak.fetch_max(before.saturating_add(bytes), Ordering::Relaxed);
+                Ok(reserved)
+            }
         }
     }
 

@@ -2,10 +2,11 @@
 
 use web_time::Instant;
 
+use super::attention::{Heads, attention};
 use super::matmul::{Layout, Matrix, Product, product};
 use crate::Result;
 use crate::autograd::Graph;
-use crate::gpu::{Buffer, Gpu, Recorder, Recording};
+use crate::gpu::{AdapterKind, Buffer, Gpu, Recorder, Recording};
 use crate::tensor::DType;
 
 /// Replays in one timing at most, so that the queue stays short.
@@ -58,6 +59,63 @@ pub async fn matmul(gpu: &Gpu, layout: Layout, [m, n, k]: [usize; 3], budget: f6
     let recording = graph.finish("matrix product")?;
     let taken = seconds(gpu, &recording, &watched, budget).await?;
     Ok(2.0 * (m * n * k) as f64 / taken / 1e9)
+}
+
+/// The speed of the fastest large square product, in GFLOP/s: what the speeds of other work are held against. Each
+/// layout is measured for about `budget` seconds.
+///
+/// # Errors
+/// As [`matmul`].
+pub async fn matmul_peak(gpu: &Gpu, budget: f64) -> Result<f64> {
+    // Large enough to keep a fast GPU busy, and not to keep a CPU busy for minutes.
+    let size = match gpu.capabilities().kind {
+        AdapterKind::Software => 1024,
+        AdapterKind::Plain => 4096,
+    };
+    let mut peak: f64 = 0.0;
+    for layout in [Layout::Nt, Layout::Nn, Layout::Tn] {
+        peak = peak.max(matmul(gpu, layout, [size; 3], budget).await?);
+    }
+    Ok(peak)
+}
+
+/// Seconds of one attention, forward alone and forward with backward, each measured for about `budget` seconds:
+/// `heads` of `size` (D) over unpadded sequences, with `buckets` relative positions (0 for none).
+///
+/// # Errors
+/// As [`attention`] and [`seconds`].
+pub async fn attention_seconds(
+    gpu: &Gpu,
+    heads: Heads,
+    size: usize,
+    buckets: usize,
+    budget: f64,
+) -> Result<(f64, f64)> {
+    let (rows, width) = (heads.sequences * heads.tokens, heads.heads * size);
+    let values =
+        |count: usize| -> Vec<f32> { (0..count).map(|i| (i * 7919 % 1013) as f32 / 506.5 - 1.0).collect() };
+    let qkv = gpu.upload("queries, keys and values", &values(rows * 3 * width))?;
+    let d_qkv = gpu.buffer("their gradient", qkv.bytes())?;
+    let distances = gpu.upload("distances", &values((buckets * size).max(4)))?;
+    let d_distances = gpu.buffer("their gradient", distances.bytes())?;
+    let record = |mut graph: Graph| -> Result<Recording> {
+        let qkv = graph.parameter(&qkv, &d_qkv, [rows, 3 * width])?;
+        let distances = match buckets {
+            0 => None,
+            _ => Some(graph.parameter(&distances, &d_distances, [buckets, size])?),
+        };
+        let bounds = vec![[0, heads.tokens as u32]; rows];
+        let bounds = graph.constant(&bounds, [rows, 2], DType::U32)?;
+        let y = attention(&mut graph, &qkv, distances.as_ref(), &bounds, heads)?;
+        if y.needs_gradient() {
+            let d_y = graph.constant(&values(rows * width), [rows, width], DType::F32)?;
+            graph.backward(&y, d_y)?;
+        }
+        graph.finish("attention")
+    };
+    let forward = seconds(gpu, &record(Graph::inference(gpu))?, &qkv, budget).await?;
+    let both = seconds(gpu, &record(Graph::training(gpu))?, &qkv, budget).await?;
+    Ok((forward, both))
 }
 
 /// Speed of copying `bytes` from buffer to buffer in GB/s, bytes read and bytes written both counted, measured for

@@ -110,19 +110,35 @@ impl AdamW {
     /// happened.
     ///
     /// # Errors
-    /// [`Error::Gpu`] when the driver dropped work without saying so: one of the replays, and nothing was changed,
-    /// or the step itself, whose report is then an earlier one's.
+    /// As [`AdamW::submit`] and [`AdamW::report`].
     pub async fn step(
         &mut self,
         parameters: &Parameters,
         learning_rate: f32,
         tickets: &Tickets,
     ) -> Result<Report> {
-        let gpu = parameters.gpu();
+        self.submit(parameters, learning_rate, tickets)?;
+        self.report(parameters, tickets).await
+    }
+
+    /// The first half of [`AdamW::step`]: submits the update and waits for nothing.
+    ///
+    /// # Errors
+    /// As [`Recording::replay`].
+    pub fn submit(&mut self, parameters: &Parameters, learning_rate: f32, tickets: &Tickets) -> Result<()> {
         self.canary = self.canary.wrapping_add(0x9e37_79b9);
-        gpu.write(&self.control, 0, &[learning_rate.to_bits(), self.canary, tickets.sum().to_bits()]);
-        self.step.replay()?;
-        let words: Vec<u32> = gpu.read(&self.report, 0, 6).await?;
+        let control = [learning_rate.to_bits(), self.canary, tickets.sum().to_bits()];
+        parameters.gpu().write(&self.control, 0, &control);
+        self.step.replay()
+    }
+
+    /// The second half of [`AdamW::step`]: waits for the newest update and tells what it did.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when the driver dropped work without saying so: one of the replays, and nothing was changed,
+    /// or the step itself, whose report is then an earlier one's.
+    pub async fn report(&self, parameters: &Parameters, tickets: &Tickets) -> Result<Report> {
+        let words: Vec<u32> = parameters.gpu().read(&self.report, 0, 6).await?;
         verify(words[5], self.canary)?;
         let [loss, correct, tickets_found, norm] = [0, 1, 2, 3].map(|word| f32::from_bits(words[word]));
         tickets.verify("the optimizer step", tickets_found)?;

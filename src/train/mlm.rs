@@ -187,18 +187,36 @@ impl MlmLearner {
         }
         Ok(targets)
     }
-}
 
-impl Learner for MlmLearner {
-    async fn step(&mut self, micro_batches: &[Batch], learning_rate: f64) -> Result<StepReport> {
+    /// The first half of [`Learner::step`]: submits everything and waits for nothing. Returns the number of targets.
+    ///
+    /// # Errors
+    /// As [`MlmLearner::accumulate`].
+    pub fn submit(&mut self, micro_batches: &[Batch], learning_rate: f64) -> Result<usize> {
         let targets = self.accumulate(micro_batches)?;
-        let report = self.optimizer.step(&self.model.parameters, learning_rate as f32, &self.tickets).await?;
+        self.optimizer.submit(&self.model.parameters, learning_rate as f32, &self.tickets)?;
+        Ok(targets)
+    }
+
+    /// The second half of [`Learner::step`]: waits for what was submitted last, a step of so many targets.
+    ///
+    /// # Errors
+    /// As [`AdamW::report`].
+    pub async fn report(&self, targets: usize) -> Result<StepReport> {
+        let report = self.optimizer.report(&self.model.parameters, &self.tickets).await?;
         Ok(StepReport {
             loss: f64::from(report.sums.loss),
             accuracy: f64::from(report.sums.correct) / targets.max(1) as f64,
             gradient_norm: f64::from(report.norm),
             skipped: !report.applied,
         })
+    }
+}
+
+impl Learner for MlmLearner {
+    async fn step(&mut self, micro_batches: &[Batch], learning_rate: f64) -> Result<StepReport> {
+        let targets = self.submit(micro_batches, learning_rate)?;
+        self.report(targets).await
     }
 
     async fn evaluate(&mut self, batches: &[Batch]) -> Result<Evaluation> {

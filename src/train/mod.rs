@@ -4,6 +4,7 @@ pub mod config;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod dump;
 pub mod learner;
+pub mod measure;
 pub mod metrics;
 pub mod mlm;
 pub mod precision;
@@ -12,6 +13,7 @@ pub mod run;
 pub mod schedule;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod settings;
+pub mod workload;
 
 pub use config::{CheckpointConfig, EvaluateConfig, OptimizerConfig, TrainConfig};
 pub use learner::{Evaluation, Learner, StepReport};
@@ -21,3 +23,4 @@ pub use precision::Precision;
 pub use run::{Event, RunOptions, Summary, run};
 #[cfg(not(target_arch = "wasm32"))]
 pub use settings::Settings;
+pub use workload::Workload;

@@ -1,0 +1,74 @@
+//! `wgrad bench attention`: one layer's attention.
+
+use serde::Serialize;
+use wgrad::bert::PositionEmbedding;
+use wgrad::ops::attention::Heads;
+use wgrad::ops::measure;
+
+use super::Bench;
+
+/// A second length, as finetuning has it.
+const LONG: usize = 512;
+
+#[derive(Serialize)]
+pub(super) struct Attention {
+    shapes: Vec<Shape>,
+}
+
+#[derive(Serialize)]
+struct Shape {
+    sequences: usize,
+    tokens: usize,
+    heads: usize,
+    head_size: usize,
+    pass: &'static str,
+    ms: f64,
+    gflops: f64,
+    share: f64,
+}
+
+pub(super) async fn run(bench: &Bench) -> anyhow::Result<Attention> {
+    let (workload, model) = (&bench.workload, &bench.workload.model);
+    let (count, head_size) = (model.num_attention_heads, model.head_size());
+    let buckets = match model.position_embedding_type {
+        PositionEmbedding::RelativeBucket => model.relative_attention_num_buckets,
+        PositionEmbedding::Absolute => 0,
+    };
+    let mut shapes = Vec::new();
+    for tokens in [workload.tokens, LONG] {
+        let heads = Heads { sequences: workload.rows() / tokens, tokens, heads: count };
+        let (forward, both) =
+            measure::attention_seconds(&bench.gpu, heads, head_size, buckets, bench.seconds).await?;
+        // The logits, those by distance, and the weighted sum; their gradients are two products each.
+        let products = (2 * tokens + buckets) * head_size * tokens;
+        let flops = 2.0 * (products * count * heads.sequences) as f64;
+        for (pass, seconds, factor) in [("forward", forward, 1.0), ("both", both, 3.0)] {
+            let gflops = factor * flops / seconds / 1e9;
+            shapes.push(Shape {
+                sequences: heads.sequences,
+                tokens,
+                heads: count,
+                head_size,
+                pass,
+                ms: 1e3 * seconds,
+                gflops,
+                share: gflops / bench.peak,
+            });
+        }
+    }
+    let heading = ["pass", "sequences", "tokens", "heads", "head size", "ms", "GFLOP/s", "share"];
+    let mut table = vec![heading.map(String::from).to_vec()];
+    for shape in &shapes {
+        let sizes = [shape.sequences, shape.tokens, shape.heads, shape.head_size];
+        let mut row = vec![shape.pass.to_owned()];
+        row.extend(sizes.map(|size| size.to_string()));
+        row.extend([
+            format!("{:.2}", shape.ms),
+            format!("{:.1}", shape.gflops),
+            format!("{:.2}", shape.share),
+        ]);
+        table.push(row);
+    }
+    bench.say(&table, 1)?;
+    Ok(Attention { shapes })
+}

@@ -1,0 +1,64 @@
+//! `wgrad bench replay`: the CPU's share of a step.
+
+use std::time::Instant;
+
+use anyhow::Context;
+use serde::Serialize;
+use wgrad::gpu::{AdapterKind, Gpu, GpuOptions};
+use wgrad::train::{MlmLearner, Workload};
+
+use super::say;
+
+#[derive(Serialize)]
+pub(super) struct Replay {
+    kinds: Vec<Kind>,
+}
+
+#[derive(Serialize)]
+struct Kind {
+    kind: AdapterKind,
+    ms: f64,
+    fastest_ms: f64,
+    steps: usize,
+}
+
+/// Steps between two looks at what is finished, as a step's report is one.
+const ROUNDS: usize = 200;
+
+/// Opens a device of wgpu's `noop` backend: it accepts everything and computes nothing.
+async fn noop(kind: AdapterKind) -> anyhow::Result<Gpu> {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = wgpu::Backends::NOOP;
+    descriptor.backend_options.noop = wgpu::NoopBackendOptions { enable: true, ..Default::default() };
+    let instance = wgpu::Instance::new(descriptor);
+    let adapter = instance.request_adapter(&Default::default()).await.context("wgpu's noop backend")?;
+    Ok(Gpu::on(adapter, &GpuOptions { kind: Some(kind), ..GpuOptions::default() }).await?)
+}
+
+pub(super) async fn run(workload: &Workload, tell: bool) -> anyhow::Result<Replay> {
+    let mut kinds = Vec::new();
+    let mut table = vec![["kernels for", "ms", "fastest", "steps"].map(String::from).to_vec()];
+    for (kind, name) in [(AdapterKind::Plain, "GPUs"), (AdapterKind::Software, "CPUs")] {
+        let gpu = noop(kind).await?;
+        let batches = [workload.batch()];
+        let mut learner = MlmLearner::new(&gpu, workload.model.clone(), workload.options())?;
+        let mut taken = Vec::with_capacity(ROUNDS);
+        for round in 0..=ROUNDS {
+            let clock = Instant::now();
+            learner.submit(&batches, 1e-4)?;
+            // The first one fills pools.
+            if round > 0 {
+                taken.push(1e3 * clock.elapsed().as_secs_f64());
+            }
+            gpu.wait("a step of nothing")?;
+        }
+        taken.sort_by(f64::total_cmp);
+        let (ms, fastest_ms, steps) = (taken[ROUNDS / 2], taken[0], taken.len());
+        table.push(vec![name.into(), format!("{ms:.2}"), format!("{fastest_ms:.2}"), steps.to_string()]);
+        kinds.push(Kind { kind, ms, fastest_ms, steps });
+    }
+    if tell {
+        say(&table, 1)?;
+    }
+    Ok(Replay { kinds })
+}

@@ -1,0 +1,65 @@
+//! `wgrad bench step`: whole training steps.
+
+use serde::Serialize;
+use wgrad::train::measure;
+
+use super::Bench;
+use crate::cli::print::{self, count};
+
+#[derive(Serialize)]
+pub(super) struct Step {
+    ms: f64,
+    fastest_ms: f64,
+    steps: usize,
+    tokens_per_second: f64,
+    gflops: f64,
+    share: f64,
+    peak_bytes: u64,
+    first_step_s: f64,
+    submit_ms: f64,
+}
+
+pub(super) async fn run(bench: &Bench) -> anyhow::Result<Step> {
+    let workload = &bench.workload;
+    let mut number = 0;
+    let speed = measure::steps(&bench.gpu, workload, bench.seconds, |seconds| {
+        number += 1;
+        if bench.tell && seconds > 1.0 {
+            print::note(format_args!("step {number} took {seconds:.1} s"));
+        }
+    })
+    .await?;
+    let seconds = speed.median();
+    let gflops = workload.flops() / seconds / 1e9;
+    let step = Step {
+        ms: 1e3 * seconds,
+        fastest_ms: 1e3 * speed.steps.iter().copied().fold(f64::INFINITY, f64::min),
+        steps: speed.steps.len(),
+        tokens_per_second: workload.rows() as f64 / seconds,
+        gflops,
+        share: gflops / bench.peak,
+        peak_bytes: speed.peak_bytes,
+        first_step_s: speed.first_step,
+        submit_ms: 1e3 * speed.submit,
+    };
+    let row = |name: &str, value: String| vec![name.to_owned(), value];
+    let (gflop, peak_mb) = (workload.flops() / 1e9, step.peak_bytes as f64 / 1e6);
+    bench.say(
+        &[
+            row(
+                "step",
+                format!("{:.1} ms (median of {}, fastest {:.1})", step.ms, step.steps, step.fastest_ms),
+            ),
+            row("tokens", format!("{} per second", count(step.tokens_per_second as u64))),
+            row(
+                "speed",
+                format!("{:.1} GFLOP/s ({gflop:.1} a step), {:.2} of the peak", step.gflops, step.share),
+            ),
+            row("memory", format!("{peak_mb:.1} MB at most")),
+            row("first step", format!("{:.2} s with making the model and compiling", step.first_step_s)),
+            row("submitted", format!("after {:.2} ms", step.submit_ms)),
+        ],
+        usize::MAX,
+    )?;
+    Ok(step)
+}

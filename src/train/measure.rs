@@ -1,0 +1,72 @@
+//! How fast a device trains.
+
+use web_time::Instant;
+
+use super::mlm::MlmLearner;
+use super::workload::Workload;
+use crate::gpu::Gpu;
+use crate::{Error, Result};
+
+/// Small, so that the weights of a measurement stay where gradients are finite.
+const LEARNING_RATE: f64 = 1e-4;
+
+/// What a measurement of training steps gave. Times are in seconds.
+#[derive(Debug, Clone)]
+pub struct StepSpeed {
+    /// The first step, with making the model, recording and compiling.
+    pub first_step: f64,
+    /// Each step after it.
+    pub steps: Vec<f64>,
+    /// The least time until one of them was handed to the driver.
+    pub submit: f64,
+    /// The most bytes that buffers and textures took at once.
+    pub peak_bytes: u64,
+}
+
+impl StepSpeed {
+    /// The middle one of the steps' times.
+    pub fn median(&self) -> f64 {
+        let mut sorted = self.steps.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+    }
+}
+
+/// Trains steps of `workload` for about `budget` seconds, one at least, after the first one. `progress` is told the
+/// seconds of each step.
+///
+/// # Errors
+/// As [`MlmLearner::new`]; [`Error::Training`] when a step had no finite loss, as one of broken kernels has.
+pub async fn steps(
+    gpu: &Gpu,
+    workload: &Workload,
+    budget: f64,
+    mut progress: impl FnMut(f64),
+) -> Result<StepSpeed> {
+    let began = Instant::now();
+    let batches = [workload.batch()];
+    let mut learner = MlmLearner::new(gpu, workload.model.clone(), workload.options())?;
+    let mut speed = StepSpeed { first_step: 0.0, steps: Vec::new(), submit: f64::INFINITY, peak_bytes: 0 };
+    let mut index = 0;
+    while index < 2 || speed.steps.iter().sum::<f64>() < budget {
+        index += 1;
+        let clock = Instant::now();
+        let submitted = learner.submit(&batches, LEARNING_RATE)?;
+        let submit = clock.elapsed().as_secs_f64();
+        let report = learner.report(submitted).await?;
+        if report.skipped || !report.loss.is_finite() {
+            let message = format!("a loss of {} and a gradient of {}", report.loss, report.gradient_norm);
+            return Err(Error::Training { step: index, message });
+        }
+        if index == 1 {
+            speed.first_step = began.elapsed().as_secs_f64();
+            progress(speed.first_step);
+        } else {
+            speed.submit = speed.submit.min(submit);
+            speed.steps.push(clock.elapsed().as_secs_f64());
+            progress(clock.elapsed().as_secs_f64());
+        }
+    }
+    speed.peak_bytes = gpu.peak_allocated();
+    Ok(speed)
+}

@@ -1,0 +1,104 @@
+//! Steps to measure: the shape of a model and a batch of made-up tokens. How fast a step is does not depend on which
+//! tokens they are.
+
+use crate::bert::Config;
+use crate::data::Batch;
+use crate::optim::AdamWOptions;
+use crate::train::MlmOptions;
+use crate::{Error, Result};
+
+/// One training step of fixed sizes.
+#[derive(Debug, Clone)]
+pub struct Workload {
+    /// The model.
+    pub model: Config,
+    /// B: sequences of a step.
+    pub sequences: usize,
+    /// T: tokens of a sequence.
+    pub tokens: usize,
+    /// M: tokens that are guessed.
+    pub targets: usize,
+}
+
+impl Workload {
+    /// A workload by name.
+    ///
+    /// | name | model | B × T | M |
+    /// |---|---|---|---|
+    /// | `tiny` | preset `tiny`: 4 layers, width 256, 4 heads, vocabulary 8192 | 16 × 128 | 293 |
+    /// | `base` | preset `notebook`: 12 layers, width 768, 12 heads, vocabulary 32768 | 32 × 128 | 608 |
+    ///
+    /// # Errors
+    /// [`Error::Config`] when no workload has the name.
+    pub fn named(name: &str) -> Result<Self> {
+        match name {
+            "tiny" => {
+                Ok(Workload { model: Config::preset("tiny")?, sequences: 16, tokens: 128, targets: 293 })
+            }
+            // 15% of 126 tokens, rounded up, in each sequence.
+            "base" => {
+                Ok(Workload { model: Config::preset("notebook")?, sequences: 32, tokens: 128, targets: 608 })
+            }
+            _ => Err(Error::config("workload", "`tiny` or `base`", crate::error::quoted(name))),
+        }
+    }
+
+    /// N: rows of a step.
+    pub fn rows(&self) -> usize {
+        self.sequences * self.tokens
+    }
+
+    /// Operations of the step's matrix products, forward and backward; see [`Config::body_flops`].
+    pub fn flops(&self) -> f64 {
+        self.rows() as f64 * self.model.body_flops(self.tokens)
+            + self.targets as f64 * self.model.head_flops()
+    }
+
+    /// What a learner for it is built with.
+    pub fn options(&self) -> MlmOptions {
+        MlmOptions {
+            micro_batch: self.sequences,
+            seq_len: self.tokens,
+            targets: self.targets,
+            optimizer: AdamWOptions::default(),
+            seed: 0,
+        }
+    }
+
+    /// A full batch: tokens that repeat about as often as in text of many words, the guessed rows spread evenly.
+    pub fn batch(&self) -> Batch {
+        let (rows, vocabulary) = (self.rows(), self.model.vocab_size as u64);
+        // Knuth's multiplicative hash: the same everywhere, and no two neighbours alike.
+        let token = |row: usize| ((row as u64).wrapping_mul(2_654_435_761) % (1 << 32) % vocabulary) as u32;
+        let masked_rows: Vec<u32> = (0..self.targets).map(|i| (i * rows / self.targets) as u32).collect();
+        Batch {
+            sequences: self.sequences,
+            seq_len: self.tokens,
+            input_ids: (0..rows).map(token).collect(),
+            bounds: vec![[0, self.tokens as u32]; rows],
+            labels: masked_rows.iter().map(|&row| token(row as usize + rows)).collect(),
+            masked_rows,
+            tokens: rows,
+            truncated: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_fit_their_workload() {
+        for name in ["tiny", "base"] {
+            let workload = Workload::named(name).unwrap();
+            let batch = workload.batch();
+            assert_eq!((batch.input_ids.len(), batch.labels.len()), (workload.rows(), workload.targets));
+            assert!(batch.masked_rows.is_sorted_by(|a, b| a < b));
+            assert!((batch.masked_rows[workload.targets - 1] as usize) < workload.rows());
+            let vocabulary = workload.model.vocab_size as u32;
+            assert!(batch.input_ids.iter().chain(&batch.labels).all(|&id| id < vocabulary));
+        }
+        assert!(Workload::named("huge").is_err());
+    }
+}
