@@ -5,10 +5,12 @@
 mod capabilities;
 mod context;
 mod kernel;
+mod pace;
 mod plan;
 mod readback;
 mod recorder;
 mod recording;
+mod replay;
 pub mod shader;
 mod submission;
 

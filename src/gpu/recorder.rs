@@ -30,6 +30,7 @@ pub(super) enum Command {
     Dispatch { kernel: Arc<Kernel>, params: u64, params_bytes: u64, views: Vec<View>, groups: [u32; 3] },
     Clear(View),
     Copy { from: View, to: View },
+    Relay { from: View, to: View },
 }
 
 /// Collects commands. Nothing runs, and no transient memory exists, until [`Recorder::finish`].
@@ -167,6 +168,13 @@ impl Recorder {
         self.commands.push(Command::Copy { from, to });
     }
 
+    /// Appends copying the first 4 bytes of `from` to `to` by way of every submission before: they arrive if and only
+    /// if all of those ran. Only a recording with this command, and with one of it at most, may be cut into several
+    /// submissions; all that follows it is in the last.
+    pub fn relay(&mut self, from: View, to: View) {
+        self.commands.push(Command::Relay { from, to });
+    }
+
     pub(super) fn lifetimes(&self) -> Vec<Lifetime> {
         let mut lifetimes: Vec<_> = self
             .buffers
@@ -185,7 +193,9 @@ impl Recorder {
             match command {
                 Command::Dispatch { views, .. } => views.iter().for_each(&mut touch),
                 Command::Clear(view) => touch(view),
-                Command::Copy { from, to } => [from, to].into_iter().for_each(&mut touch),
+                Command::Copy { from, to } | Command::Relay { from, to } => {
+                    [from, to].into_iter().for_each(&mut touch)
+                }
             }
         }
         for (lifetime, buffer) in lifetimes.iter_mut().zip(&self.buffers) {

@@ -1,12 +1,14 @@
 //! From recorded commands to real buffers and bindings, and running them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::context::{Allocation, Reserved};
 use super::kernel::TEXELS;
+use super::pace::Pace;
 use super::plan::{Plan, plan};
 use super::recorder::{Command, Recorder, Virtual};
+use super::replay::Relay;
 use super::{Buffer, Gpu, Kernel, View};
 use crate::Result;
 
@@ -25,18 +27,42 @@ fn texel_bytes(f16: bool) -> u64 {
     if f16 { 8 } else { 16 }
 }
 
-enum Step {
-    Dispatch { kernel: Arc<Kernel>, bind_group: wgpu::BindGroup, groups: [u32; 3] },
-    Clear { buffer: wgpu::Buffer, offset: u64, bytes: u64 },
-    Copy { from: wgpu::Buffer, from_offset: u64, to: wgpu::Buffer, to_offset: u64, bytes: u64 },
-    ToTexture { from: wgpu::Buffer, offset: u64, bytes: u64, texel: u64, to: wgpu::Texture },
+pub(super) enum Step {
+    Dispatch {
+        kernel: Arc<Kernel>,
+        bind_group: wgpu::BindGroup,
+        groups: [u32; 3],
+    },
+    Clear {
+        buffer: wgpu::Buffer,
+        offset: u64,
+        bytes: u64,
+    },
+    Copy {
+        from: wgpu::Buffer,
+        from_offset: u64,
+        to: wgpu::Buffer,
+        to_offset: u64,
+        bytes: u64,
+    },
+    ToTexture {
+        from: wgpu::Buffer,
+        offset: u64,
+        bytes: u64,
+        texel: u64,
+        to: wgpu::Texture,
+    },
+    /// What the relay carries arrives.
+    Deliver,
 }
 
 /// A planned list of commands that can run any number of times.
 pub struct Recording {
-    gpu: Gpu,
-    label: &'static str,
-    steps: Vec<Step>,
+    pub(super) gpu: Gpu,
+    pub(super) label: &'static str,
+    pub(super) steps: Vec<Step>,
+    pub(super) relay: Option<Relay>,
+    pub(super) pace: Mutex<Pace>,
     memory: Vec<Buffer>,
     textures: Vec<Reserved>,
     // Held so that they live as long as the commands that use them.
@@ -67,11 +93,12 @@ impl Recorder {
         // What each texture holds at this point of the list.
         let mut loaded: Vec<Option<(*const Allocation, View)>> = vec![None; textures.len()];
         let mut steps = Vec::with_capacity(self.commands.len());
+        let mut relay = None;
         for command in &self.commands {
             let written = match command {
                 Command::Dispatch { kernel, views, .. } => &views[kernel.reads as usize..],
                 Command::Clear(view) => std::slice::from_ref(view),
-                Command::Copy { to, .. } => std::slice::from_ref(to),
+                Command::Copy { to, .. } | Command::Relay { to, .. } => std::slice::from_ref(to),
             };
             match command {
                 Command::Dispatch { kernel, params: offset, params_bytes, views, groups } => {
@@ -133,6 +160,13 @@ impl Recorder {
                         });
                     }
                 }
+                Command::Relay { from, to } => {
+                    if let (Some(a), Some(b)) = (real(from), real(to)) {
+                        let (from, to) = ((a.raw.clone(), from.offset), (b.raw.clone(), to.offset));
+                        relay = Some(Relay::new(&self.gpu, from, to, steps.len())?);
+                        steps.push(Step::Deliver);
+                    }
+                }
             }
             for buffer in written.iter().filter_map(real) {
                 for slot in &mut loaded {
@@ -146,7 +180,8 @@ impl Recorder {
             .into_iter()
             .filter_map(|b| if let Virtual::Persistent(buffer) = b { Some(buffer) } else { None })
             .collect();
-        Ok(Recording { gpu: self.gpu, label, steps, memory, textures, params, persistent })
+        let (gpu, pace) = (self.gpu, Mutex::default());
+        Ok(Recording { gpu, label, steps, relay, pace, memory, textures, params, persistent })
     }
 
     /// One texture for each position among the texture reads and each type, large enough for all dispatches: each
@@ -209,79 +244,6 @@ impl Recording {
     pub fn poison(&self, word: u32) {
         for buffer in &self.memory {
             self.gpu.write(buffer, 0, &vec![word; buffer.bytes() as usize / 4]);
-        }
-    }
-
-    /// Encodes and submits all commands once. Does not wait for them.
-    ///
-    /// # Errors
-    /// As [`Gpu::check`].
-    pub fn replay(&self) -> Result<()> {
-        let descriptor = wgpu::CommandEncoderDescriptor { label: Some(self.label) };
-        let mut encoder = self.gpu.0.device.create_command_encoder(&descriptor);
-        let mut steps = self.steps.iter().peekable();
-        while let Some(step) = steps.peek() {
-            if let Step::Dispatch { .. } = step {
-                let mut pass = encoder.begin_compute_pass(&Default::default());
-                while let Some(Step::Dispatch { kernel, bind_group, groups: [x, y, z] }) = steps.peek() {
-                    pass.set_pipeline(&kernel.pipeline);
-                    pass.set_bind_group(0, bind_group, &[]);
-                    pass.dispatch_workgroups(*x, *y, *z);
-                    steps.next();
-                }
-            } else {
-                step.transfer(&mut encoder);
-                steps.next();
-            }
-        }
-        self.gpu.submit(encoder.finish());
-        self.gpu.check(self.label)
-    }
-}
-
-impl Step {
-    fn transfer(&self, encoder: &mut wgpu::CommandEncoder) {
-        match self {
-            Step::Dispatch { .. } => {}
-            Step::Clear { buffer, offset, bytes } => encoder.clear_buffer(buffer, *offset, Some(*bytes)),
-            Step::Copy { from, from_offset, to, to_offset, bytes } => {
-                encoder.copy_buffer_to_buffer(from, *from_offset, to, *to_offset, *bytes);
-            }
-            Step::ToTexture { from, offset, bytes, texel, to } => {
-                // Whole rows, then what is left of the last one.
-                let row = u64::from(TEXELS) * texel;
-                let rows = bytes / row;
-                let mut copy = |start: u64, y: u64, width: u64, height: u64| {
-                    encoder.copy_buffer_to_texture(
-                        wgpu::TexelCopyBufferInfo {
-                            buffer: from,
-                            layout: wgpu::TexelCopyBufferLayout {
-                                offset: start,
-                                bytes_per_row: Some(row as u32),
-                                rows_per_image: None,
-                            },
-                        },
-                        wgpu::TexelCopyTextureInfo {
-                            texture: to,
-                            mip_level: 0,
-                            origin: wgpu::Origin3d { x: 0, y: y as u32, z: 0 },
-                            aspect: wgpu::TextureAspect::All,
-                        },
-                        wgpu::Extent3d {
-                            width: width as u32,
-                            height: height as u32,
-                            depth_or_array_layers: 1,
-                        },
-                    );
-                };
-                if rows > 0 {
-                    copy(*offset, 0, u64::from(TEXELS), rows);
-                }
-                let rest = (bytes % row).div_ceil(*texel);
-                if rest > 0 {
-                    copy(offset + rows * row, rows, rest, 1);
-                }
-            }
         }
     }
 }

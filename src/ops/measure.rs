@@ -29,6 +29,9 @@ pub async fn seconds(gpu: &Gpu, recording: &Recording, watched: &Buffer, budget:
         gpu.read::<u32>(watched, 0, 1).await?;
         taken = began.elapsed().as_secs_f64() / count;
         if round == 1 {
+            if taken >= budget {
+                break;
+            }
             count = (budget / taken.max(1e-9)).round().clamp(1.0, MOST_REPLAYS);
         }
     }

@@ -294,18 +294,19 @@ fn pass(
     let guesses = mlm_loss(graph_ref, &model.config, &model.parameters, &hidden.last, &targets)?;
     let count = guesses.loss.shape().elements();
     let ticket = graph_ref.input(&slots.ticket, [1], DType::F32)?;
-    for (values, rows, total) in [
-        (&guesses.loss, count, totals.loss()),
-        (&guesses.correct, count, totals.correct()),
-        (&ticket, 1, totals.tickets()),
-    ] {
+    for (values, total) in [(&guesses.loss, totals.loss()), (&guesses.correct, totals.correct())] {
         let total = graph_ref.recorder().bind(&total);
-        sum_into(graph_ref, values.view(), [rows, 1], total, true)?;
+        sum_into(graph_ref, values.view(), [count, 1], total, true)?;
     }
     if guesses.loss.needs_gradient() {
         let scale = graph_ref.input(loss_scale, [1], DType::F32)?;
         let d_loss = broadcast(graph_ref, &scale, count)?;
         graph_ref.backward(&guesses.loss, d_loss)?;
     }
+    // Last, so that it counts only when everything before it ran.
+    let arrived = graph_ref.scratch("ticket", 1)?;
+    graph_ref.recorder().relay(ticket.view(), arrived);
+    let total = graph_ref.recorder().bind(&totals.tickets());
+    sum_into(graph_ref, arrived, [1, 1], total, true)?;
     graph.finish("training step")
 }
