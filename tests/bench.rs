@@ -7,7 +7,7 @@ mod common;
 use assert_cmd::Command;
 use serde_json::Value;
 use wgrad::bert::Config;
-use wgrad::train::{Workload, measure};
+use wgrad::train::{Precision, Workload, measure};
 
 fn bench(what: &str) -> Value {
     let mut command = Command::cargo_bin("wgrad").unwrap();
@@ -75,7 +75,7 @@ fn steps_are_timed_and_counted() {
     let Some(gpu) = common::gpu() else { return };
     let mut model = Config::preset("micro").unwrap();
     model.vocab_size = 300;
-    let workload = Workload { model, sequences: 3, tokens: 20, targets: 7 };
+    let workload = Workload { model, sequences: 3, tokens: 20, targets: 7, precision: Precision::F32 };
     let mut told = Vec::new();
     let speed = pollster::block_on(measure::steps(&gpu, &workload, 0.3, |s| told.push(s))).unwrap();
     assert_eq!(told.len(), speed.steps.len() + 1);

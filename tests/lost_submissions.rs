@@ -10,7 +10,7 @@ mod common;
 
 use common::golden::{Golden, split};
 use wgrad::data::Batch;
-use wgrad::gpu::{AdapterKind, Gpu};
+use wgrad::gpu::{AdapterKind, Gpu, GpuOptions};
 use wgrad::train::{Learner, MlmLearner, MlmOptions, StepReport};
 use wgrad::{Error, Result};
 
@@ -78,6 +78,40 @@ fn a_step_with_a_lost_submission_is_rejected() {
         step(&mut clean, &batches).unwrap();
         is_told(&step(&mut clean, &batches).unwrap_err());
     }
+}
+
+/// On a slow adapter a micro-batch is several submissions; here every command is one.
+#[test]
+fn a_step_cut_into_many_submissions_is_the_same_and_each_counts() {
+    let open = |longest_submission| common::open(GpuOptions { longest_submission, ..Default::default() });
+    let (Some(whole), Some(cut)) = (open(None), open(Some(0.0))) else { return };
+    let golden = Golden::open("relative_untied_mask");
+    let batches = split(&golden.batch());
+    let mut states = [whole, cut.clone()].map(|gpu| {
+        let mut learner = golden.learner_for(&gpu, 1);
+        for _ in 0..3 {
+            step(&mut learner, &batches).unwrap();
+        }
+        state(&mut learner)
+    });
+    assert!(states[0] == states[1], "cuts changed a result");
+
+    let mut learner = golden.learner_for(&cut, 1);
+    // Three replays settle where the cuts are.
+    step(&mut learner, &batches[..3]).unwrap();
+    let before = state(&mut learner);
+    let one = &batches[..1];
+    let count = lose_each(&cut, || step(&mut learner, one), |_, error| is_told(&error));
+    assert!(count > 50, "{count} submissions");
+    // All but the loss of the last, the read-back, left everything as it was.
+    states[0] = state(&mut learner);
+    let mut other = golden.learner_for(&cut, 1);
+    step(&mut other, &batches[..3]).unwrap();
+    assert!(state(&mut other) == before);
+    for _ in 0..2 {
+        step(&mut other, one).unwrap();
+    }
+    assert!(state(&mut other) == states[0], "a step that was told to have failed changed something");
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod doctor;
 mod embed;
 mod embedder;
 mod fill_mask;
+mod fit;
 mod hub;
 mod info;
 mod precision;

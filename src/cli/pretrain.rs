@@ -6,14 +6,19 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use wgrad::data::{Dataset, Split};
-use wgrad::gpu::GpuOptions;
+use wgrad::gpu::{Gpu, GpuOptions};
 use wgrad::train::dump::dump_batches;
+use wgrad::train::estimate::estimate;
 use wgrad::train::run::{RECIPE, save_initial};
 use wgrad::train::{RunOptions, Settings, Summary};
 
+use super::fit::{self, MicroBatch, bytes, micro_batch};
 use super::precision;
 use super::print::{self, count};
-use super::training::{INTERRUPTED, train};
+use super::training::{INTERRUPTED, decide, train};
+
+/// How long a dry run measures.
+const SECONDS: f64 = 2.0;
 
 /// Pretrain a model to guess masked tokens.
 #[derive(clap::Args)]
@@ -22,9 +27,14 @@ use super::training::{INTERRUPTED, train};
   wgrad pretrain --preset tiny --data data/wiki --data data/books --out runs/tiny --set learning_rate=5e-4
   wgrad pretrain --config recipe.toml --data data/reviews --out runs/mine --steps 3000
   wgrad pretrain --resume --data data/reviews --out runs/micro
+  wgrad pretrain --preset notebook --data data/wiki --dry-run --micro-batch auto --memory 7GB
 
 Ctrl-C ends the step, saves a checkpoint and the model; once more quits at once.
-The recipe in use is written to OUT/train.json, which is a --config file.")]
+The recipe in use is written to OUT/train.json, which is a --config file.
+
+JSON of --dry-run: {device, parameters, micro_batch, memory: {weights, gradients,
+optimizer, transient, read_back, total}, flops_per_token, steps, sequences, tokens,
+micro_batch_seconds, optimizer_seconds, tokens_per_second, hours}, memory in bytes.")]
 pub struct Args {
     /// A recipe: micro, tiny, small or notebook.
     #[arg(long, value_name = "NAME", required_unless_present_any = ["config", "resume"], conflicts_with = "config")]
@@ -36,8 +46,8 @@ pub struct Args {
     #[arg(long, value_name = "DIR", required = true)]
     data: Vec<PathBuf>,
     /// The run's folder, and the model's at the end.
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "dry_run")]
+    out: Option<PathBuf>,
     /// The run's length in optimizer steps.
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
@@ -56,9 +66,16 @@ pub struct Args {
     /// Chooses the first weights, the order of the data and the masks.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Sequences computed at once; lower it when memory runs out.
-    #[arg(long, value_name = "N")]
-    micro_batch: Option<u64>,
+    /// Sequences computed at once; lower it when memory runs out. auto: the most that fit, and on --resume those
+    /// that were chosen at the start.
+    #[arg(long, value_name = "N", value_parser = micro_batch)]
+    micro_batch: Option<MicroBatch>,
+    /// Memory on the GPU that may be taken: 7GB, 500MiB.
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    memory: Option<u64>,
+    /// Say how much memory and time the run would take, after measuring for two seconds, and train nothing.
+    #[arg(long, conflicts_with_all = ["resume", "init_only"])]
+    dry_run: bool,
     /// How activations are stored; the presets say auto.
     #[arg(long, value_enum)]
     precision: Option<precision::Choice>,
@@ -82,11 +99,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let settings = settings(&args)?;
     let dataset = Arc::new(Dataset::open(&args.data)?);
     let config = settings.for_data(&dataset)?;
-    let options = RunOptions {
+    let out = args.out.clone().unwrap_or_default();
+    let mut options = RunOptions {
         data: args.data.iter().map(|folder| name(folder)).collect(),
         resume: args.resume,
         allow_changes: args.allow_changes,
-        ..RunOptions::new(config, dataset.clone(), &args.out)
+        ..RunOptions::new(config, dataset.clone(), out)
     };
     if let Some(path) = &args.dump_batches {
         dump_batches(&options.config, &dataset, path)?;
@@ -96,7 +114,24 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         save_initial(&options)?;
         return report_initial(&options, args.json);
     }
-    let gpu = GpuOptions { adapter: args.adapter, matrix_units: args.matrix_units, ..GpuOptions::default() };
+    let gpu = GpuOptions {
+        adapter: args.adapter,
+        memory: args.memory,
+        matrix_units: args.matrix_units,
+        ..GpuOptions::default()
+    };
+    if args.micro_batch == Some(MicroBatch::Auto) || args.dry_run {
+        decide(&mut options.config, &gpu)?;
+    }
+    if args.micro_batch == Some(MicroBatch::Auto) {
+        options.config.micro_batch = match args.resume {
+            true => Settings::file(&options.out.join(RECIPE))?.config()?.micro_batch,
+            false => fit::choose(&options.config, &gpu)? as usize,
+        };
+    }
+    if args.dry_run {
+        return dry_run(&options, &gpu, args.json);
+    }
     let summary = train(&options, &gpu)?;
     if args.json {
         print::line(serde_json::to_string(&summary).context("the summary as JSON")?)?;
@@ -109,15 +144,30 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Says what the run would take.
+fn dry_run(options: &RunOptions, gpu: &GpuOptions, json: bool) -> anyhow::Result<()> {
+    let (config, data) = (&options.config, &options.dataset);
+    let tokens = data.tokens(Split::Train) as f64 / data.len(Split::Train).max(1) as f64;
+    let estimate = pollster::block_on(async {
+        let gpu = Gpu::open(gpu).await?;
+        estimate(&gpu, config, tokens, SECONDS).await
+    })?;
+    if json {
+        return print::line(serde_json::to_string(&estimate).context("the estimate as JSON")?);
+    }
+    fit::report(&estimate)
+}
+
 /// The recipe that was asked for, single settings last.
 fn settings(args: &Args) -> wgrad::Result<Settings> {
     let mut settings = match (&args.preset, &args.config) {
         (Some(preset), _) => Settings::preset(preset)?,
         (None, Some(file)) => Settings::file(file)?,
-        (None, None) => Settings::file(&args.out.join(RECIPE))?,
+        (None, None) => Settings::file(&args.out.clone().unwrap_or_default().join(RECIPE))?,
     };
     args.set.iter().try_for_each(|assignment| settings.set(assignment))?;
-    for (key, value) in [("steps", args.steps), ("seed", args.seed), ("micro_batch", args.micro_batch)] {
+    let micro_batch = args.micro_batch.and_then(MicroBatch::given);
+    for (key, value) in [("steps", args.steps), ("seed", args.seed), ("micro_batch", micro_batch)] {
         if let Some(value) = value {
             settings.set(&format!("{key}={value}"))?;
         }

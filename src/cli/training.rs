@@ -151,6 +151,8 @@ fn duration(seconds: f64) -> String {
 
 /// Runs the training that `options` describes, shown on standard error; Ctrl-C ends it after the current step.
 pub fn train(options: &RunOptions, gpu: &GpuOptions) -> anyhow::Result<Summary> {
+    let mut options = options.clone();
+    decide(&mut options.config, gpu)?;
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();
     ctrlc::set_handler(move || {
@@ -160,20 +162,19 @@ pub fn train(options: &RunOptions, gpu: &GpuOptions) -> anyhow::Result<Summary> 
         print::note("stopping after this step; Ctrl-C again quits at once");
     })
     .context("cannot watch for Ctrl-C")?;
-    let options = &decide(options, gpu)?;
     let mut watch = Watch::new();
     let open = async |config: &TrainConfig| open_learner(gpu, config).await;
-    let summary = pollster::block_on(wgrad::train::run(options, open, &mut |event| watch.show(event), &stop));
+    let summary =
+        pollster::block_on(wgrad::train::run(&options, open, &mut |event| watch.show(event), &stop));
     watch.end();
     Ok(summary?)
 }
 
-/// The recipe with what the adapter decides: f16 where it has it and it pays.
-fn decide(options: &RunOptions, gpu: &GpuOptions) -> anyhow::Result<RunOptions> {
-    let mut options = options.clone();
+/// Settles what the adapter decides: f16 where it has it and it pays.
+pub fn decide(config: &mut TrainConfig, gpu: &GpuOptions) -> anyhow::Result<()> {
     let adapter = pollster::block_on(Gpu::chosen(gpu))?;
-    options.config.precision = precision::decide(options.config.precision, &adapter);
-    Ok(options)
+    config.precision = precision::decide(config.precision, &adapter);
+    Ok(())
 }
 
 /// Opens the GPU and builds the learner there.

@@ -1,10 +1,6 @@
-//! Where a recording is cut into submissions, so that none runs long: drivers reset a device that does not answer for
-//! a second or two, and some sooner.
+//! Where a recording is cut into submissions, so that none runs long.
 
 use std::ops::Range;
-
-/// A submission is meant to take no longer, in seconds.
-const LONGEST: f64 = 0.2;
 
 /// Commands in one submission of a page, which cannot wait for a device to measure it.
 #[cfg(target_arch = "wasm32")]
@@ -56,24 +52,25 @@ impl Pace {
         )
     }
 
-    /// What is known after a replay whose submissions, or which as a whole, took `seconds`.
-    pub(super) fn next(&self, seconds: &[f64]) -> Pace {
+    /// What is known after a replay whose submissions, or which as a whole, took `seconds`, where one is meant to take
+    /// no longer than `longest`.
+    pub(super) fn next(&self, seconds: &[f64], longest: f64) -> Pace {
         match self {
             Pace::Unknown => Pace::Warm,
-            Pace::Warm if seconds.iter().sum::<f64>() > LONGEST => Pace::Long,
+            Pace::Warm if seconds.iter().sum::<f64>() > longest => Pace::Long,
             Pace::Warm => Pace::Cut(Vec::new()),
-            Pace::Long => Pace::Cut(cuts(seconds)),
+            Pace::Long => Pace::Cut(cuts(seconds, longest)),
             Pace::Cut(cuts) => Pace::Cut(cuts.clone()),
         }
     }
 }
 
-/// The fewest cuts between commands of these times that keep every submission of several within [`LONGEST`].
-fn cuts(seconds: &[f64]) -> Vec<usize> {
+/// The fewest cuts between commands of these times that keep every submission of several within `longest`.
+fn cuts(seconds: &[f64], longest: f64) -> Vec<usize> {
     let mut cuts = Vec::new();
     let mut sum = 0.0;
     for (index, &time) in seconds.iter().enumerate() {
-        if index > 0 && sum + time > LONGEST {
+        if index > 0 && sum + time > longest {
             cuts.push(index);
             sum = 0.0;
         }
@@ -88,24 +85,25 @@ mod tests {
 
     #[test]
     fn submissions_stay_short_and_are_few() {
-        assert!(cuts(&[]).is_empty() && cuts(&[0.9]).is_empty());
-        assert_eq!(cuts(&[0.1, 0.05, 0.1, 0.3, 0.01, 0.01]), [2, 3, 4]);
+        assert!(cuts(&[], 0.2).is_empty() && cuts(&[0.9], 0.2).is_empty());
+        assert_eq!(cuts(&[0.1, 0.05, 0.1, 0.3, 0.01, 0.01], 0.2), [2, 3, 4]);
     }
 
     #[test]
     fn a_short_recording_ends_as_one_submission_and_a_long_one_as_several() {
         let mut pace = Pace::default();
         assert_eq!(pace.pieces(4, 2), (vec![0..1, 1..2, 2..4], Measure::Nothing));
-        pace = pace.next(&[]);
+        pace = pace.next(&[], 0.2);
         assert_eq!(pace.pieces(4, 2), (vec![0..1, 1..2, 2..4], Measure::Whole));
-        assert_eq!(pace.next(&[0.1]).pieces(4, 2), (vec![0..4], Measure::Nothing));
-        pace = pace.next(&[0.5]);
+        let short = pace.next(&[0.1], 0.2).pieces(4, 2);
+        assert_eq!((short.0.len(), short.0[0].clone(), short.1), (1, 0..4, Measure::Nothing));
+        pace = pace.next(&[0.5], 0.2);
         assert_eq!(pace.pieces(4, 2).1, Measure::Each);
-        pace = pace.next(&[0.15, 0.15, 0.2]);
+        pace = pace.next(&[0.15, 0.15, 0.2], 0.2);
         assert_eq!(pace.pieces(4, 2), (vec![0..1, 1..2, 2..4], Measure::Nothing));
-        assert_eq!(pace.next(&[]), pace);
+        assert_eq!(pace.next(&[], 0.2), pace);
         // Nothing may be cut, or there is nothing.
-        assert_eq!(Pace::Warm.pieces(4, 0).0, [0..4]);
+        assert_eq!(Pace::Warm.pieces(4, 0).0.len(), 1);
         assert!(Pace::Warm.pieces(0, 0).0.is_empty());
     }
 }

@@ -11,6 +11,20 @@ type Arrival = std::sync::mpsc::Receiver<Result<(), wgpu::BufferAsyncError>>;
 const CANARY: u64 = 4;
 
 impl Gpu {
+    /// Bytes that reading `bytes` takes on the device for a moment.
+    pub fn read_back_bytes(bytes: u64) -> u64 {
+        bytes.next_multiple_of(4) + CANARY
+    }
+
+    /// Takes that many bytes as a read-back would, and gives them back.
+    ///
+    /// # Errors
+    /// As [`Gpu::buffer`].
+    pub fn try_read_back(&self, bytes: u64) -> Result<()> {
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        self.allocate("the largest read-back", bytes, usage).map(drop)
+    }
+
     /// Reads `count` elements from `offset` bytes on, after everything submitted so far.
     ///
     /// # Errors
@@ -23,7 +37,7 @@ impl Gpu {
         // The data and, behind it, a number that no earlier read-back had.
         let padded = bytes.next_multiple_of(4);
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let staging = self.allocate("read-back", padded + CANARY, usage)?;
+        let staging = self.allocate("read-back", Self::read_back_bytes(bytes), usage)?;
         let mut encoder = self.0.device.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(&buffer.0.raw, offset, &staging.0.raw, 0, padded);
         encoder.copy_buffer_to_buffer(&self.0.submissions.canary, 0, &staging.0.raw, padded, CANARY);

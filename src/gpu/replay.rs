@@ -57,7 +57,7 @@ impl Relay {
 impl Recording {
     /// Encodes and submits all commands once. Does not wait for them, but for the second and third time, when it
     /// learns how long they take: a recording with a [relay](super::Recorder::relay) is cut into submissions that
-    /// take no more than about 200 ms each.
+    /// take no longer than [`GpuOptions::longest_submission`](super::GpuOptions::longest_submission).
     ///
     /// # Errors
     /// As [`Gpu::check`].
@@ -83,7 +83,7 @@ impl Recording {
                 clock = Instant::now();
             }
         }
-        *pace = pace.next(&seconds);
+        *pace = pace.next(&seconds, self.gpu.0.submissions.longest);
         self.gpu.check(self.label)
     }
 

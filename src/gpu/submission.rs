@@ -14,17 +14,23 @@ pub(super) struct Submissions {
     reads: Mutex<u32>,
     /// How many submissions go before one that is lost; `u32::MAX` when none is to be.
     before_loss: AtomicU32,
+    /// How long one is meant to take at most, in seconds.
+    pub(super) longest: f64,
 }
 
+/// Drivers reset a device that does not answer for a second or two, and some sooner.
+const LONGEST: f64 = 0.2;
+
 impl Submissions {
-    pub(super) fn new(device: &wgpu::Device) -> Self {
+    pub(super) fn new(device: &wgpu::Device, longest: Option<f64>) -> Self {
         let canary = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("canary"),
             size: 4,
             usage: wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        Submissions { canary, reads: Mutex::new(0), before_loss: AtomicU32::new(u32::MAX) }
+        let longest = longest.unwrap_or(LONGEST);
+        Submissions { canary, reads: Mutex::new(0), before_loss: AtomicU32::new(u32::MAX), longest }
     }
 }
 

@@ -151,6 +151,12 @@ impl AdamW {
         Region { buffer: self.state.clone(), offset: 0, bytes: 16 }
     }
 
+    /// Bytes of the moments and of what a step reads and reports.
+    pub fn bytes(&self) -> u64 {
+        let moments: u64 = self.moments.iter().map(|(first, second)| first.bytes() + second.bytes()).sum();
+        moments + self.control.bytes() + self.state.bytes() + self.report.bytes()
+    }
+
     /// Names and shapes of the state, for checkpoints.
     pub fn shapes(&self, parameters: &Parameters) -> Vec<(String, Vec<usize>)> {
         let mut shapes = vec![("adamw.step".to_string(), vec![STATE_ELEMENTS])];

@@ -1,11 +1,12 @@
 //! Masked-language-model training on a device: every step is a replay of recordings made once.
 
+use super::fit::Memory;
 use super::learner::{Evaluation, Learner, StepReport};
+use super::passes::{Slots, pass};
 use crate::autograd::Graph;
-use crate::bert::{Config, InputSlots, Model, Targets, encode, mlm_loss};
+use crate::bert::{Config, Model};
 use crate::data::Batch;
-use crate::gpu::{Buffer, Gpu, Recorder, Recording, Region};
-use crate::ops::reduce::{broadcast, sum_into};
+use crate::gpu::{Buffer, Gpu, Recorder, Recording};
 use crate::optim::{AdamW, AdamWOptions, Tickets, Totals};
 use crate::tensor::DType;
 use crate::{Error, Result};
@@ -28,15 +29,6 @@ pub struct MlmOptions {
     pub seed: u64,
 }
 
-/// Where the arrays of a batch are put before each replay.
-struct Slots {
-    inputs: InputSlots,
-    rows: Buffer,
-    labels: Buffer,
-    weights: Buffer,
-    ticket: Buffer,
-}
-
 /// What is replayed for a micro-batch.
 #[derive(Clone, Copy)]
 enum Pass {
@@ -56,6 +48,8 @@ pub struct MlmLearner {
     /// What the replays since the last clearing have added to the totals.
     tickets: Tickets,
     slots: Slots,
+    /// What it takes on the device.
+    bytes: u64,
     /// Zeroes totals and gradients: at once, so that neither can be dropped without the other.
     clear: Recording,
     /// Zeroes totals.
@@ -71,11 +65,29 @@ impl MlmLearner {
     /// [`Error::Config`] for a model that cannot be, [`Error::OutOfMemory`] and [`Error::Limit`] when it does
     /// not fit the device.
     pub fn new(gpu: &Gpu, config: Config, options: MlmOptions) -> Result<Self> {
+        let learner = Self::build(gpu, config, options)?;
+        learner.model.initialize(options.seed)?;
+        Ok(learner)
+    }
+
+    /// What a learner would take on the device, and that it can be had: everything is allocated and given back.
+    ///
+    /// # Errors
+    /// As [`MlmLearner::new`].
+    pub fn plan(gpu: &Gpu, config: Config, options: MlmOptions) -> Result<Memory> {
+        let learner = Self::build(gpu, config, options)?;
+        let memory = learner.memory();
+        gpu.try_read_back(memory.read_back)?;
+        Ok(memory)
+    }
+
+    /// A learner whose parameters are all zero.
+    fn build(gpu: &Gpu, config: Config, options: MlmOptions) -> Result<Self> {
+        let before = gpu.allocated();
         let mut model = Model::new(gpu, config, true)?;
         if options.storage == DType::F16 {
             model = model.with_halves()?;
         }
-        model.initialize(options.seed)?;
         let totals = Totals::new(gpu)?;
         let optimizer = AdamW::new(&model.parameters, options.optimizer, &totals)?;
         let mut recorder = Recorder::new(gpu);
@@ -95,7 +107,7 @@ impl MlmLearner {
             pass(graph, &model, &totals, &slots, options.targets, optimizer.loss_scale())
         };
         let (learn, measure) = (record(Graph::training(gpu))?, record(Graph::inference(gpu))?);
-        let (gpu, tickets) = (gpu.clone(), Tickets::default());
+        let (bytes, gpu, tickets) = (gpu.allocated() - before, gpu.clone(), Tickets::default());
         let learner = MlmLearner {
             gpu,
             model,
@@ -104,6 +116,7 @@ impl MlmLearner {
             totals,
             tickets,
             slots,
+            bytes,
             clear,
             clear_totals,
             learn,
@@ -120,6 +133,20 @@ impl MlmLearner {
     /// The model.
     pub fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// What it takes on the device.
+    pub fn memory(&self) -> Memory {
+        let segments = self.model.parameters.segments();
+        let bytes = |buffer: &Option<Buffer>| buffer.as_ref().map_or(0, Buffer::bytes);
+        let weights = segments.iter().map(|s| s.values.bytes() + bytes(&s.halves)).sum();
+        let gradients = segments.iter().map(|s| bytes(&s.gradients)).sum();
+        let optimizer = self.optimizer.bytes();
+        let largest =
+            self.model.parameters.shapes().iter().map(|(_, shape)| shape.iter().product::<usize>()).max();
+        let read_back = Gpu::read_back_bytes(4 * largest.unwrap_or(0) as u64);
+        let transient = self.bytes - weights - gradients - optimizer;
+        Memory { weights, gradients, optimizer, transient, read_back, total: self.bytes + read_back }
     }
 
     /// Replays `pass` for `batch`, each of whose targets weighs `weight`. Without a target there is nothing to do.
@@ -259,54 +286,4 @@ impl Learner for MlmLearner {
     fn device(&self) -> String {
         self.gpu.capabilities().name.clone()
     }
-}
-
-impl Slots {
-    fn new(gpu: &Gpu, options: &MlmOptions) -> Result<Self> {
-        let words = |label: &str, count: usize| gpu.buffer(label, count as u64 * 4);
-        Ok(Slots {
-            inputs: InputSlots::new(gpu, options.micro_batch, options.seq_len)?,
-            rows: words("target rows", options.targets)?,
-            labels: words("target labels", options.targets)?,
-            weights: words("target weights", options.targets)?,
-            ticket: words("the ticket", 1)?,
-        })
-    }
-}
-
-/// Records forward, and backward if `graph` has a tape.
-fn pass(
-    mut graph: Graph,
-    model: &Model,
-    totals: &Totals,
-    slots: &Slots,
-    targets: usize,
-    loss_scale: Region,
-) -> Result<Recording> {
-    let graph_ref = &mut graph;
-    let inputs = slots.inputs.inputs(graph_ref, &model.config)?;
-    let targets = Targets {
-        rows: graph_ref.input(&slots.rows, [targets], DType::U32)?,
-        labels: graph_ref.input(&slots.labels, [targets], DType::U32)?,
-        weights: graph_ref.input(&slots.weights, [targets], DType::F32)?,
-    };
-    let hidden = encode(graph_ref, &model.config, &model.parameters, &inputs)?;
-    let guesses = mlm_loss(graph_ref, &model.config, &model.parameters, &hidden.last, &targets)?;
-    let count = guesses.loss.shape().elements();
-    let ticket = graph_ref.input(&slots.ticket, [1], DType::F32)?;
-    for (values, total) in [(&guesses.loss, totals.loss()), (&guesses.correct, totals.correct())] {
-        let total = graph_ref.recorder().bind(&total);
-        sum_into(graph_ref, values.view(), [count, 1], total, true)?;
-    }
-    if guesses.loss.needs_gradient() {
-        let scale = graph_ref.input(loss_scale, [1], DType::F32)?;
-        let d_loss = broadcast(graph_ref, &scale, count)?;
-        graph_ref.backward(&guesses.loss, d_loss)?;
-    }
-    // Last, so that it counts only when everything before it ran.
-    let arrived = graph_ref.scratch("ticket", 1)?;
-    graph_ref.recorder().relay(ticket.view(), arrived);
-    let total = graph_ref.recorder().bind(&totals.tickets());
-    sum_into(graph_ref, arrived, [1, 1], total, true)?;
-    graph.finish("training step")
 }

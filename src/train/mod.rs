@@ -3,10 +3,13 @@
 pub mod config;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod dump;
+pub mod estimate;
+pub mod fit;
 pub mod learner;
 pub mod measure;
 pub mod metrics;
 pub mod mlm;
+mod passes;
 pub mod precision;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod run;
@@ -16,6 +19,8 @@ pub mod settings;
 pub mod workload;
 
 pub use config::{CheckpointConfig, EvaluateConfig, OptimizerConfig, TrainConfig};
+pub use estimate::Estimate;
+pub use fit::Memory;
 pub use learner::{Evaluation, Learner, StepReport};
 pub use mlm::{MlmLearner, MlmOptions};
 pub use precision::Precision;

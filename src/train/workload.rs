@@ -4,7 +4,7 @@
 use crate::bert::Config;
 use crate::data::Batch;
 use crate::optim::AdamWOptions;
-use crate::train::MlmOptions;
+use crate::train::{MlmOptions, Precision};
 use crate::{Error, Result};
 
 /// One training step of fixed sizes.
@@ -18,6 +18,8 @@ pub struct Workload {
     pub tokens: usize,
     /// M: tokens that are guessed.
     pub targets: usize,
+    /// How activations are stored.
+    pub precision: Precision,
 }
 
 impl Workload {
@@ -31,16 +33,14 @@ impl Workload {
     /// # Errors
     /// [`Error::Config`] when no workload has the name.
     pub fn named(name: &str) -> Result<Self> {
-        match name {
-            "tiny" => {
-                Ok(Workload { model: Config::preset("tiny")?, sequences: 16, tokens: 128, targets: 293 })
-            }
+        let (preset, sequences, targets) = match name {
+            "tiny" => ("tiny", 16, 293),
             // 15% of 126 tokens, rounded up, in each sequence.
-            "base" => {
-                Ok(Workload { model: Config::preset("notebook")?, sequences: 32, tokens: 128, targets: 608 })
-            }
-            _ => Err(Error::config("workload", "`tiny` or `base`", crate::error::quoted(name))),
-        }
+            "base" => ("notebook", 32, 608),
+            _ => return Err(Error::config("workload", "`tiny` or `base`", crate::error::quoted(name))),
+        };
+        let (model, precision) = (Config::preset(preset)?, Precision::F32);
+        Ok(Workload { model, sequences, tokens: 128, targets, precision })
     }
 
     /// N: rows of a step.
@@ -60,6 +60,7 @@ impl Workload {
             micro_batch: self.sequences,
             seq_len: self.tokens,
             targets: self.targets,
+            storage: self.precision.storage(),
             optimizer: AdamWOptions::default(),
             seed: 0,
         }

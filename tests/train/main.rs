@@ -7,6 +7,7 @@ mod common;
 mod commands;
 mod device;
 mod disk;
+mod fit;
 mod gpu;
 #[cfg(unix)]
 mod interrupt;

@@ -12,6 +12,7 @@ use wgrad::gpu::{Capabilities, Gpu, GpuOptions};
 use wgrad::ops::measure;
 use wgrad::train::Workload;
 
+use super::precision::{self, Choice};
 use super::print;
 
 const HELP: &str = "\
@@ -39,9 +40,9 @@ without device, driver and peak
              geometric_mean: {nt, nn, tn, all} in GFLOP/s
   attention  shapes: [{sequences, tokens, heads, head_size, pass, ms, gflops,
              share}], where pass is forward or both
-  step       ms (median), fastest_ms, steps, tokens_per_second, gflops, share,
-             peak_bytes, first_step_s (making the model, compiling, one step),
-             submit_ms (until a step is handed to the driver; a driver that
+  step       precision (the one used), ms (median), fastest_ms, steps,
+             tokens_per_second, gflops, share, peak_bytes, first_step_s (making
+             the model, compiling, one step), submit_ms (until a step is handed to the driver; a driver that
              computes meanwhile, as lavapipe does, makes it longer)
   replay     kinds: [{kind, ms (median), fastest_ms, steps}]
 
@@ -62,6 +63,12 @@ pub struct Args {
     /// How long each figure is measured; one round at least. 0.5, or 10 for step, by default.
     #[arg(long, value_name = "S", value_parser = seconds)]
     seconds: Option<f64>,
+    /// How a step stores activations.
+    #[arg(long, value_enum, default_value_t = Choice::F32)]
+    precision: Choice,
+    /// With f16, multiply on the GPU's matrix units, which wgpu calls experimental.
+    #[arg(long)]
+    matrix_units: bool,
     /// Part of the name of the GPU to measure; the strongest by default.
     #[arg(long, value_name = "NAME")]
     adapter: Option<String>,
@@ -145,7 +152,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 async fn measure(args: &Args) -> anyhow::Result<()> {
-    let workload = Workload::named(match args.workload {
+    let mut workload = Workload::named(match args.workload {
         Sizes::Tiny => "tiny",
         Sizes::Base => "base",
     })?;
@@ -154,11 +161,16 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
     if args.what == What::Replay {
         return report(args, head(None), replay::run(&workload, !args.json).await?);
     }
-    let options = GpuOptions { adapter: args.adapter.clone(), ..GpuOptions::default() };
+    let options = GpuOptions {
+        adapter: args.adapter.clone(),
+        matrix_units: args.matrix_units,
+        ..GpuOptions::default()
+    };
     let seconds = args.seconds.unwrap_or(if args.what == What::Step { 10.0 } else { 0.5 });
     // A device of its own, so that nothing of it counts among the bytes of the measurement.
     let peak = measure::matmul_peak(&Gpu::open(&options).await?, seconds.min(0.5)).await?;
     let gpu = Gpu::open(&options).await?;
+    workload.precision = precision::decide(args.precision.into(), gpu.capabilities());
     let Capabilities { name: device, driver, .. } = gpu.capabilities().clone();
     let bench = Bench { gpu, workload, seconds, peak, tell: !args.json };
     let rows = [

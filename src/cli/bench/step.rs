@@ -1,13 +1,14 @@
 //! `wgrad bench step`: whole training steps.
 
 use serde::Serialize;
-use wgrad::train::measure;
+use wgrad::train::{Precision, measure};
 
 use super::Bench;
 use crate::cli::print::{self, count};
 
 #[derive(Serialize)]
 pub(super) struct Step {
+    precision: Precision,
     ms: f64,
     fastest_ms: f64,
     steps: usize,
@@ -32,6 +33,7 @@ pub(super) async fn run(bench: &Bench) -> anyhow::Result<Step> {
     let seconds = speed.median();
     let gflops = workload.flops() / seconds / 1e9;
     let step = Step {
+        precision: workload.precision,
         ms: 1e3 * seconds,
         fastest_ms: 1e3 * speed.steps.iter().copied().fold(f64::INFINITY, f64::min),
         steps: speed.steps.len(),

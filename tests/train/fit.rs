@@ -1,0 +1,123 @@
+//! Memory and time known before a run: budgets, the largest micro-batch, `--dry-run`.
+
+use serde_json::Value;
+use wgrad::Error;
+use wgrad::data::Split;
+use wgrad::gpu::GpuOptions;
+use wgrad::train::{MlmLearner, Settings, TrainConfig, estimate, fit};
+
+use crate::{Place, common};
+
+fn of(config: &TrainConfig, micro_batch: usize) -> TrainConfig {
+    TrainConfig { micro_batch, ..config.clone() }
+}
+
+#[test]
+fn the_largest_micro_batch_within_a_budget_is_found() {
+    let Some(gpu) = common::gpu() else { return };
+    let config = Place::new().config(&["batch_sequences=12", "micro_batch=4"]);
+    assert_eq!(fit::micro_batches(&config), [12, 6, 4, 3, 2, 1]);
+    assert_eq!(fit::largest_micro_batch(&gpu, &config).unwrap(), 12);
+    assert_eq!(gpu.allocated(), 0);
+    let takes = |micro_batch: usize| {
+        let config = of(&config, micro_batch);
+        let memory = MlmLearner::plan(&gpu, config.model.clone(), config.learner_options()).unwrap();
+        // What was planned is what a learner takes.
+        let learner = MlmLearner::new(&gpu, config.model.clone(), config.learner_options()).unwrap();
+        assert_eq!((learner.memory(), gpu.allocated()), (memory, memory.total - memory.read_back));
+        let parts = memory.weights + memory.gradients + memory.optimizer + memory.transient;
+        let parts = parts + memory.read_back;
+        assert_eq!(parts, memory.total);
+        assert!(memory.weights >= 4 * config.model.parameter_count() && memory.gradients == memory.weights);
+        assert!(memory.optimizer >= 2 * memory.weights);
+        memory.total
+    };
+    let within = |budget: u64| {
+        let gpu = common::open(GpuOptions { memory: Some(budget), ..GpuOptions::default() }).unwrap();
+        fit::largest_micro_batch(&gpu, &config)
+    };
+    for (size, larger) in [(1, 2), (3, 4), (4, 6)] {
+        assert!(takes(size) < takes(larger));
+        assert_eq!(within(takes(size)).unwrap(), size as u64);
+        assert_eq!(within(takes(larger) - 1).unwrap(), size as u64);
+    }
+    let error = within(takes(1) - 1).unwrap_err();
+    assert!(matches!(error, Error::OutOfMemory { .. }), "{error}");
+}
+
+#[test]
+fn an_estimate_adds_up() {
+    let Some(gpu) = common::gpu() else { return };
+    let place = Place::new();
+    let config = place.config(&["batch_sequences=8", "micro_batch=4", "steps=100"]);
+    let estimate = pollster::block_on(estimate::estimate(&gpu, &config, 12.5, 0.2)).unwrap();
+    assert_eq!((estimate.steps, estimate.sequences, estimate.tokens), (100, 800, 10_000));
+    let seconds = 200.0 * estimate.micro_batch_seconds + 100.0 * estimate.optimizer_seconds;
+    assert!((estimate.hours * 3600.0 / seconds - 1.0).abs() < 1e-9);
+    assert!((estimate.tokens_per_second * seconds / 10_000.0 - 1.0).abs() < 1e-9);
+    assert!(estimate.micro_batch_seconds > 0.0 && estimate.optimizer_seconds >= 0.0);
+    assert_eq!(estimate.parameters, config.model.parameter_count());
+}
+
+#[test]
+fn the_notebooks_work_per_token_is_the_published_one() {
+    // 19 of the 128 tokens are guessed: 15% of 126, rounded up.
+    let config = TrainConfig::preset("notebook").unwrap();
+    let expected = 525.5e6 + 19.0 / 128.0 * 151.0e6;
+    assert!((config.flops_per_token() / expected - 1.0).abs() < 1e-3);
+}
+
+#[test]
+fn a_dry_run_tells_and_leaves_nothing() {
+    if common::gpu().is_none() {
+        return;
+    }
+    let place = Place::new();
+    let small = ["model.hidden_size=16", "model.intermediate_size=16", "batch_sequences=8", "warmup_steps=2"];
+    let dry = |more: &[&str]| {
+        let mut command = assert_cmd::Command::cargo_bin("wgrad").unwrap();
+        command.args(["pretrain", "--preset", "micro", "--steps", "50", "--dry-run", "--data"]);
+        command.arg(place.path("data")).args(more).env("XDG_RUNTIME_DIR", std::env::temp_dir());
+        for setting in small {
+            command.args(["--set", setting]);
+        }
+        command.assert().success().get_output().clone()
+    };
+    let output = dry(&["--json", "--micro-batch", "auto", "--memory", "1GB"]);
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((told["steps"].as_u64(), told["micro_batch"].as_u64()), (Some(50), Some(8)));
+    let average = place.dataset.tokens(Split::Train) as f64 / place.dataset.len(Split::Train) as f64;
+    assert_eq!(told["tokens"].as_u64(), Some((400.0 * average) as u64));
+    assert!(told["hours"].as_f64().unwrap() > 0.0 && told["memory"]["total"].as_u64().unwrap() > 0);
+    let text = String::from_utf8(dry(&["--micro-batch", "2"]).stdout).unwrap();
+    assert!(text.contains("2 sequences in") && text.contains("MFLOP per token"), "{text}");
+    // Neither a folder nor a recipe.
+    let left: Vec<_> = std::fs::read_dir(place.path("")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 3, "{left:?}");
+}
+
+#[test]
+fn the_chosen_micro_batch_is_kept_on_resume() {
+    let Some(gpu) = common::gpu() else { return };
+    let place = Place::new();
+    let small = ["model.hidden_size=16", "model.intermediate_size=16", "batch_sequences=8", "warmup_steps=1"];
+    let mut settings = Settings::preset("micro").unwrap();
+    small.iter().for_each(|change| settings.set(change).unwrap());
+    let config = TrainConfig { micro_batch: 4, steps: Some(4), ..settings.for_data(&place.dataset).unwrap() };
+    let config = TrainConfig { precision: config.precision.on(gpu.capabilities()), ..config };
+    let fits = MlmLearner::plan(&gpu, config.model.clone(), config.learner_options()).unwrap().total;
+    let run = |more: &[&str]| {
+        let mut command = assert_cmd::Command::cargo_bin("wgrad").unwrap();
+        command.args(["pretrain", "--preset", "micro", "--steps", "4", "--micro-batch", "auto", "--data"]);
+        command.arg(place.path("data")).arg("--out").arg(place.path("out")).args(more);
+        for setting in small {
+            command.args(["--set", setting]);
+        }
+        command.env("XDG_RUNTIME_DIR", std::env::temp_dir()).assert().success();
+        let recipe = std::fs::read(place.path("out/train.json")).unwrap();
+        serde_json::from_slice::<Value>(&recipe).unwrap()["micro_batch"].as_u64()
+    };
+    assert_eq!(run(&["--memory", &fits.to_string()]), Some(4));
+    // More memory than there was at the start changes nothing.
+    assert_eq!(run(&["--resume"]), Some(4));
+}
