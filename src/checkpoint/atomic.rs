@@ -1,10 +1,12 @@
 //! Writing files so that a name never stands for half a file: temporary name, write, sync, rename, sync the folder.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::memory::Bytes;
 use crate::{Error, Result};
 
 /// The changes made to a disk, one method each, so that tests can make any of them fail.
@@ -21,6 +23,34 @@ pub trait FileSystem: Send + Sync {
     fn remove_file(&self, path: &Path) -> io::Result<()>;
     /// Removes a folder and what is in it.
     fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
+
+    /// Reads a whole file.
+    fn read(&self, path: &Path) -> io::Result<FileBytes> {
+        read_real(path)
+    }
+    /// Opens a file to write at its end, making it if need be.
+    fn append(&self, path: &Path) -> io::Result<Box<dyn Cut>> {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
+        Ok(Box::new(file))
+    }
+    /// The names in a folder.
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        let entries = fs::read_dir(path)?.collect::<io::Result<Vec<_>>>()?;
+        Ok(entries.into_iter().filter_map(|entry| entry.file_name().into_string().ok()).collect())
+    }
+    /// Whether there is a file or folder of this name.
+    fn exists(&self, path: &Path) -> bool {
+        path.exists()
+    }
+    /// Whether there is a folder of this name.
+    fn is_dir(&self, path: &Path) -> bool {
+        path.is_dir()
+    }
+    /// Whether other processes may write there too, so that a run must lock its folder.
+    fn is_shared(&self) -> bool {
+        true
+    }
 }
 
 impl<F: FileSystem + ?Sized> FileSystem for Arc<F> {
@@ -46,6 +76,79 @@ impl<F: FileSystem + ?Sized> FileSystem for Arc<F> {
 
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
         (**self).remove_dir_all(path)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<FileBytes> {
+        (**self).read(path)
+    }
+
+    fn append(&self, path: &Path) -> io::Result<Box<dyn Cut>> {
+        (**self).append(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        (**self).list(path)
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        (**self).exists(path)
+    }
+
+    fn is_dir(&self, path: &Path) -> bool {
+        (**self).is_dir(path)
+    }
+
+    fn is_shared(&self) -> bool {
+        (**self).is_shared()
+    }
+}
+
+/// The bytes of a file, mapped where there is a disk.
+pub struct FileBytes(pub(super) Bytes);
+
+impl Deref for FileBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+#[cfg(target_arch = "wasm32")]
+fn read_real(path: &Path) -> io::Result<FileBytes> {
+    Ok(FileBytes(fs::read(path)?.into()))
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn read_real(path: &Path) -> io::Result<FileBytes> {
+    let file = File::open(path)?;
+    let about = file.metadata()?;
+    // Nothing can be mapped of an empty file, nor of a device.
+    if about.len() == 0 || !about.is_file() {
+        return Ok(FileBytes(fs::read(path)?.into()));
+    }
+    // SAFETY: the map is only read; another process that shortens the file meanwhile can end this one with a bus
+    // error, which is ruled out for files written by this crate: they are replaced, not written to in place.
+    let map = unsafe { memmap2::Mmap::map(&file) };
+    Ok(FileBytes(Bytes::Mapped(map?)))
+}
+
+/// A file that grows, and can be cut back to what is known to be good.
+pub trait Cut: Write + Send {
+    /// Shortens the file and goes on writing there.
+    fn cut(&mut self, length: u64) -> io::Result<()>;
+}
+
+impl<F: Cut + ?Sized> Cut for Box<F> {
+    fn cut(&mut self, length: u64) -> io::Result<()> {
+        (**self).cut(length)
+    }
+}
+
+impl Cut for File {
+    fn cut(&mut self, length: u64) -> io::Result<()> {
+        self.set_len(length)?;
+        self.seek(SeekFrom::Start(length)).map(drop)
     }
 }
 

@@ -1,13 +1,11 @@
 //! `checksums.json`: what every other file of a checkpoint must be, byte for byte.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Read;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::atomic::Digest;
+use super::atomic::{Digest, FileSystem};
 use crate::{Error, Result};
 
 /// The file, written last: a checkpoint that has it is complete.
@@ -43,9 +41,9 @@ impl Checksums {
     }
 
     /// Reads the list of a checkpoint and compares the files' lengths, which is cheap.
-    pub(super) fn of_complete(dir: &Path, names: &[&str]) -> Result<Checksums> {
+    pub(super) fn of_complete(fs: &dyn FileSystem, dir: &Path, names: &[&str]) -> Result<Checksums> {
         let path = dir.join(CHECKSUMS_FILE);
-        let json = fs::read(&path).map_err(Error::io(&path, "read"))?;
+        let json = fs.read(&path).map_err(Error::io(&path, "read"))?;
         let sums: Checksums = serde_json::from_slice(&json)
             .map_err(|error| Error::file(&path, "the checksums of a checkpoint", error.to_string()))?;
         if sums.format != FORMAT {
@@ -57,7 +55,7 @@ impl Checksums {
         }
         for (name, entry) in &sums.files {
             let path = dir.join(name);
-            let bytes = fs::metadata(&path).map_err(Error::io(&path, "read"))?.len();
+            let bytes = fs.read(&path).map_err(Error::io(&path, "read"))?.len() as u64;
             if bytes != entry.bytes {
                 return Err(Error::file(&path, format!("{} bytes", entry.bytes), format!("{bytes}")));
             }
@@ -66,10 +64,10 @@ impl Checksums {
     }
 
     /// Reads every file and compares its checksum.
-    pub(super) fn verify(&self, dir: &Path) -> Result<()> {
+    pub(super) fn verify(&self, fs: &dyn FileSystem, dir: &Path) -> Result<()> {
         for (name, entry) in &self.files {
             let path = dir.join(name);
-            let crc32 = crc32_of(&path).map_err(Error::io(&path, "read"))?;
+            let crc32 = crc32fast::hash(&fs.read(&path).map_err(Error::io(&path, "read"))?);
             let found = format!("{crc32:08x}");
             if found != entry.crc32 {
                 let found = format!("{found}: its bytes have changed since it was saved");
@@ -77,17 +75,5 @@ impl Checksums {
             }
         }
         Ok(())
-    }
-}
-
-fn crc32_of(path: &Path) -> std::io::Result<u32> {
-    let mut file = File::open(path)?;
-    let mut hasher = crc32fast::Hasher::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hasher.finalize()),
-            read => hasher.update(&buffer[..read]),
-        }
     }
 }

@@ -139,7 +139,6 @@ const PICKLE: &str = "a PyTorch pickle, which can run any code when it is read; 
      save_file({k: v.contiguous().clone() for k, v in w.items()}, 'model.safetensors')`";
 
 /// Refuses a file named as a pickle, before it is opened.
-#[cfg(not(target_arch = "wasm32"))]
 pub(super) fn refuse_pickle(path: &Path) -> Result<()> {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
     if ["bin", "pt", "pth", "ckpt", "pkl", "pickle"].contains(&extension.as_str()) {

@@ -1,6 +1,5 @@
 //! A Hugging Face model folder: `config.json`, `model.safetensors`, `tokenizer.json` and a `README.md` card.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -33,6 +32,8 @@ pub struct ModelFolder {
     pub weights: Weights,
     /// Its `tokenizer.json`, whose vocabulary has `vocab_size` tokens.
     pub tokenizer: PathBuf,
+    /// That file's bytes.
+    pub tokenizer_json: Vec<u8>,
 }
 
 impl ModelFolder {
@@ -42,23 +43,31 @@ impl ModelFolder {
     /// # Errors
     /// [`Error::Io`], or [`Error::File`] naming the file that is missing, broken or contradicts another.
     pub fn load(dir: impl AsRef<Path>) -> Result<ModelFolder> {
+        Self::load_on(&Disk, dir)
+    }
+
+    /// [`ModelFolder::load`] from a given file system.
+    ///
+    /// # Errors
+    /// As [`ModelFolder::load`].
+    pub fn load_on(fs: &dyn FileSystem, dir: impl AsRef<Path>) -> Result<ModelFolder> {
         let dir = dir.as_ref();
-        require_files(dir)?;
+        require_files(fs, dir)?;
         let config_path = dir.join("config.json");
-        let config = fs::read(&config_path).map_err(Error::io(&config_path, "read"))?;
+        let config = fs.read(&config_path).map_err(Error::io(&config_path, "read"))?;
         let tokenizer = dir.join("tokenizer.json");
-        let json = fs::read(&tokenizer).map_err(Error::io(&tokenizer, "read"))?;
+        let json = fs.read(&tokenizer).map_err(Error::io(&tokenizer, "read"))?.to_vec();
         let mut config = Config::from_json_with(&config, &config_path, &special_tokens(&json))?;
 
-        let weights = from_hugging_face(Weights::open_folder(dir)?, &mut config)?;
+        let weights = from_hugging_face(Weights::open_folder_on(fs, dir)?, &mut config)?;
         check_tensors(&config.parameters(), weights.shapes(), weights.path())?;
         check_vocabulary(&config, tokenizer_vocabulary(&json, &tokenizer)?, &tokenizer)?;
-        Ok(ModelFolder { path: dir.to_path_buf(), config, weights, tokenizer })
+        Ok(ModelFolder { path: dir.to_path_buf(), config, weights, tokenizer, tokenizer_json: json })
     }
 
     /// Whether a folder has the files of a model, whatever is in them.
     pub fn is_whole(dir: impl AsRef<Path>) -> bool {
-        require_files(dir.as_ref()).is_ok() && complete(dir.as_ref())
+        require_files(&Disk, dir.as_ref()).is_ok() && complete(&Disk, dir.as_ref())
     }
 
     /// Writes a folder that [`ModelFolder::load`] accepts; `card` is the text of its `README.md`.
@@ -99,7 +108,7 @@ impl ModelFolder {
 
         let staging = dir.join(STAGING);
         let saved = || -> Result<()> {
-            if staging.exists() {
+            if fs.exists(&staging) {
                 fs.remove_dir_all(&staging).map_err(Error::io(&staging, "remove"))?;
             }
             fs.create_dir_all(&staging).map_err(Error::io(&staging, "create the folder"))?;
@@ -143,20 +152,20 @@ fn tokenizer_config(config: &Config) -> String {
 }
 
 /// Says what a folder lacks, and knows the usual reasons.
-fn require_files(dir: &Path) -> Result<()> {
+fn require_files(fs: &dyn FileSystem, dir: &Path) -> Result<()> {
     let expected = format!("a model folder with config.json, {MODEL_FILE} and tokenizer.json");
-    if !dir.is_dir() {
-        let found = if dir.exists() { "a file" } else { "nothing there" };
+    if !fs.is_dir(dir) {
+        let found = if fs.exists(dir) { "a file" } else { "nothing there" };
         return Err(Error::file(dir, expected, found));
     }
     let missing: Vec<&str> = ["config.json", MODEL_FILE, "tokenizer.json"]
         .into_iter()
-        .filter(|name| !dir.join(name).exists())
-        .filter(|name| *name != MODEL_FILE || !dir.join(INDEX_FILE).exists())
+        .filter(|name| !fs.exists(&dir.join(name)))
+        .filter(|name| *name != MODEL_FILE || !fs.exists(&dir.join(INDEX_FILE)))
         .collect();
     if missing.contains(&MODEL_FILE) {
         let pickle = dir.join("pytorch_model.bin");
-        if pickle.exists() {
+        if fs.exists(&pickle) {
             return refuse_pickle(&pickle);
         }
     }
@@ -164,7 +173,7 @@ fn require_files(dir: &Path) -> Result<()> {
         return Ok(());
     }
     let mut found = format!("no {}", missing.join(", no "));
-    if missing == ["tokenizer.json"] && dir.join("vocab.txt").exists() {
+    if missing == ["tokenizer.json"] && fs.exists(&dir.join("vocab.txt")) {
         found += ", only a vocab.txt; in Python, `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)` writes it";
     }
     Err(Error::file(dir, expected, found))

@@ -10,7 +10,6 @@
 //! ```
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -80,7 +79,7 @@ pub struct RunFolder {
     keep: usize,
     fs: Box<dyn FileSystem>,
     damaged: Mutex<BTreeSet<u64>>,
-    _lock: FolderLock,
+    _lock: Option<FolderLock>,
 }
 
 impl RunFolder {
@@ -89,10 +88,18 @@ impl RunFolder {
     /// # Errors
     /// [`Error::File`] when another process uses the folder or it already has checkpoints; [`Error::Io`].
     pub fn create(out: impl AsRef<Path>) -> Result<RunFolder> {
+        Self::create_on(Disk, out)
+    }
+
+    /// [`RunFolder::create`] on a given file system.
+    ///
+    /// # Errors
+    /// As [`RunFolder::create`].
+    pub fn create_on(fs: impl FileSystem + 'static, out: impl AsRef<Path>) -> Result<RunFolder> {
         let root = out.as_ref();
         let checkpoints = root.join("checkpoints");
-        fs::create_dir_all(&checkpoints).map_err(Error::io(&checkpoints, "create the folder"))?;
-        let run = Self::locked(root)?;
+        fs.create_dir_all(&checkpoints).map_err(Error::io(&checkpoints, "create the folder"))?;
+        let run = Self::locked(Box::new(fs), root)?;
         if let Some(step) = run.steps()?.pop() {
             let found = format!("one at step {step}: resume the run, or choose another folder");
             return Err(Error::file(root, "a folder without checkpoints", found));
@@ -106,17 +113,25 @@ impl RunFolder {
     /// # Errors
     /// [`Error::File`] when another process uses the folder or it is no run's; [`Error::Io`].
     pub fn open(out: impl AsRef<Path>) -> Result<RunFolder> {
-        let root = out.as_ref();
-        if !root.join("checkpoints").is_dir() {
-            return Err(Error::file(root, "the folder of a run, with `checkpoints/`", "none"));
-        }
-        Self::locked(root)
+        Self::open_on(Disk, out)
     }
 
-    fn locked(root: &Path) -> Result<RunFolder> {
-        let lock = FolderLock::acquire(root)?;
+    /// [`RunFolder::open`] on a given file system.
+    ///
+    /// # Errors
+    /// As [`RunFolder::open`].
+    pub fn open_on(fs: impl FileSystem + 'static, out: impl AsRef<Path>) -> Result<RunFolder> {
+        let root = out.as_ref();
+        if !fs.is_dir(&root.join("checkpoints")) {
+            return Err(Error::file(root, "the folder of a run, with `checkpoints/`", "none"));
+        }
+        Self::locked(Box::new(fs), root)
+    }
+
+    fn locked(fs: Box<dyn FileSystem>, root: &Path) -> Result<RunFolder> {
+        let lock = if fs.is_shared() { Some(FolderLock::acquire(root)?) } else { None };
         let (root, damaged) = (root.to_path_buf(), Mutex::default());
-        let run = RunFolder { root, keep: 2, fs: Box::new(Disk), damaged, _lock: lock };
+        let run = RunFolder { root, keep: 2, fs, damaged, _lock: lock };
         run.tidy()?;
         Ok(run)
     }
@@ -177,7 +192,7 @@ impl RunFolder {
         optimizer: TensorSource,
     ) -> Result<()> {
         let fs = self.fs.as_ref();
-        if dir.exists() {
+        if fs.exists(dir) {
             fs.remove_dir_all(dir).map_err(Error::io(dir, "remove"))?;
         }
         fs.create_dir_all(dir).map_err(Error::io(dir, "create the folder"))?;
@@ -195,7 +210,7 @@ impl RunFolder {
 
     fn move_into_place(&self, staging: &Path, path: &Path, name: &str) -> Result<()> {
         self.put_back(name)?;
-        if !path.exists() {
+        if !self.fs.exists(path) {
             return self.rename(staging, path);
         }
         // A folder cannot be renamed over another. If the process ends between the two renames, the first is
@@ -212,11 +227,11 @@ impl RunFolder {
     /// Ends a replacement that was cut short: the old checkpoint gets its name back unless the new one has it.
     fn put_back(&self, name: &str) -> Result<()> {
         let aside = self.checkpoints().join(format!("{REPLACED}{name}"));
-        if !aside.exists() {
+        if !self.fs.exists(&aside) {
             return Ok(());
         }
         let path = self.checkpoints().join(name);
-        if !path.exists() {
+        if !self.fs.exists(&path) {
             return self.rename(&aside, &path);
         }
         self.fs.remove_dir_all(&aside).map_err(Error::io(&aside, "remove"))
@@ -254,16 +269,17 @@ impl RunFolder {
 
     fn load(&self, step: u64) -> Result<LoadedCheckpoint> {
         let path = self.checkpoints().join(folder_name(step));
-        Checksums::of_complete(&path, &FILES)?.verify(&path)?;
+        let fs = self.fs.as_ref();
+        Checksums::of_complete(fs, &path, &FILES)?.verify(fs, &path)?;
         let state_path = path.join(STATE_FILE);
-        let json = fs::read(&state_path).map_err(Error::io(&state_path, "read"))?;
+        let json = fs.read(&state_path).map_err(Error::io(&state_path, "read"))?;
         let state: CheckpointState = serde_json::from_slice(&json)
             .map_err(|error| Error::file(&state_path, "the state of a checkpoint", error.to_string()))?;
         if state.step != step {
             return Err(Error::file(&state_path, format!("step {step}"), format!("step {}", state.step)));
         }
-        let model = Weights::open(path.join(MODEL_FILE))?;
-        let optimizer = Weights::open(path.join(OPTIMIZER_FILE))?;
+        let model = Weights::open_on(fs, path.join(MODEL_FILE))?;
+        let optimizer = Weights::open_on(fs, path.join(OPTIMIZER_FILE))?;
         Ok(LoadedCheckpoint { step, path, state, model, optimizer, notes: Vec::new() })
     }
 
@@ -276,7 +292,7 @@ impl RunFolder {
         let damaged = self.damaged().clone();
         let sound = |step: &u64| {
             let dir = self.checkpoints().join(folder_name(*step));
-            !damaged.contains(step) && Checksums::of_complete(&dir, &FILES).is_ok()
+            !damaged.contains(step) && Checksums::of_complete(self.fs.as_ref(), &dir, &FILES).is_ok()
         };
         let kept: BTreeSet<u64> =
             steps.iter().rev().copied().filter(sound).take(self.keep).chain([saved]).collect();
@@ -324,9 +340,7 @@ impl RunFolder {
 
     fn entries(&self) -> Result<Vec<String>> {
         let dir = self.checkpoints();
-        let entries = fs::read_dir(&dir).and_then(|entries| entries.collect::<std::io::Result<Vec<_>>>());
-        let entries = entries.map_err(Error::io(&dir, "read"))?;
-        Ok(entries.into_iter().filter_map(|entry| entry.file_name().into_string().ok()).collect())
+        self.fs.list(&dir).map_err(Error::io(&dir, "read"))
     }
 }
 

@@ -1,12 +1,12 @@
 //! Folders of sentence embedders: a model folder, and what `sentence-transformers` says about pooling.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::ModelFolder;
+use super::atomic::{Disk, FileSystem};
 use crate::bert::{Pooling, PositionEmbedding};
 use crate::error::quoted;
 use crate::{Error, Result};
@@ -45,9 +45,18 @@ impl SentenceFolder {
     /// # Errors
     /// As [`ModelFolder::load`]; [`Error::File`] for a module or a pooling that is not known here.
     pub fn load(dir: impl AsRef<Path>) -> Result<SentenceFolder> {
+        Self::load_on(&Disk, dir)
+    }
+
+    /// [`SentenceFolder::load`] from a given file system.
+    ///
+    /// # Errors
+    /// As [`SentenceFolder::load`].
+    pub fn load_on(fs: &dyn FileSystem, dir: impl AsRef<Path>) -> Result<SentenceFolder> {
         let dir = dir.as_ref();
         let path = dir.join("modules.json");
-        let modules: Vec<Module> = if path.exists() { read(&path, "a list of modules")? } else { Vec::new() };
+        let modules: Vec<Module> =
+            if fs.exists(&path) { read(fs, &path, "a list of modules")? } else { Vec::new() };
         let kinds: Vec<&str> =
             modules.iter().map(|module| module.kind.rsplit('.').next().unwrap_or_default()).collect();
         let normalize = match kinds.as_slice() {
@@ -60,7 +69,7 @@ impl SentenceFolder {
         };
         let folder = |index: usize| inside(dir, &path, modules.get(index).map_or("", |module| &module.path));
         let model_dir = folder(0)?;
-        let model = ModelFolder::load(&model_dir)?;
+        let model = ModelFolder::load_on(fs, &model_dir)?;
         let mut found = SentenceFolder {
             pooling: Pooling::Mean,
             normalize,
@@ -71,17 +80,17 @@ impl SentenceFolder {
             model,
         };
         if found.described {
-            found.pooling = pooling(&folder(1)?.join("config.json"), found.model.config.hidden_size)?;
-            found.read_limits(&model_dir)?;
-            found.read_prompt(&dir.join("config_sentence_transformers.json"))?;
+            found.pooling = pooling(fs, &folder(1)?.join("config.json"), found.model.config.hidden_size)?;
+            found.read_limits(fs, &model_dir)?;
+            found.read_prompt(fs, &dir.join("config_sentence_transformers.json"))?;
         }
         Ok(found)
     }
 
     /// How long texts may be.
-    fn read_limits(&mut self, dir: &Path) -> Result<()> {
-        let settings = optional(&dir.join("sentence_bert_config.json"))?;
-        let tokenizer = optional(&dir.join("tokenizer_config.json"))?;
+    fn read_limits(&mut self, fs: &dyn FileSystem, dir: &Path) -> Result<()> {
+        let settings = optional(fs, &dir.join("sentence_bert_config.json"))?;
+        let tokenizer = optional(fs, &dir.join("tokenizer_config.json"))?;
         self.lower_case = settings.get("do_lower_case") == Some(&Value::Bool(true));
         let given = settings.get("max_seq_length").filter(|value| !value.is_null());
         let limit = match given {
@@ -102,8 +111,8 @@ impl SentenceFolder {
     }
 
     /// What is put in front of every text.
-    fn read_prompt(&mut self, path: &Path) -> Result<()> {
-        let settings = optional(path)?;
+    fn read_prompt(&mut self, fs: &dyn FileSystem, path: &Path) -> Result<()> {
+        let settings = optional(fs, path)?;
         let Some(name) = settings.get("default_prompt_name").and_then(Value::as_str) else { return Ok(()) };
         let prompt = settings.get("prompts").and_then(|prompts| prompts.get(name)).and_then(Value::as_str);
         self.prompt = prompt
@@ -114,9 +123,9 @@ impl SentenceFolder {
 }
 
 /// The pooling of a `1_Pooling/config.json`: one flag per kind, or one name.
-fn pooling(path: &Path, width: usize) -> Result<Pooling> {
+fn pooling(fs: &dyn FileSystem, path: &Path, width: usize) -> Result<Pooling> {
     const FLAG: &str = "pooling_mode_";
-    let settings: serde_json::Map<String, Value> = read(path, "the settings of a pooling")?;
+    let settings: serde_json::Map<String, Value> = read(fs, path, "the settings of a pooling")?;
     for key in ["word_embedding_dimension", "embedding_dimension"] {
         if let Some(found) = settings.get(key).filter(|value| value.as_u64() != Some(width as u64)) {
             let expected = format!("`{key}` to be {width}, the model's width");
@@ -151,12 +160,12 @@ fn inside(dir: &Path, modules: &Path, name: &str) -> Result<PathBuf> {
     Ok(dir.join(name))
 }
 
-fn read<T: serde::de::DeserializeOwned>(path: &Path, what: &str) -> Result<T> {
-    let bytes = fs::read(path).map_err(Error::io(path, "read"))?;
+fn read<T: serde::de::DeserializeOwned>(fs: &dyn FileSystem, path: &Path, what: &str) -> Result<T> {
+    let bytes = fs.read(path).map_err(Error::io(path, "read"))?;
     serde_json::from_slice(&bytes).map_err(|error| Error::file(path, what, error.to_string()))
 }
 
 /// A file of settings that need not be there.
-fn optional(path: &Path) -> Result<serde_json::Map<String, Value>> {
-    if path.exists() { read(path, "settings in JSON") } else { Ok(serde_json::Map::new()) }
+fn optional(fs: &dyn FileSystem, path: &Path) -> Result<serde_json::Map<String, Value>> {
+    if fs.exists(path) { read(fs, path, "settings in JSON") } else { Ok(serde_json::Map::new()) }
 }

@@ -1,11 +1,11 @@
 //! The weights of a folder: one `model.safetensors`, or several files under an index.
 
-use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::MODEL_FILE;
+use super::atomic::{Disk, FileSystem};
 use super::header::{MAX_HEADER, Unique, foreign};
 use super::weights::Weights;
 use crate::error::quoted;
@@ -26,16 +26,28 @@ impl Weights {
     /// As [`Weights::open`] for each file; [`Error::File`] for an index that names files outside the folder, or
     /// tensors that its files do not hold.
     pub fn open_folder(dir: impl AsRef<Path>) -> Result<Weights> {
+        Self::open_folder_on(&Disk, dir)
+    }
+
+    /// [`Weights::open_folder`] on a given file system.
+    ///
+    /// # Errors
+    /// As [`Weights::open_folder`].
+    pub fn open_folder_on(fs: &dyn FileSystem, dir: impl AsRef<Path>) -> Result<Weights> {
         let dir = dir.as_ref();
         let single = dir.join(MODEL_FILE);
         let index = dir.join(INDEX_FILE);
-        if single.exists() || !index.exists() { Weights::open(single) } else { open_index(dir, &index) }
+        if fs.exists(&single) || !fs.exists(&index) {
+            Weights::open_on(fs, single)
+        } else {
+            open_index(fs, dir, &index)
+        }
     }
 }
 
 /// Whether the weights of a folder are there, and all of them.
-pub(super) fn complete(dir: &Path) -> bool {
-    dir.join(MODEL_FILE).exists() || read_index(dir, &dir.join(INDEX_FILE)).is_ok()
+pub(super) fn complete(fs: &dyn FileSystem, dir: &Path) -> bool {
+    fs.exists(&dir.join(MODEL_FILE)) || read_index(fs, dir, &dir.join(INDEX_FILE)).is_ok()
 }
 
 /// What an index says.
@@ -46,13 +58,13 @@ struct Places {
     files: Vec<(String, PathBuf)>,
 }
 
-fn read_index(dir: &Path, path: &Path) -> Result<Places> {
+fn read_index(fs: &dyn FileSystem, dir: &Path, path: &Path) -> Result<Places> {
     let wrong = |expected: &str, found: String| Error::file(path, expected, found);
-    let size = fs::metadata(path).map_err(Error::io(path, "read"))?.len();
+    let bytes = fs.read(path).map_err(Error::io(path, "read"))?;
+    let size = bytes.len() as u64;
     if size > MAX_HEADER {
         return Err(wrong("an index of at most 100000000 bytes", format!("{size}")));
     }
-    let bytes = fs::read(path).map_err(Error::io(path, "read"))?;
     if let Some(kind) = foreign(&bytes) {
         return Err(wrong("an index of safetensors files", kind.to_string()));
     }
@@ -67,16 +79,16 @@ fn read_index(dir: &Path, path: &Path) -> Result<Places> {
     }
     // All names are judged before any file is opened.
     let placed = files.into_iter().map(|file| {
-        let path = shard(dir, path, &file)?;
+        let path = shard(fs, dir, path, &file)?;
         Ok((file, path))
     });
     Ok(Places { files: placed.collect::<Result<_>>()?, tensors })
 }
 
-fn open_index(dir: &Path, path: &Path) -> Result<Weights> {
+fn open_index(fs: &dyn FileSystem, dir: &Path, path: &Path) -> Result<Weights> {
     let wrong = |expected: &str, found: String| Error::file(path, expected, found);
-    let Places { tensors: mut places, files } = read_index(dir, path)?;
-    let parts = files.iter().map(|(_, path)| Weights::open(path)).collect::<Result<Vec<_>>>()?;
+    let Places { tensors: mut places, files } = read_index(fs, dir, path)?;
+    let parts = files.iter().map(|(_, path)| Weights::open_on(fs, path)).collect::<Result<Vec<_>>>()?;
     let mut found: Vec<(String, String)> = Vec::new();
     for ((file, _), part) in files.iter().zip(&parts) {
         found.extend(part.names().map(|name| (name.to_string(), file.clone())));
@@ -99,7 +111,7 @@ fn open_index(dir: &Path, path: &Path) -> Result<Weights> {
 }
 
 /// The path of a file that the index names: one right in the folder, which does not lead out of it.
-fn shard(dir: &Path, index: &Path, name: &str) -> Result<PathBuf> {
+fn shard(fs: &dyn FileSystem, dir: &Path, index: &Path, name: &str) -> Result<PathBuf> {
     let inside = "the names of files in its folder";
     let mut parts = Path::new(name).components();
     let plain = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
@@ -108,8 +120,12 @@ fn shard(dir: &Path, index: &Path, name: &str) -> Result<PathBuf> {
         return Err(Error::file(index, inside, quoted(name)));
     }
     let path = dir.join(name);
-    let real = fs::canonicalize(&path).map_err(Error::io(&path, "read"))?;
-    let root = root(&fs::canonicalize(dir).map_err(Error::io(dir, "read"))?);
+    // Only real folders have links in them.
+    if !fs.is_shared() {
+        return Ok(path);
+    }
+    let real = std::fs::canonicalize(&path).map_err(Error::io(&path, "read"))?;
+    let root = root(&std::fs::canonicalize(dir).map_err(Error::io(dir, "read"))?);
     if !real.starts_with(&root) {
         return Err(Error::file(index, inside, format!("{}, a link to {}", quoted(name), real.display())));
     }

@@ -7,8 +7,10 @@ use half::{bf16, f16};
 pub use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 
+use super::atomic::{Disk, FileBytes, FileSystem};
 use super::header::{self, Header};
 use crate::error::quoted;
+use crate::memory::Bytes;
 use crate::{Error, Result};
 
 /// The tensors of one safetensors file or of several, memory-mapped where there are files.
@@ -31,47 +33,27 @@ struct Mapped {
     header: Header,
 }
 
-enum Bytes {
-    #[cfg(not(target_arch = "wasm32"))]
-    Mapped(memmap2::Mmap),
-    Owned(Vec<u8>),
-}
-
-impl std::ops::Deref for Bytes {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            #[cfg(not(target_arch = "wasm32"))]
-            Bytes::Mapped(map) => map,
-            Bytes::Owned(bytes) => bytes,
-        }
-    }
-}
-
 impl Weights {
     /// Maps and checks a file.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be read; [`Error::File`] when it is not a whole, sound safetensors file: a
     /// PyTorch pickle, a web page, a Git LFS pointer and a truncated file are called by name.
-    #[cfg(not(target_arch = "wasm32"))]
     pub fn open(path: impl AsRef<Path>) -> Result<Weights> {
+        Self::open_on(&Disk, path)
+    }
+
+    /// [`Weights::open`] on a given file system.
+    ///
+    /// # Errors
+    /// As [`Weights::open`].
+    pub fn open_on(fs: &dyn FileSystem, path: impl AsRef<Path>) -> Result<Weights> {
         let path = path.as_ref();
         header::refuse_pickle(path)?;
-        let file = std::fs::File::open(path).map_err(Error::io(path, "read"))?;
-        let about = file.metadata().map_err(Error::io(path, "read"))?;
-        if !about.is_file() {
-            return Err(Error::file(path, "a safetensors file", "a folder or device"));
+        if fs.is_dir(path) {
+            return Err(Error::file(path, "a safetensors file", "a folder"));
         }
-        let bytes = if about.len() == 0 {
-            Bytes::Owned(Vec::new())
-        } else {
-            // SAFETY: the map is only read; another process that shortens the file meanwhile can end this one with
-            // a bus error, which the type's documentation rules out for files written by this crate.
-            let map = unsafe { memmap2::Mmap::map(&file) };
-            Bytes::Mapped(map.map_err(Error::io(path, "map"))?)
-        };
+        let FileBytes(bytes) = fs.read(path).map_err(Error::io(path, "read"))?;
         Self::checked(bytes, path)
     }
 
@@ -80,7 +62,7 @@ impl Weights {
     /// # Errors
     /// As [`Weights::open`].
     pub fn from_bytes(bytes: Vec<u8>, name: impl AsRef<Path>) -> Result<Weights> {
-        Self::checked(Bytes::Owned(bytes), name.as_ref())
+        Self::checked(bytes.into(), name.as_ref())
     }
 
     fn checked(bytes: Bytes, path: &Path) -> Result<Weights> {
@@ -97,7 +79,6 @@ impl Weights {
     }
 
     /// The tensors of several files as one; no name may be in two of them. `path` is for the messages.
-    #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn joined(parts: Vec<Weights>, path: PathBuf) -> Weights {
         let (mut files, mut tensors) = (Vec::new(), Vec::new());
         for part in parts {

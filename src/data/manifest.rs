@@ -10,6 +10,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::place::Place;
 use crate::{Error, Result};
 
 /// The manifest's name in a data folder.
@@ -91,12 +92,16 @@ impl Manifest {
     /// # Errors
     /// A folder without one, or one that is broken or of another version.
     pub fn read(folder: &Path) -> Result<Self> {
-        let path = folder.join(FILE);
-        if folder.is_dir() && !path.exists() {
+        Self::read_in(&Place::disk(folder))
+    }
+
+    pub(super) fn read_in(place: &Place) -> Result<Self> {
+        let path = place.join(FILE);
+        if place.lacks(FILE) {
             let expected = format!("a folder made by `wgrad data prepare`, with {FILE}");
-            return Err(Error::file(folder, expected, "a folder without one"));
+            return Err(Error::file(place.path(), expected, "a folder without one"));
         }
-        let text = std::fs::read(&path).map_err(Error::io(&path, "read"))?;
+        let text = place.read(FILE)?;
         let broken = |found: String| Error::file(&path, "the manifest of a data folder", found);
         let manifest: Manifest = serde_json::from_slice(&text).map_err(|error| broken(error.to_string()))?;
         if manifest.format != FORMAT || manifest.version != VERSION {

@@ -6,54 +6,36 @@
 //! neither on the batch size nor on what came before, and a short script in any language can repeat it.
 
 pub mod batch;
-pub mod masking;
-pub mod order;
-pub mod rng;
-
-#[cfg(not(target_arch = "wasm32"))]
 pub mod batcher;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod clean;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod dataset;
-// The made-up language and its oracle run on every core, which a page cannot.
-#[cfg(not(target_arch = "wasm32"))]
 pub mod grammar;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod manifest;
+pub mod masking;
 pub mod npy;
-#[cfg(not(target_arch = "wasm32"))]
+pub mod order;
 pub mod prepare;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod reader;
-#[cfg(not(target_arch = "wasm32"))]
+pub mod rng;
 pub mod rows;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod source;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod texts;
 
-#[cfg(not(target_arch = "wasm32"))]
 mod cut;
 #[cfg(not(target_arch = "wasm32"))]
 mod folder;
-#[cfg(not(target_arch = "wasm32"))]
 mod held_out;
-#[cfg(not(target_arch = "wasm32"))]
+mod place;
 mod shard;
 mod spans;
 
 pub use batch::Batch;
+pub use batcher::{Batcher, BatcherOptions};
+pub use dataset::{Dataset, Split};
 pub use masking::{Masked, MaskingOptions, Objective};
 pub use order::Order;
-
 #[cfg(not(target_arch = "wasm32"))]
-pub use batcher::{Batcher, BatcherOptions};
-#[cfg(not(target_arch = "wasm32"))]
-pub use dataset::{Dataset, Split};
-#[cfg(not(target_arch = "wasm32"))]
-pub use prepare::{HeldOut, PrepareOptions, Summary, prepare};
-#[cfg(not(target_arch = "wasm32"))]
+pub use prepare::prepare;
+pub use prepare::{HeldOut, PrepareOptions, Summary, prepare_in};
 pub use reader::{Document, Documents, ReadCounts, ReadOptions, Reader};
-#[cfg(not(target_arch = "wasm32"))]
 pub use texts::Texts;

@@ -7,19 +7,22 @@
 //! it is all there is. The folder ([`manifest`]) appears when it is whole.
 
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
-use std::sync::mpsc::sync_channel;
+#[cfg(not(target_arch = "wasm32"))]
+use std::sync::{atomic::Ordering, mpsc::sync_channel};
 
 use rayon::prelude::*;
 use serde::Serialize;
 
 use super::cut::{Cutter, Shape};
+#[cfg(not(target_arch = "wasm32"))]
 use super::folder::NewFolder;
 use super::held_out::{Chooser, Decided, Tokenized};
 use super::manifest::{self, FORMAT, Manifest, UNIGRAMS, VERSION, unigram_entropy};
+use super::place::Place;
 use super::reader::{Document, ReadCounts, ReadOptions, Reader};
-use super::shard::{Checked, ShardWriter, write_u64s};
+use super::shard::ShardWriter;
 use crate::hash::fnv1a;
+use crate::memory::Memory;
 use crate::text::{Tokenizer, tokenizer};
 use crate::{Error, Result};
 
@@ -121,23 +124,13 @@ const CHUNK: usize = 4 << 20;
 /// # Errors
 /// Bad options, a fault in a file (see [`Reader`]), a corpus without a token, one of which nothing is left to train
 /// on, a folder that exists, or a disk that is full. No folder is left behind then.
+#[cfg(not(target_arch = "wasm32"))]
 pub fn prepare(options: &PrepareOptions, mut progress: impl FnMut(&Progress)) -> Result<Summary> {
-    if !(10..=65536).contains(&options.seq_len) {
-        return Err(Error::config("seq-len", "10 to 65536 tokens", options.seq_len));
-    }
+    check(options)?;
     let tokenizer = Tokenizer::load(&options.tokenizer)?;
     let mut reader = Reader::open(&options.inputs, options.read.clone())?;
-    let shape = Shape { body: options.seq_len - 2, join: options.join, specials: *tokenizer.specials() };
-    let chooser = Chooser::new(options.held_out, shape)?;
     let folder = NewFolder::create(&options.out)?;
-    let token_bytes = if tokenizer.vocab_size() <= 1 << 16 { 2 } else { 4 };
-    let cutter = |stem| {
-        let writer = ShardWriter::new(folder.path(), stem, token_bytes, options.shard_tokens.max(1));
-        Cutter::new(shape, writer, tokenizer.vocab_size())
-    };
-    let sink = Sink { train: cutter("train"), held_out: cutter("held-out") };
-    let mut work =
-        Work { options, tokenizer: &tokenizer, chooser, sink, index: 0, empty: 0, unknown: 0, tokens: 0 };
+    let mut work = Work::new(options, &tokenizer, Place::disk(folder.path()))?;
 
     let (bytes, total_bytes) = (reader.bytes_read(), reader.total_bytes());
     std::thread::scope(|scope| {
@@ -154,12 +147,41 @@ pub fn prepare(options: &PrepareOptions, mut progress: impl FnMut(&Progress)) ->
         });
         for chunk in receiver {
             work.take(chunk?)?;
-            let (bytes, documents) = (bytes.load(Ordering::Relaxed), work.index);
-            progress(&Progress { bytes, total_bytes, documents, tokens: work.tokens });
+            progress(&work.progress(bytes.load(Ordering::Relaxed), total_bytes));
         }
         Ok(())
     })?;
-    work.finish(folder, token_bytes, *reader.counts())
+    let summary = work.finish(*reader.counts())?;
+    folder.commit()?;
+    Ok(summary)
+}
+
+/// [`prepare`] from files in memory into a folder in memory; `options.tokenizer` is not looked at.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn prepare_in(
+    files: &Memory,
+    tokenizer: &Tokenizer,
+    options: &PrepareOptions,
+    mut progress: impl FnMut(&Progress),
+) -> Result<Summary> {
+    check(options)?;
+    let mut reader = Reader::open_in(files, &options.inputs, options.read.clone())?;
+    let mut work = Work::new(options, tokenizer, Place::memory(files, &options.out))?;
+    let total_bytes = reader.total_bytes();
+    while let Some(chunk) = next_chunk(&mut reader)? {
+        work.take(chunk)?;
+        progress(&work.progress(reader.bytes_read_now(), total_bytes));
+    }
+    work.finish(*reader.counts())
+}
+
+fn check(options: &PrepareOptions) -> Result<()> {
+    if (10..=65536).contains(&options.seq_len) {
+        return Ok(());
+    }
+    Err(Error::config("seq-len", "10 to 65536 tokens", options.seq_len))
 }
 
 /// About [`CHUNK`] bytes of documents; none at the end.
@@ -190,30 +212,55 @@ impl Sink {
 struct Work<'a> {
     options: &'a PrepareOptions,
     tokenizer: &'a Tokenizer,
+    place: Place,
+    token_bytes: usize,
     chooser: Chooser,
     sink: Sink,
-    index: u64,
+    counts: Counts,
+}
+
+/// What came by so far.
+#[derive(Default)]
+struct Counts {
+    documents: u64,
     empty: u64,
     unknown: u64,
     tokens: u64,
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
+    fn new(options: &'a PrepareOptions, tokenizer: &'a Tokenizer, place: Place) -> Result<Self> {
+        let shape = Shape { body: options.seq_len - 2, join: options.join, specials: *tokenizer.specials() };
+        let chooser = Chooser::new(options.held_out, shape)?;
+        let token_bytes = if tokenizer.vocab_size() <= 1 << 16 { 2 } else { 4 };
+        let cutter = |stem| {
+            let writer = ShardWriter::new(&place, stem, token_bytes, options.shard_tokens.max(1));
+            Cutter::new(shape, writer, tokenizer.vocab_size())
+        };
+        let sink = Sink { train: cutter("train"), held_out: cutter("held-out") };
+        let counts = Counts::default();
+        Ok(Work { options, tokenizer, place, token_bytes, chooser, sink, counts })
+    }
+
+    fn progress(&self, bytes: u64, total_bytes: Option<u64>) -> Progress {
+        Progress { bytes, total_bytes, documents: self.counts.documents, tokens: self.counts.tokens }
+    }
+
     fn take(&mut self, chunk: Vec<Document>) -> Result<()> {
         let encode = |document: &Document| {
             Ok((fnv1a(document.text.as_bytes()), self.tokenizer.encode(&document.text)?))
         };
         let encoded = chunk.par_iter().map(encode).collect::<Result<Vec<_>>>()?;
         for (hash, tokens) in encoded {
-            self.index += 1;
-            self.tokens += tokens.len() as u64;
+            self.counts.documents += 1;
+            self.counts.tokens += tokens.len() as u64;
             let unknown = self.tokenizer.specials().unk;
-            self.unknown += tokens.iter().filter(|&&token| token == unknown).count() as u64;
+            self.counts.unknown += tokens.iter().filter(|&&token| token == unknown).count() as u64;
             if tokens.is_empty() {
-                self.empty += 1;
+                self.counts.empty += 1;
                 continue;
             }
-            let document = Tokenized::new(hash, self.options.seed, self.index, tokens);
+            let document = Tokenized::new(hash, self.options.seed, self.counts.documents, tokens);
             for decided in self.chooser.push(document) {
                 self.sink.push(&decided)?;
             }
@@ -221,7 +268,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn finish(mut self, folder: NewFolder, token_bytes: usize, read: ReadCounts) -> Result<Summary> {
+    fn finish(mut self, read: ReadCounts) -> Result<Summary> {
         for decided in self.chooser.finish(self.sink.train.documents()) {
             self.sink.push(&decided)?;
         }
@@ -230,14 +277,14 @@ impl Work<'_> {
         if train.sequences == 0 {
             let found = format!(
                 "{} documents with {} tokens, of which {} sequences are held out",
-                self.index, self.tokens, held_out.sequences
+                self.counts.documents, self.counts.tokens, held_out.sequences
             );
             return Err(Error::config("files", "text for at least one sequence to train on", found));
         }
         let unigram_entropy = unigram_entropy(&train_counts, &held_out_counts);
         let counts = train_counts.into_iter().chain(held_out_counts);
-        let unigrams_crc32 = write_u64s(folder.path().join(UNIGRAMS), counts)?;
-        let mut copy = Checked::create(folder.path().join(tokenizer::FILE))?;
+        let unigrams_crc32 = self.place.write_u64s(UNIGRAMS, counts)?;
+        let mut copy = self.place.create(tokenizer::FILE)?;
         copy.write(self.tokenizer.json())?;
         let tokenizer_crc32 = copy.finish()?;
         let summarise = |part: &manifest::Part| PartSummary {
@@ -250,9 +297,9 @@ impl Work<'_> {
             seq_len: self.options.seq_len,
             vocab_size: self.tokenizer.vocab_size(),
             read,
-            empty_documents: self.empty,
+            empty_documents: self.counts.empty,
             dropped_tokens: train_dropped + held_out_dropped,
-            unknown_tokens: self.unknown,
+            unknown_tokens: self.counts.unknown,
             train: summarise(&train),
             held_out: summarise(&held_out),
             unigram_entropy,
@@ -262,7 +309,7 @@ impl Work<'_> {
             version: VERSION,
             seq_len: self.options.seq_len,
             vocab_size: self.tokenizer.vocab_size(),
-            token_bytes,
+            token_bytes: self.token_bytes,
             join: self.options.join,
             seed: self.options.seed,
             tokenizer: format!("{:016x}", self.tokenizer.fingerprint()),
@@ -272,13 +319,12 @@ impl Work<'_> {
             unigrams_crc32,
             tokenizer_crc32,
         };
-        let path = folder.path().join(manifest::FILE);
+        let path = self.place.join(manifest::FILE);
         let json = serde_json::to_vec_pretty(&manifest)
             .map_err(|error| Error::file(&path, "a manifest that can be written", error.to_string()))?;
-        let mut file = Checked::create(path)?;
+        let mut file = self.place.create(manifest::FILE)?;
         file.write(&json)?;
         file.finish()?;
-        folder.commit()?;
         Ok(summary)
     }
 }

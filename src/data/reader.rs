@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use super::clean::{CleanReader, Repairs};
 use super::rows::Rows;
-use super::source::{Format, Source, sources, unwrap_io};
+use super::source::{Format, Source, sources, sources_in, unwrap_io};
+use crate::memory::Memory;
 use crate::{Error, Result};
 
 /// What one document of a plain-text file is.
@@ -79,6 +80,7 @@ pub struct ReadCounts {
 pub struct Reader {
     options: ReadOptions,
     sources: Vec<Source>,
+    memory: Option<Memory>,
     next_source: usize,
     open: Option<Open>,
     /// A text over the limit, and how much of it was given.
@@ -99,12 +101,25 @@ impl Reader {
     /// # Errors
     /// As [`sources`], or a limit of less than 16 bytes.
     pub fn open(inputs: &[PathBuf], options: ReadOptions) -> Result<Self> {
+        Self::over(sources(inputs)?, None, options)
+    }
+
+    /// Reads files that are held in memory.
+    ///
+    /// # Errors
+    /// As [`sources_in`], or a limit of less than 16 bytes.
+    pub fn open_in(files: &Memory, inputs: &[PathBuf], options: ReadOptions) -> Result<Self> {
+        Self::over(sources_in(files, inputs)?, Some(files.clone()), options)
+    }
+
+    fn over(sources: Vec<Source>, memory: Option<Memory>, options: ReadOptions) -> Result<Self> {
         if options.document_limit < 16 {
             return Err(Error::config("document-limit", "at least 16 bytes", options.document_limit));
         }
         Ok(Reader {
             options,
-            sources: sources(inputs)?,
+            sources,
+            memory,
             next_source: 0,
             open: None,
             rest: None,
@@ -154,7 +169,7 @@ impl Reader {
                 None => match &mut self.open {
                     None => {
                         let Some(source) = self.sources.get(self.next_source) else { return Ok(None) };
-                        self.open = Some(Open::new(source, &self.options, &self.read)?);
+                        self.open = Some(Open::new(source, self.memory.as_ref(), &self.options, &self.read)?);
                         self.next_source += 1;
                         continue;
                     }
@@ -208,13 +223,18 @@ enum Failure {
 }
 
 impl Open {
-    fn new(source: &Source, options: &ReadOptions, read: &Arc<AtomicU64>) -> Result<Self> {
+    fn new(
+        source: &Source,
+        memory: Option<&Memory>,
+        options: &ReadOptions,
+        read: &Arc<AtomicU64>,
+    ) -> Result<Self> {
         if source.format == Format::Text {
-            let reader = CleanReader::new(source.open(read)?, &source.path, options.strict);
+            let reader = CleanReader::new(source.open(memory, read)?, &source.path, options.strict);
             return Ok(Open::Text { reader, buffer: Vec::new(), line_start: 0 });
         }
         let columns = [options.text_column.clone()];
-        Ok(Open::Table(Rows::open(source, &columns, options.strict, read)?))
+        Ok(Open::Table(Rows::open(source, memory, &columns, options.strict, read)?))
     }
 
     fn repairs(&self) -> &Repairs {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::clean::{CleanReader, Repairs};
 use super::source::{Format, Source, unwrap_io};
+use crate::memory::Memory;
 use crate::{Error, Result};
 
 /// A longer record is refused: it bounds memory, and is mostly a quotation mark left open.
@@ -36,13 +37,19 @@ enum Table {
 }
 
 impl Rows {
-    /// Opens `source` and finds the `columns`. `read` is raised by the bytes taken from the disk.
+    /// Opens `source`, in `memory` if it is there, and finds the `columns`. `read` is raised by the bytes taken.
     ///
     /// # Errors
     /// A file that cannot be opened, or a header that lacks a column. Plain text is no table.
-    pub fn open(source: &Source, columns: &[String], strict: bool, read: &Arc<AtomicU64>) -> Result<Self> {
+    pub fn open(
+        source: &Source,
+        memory: Option<&Memory>,
+        columns: &[String],
+        strict: bool,
+        read: &Arc<AtomicU64>,
+    ) -> Result<Self> {
         let path = source.path.clone();
-        let mut clean = CleanReader::new(source.open(read)?, &path, strict);
+        let mut clean = CleanReader::new(source.open(memory, read)?, &path, strict);
         clean.set_budget(MAX_RECORD);
         let columns = columns.to_vec();
         let table = match source.format {

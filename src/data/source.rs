@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::memory::Memory;
 use crate::{Error, Result};
 
 /// How a file spells documents.
@@ -125,15 +126,32 @@ fn walk(folder: &Path, sources: &mut Vec<Source>) -> Result<()> {
     Ok(())
 }
 
+/// The sources of `inputs`, which are files in memory, in the order given.
+///
+/// # Errors
+/// A file that is missing or of no known kind, or nothing to read at all.
+pub fn sources_in(files: &Memory, inputs: &[PathBuf]) -> Result<Vec<Source>> {
+    let source = |path: &PathBuf| {
+        let (format, compression) = recognise(path).ok_or_else(|| Error::file(path, EXPECTED, "another"))?;
+        let bytes = files.get(path).ok_or_else(|| Error::file(path, "a file to read", "none"))?;
+        Ok(Source { path: path.clone(), format, compression, size: Some(bytes.len() as u64) })
+    };
+    if inputs.is_empty() {
+        return Err(Error::config("files", "at least one file to read", "none"));
+    }
+    inputs.iter().map(source).collect()
+}
+
 impl Source {
-    /// The unpacked bytes. `read` is raised by the bytes taken from the disk.
+    /// The unpacked bytes, taken from `memory` if it has the file. `read` is raised by the bytes taken.
     ///
     /// # Errors
     /// A file that cannot be opened. Reading gives an [`io::Error`] that wraps an [`Error`]; see [`unwrap_io`].
-    pub fn open(&self, read: &Arc<AtomicU64>) -> Result<Box<dyn Read + Send>> {
-        let raw: Box<dyn Read + Send> = match self.size {
-            None => Box::new(io::stdin()),
-            Some(_) => Box::new(File::open(&self.path).map_err(Error::io(&self.path, "read"))?),
+    pub fn open(&self, memory: Option<&Memory>, read: &Arc<AtomicU64>) -> Result<Box<dyn Read + Send>> {
+        let raw: Box<dyn Read + Send> = match (self.size, memory.and_then(|files| files.get(&self.path))) {
+            (_, Some(bytes)) => Box::new(io::Cursor::new(bytes.to_vec())),
+            (None, None) => Box::new(io::stdin()),
+            (Some(_), None) => Box::new(File::open(&self.path).map_err(Error::io(&self.path, "read"))?),
         };
         let mut raw = BufReader::with_capacity(1 << 17, Counted { raw, read: read.clone() });
         let kind = match self.compression {
@@ -150,10 +168,21 @@ impl Source {
         }
         let source: Box<dyn Read + Send> = match self.compression {
             Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(raw)),
+            #[cfg(not(target_arch = "wasm32"))]
             Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(raw)),
+            #[cfg(not(target_arch = "wasm32"))]
             _ => {
                 let decoder = zstd::stream::read::Decoder::with_buffer(raw);
                 Box::new(decoder.map_err(Error::io(&self.path, "unpack"))?)
+            }
+            // Their decoders are C, which is not part of a page.
+            #[cfg(target_arch = "wasm32")]
+            _ => {
+                return Err(Error::file(
+                    &self.path,
+                    "plain or gzip text in a page",
+                    format!("a {kind} file"),
+                ));
             }
         };
         Ok(Box::new(Named { source, path: self.path.clone(), kind }))

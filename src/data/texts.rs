@@ -50,8 +50,8 @@ impl Texts {
         let source = Source { path: path.to_path_buf(), format, compression, size };
         let read: Arc<AtomicU64> = Arc::default();
         let open = match source.format {
-            Format::Text => Open::Lines(CleanReader::new(source.open(&read)?, path, strict)),
-            _ => Open::Table(Rows::open(&source, &[column.to_string()], strict, &read)?),
+            Format::Text => Open::Lines(CleanReader::new(source.open(None, &read)?, path, strict)),
+            _ => Open::Table(Rows::open(&source, None, &[column.to_string()], strict, &read)?),
         };
         Ok(Texts { source, open, cut: 0, failed: false })
     }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::GpuOptions;
+use crate::{Error, Result};
 
 /// The kinds of adapter that kernels are tuned for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -13,6 +14,18 @@ pub enum AdapterKind {
     Software,
     /// Any GPU: workgroup memory and register tiles.
     Plain,
+}
+
+impl std::str::FromStr for AdapterKind {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "software" => Ok(AdapterKind::Software),
+            "plain" => Ok(AdapterKind::Plain),
+            _ => Err(Error::config("kind", "`plain` or `software`", name)),
+        }
+    }
 }
 
 /// What the opened device offers. All sizes are in bytes.

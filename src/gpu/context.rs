@@ -111,6 +111,7 @@ fn instance() -> wgpu::Instance {
     wgpu::Instance::new(descriptor)
 }
 
+#[cfg(not(target_arch = "wasm32"))]
 /// Strongest first: a real GPU before one that poses as one.
 fn rank(info: &wgpu::AdapterInfo) -> u32 {
     match info.device_type {

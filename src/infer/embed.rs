@@ -6,7 +6,6 @@ use serde::Serialize;
 use super::buckets::{Bucket, buckets};
 use crate::autograd::Graph;
 use crate::bert::{InputSlots, Model, Pooling, encode};
-#[cfg(not(target_arch = "wasm32"))]
 use crate::checkpoint::SentenceFolder;
 use crate::gpu::{AdapterKind, Buffer, Gpu, Recording};
 use crate::ops::normalize::normalize;
@@ -31,7 +30,6 @@ pub struct EmbedOptions {
     pub storage: DType,
 }
 
-#[cfg(not(target_arch = "wasm32"))]
 impl From<&SentenceFolder> for EmbedOptions {
     fn from(folder: &SentenceFolder) -> Self {
         EmbedOptions {
@@ -133,9 +131,8 @@ impl Embedder {
     ///
     /// # Errors
     /// Those of reading the files, of [`Embedder::new`] and of the device.
-    #[cfg(not(target_arch = "wasm32"))]
     pub fn open(gpu: &Gpu, folder: &SentenceFolder, options: EmbedOptions) -> Result<Self> {
-        let tokenizer = Tokenizer::load(&folder.model.tokenizer)?;
+        let tokenizer = Tokenizer::from_named(folder.model.tokenizer_json.clone(), &folder.model.tokenizer)?;
         let mut model = Model::new(gpu, folder.model.config.encoder(), false)?;
         if options.storage == DType::F16 {
             model = model.with_halves()?;

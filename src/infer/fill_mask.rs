@@ -4,7 +4,6 @@ use serde::Serialize;
 
 use super::Predictor;
 use crate::bert::Model;
-#[cfg(not(target_arch = "wasm32"))]
 use crate::checkpoint::ModelFolder;
 use crate::gpu::Gpu;
 use crate::text::Tokenizer;
@@ -89,9 +88,8 @@ impl FillMask {
     /// # Errors
     /// Those of reading the files (NaN and infinite weights are refused unless `folder.weights` allows them), of
     /// [`FillMask::new`] and of the device.
-    #[cfg(not(target_arch = "wasm32"))]
     pub fn open(gpu: &Gpu, folder: &ModelFolder) -> Result<Self> {
-        let tokenizer = Tokenizer::load(&folder.tokenizer)?;
+        let tokenizer = Tokenizer::from_named(folder.tokenizer_json.clone(), &folder.tokenizer)?;
         let model = Model::new(gpu, folder.config.clone(), false)?;
         model.load(|name| folder.weights.f32(name))?;
         Self::new(gpu, model, tokenizer)

@@ -5,7 +5,6 @@
 
 pub mod pipeline;
 pub mod tokenizer;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod train;
 
 mod check;

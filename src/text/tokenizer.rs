@@ -139,7 +139,7 @@ impl Tokenizer {
     }
 
     /// `path` is only for messages.
-    fn from_named(json: Vec<u8>, path: &Path) -> Result<Self> {
+    pub(crate) fn from_named(json: Vec<u8>, path: &Path) -> Result<Self> {
         check::check(&json).map_err(|(expected, found)| Error::file(path, expected, found))?;
         // The crate below panics on some crafted files that `check` does not foresee; a probe finds those
         // that only fail when they are used.

@@ -4,12 +4,12 @@
 //! a failed write is an error to show, and what it could not save is tried again with the next row.
 
 use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::checkpoint::atomic::{Cut, Disk, FileSystem};
 use crate::{Error, Result};
 
 /// The table's name in the run's folder.
@@ -120,8 +120,16 @@ fn jsonl_step(line: &str) -> Option<u64> {
 /// # Errors
 /// [`Error::Io`]; [`Error::File`] for other columns; [`Error::Line`] for a line that is no row.
 pub fn read(folder: &Path) -> Result<Vec<Row>> {
+    read_on(&Disk, folder)
+}
+
+/// [`read`] on a given file system.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_on(fs: &dyn FileSystem, folder: &Path) -> Result<Vec<Row>> {
     let path = folder.join(CSV);
-    let bytes = std::fs::read(&path).map_err(Error::io(&path, "read"))?;
+    let bytes = fs.read(&path).map_err(Error::io(&path, "read"))?;
     let text = String::from_utf8_lossy(&bytes);
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let mut lines = whole.lines();
@@ -141,10 +149,9 @@ pub fn read(folder: &Path) -> Result<Vec<Row>> {
 }
 
 /// Appends rows to both files of a run.
-#[derive(Debug)]
 pub struct Metrics {
-    csv: Log<File>,
-    jsonl: Log<File>,
+    csv: Log<Box<dyn Cut>>,
+    jsonl: Log<Box<dyn Cut>>,
     unreadable: usize,
 }
 
@@ -154,11 +161,19 @@ impl Metrics {
     /// # Errors
     /// [`Error::Io`].
     pub fn create(folder: &Path) -> Result<Self> {
+        Self::create_on(&Disk, folder)
+    }
+
+    /// [`Metrics::create`] on a given file system.
+    ///
+    /// # Errors
+    /// As [`Metrics::create`].
+    pub fn create_on(fs: &dyn FileSystem, folder: &Path) -> Result<Self> {
         for name in [CSV, JSONL] {
             let path = folder.join(name);
-            File::create(&path).map_err(Error::io(&path, "create"))?;
+            fs.create(&path).map_err(Error::io(&path, "create"))?;
         }
-        Self::open(folder, 0)
+        Self::open(fs, folder, 0)
     }
 
     /// Goes on after `step`: rows of later steps, and everything from the first line that is no row, are removed,
@@ -167,7 +182,15 @@ impl Metrics {
     /// # Errors
     /// [`Error::Io`].
     pub fn resume(folder: &Path, step: u64) -> Result<Self> {
-        Self::open(folder, step)
+        Self::resume_on(&Disk, folder, step)
+    }
+
+    /// [`Metrics::resume`] on a given file system.
+    ///
+    /// # Errors
+    /// As [`Metrics::resume`].
+    pub fn resume_on(fs: &dyn FileSystem, folder: &Path, step: u64) -> Result<Self> {
+        Self::open(fs, folder, step)
     }
 
     /// How many lines could not be read when the run was resumed, of both files. An unfinished last line after a
@@ -176,11 +199,11 @@ impl Metrics {
         self.unreadable
     }
 
-    fn open(folder: &Path, step: u64) -> Result<Self> {
+    fn open(fs: &dyn FileSystem, folder: &Path, step: u64) -> Result<Self> {
         let header = COLUMNS.join(",") + "\n";
         let (csv, spoiled) =
-            Log::open(folder.join(CSV), &header, |line| Some(Row::from_csv(line)?.step), step)?;
-        let (jsonl, more) = Log::open(folder.join(JSONL), "", jsonl_step, step)?;
+            Log::open(fs, folder.join(CSV), &header, |line| Some(Row::from_csv(line)?.step), step)?;
+        let (jsonl, more) = Log::open(fs, folder.join(JSONL), "", jsonl_step, step)?;
         Ok(Self { csv, jsonl, unreadable: spoiled + more })
     }
 
@@ -196,21 +219,13 @@ impl Metrics {
     }
 }
 
-/// A file that can be cut back to what is known to be good.
-trait Cut: Write {
-    /// Shortens the file and goes on writing there.
-    fn cut(&mut self, length: u64) -> io::Result<()>;
-}
-
-impl Cut for File {
-    fn cut(&mut self, length: u64) -> io::Result<()> {
-        self.set_len(length)?;
-        self.seek(SeekFrom::Start(length)).map(drop)
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Metrics({})", self.csv.path.display())
     }
 }
 
 /// A file of lines that only grows by whole ones.
-#[derive(Debug)]
 struct Log<F> {
     path: PathBuf,
     file: F,
@@ -222,18 +237,21 @@ struct Log<F> {
     torn: bool,
 }
 
-impl Log<File> {
+impl Log<Box<dyn Cut>> {
     /// Opens a file, keeps its header and the rows up to `step`, and says how many lines were spoiled.
     fn open(
+        fs: &dyn FileSystem,
         path: PathBuf,
         header: &str,
         step_of: impl Fn(&str) -> Option<u64>,
         step: u64,
     ) -> Result<(Self, usize)> {
-        let mut options = OpenOptions::new();
-        let options = options.read(true).write(true).create(true).truncate(false);
-        let file = options.open(&path).map_err(Error::io(&path, "open"))?;
-        let bytes = std::fs::read(&path).map_err(Error::io(&path, "read"))?;
+        let file = fs.append(&path).map_err(Error::io(&path, "open"))?;
+        let bytes = if fs.exists(&path) {
+            fs.read(&path).map_err(Error::io(&path, "read"))?.to_vec()
+        } else {
+            Vec::new()
+        };
         let mut spoiled = 0;
         let mut length = 0;
         if bytes.starts_with(header.as_bytes()) {
@@ -287,6 +305,8 @@ impl<F: Cut> Log<F> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     /// A disk that takes so many bytes and no more.

@@ -1,7 +1,6 @@
 //! Training: what happens at each optimizer step, and what is kept of it.
 
 pub mod config;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod dump;
 pub mod estimate;
 pub mod fit;
@@ -11,10 +10,8 @@ pub mod metrics;
 pub mod mlm;
 mod passes;
 pub mod precision;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod run;
 pub mod schedule;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod settings;
 pub mod workload;
 
@@ -24,8 +21,6 @@ pub use fit::Memory;
 pub use learner::{Evaluation, Learner, StepReport};
 pub use mlm::{MlmLearner, MlmOptions};
 pub use precision::Precision;
-#[cfg(not(target_arch = "wasm32"))]
 pub use run::{Event, RunOptions, Summary, run};
-#[cfg(not(target_arch = "wasm32"))]
 pub use settings::Settings;
 pub use workload::Workload;

@@ -24,6 +24,16 @@ pub struct Settings {
     given: BTreeMap<String, Option<PathBuf>>,
 }
 
+#[cfg(not(target_arch = "wasm32"))]
+fn toml_keys(text: &str) -> Result<Map<String, Value>, String> {
+    toml::from_str(text).map_err(|error| one_line(&error.to_string()))
+}
+
+#[cfg(target_arch = "wasm32")]
+fn toml_keys(_: &str) -> Result<Map<String, Value>, String> {
+    Err("TOML, which a page does not read: write JSON".to_owned())
+}
+
 impl Settings {
     /// Starts from a preset.
     ///
@@ -41,14 +51,24 @@ impl Settings {
     /// the wrong type, or keys left out.
     pub fn file(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io(path, "read"))?;
-        let json = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"));
-        let parsed: Result<Map<String, Value>, String> = match json {
-            true => serde_json::from_str(&text).map_err(|error| error.to_string()),
-            false => toml::from_str(&text).map_err(|error| one_line(&error.to_string())),
-        };
-        let mut keys = parsed.map_err(|found| {
-            Error::file(path, if json { "settings in JSON" } else { "settings in TOML" }, found)
-        })?;
+        if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json")) {
+            return Self::json(&text, path);
+        }
+        let keys = toml_keys(&text).map_err(|found| Error::file(path, "settings in TOML", found))?;
+        Self::of_keys(keys, path)
+    }
+
+    /// [`Settings::file`] for the text of a JSON file; `path` is for the messages.
+    ///
+    /// # Errors
+    /// As [`Settings::file`].
+    pub fn json(text: &str, path: &Path) -> Result<Self> {
+        let keys = serde_json::from_str(text)
+            .map_err(|error| Error::file(path, "settings in JSON", error.to_string()))?;
+        Self::of_keys(keys, path)
+    }
+
+    fn of_keys(mut keys: Map<String, Value>, path: &Path) -> Result<Self> {
         let preset = match keys.remove(PRESET) {
             None => None,
             Some(Value::String(name)) => Some(name),
@@ -245,6 +265,7 @@ fn in_file(error: Error, path: &Path) -> Error {
     }
 }
 
+#[cfg(not(target_arch = "wasm32"))]
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

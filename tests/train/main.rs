@@ -11,6 +11,7 @@ mod fit;
 mod gpu;
 #[cfg(unix)]
 mod interrupt;
+mod memory;
 mod outputs;
 mod resume;
 mod settings;
@@ -145,7 +146,7 @@ pub fn train_with(
             }
         }
         Event::Checkpoint { step, path } => {
-            assert!(path.join("model.safetensors").exists());
+            assert!(options.file_system.exists(&path.join("model.safetensors")));
             told.checkpoints.push(step);
         }
         Event::Warning(text) => told.warnings.push(text),

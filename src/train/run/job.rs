@@ -4,9 +4,9 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::feed::held_out_batches;
+use super::batches::held_out_batches;
 use super::{Event, RunOptions};
-use crate::checkpoint::atomic::write_atomic;
+use crate::checkpoint::atomic::{FileSystem, write_atomic};
 use crate::checkpoint::{MODEL_FILE, RunFolder};
 use crate::data::{Batch, Batcher, BatcherOptions, Split};
 use crate::train::schedule::Plan;
@@ -87,17 +87,17 @@ impl<'a> Job<'a> {
 
 fn open_folder(options: &RunOptions) -> Result<RunFolder> {
     let folder = if options.resume {
-        RunFolder::open(&options.out)?
+        RunFolder::open_on(options.file_system.clone(), &options.out)?
     } else {
-        refuse_model(&options.out)?;
-        RunFolder::create(&options.out)?
+        refuse_model(&*options.file_system, &options.out)?;
+        RunFolder::create_on(options.file_system.clone(), &options.out)?
     };
-    Ok(folder.keep(options.config.checkpoint.keep).with_file_system(options.file_system.clone()))
+    Ok(folder.keep(options.config.checkpoint.keep))
 }
 
 /// A new run must not end by overwriting a model that was there before.
-pub(super) fn refuse_model(out: &Path) -> Result<()> {
-    if out.join(MODEL_FILE).exists() {
+pub(super) fn refuse_model(fs: &dyn FileSystem, out: &Path) -> Result<()> {
+    if fs.exists(&out.join(MODEL_FILE)) {
         let found = format!("one with {MODEL_FILE}: resume the run that made it, or choose another folder");
         return Err(Error::file(out, "a folder without a model", found));
     }

@@ -20,15 +20,15 @@ pub(super) struct Log {
 
 impl Log {
     /// Starts the files anew.
-    pub(super) fn create(folder: &Path) -> Result<Self> {
-        Ok(Self { metrics: Metrics::create(folder)?, rows: Vec::new(), failing: false })
+    pub(super) fn create(fs: &dyn FileSystem, folder: &Path) -> Result<Self> {
+        Ok(Self { metrics: Metrics::create_on(fs, folder)?, rows: Vec::new(), failing: false })
     }
 
     /// Goes on after `step`, with the number of lines that could not be read.
-    pub(super) fn resume(folder: &Path, step: u64) -> Result<(Self, usize)> {
-        let metrics = Metrics::resume(folder, step)?;
+    pub(super) fn resume(fs: &dyn FileSystem, folder: &Path, step: u64) -> Result<(Self, usize)> {
+        let metrics = Metrics::resume_on(fs, folder, step)?;
         let unreadable = metrics.unreadable();
-        Ok((Self { metrics, rows: metrics::read(folder)?, failing: false }, unreadable))
+        Ok((Self { metrics, rows: metrics::read_on(fs, folder)?, failing: false }, unreadable))
     }
 
     pub(super) fn rows(&self) -> &[Row] {

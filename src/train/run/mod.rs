@@ -8,7 +8,12 @@
 //! OUT/config.json, model.safetensors, tokenizer.json, README.md    the model, at the end or when interrupted
 //! ```
 
+mod batches;
 mod card;
+#[cfg(not(target_arch = "wasm32"))]
+mod feed;
+#[cfg(target_arch = "wasm32")]
+#[path = "feed_here.rs"]
 mod feed;
 mod job;
 mod log;
@@ -30,7 +35,7 @@ use crate::data::Dataset;
 use crate::viz::loss_curve::Reference;
 use crate::{Error, Result};
 
-pub(crate) use feed::held_out_batches;
+pub(crate) use batches::held_out_batches;
 pub use job::RECIPE;
 pub use log::PICTURE;
 pub use save::save_initial;
@@ -194,6 +199,8 @@ pub async fn run<L: Learner>(
             return Err(error);
         }
         progress(Event::DeviceLost { step: tally.furthest, error: &error });
+        // A page has no thread to put to sleep; its browser answers when there is an adapter again.
+        #[cfg(not(target_arch = "wasm32"))]
         std::thread::sleep(options.reopen_wait * tally.losses_without_progress);
     }
 }

@@ -134,10 +134,10 @@ pub(super) async fn save_model<L: Learner>(job: &Job<'_>, learner: &mut L, card:
 pub fn save_initial(options: &RunOptions) -> Result<()> {
     let config = &options.config;
     config.check()?;
-    refuse_model(&options.out)?;
-    if options.out.join("checkpoints").exists() {
+    refuse_model(&*options.file_system, &options.out)?;
+    if options.file_system.exists(&options.out.join("checkpoints")) {
         // Says what is there, and holds the lock while it looks.
-        drop(RunFolder::create(&options.out)?);
+        drop(RunFolder::create_on(options.file_system.clone(), &options.out)?);
     }
     let specs = config.model.parameters();
     let list = specs.iter().map(|spec| (spec.name.clone(), spec.shape.clone())).collect();

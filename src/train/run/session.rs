@@ -1,10 +1,13 @@
 //! The life of one learner: from its device's opening to the run's end, or to the device's loss.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use web_time::Instant;
+
+use super::batches::Fed;
 use super::card::card;
-use super::feed::{Fed, Feed};
+use super::feed::Feed;
 use super::job::Job;
 use super::log::Log;
 use super::save::{Position, restore, save_checkpoint, save_model};
@@ -88,12 +91,12 @@ impl<'a, L: Learner> Session<'a, L> {
         checkpoint: Option<&LoadedCheckpoint>,
         progress: Progress<'_>,
     ) -> Result<Self> {
-        let out = &job.options.out;
+        let (fs, out) = (&*job.options.file_system, &job.options.out);
         let (log, at) = match checkpoint {
-            None => (Log::create(out)?, Position::default()),
+            None => (Log::create(fs, out)?, Position::default()),
             Some(checkpoint) => {
                 let at = restore(&mut learner, checkpoint)?;
-                let (log, unreadable) = Log::resume(out, at.step)?;
+                let (log, unreadable) = Log::resume(fs, out, at.step)?;
                 if unreadable > 0 {
                     let note = format!("{unreadable} unreadable lines of the metrics were removed");
                     progress(Event::Warning(note));
