@@ -25,5 +25,7 @@ pub mod train;
 pub mod viz;
 
 mod hash;
+#[cfg(target_arch = "wasm32")]
+mod web;
 
 pub use error::{Error, Result};

@@ -1,0 +1,81 @@
+//! Texts to vectors.
+
+use std::cell::RefCell;
+
+use js_sys::Float32Array;
+use wasm_bindgen::prelude::*;
+
+use super::{Device, Files, json};
+use crate::bert::Pooling;
+use crate::checkpoint::SentenceFolder;
+use crate::infer::{self, EmbedOptions};
+use crate::{Error, Result};
+
+/// A model that makes vectors of texts.
+#[wasm_bindgen]
+pub struct Embedder(RefCell<infer::Embedder>);
+
+/// The vectors of some texts.
+#[wasm_bindgen]
+pub struct Embeddings(infer::Embeddings);
+
+#[wasm_bindgen]
+impl Embeddings {
+    /// The length of a vector.
+    pub fn width(&self) -> usize {
+        self.0.width
+    }
+
+    /// How many texts were longer than the model sees.
+    pub fn truncated(&self) -> usize {
+        self.0.truncated
+    }
+
+    /// The vectors, one after the other.
+    pub fn values(&self) -> Float32Array {
+        Float32Array::from(self.0.values.as_slice())
+    }
+}
+
+#[wasm_bindgen]
+impl Embedder {
+    /// Loads a folder. `pooling`, `mean` or `cls`, and `normalize` stand in for what the folder says.
+    pub async fn open(
+        device: &Device,
+        files: &Files,
+        folder: &str,
+        pooling: Option<String>,
+        normalize: Option<bool>,
+    ) -> Result<Embedder> {
+        let folder = SentenceFolder::load_on(&files.0, folder)?;
+        let mut options = EmbedOptions::from(&folder);
+        options.normalize = normalize.unwrap_or(options.normalize);
+        options.pooling = match pooling.as_deref() {
+            None => options.pooling,
+            Some("mean") => Pooling::Mean,
+            Some("cls") => Pooling::Cls,
+            Some(other) => return Err(Error::config("pooling", "`mean` or `cls`", other)),
+        };
+        let gpu = device.working().await?;
+        Ok(Embedder(RefCell::new(infer::Embedder::open(&gpu, &folder, options)?)))
+    }
+
+    /// The vectors of `texts`, in their order. `progress` is called with how many are done.
+    pub async fn embed(&self, texts: Vec<String>, progress: js_sys::Function) -> Result<Embeddings> {
+        let mut model = self.0.try_borrow_mut().map_err(|_| {
+            Error::config("feature-extraction", "one call at a time", "another that is running")
+        })?;
+        let mut told = |done: usize| {
+            // A listener that throws must not end the work.
+            let _ = progress.call1(&JsValue::NULL, &JsValue::from_f64(done as f64));
+        };
+        Ok(Embeddings(model.embed(&texts, &mut told).await?))
+    }
+
+    /// The token ids of each text, as JSON.
+    pub fn tokenize(&self, texts: Vec<String>) -> Result<String> {
+        let model = self.0.borrow();
+        let ids = texts.iter().map(|text| Ok(model.tokenize(text)?.ids)).collect::<Result<Vec<_>>>()?;
+        Ok(json(&ids))
+    }
+}

@@ -1,0 +1,59 @@
+//! Filling masks.
+
+use std::cell::RefCell;
+use std::path::Path;
+
+use wasm_bindgen::prelude::*;
+
+use super::{Device, Files, json};
+use crate::bert::Model;
+use crate::checkpoint::{ModelFolder, Weights};
+use crate::infer;
+use crate::text::Tokenizer;
+use crate::train::TrainConfig;
+use crate::{Error, Result};
+
+/// A model that guesses the `[MASK]`s of a text.
+#[wasm_bindgen]
+pub struct FillMask(RefCell<infer::FillMask>);
+
+#[wasm_bindgen]
+impl FillMask {
+    /// Loads a model folder.
+    pub async fn open(device: &Device, files: &Files, folder: &str) -> Result<FillMask> {
+        let folder = ModelFolder::load_on(&files.0, folder)?;
+        let gpu = device.working().await?;
+        Ok(FillMask(RefCell::new(infer::FillMask::open(&gpu, &folder)?)))
+    }
+
+    /// Loads the model of a run as a checkpoint has it; the tokenizer is that of the folder `data`.
+    pub async fn open_checkpoint(
+        device: &Device,
+        files: &Files,
+        recipe: &str,
+        checkpoint: &str,
+        data: &str,
+    ) -> Result<FillMask> {
+        let (recipe, checkpoint) = (Path::new(recipe), Path::new(checkpoint));
+        let read = |path: &Path| {
+            files.0.get(path).ok_or_else(|| Error::file(path, "a file of a training run", "none"))
+        };
+        let config: TrainConfig = serde_json::from_slice(&read(recipe)?)
+            .map_err(|error| Error::file(recipe, "a recipe", error.to_string()))?;
+        let tokenizer = Tokenizer::from_bytes(read(&Path::new(data).join("tokenizer.json"))?.to_vec())?;
+        let weights = Weights::open_on(&files.0, checkpoint.join("model.safetensors"))?;
+        let gpu = device.working().await?;
+        let model = Model::new(&gpu, config.model, false)?;
+        model.load(|name| weights.f32(name))?;
+        Ok(FillMask(RefCell::new(infer::FillMask::new(&gpu, model, tokenizer)?)))
+    }
+
+    /// Guesses each mask; the result is a JSON object as `wgrad fill-mask --json` prints it.
+    pub async fn fill(&self, text: &str, top_k: usize) -> Result<String> {
+        let mut model = self
+            .0
+            .try_borrow_mut()
+            .map_err(|_| Error::config("fill-mask", "one text at a time", "another that is being filled"))?;
+        Ok(json(&model.fill(text, top_k).await?))
+    }
+}

@@ -1,0 +1,123 @@
+//! Training runs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use wasm_bindgen::prelude::*;
+
+use super::{Device, Files, settings};
+use crate::data::Dataset;
+use crate::train::run::RECIPE;
+use crate::train::{Event, MlmLearner, RunOptions, Settings, TrainConfig, run};
+use crate::{Error, Result};
+
+/// Asks a run to stop after its current step.
+#[wasm_bindgen]
+#[derive(Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+#[wasm_bindgen]
+impl Stop {
+    /// Not asked yet.
+    #[wasm_bindgen(constructor)]
+    pub fn new() -> Stop {
+        Stop::default()
+    }
+
+    /// Asks.
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// As `wgrad pretrain`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TrainSettings {
+    /// The folder of the run.
+    out: PathBuf,
+    /// The folder of its data.
+    data: PathBuf,
+    /// A recipe's name, for a new run.
+    #[serde(default)]
+    preset: Option<String>,
+    /// `key=value`.
+    #[serde(default)]
+    set: Vec<String>,
+    /// Go on from the newest checkpoint.
+    #[serde(default)]
+    resume: bool,
+    /// Go on although recipe or data have changed.
+    #[serde(default)]
+    allow_changes: bool,
+    /// What the data is, for the model card.
+    #[serde(default)]
+    about_data: Option<String>,
+}
+
+impl TrainSettings {
+    fn recipe(&self, files: &Files, dataset: &Dataset) -> Result<TrainConfig> {
+        let mut settings = match &self.preset {
+            Some(preset) => Settings::preset(preset)?,
+            None => {
+                let path = self.out.join(RECIPE);
+                let text = files.0.get(&path).ok_or_else(|| {
+                    Error::file(&path, "the recipe of a run to go on with, or `preset` for a new one", "none")
+                })?;
+                Settings::json(&String::from_utf8_lossy(&text), &path)?
+            }
+        };
+        self.set.iter().try_for_each(|assignment| settings.set(assignment))?;
+        settings.for_data(dataset)
+    }
+}
+
+/// Trains, and leaves in `files` what `wgrad pretrain` leaves in a folder. `on_event` is called with JSON; the
+/// result is the summary as JSON.
+#[wasm_bindgen]
+pub async fn pretrain(
+    device: &Device,
+    files: &Files,
+    options: &str,
+    stop: &Stop,
+    on_event: js_sys::Function,
+) -> Result<String> {
+    let asked: TrainSettings = settings(options)?;
+    let dataset = Arc::new(Dataset::open_in(&files.0, &asked.data)?);
+    let mut options = RunOptions::new(asked.recipe(files, &dataset)?, dataset, &asked.out);
+    options.file_system = Arc::new(files.0.clone());
+    options.resume = asked.resume;
+    options.allow_changes = asked.allow_changes;
+    options.data.extend(asked.about_data);
+    let open = async |config: &TrainConfig| {
+        let gpu = device.working().await?;
+        MlmLearner::new(&gpu, config.model.clone(), config.learner_options())
+    };
+    let mut progress = |event: Event<'_>| {
+        // A listener that throws must not end the run.
+        let _ = on_event.call1(&JsValue::NULL, &JsValue::from_str(&described(event).to_string()));
+    };
+    let summary = run(&options, open, &mut progress, &stop.0).await?;
+    Ok(super::json(&summary))
+}
+
+fn described(event: Event<'_>) -> Value {
+    let path = |path: &Path| path.display().to_string();
+    match event {
+        Event::Ready { step, total_steps, device, parameters, unigram_entropy } => json!({
+            "event": "ready", "step": step, "total_steps": total_steps, "device": device,
+            "parameters": parameters, "unigram_entropy": unigram_entropy,
+        }),
+        Event::Step(row) => json!({ "event": "step", "row": row }),
+        Event::Checkpoint { step, path: at } => {
+            json!({ "event": "checkpoint", "step": step, "path": path(at) })
+        }
+        Event::Warning(text) => json!({ "event": "warning", "text": text }),
+        Event::DeviceLost { step, error } => {
+            json!({ "event": "device-lost", "step": step, "text": error.to_string() })
+        }
+    }
+}

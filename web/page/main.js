@@ -1,0 +1,57 @@
+// The page: its rooms, and what to do where there is no WebGPU.
+
+import { deviceInfo, webgpuStatus } from '../index.js';
+import { $, make } from './dom.js';
+import * as search from './search.js';
+import * as train from './train.js';
+
+const rooms = { train, search };
+
+function show(name) {
+  for (const room of Object.keys(rooms)) {
+    $(room).hidden = room !== name;
+    $(`tab-${room}`).setAttribute('aria-selected', String(room === name));
+  }
+  if (location.hash !== `#${name}`) history.replaceState(null, '', `#${name}`);
+}
+
+/** Says what is wrong and what to do, above the rooms, which stay usable where they can. */
+export function trouble(title, steps, { retry } = {}) {
+  const box = $('trouble');
+  const again = make('button', {}, 'Try again');
+  again.addEventListener('click', () => {
+    box.hidden = true;
+    (retry ?? (() => location.reload()))();
+  });
+  box.replaceChildren(make('h2', {}, title), make('ol', {}, ...steps.map((step) => make('li', {}, step))), make('div', { class: 'row' }, again));
+  box.hidden = false;
+}
+
+async function begin() {
+  const status = await webgpuStatus();
+  document.body.dataset.webgpu = status.ok ? 'ok' : status.problem;
+  if (!status.ok) {
+    trouble(status.title, status.steps);
+    for (const room of Object.values(rooms)) room.disable();
+    return;
+  }
+  try {
+    const about = await deviceInfo();
+    $('device').textContent = [about.name, about.device_type === 'cpu' ? '(software)' : ''].filter(Boolean).join(' ') || 'WebGPU';
+    $('device').title = JSON.stringify(about);
+    $('device').hidden = false;
+    document.body.dataset.device = about.kind;
+  } catch (error) {
+    document.body.dataset.webgpu = error.name;
+    trouble(error.message, ['Reload the page.', 'If it happens again, restart the browser: the graphics driver may be stuck.']);
+  }
+}
+
+for (const [name, room] of Object.entries(rooms)) {
+  $(`tab-${name}`).addEventListener('click', () => show(name));
+  room.start();
+}
+const asked = location.hash.slice(1);
+show(asked in rooms ? asked : Object.keys(rooms)[0]);
+begin();
+if ('serviceWorker' in navigator) navigator.serviceWorker.register('./sw.js').catch(() => {});

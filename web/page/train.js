@@ -1,0 +1,263 @@
+// The room where a model learns.
+
+import { Trainer, chosenFiles, droppedFiles, generateText } from '../index.js';
+import { Curve } from './curve.js';
+import { $, make, number, offer, onDrop, perFrame, say } from './dom.js';
+
+const WORDS = 62; // with [CLS] and [SEP] a document fills a sequence of 64
+const MADE_UP = { vocabulary: 1024, seqLen: 64, join: false, documents: 'line' };
+const OWN = { vocabulary: 2048, seqLen: 64, join: true, documents: 'line' };
+const NAME = 'wgrad-run';
+
+let trainer = null;
+let curve = null;
+let madeUp = '';
+let ownText = '';
+let lastRow = null;
+let busy = false;
+let guessing = false;
+
+const source = () => document.querySelector('input[name=source]:checked').value;
+
+/** The recipe of a run in a page: small steps, often looked at. */
+function recipe(steps) {
+  const every = Math.max(10, Math.round(steps / 8));
+  return [
+    'batch_sequences=16',
+    'micro_batch=16',
+    'schedule=trapezoid',
+    `warmup_steps=${Math.min(40, Math.floor(steps / 10))}`,
+    `evaluate.every=${every}`,
+    'evaluate.sequences=64',
+    'checkpoint.every=20',
+    'checkpoint.keep=1',
+  ];
+}
+
+async function showText() {
+  const own = source() === 'own';
+  const area = $('text');
+  area.readOnly = !own;
+  area.placeholder = 'Paste a few pages of any text, or drop .txt, .csv and .jsonl files here.';
+  if (own) {
+    area.value = ownText;
+  } else {
+    if (!madeUp) madeUp = await generateText({ words: WORDS, documents: 4000 });
+    area.value = madeUp.slice(0, 1600);
+  }
+  countWords();
+}
+
+function countWords() {
+  const own = source() === 'own';
+  const text = own ? ownText : madeUp;
+  const words = text ? text.length / 5.2 : 0;
+  say(
+    $('text-hint'),
+    own
+      ? words ? `About ${number(words)} words. A few thousand are enough to see it learn; more are better.` : 'It learns whatever you paste: letters, a book, code, another language.'
+      : `${number(words)} words of a tiny made-up English, so that learning shows within a minute.`,
+  );
+}
+
+function controls() {
+  const begun = trainer !== null;
+  const running = begun && trainer.training;
+  $('start').hidden = running;
+  $('start').textContent = begun ? 'Go on' : 'Start training';
+  $('start').disabled = busy || (begun && lastRow && lastRow.step >= $('steps').valueAsNumber);
+  $('pause').hidden = !running;
+  $('again').hidden = !begun || running;
+  for (const id of ['download', 'save-folder']) $(id).disabled = !begun || busy || !lastRow;
+  $('steps').disabled = begun;
+  for (const input of document.querySelectorAll('input[name=source]')) input.disabled = begun;
+  $('train').dataset.state = running ? 'running' : begun ? 'paused' : 'new';
+}
+
+const showNumbers = perFrame(() => {
+  const row = lastRow;
+  $('n-step').textContent = row ? number(row.step) : '–';
+  $('n-loss').textContent = row?.loss ? row.loss.toFixed(2) : '–';
+  $('n-right').textContent = row?.accuracy != null ? `${Math.round(100 * row.accuracy)}%` : '–';
+  $('n-speed').textContent = row?.tokens_per_second ? number(row.tokens_per_second) : '–';
+});
+
+async function guess() {
+  if (!trainer || guessing) return;
+  guessing = true;
+  try {
+    const text = $('mask-text').value;
+    if (!text.includes('[MASK]')) {
+      say($('guess-hint'), 'Write [MASK] where a word is to be guessed.');
+      return;
+    }
+    const filled = await trainer.fillMask(text, { top_k: 5 });
+    const bars = filled.masks[0].candidates.map(({ text: word, probability }) =>
+      make('div', { class: 'bar' }, make('span', { class: 'word' }, word || '␣'), make('i', { style: `width:${(100 * probability).toFixed(1)}%` }), make('output', {}, `${Math.round(100 * probability)}%`)),
+    );
+    $('guesses').replaceChildren(...bars);
+    say($('guess-hint'), `After ${number(lastRow?.step ?? 0)} steps. Change the sentence and ask again.`);
+  } catch (error) {
+    if (!/no checkpoint yet/.test(error.message)) say($('guess-hint'), error.message, true);
+  } finally {
+    guessing = false;
+  }
+}
+
+function emptyBars() {
+  $('guesses').replaceChildren(...Array.from({ length: 4 }, () => make('div', { class: 'empty' })));
+}
+
+function listen() {
+  trainer.addEventListener('ready', ({ detail }) => {
+    curve.plan(detail.total_steps, detail.unigram_entropy);
+    $('steps').value = detail.total_steps;
+    say($('train-status'), `${number(detail.parameters)} numbers to learn, on ${detail.device || 'your graphics card'}.`);
+  });
+  trainer.addEventListener('step', ({ detail }) => {
+    curve.add(detail.row);
+    if (detail.row.step > 0) lastRow = detail.row;
+    showNumbers();
+  });
+  trainer.addEventListener('checkpoint', guess);
+  trainer.addEventListener('warning', ({ detail }) => say($('train-status'), detail.text));
+  trainer.addEventListener('device-lost', () => say($('train-status'), 'The graphics device was lost; it is opened again and the run goes on from its last checkpoint.'));
+}
+
+async function train() {
+  controls();
+  const running = trainer.train();
+  controls();
+  try {
+    const summary = await running;
+    const held = summary.held_out_loss ? ` On text it has not seen its loss is ${summary.held_out_loss.toFixed(2)}.` : '';
+    say($('train-status'), summary.interrupted ? `Paused after ${number(summary.steps)} steps.` : `Done: ${number(summary.steps)} steps in ${Math.round(summary.seconds)} s.${held}`);
+    await guess();
+  } catch (error) {
+    say($('train-status'), error.message, true);
+    if (['WorkerEnded', 'Crashed', 'Unloaded'].includes(error.name)) trainer = null;
+  }
+  controls();
+}
+
+/** Runs `work` with the controls locked, and shows what goes wrong. */
+async function guarded(work) {
+  if (busy) return;
+  busy = true;
+  controls();
+  try {
+    await work();
+  } catch (error) {
+    say($('train-status'), error.message, true);
+  } finally {
+    busy = false;
+    controls();
+  }
+}
+
+async function startRun() {
+  if (trainer) return train();
+  await guarded(async () => {
+    const own = source() === 'own';
+    const text = own ? ownText : madeUp;
+    if (!text.trim()) throw new Error('There is no text yet: paste some, or choose the made-up English.');
+    say($('train-status'), 'Learning a vocabulary and cutting the text into sequences …');
+    const steps = Math.max(20, $('steps').valueAsNumber || 400);
+    const options = { ...(own ? OWN : MADE_UP), heldOut: own ? 0.05 : 64, steps, set: recipe(steps), aboutData: own ? 'text pasted into the page' : 'generated text' };
+    trainer = await Trainer.create(text, options);
+    if (own) proposeHole(text);
+    listen();
+  });
+  if (trainer) await train();
+}
+
+/** A sentence of the user's own text with a hole in it. */
+function proposeHole(text) {
+  const words = text.trim().split(/\s+/).slice(0, 9);
+  if (words.length < 4) return;
+  words[Math.floor(words.length / 2)] = '[MASK]';
+  $('mask-text').value = words.join(' ');
+}
+
+function reset() {
+  trainer?.dispose().catch(() => {});
+  [trainer, lastRow] = [null, null];
+  curve.clear();
+  emptyBars();
+  showNumbers();
+  say($('train-status'), 'Press Start training. It runs here, on this machine.');
+  controls();
+}
+
+async function adopt(files) {
+  if (trainer?.training) await trainer.pause();
+  if (trainer) reset();
+  await guarded(async () => {
+    say($('train-status'), 'Opening the run …');
+    const text = source() === 'own' ? ownText : madeUp;
+    trainer = await Trainer.resume(files, { text, set: ['checkpoint.every=20'] });
+    listen();
+    curve.clear();
+    $('steps').value = trainer.recipe.steps ?? '';
+    lastRow = null;
+    await guess();
+    say($('train-status'), 'The run is loaded. Press Go on.');
+  });
+}
+
+async function saveFolder() {
+  const root = await window.showDirectoryPicker({ mode: 'readwrite' });
+  const folder = await root.getDirectoryHandle(NAME, { create: true });
+  for (const [path, bytes] of await trainer.files()) {
+    let at = folder;
+    const parts = path.split('/');
+    const name = parts.pop();
+    for (const part of parts) at = await at.getDirectoryHandle(part, { create: true });
+    const file = await (await at.getFileHandle(name, { create: true })).createWritable();
+    await file.write(bytes);
+    await file.close();
+  }
+  say($('train-status'), `Saved as ${root.name}/${NAME}.`);
+}
+
+/** Before the files are taken, a run that goes on is paused: they are those of one moment. */
+async function settled(work) {
+  const running = trainer.training;
+  if (running) await trainer.pause();
+  await guarded(work);
+  if (running) train();
+}
+
+export function disable() {
+  for (const id of ['start', 'steps', 'drop-input']) $(id).disabled = true;
+  say($('train-status'), 'Training needs WebGPU.', true);
+}
+
+/** Wires the room up. */
+export function start() {
+  curve = new Curve($('curve'));
+  emptyBars();
+  for (const input of document.querySelectorAll('input[name=source]')) input.addEventListener('change', showText);
+  $('text').addEventListener('input', () => {
+    ownText = $('text').value;
+    countWords();
+  });
+  onDrop($('text'), async (transfer) => {
+    const files = await droppedFiles(transfer);
+    const texts = await Promise.all(files.filter(([path]) => /\.(txt|md|csv|tsv|jsonl)$/i.test(path)).map(([, file]) => file.text()));
+    ownText = texts.join('\n');
+    document.querySelector('input[name=source][value=own]').checked = true;
+    showText();
+  });
+  $('start').addEventListener('click', startRun);
+  $('pause').addEventListener('click', () => trainer?.pause());
+  $('again').addEventListener('click', reset);
+  $('mask-text').addEventListener('change', guess);
+  $('download').addEventListener('click', () => settled(async () => offer(await trainer.zip(NAME), `${NAME}.zip`)));
+  $('save-folder').hidden = !('showDirectoryPicker' in window);
+  $('save-folder').addEventListener('click', () => settled(saveFolder));
+  onDrop($('drop'), async (transfer) => adopt(await droppedFiles(transfer)));
+  $('drop-input').addEventListener('change', ({ target }) => adopt(chosenFiles(target)));
+  showText();
+  controls();
+}

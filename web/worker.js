@@ -1,0 +1,277 @@
+// The worker: the library, the device and all that is loaded live here, so that the page never waits.
+
+import init, * as wgrad from './wasm/wgrad.js';
+import { downloadModel } from './lib/download.js';
+import { below, folderOf, readFiles } from './lib/folder.js';
+import { named, packed } from './lib/errors.js';
+import { zip } from './lib/zip.js';
+
+// Held as long as this worker lives: whoever gets it knows that the worker is dead.
+const alive = `wgrad-${Math.random().toString(36).slice(2)}`;
+navigator.locks?.request(alive, () => {
+  postMessage({ alive });
+  return new Promise(() => {});
+});
+
+const ready = init();
+let device = null;
+let nextHandle = 1;
+const loaded = new Map();
+
+async function openDevice({ kind } = {}) {
+  await ready;
+  if (device) return device;
+  if (!navigator.gpu) throw named('NoWebGPU', 'this browser has no WebGPU');
+  if (!(await navigator.gpu.requestAdapter())) throw named('NoAdapter', 'WebGPU is there, but found no graphics adapter');
+  device = await wgrad.Device.open(kind);
+  return device;
+}
+
+const need = (handle) => {
+  const item = loaded.get(handle);
+  if (!item) throw named('Unloaded', 'this model is no longer loaded: load it again');
+  return item;
+};
+
+function keep(item) {
+  const handle = nextHandle++;
+  loaded.set(handle, { ...item, queue: Promise.resolve() });
+  return handle;
+}
+
+/** One call at a time on each thing that is loaded. */
+function inTurn(item, work) {
+  const turn = item.queue.then(work);
+  item.queue = turn.catch(() => {});
+  return turn;
+}
+
+/** Runs a model, opened as `how` says; a lost device is opened again, once. */
+function withModel(item, work, how = item.how) {
+  return inTurn(item, async () => {
+    if (how.pooling !== item.how.pooling || how.normalize !== item.how.normalize) {
+      const other = await item.open(how);
+      item.model.free();
+      [item.model, item.how] = [other, how];
+    }
+    try {
+      return await work(item.model);
+    } catch (error) {
+      if (error.name !== 'DeviceLost') throw error;
+      item.model = await item.open(how);
+      return work(item.model);
+    }
+  });
+}
+
+/** Puts files into memory below a folder. */
+function stored(files, list, folder) {
+  for (const [path, bytes] of list) files.insert(`${folder}/${path}`, bytes);
+  return files;
+}
+
+/** How the model of a task is opened from files in memory. */
+const TASKS = {
+  'fill-mask': (gpu, files) => wgrad.FillMask.open(gpu, files, 'model'),
+  'feature-extraction': (gpu, files, { pooling, normalize }) =>
+    wgrad.Embedder.open(gpu, files, 'model', pooling, normalize),
+};
+
+const methods = {
+  /** What the device is; opens it. */
+  async device({ options }) {
+    return JSON.parse((await openDevice(options)).about());
+  },
+
+  /** Loads a model: from a URL, or from files that were dropped. */
+  async load({ task, model, options }, report) {
+    const gpu = await openDevice(options);
+    const opener = TASKS[task];
+    if (!opener) throw named('ConfigError', `task: expected one of ${Object.keys(TASKS).join(', ')}, found ${task}`);
+    let list;
+    if (typeof model === 'string') {
+      list = [...(await downloadModel(model, { hashes: options.hashes, report }))];
+    } else {
+      const files = await readFiles(model);
+      const root = folderOf(files, 'modules.json') ?? folderOf(files, 'config.json');
+      if (root === null) throw named('FileError', 'expected a model folder, found no config.json among the files');
+      list = below(files, root);
+    }
+    const files = stored(new wgrad.Files(), list, 'model');
+    const item = { files, open: (how) => opener(gpu, files, how) };
+    item.how = { pooling: options.pooling, normalize: options.normalize };
+    item.model = await item.open(item.how);
+    report({ status: 'ready', task, model: typeof model === 'string' ? model : undefined });
+    return { handle: keep(item) };
+  },
+
+  async fill({ handle, text, topK }) {
+    return JSON.parse(await withModel(need(handle), (model) => model.fill(text, topK)));
+  },
+
+  /** Vectors of texts. Another pooling than the last call's opens the model anew, from files that are here. */
+  async embed({ handle, texts, pooling, normalize }, report) {
+    const item = need(handle);
+    const found = await withModel(
+      item,
+      (model) => model.embed(texts, (done) => report({ status: 'embedded', done, total: texts.length })),
+      { pooling: pooling ?? item.how.pooling, normalize: normalize ?? item.how.normalize },
+    );
+    const answer = { data: found.values(), width: found.width(), truncated: found.truncated() };
+    found.free();
+    return answer;
+  },
+
+  async tokenize({ handle, texts }) {
+    return JSON.parse(await withModel(need(handle), (model) => model.tokenize(texts)));
+  },
+
+  /** Begins a run on new text: learns a vocabulary, cuts the text into sequences. */
+  async prepare({ inputs, options }, report) {
+    await ready;
+    const files = new wgrad.Files();
+    const list = await readFiles(inputs);
+    const names = list.map(([path, bytes]) => {
+      const name = /\.(txt|csv|tsv|jsonl)(\.gz)?$/i.test(path) ? path : `${path}.txt`;
+      files.insert(`text/${name}`, bytes);
+      return `text/${name}`;
+    });
+    const common = { inputs: names, by_paragraph: options.documents === 'paragraph' };
+    if (options.tokenizer) {
+      stored(files, await readFiles([['tokenizer.json', options.tokenizer]]), 'tokenizer');
+    } else {
+      report({ status: 'tokenizer' });
+      wgrad.train_tokenizer(files, JSON.stringify({ ...common, vocab_size: options.vocabulary, out: 'tokenizer' }));
+    }
+    report({ status: 'sequences' });
+    const summary = wgrad.prepare_data(
+      files,
+      JSON.stringify({ ...common, tokenizer: 'tokenizer', seq_len: options.seqLen, join: options.join, held_out: options.heldOut, seed: options.seed ?? 0, out: 'data' }),
+    );
+    files.remove('text');
+    return { handle: keep({ files, begun: false }), data: JSON.parse(summary) };
+  },
+
+  /** Takes over a run from the program or from another page: its checkpoints, with its data if they are there. */
+  async adopt({ inputs, text, options }, report) {
+    await ready;
+    const list = await readFiles(inputs);
+    const root = folderOf(list, 'train.json');
+    if (root === null) throw named('FileError', 'expected the folder of a training run, found no train.json in it');
+    const inside = below(list, root);
+    const checkpoints = inside.filter(([path]) => path.startsWith('checkpoints/'));
+    if (checkpoints.length === 0) throw named('FileError', 'expected a run with checkpoints/, found none in this folder');
+    const recipe = JSON.parse(new TextDecoder().decode(inside.find(([path]) => path === 'train.json')[1]));
+    let files = new wgrad.Files();
+    let data = folderOf(list, 'dataset.json');
+    let handle;
+    let summary = null;
+    if (data !== null) {
+      stored(files, below(list, data), 'data');
+      handle = keep({ files, begun: true });
+    } else {
+      const tokenizer = inside.find(([path]) => path === 'tokenizer.json');
+      if (!text?.length || !tokenizer) {
+        throw named('NoData', `to go on, the run needs text${tokenizer ? '' : ' and its tokenizer.json'}: drop its data folder too, or paste text`);
+      }
+      const prepared = await methods.prepare(
+        { inputs: text, options: { ...options, tokenizer: tokenizer[1], seqLen: recipe.seq_len } },
+        report,
+      );
+      handle = prepared.handle;
+      summary = prepared.data;
+      files = need(handle).files;
+      need(handle).begun = true;
+    }
+    stored(files, inside.filter(([path]) => !path.startsWith('data/')), 'run');
+    return { handle, recipe, data: summary, ownData: data !== null };
+  },
+
+  /** Trains until the end, or until `pause`. */
+  async train({ handle, options }, report) {
+    const item = need(handle);
+    if (item.stop) throw named('ConfigError', 'this run is being trained already');
+    const gpu = await openDevice(options.device);
+    item.stop = new wgrad.Stop();
+    const settings = {
+      out: 'run',
+      data: 'data',
+      preset: item.begun ? undefined : options.preset,
+      set: options.set,
+      resume: item.begun,
+      allow_changes: options.allowChanges ?? false,
+      about_data: options.aboutData,
+    };
+    try {
+      const summary = await wgrad.pretrain(gpu, item.files, JSON.stringify(settings), item.stop, (text) => {
+        const event = JSON.parse(text);
+        // From here on there is something to go on with.
+        if (event.event === 'checkpoint') item.begun = true;
+        if (event.event === 'checkpoint') item.checkpoint = event.path;
+        report(event);
+      });
+      return JSON.parse(summary);
+    } finally {
+      item.stop.free();
+      item.stop = null;
+    }
+  },
+
+  async pause({ handle }) {
+    need(handle).stop?.stop();
+  },
+
+  /** Guesses with the weights of the newest checkpoint. */
+  async guess({ handle, text, topK }) {
+    const item = need(handle);
+    if (!item.checkpoint) {
+      const steps = JSON.parse(item.files.paths()).map((path) => path.match(/^run\/checkpoints\/step-\d+/)?.[0]);
+      item.checkpoint = steps.filter(Boolean).sort().pop();
+    }
+    if (!item.checkpoint) throw named('ConfigError', 'there is no checkpoint yet: train a little first');
+    return inTurn(item, async () => {
+      if (item.guesser?.of !== item.checkpoint) {
+        const of = item.checkpoint;
+        const model = await wgrad.FillMask.open_checkpoint(device ?? (await openDevice()), item.files, 'run/train.json', of, 'data');
+        item.guesser?.model.free();
+        item.guesser = { of, model };
+      }
+      return JSON.parse(await item.guesser.model.fill(text, topK));
+    });
+  },
+
+  /** All files of a run: what `wgrad` on a computer opens, with the data to go on. */
+  async files({ handle, name, archive }) {
+    const { files } = need(handle);
+    const paths = JSON.parse(files.paths()).filter((path) => /^(run|data)\//.test(path));
+    const list = paths.map((path) => [path.startsWith('run/') ? path.slice(4) : path, files.get(path)]);
+    if (archive) return zip(list.map(([path, bytes]) => [`${name}/${path}`, bytes]));
+    return list;
+  },
+
+  async unload({ handle }) {
+    const item = loaded.get(handle);
+    loaded.delete(handle);
+    item?.stop?.stop();
+    item?.model?.free();
+    item?.files?.free();
+  },
+
+  async generate({ words, documents, seed }) {
+    await ready;
+    return wgrad.generate_text(words, BigInt(documents), BigInt(seed));
+  },
+};
+
+onmessage = async ({ data: { id, method, params } }) => {
+  const report = (event) => postMessage({ id, event });
+  try {
+    const result = await methods[method](params, report);
+    postMessage({ id, result });
+  } catch (error) {
+    // A panic leaves the module in no defined state: the page ends this worker and starts another.
+    const fatal = error instanceof WebAssembly.RuntimeError || error instanceof WebAssembly.LinkError;
+    const told = fatal ? named('Crashed', `the library stopped (${error.message}); the file may be broken`) : error;
+    postMessage({ id, error: packed(told), fatal });
+  }
+};
