@@ -93,7 +93,7 @@ impl Gpu {
                 waker.wake();
             }
         });
-        std::future::poll_fn(|context| {
+        let mapped = std::future::poll_fn(|context| {
             let mut state = state.borrow_mut();
             match state.0.take() {
                 Some(result) => Poll::Ready(result),
@@ -104,7 +104,27 @@ impl Gpu {
             }
         })
         .await
-        .map_err(|e| Error::Gpu { operation: "read-back".into(), message: e.to_string() })?;
-        self.check("read-back")
+        .map_err(|e| Error::Gpu { operation: "read-back".into(), message: e.to_string() });
+        if mapped.is_err() {
+            // A browser tells that the device was lost after it has failed what waited for it.
+            turn().await;
+        }
+        self.check("read-back")?;
+        mapped
     }
+}
+
+/// Lets the browser deliver what it has to tell, for a twentieth of a second.
+#[cfg(target_arch = "wasm32")]
+async fn turn() {
+    use wasm_bindgen::{JsCast, JsValue};
+    let later = js_sys::Promise::new(&mut |resolve, _| {
+        let global = js_sys::global();
+        let timer = js_sys::Reflect::get(&global, &JsValue::from_str("setTimeout"));
+        if let Some(timer) = timer.ok().and_then(|timer| timer.dyn_into::<js_sys::Function>().ok()) {
+            // Every place where WebGPU is has timers.
+            let _ = timer.call2(&global, &resolve, &JsValue::from_f64(50.0));
+        }
+    });
+    let _ = wasm_bindgen_futures::JsFuture::from(later).await;
 }

@@ -37,7 +37,7 @@ async function begin() {
   }
   try {
     const about = await deviceInfo();
-    $('device').textContent = [about.name, about.device_type === 'cpu' ? '(software)' : ''].filter(Boolean).join(' ') || 'WebGPU';
+    $('device').textContent = about.name || (about.device_type === 'cpu' ? 'software adapter' : 'WebGPU');
     $('device').title = JSON.stringify(about);
     $('device').hidden = false;
     document.body.dataset.device = about.kind;

@@ -4,18 +4,19 @@ import { chosenFiles, cosine, droppedFiles, pipeline } from '../index.js';
 import { $, make, number, onDrop, say } from './dom.js';
 
 const MINILM = 'https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2/resolve/main/';
-const SENTENCES = `Water the basil every other day and keep it in the sun.
-Cacti need very little water in winter.
-Roses should be cut back in early spring.
+/** Four topics of three, side by side, so that their squares stand out in the picture. */
+const SENTENCES = `Water the basil every other day, or the plant dries out.
+House plants need light and a little water.
+Do not water a cactus too often.
 The night train to Vienna leaves at ten.
-You can change for the airport bus at the main station.
-Our flight was delayed by three hours.
-Simmer the onions slowly until they are golden.
-Bread dough rises faster in a warm kitchen.
-Add the garlic last, it burns quickly.
-The court found the contract to be void.
-The tenant must give three months' notice.
-She won the marathon in just under two and a half hours.`;
+When does the last train to Vienna depart?
+Our train was delayed by three hours.
+A kitten is napping on the couch.
+The cat sleeps on the sofa all day.
+Cats spend most of the day asleep.
+The bank raised its interest rates again.
+Loans get dearer when interest rates go up.
+Savers welcome higher interest at the bank.`;
 
 let embed = null;
 let vectors = null; // { lines, rows }

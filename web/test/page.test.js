@@ -73,7 +73,7 @@ test('the search room', async () => {
   const cells = await page.locator('.cells i').count();
   assert.equal(cells, 12 * 12);
   await page.hover('.cells i:nth-child(2)');
-  assert.match(await page.textContent('#matrix-hint'), /“Water the basil.*” and “Cacti/);
+  assert.match(await page.textContent('#matrix-hint'), /“Water the basil.*” and “House plants/);
   await page.fill('#query', 'when does the train leave?');
   await page.press('#query', 'Enter');
   await page.waitForFunction(() => !document.getElementById('embed').disabled);

@@ -1,0 +1,147 @@
+/** Files of a folder: paths with their contents. `droppedFiles` and `chosenFiles` make them. */
+export type Files = Array<[path: string, content: File | Blob | Uint8Array]>;
+
+/** What happens while files are fetched. `status` is as in transformers.js, with `warning` beside it. */
+export interface ProgressEvent {
+  status: 'initiate' | 'download' | 'progress' | 'done' | 'ready' | 'warning';
+  /** The address of the model. */
+  name?: string;
+  file?: string;
+  /** Bytes. */
+  loaded?: number;
+  total?: number;
+  /** 0 to 100. */
+  progress?: number;
+  /** Whether the file came from the cache. */
+  cached?: boolean;
+  message?: string;
+}
+
+export interface PipelineOptions {
+  device?: 'webgpu';
+  /** Weights in f16 or bf16 are read as they are; it is computed in f32. */
+  dtype?: 'fp32' | 'fp16' | 'auto';
+  progress_callback?: (event: ProgressEvent) => void;
+  /** The SHA-256 that files must have, hexadecimal, by name. */
+  hashes?: Record<string, string>;
+  /** Kernels for GPUs or for adapters that are CPUs; the adapter decides by default. */
+  kind?: 'plain' | 'software';
+}
+
+/** Numbers with a shape, row-major. */
+export class Tensor {
+  constructor(data: Float32Array, dims: number[]);
+  data: Float32Array;
+  dims: number[];
+  tolist(): unknown[];
+}
+
+export interface FeatureExtraction {
+  /** One vector per text, `[texts, width]`. `truncated` counts the texts that were longer than the model sees. */
+  (
+    texts: string | string[],
+    options?: {
+      /** What the model's folder says by default. */
+      pooling?: 'mean' | 'cls';
+      normalize?: boolean;
+      progress_callback?: (event: { done: number; total: number }) => void;
+    },
+  ): Promise<Tensor & { truncated: number }>;
+  tokenize(texts: string | string[]): Promise<number[][]>;
+  dispose(): Promise<void>;
+}
+
+export interface MaskGuess {
+  /** A probability. */
+  score: number;
+  token: number;
+  token_str: string;
+  sequence: string;
+}
+
+export interface FillMask {
+  /** Guesses for a text with one `[MASK]`; for a text with several, or for several texts, a list of such lists. */
+  (text: string, options?: { top_k?: number }): Promise<MaskGuess[] | MaskGuess[][]>;
+  (texts: string[], options?: { top_k?: number }): Promise<Array<MaskGuess[] | MaskGuess[][]>>;
+  dispose(): Promise<void>;
+}
+
+/** Loads a model from the URL of its folder, or from its files. */
+export function pipeline(task: 'feature-extraction', model: string | Files, options?: PipelineOptions): Promise<FeatureExtraction>;
+export function pipeline(task: 'fill-mask', model: string | Files, options?: PipelineOptions): Promise<FillMask>;
+
+/** A row of `metrics.jsonl`. */
+export interface Row {
+  step: number;
+  sequences: number;
+  tokens: number;
+  /** Nats per hidden token; null before the first step. */
+  loss: number | null;
+  accuracy: number | null;
+  held_out_loss: number | null;
+  held_out_accuracy: number | null;
+  lr: number;
+  batch_sequences: number;
+  grad_norm: number | null;
+  skipped_steps: number;
+  tokens_per_second: number;
+  seconds: number;
+}
+
+export interface Summary {
+  interrupted: boolean;
+  steps: number;
+  total_steps: number;
+  loss: number | null;
+  held_out_loss: number | null;
+  unigram_entropy: number | null;
+  parameters: number;
+  seconds: number;
+  tokens_per_second: number;
+}
+
+export interface TrainerOptions {
+  /** A recipe by name, `micro` by default. */
+  preset?: 'micro' | 'tiny' | 'small' | 'notebook';
+  steps?: number;
+  /** Keys of the recipe, `['learning_rate=1e-3']`. */
+  set?: string[];
+  vocabulary?: number;
+  seqLen?: number;
+  /** Let documents share sequences. */
+  join?: boolean;
+  /** A share of the documents below 1, or a number of sequences, to measure on. */
+  heldOut?: number;
+  /** What one document of the text is. */
+  documents?: 'line' | 'paragraph';
+  aboutData?: string;
+  kind?: 'plain' | 'software';
+  allowChanges?: boolean;
+  progress_callback?: (event: { status: string }) => void;
+}
+
+/** Pretrains a small BERT. Events: `ready`, `step`, `checkpoint`, `warning`, `device-lost`, each with a `detail`. */
+export class Trainer extends EventTarget {
+  static create(text: string | Files, options?: TrainerOptions): Promise<Trainer>;
+  /** Goes on with the run in a folder, on its `data/` or on `text`. */
+  static resume(files: Files, options?: TrainerOptions & { text?: string }): Promise<Trainer>;
+  readonly training: boolean;
+  /** Trains to the last step or until `pause()`; called again, it goes on. */
+  train(): Promise<Summary>;
+  pause(): Promise<void>;
+  /** Guesses with the newest checkpoint. */
+  fillMask(text: string, options?: { top_k?: number }): Promise<{ text: string; masks: Array<{ candidates: Array<{ id: number; token: string; text: string; probability: number }> }> }>;
+  files(): Promise<Array<[string, Uint8Array]>>;
+  zip(name?: string): Promise<Blob>;
+  dispose(): Promise<void>;
+}
+
+export function generateText(options?: { words?: number; documents?: number; seed?: number }): Promise<string>;
+export function cosine(a: ArrayLike<number>, b: ArrayLike<number>): number;
+export function droppedFiles(transfer: DataTransfer): Promise<Files>;
+export function chosenFiles(input: HTMLInputElement): Files;
+export function webgpuStatus(): Promise<{ ok: true } | { ok: false; problem: 'NoWebGPU' | 'NoAdapter'; title: string; steps: string[] }>;
+export function deviceInfo(options?: { kind?: 'plain' | 'software' }): Promise<Record<string, unknown>>;
+/** Ends the worker and frees all that it holds. */
+export function terminate(): void;
+export const env: { workerUrl: string | URL };
