@@ -19,7 +19,7 @@ export interface ProgressEvent {
 
 export interface PipelineOptions {
   device?: 'webgpu';
-  /** Weights in f16 or bf16 are read as they are; it is computed in f32. */
+  /** fp16 keeps the weights and activations of embeddings as f16 where the adapter has it; elsewhere f32, and said. */
   dtype?: 'fp32' | 'fp16' | 'auto';
   progress_callback?: (event: ProgressEvent) => void;
   /** The SHA-256 that files must have, hexadecimal, by name. */

@@ -97,7 +97,7 @@ export async function pipeline(task, model, options = {}) {
   if (device !== 'webgpu') throw named('ConfigError', `device: expected webgpu, found ${device}`);
   if (!['fp32', 'fp16', 'auto'].includes(dtype)) throw named('ConfigError', `dtype: expected fp32, fp16 or auto, found ${dtype}`);
   if (!CALLS[task]) throw named('ConfigError', `task: expected one of ${Object.keys(CALLS).join(', ')}, found ${task}`);
-  const params = { task, model, options: { kind, hashes } };
+  const params = { task, model, options: { kind, hashes, dtype } };
   const loaded = new Loaded(() => client().call('load', params, { onEvent: progress_callback }));
   await loaded.handle();
   const call = CALLS[task](loaded);

@@ -73,8 +73,8 @@ function stored(files, list, folder) {
 /** How the model of a task is opened from files in memory. */
 const TASKS = {
   'fill-mask': (gpu, files) => wgrad.FillMask.open(gpu, files, 'model'),
-  'feature-extraction': (gpu, files, { pooling, normalize }) =>
-    wgrad.Embedder.open(gpu, files, 'model', pooling, normalize),
+  'feature-extraction': (gpu, files, { pooling, normalize, half }) =>
+    wgrad.Embedder.open(gpu, files, 'model', pooling, normalize, half),
 };
 
 const methods = {
@@ -99,7 +99,10 @@ const methods = {
     }
     const files = stored(new wgrad.Files(), list, 'model');
     const item = { files, open: (how) => opener(gpu, files, how) };
-    item.how = { pooling: options.pooling, normalize: options.normalize };
+    item.how = { half: options.dtype === 'fp16' };
+    if (item.how.half && !JSON.parse(gpu.about()).f16) {
+      report({ status: 'warning', message: 'this adapter has no f16: computing in f32' });
+    }
     item.model = await item.open(item.how);
     report({ status: 'ready', task, model: typeof model === 'string' ? model : undefined });
     return { handle: keep(item) };
@@ -115,7 +118,7 @@ const methods = {
     const found = await withModel(
       item,
       (model) => model.embed(texts, (done) => report({ status: 'embedded', done, total: texts.length })),
-      { pooling: pooling ?? item.how.pooling, normalize: normalize ?? item.how.normalize },
+      { ...item.how, pooling: pooling ?? item.how.pooling, normalize: normalize ?? item.how.normalize },
     );
     const answer = { data: found.values(), width: found.width(), truncated: found.truncated() };
     found.free();

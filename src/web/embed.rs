@@ -9,6 +9,7 @@ use super::{Device, Files, json};
 use crate::bert::Pooling;
 use crate::checkpoint::SentenceFolder;
 use crate::infer::{self, EmbedOptions};
+use crate::tensor::DType;
 use crate::{Error, Result};
 
 /// A model that makes vectors of texts.
@@ -39,13 +40,15 @@ impl Embeddings {
 
 #[wasm_bindgen]
 impl Embedder {
-    /// Loads a folder. `pooling`, `mean` or `cls`, and `normalize` stand in for what the folder says.
+    /// Loads a folder. `pooling`, `mean` or `cls`, and `normalize` stand in for what the folder says; `half` keeps
+    /// weights and activations as f16, where the device has it.
     pub async fn open(
         device: &Device,
         files: &Files,
         folder: &str,
         pooling: Option<String>,
         normalize: Option<bool>,
+        half: bool,
     ) -> Result<Embedder> {
         let folder = SentenceFolder::load_on(&files.0, folder)?;
         let mut options = EmbedOptions::from(&folder);
@@ -57,6 +60,9 @@ impl Embedder {
             Some(other) => return Err(Error::config("pooling", "`mean` or `cls`", other)),
         };
         let gpu = device.working().await?;
+        if half && gpu.capabilities().f16 {
+            options.storage = DType::F16;
+        }
         Ok(Embedder(RefCell::new(infer::Embedder::open(&gpu, &folder, options)?)))
     }
 
