@@ -87,17 +87,20 @@ export class Embedder {
         return ret;
     }
     /**
-     * Loads a folder. `pooling`, `mean` or `cls`, and `normalize` stand in for what the folder says.
+     * Loads a folder. `pooling`, `mean` or `cls`, and `normalize` stand in for what the folder says; `half` keeps
+     * weights and activations as f16, where the device has it.
      * @param {Device} device
      * @param {Files} files
      * @param {string} folder
-     * @param {string | null} [pooling]
-     * @param {boolean | null} [normalize]
+     * @param {string | null | undefined} pooling
+     * @param {boolean | null | undefined} normalize
+     * @param {boolean} half
      * @returns {Promise<Embedder>}
      */
-    static open(device, files, folder, pooling, normalize) {
+    static open(device, files, folder, pooling, normalize, half) {
         _assertClass(device, Device);
         _assertClass(files, Files);
+        const val3 = +half;
         let ptr0, len0, ptr1, len1;
         try {
             ptr0 = passStringToWasm0(folder, wasm.__wbindgen_malloc, wasm.__wbindgen_realloc);
@@ -109,7 +112,7 @@ export class Embedder {
             if (ptr0) { wasm.__wbindgen_free(ptr0, len0 * 1, 1); }
             throw e;
         }
-        const ret = wasm.embedder_open(device.__wbg_ptr, files.__wbg_ptr, ptr0, len0, ptr1, len1, isLikeNone(normalize) ? 0xFFFFFF : normalize ? 1 : 0);
+        const ret = wasm.embedder_open(device.__wbg_ptr, files.__wbg_ptr, ptr0, len0, ptr1, len1, isLikeNone(normalize) ? 0xFFFFFF : normalize ? 1 : 0, val3);
         return ret;
     }
     /**
@@ -606,6 +609,10 @@ function __wbg_get_imports() {
             const ret = arg0.call(arg1, arg2);
             return ret;
         }, arguments); },
+        __wbg_call_fc92fee6137d452d: function() { return handleError(function (arg0, arg1, arg2, arg3) {
+            const ret = arg0.call(arg1, arg2, arg3);
+            return ret;
+        }, arguments); },
         __wbg_clearBuffer_3d5a3057c3c8a9bf: function(arg0, arg1, arg2, arg3) {
             arg0.clearBuffer(arg1, arg2, arg3);
         },
@@ -715,6 +722,10 @@ function __wbg_get_imports() {
         }, arguments); },
         __wbg_getRandomValues_5d8c030b527203a6: function() { return handleError(function (arg0, arg1) {
             globalThis.crypto.getRandomValues(getArrayU8FromWasm0(arg0, arg1));
+        }, arguments); },
+        __wbg_get_2080c49015e35254: function() { return handleError(function (arg0, arg1) {
+            const ret = Reflect.get(arg0, arg1);
+            return ret;
         }, arguments); },
         __wbg_gpu_514705c6dd1f0dab: function(arg0) {
             const ret = arg0.gpu;
@@ -928,6 +939,24 @@ function __wbg_get_imports() {
         __wbg_new_787b9fb330d55d78: function(arg0, arg1) {
             const ret = new Error(getStringFromWasm0(arg0, arg1));
             return ret;
+        },
+        __wbg_new_ba40181b3f24ac80: function(arg0, arg1) {
+            try {
+                var state0 = {a: arg0, b: arg1};
+                var cb0 = (arg0, arg1) => {
+                    const a = state0.a;
+                    state0.a = 0;
+                    try {
+                        return wasm_bindgen__convert__closures_____invoke__h535c7503035ac6bb(a, state0.b, arg0, arg1);
+                    } finally {
+                        state0.a = a;
+                    }
+                };
+                const ret = new Promise(cb0);
+                return ret;
+            } finally {
+                state0.a = 0;
+            }
         },
         __wbg_new_cd4348290afae586: function() {
             const ret = new Object();
@@ -1300,7 +1329,7 @@ function __wbg_get_imports() {
             arg0.writeBuffer(arg1, arg2, getArrayU8FromWasm0(arg3, arg4), arg5, arg6);
         }, arguments); },
         __wbindgen_generic_0000000000000001: function(arg0, arg1) {
-            // Cast intrinsic for `Closure(Closure { owned: true, function: Function { arguments: [Externref], shim_idx: 290, ret: Result(Unit), inner_ret: Some(Result(Unit)) }, mutable: true }) -> Externref`.
+            // Cast intrinsic for `Closure(Closure { owned: true, function: Function { arguments: [Externref], shim_idx: 292, ret: Result(Unit), inner_ret: Some(Result(Unit)) }, mutable: true }) -> Externref`.
             const ret = makeMutClosure(arg0, arg1, wasm_bindgen__convert__closures_____invoke__h25bebbc76a30f271);
             return ret;
         },
