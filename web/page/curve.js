@@ -19,7 +19,8 @@ function ticks(low, high, count) {
 function smoothed(points) {
   let mean = points[0]?.[1];
   return points.map(([x, y], i) => {
-    mean += (y - mean) * Math.max(0.06, 1 / (i + 1));
+    // A mean over a tenth of the points, fewer at the start, so that the line follows from the first step on.
+    mean += (y - mean) * Math.max(10 / points.length, 0.06, 1 / (i + 1));
     return [x, mean];
   });
 }
