@@ -61,8 +61,9 @@ const ours = await side(async (base) => {
 });
 const peer = theirs
   ? await side(async (base) => {
-      const { env, pipeline } = await import(`${base}node_modules/@huggingface/transformers/dist/transformers.web.js`);
+      const { env, pipeline } = await import(`${base}node_modules/@huggingface/transformers/dist/transformers.min.js`);
       env.allowRemoteModels = false;
+      env.allowLocalModels = true;
       env.localModelPath = `${base}models/`;
       env.backends.onnx.wasm.wasmPaths = `${base}node_modules/onnxruntime-web/dist/`;
       window.embed = await pipeline('feature-extraction', 'minilm', { device: 'webgpu', dtype: 'fp32' });
