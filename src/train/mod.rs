@@ -4,6 +4,7 @@ pub mod config;
 pub mod dump;
 pub mod estimate;
 pub mod fit;
+pub mod finetune;
 pub mod learner;
 pub mod measure;
 pub mod metrics;
