@@ -3,6 +3,7 @@
 
 use super::Case;
 use super::check::{Inputs, Metric};
+use super::dropout::{self, Dropout};
 use super::reduce;
 use super::matmul::{Layout, Matrix, Product, product};
 use crate::autograd::Graph;
@@ -106,6 +107,21 @@ pub fn attention(
     bounds: &Tensor,
     heads: Heads,
 ) -> Result<Tensor> {
+    attention_with_dropout(graph, qkv, distances, bounds, heads, None)
+}
+
+/// [`attention`] with dropout of the probabilities.
+///
+/// # Errors
+/// As [`attention`].
+pub fn attention_with_dropout(
+    graph: &mut Graph,
+    qkv: &Tensor,
+    distances: Option<&Tensor>,
+    bounds: &Tensor,
+    heads: Heads,
+    dropout: Option<&Dropout>,
+) -> Result<Tensor> {
     let probabilities = probabilities(graph, qkv, distances, bounds, heads)?;
     let plan = probabilities.plan;
     let width = plan.heads.heads * plan.size;
@@ -114,18 +130,28 @@ pub fn attention(
     parents.extend(distances);
     let y = graph.output("attention", [rows, width], &parents)?;
     let (tokens, size) = (heads.tokens, plan.size);
+    let dropped = drop(graph, plan, probabilities.view, dropout)?;
     product(
         graph,
         plan.product(Layout::Nn, [tokens, size, tokens]),
-        plan.square(probabilities.view, plan.stride),
+        plan.square(dropped, plan.stride),
         plan.columns(qkv.view, 3 * width, 2 * width),
         plan.columns(y.view, width, 0),
     )?;
-    let (qkv, distances) = (qkv.clone(), distances.cloned());
+    let (qkv, distances, dropout) = (qkv.clone(), distances.cloned(), dropout.cloned());
     graph.on_backward(&y, move |graph, d_y| {
-        backward(graph, plan, probabilities.view, &qkv, distances.as_ref(), d_y)
+        backward(graph, plan, probabilities.view, &qkv, distances.as_ref(), dropout.as_ref(), d_y)
     });
     Ok(y)
+}
+
+/// The probabilities after dropout; themselves without.
+fn drop(graph: &mut Graph, plan: Plan, probabilities: View, dropout: Option<&Dropout>) -> Result<View> {
+    let Some(dropout) = dropout else { return Ok(probabilities) };
+    let elements = plan.rows() * plan.stride;
+    let dropped = graph.scratch_as(plan.storage, "attention after dropout", elements)?;
+    dropout.apply(graph, plan.storage, probabilities, dropped, elements)?;
+    Ok(dropped)
 }
 
 /// The attention probabilities of one layer, `[B, H, T, Tp]`.
@@ -207,17 +233,23 @@ fn backward(
     probabilities: View,
     qkv: &Tensor,
     distances: Option<&Tensor>,
+    dropout: Option<&Dropout>,
     d_y: &Tensor,
 ) -> Result<()> {
     let Plan { heads: Heads { sequences, tokens, heads }, size, stride, buckets, scale, .. } = plan;
     let width = heads * size;
-    let (d_y, p) = (plan.columns(d_y.view, width, 0), plan.square(probabilities, stride));
+    // Drawn again rather than kept since the forward pass.
+    let dropped = drop(graph, plan, probabilities, dropout)?;
+    let (d_y, p) = (plan.columns(d_y.view, width, 0), plan.square(dropped, stride));
     let part = |view, index| plan.columns(view, 3 * width, index * width);
 
     // d_s = d_y vᵀ, and from it the gradient of the logits in place.
     let d_scores = graph.scratch_as(plan.storage, "attention scores", plan.rows() * stride)?;
     let d_s = plan.square(d_scores, stride);
     product(graph, plan.product(Layout::Nt, [tokens, tokens, size]), d_y, part(qkv.view, 2), d_s)?;
+    if let Some(dropout) = dropout {
+        dropout.apply_in_place(graph, plan.storage, d_scores, plan.rows() * stride)?;
+    }
     let d_relative = graph.scratch_as(plan.storage, "attention by distance", plan.rows() * buckets)?;
     graph.dispatch(
         (&BACKWARD, &plan.constants()),
@@ -256,6 +288,17 @@ fn backward(
 
 /// The f64 reference: `qkv`, `distances` (empty for none) and `bounds` as in [`attention`].
 pub fn reference(qkv: &[f64], distances: &[f64], bounds: &[[u32; 2]], heads: Heads) -> Vec<f64> {
+    dropped_reference(qkv, distances, bounds, heads, |_| 1.0)
+}
+
+/// [`reference`] with each probability times the factor of its place in `[B, H, T, Tp]`.
+fn dropped_reference(
+    qkv: &[f64],
+    distances: &[f64],
+    bounds: &[[u32; 2]],
+    heads: Heads,
+    factor: impl Fn(usize) -> f64,
+) -> Vec<f64> {
     let Heads { sequences, tokens, heads } = heads;
     let width = qkv.len() / (3 * sequences * tokens);
     let size = width / heads;
@@ -285,7 +328,8 @@ pub fn reference(qkv: &[f64], distances: &[f64], bounds: &[[u32; 2]], heads: Hea
             let largest = logits.iter().copied().fold(f64::MIN, f64::max);
             let total: f64 = logits.iter().map(|l| (l - largest).exp()).sum();
             for (j, logit) in keys.clone().zip(&logits) {
-                let probability = (logit - largest).exp() / total;
+                let place = (((row / tokens) * heads + head) * tokens + i) * tokens.next_multiple_of(4) + j;
+                let probability = factor(place) * (logit - largest).exp() / total;
                 for (d, value) in part(first + j, 2, head).iter().enumerate() {
                     y[row * width + head * size + d] += probability * value;
                 }
@@ -317,9 +361,11 @@ fn example_bounds(heads: Heads) -> Vec<[u32; 2]> {
 /// Comparisons with the reference.
 pub fn cases() -> Vec<Case> {
     let shapes = [(1, 1, 1, 4, 32), (2, 7, 2, 8, 8), (3, 33, 2, 16, 32), (3, 129, 1, 8, 32), (3, 20, 3, 4, 0)];
-    shapes
-        .into_iter()
-        .map(|(sequences, tokens, count, size, buckets)| {
+    let dropped = [((2, 7, 2, 8, 8), 0.1), ((3, 33, 2, 16, 0), 0.5)];
+    let whole = shapes.into_iter().map(|shape| (shape, 0.0));
+    whole
+        .chain(dropped)
+        .map(|((sequences, tokens, count, size, buckets), rate)| {
             let heads = Heads { sequences, tokens, heads: count };
             let rows = sequences * tokens;
             let mut inputs = Inputs::new(4).normal("qkv", &[rows, 3 * count * size], 1.0);
@@ -328,13 +374,20 @@ pub fn cases() -> Vec<Case> {
             }
             let bounds = example_bounds(heads);
             let for_gpu: Vec<u32> = bounds.iter().flatten().copied().collect();
-            let name = format!("B {sequences}, T {tokens}, H {count}, D {size}, {buckets} buckets");
+            let name =
+                format!("B {sequences}, T {tokens}, H {count}, D {size}, {buckets} buckets, {rate} dropped");
+            let (key, site) = ([17, 4], 3);
             Case::new(name, inputs, Metric::Elementwise(1e-5))
                 .gpu(move |graph, x| {
                     let bounds = graph.constant(&for_gpu, [rows, 2], DType::U32)?;
-                    attention(graph, &x[0], x.get(1), &bounds, heads)
+                    let key = graph.constant(&key, [2], DType::U32)?;
+                    let dropout = (rate > 0.0).then_some(Dropout { rate, key, site });
+                    attention_with_dropout(graph, &x[0], x.get(1), &bounds, heads, dropout.as_ref())
                 })
-                .reference(move |x| reference(&x[0], x.get(1).map_or(&[], |p| p), &bounds, heads))
+                .reference(move |x| {
+                    let factor = |place| dropout::factor(key, site, rate, place as u32);
+                    dropped_reference(&x[0], x.get(1).map_or(&[], |p| p), &bounds, heads, factor)
+                })
         })
         .collect()
 }

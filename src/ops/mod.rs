@@ -43,6 +43,7 @@ operations! {
     add_bias,
     attention,
     cross_entropy,
+    dropout,
     embedding,
     gather_rows,
     gelu,
@@ -51,5 +52,7 @@ operations! {
     mean_rows,
     normalize,
     reduce,
+    scale,
+    squared_error,
     tanh,
 }
