@@ -19,6 +19,8 @@ pub mod reader;
 pub mod rng;
 pub mod rows;
 pub mod source;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod task;
 pub mod texts;
 
 mod cut;

@@ -12,6 +12,17 @@ use super::source::{Format, Source, unwrap_io};
 use crate::memory::Memory;
 use crate::{Error, Result};
 
+/// What the lines of a file are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lines {
+    /// JSON objects; blank lines are passed over.
+    Json,
+    /// Texts; blank lines are passed over.
+    Texts,
+    /// Texts, blank ones among them.
+    AllTexts,
+}
+
 /// A longer record is refused: it bounds memory, and is mostly a quotation mark left open.
 const MAX_RECORD: u64 = 256 << 20;
 
@@ -32,8 +43,15 @@ pub struct Rows {
 }
 
 enum Table {
-    Separated { reader: Box<csv::Reader<CleanReader>>, record: csv::StringRecord, indices: Vec<usize> },
-    JsonLines { reader: CleanReader, line: u64, buffer: Vec<u8> },
+    Separated {
+        reader: Box<csv::Reader<CleanReader>>,
+        record: csv::StringRecord,
+        indices: Vec<usize>,
+        /// How many columns a row must have where no header says so.
+        width: Option<usize>,
+    },
+    /// JSON objects, or texts without columns.
+    Lines { reader: CleanReader, line: u64, buffer: Vec<u8>, kind: Lines },
 }
 
 impl Rows {
@@ -54,18 +72,58 @@ impl Rows {
         let columns = columns.to_vec();
         let table = match source.format {
             Format::Text => return Err(Error::file(&path, "a table (.csv, .tsv or .jsonl)", "plain text")),
-            Format::JsonLines => Table::JsonLines { reader: clean, line: 0, buffer: Vec::new() },
+            Format::JsonLines => {
+                Table::Lines { reader: clean, line: 0, buffer: Vec::new(), kind: Lines::Json }
+            }
             Format::Csv => separated(clean, b',', true, &columns, &path)?,
             Format::Tsv => separated(clean, b'\t', false, &columns, &path)?,
         };
         Ok(Rows { path, columns, table })
     }
 
+    /// Opens tab-separated values without a header and quoting: each row has `width` columns, of which those at
+    /// `indices` are wanted.
+    ///
+    /// # Errors
+    /// A file that cannot be opened.
+    pub fn open_headless(
+        source: &Source,
+        indices: &[usize],
+        width: usize,
+        strict: bool,
+        read: &Arc<AtomicU64>,
+    ) -> Result<Self> {
+        let path = source.path.clone();
+        let clean = CleanReader::new(source.open(read)?, &path, strict);
+        let mut builder = csv::ReaderBuilder::new();
+        builder.delimiter(b'\t').quoting(false).has_headers(false).flexible(true);
+        let (reader, record) = (Box::new(builder.from_reader(clean)), csv::StringRecord::new());
+        let table = Table::Separated { reader, record, indices: indices.to_vec(), width: Some(width) };
+        Ok(Rows { path, columns: Vec::new(), table })
+    }
+
+    /// Opens plain text: each line is a row of one value, blank ones only if `keep_blank`.
+    ///
+    /// # Errors
+    /// A file that cannot be opened.
+    pub fn open_lines(
+        source: &Source,
+        keep_blank: bool,
+        strict: bool,
+        read: &Arc<AtomicU64>,
+    ) -> Result<Self> {
+        let path = source.path.clone();
+        let reader = CleanReader::new(source.open(read)?, &path, strict);
+        let kind = if keep_blank { Lines::AllTexts } else { Lines::Texts };
+        let table = Table::Lines { reader, line: 0, buffer: Vec::new(), kind };
+        Ok(Rows { path, columns: Vec::new(), table })
+    }
+
     /// What was put right so far.
     pub fn repairs(&self) -> &Repairs {
         match &self.table {
             Table::Separated { reader, .. } => reader.get_ref().repairs(),
-            Table::JsonLines { reader, .. } => reader.repairs(),
+            Table::Lines { reader, .. } => reader.repairs(),
         }
     }
 
@@ -75,16 +133,20 @@ impl Rows {
     /// [`Error::Line`] for a row with the wrong columns.
     pub fn next_row(&mut self) -> Result<Option<Row>> {
         match &mut self.table {
-            Table::Separated { reader, record, indices } => {
+            Table::Separated { reader, record, indices, width } => {
                 reader.get_mut().set_budget(MAX_RECORD);
                 if !reader.read_record(record).map_err(|error| csv_error(error, &self.path))? {
                     return Ok(None);
                 }
                 let line = record.position().map_or(0, csv::Position::line);
+                if let Some(width) = width.filter(|&width| width != record.len()) {
+                    let (path, expected) = (self.path.clone(), format!("{width} columns"));
+                    return Err(Error::Line { path, line, expected, found: record.len().to_string() });
+                }
                 let values = indices.iter().map(|&index| record.get(index).unwrap_or_default().to_owned());
                 Ok(Some(Row { line, values: values.collect() }))
             }
-            Table::JsonLines { reader, line, buffer } => loop {
+            Table::Lines { reader, line, buffer, kind } => loop {
                 buffer.clear();
                 reader.set_budget(MAX_RECORD);
                 let count = reader.read_until(b'\n', buffer).map_err(|error| unwrap_io(error, &self.path))?;
@@ -92,8 +154,13 @@ impl Rows {
                     return Ok(None);
                 }
                 *line += 1;
-                if buffer.trim_ascii().is_empty() {
+                if buffer.trim_ascii().is_empty() && *kind != Lines::AllTexts {
                     continue;
+                }
+                if *kind != Lines::Json {
+                    let text = String::from_utf8_lossy(buffer);
+                    let values = vec![text.trim_end_matches('\n').to_owned()];
+                    return Ok(Some(Row { line: *line, values }));
                 }
                 let values = json_values(buffer, &self.columns).map_err(|(expected, found)| {
                     let (path, line) = (self.path.clone(), *line);
@@ -120,7 +187,8 @@ fn separated(
         found.ok_or_else(|| missing_column(path, column, header.iter()))
     };
     let indices = columns.iter().map(find).collect::<Result<Vec<_>>>()?;
-    Ok(Table::Separated { reader: Box::new(reader), record: csv::StringRecord::new(), indices })
+    let (reader, record) = (Box::new(reader), csv::StringRecord::new());
+    Ok(Table::Separated { reader, record, indices, width: None })
 }
 
 fn missing_column<'a>(path: &Path, column: &str, header: impl Iterator<Item = &'a str>) -> Error {

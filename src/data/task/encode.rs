@@ -1,0 +1,138 @@
+//! Texts and pairs of texts to token ids of a bounded length.
+
+use rayon::prelude::*;
+
+use super::table::Example;
+use crate::text::Tokenizer;
+use crate::{Error, Result};
+
+/// How the parts of a sequence are set apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PairForm {
+    /// `[CLS] a [SEP] b [SEP]`, the tokens from `b` on of type 1 (Devlin et al. 2018).
+    Closed,
+    /// `[CLS] a [SEP] b`: as *A BERT for laptops* finetunes.
+    Open,
+}
+
+impl PairForm {
+    /// The form in which a tokenizer's own template joins two texts.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode_pair`].
+    pub fn of(tokenizer: &Tokenizer) -> Result<Self> {
+        let (ids, _) = tokenizer.encode_pair("a", "b")?;
+        let closed = ids.last() == Some(&tokenizer.specials().sep);
+        Ok(if closed { PairForm::Closed } else { PairForm::Open })
+    }
+
+    /// Special tokens around one text, and around two.
+    fn specials(self, pair: bool) -> usize {
+        match (self, pair) {
+            (PairForm::Closed, true) => 3,
+            _ => 2,
+        }
+    }
+}
+
+/// A text or pair as the model sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Encoded {
+    /// The tokens.
+    pub ids: Vec<u32>,
+    /// Of which of the two texts each token is; empty where all are of the first.
+    pub types: Vec<u32>,
+    /// How many tokens were cut off.
+    pub truncated: usize,
+}
+
+/// Cuts a text, or two, to at most `longest` tokens with the special ones counted; of two the longer loses first.
+/// A blank text is the special tokens alone.
+///
+/// # Errors
+/// [`Error::Config`] when `longest` has no room for a token of each text; as [`Tokenizer::encode`].
+pub fn encode(
+    tokenizer: &Tokenizer,
+    form: PairForm,
+    text: &str,
+    pair: Option<&str>,
+    longest: usize,
+) -> Result<Encoded> {
+    let least = form.specials(pair.is_some()) + 1 + usize::from(pair.is_some());
+    if longest < least {
+        return Err(Error::config("max-length", format!("at least {least} tokens"), longest));
+    }
+    let room = longest - form.specials(pair.is_some());
+    let mut first = tokenizer.encode(text)?;
+    let mut second = pair.map(|pair| tokenizer.encode(pair)).transpose()?;
+    let whole = first.len() + second.as_ref().map_or(0, Vec::len);
+    match &mut second {
+        None => first.truncate(room),
+        Some(second) => {
+            let [a, b] = longest_first([first.len(), second.len()], room);
+            first.truncate(a);
+            second.truncate(b);
+        }
+    }
+    let truncated = whole - first.len() - second.as_ref().map_or(0, Vec::len);
+    let specials = tokenizer.specials();
+    let mut ids = vec![specials.cls];
+    ids.append(&mut first);
+    ids.push(specials.sep);
+    let mut types = Vec::new();
+    if let Some(mut second) = second {
+        let start = ids.len();
+        ids.append(&mut second);
+        if form == PairForm::Closed {
+            ids.push(specials.sep);
+        }
+        types = (0..ids.len()).map(|at| u32::from(at >= start)).collect();
+    }
+    Ok(Encoded { ids, types, truncated })
+}
+
+/// [`encode`] for many, on all cores.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_all(
+    tokenizer: &Tokenizer,
+    form: PairForm,
+    examples: &[Example],
+    longest: usize,
+) -> Result<Vec<Encoded>> {
+    let one = |e: &Example| encode(tokenizer, form, &e.text, e.pair.as_deref(), longest);
+    examples.par_iter().map(one).collect()
+}
+
+/// The lengths of two texts once they have `room` together, as Hugging Face's `longest_first` leaves them.
+fn longest_first([a, b]: [usize; 2], room: usize) -> [usize; 2] {
+    if a + b <= room {
+        return [a, b];
+    }
+    let (short, long) = (a.min(b), a.max(b));
+    let half = room / 2;
+    // The shorter stays whole where the longer alone can give enough.
+    let (short, long) = if short <= half { (short, (room - short).min(long)) } else { (half, room - half) };
+    if a > b { [long, short] } else { [short, long] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::longest_first;
+
+    #[test]
+    fn the_longer_text_loses_first() {
+        for (given, room, expected) in [
+            ([3, 4], 7, [3, 4]),
+            ([3, 9], 7, [3, 4]),
+            ([9, 3], 7, [4, 3]),
+            ([9, 9], 7, [3, 4]),
+            ([10, 9], 7, [4, 3]),
+            ([0, 9], 7, [0, 7]),
+            ([5, 5], 8, [4, 4]),
+        ] {
+            assert_eq!(longest_first(given, room), expected, "{given:?} in {room}");
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Labelled texts for finetuning: GLUE's folders and one's own tables, cut into token ids.
+
+mod encode;
+mod glue;
+mod kind;
+mod labels;
+mod lengths;
+mod table;
+
+pub use encode::{Encoded, PairForm, encode, encode_all};
+pub use glue::{GlueFiles, glue_files};
+pub use kind::{Kind, Task};
+pub use labels::{Labels, scores};
+pub use lengths::{batches, padded};
+pub use table::{Columns, Example, Table};

@@ -1,0 +1,244 @@
+//! Labelled texts: GLUE's own layouts, one's own tables, faults with their lines, cutting into tokens.
+
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+mod common;
+
+use std::path::PathBuf;
+
+use wgrad::data::task::{Columns, Example, Labels, PairForm, Table, Task, encode, glue_files, scores};
+use wgrad::text::Tokenizer;
+
+/// A folder with files.
+struct Files(tempfile::TempDir);
+
+impl Files {
+    fn of(files: &[(&str, &str)]) -> Self {
+        let files_in = Files(tempfile::tempdir().unwrap());
+        for (name, text) in files {
+            let path = files_in.path(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        files_in
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+}
+
+/// A header and one row of each task as GLUE's download has them.
+fn glue(task: Task) -> &'static str {
+    match task {
+        Task::Cola => "gj04\t0\t*\tThe \"car honked.\ngj04\t1\t\tHe ran.\n",
+        Task::Sst2 => "sentence\tlabel\nit 's \" fine \t0\nlovely\t1\n",
+        Task::Mrpc => {
+            "\u{feff}Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\r\n0\t7\t8\tHe said \"no\t\"Yes.\r\n1\t1\t2\ta\tb\r\n"
+        }
+        Task::Qqp => {
+            "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n\
+             1\t1\t2\tWho?\tWhat?\t0\n2\t3\t4\tbroken by\na line end?\tWhy?\t1\n3\t5\t6\tHow?\tHow so?\t1\n"
+        }
+        Task::Stsb => {
+            "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2\tscore\n\
+             0\tmain\tMSRvid\t2012\t1\tnone\tnone\tA plane.\tA jet.\t5.000\n\
+             1\tmain\tMSRvid\t2012\t2\tnone\tnone\tA man.\tA cat.\t0.4\n"
+        }
+        Task::Mnli => {
+            "index\tpromptID\tpairID\tgenre\tsentence1_binary_parse\tsentence2_binary_parse\tsentence1_parse\t\
+             sentence2_parse\tsentence1\tsentence2\tlabel1\tgold_label\n\
+             0\t1\t2\tx\t( a )\t( b )\t(R a)\t(R b)\tIt rains.\tIt is wet.\tneutral\tentailment\n\
+             1\t1\t2\tx\t( a )\t( b )\t(R a)\t(R b)\tIt rains.\tIt is dry.\tneutral\tcontradiction\n"
+        }
+        Task::Qnli => {
+            "index\tquestion\tsentence\tlabel\n0\tWho?\tHe.\tentailment\n1\tWhen?\tHe.\tnot_entailment\n"
+        }
+        Task::Rte => "index\tsentence1\tsentence2\tlabel\n0\tA.\tB.\tnot_entailment\n1\tA.\tA.\tentailment\n",
+        Task::Wnli => "index\tsentence1\tsentence2\tlabel\n0\tA it.\tB.\t1\n1\tA it.\tC.\t0\n",
+        _ => unreachable!(),
+    }
+}
+
+#[test]
+fn every_task_of_glue_is_read_from_its_own_files() {
+    let expected: [(Task, &str, Option<&str>, [u32; 2]); 8] = [
+        (Task::Cola, "The \"car honked.", None, [0, 1]),
+        (Task::Sst2, "it 's \" fine ", None, [0, 1]),
+        (Task::Mrpc, "He said \"no", Some("\"Yes."), [0, 1]),
+        (Task::Qqp, "Who?", Some("What?"), [0, 1]),
+        (Task::Mnli, "It rains.", Some("It is wet."), [0, 2]),
+        (Task::Qnli, "Who?", Some("He."), [0, 1]),
+        (Task::Rte, "A.", Some("B."), [1, 0]),
+        (Task::Wnli, "A it.", Some("B."), [1, 0]),
+    ];
+    for (task, text, pair, classes) in expected {
+        let files = Files::of(&[("train.tsv", glue(task))]);
+        let table = Table::read_glue(task, &files.path("train.tsv"), false).unwrap();
+        let first = &table.examples[0];
+        assert_eq!((first.text.as_str(), first.pair.as_deref()), (text, pair), "{task}");
+        assert_eq!(first.line, if task == Task::Cola { 1 } else { 2 }, "{task}");
+        assert_eq!(Labels::glue(task).numbers(&table).unwrap(), classes, "{task}");
+        assert_eq!(Labels::glue(task).names().len(), if task == Task::Mnli { 3 } else { 2 });
+        // The line end within a question breaks a row in two.
+        assert_eq!(table.broken, if task == Task::Qqp { 2 } else { 0 });
+    }
+    let files = Files::of(&[("train.tsv", glue(Task::Stsb))]);
+    let table = Table::read_glue(Task::Stsb, &files.path("train.tsv"), false).unwrap();
+    assert_eq!(scores(&table).unwrap(), [5.0, 0.4]);
+    assert_eq!(table.examples[1].pair.as_deref(), Some("A cat."));
+}
+
+#[test]
+fn folders_are_found_and_their_gaps_told() {
+    let files = Files::of(&[
+        ("glue/MNLI/train.tsv", ""),
+        ("glue/MNLI/dev_matched.tsv", ""),
+        ("glue/MNLI/dev_mismatched.tsv", ""),
+        ("RTE/train.tsv", ""),
+    ]);
+    for folder in ["glue", "glue/MNLI"] {
+        let found = glue_files(Task::Mnli, &files.path(folder)).unwrap();
+        assert!(found.train.ends_with("MNLI/train.tsv"));
+        assert_eq!(found.dev.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["matched", "mismatched"]);
+    }
+    let error = glue_files(Task::Rte, &files.path("RTE")).unwrap_err().to_string();
+    assert!(error.contains("no dev.tsv") && error.contains("RTE"), "{error}");
+    assert!(glue_files(Task::Classify, &files.path("RTE")).is_err());
+}
+
+fn columns(text: &str, pair: Option<&str>, label: Option<&str>) -> Columns {
+    Columns { text: text.into(), pair: pair.map(str::to_owned), label: label.map(str::to_owned) }
+}
+
+fn read(name: &str, text: &str, columns: &Columns) -> wgrad::Result<Table> {
+    let files = Files::of(&[(name, text)]);
+    Table::read(&files.path(name), columns, false)
+}
+
+#[test]
+fn own_tables_are_read_by_column_names() {
+    let columns = columns("review", Some("title"), Some("stars"));
+    for (name, text) in [
+        ("a.csv", "stars,review,title\n5,\"good, very\",t\n1,bad,u\n"),
+        ("a.tsv", "review\tstars\ttitle\ngood, very\t5\tt\nbad\t1\tu\n"),
+        (
+            "a.jsonl",
+            "{\"review\": \"good, very\", \"stars\": 5, \"title\": \"t\"}\n\n{\"stars\": \"1\", \"review\": \"bad\", \"title\": \"u\"}\n",
+        ),
+    ] {
+        let table = read(name, text, &columns).unwrap();
+        let example = |line, text: &str, pair: &str, label: &str| Example {
+            line,
+            text: text.into(),
+            pair: Some(pair.into()),
+            label: Some(label.into()),
+        };
+        let last = if name.ends_with("jsonl") { 3 } else { 2 };
+        let first = if name.ends_with("jsonl") { 1 } else { 2 };
+        let expected =
+            [example(first, "good, very", "t", "5"), example(last.max(first + 1), "bad", "u", "1")];
+        assert_eq!(table.examples, expected, "{name}");
+        let labels = Labels::of(&table).unwrap();
+        assert_eq!(labels.names(), ["1", "5"]);
+        assert_eq!(labels.numbers(&table).unwrap(), [1, 0]);
+    }
+    let lines = read("a.txt", "one\n\n two\n", &self::columns("text", None, None)).unwrap();
+    assert_eq!(lines.examples.iter().map(|e| e.text.as_str()).collect::<Vec<_>>(), ["one", " two"]);
+    // Numbers in the order of their size, names in that of the alphabet.
+    let table =
+        read("a.csv", "text,label\na,10\nb,9\nc,10\n", &self::columns("text", None, Some("label"))).unwrap();
+    assert_eq!(Labels::of(&table).unwrap().names(), ["9", "10"]);
+}
+
+#[test]
+fn fault_23_wrong_columns_and_labels_are_told_with_their_lines() {
+    let plain = columns("text", None, Some("label"));
+    let error = |result: wgrad::Result<Table>| result.unwrap_err().to_string();
+    let found = error(read("a.csv", "text,label\na,0\nb,1,2\n", &plain));
+    assert!(found.contains("line 3: expected 2 columns, found 3"), "{found}");
+    let found = error(read("a.csv", "text,class\na,0\n", &plain));
+    assert!(found.contains("line 1: expected a column called `label`"), "{found}");
+    let found = error(read("a.jsonl", "{\"text\": \"a\", \"label\": 1}\n{\"text\": \"b\"}\n", &plain));
+    assert!(found.contains("line 2: expected a field called `label`"), "{found}");
+    assert!(error(read("a.csv", "text,label\n", &plain)).contains("at least one row"));
+    assert!(error(read("a.txt", "a\n", &plain)).contains("a table"));
+
+    let files = Files::of(&[("dev.tsv", "gj04\t1\t\tHe ran.\ngj04\t1\tHe ran.\n")]);
+    let found = error(Table::read_glue(Task::Cola, &files.path("dev.tsv"), false));
+    assert!(found.contains("line 2: expected 4 columns, found 3"), "{found}");
+    let files = Files::of(&[("dev.tsv", "sentence\tlabel\na\t1\nb\t2\n")]);
+    let table = Table::read_glue(Task::Sst2, &files.path("dev.tsv"), false).unwrap();
+    let found = Labels::glue(Task::Sst2).numbers(&table).unwrap_err().to_string();
+    assert!(found.contains("line 3: expected one of the labels `0`, `1`, found `2`"), "{found}");
+
+    let table = read("a.csv", "text,label\na,1.5\nb,high\n", &plain).unwrap();
+    let found = scores(&table).unwrap_err().to_string();
+    assert!(found.contains("line 3: expected a number as the label, found `high`"), "{found}");
+    let table = read("a.csv", "text,label\na,1\nb,\n", &plain).unwrap();
+    assert!(Labels::of(&table).unwrap_err().to_string().contains("line 3: expected a label"));
+    let table = read("a.csv", "text,label\na,1\nb,1\n", &plain).unwrap();
+    assert!(Labels::of(&table).unwrap_err().to_string().contains("found `1` only"));
+}
+
+#[test]
+fn fault_20_broken_bytes_are_repaired_or_refused() {
+    let files = Files(tempfile::tempdir().unwrap());
+    let path = files.path("a.tsv");
+    std::fs::write(&path, b"text\tlabel\r\nna\xffive\0\t1\r\n").unwrap();
+    let plain = columns("text", None, Some("label"));
+    let table = Table::read(&path, &plain, false).unwrap();
+    assert_eq!(table.examples[0].text, "na\u{fffd}ive\u{fffd}");
+    assert_eq!((table.repairs.invalid_utf8, table.repairs.nul, table.repairs.carriage_returns), (1, 1, 2));
+    let error = Table::read(&path, &plain, true).unwrap_err().to_string();
+    assert!(error.contains("line 1") && error.contains("--strict"), "{error}");
+}
+
+#[test]
+fn classes_of_a_model_are_found_by_name() {
+    let names = |list: &[&str]| list.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+    let files = Files::of(&[("dev.tsv", glue(Task::Mnli)), ("sst.tsv", glue(Task::Sst2))]);
+    let table = Table::read_glue(Task::Mnli, &files.path("dev.tsv"), false).unwrap();
+    let model = Labels::of_model(&names(&["CONTRADICTION", "neutral", "entailment"]), Task::Mnli);
+    assert_eq!(model.numbers(&table).unwrap(), [2, 0]);
+    let table = Table::read_glue(Task::Sst2, &files.path("sst.tsv"), false).unwrap();
+    for list in [["negative", "positive"], ["LABEL_0", "LABEL_1"], ["0", "1"]] {
+        assert_eq!(Labels::of_model(&names(&list), Task::Sst2).numbers(&table).unwrap(), [0, 1]);
+    }
+    assert_eq!(
+        Labels::of_model(&names(&["positive", "negative"]), Task::Sst2).numbers(&table).unwrap(),
+        [1, 0]
+    );
+    assert!(Labels::of_model(&names(&["good", "bad"]), Task::Sst2).numbers(&table).is_err());
+}
+
+#[test]
+fn texts_and_pairs_are_cut_to_the_length() {
+    let tokenizer = Tokenizer::from_bytes(common::folder::tokenizer(60)).unwrap();
+    // [CLS] is 0, [SEP] 2; w5 to w59 are words.
+    let cut = |form, text: &str, pair: Option<&str>, longest| encode(&tokenizer, form, text, pair, longest);
+    let ids = |form, text, pair, longest| cut(form, text, pair, longest).unwrap().ids;
+    assert_eq!(ids(PairForm::Closed, "w5 w6", None, 8), [0, 5, 6, 2]);
+    assert_eq!(ids(PairForm::Open, "w5 w6 w7", None, 4), [0, 5, 6, 2]);
+    let pair = cut(PairForm::Closed, "w5 w6", Some("w7"), 8).unwrap();
+    assert_eq!((pair.ids, pair.types), (vec![0, 5, 6, 2, 7, 2], vec![0, 0, 0, 0, 1, 1]));
+    let pair = cut(PairForm::Open, "w5 w6", Some("w7"), 8).unwrap();
+    assert_eq!((pair.ids, pair.types), (vec![0, 5, 6, 2, 7], vec![0, 0, 0, 0, 1]));
+    let long = cut(PairForm::Closed, "w5", Some("w6 w7 w8 w9"), 7).unwrap();
+    assert_eq!((long.ids, long.truncated), (vec![0, 5, 2, 6, 7, 8, 2], 1));
+    // Fault 18: nothing to read is still a sequence.
+    assert_eq!(ids(PairForm::Closed, "  ", None, 8), [0, 2]);
+    assert_eq!(ids(PairForm::Closed, "", Some(""), 8), [0, 2, 2]);
+    assert!(cut(PairForm::Closed, "w5", None, 2).is_err());
+    assert!(cut(PairForm::Closed, "w5", Some("w5"), 4).is_err());
+    assert_eq!(PairForm::of(&tokenizer).unwrap(), PairForm::Closed);
+}
+
+#[test]
+fn tasks_have_names() {
+    for task in Task::ALL {
+        assert_eq!(task.name().parse::<Task>().unwrap(), task);
+    }
+    let error = "sst".parse::<Task>().unwrap_err().to_string();
+    assert!(error.contains("`sst2`") && error.contains("found `sst`"), "{error}");
+}
