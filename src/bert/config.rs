@@ -12,28 +12,43 @@ pub enum Architecture {
     WgradForMaskedLM,
     /// The encoder alone.
     WgradModel,
+    /// The encoder with a head on its first token: classes, or a number.
+    WgradForSequenceClassification,
     /// Hugging Face's encoder, mostly with a pooler.
     BertModel,
     /// Hugging Face's encoder with a masked-language-model head.
     BertForMaskedLM,
     /// The same with a pooler; its head that tells whether one sentence follows another is left out.
     BertForPreTraining,
+    /// Hugging Face's encoder with a head on its first token: classes, or a number.
+    BertForSequenceClassification,
 }
 
 impl Architecture {
     /// The `model_type` it belongs to.
     pub fn family(self) -> ModelType {
         match self {
-            Architecture::WgradForMaskedLM | Architecture::WgradModel => ModelType::Wgrad,
-            Architecture::BertModel | Architecture::BertForMaskedLM | Architecture::BertForPreTraining => {
-                ModelType::Bert
-            }
+            Architecture::WgradForMaskedLM
+            | Architecture::WgradModel
+            | Architecture::WgradForSequenceClassification => ModelType::Wgrad,
+            Architecture::BertModel
+            | Architecture::BertForMaskedLM
+            | Architecture::BertForPreTraining
+            | Architecture::BertForSequenceClassification => ModelType::Bert,
         }
     }
 
     /// Whether there is a masked-language-model head.
     pub fn guesses(self) -> bool {
-        !matches!(self, Architecture::WgradModel | Architecture::BertModel)
+        !matches!(self, Architecture::WgradModel | Architecture::BertModel) && !self.classifies()
+    }
+
+    /// Whether there is a head on the first token.
+    pub fn classifies(self) -> bool {
+        matches!(
+            self,
+            Architecture::WgradForSequenceClassification | Architecture::BertForSequenceClassification
+        )
     }
 }
 
@@ -87,6 +102,16 @@ pub enum HeadInit {
     Normal,
 }
 
+/// What a head on the first token gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProblemType {
+    /// One of the classes.
+    SingleLabelClassification,
+    /// A number.
+    Regression,
+}
+
 /// The shape of a model: everything needed to name its parameters and to run it.
 ///
 /// It is stored as a Hugging Face `config.json`; keys of other tools are ignored. See [`Config::from_json`] and
@@ -138,7 +163,7 @@ pub struct Config {
     /// Where an untied head starts.
     #[serde(default)]
     pub head_init: HeadInit,
-    /// Whether there is a pooler, `tanh(dense(first token))`; only `bert` has one.
+    /// Whether there is a pooler, `tanh(dense(first token))`; of `wgrad` only classifiers may have one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pooler: bool,
     /// The share of values that dropout zeroes in hidden states while finetuning.
@@ -147,6 +172,15 @@ pub struct Config {
     /// The share of attention probabilities that dropout zeroes while finetuning.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub attention_probs_dropout_prob: f64,
+    /// The names of the classes that the head on the first token tells apart; one where it gives a number.
+    #[serde(default, rename = "id2label", with = "super::labels", skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+    /// What the head on the first token gives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem_type: Option<ProblemType>,
+    /// The task the model was finetuned on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finetuning_task: Option<String>,
     /// The token that fills short sequences.
     pub pad_token_id: u32,
     /// The token a sequence begins with.
@@ -230,6 +264,9 @@ impl Config {
             pooler: false,
             hidden_dropout_prob: 0.0,
             attention_probs_dropout_prob: 0.0,
+            labels: Vec::new(),
+            problem_type: None,
+            finetuning_task: None,
             pad_token_id: 0,
             cls_token_id: 1,
             sep_token_id: 2,
@@ -267,5 +304,27 @@ impl Config {
     /// Whether there is a masked-language-model head.
     pub fn guesses(&self) -> bool {
         self.architecture().is_some_and(Architecture::guesses)
+    }
+
+    /// Whether there is a head on the first token.
+    pub fn classifies(&self) -> bool {
+        self.architecture().is_some_and(Architecture::classifies)
+    }
+
+    /// The same encoder with a head on its first token: one of `labels`, or a number where `problem` says so. With
+    /// a `pooler` the head is dense, tanh, linear, else one linear layer; those of `bert` always have one.
+    pub fn classifier(&self, labels: Vec<String>, problem: ProblemType, pooler: bool) -> Config {
+        let bert = self.model_type == ModelType::Bert;
+        let architecture = match self.model_type {
+            ModelType::Wgrad => Architecture::WgradForSequenceClassification,
+            ModelType::Bert => Architecture::BertForSequenceClassification,
+        };
+        Config {
+            architectures: vec![architecture],
+            pooler: pooler || bert,
+            labels,
+            problem_type: Some(problem),
+            ..self.clone()
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! and with absolute positions as there or relative ones (Shaw et al. 2018).
 
 use super::config::{Config, NormPosition, PositionEmbedding};
+use super::dropout::Dropouts;
 use super::layers::Layers;
 use crate::autograd::Graph;
 use crate::nn::Parameters;
@@ -56,7 +57,21 @@ pub fn encode(
     parameters: &Parameters,
     inputs: &Inputs,
 ) -> Result<Hidden> {
-    let part = Layers { config, parameters };
+    encode_with(graph, config, parameters, inputs, None)
+}
+
+/// [`encode`] with dropout.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_with(
+    graph: &mut Graph,
+    config: &Config,
+    parameters: &Parameters,
+    inputs: &Inputs,
+    dropouts: Option<&Dropouts>,
+) -> Result<Hidden> {
+    let part = Layers { dropouts, ..Layers::new(config, parameters) };
     let embeddings = embed(graph, part, inputs)?;
     let mut x = embeddings.clone();
     let mut layers = Vec::new();
@@ -87,7 +102,7 @@ pub fn encode(
 
 /// The normed sum of the embeddings of words, positions and token types `[N, C]`.
 fn embed(graph: &mut Graph, part: Layers, inputs: &Inputs) -> Result<Tensor> {
-    let Layers { config, parameters } = part;
+    let Layers { config, parameters, dropouts } = part;
     let look_up = |graph: &mut Graph, name: &str, ids: &Ids| {
         let table = parameters.tensor(graph, &format!("bert.embeddings.{name}.weight"))?;
         embedding(graph, &table, &ids.ids, &ids.index)
@@ -112,5 +127,6 @@ fn embed(graph: &mut Graph, part: Layers, inputs: &Inputs) -> Result<Tensor> {
         let types = look_up(graph, "token_type_embeddings", types)?;
         x = add(graph, &x, &types)?;
     }
-    part.norm(graph, &x, "bert.embeddings.LayerNorm")
+    let normed = part.norm(graph, &x, "bert.embeddings.LayerNorm")?;
+    Dropouts::hidden(dropouts, graph, normed, "bert.embeddings")
 }

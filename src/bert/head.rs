@@ -47,7 +47,7 @@ pub fn mlm_logits(
     if config.model_type == ModelType::Wgrad {
         return linear(graph, &guessed, &decoder);
     }
-    let part = Layers { config, parameters };
+    let part = Layers::new(config, parameters);
     guessed = part.dense(graph, &guessed, "cls.predictions.transform.dense", None)?;
     guessed = gelu(graph, &guessed)?;
     guessed = part.norm(graph, &guessed, "cls.predictions.transform.LayerNorm")?;
@@ -69,7 +69,7 @@ pub fn pooled(
     rows: &Tensor,
 ) -> Result<Tensor> {
     let first = gather_rows(graph, hidden, rows)?;
-    let dense = Layers { config, parameters }.dense(graph, &first, "bert.pooler.dense", None)?;
+    let dense = Layers::new(config, parameters).biased(graph, &first, "bert.pooler.dense", None)?;
     tanh(graph, &dense)
 }
 

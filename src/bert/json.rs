@@ -70,12 +70,17 @@ impl Config {
         // A struct of numbers, booleans and unit variants always serialises.
         let mut value = serde_json::to_value(self).unwrap_or_default();
         let Some(keys) = value.as_object_mut() else { return String::new() };
+        if !self.labels.is_empty() {
+            let ids = self.labels.iter().zip(0..).map(|(label, id)| (label.clone(), json!(id))).collect();
+            keys.insert("label2id".into(), Value::Object(ids));
+        }
         if self.model_type == ModelType::Wgrad {
             // `transformers` takes the architecture from the file that is saved beside this one.
             let classes = [
                 ("AutoConfig", "WgradConfig"),
                 ("AutoModel", "WgradModel"),
                 ("AutoModelForMaskedLM", "WgradForMaskedLM"),
+                ("AutoModelForSequenceClassification", "WgradForSequenceClassification"),
             ];
             let places =
                 classes.map(|(auto, class)| (auto.to_string(), json!(format!("modeling_wgrad.{class}"))));
@@ -122,11 +127,17 @@ fn hugging_face(
     }
     keys.insert("norm_position".into(), json!("post"));
     keys.insert("use_bias".into(), json!(true));
-    serde_json::from_value(Value::Object(keys.clone())).map_err(|error| {
+    let config: Config = serde_json::from_value(Value::Object(keys.clone())).map_err(|error| {
         let all = serde_json::to_vec(&keys).unwrap_or_default();
         let place = culprit(&all).map(|key| format!(" in `{key}`")).unwrap_or_default();
         Error::file(path, "a BERT config.json", format!("{error}{place}"))
-    })
+    })?;
+    if !config.classifies() || !config.labels.is_empty() {
+        return Ok(config);
+    }
+    // Two classes without names are not written down.
+    let count = keys.get("num_labels").and_then(Value::as_u64).unwrap_or(2).min(1 << 16);
+    Ok(Config { labels: (0..count).map(|id| format!("LABEL_{id}")).collect(), ..config })
 }
 
 /// The key whose value makes these bytes unreadable: the one that also spoils an otherwise good configuration.

@@ -1,13 +1,14 @@
 //! Parts of the encoder by the names of their parameters.
 
 use super::config::{Config, PositionEmbedding};
+use super::dropout::Dropouts;
 use super::encoder::Inputs;
 use crate::Result;
 use crate::autograd::Graph;
 use crate::nn::Parameters;
 use crate::ops::add::add;
 use crate::ops::add_bias::add_bias;
-use crate::ops::attention::{Heads, attention};
+use crate::ops::attention::{Heads, attention_with_dropout};
 use crate::ops::gelu::gelu;
 use crate::ops::layer_norm::layer_norm;
 use crate::ops::matmul::linear;
@@ -18,9 +19,15 @@ use crate::tensor::Tensor;
 pub(super) struct Layers<'a> {
     pub config: &'a Config,
     pub parameters: &'a Parameters,
+    pub dropouts: Option<&'a Dropouts>,
 }
 
-impl Layers<'_> {
+impl<'a> Layers<'a> {
+    /// Without dropout.
+    pub fn new(config: &'a Config, parameters: &'a Parameters) -> Self {
+        Layers { config, parameters, dropouts: None }
+    }
+
     /// LayerNorm with `{name}.weight` and `{name}.bias`.
     pub fn norm(&self, graph: &mut Graph, x: &Tensor, name: &str) -> Result<Tensor> {
         let weight = self.parameters.tensor(graph, &format!("{name}.weight"))?;
@@ -36,16 +43,39 @@ impl Layers<'_> {
         name: &str,
         residual: Option<&Tensor>,
     ) -> Result<Tensor> {
+        if self.config.use_bias {
+            return self.biased(graph, x, name, residual);
+        }
         let weight = self.parameters.tensor(graph, &format!("{name}.weight"))?;
         let y = linear(graph, x, &weight)?;
-        if self.config.use_bias {
-            let bias = self.parameters.tensor(graph, &format!("{name}.bias"))?;
-            return add_bias(graph, &y, &bias, residual);
-        }
         match residual {
             Some(residual) => add(graph, residual, &y),
             None => Ok(y),
         }
+    }
+
+    /// [`Layers::dense`] with a bias whatever the family.
+    pub fn biased(
+        &self,
+        graph: &mut Graph,
+        x: &Tensor,
+        name: &str,
+        residual: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let weight = self.parameters.tensor(graph, &format!("{name}.weight"))?;
+        let bias = self.parameters.tensor(graph, &format!("{name}.bias"))?;
+        let y = linear(graph, x, &weight)?;
+        add_bias(graph, &y, &bias, residual)
+    }
+
+    /// [`Layers::dense`], then dropout, then plus `residual`.
+    fn residual(&self, graph: &mut Graph, x: &Tensor, name: &str, residual: &Tensor) -> Result<Tensor> {
+        if self.dropouts.is_none_or(|dropouts| dropouts.hidden == 0.0) {
+            return self.dense(graph, x, name, Some(residual));
+        }
+        let y = self.dense(graph, x, name, None)?;
+        let y = Dropouts::hidden(self.dropouts, graph, y, name)?;
+        add(graph, residual, &y)
     }
 
     /// `residual` plus the self-attention of layer `layer` over `x [N, C]`.
@@ -75,8 +105,10 @@ impl Layers<'_> {
         };
         let heads =
             Heads { sequences: inputs.sequences, tokens: inputs.tokens, heads: config.num_attention_heads };
-        let attended = attention(graph, &qkv, distances.as_ref(), &inputs.bounds, heads)?;
-        self.dense(graph, &attended, &format!("{layer}.attention.output.dense"), Some(residual))
+        let dropout = Dropouts::attention(self.dropouts, &format!("{layer}.attention.self"));
+        let attended =
+            attention_with_dropout(graph, &qkv, distances.as_ref(), &inputs.bounds, heads, dropout.as_ref())?;
+        self.residual(graph, &attended, &format!("{layer}.attention.output.dense"), residual)
     }
 
     /// `residual` plus the feed-forward part of layer `layer` over `x [N, C]`.
@@ -89,6 +121,6 @@ impl Layers<'_> {
     ) -> Result<Tensor> {
         let inner = self.dense(graph, x, &format!("{layer}.intermediate.dense"), None)?; // [N, F]
         let inner = gelu(graph, &inner)?;
-        self.dense(graph, &inner, &format!("{layer}.output.dense"), Some(residual))
+        self.residual(graph, &inner, &format!("{layer}.output.dense"), residual)
     }
 }

@@ -1,20 +1,27 @@
 //! BERT: its configuration, its parameters and where they start, its encoder and its head.
 
+mod classifier;
 pub mod config;
+mod dropout;
 mod encoder;
 mod flops;
 mod head;
 pub mod init;
 mod inputs;
 mod json;
+mod labels;
 mod layers;
 mod model;
 pub mod parameters;
 mod pooling;
 mod validate;
 
-pub use config::{Activation, Architecture, Config, HeadInit, ModelType, NormPosition, PositionEmbedding};
-pub use encoder::{Hidden, Ids, Inputs, encode};
+pub use classifier::classify;
+pub use config::{
+    Activation, Architecture, Config, HeadInit, ModelType, NormPosition, PositionEmbedding, ProblemType,
+};
+pub use dropout::Dropouts;
+pub use encoder::{Hidden, Ids, Inputs, encode, encode_with};
 pub use head::{Targets, mlm_logits, mlm_loss, pooled};
 pub use init::initial_values;
 pub use inputs::InputSlots;

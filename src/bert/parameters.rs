@@ -87,7 +87,10 @@ impl Config {
             list.norm("bert.LayerNorm", c);
         }
         if self.pooler {
-            list.dense("bert.pooler.dense", [c, c], normal);
+            list.biased("bert.pooler.dense", [c, c], normal);
+        }
+        if self.classifies() {
+            list.biased("classifier", [self.labels.len(), c], normal);
         }
         if self.guesses() {
             if bert {
@@ -139,5 +142,11 @@ impl List {
     fn dense(&mut self, name: &str, shape: [usize; 2], init: Init) {
         self.add(&format!("{name}.weight"), &shape, init);
         self.bias(name, shape[0]);
+    }
+
+    /// `[out, in]` and `[out]`, whatever the family.
+    fn biased(&mut self, name: &str, shape: [usize; 2], init: Init) {
+        self.add(&format!("{name}.weight"), &shape, init);
+        self.add(&format!("{name}.bias"), &shape[..1], Init::Zeros);
     }
 }

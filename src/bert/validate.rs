@@ -1,6 +1,6 @@
 //! What must hold of a configuration before anything is computed with it.
 
-use super::config::{Config, MAX_POSITIONS, ModelType, NormPosition, PositionEmbedding};
+use super::config::{Config, MAX_POSITIONS, ModelType, NormPosition, PositionEmbedding, ProblemType};
 use super::parameters::ParameterSpec;
 use crate::{Error, Result};
 
@@ -11,6 +11,7 @@ const MAX_INNER: usize = 1 << 16;
 const MAX_LAYERS: usize = 256;
 const MAX_BUCKETS: usize = 1 << 8;
 const MAX_TYPES: usize = 1 << 8;
+const MAX_LABELS: usize = 1 << 16;
 const MAX_TENSOR: usize = 1 << 30;
 
 impl Config {
@@ -61,6 +62,7 @@ impl Config {
             let found = format!("{heads}, which gives heads of {}", self.head_size());
             return Err(Error::config("num_attention_heads", expected, found));
         }
+        within("id2label", self.labels.len(), 0, MAX_LABELS)?;
         positive("layer_norm_eps", self.layer_norm_eps)?;
         positive("initializer_range", self.initializer_range)?;
         self.validate_family()?;
@@ -95,6 +97,7 @@ impl Config {
         }
         Ok(())
     }
+
     /// Whether everything is as it is in all models of the family.
     fn validate_family(&self) -> Result<()> {
         let family = self.model_type;
@@ -122,8 +125,13 @@ impl Config {
             let expected = if bert { format!("1 to {MAX_TYPES}") } else { "0".into() };
             return differs("type_vocab_size", &expected, self.type_vocab_size.to_string());
         }
-        if self.pooler && !bert {
+        if self.pooler && !bert && !self.classifies() {
             return differs("pooler", "false", "true".into());
+        }
+        let numbers = self.problem_type == Some(ProblemType::Regression);
+        if self.classifies() && (self.labels.is_empty() || (numbers && self.labels.len() != 1)) {
+            let expected = if numbers { "one name" } else { "at least one name" };
+            return Err(Error::config("id2label", expected, self.labels.len()));
         }
         Ok(())
     }
