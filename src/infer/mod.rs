@@ -1,10 +1,19 @@
 //! Running a trained model.
 
 mod buckets;
+#[cfg(not(target_arch = "wasm32"))]
+mod classifier;
 mod embed;
 mod fill_mask;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod outputs;
 mod predictor;
+pub(crate) mod shapes;
+mod softmax;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub use classifier::{Classifier, Prediction, longest};
 pub use embed::{EmbedOptions, Embedder, Embeddings, Tokens, cosine};
 pub use fill_mask::{Candidate, FillMask, Filled, Mask};
 pub use predictor::Predictor;
+pub use softmax::softmax;

@@ -8,6 +8,8 @@ pub mod tokenizer;
 pub mod train;
 
 mod check;
+mod pairs;
 
+pub use pairs::open_pairs;
 pub use pipeline::{TokenizerKind, TokenizerOptions};
 pub use tokenizer::{SpecialIds, TokenTable, Tokenizer};

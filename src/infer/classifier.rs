@@ -1,0 +1,146 @@
+//! What a finetuned model says of texts: classes with their probabilities, or numbers.
+
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::outputs::{Outputs, Wanted};
+use super::softmax::softmax;
+use crate::bert::{Config, Model, ProblemType};
+use crate::checkpoint::ModelFolder;
+use crate::data::task::{Encoded, PairForm, encode};
+use crate::gpu::Gpu;
+use crate::text::Tokenizer;
+use crate::{Error, Result};
+
+/// What a model says of a text or pair.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Prediction {
+    /// The likeliest class; none where the model gives a number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// The probability of that class, or the number.
+    pub score: f64,
+    /// The probability of every class, in the model's order; empty where it gives a number.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub probabilities: Vec<f64>,
+    /// How many tokens were cut off.
+    pub truncated: usize,
+}
+
+/// A finetuned model and its tokenizer, ready to predict.
+pub struct Classifier {
+    model: Model,
+    tokenizer: Tokenizer,
+    form: PairForm,
+    longest: usize,
+    outputs: Outputs,
+}
+
+impl Classifier {
+    /// Loads a folder onto a device.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a model without a head on its first token; those of reading the files and of the device.
+    pub fn open(gpu: &Gpu, folder: &ModelFolder) -> Result<Self> {
+        if !folder.config.classifies() {
+            let expected = "a finetuned model, such as BertForSequenceClassification";
+            let found = format!("{:?} in {}", folder.config.architectures, folder.path.display());
+            return Err(Error::config("architectures", expected, found));
+        }
+        let tokenizer = Tokenizer::load(&folder.tokenizer)?;
+        let model = Model::new(gpu, folder.config.clone(), false)?;
+        model.load(|name| folder.weights.f32(name))?;
+        Ok(Classifier {
+            form: PairForm::of(&tokenizer)?,
+            longest: longest(&folder.path, &folder.config)?,
+            outputs: Outputs::new(gpu, Wanted::Head),
+            model,
+            tokenizer,
+        })
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &Config {
+        &self.model.config
+    }
+
+    /// How many tokens of a text are seen at most.
+    pub fn longest(&self) -> usize {
+        self.longest
+    }
+
+    /// The tokens of a text or pair as the model sees them.
+    ///
+    /// # Errors
+    /// As [`encode`].
+    pub fn encode(&self, text: &str, pair: Option<&str>) -> Result<Encoded> {
+        encode(&self.tokenizer, self.form, text, pair, self.longest)
+    }
+
+    /// The outputs of the head for each text: the logits of the classes, or the number. `progress` is told how many
+    /// are done.
+    ///
+    /// # Errors
+    /// As [`Outputs::compute`].
+    pub async fn outputs(
+        &mut self,
+        texts: &[Encoded],
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Vec<Vec<f32>>> {
+        self.outputs.compute(&self.model, texts, progress).await
+    }
+
+    /// What the model says of each text or pair, in their order.
+    ///
+    /// # Errors
+    /// As [`Classifier::encode`] and [`Classifier::outputs`].
+    pub async fn predict(
+        &mut self,
+        texts: &[(String, Option<String>)],
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Vec<Prediction>> {
+        let one = |(text, pair): &(String, Option<String>)| self.encode(text, pair.as_deref());
+        let encoded = texts.iter().map(one).collect::<Result<Vec<_>>>()?;
+        let outputs = self.outputs(&encoded, progress).await?;
+        Ok(outputs.iter().zip(&encoded).map(|(output, text)| self.prediction(output, text)).collect())
+    }
+
+    fn prediction(&self, output: &[f32], text: &Encoded) -> Prediction {
+        let config = &self.model.config;
+        let number = config.problem_type == Some(ProblemType::Regression) || config.labels.len() == 1;
+        if number {
+            let (label, probabilities) = (None, Vec::new());
+            return Prediction {
+                label,
+                score: f64::from(output[0]),
+                probabilities,
+                truncated: text.truncated,
+            };
+        }
+        let probabilities = softmax(output);
+        let best = (0..output.len()).rev().max_by(|&a, &b| output[a].total_cmp(&output[b])).unwrap_or(0);
+        let label = config.labels.get(best).cloned();
+        Prediction { label, score: probabilities[best], probabilities, truncated: text.truncated }
+    }
+}
+
+/// How many tokens a folder's model sees of a text: what `tokenizer_config.json` says, else the context of
+/// pretraining.
+///
+/// # Errors
+/// [`Error::File`] for a `tokenizer_config.json` that is no JSON.
+pub fn longest(folder: &Path, config: &Config) -> Result<usize> {
+    let path = folder.join("tokenizer_config.json");
+    let settings: Value = match std::fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map_err(|error| Error::file(&path, "settings in JSON", error.to_string()))?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Value::Null,
+        Err(error) => return Err(Error::io(&path, "read")(error)),
+    };
+    // Tokenizers without a limit have an enormous number there.
+    let given = settings.get("model_max_length").and_then(Value::as_u64);
+    let given = given.and_then(|tokens| usize::try_from(tokens).ok()).filter(|&tokens| tokens <= 1 << 16);
+    Ok(given.unwrap_or(config.max_position_embeddings).clamp(4, config.longest_text().max(4)))
+}

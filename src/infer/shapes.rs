@@ -1,0 +1,94 @@
+//! Recordings by the shape of what they compute: B sequences of T tokens.
+
+use crate::{Error, Result};
+
+/// Bytes of transient memory that kept recordings may take on the device.
+const KEPT_BYTES: u64 = 1 << 30;
+
+/// What was recorded for some shapes; the one used last stands last, and the others give way when memory is short.
+pub(crate) struct Shapes<R> {
+    kept: Vec<Entry<R>>,
+}
+
+struct Entry<R> {
+    shape: (usize, usize),
+    bytes: u64,
+    recorded: R,
+}
+
+impl<R> Shapes<R> {
+    /// None yet.
+    pub fn new() -> Self {
+        Shapes { kept: Vec::new() }
+    }
+
+    /// What was recorded for `shape`; `make` records it, and says how many bytes it holds, where there is none.
+    ///
+    /// # Errors
+    /// Those of `make`; when memory ran out, once more after all others were given up.
+    pub fn get(&mut self, shape: (usize, usize), make: impl Fn() -> Result<(R, u64)>) -> Result<&R> {
+        let entry = match self.kept.iter().position(|entry| entry.shape == shape) {
+            Some(at) => self.kept.remove(at),
+            None => {
+                let (recorded, bytes) = match make() {
+                    Err(Error::OutOfMemory { .. }) if !self.kept.is_empty() => {
+                        self.kept.clear();
+                        make()?
+                    }
+                    other => other?,
+                };
+                while !self.kept.is_empty() && self.bytes() + bytes > KEPT_BYTES {
+                    self.kept.remove(0);
+                }
+                Entry { shape, bytes, recorded }
+            }
+        };
+        self.kept.push(entry);
+        let last = self.kept.len() - 1;
+        Ok(&self.kept[last].recorded)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.kept.iter().map(|entry| entry.bytes).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recordings_are_made_once_until_memory_is_short() {
+        let made = std::cell::RefCell::new(Vec::new());
+        let mut shapes = Shapes::new();
+        let mut get = |shape: (usize, usize), bytes| {
+            let make = || {
+                made.borrow_mut().push(shape);
+                Ok((shape, bytes))
+            };
+            assert_eq!(*shapes.get(shape, make).unwrap(), shape);
+        };
+        get((1, 8), 1 << 29);
+        get((1, 16), 1 << 29);
+        get((1, 8), 1 << 29);
+        // (1, 16) was used longest ago.
+        get((1, 32), 1 << 29);
+        get((1, 8), 1 << 29);
+        get((1, 16), 1 << 29);
+        assert_eq!(*made.borrow(), [(1, 8), (1, 16), (1, 32), (1, 16)]);
+    }
+
+    #[test]
+    fn a_full_device_gets_a_second_try() {
+        let mut shapes = Shapes::new();
+        shapes.get((1, 8), || Ok((1, 1))).unwrap();
+        let tries = std::cell::Cell::new(0);
+        let full = || {
+            tries.set(tries.get() + 1);
+            let (operation, hint) = ("test".to_string(), String::new());
+            if tries.get() == 1 { Err(Error::OutOfMemory { operation, bytes: 1, hint }) } else { Ok((2, 1)) }
+        };
+        assert_eq!(*shapes.get((1, 16), full).unwrap(), 2);
+        assert_eq!(tries.get(), 2);
+    }
+}
