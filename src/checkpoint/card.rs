@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::bert::{Config, NormPosition, PositionEmbedding};
+use crate::bert::{Config, ModelType, NormPosition, PositionEmbedding};
 
 /// One line of the table of scores.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,7 +39,7 @@ pub struct ModelCard {
 impl ModelCard {
     /// The text: YAML front matter, then Markdown.
     pub fn render(&self, config: &Config) -> String {
-        let mut text = self.front_matter();
+        let mut text = self.front_matter(config);
         // Writing to a string does not fail.
         let _ = write!(text, "\n# {}\n", line(&self.name));
         if !self.summary.is_empty() {
@@ -57,11 +57,20 @@ impl ModelCard {
             NormPosition::Post => "post-LN",
         };
         let head = match (config.guesses(), config.tie_word_embeddings) {
-            (false, _) => "none",
-            (true, true) => "tied to the embedding",
-            (true, false) => "untied",
+            (false, _) if config.classifies() => match config.pooler {
+                true => "dense, tanh, linear, on the first token".to_string(),
+                false => "linear, on the first token".to_string(),
+            },
+            (false, _) => "none".to_string(),
+            (true, true) => "tied to the embedding".to_string(),
+            (true, false) => "untied".to_string(),
         };
-        let with = if config.guesses() { " with a masked-language-model head" } else { "" };
+        let with = match (config.guesses(), config.labels.len()) {
+            (true, _) => " with a masked-language-model head".to_string(),
+            (false, 1) if config.classifies() => " that gives a number".to_string(),
+            (false, classes) if config.classifies() => format!(" that tells {classes} classes apart"),
+            _ => String::new(),
+        };
         let rows = [
             ("Kind", format!("{norms} BERT encoder{with}")),
             ("Parameters", thousands(config.parameter_count())),
@@ -72,7 +81,7 @@ impl ModelCard {
             ("Vocabulary", config.vocab_size.to_string()),
             ("Positions", positions),
             ("Context in training", format!("{} tokens", config.max_position_embeddings)),
-            ("Head", head.to_string()),
+            ("Head", head),
         ];
         for (name, value) in rows {
             let _ = writeln!(text, "| {name} | {value} |");
@@ -99,8 +108,17 @@ impl ModelCard {
         text
     }
 
-    fn front_matter(&self) -> String {
-        let mut text = String::from("---\nlibrary_name: wgrad\npipeline_tag: fill-mask\n");
+    fn front_matter(&self, config: &Config) -> String {
+        let library = match config.model_type {
+            ModelType::Wgrad => "wgrad",
+            ModelType::Bert => "transformers",
+        };
+        let purpose = match (config.guesses(), config.classifies()) {
+            (true, _) => "fill-mask",
+            (_, true) => "text-classification",
+            _ => "sentence-similarity",
+        };
+        let mut text = format!("---\nlibrary_name: {library}\npipeline_tag: {purpose}\n");
         if let Some(license) = &self.license {
             let _ = writeln!(text, "license: {}", yaml(license));
         }

@@ -3,8 +3,9 @@
 pub mod config;
 pub mod dump;
 pub mod estimate;
-pub mod fit;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod finetune;
+pub mod fit;
 pub mod learner;
 pub mod measure;
 pub mod metrics;

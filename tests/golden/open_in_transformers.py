@@ -3,8 +3,9 @@
     python tests/golden/open_in_transformers.py wgrad FOLDER...
 
 `wgrad` is the program. For each folder the script guesses the masks of some texts with `AutoModelForMaskedLM`
-(`trust_remote_code`, which the relative architecture needs) and compares every probability with `wgrad fill-mask`.
-Needs torch and transformers.
+(`trust_remote_code`, which the relative architecture needs) and compares every probability with `wgrad fill-mask`;
+of a finetuned one it labels texts and pairs with `AutoModelForSequenceClassification` and compares with
+`wgrad predict`. Needs torch and transformers.
 """
 
 import json
@@ -12,7 +13,12 @@ import subprocess
 import sys
 
 import torch
-from transformers import AutoModelForMaskedLM, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
 
 TEXTS = [
     "the [MASK] was [MASK] .",
@@ -47,11 +53,41 @@ def compare(program, folder):
     return type(model).__name__, info["unexpected_keys"], worst
 
 
+def compare_classifier(program, folder):
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+    model, info = AutoModelForSequenceClassification.from_pretrained(
+        folder, trust_remote_code=True, output_loading_info=True
+    )
+    for key in ("missing_keys", "mismatched_keys"):
+        assert not info[key], f"{key}: {info[key]}"
+    model.eval()
+    worst = 0.0
+    plain = [text.replace("[MASK]", "a") for text in TEXTS]
+    pairs = [(text, None) for text in plain] + [(a, b) for a in plain for b in plain[:2]]
+    lines = "\n".join(a if b is None else f"{a}\t{b}" for a, b in pairs)
+    command = [program, "predict", "--model", folder, "--json"]
+    answers = subprocess.run(command, input=lines.encode(), check=True, capture_output=True).stdout
+    for (a, b), line in zip(pairs, answers.decode().splitlines(), strict=True):
+        answer = json.loads(line)
+        batch = tokenizer(a, b, return_tensors="pt", truncation=True)
+        with torch.no_grad():
+            logits = model(**batch).logits[0].double()
+        if len(logits) == 1:
+            worst = max(worst, abs(logits.item() - answer["score"]) / max(1, abs(logits.item())))
+            continue
+        for id, exact in enumerate(logits.softmax(-1).tolist()):
+            difference = abs(exact - answer["probabilities"][model.config.id2label[id]])
+            worst = max(worst, difference / exact)
+    return type(model).__name__, info["unexpected_keys"], worst
+
+
 def main():
     program, folders = sys.argv[1], sys.argv[2:]
     failed = False
     for folder in folders:
-        name, unexpected, worst = compare(program, folder)
+        architecture = AutoConfig.from_pretrained(folder, trust_remote_code=True).architectures[0]
+        finetuned = architecture.endswith("ForSequenceClassification")
+        name, unexpected, worst = (compare_classifier if finetuned else compare)(program, folder)
         print(f"{folder}: {name}, left over {sorted(unexpected)}, largest relative difference {worst:.1e}")
         failed |= not worst <= 1e-3
     sys.exit(failed)

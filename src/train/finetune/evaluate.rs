@@ -1,0 +1,96 @@
+//! Measuring a finetuned model on labelled texts.
+
+use super::job::{measure_set, wanted};
+use super::measure::Measured;
+use super::output::Answers;
+use super::prepare::{Cut, Prepared};
+use crate::bert::{Model, Pooling};
+use crate::checkpoint::{ModelFolder, SentenceFolder};
+use crate::data::task::{Kind, Labels, PairForm, Table, Task};
+use crate::gpu::Gpu;
+use crate::infer::longest;
+use crate::infer::outputs::Outputs;
+use crate::text::Tokenizer;
+use crate::{Error, Result};
+
+/// What was found on one set.
+pub struct Evaluated {
+    /// The set.
+    pub name: String,
+    /// How many texts or pairs it has.
+    pub texts: usize,
+    /// How many were cut.
+    pub truncated: usize,
+    /// How good the answers are.
+    pub measured: Measured,
+    /// The answers.
+    pub answers: Answers,
+}
+
+/// Measures the model of `folder` on labelled texts. `progress` is told how many texts of a set are done, and of how
+/// many.
+///
+/// # Errors
+/// [`Error::Config`] for a model that does not answer as the task asks; those of labels, files and the device.
+pub async fn evaluate(
+    gpu: &Gpu,
+    folder: &ModelFolder,
+    task: Task,
+    sets: &[(String, Table)],
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Vec<Evaluated>> {
+    let config = &folder.config;
+    let answers = config.labels.len();
+    let fits = match task.kind() {
+        Kind::Classes => {
+            config.classifies() && answers > 1 && (!task.is_glue() || answers == task.classes().len())
+        }
+        Kind::Number => config.classifies() && answers == 1,
+        Kind::Vector => true,
+    };
+    if !fits {
+        let expected = match task.kind() {
+            Kind::Classes if task.is_glue() => {
+                format!("a model finetuned to {} classes", task.classes().len())
+            }
+            Kind::Classes => "a model finetuned to classes".to_owned(),
+            _ => "a model finetuned to numbers".to_owned(),
+        };
+        let found = match config.classifies() {
+            true => format!("one with {answers} outputs in {}", folder.path.display()),
+            false => format!("one without a head in {}", folder.path.display()),
+        };
+        return Err(Error::config("model", expected, found));
+    }
+    let tokenizer = Tokenizer::load(&folder.tokenizer)?;
+    let (pooling, longest) = match task.kind() {
+        Kind::Vector => {
+            let described = SentenceFolder::load(&folder.path)?;
+            (described.pooling, described.max_tokens)
+        }
+        Kind::Classes | Kind::Number => (Pooling::Cls, longest(&folder.path, config)?),
+    };
+    let cut = Cut { form: PairForm::of(&tokenizer)?, longest, drop_long: false };
+    let labels = Labels::of_model(&config.labels, task);
+    let mut prepared = Vec::new();
+    for (name, table) in sets {
+        let set = Prepared::new(task, &tokenizer, table, &labels, cut)?;
+        if task.kind() == Kind::Vector && set.partners.is_empty() {
+            let expected = "pairs (--pair-column)";
+            return Err(Error::config(name.clone(), expected, "single texts"));
+        }
+        prepared.push(set);
+    }
+    let shape = if task.kind() == Kind::Vector { config.encoder() } else { config.clone() };
+    let model = Model::new(gpu, shape, false)?;
+    model.load(|name| folder.weights.f32(name))?;
+    let mut outputs = Outputs::new(gpu, wanted(task, pooling));
+    let mut found = Vec::new();
+    for ((name, _), set) in sets.iter().zip(&prepared) {
+        let mut tell = |done| progress(done, set.len());
+        let (measured, answers) = measure_set(task, &mut outputs, &model, set, &mut tell).await?;
+        let (name, texts, truncated) = (name.clone(), set.len(), set.truncated);
+        found.push(Evaluated { name, texts, truncated, measured, answers });
+    }
+    Ok(found)
+}

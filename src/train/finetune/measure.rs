@@ -1,0 +1,140 @@
+//! From a model's outputs to answers, loss and scores. Knows no GPU.
+
+use rayon::prelude::*;
+
+use super::objective::Targets;
+use super::scores::{self, Metric};
+use crate::data::task::Task;
+use crate::infer::softmax;
+
+/// How good answers are.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Measured {
+    /// Mean cross entropy in nats, or mean squared error; none in contrastive training.
+    pub loss: Option<f64>,
+    /// The task's measures, the one that decides first; none where one is undefined.
+    pub scores: Vec<(Metric, Option<f64>)>,
+}
+
+impl Measured {
+    /// The measure that decides; an undefined one is worse than any other.
+    pub fn main(&self) -> f64 {
+        self.scores.first().and_then(|(_, value)| *value).unwrap_or(f64::NEG_INFINITY)
+    }
+}
+
+/// The measures of a task, the one that decides first.
+pub fn metrics(task: Task) -> &'static [Metric] {
+    match task {
+        Task::Cola => &[Metric::Matthews, Metric::Accuracy],
+        Task::Mrpc | Task::Qqp => &[Metric::F1, Metric::Accuracy],
+        Task::Sst2 | Task::Mnli | Task::Qnli | Task::Rte | Task::Wnli => &[Metric::Accuracy],
+        Task::Stsb | Task::Regress => &[Metric::Pearson, Metric::Spearman],
+        Task::Classify => &[Metric::Accuracy, Metric::F1, Metric::Matthews],
+        Task::Contrastive => &[Metric::Recall],
+    }
+}
+
+/// Measures `outputs`, the logits of the classes of each text or its number.
+///
+/// F1 is that of class 1 where the model has two classes, else the mean over classes.
+pub fn measure(task: Task, outputs: &[Vec<f32>], targets: &Targets) -> Measured {
+    match targets {
+        Targets::Classes(actual) => {
+            let predicted: Vec<u32> = outputs.iter().map(|logits| greatest(logits) as u32).collect();
+            let two = outputs.first().is_some_and(|logits| logits.len() == 2);
+            let score = |metric: &Metric| match metric {
+                Metric::F1 if two => scores::f1(&predicted, actual, 1),
+                Metric::F1 => scores::macro_f1(&predicted, actual),
+                Metric::Matthews => scores::matthews(&predicted, actual),
+                _ => scores::accuracy(&predicted, actual),
+            };
+            let loss =
+                |(logits, &class): (&Vec<f32>, &u32)| -softmax(logits)[class as usize].max(1e-300).ln();
+            Measured {
+                loss: Some(mean(outputs.iter().zip(actual).map(loss))),
+                scores: metrics(task).iter().map(|metric| (*metric, Some(score(metric)))).collect(),
+            }
+        }
+        Targets::Numbers(actual) => {
+            let predicted: Vec<f64> = outputs.iter().map(|output| f64::from(output[0])).collect();
+            let errors = predicted.iter().zip(actual).map(|(p, a)| (p - f64::from(*a)).powi(2));
+            Measured { loss: Some(mean(errors)), scores: correlations(&predicted, actual) }
+        }
+        Targets::Pairs => Measured::default(),
+    }
+}
+
+/// Measures vectors of length 1 of texts and their partners: against how alike they are where that is known, else by
+/// how many texts have their own partner as the nearest of all.
+pub fn measure_pairs(texts: &[Vec<f32>], partners: &[Vec<f32>], targets: &Targets) -> Measured {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
+    if let Targets::Numbers(actual) = targets {
+        let cosines: Vec<f64> = texts.iter().zip(partners).map(|(a, b)| dot(a, b)).collect();
+        let mut scores = correlations(&cosines, actual);
+        // That embeddings are judged by is the order.
+        scores.reverse();
+        return Measured { loss: None, scores };
+    }
+    let nearest = |(i, text): (usize, &Vec<f32>)| {
+        let own = dot(text, &partners[i]);
+        partners.iter().enumerate().all(|(j, other)| j == i || dot(text, other) < own)
+    };
+    let found = texts.par_iter().enumerate().filter(|(i, text)| nearest((*i, text))).count();
+    let share = found as f64 / texts.len().max(1) as f64;
+    Measured { loss: None, scores: vec![(Metric::Recall, Some(share))] }
+}
+
+/// The index of the greatest value, the first of equals.
+pub(super) fn greatest(values: &[f32]) -> usize {
+    (0..values.len()).rev().max_by(|&a, &b| values[a].total_cmp(&values[b])).unwrap_or(0)
+}
+
+fn correlations(predicted: &[f64], actual: &[f32]) -> Vec<(Metric, Option<f64>)> {
+    let actual: Vec<f64> = actual.iter().map(|a| f64::from(*a)).collect();
+    vec![
+        (Metric::Pearson, scores::pearson(predicted, &actual)),
+        (Metric::Spearman, scores::spearman(predicted, &actual)),
+    ]
+}
+
+fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let count = values.len().max(1);
+    values.sum::<f64>() / count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_measured_by_what_the_task_asks_for() {
+        let outputs = [vec![2.0, 1.0], vec![0.0, 0.0], vec![-1.0, 1.0], vec![0.0, 3.0]];
+        let targets = Targets::Classes(vec![0, 1, 1, 0]);
+        let measured = measure(Task::Mrpc, &outputs, &targets);
+        // Predicted 0, 0 (the first of equals), 1, 1.
+        assert_eq!(measured.scores, [(Metric::F1, Some(0.5)), (Metric::Accuracy, Some(0.5))]);
+        let expected =
+            (1.0 + (-1f64).exp()).ln() + 2f64.ln() + (1.0 + (-2f64).exp()).ln() + (1.0 + 3f64.exp()).ln();
+        assert!((measured.loss.unwrap() - expected / 4.0).abs() < 1e-6);
+        assert_eq!(measure(Task::Cola, &outputs, &targets).main(), 0.0);
+    }
+
+    #[test]
+    fn an_undefined_measure_is_worse_than_any() {
+        let measured = measure(Task::Stsb, &[vec![1.0], vec![1.0]], &Targets::Numbers(vec![0.0, 5.0]));
+        assert_eq!(measured.scores, [(Metric::Pearson, None), (Metric::Spearman, None)]);
+        assert_eq!(measured.main(), f64::NEG_INFINITY);
+        assert_eq!(measured.loss, Some(8.5));
+    }
+
+    #[test]
+    fn partners_are_found_by_their_vectors() {
+        let texts = [vec![1.0, 0.0], vec![0.0, 1.0], vec![0.6, 0.8]];
+        let partners = [vec![0.8, 0.6], vec![0.0, 1.0], vec![1.0, 0.0]];
+        let measured = measure_pairs(&texts, &partners, &Targets::Pairs);
+        assert_eq!(measured.scores, [(Metric::Recall, Some(1.0 / 3.0))]);
+        let alike = measure_pairs(&texts, &partners, &Targets::Numbers(vec![4.0, 5.0, 1.0]));
+        assert_eq!(alike.scores[0], (Metric::Spearman, Some(1.0)));
+    }
+}

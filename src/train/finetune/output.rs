@@ -1,0 +1,181 @@
+//! What a finetuning run leaves: the model's folder, predictions, a picture of the loss.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::card::card;
+use super::job::Job;
+use super::measure::greatest;
+use super::objective::Targets;
+use super::rows::Row;
+use super::run::{Best, FinetuneReport};
+use crate::bert::Pooling;
+use crate::checkpoint::atomic::{Disk, write_atomic};
+use crate::checkpoint::{ModelFolder, TensorSource};
+use crate::data::task::{Kind, Task};
+use crate::infer::softmax;
+use crate::viz::loss_curve::LossCurve;
+use crate::{Error, Result};
+
+/// What a model said of the texts of a set, and what is right.
+pub struct Answers {
+    rows: Vec<Answer>,
+}
+
+enum Answer {
+    Class { predicted: usize, probability: f64, actual: u32 },
+    Number { predicted: f64, actual: f32 },
+    Cosine { cosine: f64, actual: Option<f32> },
+}
+
+impl Answers {
+    /// Those of a head.
+    pub(super) fn of(outputs: Vec<Vec<f32>>, targets: &Targets) -> Self {
+        let one = |(at, output): (usize, Vec<f32>)| match targets {
+            Targets::Classes(actual) => {
+                let predicted = greatest(&output);
+                Answer::Class { predicted, probability: softmax(&output)[predicted], actual: actual[at] }
+            }
+            Targets::Numbers(actual) => {
+                Answer::Number { predicted: f64::from(output[0]), actual: actual[at] }
+            }
+            Targets::Pairs => Answer::Cosine { cosine: f64::from(output[0]), actual: None },
+        };
+        Answers { rows: outputs.into_iter().enumerate().map(one).collect() }
+    }
+
+    /// Those of vectors.
+    pub(super) fn of_pairs(texts: &[Vec<f32>], partners: &[Vec<f32>], targets: &Targets) -> Self {
+        let one = |(at, (a, b)): (usize, (&Vec<f32>, &Vec<f32>))| Answer::Cosine {
+            cosine: a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum(),
+            actual: match targets {
+                Targets::Numbers(actual) => Some(actual[at]),
+                _ => None,
+            },
+        };
+        Answers { rows: texts.iter().zip(partners).enumerate().map(one).collect() }
+    }
+
+    /// A table: the number of each text from 0 as in GLUE's own, what was predicted, and what is right.
+    pub fn tsv(&self, names: &[String]) -> String {
+        let name =
+            |class: usize| names.get(class).map_or("?", String::as_str).replace(['\t', '\n', '\r'], " ");
+        let mut text = String::from(match self.rows.first() {
+            Some(Answer::Class { .. }) => "index\tprediction\tlabel\tprobability\n",
+            _ => "index\tprediction\tlabel\n",
+        });
+        for (index, row) in self.rows.iter().enumerate() {
+            // Writing to a string does not fail.
+            let _ = match row {
+                Answer::Class { predicted, probability, actual } => {
+                    let (predicted, actual) = (name(*predicted), name(*actual as usize));
+                    writeln!(text, "{index}\t{predicted}\t{actual}\t{probability:.6}")
+                }
+                Answer::Number { predicted, actual } => writeln!(text, "{index}\t{predicted:.6}\t{actual}"),
+                Answer::Cosine { cosine, actual } => {
+                    let actual = actual.map(|actual| actual.to_string()).unwrap_or_default();
+                    writeln!(text, "{index}\t{cosine:.6}\t{actual}")
+                }
+            };
+        }
+        text
+    }
+}
+
+/// The name of the predictions of a set: the first one's is plain.
+fn predictions_name(index: usize, set: &str) -> String {
+    if index == 0 { "predictions.tsv".to_owned() } else { format!("predictions_{set}.tsv") }
+}
+
+/// Writes everything but the metrics, which are written on the way.
+pub(super) fn save(job: &Job<'_>, best: &Best, report: &FinetuneReport, log: &[Row]) -> Result<()> {
+    let (out, config) = (&job.options.out, &job.config);
+    for (index, ((set, _), answers)) in best.measured.iter().zip(&best.outputs).enumerate() {
+        let text = answers.tsv(&config.labels);
+        put(&out.join(predictions_name(index, set)), &text)?;
+    }
+    if job.options.task.kind() != Kind::Number {
+        put(&out.join("loss.svg"), &picture(job, best, log))?;
+    }
+    if job.options.task == Task::Contrastive {
+        sentence_files(job)?;
+    }
+    let values: HashMap<&str, &Vec<f32>> =
+        best.weights.iter().map(|(name, values)| (name.as_str(), values)).collect();
+    let shapes = config.parameters().into_iter().map(|spec| (spec.name, spec.shape)).collect();
+    let tensors = TensorSource::new(shapes, |name| {
+        Ok(Cow::Borrowed(values.get(name).map(|values| values.as_slice()).unwrap_or_default()))
+    });
+    let card = card(job, best, report).render(config);
+    ModelFolder::save(out, config, job.tokenizer.json(), tensors, &card)?;
+    limit_length(&out.join("tokenizer_config.json"), job.options.recipe.max_length)
+}
+
+/// Tells Python, and `evaluate` and `predict`, where texts are cut.
+fn limit_length(path: &Path, tokens: usize) -> Result<()> {
+    let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
+    let mut settings: Map<String, Value> = serde_json::from_slice(&bytes)
+        .map_err(|error| Error::file(path, "settings in JSON", error.to_string()))?;
+    settings.insert("model_max_length".into(), json!(tokens));
+    put(path, &pretty(&Value::Object(settings)))
+}
+
+/// What `sentence-transformers` reads beside the model.
+fn sentence_files(job: &Job<'_>) -> Result<()> {
+    let out = &job.options.out;
+    let module = |index: usize, name: &str, path: &str| {
+        let kind = format!("sentence_transformers.models.{name}");
+        json!({"idx": index, "name": index.to_string(), "path": path, "type": kind})
+    };
+    let modules = json!([
+        module(0, "Transformer", ""),
+        module(1, "Pooling", "1_Pooling"),
+        module(2, "Normalize", "2_Normalize"),
+    ]);
+    let pooling = json!({
+        "word_embedding_dimension": job.config.hidden_size,
+        "pooling_mode_cls_token": job.options.pooling == Pooling::Cls,
+        "pooling_mode_mean_tokens": job.options.pooling == Pooling::Mean,
+        "pooling_mode_max_tokens": false,
+        "pooling_mode_mean_sqrt_len_tokens": false,
+    });
+    let limits = json!({"max_seq_length": job.options.recipe.max_length, "do_lower_case": false});
+    for folder in ["1_Pooling", "2_Normalize"] {
+        let path = out.join(folder);
+        std::fs::create_dir_all(&path).map_err(Error::io(&path, "create the folder"))?;
+    }
+    put(&out.join("modules.json"), &pretty(&modules))?;
+    put(&out.join("1_Pooling/config.json"), &pretty(&pooling))?;
+    put(&out.join("sentence_bert_config.json"), &pretty(&limits))
+}
+
+fn pretty(value: &Value) -> String {
+    let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+fn put(path: &Path, text: &str) -> Result<()> {
+    write_atomic(&Disk, path, |sink| sink.put(text.as_bytes())).map(drop)
+}
+
+/// The loss of the seed that was kept.
+fn picture(job: &Job<'_>, best: &Best, log: &[Row]) -> String {
+    let rows: Vec<&Row> = log.iter().filter(|row| row.seed == best.seed).collect();
+    let points = |value: fn(&Row) -> Option<f64>| {
+        rows.iter().filter_map(|row| Some((row.step as f64, value(row)?))).collect::<Vec<_>>()
+    };
+    let curve = LossCurve {
+        title: format!("Finetuning on {}", job.options.task),
+        subtitle: format!("seed {}, best epoch {}", best.seed, best.epoch),
+        train: points(|row| Some(row.loss)),
+        held_out: points(|row| row.eval_loss),
+        learning_rate: points(|row| Some(row.lr)),
+        ..LossCurve::default()
+    };
+    curve.svg()
+}

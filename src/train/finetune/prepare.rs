@@ -1,0 +1,138 @@
+//! From labelled texts to what a learner takes.
+
+use super::learner::TaskBatch;
+use super::objective::Targets;
+use crate::data::task::{self, Encoded, Kind, Labels, PairForm, Table, Task, encode_all, padded};
+use crate::text::Tokenizer;
+use crate::{Error, Result};
+
+/// Labelled texts as a model sees them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prepared {
+    /// The texts, or the first of each pair in contrastive training.
+    pub texts: Vec<Encoded>,
+    /// The partners in contrastive training; empty where a text is its own.
+    pub partners: Vec<Encoded>,
+    /// What the texts are labelled with; of contrastive training how alike the partners are, where that is known.
+    pub targets: Targets,
+    /// The lines of the file that the texts are from.
+    pub lines: Vec<u64>,
+    /// How many texts or pairs were cut.
+    pub truncated: usize,
+    /// How many were left out because they were too long.
+    pub left_out: usize,
+}
+
+/// How texts are cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// How pairs are joined.
+    pub form: PairForm,
+    /// Tokens at most.
+    pub longest: usize,
+    /// Whether longer ones are left out instead of cut.
+    pub drop_long: bool,
+}
+
+impl Prepared {
+    /// Tokenizes a table and reads its labels.
+    ///
+    /// # Errors
+    /// [`Error::Line`] for a label that does not fit; [`Error::File`] when nothing is left; those of the tokenizer.
+    pub fn new(task: Task, tokenizer: &Tokenizer, table: &Table, labels: &Labels, cut: Cut) -> Result<Self> {
+        let Cut { form, longest, drop_long } = cut;
+        let targets = match task.kind() {
+            Kind::Classes => Targets::Classes(labels.numbers(table)?),
+            Kind::Number => Targets::Numbers(task::scores(table)?),
+            Kind::Vector if table.examples.iter().all(|example| example.label.is_some()) => {
+                Targets::Numbers(task::scores(table)?)
+            }
+            Kind::Vector => Targets::Pairs,
+        };
+        let (texts, partners) = if task.kind() == Kind::Vector {
+            let alone = |text: Option<&String>| task::Example {
+                line: 0,
+                text: text.cloned().unwrap_or_default(),
+                pair: None,
+                label: None,
+            };
+            let first: Vec<_> = table.examples.iter().map(|example| alone(Some(&example.text))).collect();
+            let second: Vec<_> = table.examples.iter().map(|example| alone(example.pair.as_ref())).collect();
+            let paired = table.examples.iter().any(|example| example.pair.is_some());
+            let partners = if paired { encode_all(tokenizer, form, &second, longest)? } else { Vec::new() };
+            (encode_all(tokenizer, form, &first, longest)?, partners)
+        } else {
+            (encode_all(tokenizer, form, &table.examples, longest)?, Vec::new())
+        };
+        let long = |i: usize| texts[i].truncated > 0 || partners.get(i).is_some_and(|p| p.truncated > 0);
+        let truncated = (0..texts.len()).filter(|&i| long(i)).count();
+        let all = Prepared {
+            lines: table.examples.iter().map(|example| example.line).collect(),
+            truncated,
+            left_out: 0,
+            targets,
+            partners: Vec::new(),
+            texts: Vec::new(),
+        };
+        if !drop_long || truncated == 0 {
+            return Ok(Prepared { texts, partners, ..all });
+        }
+        let kept: Vec<usize> = (0..texts.len()).filter(|&i| !long(i)).collect();
+        if kept.is_empty() {
+            let expected = format!("a text of at most {longest} tokens");
+            return Err(Error::file(&table.path, expected, "longer ones only"));
+        }
+        let some = |list: &[Encoded]| match list.is_empty() {
+            true => Vec::new(),
+            false => kept.iter().map(|&i| list[i].clone()).collect(),
+        };
+        Ok(Prepared {
+            texts: some(&texts),
+            partners: some(&partners),
+            targets: all.targets.chosen(&kept),
+            lines: kept.iter().map(|&i| all.lines[i]).collect(),
+            truncated: 0,
+            left_out: truncated,
+        })
+    }
+
+    /// How many texts or pairs there are.
+    pub fn len(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.texts.is_empty()
+    }
+
+    /// The length of each in tokens, of a pair in contrastive training that of the longer.
+    pub fn lengths(&self) -> Vec<usize> {
+        let partner = |i: usize| self.partners.get(i).map_or(0, |partner| partner.ids.len());
+        self.texts.iter().enumerate().map(|(i, text)| text.ids.len().max(partner(i))).collect()
+    }
+
+    /// The texts numbered in `chosen` as a batch, padded to one of few lengths up to `longest`.
+    pub fn batch(&self, task: Task, chosen: &[usize], longest: usize) -> TaskBatch {
+        let mut texts: Vec<Encoded> = chosen.iter().map(|&i| self.texts[i].clone()).collect();
+        let mut targets = self.targets.chosen(chosen);
+        if task.kind() == Kind::Vector {
+            let partners = if self.partners.is_empty() { &self.texts } else { &self.partners };
+            texts.extend(chosen.iter().map(|&i| partners[i].clone()));
+            targets = Targets::Pairs;
+        }
+        let tokens = texts.iter().map(|text| text.ids.len()).max().unwrap_or(1);
+        TaskBatch { tokens: padded(tokens, longest), texts, targets }
+    }
+}
+
+impl Targets {
+    /// Those numbered in `chosen`.
+    fn chosen(&self, chosen: &[usize]) -> Targets {
+        match self {
+            Targets::Classes(list) => Targets::Classes(chosen.iter().map(|&i| list[i]).collect()),
+            Targets::Numbers(list) => Targets::Numbers(chosen.iter().map(|&i| list[i]).collect()),
+            Targets::Pairs => Targets::Pairs,
+        }
+    }
+}
