@@ -5,15 +5,21 @@ mod data;
 mod doctor;
 mod embed;
 mod embedder;
+mod evaluate;
 mod fill_mask;
+mod finetune;
+mod finetune_watch;
 mod fit;
 mod hub;
 mod info;
+mod labelled;
 mod precision;
+mod predict;
 mod pretrain;
 mod print;
 mod quickstart;
 mod similarity;
+mod texts;
 mod tokenizer;
 mod training;
 
@@ -45,6 +51,12 @@ enum Command {
     Similarity(similarity::Args),
     /// Say what a model is.
     Info(info::Args),
+    /// Teach a pretrained model a task: classes, numbers, or embeddings.
+    Finetune(Box<finetune::Args>),
+    /// Measure a finetuned model on labelled texts.
+    Evaluate(evaluate::Args),
+    /// Let a finetuned model label texts.
+    Predict(predict::Args),
     /// Check the GPU: what it offers, whether every kernel computes right, how fast it is.
     Doctor(doctor::Args),
     /// Measure how fast the GPU is at what training is made of.
@@ -62,6 +74,9 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Embed(args) => embed::run(&args),
         Command::Similarity(args) => similarity::run(&args),
         Command::Info(args) => info::run(&args),
+        Command::Finetune(args) => finetune::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args),
+        Command::Predict(args) => predict::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Bench(args) => bench::run(&args),
     }

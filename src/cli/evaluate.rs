@@ -1,0 +1,87 @@
+//! `wgrad evaluate`
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use serde_json::{Map, Value, json};
+use wgrad::Error;
+use wgrad::checkpoint::ModelFolder;
+use wgrad::gpu::{Gpu, GpuOptions};
+use wgrad::train::finetune::evaluate;
+
+use super::finetune_watch::summary;
+use super::labelled::Labelled;
+use super::{hub, print};
+
+/// Measure a finetuned model on labelled texts.
+#[derive(clap::Args)]
+#[command(
+    after_help = "JSON: {model, task, sets: [{set, texts, truncated, loss, scores: {accuracy: …}}], adapter}
+
+Examples:
+  wgrad evaluate --model runs/sst2 --task sst2 --data glue
+  wgrad evaluate --model runs/reviews --task classify --eval test.csv --json
+  wgrad evaluate --model runs/mnli --task mnli --eval dev_mismatched.tsv --predictions mismatched.tsv"
+)]
+pub struct Args {
+    #[command(flatten)]
+    labelled: Labelled,
+    /// The finetuned model: a folder, or a name on huggingface.co.
+    #[arg(long, value_name = "DIR|NAME")]
+    model: PathBuf,
+    /// Also write what the model says of each text of the first set.
+    #[arg(long, value_name = "FILE")]
+    predictions: Option<PathBuf>,
+    /// Part of the name of the GPU to use.
+    #[arg(long, value_name = "NAME")]
+    adapter: Option<String>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let task = args.labelled.task;
+    let sets = args.labelled.sets()?;
+    let folder = ModelFolder::load(hub::folder(&args.model)?)?;
+    let options = GpuOptions { adapter: args.adapter.clone(), ..GpuOptions::default() };
+    let bar = print::Items::new("texts");
+    let (found, adapter) = pollster::block_on(async {
+        let gpu = Gpu::open(&options).await?;
+        let mut progress = |done, total| {
+            bar.total(total);
+            bar.set(done);
+        };
+        let found = evaluate(&gpu, &folder, task, &sets, &mut progress).await?;
+        Ok::<_, Error>((found, gpu.capabilities().name.clone()))
+    })?;
+    bar.end();
+    if let (Some(path), Some(first)) = (&args.predictions, found.first()) {
+        std::fs::write(path, first.answers.tsv(&folder.config.labels)).map_err(Error::io(path, "write"))?;
+    }
+    let cut: usize = found.iter().map(|set| set.truncated).sum();
+    if cut > 0 {
+        print::note(format_args!("note: {cut} texts are longer than the model sees and were cut"));
+    }
+    if !args.json {
+        return found.iter().try_for_each(|set| {
+            let scores = summary(&[(set.name.clone(), set.measured.clone())]);
+            print::line(format_args!("{scores} ({} texts)", print::count(set.texts as u64)))
+        });
+    }
+    let sets = found.iter().map(|set| {
+        let scores =
+            set.measured.scores.iter().map(|(metric, value)| (metric.name().to_owned(), json!(value)));
+        json!({
+            "set": set.name,
+            "texts": set.texts,
+            "truncated": set.truncated,
+            "loss": set.measured.loss,
+            "scores": scores.collect::<Map<String, Value>>(),
+        })
+    });
+    let sets: Vec<Value> = sets.collect();
+    let report = json!({ "model": args.model, "task": task, "sets": sets, "adapter": adapter });
+    print::line(serde_json::to_string(&report).context("the report as JSON")?)
+}

@@ -1,0 +1,207 @@
+//! `wgrad finetune`
+
+use std::path::PathBuf;
+use std::process::exit;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use wgrad::Error;
+use wgrad::bert::Pooling;
+use wgrad::checkpoint::{ModelFolder, SentenceFolder};
+use wgrad::data::task::Task;
+use wgrad::gpu::{Gpu, GpuOptions};
+use wgrad::train::finetune::{FinetuneOptions, FinetuneReport, Rates, Recipe, RecipeName, finetune};
+
+use super::finetune_watch::Watch;
+use super::labelled::Labelled;
+use super::training::INTERRUPTED;
+use super::{hub, print};
+
+/// Teach a pretrained model a task.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  wgrad finetune --task sst2 --model runs/mine --data glue --out runs/sst2 --seeds 5
+  wgrad finetune --task classify --model data/minilm --train train.csv --eval dev.csv --out runs/reviews
+  wgrad finetune --task regress --model data/minilm --train a.tsv --eval b.tsv \\
+      --text-column left --pair-column right --label-column score --out runs/alike
+  wgrad finetune --task contrastive --model data/minilm --train pairs.jsonl --eval more.jsonl \\
+      --text-column question --pair-column answer --out runs/search
+
+Own tables have a header (or one JSON object per line); classes are whatever stands in the label's column.
+Contrastive training learns from pairs of texts that belong together (MultipleNegativesRanking), or from single
+texts by dropout alone (SimCSE). After each epoch the model is measured, and the best epoch is kept. With several
+seeds the model of the median one is saved.
+
+OUT gets config.json, model.safetensors, tokenizer.json, README.md, predictions.tsv, metrics.csv, metrics.jsonl,
+and loss.svg. Ctrl-C ends the step and saves the best epoch so far; once more quits at once.")]
+pub struct Args {
+    #[command(flatten)]
+    labelled: Labelled,
+    /// The model to begin with: a folder, or a name on huggingface.co, such as google-bert/bert-base-uncased.
+    #[arg(long, value_name = "DIR|NAME")]
+    model: PathBuf,
+    /// Texts to learn from: .csv, .tsv or .jsonl; of contrastive training also .txt, a text a line.
+    #[arg(long, value_name = "FILE", required_unless_present = "data", conflicts_with = "data")]
+    train: Option<PathBuf>,
+    /// The folder of the finetuned model.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// cramming (dropout, cosine, a head of two layers), or notebook (as *A BERT for laptops*).
+    #[arg(long, value_name = "NAME", default_value_t = RecipeName::Cramming)]
+    recipe: RecipeName,
+    /// How often all texts are seen [default: 5].
+    #[arg(long, value_name = "N")]
+    epochs: Option<u64>,
+    /// Texts per step [default: 16; contrastive: 64].
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// Texts computed at once; lower it when memory runs out [default: the batch].
+    #[arg(long, value_name = "N")]
+    micro_batch: Option<usize>,
+    /// The learning rate [default: 4e-5].
+    #[arg(long, value_name = "RATE")]
+    lr: Option<f64>,
+    /// The share of the steps over which the learning rate rises [default: 0.1].
+    #[arg(long, value_name = "SHARE")]
+    warmup: Option<f64>,
+    /// Tokens of a text or pair at most; longer ones are cut [default: 128].
+    #[arg(long, value_name = "N")]
+    max_length: Option<usize>,
+    /// The share that dropout zeroes [default: 0.1].
+    #[arg(long, value_name = "SHARE")]
+    dropout: Option<f64>,
+    /// AdamW's weight decay [default: 0].
+    #[arg(long, value_name = "SHARE")]
+    weight_decay: Option<f64>,
+    /// Runs with different seeds; the median of their scores is reported.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seeds: u64,
+    /// The first seed: it chooses the head's first weights, the order of the texts, and dropout.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Load weights that hold NaN or infinity.
+    #[arg(long)]
+    allow_non_finite: bool,
+    /// Part of the name of the GPU to use.
+    #[arg(long, value_name = "NAME")]
+    adapter: Option<String>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let recipe = recipe(args)?;
+    let (train, evals) = args.labelled.read(args.train.as_deref())?;
+    let train = train.ok_or_else(|| Error::config("train", "--data DIR or --train FILE", "neither"))?;
+    if evals.is_empty() && args.labelled.task != Task::Contrastive {
+        return Err(Error::config("eval", "--data DIR, or --eval FILE beside --train", "neither").into());
+    }
+    let dir = hub::folder(&args.model)?;
+    let pooling = match args.labelled.task {
+        Task::Contrastive => SentenceFolder::load(&dir)?.pooling,
+        _ => Pooling::Mean,
+    };
+    let mut model = ModelFolder::load(&dir)?;
+    model.weights = model.weights.allow_non_finite(args.allow_non_finite);
+    let options = FinetuneOptions {
+        task: args.labelled.task,
+        model,
+        pooling,
+        train,
+        evals,
+        recipe,
+        seeds: (0..args.seeds).map(|number| args.seed.wrapping_add(number)).collect(),
+        out: args.out.clone(),
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = stop.clone();
+    ctrlc::set_handler(move || {
+        if asked.swap(true, Ordering::Relaxed) {
+            exit(INTERRUPTED);
+        }
+        print::note("stopping after this step; Ctrl-C again quits at once");
+    })
+    .context("cannot watch for Ctrl-C")?;
+    let mut watch = Watch::new();
+    let gpu = GpuOptions { adapter: args.adapter.clone(), ..GpuOptions::default() };
+    let report = pollster::block_on(async {
+        let gpu = Gpu::open(&gpu).await?;
+        finetune(&gpu, &options, &mut |event| watch.show(event), &stop).await
+    });
+    watch.end();
+    let report = report?;
+    if args.json {
+        print::line(serde_json::to_string(&report).context("the report as JSON")?)?;
+    } else {
+        show(&report)?;
+    }
+    if report.interrupted {
+        exit(INTERRUPTED);
+    }
+    Ok(())
+}
+
+/// The recipe that was asked for, single settings last.
+fn recipe(args: &Args) -> wgrad::Result<Recipe> {
+    let mut recipe = Recipe::new(args.recipe, args.labelled.task);
+    fn set<T>(place: &mut T, value: Option<T>) {
+        if let Some(value) = value {
+            *place = value;
+        }
+    }
+    set(&mut recipe.epochs, args.epochs);
+    set(&mut recipe.batch, args.batch);
+    recipe.micro_batch = args.micro_batch.unwrap_or(recipe.batch);
+    set(&mut recipe.max_length, args.max_length);
+    set(&mut recipe.dropout, args.dropout);
+    set(&mut recipe.optimizer.weight_decay, args.weight_decay);
+    match &mut recipe.rates {
+        Rates::Cosine { peak, warmup } => {
+            set(peak, args.lr);
+            set(warmup, args.warmup);
+        }
+        Rates::PerEpoch(_) if args.lr.is_some() || args.warmup.is_some() => {
+            let expected = "neither with --recipe notebook, which has a learning rate for each epoch";
+            return Err(Error::config("lr and warmup", expected, "at least one"));
+        }
+        Rates::PerEpoch(_) => {}
+    }
+    Ok(recipe)
+}
+
+fn show(report: &FinetuneReport) -> anyhow::Result<()> {
+    if !report.saved {
+        return print::line("stopped    before the first epoch was over: nothing was saved");
+    }
+    print::line(format_args!("model      {}", report.out.display()))?;
+    let name = |set: &str, metric: &str| format!("{set} {metric}");
+    let value = |value: Option<f64>| value.map_or("undefined".to_owned(), |value| format!("{value:.4}"));
+    let head = ["seed".to_owned(), "epoch".to_owned()];
+    let scores = report.median.iter().map(|(set, metric, _)| name(set, metric));
+    let mut rows = vec![head.into_iter().chain(scores).collect::<Vec<_>>()];
+    for seed in &report.seeds {
+        let kept = if Some(seed.seed) == report.kept_seed { "*" } else { "" };
+        let head = [format!("{}{kept}", seed.seed), seed.epoch.to_string()];
+        rows.push(head.into_iter().chain(seed.scores.iter().map(|score| value(score.2))).collect());
+    }
+    if report.seeds.len() > 1 {
+        let head = ["median".to_owned(), String::new()];
+        rows.push(head.into_iter().chain(report.median.iter().map(|score| value(score.2))).collect());
+    }
+    print::table(&rows, 1).into_iter().try_for_each(print::line)?;
+    if report.seeds.len() > 1 {
+        print::line("* the seed whose model was saved")?;
+    }
+    if report.skipped_steps > 0 {
+        print::line(format_args!("skipped    {} steps whose gradient was not finite", report.skipped_steps))?;
+    }
+    let steps = print::count(report.steps);
+    print::line(format_args!("time       {:.1} s, {steps} steps on {}", report.seconds, report.device))?;
+    if report.interrupted {
+        print::line("stopped    before the last step")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! `wgrad predict`
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use serde_json::{Map, json};
+use wgrad::checkpoint::ModelFolder;
+use wgrad::gpu::{Gpu, GpuOptions};
+use wgrad::infer::{Classifier, Prediction};
+
+use super::{hub, print};
+
+const HELP: &str = "\
+Without --input texts are read from standard input, one a line; two texts of a pair stand on one line with a tab
+between them. Of a table (.csv, .tsv, .jsonl) the columns are chosen by name.
+
+Output: label, probability (or the number alone) and text, separated by tabs; every text in its order.
+JSON lines: {text, pair, label, score, probabilities: {label: probability}, truncated}
+
+Examples:
+  echo 'a lovely film' | wgrad predict --model runs/reviews
+  wgrad predict --model runs/reviews --input reviews.csv --text-column review --json > labels.jsonl";
+
+/// Let a finetuned model label texts.
+#[derive(clap::Args)]
+#[command(after_help = HELP)]
+pub struct Args {
+    /// The finetuned model: a folder, or a name on huggingface.co.
+    #[arg(long, value_name = "DIR|NAME")]
+    model: PathBuf,
+    /// The file of the texts; `-` is standard input.
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    input: PathBuf,
+    /// The column or field of a table that holds the text.
+    #[arg(long, value_name = "NAME", default_value = "text")]
+    text_column: String,
+    /// The column or field of a table that holds the second text of a pair.
+    #[arg(long, value_name = "NAME")]
+    pair_column: Option<String>,
+    /// Part of the name of the GPU to use.
+    #[arg(long, value_name = "NAME")]
+    adapter: Option<String>,
+    /// Print JSON lines.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Texts that are read, computed and printed before the next.
+const CHUNK: usize = 4096;
+
+/// Runs the command.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let folder = ModelFolder::load(hub::folder(&args.model)?)?;
+    let options = GpuOptions { adapter: args.adapter.clone(), ..GpuOptions::default() };
+    let gpu = pollster::block_on(Gpu::open(&options))?;
+    let mut model = Classifier::open(&gpu, &folder)?;
+    let bar = print::Items::new("texts");
+    let (mut before, mut truncated) = (0, 0);
+    let mut texts = super::texts::pairs(&args.input, &args.text_column, args.pair_column.as_deref())?;
+    loop {
+        let chunk = texts.by_ref().take(CHUNK).collect::<wgrad::Result<Vec<_>>>()?;
+        if chunk.is_empty() {
+            break;
+        }
+        let predicted = pollster::block_on(model.predict(&chunk, &mut |done| bar.set(before + done)))?;
+        before += chunk.len();
+        for (text, prediction) in chunk.iter().zip(&predicted) {
+            truncated += usize::from(prediction.truncated > 0);
+            show(text, prediction, &folder.config.labels, args.json)?;
+        }
+    }
+    bar.end();
+    if truncated > 0 {
+        let longest = model.longest();
+        print::note(format_args!("note: {truncated} texts of over {longest} tokens were cut"));
+    }
+    Ok(())
+}
+
+fn show(
+    (text, pair): &(String, Option<String>),
+    prediction: &Prediction,
+    labels: &[String],
+    json: bool,
+) -> anyhow::Result<()> {
+    if json {
+        let mut value = serde_json::to_value(prediction).context("a prediction as JSON")?;
+        let shares = labels.iter().zip(&prediction.probabilities);
+        let shares: Map<_, _> = shares.map(|(label, share)| (label.clone(), json!(share))).collect();
+        let mut line = Map::new();
+        line.insert("text".into(), json!(text));
+        if let Some(pair) = pair {
+            line.insert("pair".into(), json!(pair));
+        }
+        if !shares.is_empty() {
+            value["probabilities"] = shares.into();
+        }
+        line.extend(value.as_object().cloned().unwrap_or_default());
+        return print::line(serde_json::Value::Object(line));
+    }
+    let plain = |text: &str| text.replace(['\t', '\n', '\r'], " ");
+    let answer = match &prediction.label {
+        Some(label) => format!("{}\t{:.4}", plain(label), prediction.score),
+        None => format!("{:.4}", prediction.score),
+    };
+    let pair = pair.as_deref().map(|pair| format!("\t{}", plain(pair))).unwrap_or_default();
+    print::line(format_args!("{answer}\t{}{pair}", plain(text)))
+}

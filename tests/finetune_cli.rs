@@ -1,0 +1,110 @@
+//! `wgrad finetune`, `wgrad evaluate` and `wgrad predict`, as a person runs them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test ends at the first surprise and says what it skips"
+)]
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use assert_cmd::Command;
+use common::folder::folder;
+use common::golden::Golden;
+use serde_json::Value;
+
+fn run(arguments: &[&str], input: &str) -> Output {
+    let mut command = Command::cargo_bin("wgrad").unwrap();
+    command.args(arguments).env_remove("RUST_BACKTRACE").write_stdin(input);
+    // Without a runtime directory, Vulkan's software drivers complain on standard error.
+    command.env("XDG_RUNTIME_DIR", std::env::temp_dir());
+    command.output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// The one line on standard error of a command that fails.
+fn error(output: &Output) -> String {
+    let text = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.starts_with("error: ") && text.trim_end().lines().count() == 1, "{text}");
+    text
+}
+
+/// A model and GLUE's SST-2, whose good texts have w7 and whose bad ones w8.
+fn place(dir: &Path) -> [PathBuf; 3] {
+    let [model, glue, out] = ["model", "glue", "out"].map(|name| dir.join(name));
+    folder(&model, &Golden::open("relative_untied_mask"));
+    fs::create_dir_all(glue.join("SST-2")).unwrap();
+    for (name, rows) in [("train.tsv", 0..120), ("dev.tsv", 300..330)] {
+        let row = |i: usize| format!("w{} w{} \"w{}\t{}\n", 10 + i % 40, 8 - i % 2, 12 + i % 31, i % 2);
+        let rows: String = rows.map(row).collect();
+        fs::write(glue.join("SST-2").join(name), format!("sentence\tlabel\n{rows}")).unwrap();
+    }
+    [model, glue, out]
+}
+
+#[test]
+fn a_task_of_glue_from_its_folder_to_predictions() {
+    let Some(_) = common::gpu() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let paths = place(dir.path());
+    let [model, glue, out] = paths.each_ref().map(|path| path.to_str().unwrap());
+    let task = ["--task", "sst2", "--data", glue];
+    let how = ["--model", model, "--out", out, "--lr", "3e-3", "--epochs", "3", "--seeds", "3", "--json"];
+    let output = run(&[&["finetune"][..], &task, &how].concat(), "");
+    let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(report["seeds"].as_array().unwrap().len(), 3);
+    assert_eq!(report["median"][0][1], "accuracy");
+    let accuracy = report["median"][0][2].as_f64().unwrap();
+    assert!(accuracy > 0.9, "{report}");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("seed 2, epoch 3: dev accuracy"), "{told}");
+
+    let measured = stdout(&run(&[&["evaluate", "--model", out, "--json"][..], &task].concat(), ""));
+    let measured: Value = serde_json::from_str(&measured).unwrap();
+    assert_eq!(measured["sets"][0]["scores"]["accuracy"].as_f64(), Some(accuracy));
+    let plain = stdout(&run(&[&["evaluate", "--model", out][..], &task].concat(), ""));
+    assert!(plain.starts_with("dev accuracy") && plain.ends_with("(30 texts)\n"), "{plain}");
+
+    let found = stdout(&run(&["predict", "--model", out], "w20 w7 w21\n\nw8\n"));
+    let labels: Vec<&str> = found.lines().map(|line| line.split('\t').next().unwrap()).collect();
+    assert_eq!((labels.len(), labels[0], labels[2]), (3, "positive", "negative"), "{found}");
+    let found = stdout(&run(&["predict", "--model", out, "--json"], "w20 w7\tw21"));
+    let found: Value = serde_json::from_str(&found).unwrap();
+    assert_eq!((&found["text"], &found["pair"]), (&Value::from("w20 w7"), &Value::from("w21")));
+    let shares = found["probabilities"].as_object().unwrap();
+    assert!((shares["negative"].as_f64().unwrap() + shares["positive"].as_f64().unwrap() - 1.0).abs() < 1e-9);
+
+    // A second run does not overwrite the first.
+    let output = run(&[&["finetune"][..], &task, &how].concat(), "");
+    assert!(error(&output).contains("a folder without a model"));
+}
+
+#[test]
+fn faults_are_told_on_one_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = place(dir.path());
+    let [model, _, out] = paths.each_ref().map(|path| path.to_str().unwrap());
+    let table = dir.path().join("train.csv");
+    fs::write(&table, "text,label\nw5,a\nw6,b,c\n").unwrap();
+    let table = table.to_str().unwrap();
+    let finetune =
+        |rest: &[&str]| run(&[&["finetune", "--model", model, "--out", out][..], rest].concat(), "");
+    let text = error(&finetune(&["--task", "classify", "--train", table, "--eval", table]));
+    assert!(text.contains("train.csv, line 3: expected 2 columns, found 3"), "{text}");
+    let text = error(&finetune(&["--task", "classify", "--train", table]));
+    assert!(text.contains("line 3") || text.contains("--eval FILE"), "{text}");
+    let text = error(&finetune(&["--task", "rte", "--data", dir.path().to_str().unwrap()]));
+    assert!(text.contains("no train.tsv, no dev.tsv"), "{text}");
+    let text = error(&run(&["predict", "--model", model], "w5\n"));
+    assert!(text.contains("a finetuned model"), "{text}");
+    assert!(!Path::new(out).exists());
+}
