@@ -1,0 +1,54 @@
+//! Finetunes a model to tell good reviews from bad ones, all through the library, then asks it about three more.
+//!
+//!     cargo run --release --example sentiment -- MODEL TRAIN.csv EVAL.csv OUT
+//!
+//! MODEL is the folder of a BERT (`scripts/fetch-minilm` prints one); the tables have columns `text` and `label`.
+#![allow(clippy::print_stdout)]
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use wgrad::bert::Pooling;
+use wgrad::checkpoint::ModelFolder;
+use wgrad::data::task::{Table, Task};
+use wgrad::gpu::{Gpu, GpuOptions};
+use wgrad::infer::Classifier;
+use wgrad::train::finetune::{Event, FinetuneOptions, Recipe, RecipeName, columns, finetune};
+use wgrad::{Error, Result};
+
+fn main() -> Result<()> {
+    let paths: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
+    let [model, train, eval, out] = paths.as_slice() else {
+        return Err(Error::config("arguments", "MODEL TRAIN.csv EVAL.csv OUT", paths.len()));
+    };
+    pollster::block_on(run(model, train, eval, out))
+}
+
+async fn run(model: &Path, train: &Path, eval: &Path, out: &Path) -> Result<()> {
+    let gpu = Gpu::open(&GpuOptions::default()).await?;
+    let columns = columns(Task::Classify, "text", None, Some("label"));
+    let options = FinetuneOptions {
+        task: Task::Classify,
+        model: ModelFolder::load(model)?,
+        pooling: Pooling::Mean,
+        train: Table::read(train, &columns, false)?,
+        evals: vec![("held out".to_owned(), Table::read(eval, &columns, false)?)],
+        recipe: Recipe { epochs: 2, max_length: 64, ..Recipe::new(RecipeName::Cramming, Task::Classify) },
+        seeds: vec![0],
+        out: out.to_path_buf(),
+    };
+    let mut show = |event: Event<'_>| match event {
+        Event::Step(row) => println!("epoch {}, step {}: loss {:.3}", row.epoch, row.step, row.loss),
+        Event::Epoch { measured, .. } => println!("{:?}", measured[0].1.scores),
+        _ => {}
+    };
+    finetune(&gpu, &options, &mut show, &AtomicBool::new(false)).await?;
+
+    let mut classifier = Classifier::open(&gpu, &ModelFolder::load(out)?)?;
+    let texts = ["a lovely, funny film", "two hours I will never get back", "it is a film"];
+    let texts = texts.map(|text| (text.to_owned(), None));
+    for ((text, _), answer) in texts.iter().zip(classifier.predict(&texts, &mut |_| ()).await?) {
+        println!("{:>8} {:3.0}%  {text}", answer.label.unwrap_or_default(), 100.0 * answer.score);
+    }
+    Ok(())
+}
