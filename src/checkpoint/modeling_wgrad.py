@@ -1,6 +1,6 @@
 """A pre-LN BERT encoder with relative or absolute positions, for `transformers`.
 
-    from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
+    from transformers import AutoModelForMaskedLM, AutoTokenizer  # or AutoModel, AutoModelForSequenceClassification
     model = AutoModelForMaskedLM.from_pretrained(FOLDER, trust_remote_code=True)
     tokenizer = AutoTokenizer.from_pretrained(FOLDER, trust_remote_code=True)
 
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 from transformers import PretrainedConfig, PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutput, MaskedLMOutput
+from transformers.modeling_outputs import BaseModelOutput, MaskedLMOutput, SequenceClassifierOutput
 
 
 class WgradConfig(PretrainedConfig):
@@ -125,6 +125,9 @@ class WgradModel(WgradPreTrainedModel):
         self.embeddings = Embeddings(config)
         self.encoder = Encoder(config)
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        if getattr(config, "pooler", False):
+            self.pooler = nn.Module()
+            self.pooler.dense = nn.Linear(config.hidden_size, config.hidden_size)
         self.post_init()
 
     def get_input_embeddings(self):
@@ -175,3 +178,25 @@ class WgradForMaskedLM(WgradPreTrainedModel):
         if labels is not None:
             loss = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100)
         return MaskedLMOutput(loss=loss, logits=logits, hidden_states=output.hidden_states)
+
+
+class WgradForSequenceClassification(WgradPreTrainedModel):
+    """Logits [B, labels] of the first token; one number for regression. There is no dropout here."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.bert = WgradModel(config)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    def forward(self, input_ids, attention_mask=None, labels=None, **options):
+        output = self.bert(input_ids, attention_mask, **options)
+        first = output.last_hidden_state[:, 0]
+        if hasattr(self.bert, "pooler"):
+            first = self.bert.pooler.dense(first).tanh()
+        logits, loss = self.classifier(first), None
+        if labels is not None and self.config.num_labels == 1:
+            loss = functional.mse_loss(logits[:, 0], labels.to(logits.dtype))
+        elif labels is not None:
+            loss = functional.cross_entropy(logits, labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=output.hidden_states)

@@ -206,6 +206,8 @@ fn config(options: &FinetuneOptions, labels: &[String]) -> Config {
     };
     Config {
         finetuning_task: Some(task.name().to_owned()),
+        // No text attends to its padding here, whatever pretraining did.
+        mask_padding: true,
         hidden_dropout_prob: recipe.dropout,
         attention_probs_dropout_prob: recipe.dropout,
         ..shape
