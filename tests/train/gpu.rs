@@ -1,5 +1,6 @@
-//! Runs on a device: the same bits whether they were stopped or not.
+//! Runs on a device: the same bits whether they were stopped, lost it, or neither.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::{Outcome, Place, assert_same, common, result};
@@ -34,4 +35,34 @@ fn a_stopped_run_goes_on_bitwise_on_the_device() {
     assert!(train_on(&gpu, &options, Some(7)).interrupted);
     assert_eq!(train_on(&gpu, &options, None).steps, 12);
     assert_same(&result(&options.out), &expected, "stopped twice on the device");
+}
+
+/// Faults 31 and 44b.
+#[test]
+fn a_run_whose_device_is_lost_opens_it_again_and_ends_bitwise() {
+    let Some(gpu) = common::gpu() else { return };
+    let place = Place::new();
+    let changes = ["learning_rate=0.02"];
+    let whole = place.options("whole", &changes);
+    train_on(&gpu, &whole, None);
+
+    let options = place.options("lost", &changes);
+    let device: RefCell<Option<Gpu>> = RefCell::new(None);
+    let (mut ready, mut losses) = (Vec::new(), vec![10, 6]);
+    let mut watch = |event: Event<'_>| match event {
+        Event::Ready { step, .. } => ready.push(step),
+        Event::Step(row) if losses.last() == Some(&row.step) => {
+            losses.pop();
+            device.take().unwrap().destroy();
+        }
+        _ => {}
+    };
+    let open = async |config: &TrainConfig| {
+        let gpu = common::gpu().unwrap();
+        device.replace(Some(gpu.clone()));
+        MlmLearner::new(&gpu, config.model.clone(), config.learner_options())
+    };
+    let summary = pollster::block_on(run(&options, open, &mut watch, &AtomicBool::new(false))).unwrap();
+    assert_eq!((summary.steps, summary.device_losses, ready), (12, 2, vec![0, 4, 8]));
+    assert_same(&result(&options.out), &result(&whole.out), "with a device lost twice");
 }
