@@ -25,7 +25,7 @@ pub fn pairs(path: &Path, text: &str, pair: Option<&str>) -> Result<Box<dyn Iter
         Format::Text => Rows::open_lines(&source, true, false, &Arc::default())?,
         _ => {
             let columns: Vec<String> = [Some(text), pair].into_iter().flatten().map(str::to_owned).collect();
-            Rows::open(&source, &columns, false, &Arc::default())?
+            Rows::open(&source, None, &columns, false, &Arc::default())?
         }
     };
     let lines = format == Format::Text;

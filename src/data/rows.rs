@@ -94,7 +94,7 @@ impl Rows {
         read: &Arc<AtomicU64>,
     ) -> Result<Self> {
         let path = source.path.clone();
-        let clean = CleanReader::new(source.open(read)?, &path, strict);
+        let clean = CleanReader::new(source.open(None, read)?, &path, strict);
         let mut builder = csv::ReaderBuilder::new();
         builder.delimiter(b'\t').quoting(false).has_headers(false).flexible(true);
         let (reader, record) = (Box::new(builder.from_reader(clean)), csv::StringRecord::new());
@@ -113,7 +113,7 @@ impl Rows {
         read: &Arc<AtomicU64>,
     ) -> Result<Self> {
         let path = source.path.clone();
-        let reader = CleanReader::new(source.open(read)?, &path, strict);
+        let reader = CleanReader::new(source.open(None, read)?, &path, strict);
         let kind = if keep_blank { Lines::AllTexts } else { Lines::Texts };
         let table = Table::Lines { reader, line: 0, buffer: Vec::new(), kind };
         Ok(Rows { path, columns: Vec::new(), table })

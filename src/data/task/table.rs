@@ -61,7 +61,7 @@ impl Table {
         let source = Source { format: Format::Tsv, ..source };
         let rows = match task {
             Task::Cola => Rows::open_headless(&source, &[3, 1], glue::COLA_COLUMNS, strict, &Arc::default())?,
-            _ => Rows::open(&source, &names(&columns), strict, &Arc::default())?,
+            _ => Rows::open(&source, None, &names(&columns), strict, &Arc::default())?,
         };
         // Some questions hold line ends, and the file no quotation marks around them.
         collect(rows, path, &columns, task == Task::Qqp)
@@ -79,7 +79,7 @@ impl Table {
             Format::Text if columns.pair.is_none() && columns.label.is_none() => {
                 Rows::open_lines(&source, false, strict, &Arc::default())?
             }
-            _ => Rows::open(&source, &names(columns), strict, &Arc::default())?,
+            _ => Rows::open(&source, None, &names(columns), strict, &Arc::default())?,
         };
         collect(rows, path, columns, false)
     }
