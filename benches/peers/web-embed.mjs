@@ -64,7 +64,7 @@ const peer = theirs
       const { env, pipeline } = await import(`${base}node_modules/@huggingface/transformers/dist/transformers.min.js`);
       env.allowRemoteModels = false;
       env.allowLocalModels = true;
-      env.localModelPath = `${base}models/`;
+      env.localModelPath = '/models/';
       env.backends.onnx.wasm.wasmPaths = `${base}node_modules/onnxruntime-web/dist/`;
       window.embed = await pipeline('feature-extraction', 'minilm', { device: 'webgpu', dtype: 'fp32' });
     })
