@@ -278,6 +278,11 @@ fn a_hugging_face_model_keeps_its_names_and_its_bounds() {
     let text = fs::read_to_string(place.path("out/config.json")).unwrap();
     assert!(text.contains("BertForSequenceClassification") && text.contains("\"id2label\""), "{text}");
     // Pairs end in [SEP], and the second text is of type 1.
+    let settings = fs::read_to_string(place.path("out/tokenizer_config.json")).unwrap();
+    assert!(
+        settings.contains("\"token_type_ids\"") && settings.contains("\"model_max_length\": 48"),
+        "{settings}"
+    );
     let encoded = Classifier::open(&gpu, &folder).unwrap().encode("w7", Some("w8 w9")).unwrap();
     assert_eq!(encoded.types, [0, 0, 0, 1, 1, 1]);
 }

@@ -145,6 +145,10 @@ fn tokenizer_config(config: &Config) -> String {
         "pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]",
         "mask_token": "[MASK]",
     });
+    if config.type_vocab_size > 1 {
+        // Without this Python would take both texts of a pair for the first.
+        value["model_input_names"] = json!(["input_ids", "token_type_ids", "attention_mask"]);
+    }
     if config.position_embedding_type == PositionEmbedding::Absolute {
         value["model_max_length"] = json!(config.max_position_embeddings);
     }
