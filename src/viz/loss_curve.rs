@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::axis::{Axis, drawable};
+use super::xml::escape;
 
 /// A horizontal line to hold the loss against.
 #[derive(Debug, Clone, PartialEq)]
@@ -335,21 +336,4 @@ fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     }
     thin.extend(points.last().copied());
     thin
-}
-
-/// Text as it must stand in XML.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            // XML has no way to write most control characters.
-            control if control.is_control() => escaped.push(' '),
-            other => escaped.push(other),
-        }
-    }
-    escaped
 }
