@@ -3,7 +3,7 @@
 
 use super::config::{Config, NormPosition, PositionEmbedding};
 use super::dropout::Dropouts;
-use super::layers::Layers;
+use super::layers::{Layers, Probe};
 use crate::autograd::Graph;
 use crate::nn::Parameters;
 use crate::ops::add::add;
@@ -57,7 +57,7 @@ pub fn encode(
     parameters: &Parameters,
     inputs: &Inputs,
 ) -> Result<Hidden> {
-    encode_with(graph, config, parameters, inputs, None)
+    record(graph, config, parameters, inputs, None, &mut |_, _| Ok(()))
 }
 
 /// [`encode`] with dropout.
@@ -71,6 +71,31 @@ pub fn encode_with(
     inputs: &Inputs,
     dropouts: Option<&Dropouts>,
 ) -> Result<Hidden> {
+    record(graph, config, parameters, inputs, dropouts, &mut |_, _| Ok(()))
+}
+
+/// [`encode`], with `probe` called after the attention of each layer, first to last.
+///
+/// # Errors
+/// As [`encode`], and those of `probe`.
+pub fn encode_probed(
+    graph: &mut Graph,
+    config: &Config,
+    parameters: &Parameters,
+    inputs: &Inputs,
+    probe: &mut Probe,
+) -> Result<Hidden> {
+    record(graph, config, parameters, inputs, None, probe)
+}
+
+fn record(
+    graph: &mut Graph,
+    config: &Config,
+    parameters: &Parameters,
+    inputs: &Inputs,
+    dropouts: Option<&Dropouts>,
+    probe: &mut Probe,
+) -> Result<Hidden> {
     let part = Layers { dropouts, ..Layers::new(config, parameters) };
     let embeddings = embed(graph, part, inputs)?;
     let mut x = embeddings.clone();
@@ -80,12 +105,12 @@ pub fn encode_with(
         x = match config.norm_position {
             NormPosition::Pre => {
                 let normed = part.norm(graph, &x, &format!("{layer}.attention.LayerNorm"))?;
-                let x = part.attend(graph, &normed, &layer, inputs, &x)?;
+                let x = part.attend(graph, &normed, &layer, inputs, &x, probe)?;
                 let normed = part.norm(graph, &x, &format!("{layer}.intermediate.LayerNorm"))?;
                 part.feed_forward(graph, &normed, &layer, &x)?
             }
             NormPosition::Post => {
-                let x = part.attend(graph, &x, &layer, inputs, &x)?;
+                let x = part.attend(graph, &x, &layer, inputs, &x, probe)?;
                 let x = part.norm(graph, &x, &format!("{layer}.attention.output.LayerNorm"))?;
                 let x = part.feed_forward(graph, &x, &layer, &x)?;
                 part.norm(graph, &x, &format!("{layer}.output.LayerNorm"))?

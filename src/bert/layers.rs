@@ -8,11 +8,14 @@ use crate::autograd::Graph;
 use crate::nn::Parameters;
 use crate::ops::add::add;
 use crate::ops::add_bias::add_bias;
-use crate::ops::attention::{Heads, attention_with_dropout};
+use crate::ops::attention::{Heads, Probabilities, attention_with_probabilities};
 use crate::ops::gelu::gelu;
 use crate::ops::layer_norm::layer_norm;
 use crate::ops::matmul::linear;
 use crate::tensor::Tensor;
+
+/// Records what is to be done with the attention probabilities of a layer.
+pub type Probe<'a> = dyn FnMut(&mut Graph, Probabilities) -> Result<()> + 'a;
 
 /// Records parts of a model of `config`.
 #[derive(Clone, Copy)]
@@ -78,7 +81,7 @@ impl<'a> Layers<'a> {
         add(graph, residual, &y)
     }
 
-    /// `residual` plus the self-attention of layer `layer` over `x [N, C]`.
+    /// `residual` plus the self-attention of layer `layer` over `x [N, C]`; `probe` sees its probabilities.
     pub fn attend(
         &self,
         graph: &mut Graph,
@@ -86,6 +89,7 @@ impl<'a> Layers<'a> {
         layer: &str,
         inputs: &Inputs,
         residual: &Tensor,
+        probe: &mut Probe,
     ) -> Result<Tensor> {
         let config = self.config;
         let names =
@@ -106,8 +110,15 @@ impl<'a> Layers<'a> {
         let heads =
             Heads { sequences: inputs.sequences, tokens: inputs.tokens, heads: config.num_attention_heads };
         let dropout = Dropouts::attention(self.dropouts, &format!("{layer}.attention.self"));
-        let attended =
-            attention_with_dropout(graph, &qkv, distances.as_ref(), &inputs.bounds, heads, dropout.as_ref())?;
+        let (attended, probabilities) = attention_with_probabilities(
+            graph,
+            &qkv,
+            distances.as_ref(),
+            &inputs.bounds,
+            heads,
+            dropout.as_ref(),
+        )?;
+        probe(graph, probabilities)?;
         self.residual(graph, &attended, &format!("{layer}.attention.output.dense"), residual)
     }
 

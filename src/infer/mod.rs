@@ -1,5 +1,6 @@
 //! Running a trained model.
 
+pub mod attention;
 mod buckets;
 #[cfg(not(target_arch = "wasm32"))]
 mod classifier;

@@ -122,6 +122,22 @@ pub fn attention_with_dropout(
     heads: Heads,
     dropout: Option<&Dropout>,
 ) -> Result<Tensor> {
+    attention_with_probabilities(graph, qkv, distances, bounds, heads, dropout).map(|(y, _)| y)
+}
+
+/// [`attention_with_dropout`], and where the probabilities before dropout are until the recording needs their memory
+/// for something else.
+///
+/// # Errors
+/// As [`attention`].
+pub fn attention_with_probabilities(
+    graph: &mut Graph,
+    qkv: &Tensor,
+    distances: Option<&Tensor>,
+    bounds: &Tensor,
+    heads: Heads,
+    dropout: Option<&Dropout>,
+) -> Result<(Tensor, Probabilities)> {
     let probabilities = probabilities(graph, qkv, distances, bounds, heads)?;
     let plan = probabilities.plan;
     let width = plan.heads.heads * plan.size;
@@ -142,7 +158,7 @@ pub fn attention_with_dropout(
     graph.on_backward(&y, move |graph, d_y| {
         backward(graph, plan, probabilities.view, &qkv, distances.as_ref(), dropout.as_ref(), d_y)
     });
-    Ok(y)
+    Ok((y, probabilities))
 }
 
 /// The probabilities after dropout; themselves without.
@@ -154,9 +170,13 @@ fn drop(graph: &mut Graph, plan: Plan, probabilities: View, dropout: Option<&Dro
     Ok(dropped)
 }
 
-/// The attention probabilities of one layer, `[B, H, T, Tp]`.
-struct Probabilities {
-    view: View,
+/// The attention probabilities of one layer.
+#[derive(Clone, Copy)]
+pub struct Probabilities {
+    /// `[B, H, T, Tp]`, Tp = T rounded up to a multiple of 4; 0 outside of bounds.
+    pub view: View,
+    /// `[B, H, T, buckets]`: q·P / √D, what each distance adds to a query's logits; bucket d mod buckets.
+    pub relative: Option<View>,
     plan: Plan,
 }
 
@@ -204,7 +224,7 @@ fn probabilities(
         plan.square(scores, stride),
     )?;
     let relative = match distances {
-        None => bounds.view,
+        None => None,
         Some(distances) => {
             let relative = graph.scratch_as(plan.storage, "attention by distance", plan.rows() * buckets)?;
             product(
@@ -214,17 +234,17 @@ fn probabilities(
                 Matrix::whole(distances.view, size),
                 plan.square(relative, buckets),
             )?;
-            relative
+            Some(relative)
         }
     };
     graph.dispatch(
         (&SOFTMAX, &plan.constants()),
         plan.params(),
-        &[relative, bounds.view],
+        &[relative.unwrap_or(bounds.view), bounds.view],
         &[scores],
         grid(plan.rows(), WORKGROUP),
     )?;
-    Ok(Probabilities { view: scores, plan })
+    Ok(Probabilities { view: scores, relative, plan })
 }
 
 fn backward(

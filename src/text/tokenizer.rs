@@ -1,5 +1,6 @@
 //! A trained tokenizer: text to ids, ids to text, and what is known of each id.
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -200,6 +201,16 @@ impl Tokenizer {
         Ok(self.encoding(text.into(), false)?.get_ids().to_vec())
     }
 
+    /// The ids of `text` as [`Tokenizer::encode`] gives them, each with the bytes of `text` that it stands for.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_with_offsets(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>> {
+        let encoding = caught(|| self.inner.encode(text, false))?;
+        let ranges = encoding.get_offsets().iter().map(|&(start, end)| start..end);
+        Ok(encoding.get_ids().iter().copied().zip(ranges).collect())
+    }
+
     /// The ids of `[CLS] text [SEP]`.
     ///
     /// # Errors
@@ -218,14 +229,7 @@ impl Tokenizer {
     }
 
     fn encoding(&self, input: EncodeInput<'_>, specials: bool) -> Result<Encoding> {
-        // A crafted pattern, such as one that matches nothing before a certain letter, panics in the crate below.
-        let encoded = catch_unwind(AssertUnwindSafe(|| self.inner.encode_fast(input, specials)));
-        let found = match encoded {
-            Ok(Ok(encoding)) => return Ok(encoding),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "a pattern that cannot cut it".to_owned(),
-        };
-        Err(Error::config("tokenizer", "a token for every piece of the text", found))
+        caught(|| self.inner.encode_fast(input, specials))
     }
 
     /// The text of `ids`, the specials left out if `skip_specials`. Unknown ids are left out.
@@ -271,6 +275,17 @@ impl Tokenizer {
     pub fn fingerprint(&self) -> u64 {
         fnv1a(&self.json)
     }
+}
+
+/// The encoding that `encode` gives, or an error.
+fn caught(encode: impl FnOnce() -> std::result::Result<Encoding, tokenizers::Error>) -> Result<Encoding> {
+    // A crafted pattern, such as one that matches nothing before a certain letter, panics in the crate below.
+    let found = match catch_unwind(AssertUnwindSafe(encode)) {
+        Ok(Ok(encoding)) => return Ok(encoding),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "a pattern that cannot cut it".to_owned(),
+    };
+    Err(Error::config("tokenizer", "a token for every piece of the text", found))
 }
 
 fn table(inner: &tokenizers::Tokenizer) -> Result<TokenTable, check::Complaint> {
