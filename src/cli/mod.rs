@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod attention;
 mod bench;
 mod data;
 mod doctor;
@@ -57,6 +58,8 @@ enum Command {
     Evaluate(evaluate::Args),
     /// Let a finetuned model label texts.
     Predict(predict::Args),
+    /// Draw where a model looks: its attention as pictures.
+    Attention(attention::Args),
     /// Check the GPU: what it offers, whether every kernel computes right, how fast it is.
     Doctor(doctor::Args),
     /// Measure how fast the GPU is at what training is made of.
@@ -77,6 +80,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Finetune(args) => finetune::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Predict(args) => predict::run(&args),
+        Command::Attention(args) => attention::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Bench(args) => bench::run(&args),
     }

@@ -15,8 +15,8 @@ use wgrad::train::run::RECIPE;
 use wgrad::train::{RunOptions, Settings, Summary};
 use wgrad::viz::loss_curve::Reference;
 
-use super::print;
 use super::training::{INTERRUPTED, train};
+use super::{attention, print};
 
 /// T: a document fills a sequence but for [CLS] and [SEP].
 const SEQ_LEN: usize = 64;
@@ -25,6 +25,8 @@ const VOCABULARY: usize = 1024;
 const DOCUMENTS: u64 = 20_000;
 const HELD_OUT: u64 = 512;
 const STEPS: u64 = 600;
+/// The picture of the model's attention.
+const ATTENTION: &str = "attention.png";
 /// Chooses the text.
 const SEED: u64 = 1;
 
@@ -34,7 +36,8 @@ const SEED: u64 = 1;
   wgrad quickstart --out runs/quickstart
 
 The text comes from a grammar, so the loss of a perfect model is known: its exact posterior on the same
-masked sentences. OUT becomes a model folder; OUT/loss.svg is the picture of the run. Ctrl-C ends the step and
+masked sentences. OUT becomes a model folder; OUT/loss.svg is the picture of the run,
+OUT/attention.png that of the model's attention. Ctrl-C ends the step and
 saves; the same command goes on.
 JSON: {summary, exact: {unigram_entropy, two_neighbours, floor}, closed, masks: [{text, filled, candidates}]},
 losses in nats per masked token; summary.unigram_entropy is counted in the text, exact.unigram_entropy that
@@ -90,7 +93,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     ];
     let gpu = GpuOptions { adapter: args.adapter.clone(), ..GpuOptions::default() };
     let summary = train(&options, &gpu)?;
-    let masks = if summary.interrupted { Vec::new() } else { fill(&language, &options.out, &gpu)? };
+    let mut masks = Vec::new();
+    if !summary.interrupted {
+        masks = fill(&language, &options.out, &gpu)?;
+        attention::draw(
+            &options.out,
+            &sentences(&language, 0, 2).join(" "),
+            &gpu,
+            &args.out.join(ATTENTION),
+        )?;
+    }
     report(args, &summary, &bounds, &masks)?;
     if summary.interrupted {
         exit(INTERRUPTED);
@@ -216,6 +228,12 @@ struct Guess {
     candidates: Vec<(String, f64)>,
 }
 
+/// The first sentences of a document beyond those that were written to the text.
+fn sentences(language: &Language, index: u64, count: usize) -> Vec<String> {
+    let document = language.text(&language.sample(SEED, DOCUMENTS + index));
+    document.split_inclusive('.').map(|sentence| sentence.trim().to_owned()).take(count).collect()
+}
+
 /// Three holes in documents that the model has not seen: a word in the middle of the second sentence.
 fn fill(language: &Language, model: &Path, gpu: &GpuOptions) -> anyhow::Result<Vec<Guess>> {
     let folder = ModelFolder::load(model)?;
@@ -224,9 +242,7 @@ fn fill(language: &Language, model: &Path, gpu: &GpuOptions) -> anyhow::Result<V
         let gpu = Gpu::open(gpu).await?;
         let mut model = FillMask::open(&gpu, &folder)?;
         for index in 0..3 {
-            // Documents beyond those that were written to the text.
-            let document = language.text(&language.sample(SEED, DOCUMENTS + index));
-            let sentences: Vec<&str> = document.split_inclusive('.').map(str::trim).take(3).collect();
+            let sentences = sentences(language, index, 3);
             let mut words: Vec<&str> = sentences.iter().flat_map(|s| s.split(' ')).collect();
             let first = sentences.first().map_or(0, |s| s.split(' ').count());
             let hole = (first + 1 + index as usize).min(words.len().saturating_sub(1));
@@ -285,7 +301,11 @@ fn report(args: &Args, summary: &Summary, bounds: &Bounds, masks: &[Guess]) -> a
     }
     let out = model.display();
     let show = |path: &str| model.join(path).display().to_string();
-    print::line(format_args!("\nThe loss curve is in {}. Next:\n", show("loss.svg")))?;
+    print::line(format_args!(
+        "\nThe loss curve is in {}, what each head looks at in {}. Next:\n",
+        show("loss.svg"),
+        show(ATTENTION)
+    ))?;
     for next in [
         &format!("fill-mask --model {out} 'the old [MASK] near the river was green .'"),
         "tokenizer train my-texts/ --vocab-size 8192 --out my-tokenizer",
