@@ -149,7 +149,7 @@ const methods = {
     report({ status: 'sequences' });
     const summary = wgrad.prepare_data(
       files,
-      JSON.stringify({ ...common, tokenizer: 'tokenizer', seq_len: options.seqLen, join: options.join, held_out: options.heldOut, seed: options.seed ?? 0, out: 'data' }),
+      JSON.stringify({ ...common, tokenizer: 'tokenizer', seq_len: options.seqLen, join: options.join && !options.pack, pack: !!options.pack, held_out: options.heldOut, seed: options.seed ?? 0, out: 'data' }),
     );
     files.remove('text');
     return { handle: keep({ files, begun: false }), data: JSON.parse(summary) };

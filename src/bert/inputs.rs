@@ -1,6 +1,8 @@
 //! Where a batch of token ids lies on the device, for recordings that are replayed with one batch after the
 //! other.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::config::{Config, PositionEmbedding};
 use super::encoder::{Ids, Inputs};
 use crate::autograd::Graph;
@@ -15,6 +17,10 @@ pub struct InputSlots {
     tokens: usize,
     words: Slot,
     types: Slot,
+    /// Counted from the start of each token's bounds.
+    positions: Slot,
+    /// Whether `positions` holds 0 to T-1 for every sequence, as it does unless sequences are packed.
+    plain: AtomicBool,
     bounds: Buffer,
 }
 
@@ -50,32 +56,29 @@ impl InputSlots {
     /// As [`Gpu::buffer`].
     pub fn new(gpu: &Gpu, sequences: usize, tokens: usize) -> Result<Self> {
         let rows = sequences * tokens;
-        Ok(InputSlots {
+        let slots = InputSlots {
             sequences,
             tokens,
             words: Slot::new(gpu, "token ids", rows)?,
             types: Slot::new(gpu, "token types", rows)?,
+            positions: Slot::new(gpu, "positions", rows)?,
+            plain: AtomicBool::new(true),
             bounds: gpu.buffer("bounds", rows as u64 * 8)?,
-        })
+        };
+        slots.positions.write(gpu, &slots.positions(&[]));
+        Ok(slots)
     }
 
     /// What the encoder reads in recordings of `graph`.
     ///
     /// # Errors
-    /// As [`Graph::constant`].
+    /// As [`Graph::input`].
     pub fn inputs(&self, graph: &mut Graph, config: &Config) -> Result<Inputs> {
         let InputSlots { sequences, tokens, .. } = *self;
         let rows = sequences * tokens;
         let positions = match config.position_embedding_type {
             PositionEmbedding::RelativeBucket => None,
-            PositionEmbedding::Absolute => {
-                let ids: Vec<u32> = (0..sequences).flat_map(|_| 0..tokens as u32).collect();
-                let index = embedding::index(&ids);
-                Some(Ids {
-                    ids: graph.constant(&ids, [rows], DType::U32)?,
-                    index: graph.constant(&index, [index.len()], DType::U32)?,
-                })
-            }
+            PositionEmbedding::Absolute => Some(self.positions.input(graph, rows)?),
         };
         Ok(Inputs {
             sequences,
@@ -87,8 +90,16 @@ impl InputSlots {
         })
     }
 
+    /// `[B·T]` the position of each row: in its sequence, less where its bounds start.
+    fn positions(&self, bounds: &[[u32; 2]]) -> Vec<u32> {
+        let start = |row: usize| bounds.get(row).map_or(0, |range| range[0]);
+        let rows = 0..self.sequences * self.tokens;
+        rows.map(|row| ((row % self.tokens) as u32).saturating_sub(start(row))).collect()
+    }
+
     /// Puts token ids and the bounds of their attention where the next replay reads them; all tokens are of type
-    /// 0. Rows that are lacking become padding that attends to nothing.
+    /// 0, and absolute positions count from the start of the bounds. Rows that are lacking become padding that
+    /// attends to nothing.
     ///
     /// # Errors
     /// [`Error::Shape`] for more rows than there is room for, another number of bounds, ids beyond the
@@ -133,6 +144,11 @@ impl InputSlots {
                 return Err(wrong(format!("token types below {}", config.type_vocab_size), kind.to_string()));
             }
             self.types.write(gpu, &filled(types, 0));
+        }
+        let plain = bounds.iter().all(|range| range[0] == 0);
+        let unchanged = self.plain.swap(plain, Ordering::Relaxed) && plain;
+        if config.position_embedding_type == PositionEmbedding::Absolute && !unchanged {
+            self.positions.write(gpu, &self.positions(bounds));
         }
         let mut bounds = bounds.to_vec();
         bounds.resize(rows, [0, 0]);

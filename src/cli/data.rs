@@ -18,9 +18,20 @@ pub struct Args {
 #[derive(Subcommand)]
 enum Command {
     /// Tokenize files into a folder of shards.
-    #[command(after_help = "Examples:
+    #[command(after_help = "How sequences are filled:
+  (default)  a sequence holds one document or a piece of one, and is padded
+  --join     documents follow one another and see each other; no padding
+  --pack     whole documents stand side by side and do not see each other: the
+             default's training without its padding
+
+JSON: {out, seq_len, vocab_size, read, empty_documents, dropped_tokens, unknown_tokens, train, held_out,
+unigram_entropy}, where train and held_out are {documents, sequences, segments, tokens, fill, padding_avoided}:
+fill is the share of the sequences that is no padding, padding_avoided the tokens of padding that packing saved
+
+Examples:
   wgrad data prepare reviews.csv --tokenizer tok --seq-len 64 --join --held-out 512 --out data/reviews
   wgrad data prepare wiki.jsonl.zst --tokenizer tok --out data/wiki
+  wgrad data prepare sentences.txt --tokenizer tok --pack --out data/sentences
   wgrad data prepare books/ --tokenizer tok --documents blank-line --join --out data/books
   cat notes.txt | wgrad data prepare - --tokenizer tok --documents file --out data/notes --json")]
     Prepare(Prepare),
@@ -85,9 +96,12 @@ struct Prepare {
     /// The folder to make.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Let documents share sequences, so that none needs padding.
+    /// Let documents follow one another and see each other, so that no sequence needs padding.
     #[arg(long)]
     join: bool,
+    /// Let documents stand side by side in a sequence without seeing each other, so that next to none is padding.
+    #[arg(long, conflicts_with = "join")]
+    pack: bool,
     /// What is kept from training: a share of the documents below 1, or a number of sequences.
     #[arg(long, value_name = "F", default_value = "0.01", value_parser = held_out)]
     held_out: HeldOut,
@@ -119,6 +133,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         out: args.out,
         seq_len: args.seq_len,
         join: args.join,
+        pack: args.pack,
         held_out: args.held_out,
         seed: args.seed,
         ..PrepareOptions::default()
@@ -139,10 +154,16 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     report_read(&summary.read)?;
     for (name, part) in [("train", &summary.train), ("held out", &summary.held_out)] {
         let [documents, sequences, tokens] = [part.documents, part.sequences, part.tokens].map(print::count);
-        let share = 100.0 * part.tokens as f64 / (part.sequences.max(1) * summary.seq_len as u64) as f64;
+        let share = 100.0 * part.fill;
         print::line(format_args!(
             "{name:<10} {documents} documents, {sequences} sequences, {tokens} tokens ({share:.1}% full)"
         ))?;
+        if part.padding_avoided > 0 {
+            let [segments, avoided] = [part.segments, part.padding_avoided].map(print::count);
+            print::line(format_args!(
+                "           {segments} segments packed, {avoided} tokens of padding avoided"
+            ))?;
+        }
     }
     if summary.unknown_tokens + summary.dropped_tokens + summary.empty_documents > 0 {
         let [unknown, dropped, empty] =

@@ -11,8 +11,9 @@ pub struct Batch {
     pub seq_len: usize,
     /// `[B·T]` token ids, padded with `[PAD]`.
     pub input_ids: Vec<u32>,
-    /// `[B·T]` the half-open range of positions within the sequence to which the token attends. A padding row has
-    /// `[0, 0]`: it attends to nothing. With `mask_padding` off every row has `[0, T]`.
+    /// `[B·T]` the half-open range of positions within the sequence to which the token attends: those of its segment,
+    /// at whose start positions are counted from 0. A padding row has `[0, 0]`: it attends to nothing. With
+    /// `mask_padding` off every row has `[0, T]`.
     pub bounds: Vec<[u32; 2]>,
     /// `[M]` the rows to guess, ascending.
     pub masked_rows: Vec<u32>,
@@ -29,6 +30,17 @@ impl Batch {
     ///
     /// A batch without a masked token, without a real token or without a sequence is well formed.
     pub fn new(sequences: &[Masked], seq_len: usize, pad: u32, mask_padding: bool) -> Self {
+        Self::lay_out(sequences.iter().map(std::slice::from_ref), seq_len, pad, mask_padding)
+    }
+
+    /// [`Batch::new`] of sequences that may be packed: the segments of each stand one after the other, and each
+    /// attends to itself alone.
+    pub(super) fn lay_out<'a>(
+        sequences: impl ExactSizeIterator<Item = &'a [Masked]>,
+        seq_len: usize,
+        pad: u32,
+        mask_padding: bool,
+    ) -> Self {
         let rows = sequences.len() * seq_len;
         let mut batch = Batch {
             sequences: sequences.len(),
@@ -37,21 +49,26 @@ impl Batch {
             bounds: vec![if mask_padding { [0, 0] } else { [0, seq_len as u32] }; rows],
             ..Batch::default()
         };
-        for (index, sequence) in sequences.iter().enumerate() {
-            let first = index * seq_len;
-            let length = sequence.input_ids.len().min(seq_len);
-            batch.input_ids[first..first + length].copy_from_slice(&sequence.input_ids[..length]);
-            if mask_padding {
-                batch.bounds[first..first + length].fill([0, length as u32]);
-            }
-            for (&position, &label) in sequence.positions.iter().zip(&sequence.labels) {
-                if (position as usize) < length {
-                    batch.masked_rows.push(first as u32 + position);
-                    batch.labels.push(label);
+        for (index, segments) in sequences.enumerate() {
+            let row = index * seq_len;
+            let mut start = 0;
+            for segment in segments {
+                let length = segment.input_ids.len().min(seq_len - start);
+                let (first, end) = (row + start, start + length);
+                batch.input_ids[first..first + length].copy_from_slice(&segment.input_ids[..length]);
+                if mask_padding {
+                    batch.bounds[first..first + length].fill([start as u32, end as u32]);
                 }
+                for (&position, &label) in segment.positions.iter().zip(&segment.labels) {
+                    if (position as usize) < length {
+                        batch.masked_rows.push(first as u32 + position);
+                        batch.labels.push(label);
+                    }
+                }
+                batch.tokens += length;
+                batch.truncated += segment.input_ids.len() - length;
+                start = end;
             }
-            batch.tokens += length;
-            batch.truncated += sequence.input_ids.len() - length;
         }
         batch
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::batch::Batch;
-use super::dataset::{Dataset, Split};
+use super::dataset::{Dataset, Segment, Split};
 use super::masking::{MaskingOptions, mask};
 use super::order::Order;
 use crate::{Error, Result};
@@ -34,7 +34,10 @@ impl Default for BatcherOptions {
 /// Makes batches of a [`Dataset`]; shared freely between threads.
 ///
 /// Training reads an endless stream of sequences: number `c` is sequence `Order(epoch).at(c mod n)` of epoch `c / n`,
-/// masked by (seed, epoch, sequence). Where a batch begins and ends does not matter.
+/// masked by (seed, epoch, sequence). Where a batch begins and ends does not matter. Of a packed sequence each segment
+/// is masked as it would be alone, by its number: `ceil(rate·n)` of its own tokens. So a document is as likely to be
+/// hidden, and by as much, as in a sequence of its own; masks of a whole sequence would leave some short documents out
+/// and hide others whole, and the loss would be another.
 #[derive(Debug, Clone)]
 pub struct Batcher {
     dataset: Arc<Dataset>,
@@ -45,9 +48,13 @@ impl Batcher {
     /// Batches of `dataset`.
     ///
     /// # Errors
-    /// Bad masking options, or data with nothing to train on.
+    /// Bad masking options, data with nothing to train on, or packed data whose padding is to be attended to.
     pub fn new(dataset: Arc<Dataset>, options: BatcherOptions) -> Result<Self> {
         options.masking.check()?;
+        if dataset.packed() && !options.mask_padding {
+            let expected = "true with packed data, whose documents must not see each other";
+            return Err(Error::config("mask_padding", expected, false));
+        }
         if dataset.is_empty(Split::Train) {
             return Err(Error::config("data", "at least one sequence to train on", "none"));
         }
@@ -126,11 +133,16 @@ impl Batcher {
         let table = self.dataset.table();
         let sequence = |number: u64| {
             let (epoch, index) = at(number);
-            Ok(mask(&self.dataset.sequence(split, index)?, seed, epoch, index, masking, table))
+            let tokens = self.dataset.sequence(split, index)?;
+            let segments = self.dataset.segments(split, index)?;
+            let masked = |part: &Segment| {
+                mask(&tokens[part.start..part.end], seed, epoch, part.number, masking, table)
+            };
+            Ok(segments.iter().map(masked).collect())
         };
         let numbers: Vec<u64> = numbers.collect();
-        let masked = numbers.into_par_iter().map(sequence).collect::<Result<Vec<_>>>()?;
-        let pad = table.specials().pad;
-        Ok(Batch::new(&masked, self.dataset.seq_len(), pad, self.options.mask_padding))
+        let masked = numbers.into_par_iter().map(sequence).collect::<Result<Vec<Vec<_>>>>()?;
+        let (seq_len, pad) = (self.dataset.seq_len(), table.specials().pad);
+        Ok(Batch::lay_out(masked.iter().map(Vec::as_slice), seq_len, pad, self.options.mask_padding))
     }
 }

@@ -1,6 +1,7 @@
 //! Documents cut into sequences.
 
 use super::manifest::Part;
+use super::pack::{Packed, Packer};
 use super::shard::ShardWriter;
 use crate::Result;
 use crate::text::SpecialIds;
@@ -13,12 +14,33 @@ pub(super) const MIN_TAIL: usize = 8;
 pub(super) struct Shape {
     /// Tokens between `[CLS]` and `[SEP]`.
     pub body: usize,
-    /// Whether documents share sequences.
+    /// Whether documents share sequences and see each other there.
     pub join: bool,
+    /// Whether documents share sequences and do not see each other there.
+    pub pack: bool,
     pub specials: SpecialIds,
 }
 
 impl Shape {
+    /// What a document counts for towards [`Shape::unit`] a sequence: tokens where documents share sequences,
+    /// else sequences.
+    pub fn weigh(&self, tokens: usize) -> u64 {
+        match (self.join, self.pack) {
+            (true, _) => tokens as u64,
+            (_, true) => (tokens + 2 * tokens.div_ceil(self.body)) as u64,
+            _ => self.sequences(tokens) as u64,
+        }
+    }
+
+    /// What a full sequence weighs.
+    pub fn unit(&self) -> u64 {
+        match (self.join, self.pack) {
+            (true, _) => self.body as u64,
+            (_, true) => self.body as u64 + 2,
+            _ => 1,
+        }
+    }
+
     /// How many sequences a document makes of its own.
     pub fn sequences(&self, tokens: usize) -> usize {
         let tail = tokens % self.body;
@@ -34,6 +56,8 @@ pub(super) struct Cutter {
     /// Tokens that do not yet fill a sequence, and where documents begin among them; only when joining.
     pending: Vec<u32>,
     starts: Vec<usize>,
+    /// Sequences being filled; only when packing.
+    packer: Option<Packer>,
     documents: u64,
     /// `[V]` how often each id occurs, specials not counted.
     unigrams: Vec<u64>,
@@ -49,6 +73,7 @@ impl Cutter {
             writer,
             pending: Vec::new(),
             starts: Vec::new(),
+            packer: shape.pack.then(|| Packer::new(shape.body + 2)),
             documents: 0,
             unigrams: vec![0; vocab_size],
             dropped: 0,
@@ -65,6 +90,14 @@ impl Cutter {
     pub(super) fn push(&mut self, document: &[u32]) -> Result<()> {
         let body = self.shape.body;
         self.documents += 1;
+        if self.packer.is_some() {
+            for (number, piece) in document.chunks(body).enumerate() {
+                self.dress(piece);
+                let packer = self.packer.as_mut().map(|packer| packer.push(&self.sequence, number == 0));
+                packer.into_iter().flatten().try_for_each(|packed| self.write_packed(&packed))?;
+            }
+            return Ok(());
+        }
         if !self.shape.join {
             for (number, piece) in document.chunks(body).enumerate() {
                 if number > 0 && piece.len() < MIN_TAIL {
@@ -95,6 +128,16 @@ impl Cutter {
     }
 
     fn write(&mut self, piece: &[u32], documents: impl Iterator<Item = usize>) -> Result<()> {
+        self.dress(piece);
+        self.writer.push(&self.sequence, documents.map(|start| start + 1), &[])
+    }
+
+    fn write_packed(&mut self, packed: &Packed) -> Result<()> {
+        self.writer.push(&packed.tokens, packed.documents.iter().copied(), &packed.segments)
+    }
+
+    /// Puts a piece between `[CLS]` and `[SEP]`, and counts its tokens.
+    fn dress(&mut self, piece: &[u32]) {
         let specials = &self.shape.specials;
         for &token in piece.iter().filter(|token| !specials.contains(**token)) {
             if let Some(count) = self.unigrams.get_mut(token as usize) {
@@ -105,11 +148,13 @@ impl Cutter {
         self.sequence.push(specials.cls);
         self.sequence.extend_from_slice(piece);
         self.sequence.push(specials.sep);
-        self.writer.push(&self.sequence, documents.map(|start| start + 1))
     }
 
     /// Writes what is left and returns the part, the counts of each id and how many tokens were dropped.
     pub(super) fn finish(mut self) -> Result<(Part, Vec<u64>, u64)> {
+        if let Some(packer) = self.packer.take() {
+            packer.finish().try_for_each(|packed| self.write_packed(&packed))?;
+        }
         let pending = std::mem::take(&mut self.pending);
         let starts = std::mem::take(&mut self.starts);
         if pending.len() >= MIN_TAIL || (!pending.is_empty() && self.writer.sequences() == 0) {

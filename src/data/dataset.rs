@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::manifest::{FILE, Manifest, Part, UNIGRAMS, unigram_entropy};
+use super::masking::MaskingOptions;
 use super::place::Place;
 use crate::hash::{fnv1a, fnv1a_from};
 use crate::memory::{Bytes, Memory};
@@ -18,6 +19,34 @@ pub enum Split {
     Train,
     /// To measure on.
     HeldOut,
+}
+
+/// A part of a sequence that sees itself alone: `[CLS]`, text, `[SEP]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// Its first position.
+    pub start: usize,
+    /// Past its last position.
+    pub end: usize,
+    /// Its number in the split, from which its masks are drawn. A sequence that is not packed is one segment, whose
+    /// number is the sequence's where nothing is packed.
+    pub number: u64,
+}
+
+/// How many tokens a sequence hides.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Hidden {
+    /// On average.
+    pub mean: f64,
+    /// The standard deviation.
+    pub deviation: f64,
+}
+
+impl Hidden {
+    /// Room for what a batch of so many sequences hides, but for one in some ten thousand.
+    pub fn room(&self, sequences: usize) -> usize {
+        (self.mean * sequences as f64 + 4.0 * self.deviation * (sequences as f64).sqrt()).ceil() as usize
+    }
 }
 
 /// One or more data folders as one sequence of sequences, folder after folder.
@@ -37,6 +66,8 @@ struct Sequences {
     /// Past the last sequence of each shard.
     ends: Vec<u64>,
     tokens: u64,
+    /// How many segments were numbered.
+    numbered: u64,
 }
 
 struct Shard {
@@ -45,6 +76,10 @@ struct Shard {
     tokens: Bytes,
     offsets: Bytes,
     documents: Bytes,
+    /// Start and number of each segment, where sequences are packed.
+    segments: Option<Bytes>,
+    /// Added to the numbers of the segments; where sequences are not packed, to their indices in the shard.
+    first_number: u64,
 }
 
 impl std::fmt::Debug for Dataset {
@@ -200,6 +235,69 @@ impl Dataset {
         Ok(tokens)
     }
 
+    /// Whether a sequence may have more than one segment.
+    pub fn packed(&self) -> bool {
+        [Split::Train, Split::HeldOut]
+            .into_iter()
+            .any(|split| self.split(split).shards.iter().any(|shard| shard.segments.is_some()))
+    }
+
+    /// The segments of a sequence: in order, without a gap.
+    ///
+    /// # Errors
+    /// As [`Dataset::sequence`]; segments that overlap or are too short to be any.
+    pub fn segments(&self, split: Split, index: u64) -> Result<Vec<Segment>> {
+        let (shard, start, end) = self.locate(split, index)?;
+        let length = (end - start) as usize;
+        let Some(bytes) = &shard.segments else {
+            let number = shard.first_number.wrapping_add(self.local(split, index));
+            return Ok(vec![Segment { start: 0, end: length, number }]);
+        };
+        let count = bytes.len() / 16;
+        let first = first_at(bytes, 2, count, start);
+        let mut segments: Vec<Segment> = Vec::new();
+        for at in first..count {
+            let offset = u64_at(bytes, 2 * at);
+            if offset >= end {
+                break;
+            }
+            let number = shard.first_number.wrapping_add(u64_at(bytes, 2 * at + 1));
+            segments.push(Segment { start: (offset - start) as usize, end: length, number });
+        }
+        for at in 1..segments.len() {
+            segments[at - 1].end = segments[at].start;
+        }
+        let sound = segments.first().is_some_and(|first| first.start == 0)
+            && segments.iter().all(|segment| segment.end >= segment.start + 3);
+        if !sound {
+            let expected = format!("segments of 3 tokens or more that fill sequence {index}");
+            let found = format!("{} of them", segments.len());
+            return Err(Error::file(shard.path.with_extension("seg"), expected, found));
+        }
+        Ok(segments)
+    }
+
+    /// How many tokens packed sequences to train on hide, from up to 65,536 of them; none unless some are packed.
+    ///
+    /// # Errors
+    /// As [`Dataset::segments`].
+    pub fn hidden(&self, masking: &MaskingOptions) -> Result<Option<Hidden>> {
+        let length = self.len(Split::Train);
+        if !self.packed() || length == 0 {
+            return Ok(None);
+        }
+        let looks = length.min(1 << 16);
+        let count = |look: u64| {
+            let index = (u128::from(look) * u128::from(length) / u128::from(looks)) as u64;
+            let segments = self.segments(Split::Train, index)?;
+            Ok(segments.iter().map(|part| masking.hidden(part.end - part.start - 2) as f64).sum())
+        };
+        let counts = (0..looks).into_par_iter().map(count).collect::<Result<Vec<f64>>>()?;
+        let mean = counts.iter().sum::<f64>() / looks as f64;
+        let variance = counts.iter().map(|count| (count - mean).powi(2)).sum::<f64>() / looks as f64;
+        Ok(Some(Hidden { mean, deviation: variance.sqrt() }))
+    }
+
     /// The positions in a sequence at which documents begin.
     ///
     /// # Errors
@@ -207,14 +305,16 @@ impl Dataset {
     pub fn document_starts(&self, split: Split, index: u64) -> Result<Vec<usize>> {
         let (shard, start, end) = self.locate(split, index)?;
         let count = shard.documents.len() / 8;
-        // A binary search: the first document at or past the sequence's start.
-        let (mut low, mut high) = (0, count);
-        while low < high {
-            let middle = usize::midpoint(low, high);
-            if u64_at(&shard.documents, middle) < start { low = middle + 1 } else { high = middle }
-        }
-        let starts = (low..count).map(|number| u64_at(&shard.documents, number));
+        let first = first_at(&shard.documents, 1, count, start);
+        let starts = (first..count).map(|number| u64_at(&shard.documents, number));
         Ok(starts.take_while(|&offset| offset < end).map(|offset| (offset - start) as usize).collect())
+    }
+
+    /// The index of a sequence in its shard.
+    fn local(&self, split: Split, index: u64) -> u64 {
+        let ends = &self.split(split).ends;
+        let number = ends.partition_point(|&end| end <= index);
+        index - if number == 0 { 0 } else { ends[number - 1] }
     }
 
     /// The shard of a sequence and the range of its tokens there, which lies in the file.
@@ -225,8 +325,7 @@ impl Dataset {
             let expected = format!("a sequence below {}", self.len(split));
             return Err(Error::config("sequence", expected, index));
         };
-        let before = if number == 0 { 0 } else { sequences.ends[number - 1] };
-        let local = (index - before) as usize;
+        let local = self.local(split, index) as usize;
         let (start, end) = (u64_at(&shard.offsets, local), u64_at(&shard.offsets, local + 1));
         let length = end.checked_sub(start).filter(|length| (3..=self.seq_len as u64).contains(length));
         if length.is_none() || end > (shard.tokens.len() / shard.token_bytes) as u64 {
@@ -254,10 +353,24 @@ impl Sequences {
                 )?,
                 offsets: sound(place, &name("idx"), size(index, 8), shard.index_crc32)?,
                 documents: sound(place, &name("doc"), size(shard.documents, 8), shard.documents_crc32)?,
+                segments: match shard.segments {
+                    Some(segments) => {
+                        Some(sound(place, &name("seg"), size(segments.count, 16), segments.crc32)?)
+                    }
+                    None => None,
+                },
+                first_number: 0,
             })
         };
-        let shards = part.shards.par_iter().map(open).collect::<Result<Vec<_>>>()?;
-        for shard in &part.shards {
+        let mut shards = part.shards.par_iter().map(open).collect::<Result<Vec<_>>>()?;
+        let first_number = self.numbered;
+        for (shard, opened) in part.shards.iter().zip(&mut shards) {
+            // The numbers of a packed folder count through its shards already.
+            opened.first_number = if manifest.pack { first_number } else { self.numbered };
+            self.numbered += shard.segments.map_or(shard.sequences, |segments| segments.count);
+            if let Some(segments) = shard.segments {
+                *fingerprint = fnv1a_from(*fingerprint, &segments.crc32.to_le_bytes());
+            }
             self.ends.push(self.ends.last().copied().unwrap_or(0) + shard.sequences);
             *fingerprint = fnv1a_from(*fingerprint, &shard.tokens.to_le_bytes());
             for crc in [shard.crc32, shard.index_crc32, shard.documents_crc32] {
@@ -288,6 +401,16 @@ fn u64s(bytes: &[u8]) -> impl Iterator<Item = u64> {
 /// The `index`-th number of a file of 64-bit integers; 0 past its end.
 fn u64_at(bytes: &[u8], index: usize) -> u64 {
     bytes.as_chunks().0.get(index).map_or(0, |&bytes| u64::from_le_bytes(bytes))
+}
+
+/// The first of `count` records, of `width` numbers each, that begins with `least` or more; they ascend.
+fn first_at(bytes: &[u8], width: usize, count: usize, least: u64) -> usize {
+    let (mut low, mut high) = (0, count);
+    while low < high {
+        let middle = usize::midpoint(low, high);
+        if u64_at(bytes, width * middle) < least { low = middle + 1 } else { high = middle }
+    }
+    low
 }
 
 /// A file whose size and checksum must be these.

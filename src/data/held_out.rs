@@ -42,7 +42,7 @@ pub(super) struct Chooser {
     shape: Shape,
     /// Documents that may yet be held out, the highest hash on top.
     kept: BinaryHeap<Tokenized>,
-    /// What `kept` amounts to: tokens when joining, sequences when not.
+    /// What `kept` amounts to; see [`Shape::weigh`].
     weight: u64,
     any_held_out: bool,
 }
@@ -62,10 +62,7 @@ impl Chooser {
     }
 
     fn weigh(&self, document: &Tokenized) -> u64 {
-        match self.shape.join {
-            true => document.tokens.len() as u64,
-            false => self.shape.sequences(document.tokens.len()) as u64,
-        }
+        self.shape.weigh(document.tokens.len())
     }
 
     /// Takes a document in and gives out those that are decided.
@@ -90,7 +87,7 @@ impl Chooser {
                 self.kept.pop().map(|document| (false, document)).into_iter().collect()
             }
             HeldOut::Sequences(count) => {
-                let needed = count * if self.shape.join { self.shape.body as u64 } else { 1 };
+                let needed = count.saturating_mul(self.shape.unit());
                 self.weight += self.weigh(&document);
                 self.kept.push(document);
                 let mut decided = Vec::new();

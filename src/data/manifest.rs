@@ -3,6 +3,8 @@
 //! Beside it lie, for each part (`train`, `held-out`) and number: `PART-00000.bin`, the token ids of the sequences
 //! one after the other, `[CLS]` and `[SEP]` included, as little-endian integers of `token_bytes` bytes; `.idx`, the
 //! offset of each sequence in tokens and at last their count; `.doc`, the offset of the first token of each document.
+//! Packed sequences are of segments, each `[CLS]`, a document or a piece of one, `[SEP]`, that do not see each other:
+//! `.seg` has the offset and the number of each, by which its masks are drawn. Numbers count the pieces as they came.
 //! `unigrams.bin` counts every id among the tokens of `train`, then of `held-out`, specials not counted. Offsets
 //! and counts are little-endian 64-bit integers. `tokenizer.json` is a copy.
 
@@ -19,15 +21,17 @@ pub const FILE: &str = "dataset.json";
 pub const UNIGRAMS: &str = "unigrams.bin";
 /// What `format` says.
 pub const FORMAT: &str = "wgrad-dataset";
-/// What `version` says.
-pub const VERSION: u32 = 1;
+/// What `version` says of packed data.
+pub const VERSION: u32 = 2;
+/// What it says of all other data, which earlier versions read as well.
+pub const VERSION_UNPACKED: u32 = 1;
 
 /// A data folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Always [`FORMAT`].
     pub format: String,
-    /// Always [`VERSION`].
+    /// [`VERSION`] or [`VERSION_UNPACKED`].
     pub version: u32,
     /// T: no sequence is longer.
     pub seq_len: usize,
@@ -35,8 +39,11 @@ pub struct Manifest {
     pub vocab_size: usize,
     /// Bytes per token id, 2 or 4.
     pub token_bytes: usize,
-    /// Whether documents share sequences.
+    /// Whether documents share sequences and see each other there.
     pub join: bool,
+    /// Whether sequences are packed with segments.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub pack: bool,
     /// What chose the documents held out.
     pub seed: u64,
     /// The tokenizer's fingerprint, hexadecimal.
@@ -63,11 +70,14 @@ pub struct Part {
     pub sequences: u64,
     /// Tokens, `[CLS]` and `[SEP]` included.
     pub tokens: u64,
+    /// Segments, where sequences are packed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub segments: u64,
     /// The files.
     pub shards: Vec<Shard>,
 }
 
-/// One shard: three files of the same stem.
+/// One shard: three files of the same stem, four where it is packed.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Shard {
     /// The stem: `train-00000`.
@@ -84,6 +94,26 @@ pub struct Shard {
     pub index_crc32: u32,
     /// CRC-32 of the `.doc` file.
     pub documents_crc32: u32,
+    /// The `.seg` file of a packed shard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segments: Option<Segments>,
+}
+
+/// The segments of a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segments {
+    /// How many.
+    pub count: u64,
+    /// CRC-32 of the `.seg` file.
+    pub crc32: u32,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }
 
 impl Manifest {
@@ -104,9 +134,10 @@ impl Manifest {
         let text = place.read(FILE)?;
         let broken = |found: String| Error::file(&path, "the manifest of a data folder", found);
         let manifest: Manifest = serde_json::from_slice(&text).map_err(|error| broken(error.to_string()))?;
-        if manifest.format != FORMAT || manifest.version != VERSION {
+        if manifest.format != FORMAT || !(VERSION_UNPACKED..=VERSION).contains(&manifest.version) {
             let found = format!("{} version {}", manifest.format, manifest.version);
-            return Err(Error::file(&path, format!("{FORMAT} version {VERSION}"), found));
+            let expected = format!("{FORMAT} version {VERSION_UNPACKED} to {VERSION}");
+            return Err(Error::file(&path, expected, found));
         }
         if ![2, 4].contains(&manifest.token_bytes) || manifest.seq_len < 3 || manifest.vocab_size == 0 {
             return Err(broken("sizes that cannot be".to_owned()));
@@ -116,12 +147,20 @@ impl Manifest {
                 if shard.name != shard_name(stem, number) {
                     return Err(broken(format!("a shard called {:?}", shard.name)));
                 }
+                if shard.segments.is_some() != manifest.pack {
+                    let lacks = if manifest.pack { "without" } else { "with" };
+                    return Err(broken(format!("{} {lacks} segments", shard.name)));
+                }
             }
             let sum = |count: fn(&Shard) -> u64| {
                 part.shards.iter().try_fold(0_u64, |sum, shard| sum.checked_add(count(shard)))
             };
-            let sums = (sum(|shard| shard.sequences), sum(|shard| shard.tokens));
-            if sums != (Some(part.sequences), Some(part.tokens)) {
+            let sums = [
+                sum(|shard| shard.sequences),
+                sum(|shard| shard.tokens),
+                sum(|shard| shard.segments.map_or(0, |segments| segments.count)),
+            ];
+            if sums != [part.sequences, part.tokens, part.segments].map(Some) {
                 return Err(broken(format!("{stem} counts that differ from those of its shards")));
             }
         }

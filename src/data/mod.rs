@@ -27,13 +27,14 @@ mod cut;
 #[cfg(not(target_arch = "wasm32"))]
 mod folder;
 mod held_out;
+mod pack;
 mod place;
 mod shard;
 mod spans;
 
 pub use batch::Batch;
 pub use batcher::{Batcher, BatcherOptions};
-pub use dataset::{Dataset, Split};
+pub use dataset::{Dataset, Hidden, Segment, Split};
 pub use masking::{Masked, MaskingOptions, Objective};
 pub use order::Order;
 #[cfg(not(target_arch = "wasm32"))]

@@ -4,7 +4,8 @@
 //! held-out before they are cut into sequences of `[CLS]`, up to `seq_len - 2` tokens, `[SEP]`. By default a sequence
 //! holds one document or a piece of one; short ones stay short. With `join` documents follow one another, across
 //! files too, so that only the last sequence is short. A tail of fewer than 8 tokens is dropped and counted, unless
-//! it is all there is. The folder ([`manifest`]) appears when it is whole.
+//! it is all there is. With `pack` several such sequences stand one after the other in each of T tokens without seeing
+//! each other, and no tail is dropped. The folder ([`manifest`]) appears when it is whole.
 
 use std::path::PathBuf;
 #[cfg(not(target_arch = "wasm32"))]
@@ -17,7 +18,7 @@ use super::cut::{Cutter, Shape};
 #[cfg(not(target_arch = "wasm32"))]
 use super::folder::NewFolder;
 use super::held_out::{Chooser, Decided, Tokenized};
-use super::manifest::{self, FORMAT, Manifest, UNIGRAMS, VERSION, unigram_entropy};
+use super::manifest::{self, FORMAT, Manifest, UNIGRAMS, VERSION, VERSION_UNPACKED, unigram_entropy};
 use super::place::Place;
 use super::reader::{Document, ReadCounts, ReadOptions, Reader};
 use super::shard::ShardWriter;
@@ -39,8 +40,10 @@ pub struct PrepareOptions {
     pub out: PathBuf,
     /// T, `[CLS]` and `[SEP]` included: 10 to 65536.
     pub seq_len: usize,
-    /// Let documents share sequences, so that none needs padding.
+    /// Let documents share sequences and see each other there, so that no sequence needs padding.
     pub join: bool,
+    /// Let documents share sequences without seeing each other; not with `join`.
+    pub pack: bool,
     /// How much is kept from training.
     pub held_out: HeldOut,
     /// Chooses the documents that are held out.
@@ -59,6 +62,7 @@ impl Default for PrepareOptions {
             out: PathBuf::new(),
             seq_len: 128,
             join: false,
+            pack: false,
             held_out: HeldOut::Fraction(0.01),
             seed: 0,
             read: ReadOptions::default(),
@@ -81,14 +85,31 @@ pub struct Progress {
 }
 
 /// What one part came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct PartSummary {
     /// Documents.
     pub documents: u64,
     /// Sequences.
     pub sequences: u64,
+    /// Documents and pieces of documents between `[CLS]` and `[SEP]`: several to a sequence where they are packed.
+    pub segments: u64,
     /// Tokens, `[CLS]` and `[SEP]` included.
     pub tokens: u64,
+    /// The share of the sequences that is tokens; the rest is padding.
+    pub fill: f64,
+    /// Tokens of padding that the segments would take in sequences of their own and do not take.
+    pub padding_avoided: u64,
+}
+
+impl PartSummary {
+    fn new(part: &manifest::Part, seq_len: usize) -> Self {
+        let manifest::Part { documents, sequences, tokens, .. } = *part;
+        let segments = if part.segments > 0 { part.segments } else { sequences };
+        let room = sequences.max(1) * seq_len as u64;
+        let padding_avoided = (segments - sequences) * seq_len as u64;
+        let fill = tokens as f64 / room as f64;
+        PartSummary { documents, sequences, segments, tokens, fill, padding_avoided }
+    }
 }
 
 /// What a preparation came to.
@@ -178,6 +199,10 @@ pub fn prepare_in(
 }
 
 fn check(options: &PrepareOptions) -> Result<()> {
+    if options.join && options.pack {
+        let expected = "one of `join`, where documents see each other, and `pack`, where they do not";
+        return Err(Error::config("pack", expected, "both"));
+    }
     if (10..=65536).contains(&options.seq_len) {
         return Ok(());
     }
@@ -230,7 +255,8 @@ struct Counts {
 
 impl<'a> Work<'a> {
     fn new(options: &'a PrepareOptions, tokenizer: &'a Tokenizer, place: Place) -> Result<Self> {
-        let shape = Shape { body: options.seq_len - 2, join: options.join, specials: *tokenizer.specials() };
+        let &PrepareOptions { join, pack, .. } = options;
+        let shape = Shape { body: options.seq_len - 2, join, pack, specials: *tokenizer.specials() };
         let chooser = Chooser::new(options.held_out, shape)?;
         let token_bytes = if tokenizer.vocab_size() <= 1 << 16 { 2 } else { 4 };
         let cutter = |stem| {
@@ -287,11 +313,7 @@ impl<'a> Work<'a> {
         let mut copy = self.place.create(tokenizer::FILE)?;
         copy.write(self.tokenizer.json())?;
         let tokenizer_crc32 = copy.finish()?;
-        let summarise = |part: &manifest::Part| PartSummary {
-            documents: part.documents,
-            sequences: part.sequences,
-            tokens: part.tokens,
-        };
+        let summarise = |part: &manifest::Part| PartSummary::new(part, self.options.seq_len);
         let summary = Summary {
             out: self.options.out.clone(),
             seq_len: self.options.seq_len,
@@ -306,11 +328,12 @@ impl<'a> Work<'a> {
         };
         let manifest = Manifest {
             format: FORMAT.to_owned(),
-            version: VERSION,
+            version: if self.options.pack { VERSION } else { VERSION_UNPACKED },
             seq_len: self.options.seq_len,
             vocab_size: self.tokenizer.vocab_size(),
             token_bytes: self.token_bytes,
             join: self.options.join,
+            pack: self.options.pack,
             seed: self.options.seed,
             tokenizer: format!("{:016x}", self.tokenizer.fingerprint()),
             train,

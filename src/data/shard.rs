@@ -1,6 +1,6 @@
 //! Writing the shards of one part of a data folder.
 
-use super::manifest::{Part, Shard, shard_name};
+use super::manifest::{Part, Segments, Shard, shard_name};
 use super::place::{Checked, Place};
 use crate::Result;
 
@@ -19,6 +19,8 @@ struct OpenShard {
     tokens: Checked,
     offsets: Vec<u64>,
     documents: Vec<u64>,
+    /// Start and number of each segment, one after the other.
+    segments: Vec<u64>,
 }
 
 impl ShardWriter {
@@ -32,14 +34,25 @@ impl ShardWriter {
         self.part.sequences
     }
 
-    /// Appends a sequence; `documents` are the positions in it at which documents begin.
-    pub(super) fn push(&mut self, sequence: &[u32], documents: impl Iterator<Item = usize>) -> Result<()> {
+    /// Appends a sequence; `documents` are the positions in it at which documents begin, `segments` the positions
+    /// and numbers of its segments, none if it is not packed.
+    pub(super) fn push(
+        &mut self,
+        sequence: &[u32],
+        documents: impl Iterator<Item = usize>,
+        segments: &[(usize, u64)],
+    ) -> Result<()> {
         let shard = match &mut self.open {
             Some(shard) => shard,
             none => {
                 let name = shard_name(self.stem, self.part.shards.len());
                 let tokens = self.place.create(&format!("{name}.bin"))?;
-                none.insert(OpenShard { tokens, offsets: vec![0], documents: Vec::new() })
+                none.insert(OpenShard {
+                    tokens,
+                    offsets: vec![0],
+                    documents: Vec::new(),
+                    segments: Vec::new(),
+                })
             }
         };
         self.bytes.clear();
@@ -51,7 +64,11 @@ impl ShardWriter {
         let end = start + sequence.len() as u64;
         shard.offsets.push(end);
         shard.documents.extend(documents.map(|position| start + position as u64));
+        for &(position, number) in segments {
+            shard.segments.extend([start + position as u64, number]);
+        }
         self.part.sequences += 1;
+        self.part.segments += segments.len() as u64;
         self.part.tokens += sequence.len() as u64;
         if end >= self.shard_tokens { self.close() } else { Ok(()) }
     }
@@ -64,6 +81,13 @@ impl ShardWriter {
         let crc32 = shard.tokens.finish()?;
         let index_crc32 = self.place.write_u64s(&format!("{name}.idx"), shard.offsets)?;
         let documents_crc32 = self.place.write_u64s(&format!("{name}.doc"), shard.documents)?;
+        let segments = match shard.segments.len() as u64 / 2 {
+            0 => None,
+            count => {
+                let crc32 = self.place.write_u64s(&format!("{name}.seg"), shard.segments)?;
+                Some(Segments { count, crc32 })
+            }
+        };
         self.part.shards.push(Shard {
             name,
             sequences,
@@ -72,6 +96,7 @@ impl ShardWriter {
             crc32,
             index_crc32,
             documents_crc32,
+            segments,
         });
         Ok(())
     }

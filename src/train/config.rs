@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::mlm::MlmOptions;
 use super::schedule::{Budget, Plan, PlanConfig, Ramp, Schedule};
 use crate::bert::{Config, PositionEmbedding};
-use crate::data::{MaskingOptions, Objective};
+use crate::data::{Hidden, MaskingOptions, Objective};
 use crate::optim::AdamWOptions;
 use crate::train::Precision;
 use crate::{Error, Result};
@@ -81,6 +81,10 @@ pub struct TrainConfig {
     pub checkpoint: CheckpointConfig,
     /// The model's shape.
     pub model: Config,
+    /// How many tokens the data's sequences hide, where packing makes that another number than the rate of a full
+    /// sequence. No setting: [`Settings::for_data`](super::Settings::for_data) takes it from the data.
+    #[serde(skip)]
+    pub hidden: Option<Hidden>,
 }
 
 impl TrainConfig {
@@ -124,6 +128,7 @@ impl TrainConfig {
             evaluate: EvaluateConfig { every, sequences: if name == "micro" { 512 } else { 1024 } },
             checkpoint: CheckpointConfig { every, minutes: 10.0, keep: 2 },
             model,
+            hidden: None,
         })
     }
 
@@ -142,11 +147,21 @@ impl TrainConfig {
             // Spans end with a whole word, which rarely is longer; what has no room takes another replay.
             Objective::Span => (self.masking.hidden(maskable) + 8).min(maskable),
         };
+        let all = micro_batch * maskable;
+        let targets = match self.hidden {
+            // Every segment rounds its share up, and with spans finishes a word.
+            Some(packed) => {
+                let words =
+                    if self.masking.objective == Objective::Span { packed.room(micro_batch) / 4 } else { 0 };
+                (packed.room(micro_batch) + words).min(all)
+            }
+            None => micro_batch * hidden,
+        };
         let [beta1, beta2] = self.optimizer.betas.map(|beta| beta as f32);
         MlmOptions {
             micro_batch,
             seq_len: self.seq_len,
-            targets: micro_batch * hidden,
+            targets,
             storage: self.precision.storage(),
             optimizer: AdamWOptions {
                 beta1,

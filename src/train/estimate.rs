@@ -43,7 +43,11 @@ pub struct Estimate {
 impl TrainConfig {
     /// A full micro-batch of this recipe, to measure with.
     pub fn workload(&self) -> Workload {
-        let (options, hidden) = (self.learner_options(), self.masking.hidden(self.seq_len.saturating_sub(2)));
+        let options = self.learner_options();
+        let hidden = match self.hidden {
+            Some(packed) => packed.mean.round() as usize,
+            None => self.masking.hidden(self.seq_len.saturating_sub(2)),
+        };
         Workload {
             model: self.model.clone(),
             sequences: options.micro_batch,

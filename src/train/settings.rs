@@ -166,7 +166,9 @@ impl Settings {
         if !self.given.contains_key("model.max_position_embeddings") {
             self.put("model.max_position_embeddings", Value::from(data.seq_len()))?;
         }
-        self.config()
+        let config = self.config()?;
+        let hidden = data.hidden(&config.masking)?;
+        Ok(TrainConfig { hidden, ..config })
     }
 
     /// The recipe without data.

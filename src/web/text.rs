@@ -46,6 +46,8 @@ struct DataSettings {
     seq_len: usize,
     #[serde(default)]
     join: bool,
+    #[serde(default)]
+    pack: bool,
     /// A share below 1, or a number of sequences.
     held_out: f64,
     #[serde(default)]
@@ -94,6 +96,7 @@ pub fn prepare_data(files: &Files, options: &str) -> Result<String> {
         out: options.out,
         seq_len: options.seq_len,
         join: options.join,
+        pack: options.pack,
         held_out,
         seed: options.seed,
         read: read_options(options.by_paragraph),

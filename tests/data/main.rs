@@ -4,6 +4,7 @@
 mod batches;
 mod commands;
 mod masks;
+mod packing;
 mod preparing;
 mod reading;
 

@@ -13,6 +13,7 @@ mod gpu;
 mod interrupt;
 mod memory;
 mod outputs;
+mod packing;
 mod resume;
 mod settings;
 mod skipping;
