@@ -10,8 +10,12 @@ use wgrad::bert::Config;
 use wgrad::train::{Precision, Workload, measure};
 
 fn bench(what: &str) -> Value {
+    bench_with(what, &[])
+}
+
+fn bench_with(what: &str, more: &[&str]) -> Value {
     let mut command = Command::cargo_bin("wgrad").unwrap();
-    command.args(["bench", what, "--workload", "tiny", "--seconds", "0", "--json"]);
+    command.args(["bench", what, "--workload", "tiny", "--seconds", "0", "--json"]).args(more);
     command.env("XDG_RUNTIME_DIR", std::env::temp_dir());
     let output = command.assert().success();
     let report: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
@@ -46,6 +50,26 @@ fn products_are_those_of_the_linear_layers() {
     }
     let mean = number(&report["geometric_mean"], "all");
     assert!((mean.ln() - logarithms).abs() < 1e-9);
+}
+
+/// Square products, in f16 where the adapter has it.
+#[test]
+fn square_products_are_measured_in_both_precisions() {
+    let Some(gpu) = common::gpu() else { return };
+    let mut precisions = vec!["f32"];
+    if gpu.capabilities().f16 {
+        precisions.push("mixed");
+    }
+    for precision in precisions {
+        let report = bench_with("gemm", &["--size", "128", "--precision", precision, "--sequences", "2"]);
+        assert_eq!((&report["precision"], &report["sequences"]), (&precision.into(), &2.into()));
+        let shapes = report["shapes"].as_array().unwrap();
+        assert_eq!(shapes.len(), 3);
+        for shape in shapes {
+            assert_eq!(["m", "n", "k"].map(|key| number(shape, key)), [128.0; 3]);
+            assert!(number(shape, "gflops") > 0.0);
+        }
+    }
 }
 
 #[test]

@@ -44,24 +44,55 @@ pub async fn seconds(gpu: &Gpu, recording: &Recording, watched: &Buffer, budget:
 /// # Errors
 /// [`crate::Error::Shape`] for sizes that are no multiples of 4; [`crate::Error::Limit`] for matrices larger than a
 /// binding; as [`seconds`].
-pub async fn matmul(gpu: &Gpu, layout: Layout, [m, n, k]: [usize; 3], budget: f64) -> Result<f64> {
+pub async fn matmul(gpu: &Gpu, layout: Layout, sizes: [usize; 3], budget: f64) -> Result<f64> {
+    matmul_stored(gpu, layout, DType::F32, sizes, budget).await
+}
+
+/// [`matmul`] with all three matrices stored as `storage`: f32, or f16, which takes the matrix units where the device
+/// was opened with them. Sums are in f32 always.
+///
+/// # Errors
+/// As [`matmul`]; those of f16 on a device without it.
+pub async fn matmul_stored(
+    gpu: &Gpu,
+    layout: Layout,
+    storage: DType,
+    sizes: [usize; 3],
+    budget: f64,
+) -> Result<f64> {
+    let (recording, watched) = matmul_recording(gpu, layout, storage, sizes)?;
+    let taken = seconds(gpu, &recording, &watched, budget).await?;
+    Ok(2.0 * sizes.iter().product::<usize>() as f64 / taken / 1e9)
+}
+
+/// What [`matmul_stored`] replays, and the buffer it writes.
+///
+/// # Errors
+/// As [`matmul_stored`].
+pub fn matmul_recording(
+    gpu: &Gpu,
+    layout: Layout,
+    storage: DType,
+    [m, n, k]: [usize; 3],
+) -> Result<(Recording, Buffer)> {
     let (a, b) = match layout {
         Layout::Nt => ([m, k], [n, k]),
         Layout::Nn => ([m, k], [k, n]),
         Layout::Tn => ([k, m], [k, n]),
     };
-    let mut graph = Graph::inference(gpu);
+    let mut graph = Graph::inference(gpu).with_storage(storage);
     let mut matrix = |[rows, columns]: [usize; 2]| -> Result<(Matrix, Buffer)> {
         // Bits that change everywhere draw the power that real data draws.
-        let values: Vec<f32> = (0..rows * columns).map(|i| (i * 7919 % 1013) as f32 / 506.5 - 1.0).collect();
-        let buffer = gpu.upload("a matrix", &values)?;
+        let values = (0..rows * columns).map(|i| (i * 7919 % 1013) as f32 / 506.5 - 1.0);
+        let buffer = match storage {
+            DType::F16 => gpu.upload("a matrix", &values.map(half::f16::from_f32).collect::<Vec<_>>())?,
+            _ => gpu.upload("a matrix", &values.collect::<Vec<_>>())?,
+        };
         Ok((Matrix::whole(graph.recorder().bind(&(&buffer).into()), columns), buffer))
     };
     let ((a, _), (b, _), (c, watched)) = (matrix(a)?, matrix(b)?, matrix([m, n])?);
-    product(&mut graph, Product::single(layout, DType::F32, [m, n, k]), a, b, c)?;
-    let recording = graph.finish("matrix product")?;
-    let taken = seconds(gpu, &recording, &watched, budget).await?;
-    Ok(2.0 * (m * n * k) as f64 / taken / 1e9)
+    product(&mut graph, Product::single(layout, storage, [m, n, k]), a, b, c)?;
+    Ok((graph.finish("matrix product")?, watched))
 }
 
 /// The speed of the fastest large square product, in GFLOP/s: what the speeds of other work are held against. Each

@@ -43,6 +43,12 @@ impl Workload {
         Ok(Workload { model, sequences, tokens: 128, targets, precision })
     }
 
+    /// The same with another number of sequences, and guessed tokens in proportion.
+    pub fn with_sequences(self, sequences: usize) -> Self {
+        let targets = (self.targets * sequences).div_ceil(self.sequences.max(1)).max(1);
+        Workload { sequences, targets, ..self }
+    }
+
     /// N: rows of a step.
     pub fn rows(&self) -> usize {
         self.sequences * self.tokens
@@ -101,5 +107,7 @@ mod tests {
             assert!(batch.input_ids.iter().chain(&batch.labels).all(|&id| id < vocabulary));
         }
         assert!(Workload::named("huge").is_err());
+        let more = Workload::named("base").unwrap().with_sequences(256);
+        assert_eq!((more.rows(), more.targets), (256 * 128, 8 * 608));
     }
 }

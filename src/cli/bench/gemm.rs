@@ -3,11 +3,13 @@
 use serde::Serialize;
 use wgrad::ops::matmul::Layout;
 use wgrad::ops::measure;
+use wgrad::train::Precision;
 
 use super::Bench;
 
 #[derive(Serialize)]
 pub(super) struct Gemm {
+    precision: Precision,
     shapes: Vec<Shape>,
     geometric_mean: Mean,
 }
@@ -31,21 +33,28 @@ struct Mean {
     all: f64,
 }
 
-pub(super) async fn run(bench: &Bench) -> anyhow::Result<Gemm> {
+/// Measures the products of the workload's linear layers, or square ones of `size`.
+pub(super) async fn run(bench: &Bench, size: Option<usize>) -> anyhow::Result<Gemm> {
     let model = &bench.workload.model;
     let (rows, c, f) = (bench.workload.rows(), model.hidden_size, model.intermediate_size);
     // Rows, outputs and inputs of: queries, keys and values; their way out; up; down; the head.
     let head = [bench.workload.targets, model.vocab_size, c];
-    let layers = [[rows, 3 * c, c], [rows, c, c], [rows, f, c], [rows, c, f], head];
+    let layers = match size {
+        Some(size) => vec![[size; 3]],
+        None => vec![[rows, 3 * c, c], [rows, c, c], [rows, f, c], [rows, c, f], head],
+    };
+    let precision = bench.workload.precision;
     let mut shapes = Vec::new();
     for layout in [Layout::Nt, Layout::Nn, Layout::Tn] {
-        for [rows, out, inputs] in layers {
+        for &[rows, out, inputs] in &layers {
             let [m, n, k] = match layout {
                 Layout::Nt => [rows, out, inputs],
                 Layout::Nn => [rows, inputs, out],
                 Layout::Tn => [out, inputs, rows],
             };
-            let gflops = measure::matmul(&bench.gpu, layout, [m, n, k], bench.seconds).await?;
+            let storage = precision.storage();
+            let gflops =
+                measure::matmul_stored(&bench.gpu, layout, storage, [m, n, k], bench.seconds).await?;
             let ms = 2.0 * (m * n * k) as f64 / gflops / 1e6;
             shapes.push(Shape { layout, m, n, k, ms, gflops, share: gflops / bench.peak });
         }
@@ -68,7 +77,7 @@ pub(super) async fn run(bench: &Bench) -> anyhow::Result<Gemm> {
         table.push(row);
     }
     bench.say(&table, 1)?;
-    Ok(Gemm { shapes, geometric_mean })
+    Ok(Gemm { precision, shapes, geometric_mean })
 }
 
 fn name(layout: Layout) -> &'static str {

@@ -18,7 +18,7 @@ use super::print;
 const HELP: &str = "\
 What is measured:
   gemm       the matrix products of the workload's linear layers: forward (nt),
-             gradients of inputs (nn) and of weights (tn)
+             gradients of inputs (nn) and of weights (tn); or square ones (--size)
   attention  one layer's attention, forward alone and with its gradients, at
              the workload's length and at 512 tokens
   step       whole training steps
@@ -31,12 +31,12 @@ Workloads:
   base       12 layers, width 768, 12 heads, vocabulary 32768, 32 x 128 tokens
              of which 608 are guessed, AdamW: the preset notebook
 
-`share` is of the adapter's peak: its fastest large square matrix product, which
-is measured first. FLOPs are those of matrix products.
+`share` is of the adapter's peak: its fastest large square matrix product in f32,
+which is measured first; f16 may go beyond 1. FLOPs are those of matrix products.
 
-JSON: {wgrad, bench, workload, device, driver, peak_gflops, ...}, for replay
+JSON: {wgrad, bench, workload, sequences, device, driver, peak_gflops, ...}, for replay
 without device, driver and peak
-  gemm       shapes: [{layout, m, n, k, ms, gflops, share}],
+  gemm       precision, shapes: [{layout, m, n, k, ms, gflops, share}],
              geometric_mean: {nt, nn, tn, all} in GFLOP/s
   attention  shapes: [{sequences, tokens, heads, head_size, pass, ms, gflops,
              share}], where pass is forward or both
@@ -48,6 +48,7 @@ without device, driver and peak
 
 Examples:
   wgrad bench gemm --workload tiny
+  wgrad bench gemm --size 4096 --precision mixed --matrix-units
   wgrad bench step --workload base --adapter nvidia --seconds 30 --json";
 
 /// Measure how fast the GPU is at what training is made of.
@@ -63,7 +64,13 @@ pub struct Args {
     /// How long each figure is measured; one round at least. 0.5, or 10 for step, by default.
     #[arg(long, value_name = "S", value_parser = seconds)]
     seconds: Option<f64>,
-    /// How a step stores activations.
+    /// Sequences of a step instead of the workload's; the guessed tokens grow alike.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    sequences: Option<u16>,
+    /// For gemm: products of N x N matrices instead of the workload's; a multiple of 4.
+    #[arg(long, value_name = "N", value_parser = multiple_of_4)]
+    size: Option<usize>,
+    /// How a step stores activations, and gemm its matrices.
     #[arg(long, value_enum, default_value_t = Choice::F32)]
     precision: Choice,
     /// With f16, multiply on the GPU's matrix units, which wgpu calls experimental.
@@ -98,12 +105,19 @@ fn seconds(text: &str) -> Result<f64, String> {
     seconds.ok_or_else(|| "expected a number of seconds".to_owned())
 }
 
+fn multiple_of_4(text: &str) -> Result<usize, String> {
+    let size = text.parse().ok().filter(|size: &usize| (4..1 << 20).contains(size) && size.is_multiple_of(4));
+    size.ok_or_else(|| "expected a multiple of 4".to_owned())
+}
+
 /// What every report begins with.
 #[derive(Serialize)]
 struct Head {
     wgrad: &'static str,
     bench: What,
     workload: Sizes,
+    /// B.
+    sequences: usize,
     #[serde(flatten)]
     adapter: Option<Adapter>,
 }
@@ -156,8 +170,12 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
         Sizes::Tiny => "tiny",
         Sizes::Base => "base",
     })?;
+    if let Some(sequences) = args.sequences {
+        workload = workload.with_sequences(sequences.into());
+    }
     let version = env!("CARGO_PKG_VERSION");
-    let head = |adapter| Head { wgrad: version, bench: args.what, workload: args.workload, adapter };
+    let (bench, sequences) = (args.what, workload.sequences);
+    let head = |adapter| Head { wgrad: version, bench, workload: args.workload, sequences, adapter };
     if args.what == What::Replay {
         return report(args, head(None), replay::run(&workload, !args.json).await?);
     }
@@ -181,7 +199,7 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
     bench.say(&rows, usize::MAX)?;
     let head = head(Some(Adapter { device, driver, peak_gflops: peak }));
     match args.what {
-        What::Gemm => report(args, head, gemm::run(&bench).await?),
+        What::Gemm => report(args, head, gemm::run(&bench, args.size).await?),
         What::Attention => report(args, head, attention::run(&bench).await?),
         _ => report(args, head, step::run(&bench).await?),
     }
