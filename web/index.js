@@ -123,8 +123,8 @@ export class Trainer extends EventTarget {
   }
 
   /**
-   * A new run on text: one string, or files. Options: `preset`, `steps`, `seqLen`, `vocabulary`, `join`, `heldOut`,
-   * `documents` (`line` or `paragraph`), `set` (recipe keys as on the command line), `kind`.
+   * A new run on text: one string, or files. Options: `preset`, `steps`, `seqLen`, `vocabulary`, `join`, `pack`,
+   * `heldOut`, `documents` (`line` or `paragraph`), `set` (recipe keys as on the command line), `kind`.
    */
   static async create(text, options = {}) {
     const inputs = typeof text === 'string' ? [['text.txt', bytesOf(text)]] : text;

@@ -56,6 +56,19 @@ fn from_text_to_shards() {
     assert_eq!(json["train"]["sequences"], dataset.len(Split::Train));
     assert_eq!(json["unigram_entropy"].as_f64(), dataset.unigram_entropy());
     assert_eq!(json["read"]["carriage_returns"], 301);
+
+    let told = stdout(&wgrad(path, &format!("{prepare} --out out3 --pack")));
+    assert!(told.contains("segments packed") && told.contains("tokens of padding avoided"), "{told}");
+    let json = stdout(&wgrad(path, &format!("{prepare} --out out4 --pack --json")));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let train = &json["train"];
+    let [segments, sequences, avoided] =
+        ["segments", "sequences", "padding_avoided"].map(|key| train[key].as_u64().unwrap());
+    assert_eq!(avoided, (segments - sequences) * 32);
+    let room = (sequences * 32) as f64;
+    assert_eq!(train["fill"].as_f64().unwrap(), train["tokens"].as_u64().unwrap() as f64 / room);
+    let both = wgrad(path, &format!("{prepare} --out out5 --pack --join"));
+    assert_eq!(both.status.code(), Some(2));
 }
 
 #[test]

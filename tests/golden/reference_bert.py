@@ -178,7 +178,9 @@ class Bert:
         """
         x = self._weight("bert.embeddings.word_embeddings")[input_ids]
         if not self.config.relative:
-            x = x + self._weight("bert.embeddings.position_embeddings")[: input_ids.shape[1]]
+            # Counted from the start of what a token sees: in packed sequences, of its document.
+            position = torch.arange(input_ids.shape[1], device=input_ids.device) - bounds[:, :, 0]
+            x = x + self._weight("bert.embeddings.position_embeddings")[position.clamp(min=0)]
         x = self._layer_norm(x, "bert.embeddings.LayerNorm")
         states = [x]
         allowed = allowed_keys(bounds)
