@@ -2,7 +2,7 @@
 //! 16 x 128 tokens of which 293 are guessed.
 //!
 //!     cargo bench --bench kernels                     on the strongest adapter; WGPU_ADAPTER_NAME names another
-//!     cargo bench --bench kernels -- --quick          in about a minute on a software adapter
+//!     cargo bench --bench kernels -- --quick          short
 //!     cargo bench --bench kernels -- matmul           some of them
 //!
 //! A round replays a recording and waits for the device only once, so that what is measured is the kernel.
