@@ -13,6 +13,7 @@ use wgrad::checkpoint::ModelFolder;
 use wgrad::data::task::{Table, Task};
 use wgrad::gpu::{Gpu, GpuOptions};
 use wgrad::infer::Classifier;
+use wgrad::tensor::DType;
 use wgrad::train::finetune::{Event, FinetuneOptions, Recipe, RecipeName, columns, finetune};
 use wgrad::{Error, Result};
 
@@ -35,6 +36,7 @@ async fn run(model: &Path, train: &Path, eval: &Path, out: &Path) -> Result<()> 
         evals: vec![("held out".to_owned(), Table::read(eval, &columns, false)?)],
         recipe: Recipe { epochs: 2, max_length: 64, ..Recipe::new(RecipeName::Cramming, Task::Classify) },
         seeds: vec![0],
+        saved_as: DType::F32,
         out: out.to_path_buf(),
     };
     let mut show = |event: Event<'_>| match event {

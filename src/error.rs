@@ -10,14 +10,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused to read or write a file.
-    #[error("{}: cannot {action}: {source}", path.display())]
+    #[error("{}: cannot {action}: {cause}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// What was tried, as an infinitive: `read`, `create the folder`.
         action: &'static str,
-        /// What the operating system said.
-        source: std::io::Error,
+        /// What the operating system said. It is part of the message, and so not a `source` to print after it.
+        cause: std::io::Error,
     },
     /// A file's contents are not what they must be.
     #[error("{}: expected {expected}, found {found}", path.display())]
@@ -132,7 +132,7 @@ impl Error {
     /// An [`Error::Io`] for `map_err`.
     pub fn io(path: impl AsRef<Path>, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.as_ref().to_path_buf();
-        move |source| Error::Io { path, action, source }
+        move |cause| Error::Io { path, action, cause }
     }
 
     /// An [`Error::File`].
@@ -155,4 +155,16 @@ pub(crate) fn quoted(name: &str) -> String {
     let short: String = name.chars().take(120).collect();
     let cut = if short.len() < name.len() { "…" } else { "" };
     format!("`{}{cut}`", short.escape_debug())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_said_is_said_once() {
+        let error = Error::io("a/b", "read")(std::io::Error::other("no such luck"));
+        assert_eq!(error.to_string(), "a/b: cannot read: no such luck");
+        assert!(std::error::Error::source(&error).is_none());
+    }
 }

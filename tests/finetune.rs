@@ -14,11 +14,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::golden::Golden;
 use common::hugging_face::golden_folder;
+use safetensors::tensor::Dtype;
 use wgrad::bert::Pooling;
 use wgrad::checkpoint::ModelFolder;
 use wgrad::data::task::{Columns, Table, Task};
 use wgrad::gpu::Gpu;
 use wgrad::infer::{Classifier, longest};
+use wgrad::tensor::DType;
 use wgrad::train::finetune::{
     Event, FinetuneOptions, FinetuneReport, Metric, Rates, Recipe, RecipeName, columns, evaluate, finetune,
 };
@@ -73,6 +75,7 @@ impl Place {
             evals: vec![("dev".to_owned(), self.table("dev.csv", columns))],
             recipe,
             seeds: vec![3],
+            saved_as: DType::F32,
             out: self.path(out),
         }
     }
@@ -227,8 +230,15 @@ fn embeddings_are_learned_from_pairs_and_from_texts_alone() {
     let alone = columns(Task::Contrastive, "text", None, None);
     options.train = place.table("train.csv", &alone);
     options.out = place.path("alone");
+    options.saved_as = DType::F16;
     let report = run(&gpu, &options).unwrap();
     assert!(report.saved);
+    let halves = ModelFolder::load(&options.out).unwrap().weights;
+    assert!(halves.names().all(|name| halves.dtype(name) == Some(Dtype::F16)));
+    // Rounding may give a text or two another neighbour.
+    let learned = score(&report, Metric::Recall);
+    let found = measured(&gpu, &options.out, Task::Contrastive, place.table("dev.csv", &by));
+    assert!((found[0].1.unwrap() - learned).abs() < 0.1, "{found:?} of f16, {learned} of f32");
     options.recipe.dropout = 0.0;
     options.out = place.path("nothing");
     assert!(run(&gpu, &options).unwrap_err().to_string().starts_with("dropout"));

@@ -13,10 +13,13 @@ use common::golden::relative;
 use common::hugging_face::golden_folder;
 use safetensors::SafeTensors;
 use wgrad::autograd::Graph;
-use wgrad::bert::{Config, InputSlots, Inputs, Model, Targets, encode, mlm_logits, mlm_loss, pooled};
+use wgrad::bert::{
+    Config, InputSlots, Inputs, Model, Pooling, Targets, encode, mlm_logits, mlm_loss, pooled,
+};
 use wgrad::checkpoint::ModelFolder;
 use wgrad::gpu::{AdapterKind, Buffer, Gpu};
 use wgrad::infer::FillMask;
+use wgrad::ops::normalize::normalize;
 use wgrad::tensor::{DType, Tensor};
 
 /// Relative L2 distance allowed between gradients, as for single operations.
@@ -131,6 +134,31 @@ fn hidden_states_pooler_and_logits_equal_pytorch() {
         // 61 columns, and three more that mean nothing.
         let logits: Vec<f32> = read(gpu, &logits).chunks(64).flat_map(|row| row[..61].to_vec()).collect();
         close(&logits, &golden.f32("logits"), "logits");
+    });
+}
+
+#[test]
+fn fault_26_a_sequence_that_is_all_padding_gives_zeros() {
+    each(|gpu| {
+        let golden = Golden::open();
+        let Model { config, parameters } = &model(gpu, false);
+        let mut graph = Graph::inference(gpu);
+        let g = &mut graph;
+        // Three golden sequences, and one of padding.
+        let inputs = inputs(g, config, &golden);
+        let hidden = encode(g, config, parameters, &inputs).unwrap();
+        let mut lengths: Vec<usize> =
+            golden.u32("lengths").into_iter().map(|length| length as usize).collect();
+        lengths.push(0);
+        let slots = g.constant(&Pooling::Mean.slots(&lengths, TOKENS), [4, 2], DType::U32).unwrap();
+        let vectors = Pooling::Mean.record(g, &hidden.last, &slots).unwrap();
+        let unit = normalize(g, &vectors).unwrap();
+        let (last, unit) = (keep(g, &hidden.last), keep(g, &unit));
+        graph.finish("padding").unwrap().replay().unwrap();
+        assert!(read(gpu, &last).iter().all(|value| value.is_finite()));
+        let rows: Vec<f64> =
+            read(gpu, &unit).chunks(40).map(|row| row.iter().map(|&x| f64::from(x).powi(2)).sum()).collect();
+        assert!(rows[..3].iter().all(|norm| (norm - 1.0).abs() < 1e-5) && rows[3] == 0.0, "{rows:?}");
     });
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::MODEL_FILE;
 use super::atomic::{Disk, FileSystem, write_file};
 use super::check::{check_tensors, check_vocabulary, special_tokens, tokenizer_vocabulary};
-use super::header::refuse_pickle;
+use super::header::{foreign, refuse_pickle};
 use super::names::from_hugging_face;
 use super::shards::{INDEX_FILE, complete};
 use super::weights::Weights;
@@ -54,9 +54,9 @@ impl ModelFolder {
         let dir = dir.as_ref();
         require_files(fs, dir)?;
         let config_path = dir.join("config.json");
-        let config = fs.read(&config_path).map_err(Error::io(&config_path, "read"))?;
+        let config = read_json(fs, &config_path)?;
         let tokenizer = dir.join("tokenizer.json");
-        let json = fs.read(&tokenizer).map_err(Error::io(&tokenizer, "read"))?.to_vec();
+        let json = read_json(fs, &tokenizer)?;
         let mut config = Config::from_json_with(&config, &config_path, &special_tokens(&json))?;
 
         let weights = from_hugging_face(Weights::open_folder_on(fs, dir)?, &mut config)?;
@@ -153,6 +153,15 @@ fn tokenizer_config(config: &Config) -> String {
         value["model_max_length"] = json!(config.max_position_embeddings);
     }
     format!("{value:#}\n")
+}
+
+/// The bytes of a file of JSON; what failed downloads leave in its place is called by name.
+fn read_json(fs: &dyn FileSystem, path: &Path) -> Result<Vec<u8>> {
+    let bytes = fs.read(path).map_err(Error::io(path, "read"))?.to_vec();
+    match foreign(&bytes) {
+        Some(found) => Err(Error::file(path, "a file of JSON", found)),
+        None => Ok(bytes),
+    }
 }
 
 /// Says what a folder lacks, and knows the usual reasons.

@@ -3,16 +3,18 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use half::f16;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 use super::atomic::Sink;
 use crate::error::quoted;
 use crate::{Error, Result};
 
-/// Tensors to be saved as f32: their names and shapes now, their values one at a time when the file is written.
+/// Tensors to be saved as f32, or rounded to f16: their names and shapes now, their values one at a time when the file is written.
 pub struct TensorSource<'a> {
     tensors: Vec<(String, Vec<usize>)>,
     read: Box<Read<'a>>,
+    dtype: Dtype,
 }
 
 /// Gives the values of the tensor with a name, row-major.
@@ -24,7 +26,7 @@ impl<'a> TensorSource<'a> {
         tensors: Vec<(String, Vec<usize>)>,
         read: impl FnMut(&str) -> Result<Cow<'a, [f32]>> + 'a,
     ) -> TensorSource<'a> {
-        TensorSource { tensors, read: Box::new(read) }
+        TensorSource { tensors, read: Box::new(read), dtype: Dtype::F32 }
     }
 
     /// Tensors already in memory.
@@ -41,6 +43,11 @@ impl<'a> TensorSource<'a> {
         Self::new(shapes, move |name| Ok(Cow::Borrowed(values.get(name).copied().unwrap_or_default())))
     }
 
+    /// The same, rounded to f16: half the size, three digits.
+    pub fn halves(self) -> Self {
+        TensorSource { dtype: Dtype::F16, ..self }
+    }
+
     /// Names and shapes.
     pub fn shapes(&self) -> impl Iterator<Item = (&str, &[usize])> {
         self.tensors.iter().map(|(name, shape)| (name.as_str(), shape.as_slice()))
@@ -50,9 +57,9 @@ impl<'a> TensorSource<'a> {
     ///
     /// # Errors
     /// [`Error::File`] when a name comes twice, a tensor has another number of values than its shape, or a value is
-    /// NaN or infinite; those of the source; [`Error::Io`].
+    /// NaN or infinite, of f16 also one beyond 65504; those of the source; [`Error::Io`].
     pub fn write(mut self, sink: &mut Sink) -> Result<()> {
-        let json = header(&self.tensors, sink)?;
+        let json = header(&self.tensors, self.dtype, sink)?;
         sink.put(&(json.len() as u64).to_le_bytes())?;
         sink.put(&json)?;
         for (name, shape) in &self.tensors {
@@ -63,18 +70,26 @@ impl<'a> TensorSource<'a> {
                 return Err(Error::file(sink.path(), expected, values.len().to_string()));
             }
             // A model that cannot be loaded again must not take the place of one that can.
-            if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+            let half = self.dtype == Dtype::F16;
+            let finite = |value: &f32| value.is_finite() && !(half && f16::from_f32(*value).is_infinite());
+            if let Some(at) = values.iter().position(|value| !finite(value)) {
                 let expected = format!("finite values to save in {}", quoted(name));
                 return Err(Error::file(sink.path(), expected, format!("{} at element {at}", values[at])));
             }
-            sink.put(little_endian(&values))?;
+            if half {
+                let halves: Vec<f16> = values.iter().map(|value| f16::from_f32(*value)).collect();
+                sink.put(bytemuck::cast_slice(&halves))?;
+            } else {
+                sink.put(bytemuck::cast_slice(&values))?;
+            }
         }
         Ok(())
     }
 }
 
 /// The JSON, padded with spaces so that the data begins at a multiple of eight bytes.
-fn header(tensors: &[(String, Vec<usize>)], sink: &Sink) -> Result<Vec<u8>> {
+fn header(tensors: &[(String, Vec<usize>)], dtype: Dtype, sink: &Sink) -> Result<Vec<u8>> {
+    let width = if dtype == Dtype::F16 { 2usize } else { 4 };
     let mut offset = 0usize;
     let mut infos = Vec::with_capacity(tensors.len());
     let mut seen = std::collections::HashSet::new();
@@ -82,13 +97,13 @@ fn header(tensors: &[(String, Vec<usize>)], sink: &Sink) -> Result<Vec<u8>> {
         if !seen.insert(name) {
             return Err(Error::file(sink.path(), "names that differ", format!("{} twice", quoted(name))));
         }
-        let end =
-            shape.iter().try_fold(4usize, |n, &size| n.checked_mul(size)).and_then(|n| offset.checked_add(n));
+        let bytes = shape.iter().try_fold(width, |n, &size| n.checked_mul(size));
+        let end = bytes.and_then(|n| offset.checked_add(n));
         let Some(end) = end else {
             let found = format!("{} {shape:?}", quoted(name));
             return Err(Error::file(sink.path(), "tensors that fit in memory", found));
         };
-        let info = TensorInfo { dtype: Dtype::F32, shape: shape.clone(), data_offsets: (offset, end) };
+        let info = TensorInfo { dtype, shape: shape.clone(), data_offsets: (offset, end) };
         infos.push((name.clone(), info));
         offset = end;
     }
@@ -105,7 +120,3 @@ fn header(tensors: &[(String, Vec<usize>)], sink: &Sink) -> Result<Vec<u8>> {
 
 #[cfg(target_endian = "big")]
 compile_error!("values are written in memory order, which must be little-endian");
-
-fn little_endian(values: &[f32]) -> &[u8] {
-    bytemuck::cast_slice(values)
-}

@@ -11,6 +11,7 @@ use wgrad::bert::Pooling;
 use wgrad::checkpoint::{ModelFolder, SentenceFolder};
 use wgrad::data::task::Task;
 use wgrad::gpu::{Gpu, GpuOptions};
+use wgrad::tensor::DType;
 use wgrad::train::finetune::{FinetuneOptions, FinetuneReport, Rates, Recipe, RecipeName, finetune};
 
 use super::finetune_watch::Watch;
@@ -80,6 +81,9 @@ pub struct Args {
     /// The first seed: it chooses the head's first weights, the order of the texts, and dropout.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    /// How the model's weights are saved; in f16 they take half the room and are off by up to 0.05%.
+    #[arg(long, value_name = "TYPE", value_enum, default_value_t = SavedAs::F32)]
+    save_as: SavedAs,
     /// Load weights that hold NaN or infinity.
     #[arg(long)]
     allow_non_finite: bool,
@@ -89,6 +93,15 @@ pub struct Args {
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// How weights are saved.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum SavedAs {
+    /// Exactly.
+    F32,
+    /// Rounded.
+    F16,
 }
 
 /// Runs the command.
@@ -114,6 +127,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         evals,
         recipe,
         seeds: (0..args.seeds).map(|number| args.seed.wrapping_add(number)).collect(),
+        saved_as: match args.save_as {
+            SavedAs::F32 => DType::F32,
+            SavedAs::F16 => DType::F16,
+        },
         out: args.out.clone(),
     };
     let stop = Arc::new(AtomicBool::new(false));

@@ -4,6 +4,7 @@ use half::f16;
 use serde::Serialize;
 
 use super::buckets::{Bucket, buckets};
+use super::shapes::Shapes;
 use crate::autograd::Graph;
 use crate::bert::{InputSlots, Model, Pooling, encode};
 use crate::checkpoint::SentenceFolder;
@@ -82,30 +83,23 @@ pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
 /// A longer text is cut before it is tokenized, which bounds memory; no model sees as many tokens.
 const MAX_BYTES: usize = 1 << 20;
 
-/// Bytes that kept recordings may take on the device.
-const KEPT_BYTES: u64 = 1 << 30;
-
 /// A model and its tokenizer, ready to embed texts. It keeps the recordings of the lengths it has met.
 pub struct Embedder {
     gpu: Gpu,
     model: Model,
     tokenizer: Tokenizer,
     options: EmbedOptions,
-    /// The one used last stands last.
-    recorded: Vec<Recorded>,
+    recorded: Shapes<Recorded>,
 }
 
 /// B texts of T tokens.
 struct Recorded {
-    sequences: usize,
-    tokens: usize,
     slots: InputSlots,
     /// What is pooled: see [`Pooling::slots`].
     pooled: Buffer,
     /// `[B, C]`
     vectors: Buffer,
     recording: Recording,
-    bytes: u64,
 }
 
 impl Embedder {
@@ -124,7 +118,7 @@ impl Embedder {
         if !(3..=most).contains(&options.max_tokens) {
             return Err(Error::config("max-tokens", format!("3 to {most}"), options.max_tokens));
         }
-        Ok(Embedder { gpu: gpu.clone(), model, tokenizer, options, recorded: Vec::new() })
+        Ok(Embedder { gpu: gpu.clone(), model, tokenizer, options, recorded: Shapes::new() })
     }
 
     /// Loads a folder onto a device; a head that guesses stays on the disk.
@@ -228,9 +222,9 @@ impl Embedder {
         }
         let lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
         let pooled = self.options.pooling.slots(&lengths, tokens);
-        self.record(sequences, tokens)?;
-        // `record` leaves it there.
-        let Some(recorded) = self.recorded.last() else { return Ok(Vec::new()) };
+        let (gpu, model, options) = (&self.gpu, &self.model, &self.options);
+        let recorded =
+            self.recorded.get((sequences, tokens), || record(gpu, model, options, sequences, tokens))?;
         recorded.slots.write(&self.gpu, &self.model.config, &ids, &bounds)?;
         self.gpu.write(&recorded.pooled, 0, &pooled);
         recorded.recording.replay()?;
@@ -242,48 +236,30 @@ impl Embedder {
         }
         self.gpu.read(&recorded.vectors, 0, elements).await
     }
+}
 
-    /// Puts the recording for a shape last, making it if there is none.
-    fn record(&mut self, sequences: usize, tokens: usize) -> Result<()> {
-        let same = |r: &Recorded| (r.sequences, r.tokens) == (sequences, tokens);
-        if let Some(at) = self.recorded.iter().position(same) {
-            let known = self.recorded.remove(at);
-            self.recorded.push(known);
-            return Ok(());
-        }
-        let made = match self.make(sequences, tokens) {
-            // The memory of other shapes may be what is missing.
-            Err(Error::OutOfMemory { .. }) if !self.recorded.is_empty() => {
-                self.recorded.clear();
-                self.make(sequences, tokens)?
-            }
-            other => other?,
-        };
-        self.recorded.push(made);
-        while self.recorded.len() > 1 && self.recorded.iter().map(|r| r.bytes).sum::<u64>() > KEPT_BYTES {
-            self.recorded.remove(0);
-        }
-        Ok(())
+/// Records B texts of T tokens, and says how many bytes the recording takes on the device.
+fn record(
+    gpu: &Gpu,
+    Model { config, parameters }: &Model,
+    options: &EmbedOptions,
+    sequences: usize,
+    tokens: usize,
+) -> Result<(Recorded, u64)> {
+    let slots = InputSlots::new(gpu, sequences, tokens)?;
+    let mut graph = Graph::inference(gpu).with_storage(options.storage);
+    let inputs = slots.inputs(&mut graph, config)?;
+    let hidden = encode(&mut graph, config, parameters, &inputs)?;
+    let pooled = gpu.buffer("pooled rows", sequences as u64 * 8)?;
+    let rows = graph.input(&pooled, options.pooling.slots_shape(sequences).as_slice(), DType::U32)?;
+    let mut vectors = options.pooling.record(&mut graph, &hidden.last, &rows)?;
+    if options.normalize {
+        vectors = normalize(&mut graph, &vectors)?;
     }
-
-    fn make(&self, sequences: usize, tokens: usize) -> Result<Recorded> {
-        let (gpu, Model { config, parameters }) = (&self.gpu, &self.model);
-        let slots = InputSlots::new(gpu, sequences, tokens)?;
-        let mut graph = Graph::inference(gpu).with_storage(self.options.storage);
-        let inputs = slots.inputs(&mut graph, config)?;
-        let hidden = encode(&mut graph, config, parameters, &inputs)?;
-        let pooled = gpu.buffer("pooled rows", sequences as u64 * 8)?;
-        let shape = self.options.pooling.slots_shape(sequences);
-        let rows = graph.input(&pooled, shape.as_slice(), DType::U32)?;
-        let mut vectors = self.options.pooling.record(&mut graph, &hidden.last, &rows)?;
-        if self.options.normalize {
-            vectors = normalize(&mut graph, &vectors)?;
-        }
-        let kept = gpu.buffer("vectors", vectors.shape().elements() as u64 * vectors.dtype().bytes())?;
-        let to = graph.recorder().bind(&(&kept).into());
-        graph.recorder().copy(vectors.view(), to);
-        let bytes = graph.recorder().planned_bytes();
-        let recording = graph.finish("embedding")?;
-        Ok(Recorded { sequences, tokens, slots, pooled, vectors: kept, recording, bytes })
-    }
+    let kept = gpu.buffer("vectors", vectors.shape().elements() as u64 * vectors.dtype().bytes())?;
+    let to = graph.recorder().bind(&(&kept).into());
+    graph.recorder().copy(vectors.view(), to);
+    let recording = graph.finish("embedding")?;
+    let bytes = recording.transient_bytes();
+    Ok((Recorded { slots, pooled, vectors: kept, recording }, bytes))
 }

@@ -392,6 +392,21 @@ fn faults_15_to_17_tokenizers_and_pickles() {
     fs::write(dir.path().join("tokenizer.json"), b"{}").unwrap();
     ModelFolder::load(dir.path()).unwrap_err();
     let dir = folder(|tensors| tensors, |_| {});
+    fs::write(dir.path().join("tokenizer.json"), "[".repeat(100_000)).unwrap();
+    refused(dir, "tokenizer.json: expected a tokenizer.json, found recursion limit");
+    // Fault 7 in the files beside the weights.
+    for file in ["config.json", "tokenizer.json"] {
+        for (text, because) in [
+            ("<!DOCTYPE html>", "a web page"),
+            ("version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+            ("", "an empty file"),
+        ] {
+            let dir = folder(|tensors| tensors, |_| {});
+            fs::write(dir.path().join(file), text).unwrap();
+            refused(dir, because);
+        }
+    }
+    let dir = folder(|tensors| tensors, |_| {});
     fs::rename(dir.path().join("model.safetensors"), dir.path().join("pytorch_model.bin")).unwrap();
     refused(dir, "convert it in Python");
     let grown = |mut tensors: Vec<Stored>| {

@@ -106,8 +106,8 @@ fn fault_38_a_full_disk_is_reported_and_left_clean() {
         }
         // The same again while the disk stays full.
         let error = save_marked(&run, step + 1, 9.0).unwrap_err();
-        let wgrad::Error::Io { source, .. } = &error else { panic!("{error}") };
-        assert_eq!(source.kind(), std::io::ErrorKind::StorageFull);
+        let wgrad::Error::Io { cause, .. } = &error else { panic!("{error}") };
+        assert_eq!(cause.kind(), std::io::ErrorKind::StorageFull);
         if !before.is_empty() {
             check_contents(&run.latest().unwrap().unwrap());
         }

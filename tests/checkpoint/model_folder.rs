@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use half::f16;
+use safetensors::tensor::Dtype;
 use serde_json::json;
 use wgrad::bert::{Config, initial_values};
 use wgrad::checkpoint::atomic::{Disk, FileSystem, write_atomic};
@@ -169,6 +171,28 @@ fn missing_files_and_other_formats_are_named() {
     let message = refusal(|dir| fs::remove_dir_all(dir).unwrap());
     assert!(message.ends_with("found nothing there"), "{message}");
     refusal(|dir| fs::write(dir.join("config.json"), b"{\"a\": \xff}").unwrap());
+}
+
+#[test]
+fn weights_saved_as_f16_are_those_rounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config();
+    let save = |tensors| ModelFolder::save(dir.path(), &config, &tokenizer(10), tensors, "");
+    save(tensors(&config, 1).halves()).unwrap();
+    let weights = ModelFolder::load(dir.path()).unwrap().weights;
+    for spec in config.parameters() {
+        let rounded: Vec<f16> = initial_values(&spec, 1).into_iter().map(f16::from_f32).collect();
+        assert_eq!(weights.f16(&spec.name).unwrap(), rounded);
+        assert_eq!(weights.dtype(&spec.name), Some(Dtype::F16));
+    }
+    let shapes = config.parameters().into_iter().map(|spec| (spec.name, spec.shape)).collect();
+    let specs = config.parameters();
+    let large = TensorSource::new(shapes, move |name| {
+        let spec = specs.iter().find(|spec| spec.name == name).unwrap();
+        Ok(vec![65520.0; spec.shape.iter().product()].into())
+    });
+    let error = save(large.halves()).unwrap_err().to_string();
+    assert!(error.contains("finite values to save") && error.ends_with("65520 at element 0"), "{error}");
 }
 
 #[test]

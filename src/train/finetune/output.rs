@@ -18,6 +18,7 @@ use crate::checkpoint::atomic::{Disk, write_atomic};
 use crate::checkpoint::{ModelFolder, TensorSource};
 use crate::data::task::{Kind, Task};
 use crate::infer::softmax;
+use crate::tensor::DType;
 use crate::viz::loss_curve::LossCurve;
 use crate::{Error, Result};
 
@@ -110,6 +111,7 @@ pub(super) fn save(job: &Job<'_>, best: &Best, report: &FinetuneReport, log: &[R
     let tensors = TensorSource::new(shapes, |name| {
         Ok(Cow::Borrowed(values.get(name).map(|values| values.as_slice()).unwrap_or_default()))
     });
+    let tensors = if job.options.saved_as == DType::F16 { tensors.halves() } else { tensors };
     let card = card(job, best, report).render(config);
     ModelFolder::save(out, config, job.tokenizer.json(), tensors, &card)?;
     limit_length(&out.join("tokenizer_config.json"), job.options.recipe.max_length)

@@ -17,6 +17,7 @@ use crate::bert::Pooling;
 use crate::checkpoint::{MODEL_FILE, ModelFolder};
 use crate::data::task::{Columns, Table, Task, batches};
 use crate::gpu::Gpu;
+use crate::tensor::DType;
 use crate::{Error, Result};
 
 /// What is finetuned, on what, and where to.
@@ -36,6 +37,8 @@ pub struct FinetuneOptions {
     pub recipe: Recipe,
     /// One run for each; the model of the one in the middle is kept.
     pub seeds: Vec<u64>,
+    /// How weights are saved: [`DType::F32`], exactly, or [`DType::F16`], in half the size. Scores are those of f32.
+    pub saved_as: DType,
     /// The folder of the finetuned model.
     pub out: PathBuf,
 }
