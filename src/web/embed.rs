@@ -8,6 +8,7 @@ use wasm_bindgen::prelude::*;
 use super::{Device, Files, json};
 use crate::bert::Pooling;
 use crate::checkpoint::SentenceFolder;
+use crate::checkpoint::weights::Dtype;
 use crate::infer::{self, EmbedOptions};
 use crate::tensor::DType;
 use crate::{Error, Result};
@@ -41,14 +42,14 @@ impl Embeddings {
 #[wasm_bindgen]
 impl Embedder {
     /// Loads a folder. `pooling`, `mean` or `cls`, and `normalize` stand in for what the folder says; `half` keeps
-    /// weights and activations as f16, where the device has it.
+    /// weights and activations as f16, where the device has it; left out, that follows the file.
     pub async fn open(
         device: &Device,
         files: &Files,
         folder: &str,
         pooling: Option<String>,
         normalize: Option<bool>,
-        half: bool,
+        half: Option<bool>,
     ) -> Result<Embedder> {
         let folder = SentenceFolder::load_on(&files.0, folder)?;
         let mut options = EmbedOptions::from(&folder);
@@ -60,7 +61,9 @@ impl Embedder {
             Some(other) => return Err(Error::config("pooling", "`mean` or `cls`", other)),
         };
         let gpu = device.working().await?;
-        if half && gpu.capabilities().f16 {
+        let weights = &folder.model.weights;
+        let stored = || weights.names().all(|name| weights.dtype(name) == Some(Dtype::F16));
+        if half.unwrap_or_else(stored) && gpu.capabilities().f16 {
             options.storage = DType::F16;
         }
         Ok(Embedder(RefCell::new(infer::Embedder::open(&gpu, &folder, options)?)))

@@ -3,6 +3,7 @@
 //! Everything that waits is a promise; everything structured crosses as JSON text. The JavaScript package in `web/`
 //! wraps these for people; nothing here knows a page.
 
+mod attention;
 mod embed;
 mod fill;
 mod text;

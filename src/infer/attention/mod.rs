@@ -10,7 +10,6 @@ use serde::Serialize;
 pub use probabilities::Probabilities;
 
 use crate::bert::{Model, PositionEmbedding};
-#[cfg(not(target_arch = "wasm32"))]
 use crate::checkpoint::ModelFolder;
 use crate::gpu::Gpu;
 use crate::text::Tokenizer;
@@ -86,9 +85,8 @@ impl AttentionReader {
     /// # Errors
     /// Those of reading the files (NaN and infinite weights are refused unless `folder.weights` allows them), of
     /// [`AttentionReader::new`] and of the device.
-    #[cfg(not(target_arch = "wasm32"))]
     pub fn open(gpu: &Gpu, folder: &ModelFolder) -> Result<Self> {
-        let tokenizer = Tokenizer::load(&folder.tokenizer)?;
+        let tokenizer = Tokenizer::from_named(folder.tokenizer_json.clone(), &folder.tokenizer)?;
         let model = Model::new(gpu, folder.config.clone(), false)?;
         model.load(|name| folder.weights.f32(name))?;
         Self::new(gpu, model, tokenizer)

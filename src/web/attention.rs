@@ -1,0 +1,63 @@
+//! Where a model looks.
+
+use std::cell::RefCell;
+
+use js_sys::Float32Array;
+use serde::Serialize;
+use wasm_bindgen::prelude::*;
+
+use super::{Device, Files, json};
+use crate::checkpoint::ModelFolder;
+use crate::infer::attention::{self, AttendedToken, AttentionReader};
+use crate::{Error, Result};
+
+/// A model that is looked into.
+#[wasm_bindgen]
+pub struct Attention(RefCell<AttentionReader>);
+
+/// Where it looks in one text.
+#[wasm_bindgen]
+pub struct AttentionMap(attention::Attention);
+
+/// What goes with the numbers.
+#[derive(Serialize)]
+struct About<'a> {
+    layers: usize,
+    heads: usize,
+    tokens: &'a [AttendedToken],
+    truncated: usize,
+}
+
+#[wasm_bindgen]
+impl AttentionMap {
+    /// Layers, heads, tokens and how many of those were cut off, as JSON.
+    pub fn about(&self) -> String {
+        let attention::Attention { probabilities, tokens, truncated } = &self.0;
+        let (layers, heads) = (probabilities.layers, probabilities.heads);
+        json(&About { layers, heads, tokens, truncated: *truncated })
+    }
+
+    /// `[L, H, T, T]`: from the token of a row to that of a column.
+    pub fn values(&self) -> Float32Array {
+        Float32Array::from(self.0.probabilities.values.as_slice())
+    }
+}
+
+#[wasm_bindgen]
+impl Attention {
+    /// Loads a folder.
+    pub async fn open(device: &Device, files: &Files, folder: &str) -> Result<Attention> {
+        let folder = ModelFolder::load_on(&files.0, folder)?;
+        let gpu = device.working().await?;
+        Ok(Attention(RefCell::new(AttentionReader::open(&gpu, &folder)?)))
+    }
+
+    /// Where it looks in `text`, or in the pair of `text` and `second`.
+    pub async fn read(&self, text: &str, second: Option<String>) -> Result<AttentionMap> {
+        let mut reader = self
+            .0
+            .try_borrow_mut()
+            .map_err(|_| Error::config("attention", "one text at a time", "another that is being read"))?;
+        Ok(AttentionMap(reader.read(text, second.as_deref()).await?))
+    }
+}
