@@ -66,8 +66,39 @@ export interface FillMask {
   dispose(): Promise<void>;
 }
 
+/** One position of a text as the model sees it. */
+export interface AttendedToken {
+  id: number;
+  /** As the vocabulary spells it: `##ing`, `[CLS]`. */
+  label: string;
+  /** The part of the text that it stands for; empty for `[CLS]` and `[SEP]`. */
+  text: string;
+  space_before: boolean;
+  special: boolean;
+  /** Of which text it is: 0, or 1 for the second of a pair. */
+  part: number;
+}
+
+/** `[layers, heads, tokens, tokens]`: how much of its attention the token of a row gives to that of a column. */
+export interface AttentionMap extends Tensor {
+  layers: number;
+  heads: number;
+  tokens: AttendedToken[];
+  /** How many tokens were cut off, because the text was longer than the model sees. */
+  truncated: number;
+  /** One head, `[tokens, tokens]`; both counted from 0. A row sums to 1. */
+  head(layer: number, head: number): Tensor;
+}
+
+export interface Attention {
+  /** Where the model looks in a text, or in a pair of texts. */
+  (text: string, options?: { pair?: string }): Promise<AttentionMap>;
+  dispose(): Promise<void>;
+}
+
 /** Loads a model from the URL of its folder, or from its files. */
 export function pipeline(task: 'feature-extraction', model: string | Files, options?: PipelineOptions): Promise<FeatureExtraction>;
+export function pipeline(task: 'attention', model: string | Files, options?: PipelineOptions): Promise<Attention>;
 export function pipeline(task: 'fill-mask', model: string | Files, options?: PipelineOptions): Promise<FillMask>;
 
 /** A row of `metrics.jsonl`. */

@@ -67,6 +67,21 @@ const CALLS = {
     embed.tokenize = (texts) => model.call('tokenize', { texts: Array.isArray(texts) ? texts : [texts] });
     return embed;
   },
+  attention: (model) => async (text, { pair } = {}) => {
+    const { data, layers, heads, tokens, truncated } = await model.call('attend', { text, pair });
+    const side = tokens.length;
+    const map = new Tensor(data, [layers, heads, side, side]);
+    /** One head's `[tokens, tokens]`: from the token of a row to that of a column. */
+    const head = (layer, head) => {
+      const among = (at, count) => Number.isInteger(at) && at >= 0 && at < count;
+      if (!among(layer, layers) || !among(head, heads)) {
+        throw named('ConfigError', `head: expected a layer below ${layers} and a head below ${heads}, found ${layer} and ${head}`);
+      }
+      const start = (layer * heads + head) * side * side;
+      return new Tensor(data.subarray(start, start + side * side), [side, side]);
+    };
+    return Object.assign(map, { layers, heads, tokens, truncated, head });
+  },
   'fill-mask': (model) => async (texts, { top_k = 5 } = {}) => {
     const one = async (text) => {
       const filled = await model.call('fill', { text, topK: top_k });

@@ -73,6 +73,7 @@ function stored(files, list, folder) {
 /** How the model of a task is opened from files in memory. */
 const TASKS = {
   'fill-mask': (gpu, files) => wgrad.FillMask.open(gpu, files, 'model'),
+  attention: (gpu, files) => wgrad.Attention.open(gpu, files, 'model'),
   'feature-extraction': (gpu, files, { pooling, normalize, half }) =>
     wgrad.Embedder.open(gpu, files, 'model', pooling, normalize, half),
 };
@@ -99,7 +100,8 @@ const methods = {
     }
     const files = stored(new wgrad.Files(), list, 'model');
     const item = { files, open: (how) => opener(gpu, files, how) };
-    item.how = { half: options.dtype === 'fp16' };
+    // Left out, it follows the file.
+    item.how = { half: { fp16: true, fp32: false }[options.dtype] };
     if (item.how.half && !JSON.parse(gpu.about()).f16) {
       report({ status: 'warning', message: 'this adapter has no f16: computing in f32' });
     }
@@ -110,6 +112,14 @@ const methods = {
 
   async fill({ handle, text, topK }) {
     return JSON.parse(await withModel(need(handle), (model) => model.fill(text, topK)));
+  },
+
+  /** Where a model looks in a text, or in a pair of texts. */
+  async attend({ handle, text, pair }) {
+    const found = await withModel(need(handle), (model) => model.read(text, pair));
+    const answer = { ...JSON.parse(found.about()), data: found.values() };
+    found.free();
+    return answer;
   },
 
   /** Vectors of texts. Another pooling than the last call's opens the model anew, from files that are here. */
@@ -270,7 +280,8 @@ onmessage = async ({ data: { id, method, params } }) => {
   const report = (event) => postMessage({ id, event });
   try {
     const result = await methods[method](params, report);
-    postMessage({ id, result });
+    // Numbers are handed over, not copied.
+    postMessage({ id, result }, result?.data instanceof Float32Array ? [result.data.buffer] : []);
   } catch (error) {
     // A panic leaves the module in no defined state: the page ends this worker and starts another.
     const fatal = error instanceof WebAssembly.RuntimeError || error instanceof WebAssembly.LinkError;

@@ -62,3 +62,6 @@ export function perFrame(draw) {
     });
   };
 }
+
+/** Lets the browser draw and hear before work goes on. */
+export const nextFrame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));

@@ -2,16 +2,25 @@
 
 import { deviceInfo, webgpuStatus } from '../index.js';
 import { $, make } from './dom.js';
+import * as look from './look.js';
 import * as search from './search.js';
 import * as train from './train.js';
 
-const rooms = { train, search };
+const rooms = { search, look, train };
+
+/** Whether the rooms may begin to work. */
+let usable = false;
+let here = null;
 
 function show(name) {
+  here = name;
   for (const room of Object.keys(rooms)) {
     $(room).hidden = room !== name;
     $(`tab-${room}`).setAttribute('aria-selected', String(room === name));
+    $(`tab-${room}`).tabIndex = room === name ? 0 : -1;
+    if (room !== name) rooms[room].close();
   }
+  if (usable) rooms[name].open();
   if (location.hash !== `#${name}`) history.replaceState(null, '', `#${name}`);
 }
 
@@ -41,6 +50,8 @@ async function begin() {
     $('device').title = JSON.stringify(about);
     $('device').hidden = false;
     document.body.dataset.device = about.kind;
+    usable = true;
+    rooms[here].open();
   } catch (error) {
     document.body.dataset.webgpu = error.name;
     trouble(error.message, ['Reload the page.', 'If it happens again, restart the browser: the graphics driver may be stuck.']);
@@ -51,6 +62,15 @@ for (const [name, room] of Object.entries(rooms)) {
   $(`tab-${name}`).addEventListener('click', () => show(name));
   room.start();
 }
+// Arrow keys move between the rooms, as in every list of tabs.
+document.querySelector('nav').addEventListener('keydown', ({ key }) => {
+  const step = { ArrowLeft: -1, ArrowRight: 1 }[key];
+  const names = Object.keys(rooms);
+  if (!step) return;
+  const name = names[(names.indexOf(here) + step + names.length) % names.length];
+  show(name);
+  $(`tab-${name}`).focus();
+});
 const asked = location.hash.slice(1);
 show(asked in rooms ? asked : Object.keys(rooms)[0]);
 begin();

@@ -229,6 +229,10 @@ async function settled(work) {
   if (running) train();
 }
 
+/** Nothing is fetched for this room. */
+export const open = () => {};
+export const close = () => {};
+
 export function disable() {
   for (const id of ['start', 'steps', 'drop-input']) $(id).disabled = true;
   say($('train-status'), 'Training needs WebGPU.', true);

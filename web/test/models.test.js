@@ -58,6 +58,33 @@ test('vectors of all-MiniLM-L6-v2 are the native ones', { skip: !existsSync(join
   await page.context().close();
 });
 
+test('attention is that of the program', async () => {
+  const texts = ['the old cat is green .', 'A pair, first,', 'and then second.'];
+  const page = await open();
+  const found = await page.evaluate(
+    async ([url, [alone, first, second]]) => {
+      const look = await w.pipeline('attention', url);
+      const maps = [await look(alone), await look(first, { pair: second })];
+      const wrong = await look('').then(() => null, ({ name }) => name);
+      return { wrong, maps: maps.map(({ dims, tokens, data, head }) => ({ dims, tokens, data: [...data], last: [...head(1, 1).data] })) };
+    },
+    [GOLDEN, texts],
+  );
+  assert.equal(found.wrong, 'ConfigError');
+  for (const [map, args] of [[found.maps[0], texts.slice(0, 1)], [found.maps[1], texts.slice(1)]]) {
+    wgrad('attention', '--model', join(ROOT, 'tests/golden/sentence_transformers'), ...args, '--out', 'map.json');
+    const native = JSON.parse(readFileSync(join(place, 'map.json'), 'utf8'));
+    assert.deepEqual(map.tokens.map(({ label, text, part }) => [label, text, part]), native.tokens.map(({ label, text, part }) => [label, text, part]));
+    const flat = native.probabilities.flat(3);
+    assert.equal(map.dims.reduce((a, b) => a * b), flat.length);
+    const worst = Math.max(...flat.map((value, i) => Math.abs(value - map.data[i])));
+    console.log(`attention differs by at most ${worst.toExponential(1)}`);
+    assert.ok(worst < 1e-5);
+    assert.deepEqual(map.last, map.data.slice(-map.last.length));
+  }
+  await page.context().close();
+});
+
 test('fault 47: what is no file of a model is not kept, and is asked for again', async () => {
   const page = await open();
   const answers = [

@@ -1,14 +1,20 @@
 // The rooms, driven by clicks; what they look like is left in target/web-pictures.
 
 import assert from 'node:assert/strict';
-import { mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { BASE, GOLDEN, ROOT, end, faults, open } from './setup.js';
+import { BASE, GOLDEN, ROOT, end, faults, mainThread, open, place, wgrad } from './setup.js';
 
 const pictures = join(ROOT, 'target/web-pictures');
 mkdirSync(pictures, { recursive: true });
 after(end);
+
+/** The model that comes with the page, or the little one of the tests. */
+const SHIPPED = existsSync(join(ROOT, 'web/model/model.safetensors'));
+const here = (room, model = GOLDEN) => `index.html?model=${encodeURIComponent(model)}#${room}`;
+/** Tasks longer than this make a page that hesitates. */
+const LONGEST = 50;
 
 /** The room in light and dark, wide and on a phone. */
 async function picture(page, name) {
@@ -23,31 +29,26 @@ async function picture(page, name) {
   await page.setViewportSize({ width: 1180, height: 840 });
 }
 
-const watchTasks = () => {
-  window.longTasks = [];
-  new PerformanceObserver((list) => longTasks.push(...list.getEntries().map(({ duration }) => duration))).observe({ type: 'longtask' });
-};
-
 test('the training room', async () => {
-  const page = await open('index.html', { init: watchTasks });
+  const page = await open('index.html#train');
   await page.waitForSelector('#device:not([hidden])');
   await page.waitForFunction(() => document.getElementById('text').value.length > 100);
   await picture(page, 'train-before');
-  await page.fill('#steps', '30');
-  await page.evaluate(() => (longTasks.length = 0));
-  await page.click('#start');
-  await page.waitForFunction(() => Number(document.getElementById('n-step').textContent) >= 6, null, { timeout: 300_000 });
-  await page.click('#pause');
-  await page.waitForSelector('#train[data-state=paused]', { timeout: 120_000 });
-  assert.match(await page.textContent('#train-status'), /Paused after/);
-  await page.waitForSelector('#guesses .bar');
-  await page.click('#start');
-  await page.waitForFunction(() => /^Done/.test(document.getElementById('train-status').textContent), null, { timeout: 300_000 });
-  await page.fill('#mask-text', 'my [MASK] is near the castle .');
-  await page.press('#mask-text', 'Enter');
-  await page.waitForFunction(() => document.querySelectorAll('#guesses .bar').length === 5);
-  const tasks = await page.evaluate(() => longTasks);
-  console.log(`longest task on the main thread: ${Math.max(0, ...tasks).toFixed(0)} ms`);
+  const tasks = await mainThread(page, async () => {
+    await page.fill('#steps', '30');
+    await page.click('#start');
+    await page.waitForFunction(() => Number(document.getElementById('n-step').textContent) >= 6, null, { timeout: 300_000 });
+    await page.click('#pause');
+    await page.waitForSelector('#train[data-state=paused]', { timeout: 120_000 });
+    assert.match(await page.textContent('#train-status'), /Paused after/);
+    await page.waitForSelector('#guesses .bar');
+    await page.click('#start');
+    await page.waitForFunction(() => /^Done/.test(document.getElementById('train-status').textContent), null, { timeout: 300_000 });
+    await page.fill('#mask-text', 'my [MASK] is near the castle .');
+    await page.press('#mask-text', 'Enter');
+    await page.waitForFunction(() => document.querySelectorAll('#guesses .bar').length === 5);
+  });
+  assert.ok(tasks.processor <= LONGEST, `a task took ${tasks.processor} ms: ${tasks.what}`);
   await picture(page, 'train-after');
 
   const saved = page.waitForEvent('download');
@@ -63,35 +64,127 @@ test('the training room', async () => {
 });
 
 test('the search room', async () => {
-  const model = process.env.WGRAD_WEB_MODEL ?? GOLDEN;
-  const page = await open(`index.html?model=${encodeURIComponent(model)}#search`);
-  await page.waitForSelector('#device:not([hidden])');
-  await picture(page, 'search-before');
-  await page.click('#load-model');
+  const page = await open(process.env.WGRAD_WEB_MODEL ? here('search', process.env.WGRAD_WEB_MODEL) : SHIPPED ? 'index.html#search' : here('search'));
+  // It begins by itself.
   await page.waitForSelector('#answers li', { timeout: 300_000 });
-  assert.equal(await page.locator('#answers li').count(), 5);
-  const cells = await page.locator('.cells i').count();
-  assert.equal(cells, 12 * 12);
-  await page.hover('.cells i:nth-child(2)');
-  assert.match(await page.textContent('#matrix-hint'), /“Water the basil.*” and “House plants/);
-  await page.fill('#query', 'when does the train leave?');
-  await page.press('#query', 'Enter');
-  await page.waitForFunction(() => !document.getElementById('embed').disabled);
-  await picture(page, 'search-after');
+  const tasks = await mainThread(page, async () => {
+    assert.equal(await page.locator('#answers li').count(), 5);
+    assert.equal(await page.getAttribute('#matrix canvas', 'data-count'), '12');
+    const box = await page.locator('#matrix canvas').boundingBox();
+    await page.mouse.move(box.x + (1.5 * box.width) / 12, box.y + (0.5 * box.height) / 12);
+    assert.match(await page.textContent('#matrix-hint'), /“Water the basil.*” and “House plants/);
+    await page.focus('#matrix canvas');
+    await page.keyboard.press('ArrowRight');
+    assert.match(await page.textContent('#matrix-hint'), /“Water the basil.*” and “Do not water/);
+    await page.fill('#query', 'when does the train leave?');
+    await page.press('#query', 'Enter');
+    await page.waitForFunction(() => /^A question/.test(document.getElementById('embed-status').textContent));
+  });
+  assert.ok(tasks.processor <= LONGEST, `a task took ${tasks.processor} ms: ${tasks.what}`);
+  if (SHIPPED) assert.match(await page.locator('#answers li').first().textContent(), /train/, 'it finds what is meant');
+  await picture(page, 'search');
+  await page.fill('#sentences', 'One line.\nAnother line.\n\nA third.');
+  await page.locator('#sentences').blur();
+  await page.waitForFunction(() => document.querySelector('#matrix canvas').dataset.count === '3');
   await page.context().close();
 });
 
+test('the attention room, by mouse and keyboard, has the numbers of the program', async () => {
+  const text = 'the old cat is green .';
+  const folder = SHIPPED ? join(ROOT, 'web/model') : join(ROOT, 'tests/golden/sentence_transformers');
+  wgrad('attention', '--model', folder, text, '--out', join(place, 'attention.json'));
+  const native = JSON.parse(readFileSync(join(place, 'attention.json'), 'utf8'));
+
+  const page = await open(SHIPPED ? 'index.html#look' : here('look'));
+  await page.waitForSelector('#look[data-state=ready]', { timeout: 300_000 });
+  await picture(page, 'look-before');
+  const tasks = await mainThread(page, async () => {
+    await page.fill('#look-text', text);
+    await page.press('#look-text', 'Enter');
+    await page.waitForFunction((count) => document.querySelectorAll('#reading button').length === count, native.tokens.length);
+  });
+  assert.ok(tasks.processor <= LONGEST, `a task took ${tasks.processor} ms: ${tasks.what}`);
+  const [layers, heads] = [native.layers.length, native.heads.length];
+  assert.equal(await page.locator('#heads button').count(), layers * heads);
+
+  /** What the page reads out, against the program's numbers. */
+  const check = async (layer, head, from) => {
+    assert.equal(await page.textContent('#head-name'), `Layer ${layer + 1}, head ${head + 1}`);
+    const shares = await page.locator('#reading button').evaluateAll((words) => words.map((word) => word.dataset.share));
+    const row = native.probabilities[layer][head][from];
+    shares.forEach((share, to) => assert.ok(Math.abs((parseFloat(share) || 0) / 100 - row[to]) < 0.0101, `${share} for ${row[to]}`));
+    const best = row.indexOf(Math.max(...row));
+    assert.ok(parseFloat(shares[best]) > 0);
+    const told = await page.textContent('#reading-hint');
+    assert.match(told, / looks at /);
+    assert.ok(told.includes(shares[best]), `${told}: ${shares[best]}`);
+  };
+  await page.click(`#heads button[data-layer="${layers - 1}"][data-head="0"]`);
+  await page.hover('#reading button[data-at="3"]');
+  await check(layers - 1, 0, 3);
+  await page.hover('#links .from[data-row="2"] rect');
+  await check(layers - 1, 0, 2);
+  await page.click('#reading button[data-at="1"]');
+  await page.mouse.move(5, 5);
+  await check(layers - 1, 0, 1);
+  await page.focus('#heads [tabindex="0"]');
+  await page.keyboard.press('ArrowRight');
+  await check(layers - 1, 1, 1);
+  await page.keyboard.press('ArrowUp');
+  await check(layers - 2, 1, 1);
+  await page.focus('#reading [tabindex="0"]');
+  await page.keyboard.press('ArrowRight');
+  await check(layers - 2, 1, 2);
+  // What was drawn is not blank.
+  const inked = await page.locator('#heads canvas').evaluateAll((canvases) =>
+    canvases.every((canvas) => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some((value) => value > 0)),
+  );
+  assert.ok(inked);
+  await page.context().close();
+});
+
+test('the attention room by touch, on a phone', async () => {
+  const page = await open(SHIPPED ? 'index.html#look' : here('look'), { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true });
+  await page.waitForSelector('#look[data-state=ready]', { timeout: 300_000 });
+  await page.tap('#heads button[data-layer="0"][data-head="1"]');
+  assert.equal(await page.textContent('#head-name'), 'Layer 1, head 2');
+  await page.tap('#reading button[data-at="2"]');
+  assert.equal(await page.getAttribute('#reading button[data-at="2"]', 'aria-pressed'), 'true');
+  await page.tap('#links .from[data-row="4"]');
+  assert.equal(await page.getAttribute('#reading button[data-at="4"]', 'aria-pressed'), 'true');
+  await page.context().close();
+});
+
+test('what is kept for visits without a network is all of the page', () => {
+  const listed = readFileSync(join(ROOT, 'web/sw.js'), 'utf8').match(/FILES = (\[[^;]*\]);/)[1];
+  const kept = new Function(`return ${listed}`)();
+  const there = ['lib', 'page', 'wasm'].flatMap((folder) => readdirSync(join(ROOT, 'web', folder)).map((name) => `${folder}/${name}`));
+  assert.deepEqual(kept.toSorted(), ['./', 'index.js', 'worker.js', ...there].toSorted());
+});
+
 test('fault 48: the page and a model that was loaded work without a network', async () => {
-  const page = await open(`index.html?model=${encodeURIComponent(GOLDEN)}#search`);
-  await page.evaluate(() => navigator.serviceWorker.ready);
-  // The worker that serves the page takes over with the next visit; that visit fills its cache.
-  await page.reload();
-  await page.click('#load-model');
+  const page = await open(SHIPPED ? 'index.html#search' : here('search'));
   await page.waitForSelector('#answers li', { timeout: 120_000 });
+  // One visit is enough.
+  await page.evaluate(() => navigator.serviceWorker.ready);
   await page.context().setOffline(true);
   await page.reload();
-  await page.click('#load-model');
   await page.waitForSelector('#answers li', { timeout: 120_000 });
+  await page.click('#tab-look');
+  await page.waitForSelector('#look[data-state=ready]', { timeout: 120_000 });
+  await page.context().close();
+});
+
+test('a model that cannot be had is told of, and another can be chosen', async () => {
+  const page = await open(here('search', `${BASE}none/`));
+  await page.waitForSelector('#search-model .hint.bad');
+  assert.match(await page.textContent('#search-model .hint.bad'), /answered 404|no model.safetensors/);
+  await page.fill('#search-model input[type=url]', GOLDEN);
+  await page.click('#search-model .own button');
+  await page.waitForSelector('#answers li', { timeout: 120_000 });
+  // The other room has it too.
+  await page.click('#tab-look');
+  await page.waitForSelector('#look[data-state=ready]', { timeout: 120_000 });
   await page.context().close();
 });
 

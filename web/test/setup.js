@@ -71,6 +71,36 @@ export const thrown = (page, work, argument) =>
     [work.toString(), argument],
   );
 
+/**
+ * The longest task of the page's main thread while `work` runs, in milliseconds: by the clock, which other work on the
+ * machine lengthens, and of the processor; and the functions that took longest in it.
+ */
+export async function mainThread(page, work) {
+  await browser.startTracing(page, { categories: ['-*', 'devtools.timeline', 'disabled-by-default-devtools.timeline'] });
+  let events;
+  try {
+    await work();
+  } finally {
+    events = JSON.parse(await browser.stopTracing()).traceEvents;
+  }
+  const begun = events.find(({ name }) => name === 'TracingStartedInBrowser');
+  const { processId } = begun.args.data.frames.find(({ url }) => url.startsWith(BASE));
+  const main = events.find(({ name, pid, args }) => name === 'thread_name' && pid === processId && args.name === 'CrRendererMain');
+  const here = events.filter(({ pid, tid, ph }) => pid === processId && tid === main.tid && ph === 'X');
+  const tasks = here.filter(({ name }) => name === 'RunTask');
+  const clock = tasks.reduce((a, b) => (b.dur > a.dur ? b : a));
+  const processor = tasks.reduce((a, b) => (b.tdur > a.tdur ? b : a));
+  const inside = here.filter(({ ts, name }) => ts >= processor.ts && ts < processor.ts + processor.dur && name !== 'RunTask');
+  const what = inside.sort((a, b) => (b.tdur ?? 0) - (a.tdur ?? 0)).slice(0, 4);
+  const found = {
+    clock: Math.round(clock.dur / 100) / 10,
+    processor: Math.round(processor.tdur / 100) / 10,
+    what: what.map(({ name, tdur, args }) => `${name} ${Math.round(tdur / 1000)} ms ${args.data?.functionName ?? args.data?.url ?? ''}`.trim()).join(', '),
+  };
+  console.log(`longest task on the main thread: ${found.clock} ms by the clock, ${found.processor} ms of the processor (${found.what})`);
+  return found;
+}
+
 /** A place on the disk that is gone after the tests. */
 export const place = mkdtempSync(join(tmpdir(), 'wgrad-web-'));
 process.on('exit', () => rmSync(place, { recursive: true, force: true }));
