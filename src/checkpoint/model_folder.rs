@@ -57,6 +57,9 @@ impl ModelFolder {
         let config = read_json(fs, &config_path)?;
         let tokenizer = dir.join("tokenizer.json");
         let json = read_json(fs, &tokenizer)?;
+        // Before the configuration looks into it for its special tokens.
+        serde_json::from_slice::<serde::de::IgnoredAny>(&json)
+            .map_err(|error| Error::file(&tokenizer, "a tokenizer.json", error.to_string()))?;
         let mut config = Config::from_json_with(&config, &config_path, &special_tokens(&json))?;
 
         let weights = from_hugging_face(Weights::open_folder_on(fs, dir)?, &mut config)?;

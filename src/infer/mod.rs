@@ -9,7 +9,6 @@ mod fill_mask;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod outputs;
 mod predictor;
-#[cfg(not(target_arch = "wasm32"))]
 pub(crate) mod shapes;
 mod softmax;
 
