@@ -13,6 +13,9 @@ use wgrad::train::{Learner, MlmLearner, MlmOptions};
 
 use crate::{common, sentence};
 
+/// The label and the loss of each guessed token, by document and place.
+type Losses = BTreeMap<(u64, usize), (u32, f32)>;
+
 const TOKENS: usize = 64;
 
 /// The same texts packed and padded.
@@ -123,8 +126,8 @@ fn the_losses_are_those_of_the_padded_form() {
                 batch.masked_rows.iter().map(|row| places[row]).zip(batch.labels.iter().zip(losses));
             (batch.sequences, targets.map(|(at, (&label, loss))| (at, (label, loss))).collect())
         });
-        let (packed_sequences, packed): (usize, BTreeMap<(u64, usize), (u32, f32)>) = packed;
-        let (padded_sequences, padded): (usize, BTreeMap<(u64, usize), (u32, f32)>) = padded;
+        let (packed_sequences, packed): (usize, Losses) = packed;
+        let (padded_sequences, padded): (usize, Losses) = padded;
         assert!(2 * packed_sequences <= padded_sequences, "{packed_sequences} {padded_sequences}");
         assert!(packed.len() > 30 && packed.keys().eq(padded.keys()), "{case}: the same targets");
         for (at, (label, loss)) in &packed {
