@@ -4,6 +4,8 @@ import { named } from './errors.js';
 
 export const CACHE = 'wgrad-models';
 const HASH = 'x-wgrad-sha256';
+/** Marks what a server was found not to have: without a network that is as good as asking again. */
+const MISSING = 'x-wgrad-missing';
 
 async function sha256(bytes) {
   if (!globalThis.crypto?.subtle) return null; // pages that are not served securely have neither this nor a cache
@@ -22,7 +24,7 @@ async function openCache() {
 /** What the cache holds under `url`, if its bytes are those that were put there and `expected`. */
 async function fromCache(cache, url, expected) {
   const kept = await cache?.match(url);
-  if (!kept) return null;
+  if (!kept || kept.headers.has(MISSING)) return null;
   const bytes = new Uint8Array(await kept.arrayBuffer());
   const hash = await sha256(bytes);
   if (hash === kept.headers.get(HASH) && (!expected || hash === expected)) return bytes;
@@ -74,20 +76,23 @@ export async function download(base, file, { optional = false, hash = null, repo
   try {
     response = await fetch(url);
   } catch (error) {
+    if (optional && (await cache?.match(url))?.headers.has(MISSING)) {
+      tell({ status: 'done', missing: true });
+      return null;
+    }
     throw named('DownloadError', `${url} could not be reached (${error.message}); check the connection and try again`);
   }
-  if (response.status === 404 && optional) {
+  const missing = async () => {
+    await cache?.put(url, new Response('', { headers: { [MISSING]: '1' } })).catch(() => {});
     tell({ status: 'done', missing: true });
     return null;
-  }
+  };
+  if (response.status === 404 && optional) return missing();
   if (!response.ok) throw named('DownloadError', `${url}: the server answered ${response.status} ${response.statusText}`.trim());
   if ((response.headers.get('content-type') ?? '').includes('text/html')) {
     // Servers of single pages send their page in place of what they lack.
     await response.body?.cancel();
-    if (optional) {
-      tell({ status: 'done', missing: true });
-      return null;
-    }
+    if (optional) return missing();
     throw named('DownloadError', `${url} is a web page, not a file of a model: check the address`);
   }
   const bytes = await received(response, url, tell);
