@@ -6,12 +6,14 @@
 //           finite steps; 1 where growth is 0
 //   update: m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  g clipped
 //           w = w (1 - lr decay) - lr / (1 - b1^t) m / (sqrt(v / (1 - b2^t)) + eps)
-// Launch: norm, update: a fixed grid, each invocation strides over the elements; decide: one invocation.
+// Launch: norm, update: a fixed grid, that of norm in any number of dispatches, each invocation strides over the
+//   elements; decide: one invocation.
 #import lib/grid
 
 struct Params {
     elements: u32, partials: u32, first: u32,
     beta1: f32, beta2: f32, epsilon: f32, decay: f32, clip: f32, growth: u32,
+    start: u32, stride: u32, // of norm: the number of the first invocation, and of how many there are in all
 }
 @group(0) @binding(0) var<uniform> p: Params;
 
@@ -19,11 +21,11 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> partial: array<f32>;
 
 @compute @workgroup_size(WORKGROUP)
-fn norm(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let stride = groups.x * WORKGROUP;
+fn norm(@builtin(global_invocation_id) id: vec3<u32>) {
+    let invocation = p.start + id.x;
     var total = 0.0;
-    for (var i = id.x; i < p.elements; i += stride) { total += gradient[i] * gradient[i]; }
-    partial[p.first + id.x] = total;
+    for (var i = invocation; i < p.elements; i += p.stride) { total += gradient[i] * gradient[i]; }
+    partial[p.first + invocation] = total;
 }
 
 struct Control { learning_rate: f32, canary: u32, tickets: f32 }

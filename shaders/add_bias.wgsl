@@ -2,7 +2,8 @@
 //   y_rc = x_rc + bias_c (+ residual_rc)
 //   d_x = d_residual = d_y        d_bias_c = sum over rows of d_y_rc
 // Rows are `stride` wide; the columns from `columns` on (padding) are copied as they are, and give no gradient.
-// Launch: forward: one invocation per element. partials: one per column of each block of rows, whose sums
+// in_place: y takes the place of x.
+// Launch: forward, in_place: one invocation per element. partials: one per column of each block of rows, whose sums
 //   `reduce` adds up. Both folded by `linear_index`.
 #import lib/grid
 
@@ -31,6 +32,16 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
 fn forward_residual(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = linear_index(id, groups, WORKGROUP);
     if (i < p.rows * p.stride) { sum[i] = elem(f32(x[i]) + bias_at(i) + f32(residual[i])); }
+}
+
+@group(0) @binding(1) var<storage, read> added: array<f32>; // bias [C]
+@group(0) @binding(2) var<storage, read_write> replaced: array<elem>; // x, then y [N, S]
+
+@compute @workgroup_size(WORKGROUP)
+fn in_place(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = linear_index(id, groups, WORKGROUP);
+    let c = i % p.stride;
+    if (i < p.rows * p.stride && c < p.columns) { replaced[i] = elem(f32(replaced[i]) + added[c]); }
 }
 
 @group(0) @binding(1) var<storage, read> d_y: array<elem>; // [N, S]

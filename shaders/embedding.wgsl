@@ -3,11 +3,11 @@
 // An id past the table reads its last row and adds no gradient.
 // The index of a batch has 3 N + 2 words: how many distinct ids U, then the ids [N], where each one's rows
 // start in the order [N + 1], and the order: all rows sorted by id [N]. Only the first U ids count.
-// Launch: forward: one invocation per element. backward: one per (distinct id, column), N of them at most.
-//   Both folded by `linear_index`.
+// Launch: forward: one invocation per element. backward: one per (distinct id, column of `count` from `first` on), for
+//   N ids at most. Both folded by `linear_index`.
 #import lib/grid
 
-struct Params { rows: u32, columns: u32, entries: u32 }
+struct Params { rows: u32, columns: u32, entries: u32, first: u32, count: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 
 @group(0) @binding(1) var<storage, read> table: array<elem>; // [V, C]
@@ -29,8 +29,8 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
 @compute @workgroup_size(WORKGROUP)
 fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = linear_index(id, groups, WORKGROUP);
-    let slot = i / p.columns;
-    let c = i % p.columns;
+    let slot = i / p.count;
+    let c = p.first + i % p.count;
     if (slot >= min(index[0], p.rows)) { return; }
     let entry = index[1u + slot];
     if (entry >= p.entries) { return; }

@@ -114,6 +114,39 @@ fn a_step_cut_into_many_submissions_is_the_same_and_each_counts() {
     assert!(state(&mut other) == states[0], "a step that was told to have failed changed something");
 }
 
+/// Where the optimizer's step alone would run long, it is several submissions too, and each is missed.
+#[test]
+fn an_optimizer_cut_into_many_submissions_is_the_same_and_each_counts() {
+    let open = |speed, longest_submission| {
+        common::open(GpuOptions { speed, longest_submission, ..Default::default() })
+    };
+    let (Some(whole), Some(cut)) = (open(None, None), open(Some(1e7), Some(0.0))) else { return };
+    let golden = Golden::open("relative_untied_mask");
+    let states = [&whole, &cut].map(|gpu| {
+        let mut learner = golden.learner_for(gpu, 3);
+        for _ in 0..4 {
+            step(&mut learner, &[golden.batch()]).unwrap();
+        }
+        state(&mut learner)
+    });
+    assert!(states[0] == states[1], "cuts changed a result");
+
+    let mut learner = golden.learner_for(&cut, 3);
+    for _ in 0..4 {
+        step(&mut learner, &[]).unwrap();
+    }
+    // The first submission zeroes what is zero already: nothing is missing without it.
+    let count = (1..)
+        .take_while(|&number| {
+            cut.lose_submission(number);
+            let told = step(&mut learner, &[]).map_err(|error| is_told(&error)).is_err();
+            cut.lose_submission(u32::MAX);
+            told
+        })
+        .count();
+    assert!(count > 20, "{count} submissions");
+}
+
 #[test]
 fn a_measurement_with_a_lost_submission_is_rejected() {
     for kind in [AdapterKind::Software, AdapterKind::Plain] {

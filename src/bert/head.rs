@@ -7,9 +7,10 @@ use crate::Result;
 use crate::autograd::Graph;
 use crate::nn::Parameters;
 use crate::ops::add_bias::add_bias;
-use crate::ops::cross_entropy::{CrossEntropy, cross_entropy};
+use crate::ops::cross_entropy::CrossEntropy;
 use crate::ops::gather_rows::gather_rows;
 use crate::ops::gelu::gelu;
+use crate::ops::linear_cross_entropy::linear_cross_entropy;
 use crate::ops::matmul::linear;
 use crate::ops::tanh::tanh;
 use crate::tensor::Tensor;
@@ -37,23 +38,45 @@ pub fn mlm_logits(
     hidden: &Tensor,
     rows: &Tensor,
 ) -> Result<Tensor> {
+    let guessed = transformed(graph, config, parameters, hidden, rows)?;
+    let (weight, bias) = decoder(graph, config, parameters)?;
+    let logits = linear(graph, &guessed, &weight)?;
+    match bias {
+        Some(bias) => add_bias(graph, &logits, &bias, None),
+        None => Ok(logits),
+    }
+}
+
+/// `[M, C]`: `rows [M]` of `hidden [N, C]` as the decoder takes them.
+fn transformed(
+    graph: &mut Graph,
+    config: &Config,
+    parameters: &Parameters,
+    hidden: &Tensor,
+    rows: &Tensor,
+) -> Result<Tensor> {
+    let guessed = gather_rows(graph, hidden, rows)?;
+    if config.model_type == ModelType::Wgrad {
+        return Ok(guessed);
+    }
+    let part = Layers::new(config, parameters);
+    let guessed = part.dense(graph, &guessed, "cls.predictions.transform.dense", None)?;
+    let guessed = gelu(graph, &guessed)?;
+    part.norm(graph, &guessed, "cls.predictions.transform.LayerNorm")
+}
+
+/// The decoder's weight `[V, C]`, and its bias `[V]` in the family that has one.
+fn decoder(graph: &mut Graph, config: &Config, parameters: &Parameters) -> Result<(Tensor, Option<Tensor>)> {
     let name = if config.tie_word_embeddings {
         "bert.embeddings.word_embeddings.weight"
     } else {
         "cls.predictions.decoder.weight"
     };
-    let decoder = parameters.tensor(graph, name)?;
-    let mut guessed = gather_rows(graph, hidden, rows)?; // [M, C]
-    if config.model_type == ModelType::Wgrad {
-        return linear(graph, &guessed, &decoder);
-    }
-    let part = Layers::new(config, parameters);
-    guessed = part.dense(graph, &guessed, "cls.predictions.transform.dense", None)?;
-    guessed = gelu(graph, &guessed)?;
-    guessed = part.norm(graph, &guessed, "cls.predictions.transform.LayerNorm")?;
-    let logits = linear(graph, &guessed, &decoder)?;
-    let bias = parameters.tensor(graph, "cls.predictions.bias")?;
-    add_bias(graph, &logits, &bias, None)
+    let bias = match config.model_type {
+        ModelType::Wgrad => None,
+        ModelType::Bert => Some(parameters.tensor(graph, "cls.predictions.bias")?),
+    };
+    Ok((parameters.tensor(graph, name)?, bias))
 }
 
 /// `tanh(dense(x))` of each of `rows [B]` of `hidden [N, C]`: the first token of each sequence. The result is
@@ -73,7 +96,8 @@ pub fn pooled(
     tanh(graph, &dense)
 }
 
-/// The weighted cross entropy of each target in nats `[M]`, and whether each guess was right `[M]` (1 or 0).
+/// The weighted cross entropy of each target in nats `[M]`, and whether each guess was right `[M]` (1 or 0). However
+/// many targets there are, the logits are computed in chunks that one binding holds.
 ///
 /// # Errors
 /// As [`mlm_logits`].
@@ -84,6 +108,7 @@ pub fn mlm_loss(
     hidden: &Tensor,
     targets: &Targets,
 ) -> Result<CrossEntropy> {
-    let logits = mlm_logits(graph, config, parameters, hidden, &targets.rows)?;
-    cross_entropy(graph, &logits, &targets.labels, &targets.weights, config.vocab_size)
+    let guessed = transformed(graph, config, parameters, hidden, &targets.rows)?;
+    let (weight, bias) = decoder(graph, config, parameters)?;
+    linear_cross_entropy(graph, &guessed, &weight, bias.as_ref(), &targets.labels, &targets.weights)
 }

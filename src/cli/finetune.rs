@@ -143,7 +143,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     })
     .context("cannot watch for Ctrl-C")?;
     let mut watch = Watch::new();
-    let gpu = GpuOptions { adapter: args.adapter.clone(), ..GpuOptions::default() };
+    let gpu =
+        GpuOptions { adapter: args.adapter.clone(), max_binding: Some(u64::MAX), ..GpuOptions::default() };
     let report = pollster::block_on(async {
         let gpu = Gpu::open(&gpu).await?;
         finetune(&gpu, &options, &mut |event| watch.show(event), &stop).await

@@ -118,6 +118,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         adapter: args.adapter,
         memory: args.memory,
         matrix_units: args.matrix_units,
+        max_binding: Some(u64::MAX),
         ..GpuOptions::default()
     };
     if args.micro_batch == Some(MicroBatch::Auto) || args.dry_run {

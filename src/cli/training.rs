@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use wgrad::gpu::{Gpu, GpuOptions};
+use wgrad::ops::measure::settle_speed;
 use wgrad::train::metrics::Row;
 use wgrad::train::{Event, MlmLearner, RunOptions, Summary, TrainConfig};
 
@@ -180,6 +181,7 @@ pub fn decide(config: &mut TrainConfig, gpu: &GpuOptions) -> anyhow::Result<()> 
 /// Opens the GPU and builds the learner there.
 async fn open_learner(gpu: &GpuOptions, config: &TrainConfig) -> wgrad::Result<MlmLearner> {
     let gpu = Gpu::open(gpu).await?;
+    settle_speed(&gpu).await?;
     MlmLearner::new(&gpu, config.model.clone(), config.learner_options())
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::GpuOptions;
+use super::{GpuOptions, TEXELS};
 use crate::{Error, Result};
 
 /// The kinds of adapter that kernels are tuned for.
@@ -61,6 +61,9 @@ pub struct Capabilities {
     pub max_invocations: u32,
 }
 
+/// Texels of the largest texture that every device has, where a buffer is read as one.
+pub(super) const MOST_TEXELS: u64 = TEXELS as u64 * 8192;
+
 /// `16x16x16 f16->f32`: rows, columns and inner size, operands and result.
 fn matrix(p: &wgpu::CooperativeMatrixProperties) -> String {
     format!("{}x{}x{} {:?}->{:?}", p.m_size, p.n_size, p.k_size, p.ab_type, p.cr_type).to_lowercase()
@@ -72,10 +75,21 @@ impl Capabilities {
         self.name.to_lowercase().contains(&part.to_lowercase())
     }
 
+    /// Elements of so many `bytes` that the largest operand of a kernel has: those of software adapters read theirs
+    /// through textures.
+    pub fn max_operand(&self, bytes: u64) -> u64 {
+        let bound = self.max_binding / bytes;
+        match self.kind {
+            AdapterKind::Software => bound.min(MOST_TEXELS * 4),
+            AdapterKind::Plain => bound,
+        }
+    }
+
     /// What is left of it under `options`.
     pub(super) fn adjust(&mut self, options: &GpuOptions) {
         self.kind = options.kind.unwrap_or(self.kind);
         self.f16 &= !options.without_f16;
+        self.max_binding = self.max_binding.min(options.max_binding.unwrap_or(u64::MAX));
         if !(options.matrix_units && self.f16 && self.kind == AdapterKind::Plain) {
             self.matrix_tile = None;
         }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::kernel::{Kernel, KernelKey};
+use super::speed::Speed;
 use super::submission::Submissions;
 use super::{AdapterKind, Capabilities};
 use crate::{Error, Result};
@@ -27,6 +28,12 @@ pub struct GpuOptions {
     pub longest_submission: Option<f64>,
     /// Leave f16 in shaders unused where the adapter has it.
     pub without_f16: bool,
+    /// Bytes that one binding may take at most, as far as the adapter has them; none for WebGPU's 128 MiB, which every
+    /// adapter has. Buffers may be as large, and 256 MiB anyhow.
+    pub max_binding: Option<u64>,
+    /// Operations per second that large matrix products reach, as [`Gpu::set_speed`]; none until it is measured. Only
+    /// how work is cut follows from it, never a result.
+    pub speed: Option<f64>,
 }
 
 /// An open device. Cheap to clone; all clones are the same device.
@@ -39,6 +46,7 @@ pub(super) struct Inner {
     pub(super) capabilities: Capabilities,
     pub(super) kernels: Mutex<HashMap<KernelKey, Arc<Kernel>>>,
     pub(super) submissions: Submissions,
+    pub(super) speed: Speed,
     faults: Arc<Mutex<Faults>>,
     memory: Option<u64>,
     allocated: Arc<AtomicU64>,
@@ -151,6 +159,18 @@ async fn choose(options: &GpuOptions) -> Result<wgpu::Adapter> {
     Ok(adapters.swap_remove(chosen))
 }
 
+/// WebGPU's default limits, with larger bindings and buffers where they are asked for and to be had.
+fn limits(adapter: &wgpu::Adapter, options: &GpuOptions) -> wgpu::Limits {
+    let (mut limits, offered) = (wgpu::Limits::default(), adapter.limits());
+    if let Some(asked) = options.max_binding {
+        let more = |least: u64, offered: u64| asked.min(offered).max(least);
+        limits.max_storage_buffer_binding_size =
+            more(limits.max_storage_buffer_binding_size, offered.max_storage_buffer_binding_size);
+        limits.max_buffer_size = more(limits.max_buffer_size, offered.max_buffer_size);
+    }
+    limits
+}
+
 impl Gpu {
     /// What every adapter of this machine could offer, strongest first.
     pub async fn adapters() -> Vec<Capabilities> {
@@ -168,7 +188,8 @@ impl Gpu {
         Ok(capabilities)
     }
 
-    /// Opens a device on the strongest adapter that fits, within WebGPU's default limits.
+    /// Opens a device on the strongest adapter that fits, within WebGPU's default limits but for
+    /// [`GpuOptions::max_binding`].
     ///
     /// # Errors
     /// [`Error::NoAdapter`] when none fits, [`Error::Gpu`] when the driver refuses the device.
@@ -181,7 +202,7 @@ impl Gpu {
     /// # Errors
     /// [`Error::Gpu`] when the driver refuses the device.
     pub async fn on(adapter: wgpu::Adapter, options: &GpuOptions) -> Result<Gpu> {
-        let limits = wgpu::Limits::default();
+        let limits = limits(&adapter, options);
         let mut features = adapter.features() & wgpu::Features::SHADER_F16;
         let mut capabilities = Capabilities::of(&adapter, &limits);
         capabilities.adjust(options);
@@ -216,6 +237,7 @@ impl Gpu {
         });
         Ok(Gpu(Arc::new(Inner {
             submissions: Submissions::new(&device, options.longest_submission),
+            speed: Speed::new(options.speed, capabilities.kind),
             device,
             queue,
             capabilities,

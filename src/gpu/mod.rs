@@ -12,6 +12,7 @@ mod recorder;
 mod recording;
 mod replay;
 pub mod shader;
+mod speed;
 mod submission;
 
 pub use capabilities::{AdapterKind, Capabilities};
@@ -23,6 +24,9 @@ pub use shader::{Constant, F16, OUT_F16, Source, TILE};
 
 pub(crate) use kernel::params;
 pub(crate) use shader::shader;
+pub use speed::LONGEST_DISPATCH;
+pub(crate) use speed::OPERATIONS_PER_BYTE;
+pub use submission::LONGEST_SUBMISSION;
 
 /// Workgroups for `items` invocations of `workgroup` each, folded into two dimensions where one would
 /// exceed WebGPU's 65535. Shaders undo the fold with `lib/grid`.

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-/// Commands in one submission of a page, which cannot wait for a device to measure it.
-#[cfg(target_arch = "wasm32")]
-const BLIND: usize = 16;
+/// A page cannot wait for a device to measure it, so submissions are cut by the time that their commands should take,
+/// which is aimed at this part of what they may.
+const BLIND: f64 = 0.25;
 
 /// What is known of a recording's time. Only the cuts between submissions follow from it, never what is computed.
 #[derive(Debug, Default, PartialEq)]
@@ -31,14 +31,17 @@ pub(super) enum Measure {
 }
 
 impl Pace {
-    /// The submissions of a replay of `commands`, of which those from `together` on stay with the last, and what is
-    /// to be measured.
-    pub(super) fn pieces(&self, commands: usize, together: usize) -> (Vec<Range<usize>>, Measure) {
-        #[cfg(target_arch = "wasm32")]
-        let (cuts, measure): (Vec<usize>, _) =
-            ((BLIND..=together).step_by(BLIND).collect(), Measure::Nothing);
-        #[cfg(not(target_arch = "wasm32"))]
+    /// The submissions of a replay of commands that should take `expected` seconds each, of which those from `together`
+    /// on stay with the last, and what is to be measured. A submission should take no longer than `longest`.
+    pub(super) fn pieces(
+        &self,
+        expected: &[f64],
+        together: usize,
+        longest: f64,
+    ) -> (Vec<Range<usize>>, Measure) {
+        let commands = expected.len();
         let (cuts, measure): (Vec<usize>, _) = match self {
+            _ if cfg!(target_arch = "wasm32") => (blind(expected, together, longest), Measure::Nothing),
             Pace::Unknown => ((1..=together).collect(), Measure::Nothing),
             Pace::Warm => ((1..=together).collect(), Measure::Whole),
             Pace::Long => ((1..=together).collect(), Measure::Each),
@@ -63,6 +66,12 @@ impl Pace {
             Pace::Cut(cuts) => Pace::Cut(cuts.clone()),
         }
     }
+}
+
+/// The cuts for a device whose times nobody has measured.
+fn blind(expected: &[f64], together: usize, longest: f64) -> Vec<usize> {
+    let cuts = cuts(expected, BLIND * longest);
+    cuts.into_iter().filter(|&cut| cut <= together).collect()
 }
 
 /// The fewest cuts between commands of these times that keep every submission of several within `longest`.
@@ -90,20 +99,29 @@ mod tests {
     }
 
     #[test]
+    fn without_measuring_submissions_follow_from_what_is_expected() {
+        // A quarter of 0.4 s is aimed at.
+        assert_eq!(blind(&[0.06, 0.06, 0.02, 0.3, 0.01, 0.01], 6, 0.4), [1, 3, 4]);
+        assert_eq!(blind(&[0.06, 0.06, 0.02, 0.3, 0.01, 0.01], 3, 0.4), [1, 3]);
+        assert!(blind(&[1e-5; 500], 500, 0.2).is_empty());
+    }
+
+    #[test]
     fn a_short_recording_ends_as_one_submission_and_a_long_one_as_several() {
         let mut pace = Pace::default();
-        assert_eq!(pace.pieces(4, 2), (vec![0..1, 1..2, 2..4], Measure::Nothing));
+        let pieces = |pace: &Pace, together| pace.pieces(&[0.1; 4], together, 0.2);
+        assert_eq!(pieces(&pace, 2), (vec![0..1, 1..2, 2..4], Measure::Nothing));
         pace = pace.next(&[], 0.2);
-        assert_eq!(pace.pieces(4, 2), (vec![0..1, 1..2, 2..4], Measure::Whole));
-        let short = pace.next(&[0.1], 0.2).pieces(4, 2);
+        assert_eq!(pieces(&pace, 2), (vec![0..1, 1..2, 2..4], Measure::Whole));
+        let short = pieces(&pace.next(&[0.1], 0.2), 2);
         assert_eq!((short.0.len(), short.0[0].clone(), short.1), (1, 0..4, Measure::Nothing));
         pace = pace.next(&[0.5], 0.2);
-        assert_eq!(pace.pieces(4, 2).1, Measure::Each);
+        assert_eq!(pieces(&pace, 2).1, Measure::Each);
         pace = pace.next(&[0.15, 0.15, 0.2], 0.2);
-        assert_eq!(pace.pieces(4, 2), (vec![0..1, 1..2, 2..4], Measure::Nothing));
+        assert_eq!(pieces(&pace, 2), (vec![0..1, 1..2, 2..4], Measure::Nothing));
         assert_eq!(pace.next(&[], 0.2), pace);
         // Nothing may be cut, or there is nothing.
-        assert_eq!(Pace::Warm.pieces(4, 0).0.len(), 1);
-        assert!(Pace::Warm.pieces(0, 0).0.is_empty());
+        assert_eq!(pieces(&Pace::Warm, 0).0.len(), 1);
+        assert!(Pace::Warm.pieces(&[], 0, 0.2).0.is_empty());
     }
 }

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use super::capabilities::MOST_TEXELS;
 use super::plan::{Lifetime, plan};
-use super::{Buffer, Gpu, Kernel, Region};
+use super::recording::{Operand, texel_bytes};
+use super::speed::OPERATIONS_PER_BYTE;
+use super::{Buffer, Gpu, Kernel, Recording, Region};
 use crate::{Error, Result};
 
 /// A buffer within one recording.
@@ -21,16 +24,58 @@ pub struct View {
     pub bytes: u64,
 }
 
+impl View {
+    /// `bytes` of it from `offset` on, a multiple of 256 where it is to be bound.
+    pub fn part(self, offset: u64, bytes: u64) -> View {
+        View { offset: self.offset + offset, bytes, ..self }
+    }
+}
+
 pub(super) enum Virtual {
     Persistent(Buffer),
     Transient(u64),
 }
 
 pub(super) enum Command {
-    Dispatch { kernel: Arc<Kernel>, params: u64, params_bytes: u64, views: Vec<View>, groups: [u32; 3] },
+    Dispatch {
+        kernel: Arc<Kernel>,
+        params: u64,
+        params_bytes: u64,
+        views: Vec<View>,
+        groups: [u32; 3],
+        /// What it takes the time of.
+        operations: f64,
+    },
     Clear(View),
-    Copy { from: View, to: View },
-    Relay { from: View, to: View },
+    Copy {
+        from: View,
+        to: View,
+    },
+    Relay {
+        from: View,
+        to: View,
+    },
+}
+
+impl Command {
+    fn name(&self) -> &str {
+        match self {
+            Command::Dispatch { kernel, .. } => &kernel.name,
+            Command::Clear(_) => "clear",
+            Command::Copy { .. } | Command::Relay { .. } => "copy",
+        }
+    }
+
+    /// Operations that take as long.
+    pub(super) fn operations(&self) -> f64 {
+        match self {
+            Command::Dispatch { operations, .. } => *operations,
+            Command::Clear(view) | Command::Copy { from: view, .. } => {
+                view.bytes as f64 * OPERATIONS_PER_BYTE
+            }
+            Command::Relay { .. } => 0.0,
+        }
+    }
 }
 
 /// Collects commands. Nothing runs, and no transient memory exists, until [`Recorder::finish`].
@@ -40,6 +85,8 @@ pub struct Recorder {
     pub(super) commands: Vec<Command>,
     pub(super) params: Vec<u8>,
     pub(super) isolate: bool,
+    /// Memory to take before more is allocated.
+    pub(super) spare: (Vec<Buffer>, Vec<Operand>),
 }
 
 /// Uniform bindings begin at multiples of this on every device.
@@ -57,6 +104,7 @@ impl Recorder {
             commands: Vec::new(),
             params: Vec::new(),
             isolate: false,
+            spare: Default::default(),
         }
     }
 
@@ -64,6 +112,12 @@ impl Recorder {
     /// nobody wrote.
     pub fn isolate(&mut self) {
         self.isolate = true;
+    }
+
+    /// Uses the transient memory of `other` too, as far as it goes: on a device one recording runs after the other, and
+    /// neither leaves anything there for later.
+    pub fn share(&mut self, other: &Recording) {
+        self.spare = (other.memory.clone(), other.textures.clone());
     }
 
     /// The device.
@@ -136,6 +190,16 @@ impl Recorder {
                 ),
             });
         }
+        let textures = reads.iter().take(kernel.textures as usize);
+        let (largest, most) = (textures.map(|view| view.bytes).max(), MOST_TEXELS * texel_bytes(kernel.f16));
+        if let Some(bytes) = largest.filter(|&bytes| bytes > most) {
+            return Err(Error::Limit {
+                operation: kernel.name.clone(),
+                adapter: self.gpu.capabilities().name.clone(),
+                expected: format!("an operand of {bytes} bytes (lower `micro_batch` or the vocabulary)"),
+                found: format!("at most {most}"),
+            });
+        }
         if groups.iter().any(|&count| count > MAX_GROUPS) {
             return Err(Error::Limit {
                 operation: kernel.name.clone(),
@@ -144,6 +208,7 @@ impl Recorder {
                 found: format!("at most {MAX_GROUPS} each way"),
             });
         }
+        let touched: u64 = reads.iter().chain(writes).map(|view| view.bytes).sum();
         let bytes = bytemuck::bytes_of(&params);
         let offset = self.params.len();
         self.params.extend_from_slice(bytes);
@@ -154,8 +219,28 @@ impl Recorder {
             params_bytes: bytes.len().next_multiple_of(16) as u64,
             views: reads.iter().chain(writes).copied().collect(),
             groups,
+            operations: touched as f64 * OPERATIONS_PER_BYTE,
         });
         Ok(())
+    }
+
+    /// Says how many bytes the newest dispatch reads and writes, where that is not each of its bindings once.
+    pub fn touches(&mut self, bytes: f64) {
+        self.counts(bytes * OPERATIONS_PER_BYTE);
+    }
+
+    /// Says how many floating-point operations the newest dispatch takes. Without it, its time is taken to be that of
+    /// what it reads and writes.
+    pub fn counts(&mut self, operations: f64) {
+        if let Some(Command::Dispatch { operations: counted, .. }) = self.commands.last_mut() {
+            *counted = operations;
+        }
+    }
+
+    /// What each command is called and how many seconds it should take at the device's [speed](Gpu::speed).
+    pub fn expected(&self) -> Vec<(&str, f64)> {
+        let speed = self.gpu.speed();
+        self.commands.iter().map(|command| (command.name(), command.operations() / speed)).collect()
     }
 
     /// Appends zeroing `view`.
@@ -170,7 +255,7 @@ impl Recorder {
 
     /// Appends copying the first 4 bytes of `from` to `to` by way of every submission before: they arrive if and only
     /// if all of those ran. Only a recording with this command, and with one of it at most, may be cut into several
-    /// submissions; all that follows it is in the last.
+    /// submissions; all that follows it is in the last. The offsets of the two are multiples of 4.
     pub fn relay(&mut self, from: View, to: View) {
         self.commands.push(Command::Relay { from, to });
     }

@@ -13,17 +13,24 @@ use super::{Buffer, Gpu, Kernel, View};
 use crate::Result;
 
 /// A texture that operands are copied to.
-struct Operand {
+#[derive(Clone)]
+pub(super) struct Operand {
     /// Its position among the texture reads of a dispatch.
     index: usize,
     f16: bool,
     texture: wgpu::Texture,
     view: wgpu::TextureView,
-    reserved: Reserved,
+    reserved: Arc<Reserved>,
+}
+
+impl Operand {
+    fn rows(&self) -> u64 {
+        u64::from(self.texture.height())
+    }
 }
 
 /// Bytes of a texel: four elements.
-fn texel_bytes(f16: bool) -> u64 {
+pub(super) fn texel_bytes(f16: bool) -> u64 {
     if f16 { 8 } else { 16 }
 }
 
@@ -63,8 +70,10 @@ pub struct Recording {
     pub(super) steps: Vec<Step>,
     pub(super) relay: Option<Relay>,
     pub(super) pace: Mutex<Pace>,
-    memory: Vec<Buffer>,
-    textures: Vec<Reserved>,
+    /// How long each command should take, in seconds.
+    pub(super) expected: Vec<f64>,
+    pub(super) memory: Vec<Buffer>,
+    pub(super) textures: Vec<Operand>,
     // Held so that they live as long as the commands that use them.
     #[allow(dead_code)]
     params: Buffer,
@@ -79,7 +88,7 @@ impl Recorder {
     /// [`crate::Error::OutOfMemory`], or [`crate::Error::Gpu`] when the driver rejects a binding.
     pub fn finish(self, label: &'static str) -> Result<Recording> {
         let Plan { slots, bytes } = plan(&self.lifetimes(), !self.isolate);
-        let memory = bytes.iter().map(|&b| self.gpu.buffer(label, b)).collect::<Result<Vec<_>>>()?;
+        let memory = self.memory(label, &bytes)?;
         let real = |view: &View| -> Option<&Allocation> {
             match &self.buffers[view.buffer.0 as usize] {
                 Virtual::Persistent(buffer) => Some(&buffer.0),
@@ -93,7 +102,7 @@ impl Recorder {
         // What each texture holds at this point of the list.
         let mut loaded: Vec<Option<(*const Allocation, View)>> = vec![None; textures.len()];
         let mut steps = Vec::with_capacity(self.commands.len());
-        let mut relay = None;
+        let (mut relay, mut expected) = (None, Vec::with_capacity(self.commands.len()));
         for command in &self.commands {
             let written = match command {
                 Command::Dispatch { kernel, views, .. } => &views[kernel.reads as usize..],
@@ -101,7 +110,7 @@ impl Recorder {
                 Command::Copy { to, .. } | Command::Relay { to, .. } => std::slice::from_ref(to),
             };
             match command {
-                Command::Dispatch { kernel, params: offset, params_bytes, views, groups } => {
+                Command::Dispatch { kernel, params: offset, params_bytes, views, groups, .. } => {
                     let binding = |buffer, offset, bytes| {
                         wgpu::BindingResource::Buffer(wgpu::BufferBinding {
                             buffer,
@@ -168,20 +177,37 @@ impl Recorder {
                     }
                 }
             }
+            // What is copied to textures before a dispatch counts as part of it.
+            if steps.len() > expected.len() {
+                expected.resize(steps.len() - 1, 0.0);
+                expected.push(command.operations() / self.gpu.speed());
+            }
             for buffer in written.iter().filter_map(real) {
                 for slot in &mut loaded {
                     *slot = slot.take_if(|(held, _)| !std::ptr::eq(*held, buffer));
                 }
             }
         }
-        let textures = textures.into_iter().map(|operand| operand.reserved).collect();
         let persistent = self
             .buffers
             .into_iter()
             .filter_map(|b| if let Virtual::Persistent(buffer) = b { Some(buffer) } else { None })
             .collect();
         let (gpu, pace) = (self.gpu, Mutex::default());
-        Ok(Recording { gpu, label, steps, relay, pace, memory, textures, params, persistent })
+        Ok(Recording { gpu, label, steps, relay, pace, expected, memory, textures, params, persistent })
+    }
+
+    /// Buffers of at least `bytes`, spare ones first.
+    fn memory(&self, label: &str, bytes: &[u64]) -> Result<Vec<Buffer>> {
+        let mut spare = self.spare.0.clone();
+        let take = |&bytes: &u64| {
+            let fits = (0..spare.len()).filter(|&index| spare[index].bytes() >= bytes);
+            match fits.min_by_key(|&index| spare[index].bytes()) {
+                Some(index) => Ok(spare.swap_remove(index)),
+                None => self.gpu.buffer(label, bytes),
+            }
+        };
+        bytes.iter().map(take).collect()
     }
 
     /// One texture for each position among the texture reads and each type, large enough for all dispatches: each
@@ -200,8 +226,12 @@ impl Recorder {
         heights
             .into_iter()
             .map(|((index, f16), height)| {
+                let fits = |o: &&Operand| (o.index, o.f16) == (index, f16) && o.rows() >= height;
+                if let Some(spare) = self.spare.1.iter().find(fits) {
+                    return Ok(spare.clone());
+                }
                 let bytes = height * u64::from(TEXELS) * texel_bytes(f16);
-                let reserved = self.gpu.reserve(LABEL, bytes)?;
+                let reserved = Arc::new(self.gpu.reserve(LABEL, bytes)?);
                 let texture = self.gpu.0.device.create_texture(&wgpu::TextureDescriptor {
                     label: Some(LABEL),
                     size: wgpu::Extent3d { width: TEXELS, height: height as u32, depth_or_array_layers: 1 },
@@ -226,7 +256,7 @@ impl Recorder {
 impl Recording {
     /// Bytes of transient memory it holds.
     pub fn transient_bytes(&self) -> u64 {
-        let textures = self.textures.iter().map(|reserved| reserved.bytes);
+        let textures = self.textures.iter().map(|operand| operand.reserved.bytes);
         self.memory.iter().map(Buffer::bytes).chain(textures).sum()
     }
 

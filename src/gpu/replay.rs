@@ -67,7 +67,7 @@ impl Recording {
             return self.gpu.check(self.label);
         };
         let mut pace = lock(&self.pace);
-        let (pieces, measure) = pace.pieces(self.steps.len(), relay.index);
+        let (pieces, measure) = pace.pieces(&self.expected, relay.index, self.gpu.0.submissions.longest);
         if measure != Measure::Nothing {
             self.gpu.wait(self.label)?;
         }

@@ -18,8 +18,9 @@ pub(super) struct Submissions {
     pub(super) longest: f64,
 }
 
-/// Drivers reset a device that does not answer for a second or two, and some sooner.
-const LONGEST: f64 = 0.2;
+/// How long a submission of training should take at most, in seconds: drivers reset a device that does not answer for a
+/// second or two, and some sooner.
+pub const LONGEST_SUBMISSION: f64 = 0.2;
 
 impl Submissions {
     pub(super) fn new(device: &wgpu::Device, longest: Option<f64>) -> Self {
@@ -29,7 +30,7 @@ impl Submissions {
             usage: wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        let longest = longest.unwrap_or(LONGEST);
+        let longest = longest.unwrap_or(LONGEST_SUBMISSION);
         Submissions { canary, reads: Mutex::new(0), before_loss: AtomicU32::new(u32::MAX), longest }
     }
 }

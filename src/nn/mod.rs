@@ -2,4 +2,5 @@
 
 mod parameters;
 
+pub(crate) use parameters::ALIGNMENT;
 pub use parameters::{Declaration, Parameters};

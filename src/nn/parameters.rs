@@ -12,7 +12,11 @@ use crate::tensor::{DType, Tensor};
 use crate::{Error, Result};
 
 /// A group begins at a multiple of this many elements: 256 bytes of f16, what every device can bind.
-const ALIGNMENT: usize = 128;
+pub(crate) const ALIGNMENT: usize = 128;
+
+/// Elements of a segment, unless a single group is larger: 128 MiB, what WebGPU binds at least. It does not grow with
+/// what a device binds, because the order of the optimizer's sums follows from it.
+const SEGMENT: usize = 32 << 20;
 
 /// One parameter to make room for.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,6 +66,7 @@ impl Parameters {
     /// [`Error::Limit`] when a group exceeds the largest binding, [`Error::OutOfMemory`].
     pub fn new(gpu: &Gpu, groups: &[Vec<Declaration>], trained: bool) -> Result<Self> {
         let limit = gpu.capabilities().max_binding as usize / 4;
+        let usual = limit.min(SEGMENT);
         let mut sizes: Vec<(bool, usize)> = Vec::new();
         let mut names = Vec::new();
         let mut places = HashMap::new();
@@ -81,7 +86,7 @@ impl Parameters {
                         found: format!("at most {}", limit * 4),
                     });
                 }
-                let fits = sizes.last().is_some_and(|(_, used)| used + elements <= limit);
+                let fits = sizes.last().is_some_and(|(_, used)| used + elements <= usual);
                 if !(open && fits) {
                     sizes.push((decay, 0));
                     open = true;

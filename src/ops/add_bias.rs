@@ -4,7 +4,7 @@ use super::Case;
 use super::check::{Inputs, Metric};
 use super::{reduce, rows};
 use crate::autograd::Graph;
-use crate::gpu::{Constant, KernelSpec, grid, params, shader};
+use crate::gpu::{Constant, KernelSpec, View, grid, params, shader};
 use crate::tensor::{DType, Tensor};
 use crate::{Error, Result};
 
@@ -25,10 +25,11 @@ const FORWARD: KernelSpec = KernelSpec {
     example: CONSTANTS,
 };
 const FORWARD_RESIDUAL: KernelSpec = KernelSpec { entry: "forward_residual", reads: 3, ..FORWARD };
+const IN_PLACE: KernelSpec = KernelSpec { entry: "in_place", reads: 1, ..FORWARD };
 const PARTIALS: KernelSpec = KernelSpec { entry: "partials", reads: 1, ..FORWARD };
 
 /// For the shader tests.
-pub const KERNELS: &[KernelSpec] = &[FORWARD, FORWARD_RESIDUAL, PARTIALS];
+pub const KERNELS: &[KernelSpec] = &[FORWARD, FORWARD_RESIDUAL, IN_PLACE, PARTIALS];
 
 /// `y = x + bias (+ residual)`: `x` and `residual` are `[N, S]`, `bias` `[C]` with C up to S. The columns from C on
 /// are padding, which gets no bias; its gradient must be zero. The result is `[N, S]`.
@@ -46,14 +47,7 @@ pub fn add_bias(graph: &mut Graph, x: &Tensor, bias: &Tensor, residual: Option<&
             found: format!("{} and {:?}", bias.shape, residual.map(|r| &r.shape)),
         });
     }
-    let blocks = rows.div_ceil(BLOCK_ROWS);
-    let params = Params {
-        rows: rows as u32,
-        columns: columns as u32,
-        stride: stride as u32,
-        block_rows: BLOCK_ROWS as u32,
-        blocks: blocks as u32,
-    };
+    let params = Params::new([rows, columns, stride]);
     let mut parents = vec![x, bias];
     parents.extend(residual);
     let y = graph.output("add_bias", [rows, stride], &parents)?;
@@ -64,15 +58,45 @@ pub fn add_bias(graph: &mut Graph, x: &Tensor, bias: &Tensor, residual: Option<&
     let (x, bias, residual) = (x.clone(), bias.clone(), residual.cloned());
     graph.on_backward(&y, move |graph, d_y| {
         graph.contribute_with("add_bias", &bias, |graph, to, accumulate| {
-            let partial = graph.scratch("add_bias", blocks * columns)?;
-            let groups = grid(blocks * columns, WORKGROUP);
-            graph.dispatch((&PARTIALS, CONSTANTS), params, &[d_y.view], &[partial], groups)?;
-            reduce::sum_into(graph, partial, [blocks, columns], to, accumulate)
+            gradient(graph, d_y.view, [rows, columns, stride], to, accumulate)
         })?;
         graph.contribute(&x, d_y.clone())?;
         residual.iter().try_for_each(|residual| graph.contribute(residual, d_y.clone()))
     });
     Ok(y)
+}
+
+impl Params {
+    /// Of rows of `columns` in `stride`.
+    fn new([rows, columns, stride]: [usize; 3]) -> Self {
+        let blocks = rows.div_ceil(BLOCK_ROWS) as u32;
+        let [rows, columns, stride] = [rows, columns, stride].map(|size| size as u32);
+        Params { rows, columns, stride, block_rows: BLOCK_ROWS as u32, blocks }
+    }
+}
+
+/// `x += bias` in each row: `x` is `[rows, stride]`, `bias` `[columns]`.
+pub(super) fn add_in_place(graph: &mut Graph, x: View, bias: View, sizes: [usize; 3]) -> Result<()> {
+    let [rows, _, stride] = sizes;
+    let groups = grid(rows * stride, WORKGROUP);
+    graph.dispatch((&IN_PLACE, CONSTANTS), Params::new(sizes), &[bias], &[x], groups)
+}
+
+/// The gradient of the bias, from that of the result `d_y [rows, stride]`, put into `to [columns]` or added to what is
+/// there.
+pub(super) fn gradient(
+    graph: &mut Graph,
+    d_y: View,
+    sizes: [usize; 3],
+    to: View,
+    accumulate: bool,
+) -> Result<()> {
+    let (params, columns) = (Params::new(sizes), sizes[1]);
+    let blocks = params.blocks as usize;
+    let partial = graph.scratch("add_bias", blocks * columns)?;
+    let groups = grid(blocks * columns, WORKGROUP);
+    graph.dispatch((&PARTIALS, CONSTANTS), params, &[d_y], &[partial], groups)?;
+    reduce::sum_into(graph, partial, [blocks, columns], to, accumulate)
 }
 
 /// Comparisons with the reference.

@@ -4,7 +4,7 @@ use super::Case;
 use super::check::{Inputs, Metric};
 use super::rows;
 use crate::autograd::Graph;
-use crate::gpu::{Constant, KernelSpec, grid, params, shader};
+use crate::gpu::{Constant, KernelSpec, OPERATIONS_PER_BYTE, View, grid, params, shader};
 use crate::tensor::{DType, Tensor};
 use crate::{Error, Result};
 
@@ -21,13 +21,16 @@ const FORWARD: KernelSpec = KernelSpec {
     example: PLAIN,
 };
 const BACKWARD: KernelSpec = KernelSpec { entry: "backward", reads: 5, writes: 1, ..FORWARD };
+const IN_PLACE: KernelSpec = KernelSpec { entry: "in_place", reads: 4, writes: 1, ..FORWARD };
 
 /// For the shader tests.
 pub const KERNELS: &[KernelSpec] = &[
     FORWARD,
     BACKWARD,
+    IN_PLACE,
     KernelSpec { example: rows::SOFTWARE, ..FORWARD },
     KernelSpec { example: rows::SOFTWARE, ..BACKWARD },
+    KernelSpec { example: rows::SOFTWARE, ..IN_PLACE },
 ];
 
 /// What [`cross_entropy`] computes, one value per row.
@@ -63,32 +66,106 @@ pub fn cross_entropy(
             found: classes.to_string(),
         });
     }
-    let lanes = rows::lanes(graph, PLAIN);
-    let groups = grid(rows, 1);
-    let params = Params { rows: rows as u32, stride: stride as u32, classes: classes as u32 };
     let loss = graph.output_as(DType::F32, "cross_entropy", [rows], &[logits])?;
     let correct = graph.output_as(DType::F32, "cross_entropy", [rows], &[])?;
     let stats = graph.scratch("cross_entropy", 2 * rows)?;
-    graph.dispatch(
-        (&FORWARD, lanes),
-        params,
-        &[logits.view, labels.view, weights.view],
-        &[loss.view, correct.view, stats],
-        groups,
-    )?;
-    let (logits, labels, weights) = (logits.clone(), labels.clone(), weights.clone());
+    let part = Rows {
+        sizes: [rows, stride, classes],
+        logits: logits.view,
+        labels: labels.view,
+        weights: weights.view,
+        stats,
+    };
+    part.forward(graph, loss.view, correct.view)?;
+    let logits = logits.clone();
     graph.on_backward(&loss, move |graph, d_loss| {
         let d_logits = graph.output("cross_entropy", [rows, stride], &[])?;
-        graph.dispatch(
-            (&BACKWARD, lanes),
-            params,
-            &[logits.view, labels.view, weights.view, stats, d_loss.view],
+        part.dispatch(
+            graph,
+            &BACKWARD,
+            &[part.labels, part.weights, stats, d_loss.view, part.logits],
             &[d_logits.view],
-            groups,
         )?;
         graph.contribute(&logits, d_logits)
     });
     Ok(CrossEntropy { loss, correct })
+}
+
+/// A pass over the logits takes as long as reading them so many times: forward does so twice, and both ways there is an
+/// exponential to each.
+const READINGS: u64 = 4;
+
+/// Parts of rows begin at multiples of so many: what every device can bind of a vector.
+pub(super) const ALIGNMENT: usize = 64;
+
+/// Rows of logits, and what belongs to them.
+#[derive(Clone, Copy)]
+pub(super) struct Rows {
+    /// How many there are, how far from one to the next, and how many of their columns are classes.
+    pub sizes: [usize; 3],
+    pub logits: View,
+    pub labels: View,
+    pub weights: View,
+    /// `[rows, 2]` f32: what forward leaves for backward.
+    pub stats: View,
+}
+
+impl Rows {
+    /// Them in parts that no dispatch takes long for, each with its first row. Rows are a multiple of 4 wide.
+    pub fn parts(&self, graph: &Graph) -> Vec<(usize, Rows)> {
+        let [rows, stride, classes] = self.sizes;
+        let row = (READINGS * stride as u64 * graph.storage().bytes()) as f64 * OPERATIONS_PER_BYTE;
+        let room = (graph.gpu().most_operations() / row) as usize / ALIGNMENT * ALIGNMENT;
+        let (room, width) = (room.max(ALIGNMENT), stride * graph.storage().bytes() as usize);
+        let part = |first: usize| {
+            let count = room.min(rows - first);
+            let of = |view: View, bytes: usize| view.part((first * bytes) as u64, (count * bytes) as u64);
+            let part = Rows {
+                sizes: [count, stride, classes],
+                logits: of(self.logits, width),
+                labels: of(self.labels, 4),
+                weights: of(self.weights, 4),
+                stats: of(self.stats, 8),
+            };
+            (first, part)
+        };
+        (0..rows).step_by(room).map(part).collect()
+    }
+
+    /// Their part of a vector of f32 in which `first` is the first of them.
+    pub fn values(&self, vector: View, first: usize) -> View {
+        vector.part(first as u64 * 4, self.sizes[0] as u64 * 4)
+    }
+
+    /// The loss of each row and whether it is right.
+    pub fn forward(&self, graph: &mut Graph, loss: View, correct: View) -> Result<()> {
+        self.dispatch(
+            graph,
+            &FORWARD,
+            &[self.labels, self.weights, self.logits],
+            &[loss, correct, self.stats],
+        )
+    }
+
+    /// Puts the gradients of the logits in their place.
+    pub fn backward_in_place(&self, graph: &mut Graph, d_loss: View) -> Result<()> {
+        self.dispatch(graph, &IN_PLACE, &[self.labels, self.weights, self.stats, d_loss], &[self.logits])
+    }
+
+    fn dispatch(
+        &self,
+        graph: &mut Graph,
+        kernel: &KernelSpec,
+        reads: &[View],
+        writes: &[View],
+    ) -> Result<()> {
+        let lanes = rows::lanes(graph, PLAIN);
+        let [rows, stride, classes] = self.sizes;
+        let params = Params { rows: rows as u32, stride: stride as u32, classes: classes as u32 };
+        graph.dispatch((kernel, lanes), params, reads, writes, grid(rows, 1))?;
+        graph.recorder().touches((READINGS * self.logits.bytes) as f64);
+        Ok(())
+    }
 }
 
 /// Comparisons with the reference.

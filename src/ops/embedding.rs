@@ -5,10 +5,10 @@ use super::check::{Inputs, Metric};
 use super::rows;
 use crate::Result;
 use crate::autograd::Graph;
-use crate::gpu::{Constant, KernelSpec, grid, params, shader};
+use crate::gpu::{Constant, KernelSpec, OPERATIONS_PER_BYTE, grid, params, shader};
 use crate::tensor::{DType, Tensor};
 
-params! { rows: u32, columns: u32, entries: u32 }
+params! { rows: u32, columns: u32, entries: u32, first: u32, count: u32 }
 
 const WORKGROUP: u32 = 64;
 const WORKGROUP_SIZE: Constant = ("WORKGROUP", WORKGROUP);
@@ -22,6 +22,9 @@ const FORWARD: KernelSpec = KernelSpec {
     example: &[WORKGROUP_SIZE],
 };
 const BACKWARD: KernelSpec = KernelSpec { entry: "backward", ..FORWARD };
+
+/// As many bytes one after the other take the time of an element of the gradient: its place is looked up.
+const GATHERED: usize = 48;
 
 /// For the shader tests.
 pub const KERNELS: &[KernelSpec] = &[FORWARD, BACKWARD];
@@ -64,10 +67,19 @@ pub fn embedding(graph: &mut Graph, table: &Tensor, ids: &Tensor, index: &Tensor
     let rows = ids.shape.elements();
     rows::vector("embedding", ids, rows, DType::U32)?;
     rows::vector("embedding", index, index_len(rows), DType::U32)?;
-    let params = Params { rows: rows as u32, columns: columns as u32, entries: entries as u32 };
+    let params = Params {
+        rows: rows as u32,
+        columns: columns as u32,
+        entries: entries as u32,
+        first: 0,
+        count: columns as u32,
+    };
     let groups = grid(rows * columns, WORKGROUP);
     let y = graph.output("embedding", [rows, columns], &[table])?;
     graph.dispatch((&FORWARD, &[WORKGROUP_SIZE]), params, &[table.view, ids.view], &[y.view], groups)?;
+    // Of the table, no more than there is of the result.
+    let touched = 2.0 * y.view.bytes as f64;
+    graph.recorder().touches(touched);
     let (table, index) = (table.clone(), index.clone());
     graph.on_backward(&y, move |graph, d_y| {
         graph.contribute_with("embedding", &table, |graph, to, accumulate| {
@@ -75,7 +87,18 @@ pub fn embedding(graph: &mut Graph, table: &Tensor, ids: &Tensor, index: &Tensor
                 graph.recorder().clear(to);
             }
             let constants = [WORKGROUP_SIZE, graph.gradient_dtype(&table).out_elem()];
-            graph.dispatch((&BACKWARD, &constants), params, &[d_y.view, index.view], &[to], groups)
+            // One id may have all rows, so what takes long is cut between columns.
+            let column = (GATHERED * rows) as f64;
+            let room = graph.gpu().most_operations() / (column * OPERATIONS_PER_BYTE);
+            let room = (room as usize).clamp(1, columns);
+            for first in (0..columns).step_by(room) {
+                let count = room.min(columns - first);
+                let params = Params { first: first as u32, count: count as u32, ..params };
+                let groups = grid(rows * count, WORKGROUP);
+                graph.dispatch((&BACKWARD, &constants), params, &[d_y.view, index.view], &[to], groups)?;
+                graph.recorder().touches(column * count as f64);
+            }
+            Ok(())
         })
     });
     Ok(y)

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::Case;
 use super::check::{Inputs, Metric};
+use super::pieces::{Piece, pieces};
 use crate::autograd::Graph;
 use crate::gpu::{AdapterKind, Constant, F16, KernelSpec, TILE, View, grid, params, shader};
 use crate::tensor::{DType, Tensor};
@@ -89,6 +90,12 @@ impl Matrix {
     pub fn whole(view: View, width: usize) -> Self {
         Matrix { view, base: 0, row: width, outer: 0, inner: 0 }
     }
+
+    /// It from where `piece` begins, and from row `row` and column `column` of each matrix on.
+    fn from(self, piece: &Piece, row: usize, column: usize) -> Self {
+        let batch = piece.outer.start * self.outer + piece.inner.start * self.inner;
+        Matrix { base: self.base + batch + row * self.row + column, ..self }
+    }
 }
 
 /// A batch of products of one size.
@@ -130,13 +137,42 @@ pub(crate) fn product(
     let mut part = whole;
     if whole.layout == Layout::Tn {
         while part.k > LONGEST_SUM {
-            dispatch(graph, Product { k: LONGEST_SUM, ..part }, a, b, c)?;
+            cut(graph, Product { k: LONGEST_SUM, ..part }, a, b, c)?;
             a.base += LONGEST_SUM * a.row;
             b.base += LONGEST_SUM * b.row;
             part = Product { k: part.k - LONGEST_SUM, accumulate: true, ..part };
         }
     }
-    dispatch(graph, part, a, b, c)
+    cut(graph, part, a, b, c)
+}
+
+/// As many dispatches as it takes for none to run long.
+fn cut(graph: &mut Graph, product: Product, a: Matrix, b: Matrix, c: Matrix) -> Result<()> {
+    let Product { layout, m, n, k, batch: (outer, inner), .. } = product;
+    let tile = match graph.gpu().capabilities().kind {
+        AdapterKind::Software => 16,
+        AdapterKind::Plain => 64,
+    };
+    let operations = 2.0 * k as f64;
+    let list = pieces([outer, inner, m, n], tile, operations, graph.gpu().most_operations());
+    if list.len() <= 1 {
+        return dispatch(graph, product, a, b, c);
+    }
+    for piece in &list {
+        let (row, column) = (piece.rows.start, piece.columns.start);
+        let a = match layout {
+            Layout::Nt | Layout::Nn => a.from(piece, row, 0),
+            Layout::Tn => a.from(piece, 0, row),
+        };
+        let b = match layout {
+            Layout::Nt => b.from(piece, column, 0),
+            Layout::Nn | Layout::Tn => b.from(piece, 0, column),
+        };
+        let batch = (piece.outer.len(), piece.inner.len());
+        let part = Product { m: piece.rows.len(), n: piece.columns.len(), batch, ..product };
+        dispatch(graph, part, a, b, c.from(piece, row, column))?;
+    }
+    Ok(())
 }
 
 fn dispatch(graph: &mut Graph, product: Product, a: Matrix, b: Matrix, c: Matrix) -> Result<()> {
@@ -214,7 +250,9 @@ fn dispatch(graph: &mut Graph, product: Product, a: Matrix, b: Matrix, c: Matrix
             (spec, tiles_of_64)
         }
     };
-    graph.dispatch((&spec, &constants), params, &[a.view, b.view], &[c.view], groups)
+    graph.dispatch((&spec, &constants), params, &[a.view, b.view], &[c.view], groups)?;
+    graph.recorder().counts(2.0 * (m * n * k * outer * inner) as f64);
+    Ok(())
 }
 
 /// A linear layer without bias: `y [N, out] = x [N, in] · weight [out, in]ᵀ`.

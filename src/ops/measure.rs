@@ -4,10 +4,10 @@ use web_time::Instant;
 
 use super::attention::{Heads, attention};
 use super::matmul::{Layout, Matrix, Product, product};
-use crate::Result;
 use crate::autograd::Graph;
 use crate::gpu::{AdapterKind, Buffer, Gpu, Recorder, Recording};
 use crate::tensor::DType;
+use crate::{Error, Result};
 
 /// Replays in one timing at most, so that the queue stays short.
 const MOST_REPLAYS: f64 = 1000.0;
@@ -111,6 +111,29 @@ pub async fn matmul_peak(gpu: &Gpu, budget: f64) -> Result<f64> {
         peak = peak.max(matmul(gpu, layout, [size; 3], budget).await?);
     }
     Ok(peak)
+}
+
+/// Measures how fast matrix products are, once for a device, and sizes for it what is recorded from now on, so that no
+/// dispatch takes long: see [`Gpu::set_speed`]. It takes some hundredths of a second, and more on slow devices. Where
+/// there is no memory for it, a speed is assumed.
+///
+/// # Errors
+/// As [`matmul`], but for [`Error::OutOfMemory`].
+pub async fn settle_speed(gpu: &Gpu) -> Result<()> {
+    if gpu.knows_speed() {
+        return Ok(());
+    }
+    // Not as large as a GPU needs to be at its fastest: dispatches come out rather too short.
+    let size = match gpu.capabilities().kind {
+        AdapterKind::Software => 512,
+        AdapterKind::Plain => 1024,
+    };
+    match matmul(gpu, Layout::Nt, [size; 3], 0.01).await {
+        Ok(gigaflops) => gpu.set_speed(1e9 * gigaflops),
+        Err(Error::OutOfMemory { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 /// Seconds of one attention, forward alone and forward with backward, each measured for about `budget` seconds:

@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod measure;
+mod pieces;
 mod rows;
 
 pub use check::Case;
@@ -48,6 +49,7 @@ operations! {
     gather_rows,
     gelu,
     layer_norm,
+    linear_cross_entropy,
     matmul,
     mean_rows,
     normalize,

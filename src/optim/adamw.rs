@@ -2,14 +2,18 @@
 
 use super::totals::{Sums, Tickets, Totals};
 use crate::autograd::Graph;
-use crate::gpu::{Buffer, Constant, KernelSpec, Recording, Region, params, shader};
-use crate::nn::Parameters;
+use crate::gpu::{
+    Buffer, Constant, KernelSpec, LONGEST_SUBMISSION, OPERATIONS_PER_BYTE, Recording, Region, View, params,
+    shader,
+};
+use crate::nn::{ALIGNMENT, Parameters};
 use crate::tensor::DType;
 use crate::{Error, Result};
 
 params! {
     elements: u32, partials: u32, first: u32,
     beta1: f32, beta2: f32, epsilon: f32, decay: f32, clip: f32, growth: u32,
+    start: u32, stride: u32,
 }
 
 const WORKGROUP: u32 = 64;
@@ -73,6 +77,8 @@ pub struct AdamW {
     state: Buffer,
     report: Buffer,
     step: Recording,
+    /// Whether the step is several submissions, whose proof is the canary that goes through all of them.
+    cut: bool,
     canary: u32,
 }
 
@@ -102,8 +108,8 @@ impl AdamW {
         let state = gpu.upload("the optimizer's state", &first)?;
         let report = gpu.buffer("the step's report", 32)?;
         let buffers = [&control, &state, &report];
-        let step = record(parameters, options, totals, &moments, buffers)?;
-        Ok(AdamW { moments, control, state, report, step, canary: 0 })
+        let (step, cut) = record(parameters, options, totals, &moments, buffers)?;
+        Ok(AdamW { moments, control, state, report, step, cut, canary: 0 })
     }
 
     /// Updates the parameters from the gradients that the replays with `tickets` accumulated, and tells what
@@ -136,10 +142,14 @@ impl AdamW {
     ///
     /// # Errors
     /// [`Error::Gpu`] when the driver dropped work without saying so: one of the replays, and nothing was changed,
-    /// or the step itself, whose report is then an earlier one's.
+    /// or the step itself, whose report is then an earlier one's. Where a step is so long that it is several
+    /// submissions, a lost one may leave it half done: only the checkpoint before is whole then.
     pub async fn report(&self, parameters: &Parameters, tickets: &Tickets) -> Result<Report> {
-        let words: Vec<u32> = parameters.gpu().read(&self.report, 0, 6).await?;
+        let words: Vec<u32> = parameters.gpu().read(&self.report, 0, 7).await?;
         verify(words[5], self.canary)?;
+        if self.cut {
+            verify(words[6], self.canary)?;
+        }
         let [loss, correct, tickets_found, norm] = [0, 1, 2, 3].map(|word| f32::from_bits(words[word]));
         tickets.verify("the optimizer step", tickets_found)?;
         Ok(Report { sums: Sums { loss, correct }, norm, applied: words[4] != 0 })
@@ -231,7 +241,7 @@ fn record(
     totals: &Totals,
     moments: &[(Buffer, Buffer)],
     [control, state, report]: [&Buffer; 3],
-) -> Result<Recording> {
+) -> Result<(Recording, bool)> {
     let mut graph = Graph::inference(parameters.gpu());
     let per_segment = (NORM_GROUPS * WORKGROUP) as usize;
     let count = parameters.segments().len() * per_segment;
@@ -246,7 +256,11 @@ fn record(
         decay: 0.0,
         clip: options.clip,
         growth: if is_mixed(parameters) { GROWTH } else { 0 },
+        start: 0,
+        stride: NORM_GROUPS * WORKGROUP,
     };
+    // None of the dispatches takes long; how many there are changes no bit.
+    let most = parameters.gpu().most_operations() / OPERATIONS_PER_BYTE;
     let mut bound = Vec::new();
     for (index, segment) in parameters.segments().iter().enumerate() {
         let gradients = segment
@@ -256,8 +270,15 @@ fn record(
         let gradients = graph.recorder().bind(&gradients.into());
         let params =
             Params { elements: segment.elements as u32, first: (index * per_segment) as u32, ..base };
-        let groups = [NORM_GROUPS, 1, 1];
-        graph.dispatch((&NORM, CONSTANTS), params, &[gradients], &[partials], groups)?;
+        let share = most / gradients.bytes as f64 * f64::from(NORM_GROUPS);
+        let groups = (share as u32).clamp(1, NORM_GROUPS);
+        for first in (0..NORM_GROUPS).step_by(groups as usize) {
+            let (params, groups) =
+                (Params { start: first * WORKGROUP, ..params }, groups.min(NORM_GROUPS - first));
+            graph.dispatch((&NORM, CONSTANTS), params, &[gradients], &[partials], [groups, 1, 1])?;
+            let bytes = gradients.bytes as f64 * f64::from(groups) / f64::from(NORM_GROUPS);
+            graph.recorder().touches(bytes);
+        }
         bound.push(gradients);
     }
     let mut bind = |buffer: &Buffer| graph.recorder().bind(&buffer.into());
@@ -270,17 +291,30 @@ fn record(
         let mut bind = |buffer: &Buffer| graph.recorder().bind(&buffer.into());
         let (state, values, first, second) = (bind(state), bind(&segment.values), bind(first), bind(second));
         let decay = if segment.decay { options.weight_decay } else { 0.0 };
-        let params = Params { elements: segment.elements as u32, decay, ..base };
-        let groups = [(segment.elements as u32).div_ceil(WORKGROUP).min(UPDATE_GROUPS), 1, 1];
-        let mut writes = vec![values, first, second];
-        writes.extend(segment.halves.as_ref().map(&mut bind));
-        let kernel = match segment.halves {
+        let halves = segment.halves.as_ref().map(&mut bind);
+        let kernel = match halves {
             Some(_) => (&UPDATE_HALVES, &[CONSTANTS[0], DType::F16.out_elem()][..]),
             None => (&UPDATE, CONSTANTS),
         };
-        graph.dispatch(kernel, params, &[state, gradients], &writes, groups)?;
+        // Gradient, value, two moments, and what is read of them is written, but for the gradient.
+        let room = (most / 28.0) as usize / ALIGNMENT * ALIGNMENT;
+        for start in (0..segment.elements).step_by(room.max(ALIGNMENT)) {
+            let elements = room.max(ALIGNMENT).min(segment.elements - start);
+            let part =
+                |view: View, bytes: usize| view.part((start * bytes) as u64, (elements * bytes) as u64);
+            let params = Params { elements: elements as u32, decay, ..base };
+            let groups = [(elements as u32).div_ceil(WORKGROUP).min(UPDATE_GROUPS), 1, 1];
+            let mut writes = [values, first, second].map(|view| part(view, 4)).to_vec();
+            writes.extend(halves.map(|view| part(view, 2)));
+            graph.dispatch(kernel, params, &[state, part(gradients, 4)], &writes, groups)?;
+        }
     }
-    graph.finish("optimizer step")
+    let cut =
+        graph.recorder().expected().iter().map(|(_, seconds)| seconds).sum::<f64>() > LONGEST_SUBMISSION;
+    if cut {
+        graph.recorder().relay(control.part(4, 4), writes[1].part(24, 4));
+    }
+    Ok((graph.finish("optimizer step")?, cut))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use web_time::Instant;
 use super::mlm::MlmLearner;
 use super::workload::Workload;
 use crate::gpu::Gpu;
+use crate::ops::measure::settle_speed;
 use crate::{Error, Result};
 
 /// Small, so that the weights of a measurement stay where gradients are finite.
@@ -43,6 +44,7 @@ pub async fn steps(
     budget: f64,
     mut progress: impl FnMut(f64),
 ) -> Result<StepSpeed> {
+    settle_speed(gpu).await?;
     let began = Instant::now();
     let batches = [workload.batch()];
     let mut learner = MlmLearner::new(gpu, workload.model.clone(), workload.options())?;

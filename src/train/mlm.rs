@@ -106,7 +106,10 @@ impl MlmLearner {
             let graph = graph.with_storage(options.storage);
             pass(graph, &model, &totals, &slots, options.targets, optimizer.loss_scale())
         };
-        let (learn, measure) = (record(Graph::training(gpu))?, record(Graph::inference(gpu))?);
+        let learn = record(Graph::training(gpu))?;
+        let mut measuring = Graph::inference(gpu);
+        measuring.recorder().share(&learn);
+        let measure = record(measuring)?;
         let (bytes, gpu, tickets) = (gpu.allocated() - before, gpu.clone(), Tickets::default());
         let learner = MlmLearner {
             gpu,

@@ -182,6 +182,7 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
     let options = GpuOptions {
         adapter: args.adapter.clone(),
         matrix_units: args.matrix_units,
+        max_binding: Some(u64::MAX),
         ..GpuOptions::default()
     };
     let seconds = args.seconds.unwrap_or(if args.what == What::Step { 10.0 } else { 0.5 });

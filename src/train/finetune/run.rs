@@ -17,6 +17,7 @@ use crate::bert::Pooling;
 use crate::checkpoint::{MODEL_FILE, ModelFolder};
 use crate::data::task::{Columns, Table, Task, batches};
 use crate::gpu::Gpu;
+use crate::ops::measure::settle_speed;
 use crate::tensor::DType;
 use crate::{Error, Result};
 
@@ -178,6 +179,7 @@ pub async fn finetune(
         return Err(Error::file(out, "a folder without a model", found));
     }
     let job = Job::new(options)?;
+    settle_speed(gpu).await?;
     job.warnings().into_iter().for_each(|text| events(Event::Warning(text)));
     std::fs::create_dir_all(out).map_err(Error::io(out, "create the folder"))?;
     let (began, mut tally) = (Instant::now(), Tally::default());

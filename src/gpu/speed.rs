@@ -1,0 +1,58 @@
+//! How fast a device is taken to be, and how much one dispatch may hold for that.
+//!
+//! Only how work is cut into dispatches and submissions follows from it, never what is computed.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{AdapterKind, Gpu};
+
+/// No dispatch should take longer, in seconds: a desktop shares its device with what runs, and some drivers end it.
+pub const LONGEST_DISPATCH: f64 = 0.1;
+
+/// Dispatches are sized for this part of it, as not all products are as fast as the one that was measured.
+const MARGIN: f64 = 0.5;
+
+/// Operations that go by while a byte is read or written: few for a CPU, and more for most GPUs.
+pub(crate) const OPERATIONS_PER_BYTE: f64 = 16.0;
+
+/// Operations per second of matrix products, and whether somebody knows them.
+pub(super) struct Speed {
+    /// The bits of an f64; 0 until it is known.
+    known: AtomicU64,
+    assumed: f64,
+}
+
+impl Speed {
+    /// As given, or assumed: less than what adapters of the kind reach, so that dispatches are rather too short.
+    pub fn new(given: Option<f64>, kind: AdapterKind) -> Self {
+        let assumed = match kind {
+            AdapterKind::Software => 5e9,
+            AdapterKind::Plain => 100e9,
+        };
+        Speed { known: AtomicU64::new(given.map_or(0, f64::to_bits)), assumed }
+    }
+}
+
+impl Gpu {
+    /// Operations per second that large matrix products are taken to reach.
+    pub fn speed(&self) -> f64 {
+        let speed = &self.0.speed;
+        if self.knows_speed() { f64::from_bits(speed.known.load(Ordering::Relaxed)) } else { speed.assumed }
+    }
+
+    /// Whether it was given or measured rather than assumed.
+    pub fn knows_speed(&self) -> bool {
+        self.0.speed.known.load(Ordering::Relaxed) != 0
+    }
+
+    /// Sizes what is recorded from now on for so many operations per second.
+    pub fn set_speed(&self, operations: f64) {
+        let operations = if operations.is_finite() { operations.max(1e6) } else { 1e6 };
+        self.0.speed.known.store(operations.to_bits(), Ordering::Relaxed);
+    }
+
+    /// The most operations that one dispatch should hold.
+    pub fn most_operations(&self) -> f64 {
+        MARGIN * LONGEST_DISPATCH * self.speed()
+    }
+}
