@@ -7,13 +7,16 @@ use crate::{Error, Result};
 #[cfg(not(target_arch = "wasm32"))]
 type Arrival = std::sync::mpsc::Receiver<Result<(), wgpu::BufferAsyncError>>;
 
+/// Bytes that are read at once, so that reading a large tensor takes no memory of its size.
+const PIECE: u64 = 16 << 20;
+
 /// Bytes of the number that every read-back carries.
 const CANARY: u64 = 4;
 
 impl Gpu {
     /// Bytes that reading `bytes` takes on the device for a moment.
     pub fn read_back_bytes(bytes: u64) -> u64 {
-        bytes.next_multiple_of(4) + CANARY
+        bytes.min(PIECE).next_multiple_of(4) + CANARY
     }
 
     /// Takes that many bytes as a read-back would, and gives them back.
@@ -25,15 +28,22 @@ impl Gpu {
         self.allocate("the largest read-back", bytes, usage).map(drop)
     }
 
-    /// Reads `count` elements from `offset` bytes on, after everything submitted so far.
+    /// Reads `count` elements from `offset` bytes on, after everything submitted so far. What is large comes in pieces.
     ///
     /// # Errors
     /// [`Error::DeviceLost`] and [`Error::Gpu`] when the driver cannot deliver, or says that it has and has not.
     pub async fn read<T: bytemuck::Pod>(&self, buffer: &Buffer, offset: u64, count: usize) -> Result<Vec<T>> {
-        let bytes = (count * size_of::<T>()) as u64;
-        if count == 0 {
-            return Ok(Vec::new());
+        let mut data = vec![T::zeroed(); count];
+        let mut at = offset;
+        for piece in bytemuck::cast_slice_mut::<T, u8>(&mut data).chunks_mut(PIECE as usize) {
+            self.read_piece(buffer, at, piece).await?;
+            at += PIECE;
         }
+        Ok(data)
+    }
+
+    async fn read_piece(&self, buffer: &Buffer, offset: u64, data: &mut [u8]) -> Result<()> {
+        let bytes = data.len() as u64;
         // The data and, behind it, a number that no earlier read-back had.
         let padded = bytes.next_multiple_of(4);
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
@@ -57,9 +67,8 @@ impl Gpu {
             let message = "the data never arrived: the driver dropped the copy and called it done";
             return Err(Error::Gpu { operation: "read-back".into(), message: message.into() });
         }
-        let mut data = vec![T::zeroed(); count];
-        bytemuck::cast_slice_mut::<T, u8>(&mut data).copy_from_slice(&view[..bytes as usize]);
-        Ok(data)
+        data.copy_from_slice(&view[..bytes as usize]);
+        Ok(())
     }
 
     #[cfg(not(target_arch = "wasm32"))]

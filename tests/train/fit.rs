@@ -4,7 +4,8 @@ use serde_json::Value;
 use wgrad::Error;
 use wgrad::data::Split;
 use wgrad::gpu::GpuOptions;
-use wgrad::train::{MlmLearner, Settings, TrainConfig, estimate, fit};
+use wgrad::tensor::DType;
+use wgrad::train::{MlmLearner, MlmOptions, Settings, TrainConfig, estimate, fit};
 
 use crate::{Place, common};
 
@@ -43,6 +44,24 @@ fn the_largest_micro_batch_within_a_budget_is_found() {
     }
     let error = within(takes(1) - 1).unwrap_err();
     assert!(matches!(error, Error::OutOfMemory { .. }), "{error}");
+}
+
+/// 135 million parameters, 32 sequences of 128 tokens.
+#[test]
+fn the_notebooks_model_trains_in_less_than_4_gb() {
+    let Some(gpu) = common::gpu() else { return };
+    let config = TrainConfig::preset("notebook").unwrap();
+    let options = MlmOptions { storage: DType::F16, ..of(&config, 32).learner_options() };
+    if !gpu.capabilities().f16 {
+        eprintln!("SKIPPED: {} has no f16", gpu.capabilities().name);
+        return;
+    }
+    let memory = MlmLearner::plan(&gpu, config.model.clone(), options).unwrap();
+    assert!(memory.total < 4_000_000_000, "{memory:?}");
+    // 16 bytes a parameter, and 2 for what activations meet.
+    let parameters = config.model.parameter_count();
+    let fixed = memory.weights + memory.gradients + memory.optimizer;
+    assert!((18 * parameters..19 * parameters).contains(&fixed), "{memory:?} for {parameters}");
 }
 
 #[test]
