@@ -8,7 +8,9 @@ use super::fit::Memory;
 use super::learner::Learner;
 use super::mlm::MlmLearner;
 use super::workload::Workload;
+use crate::data::Batch;
 use crate::gpu::Gpu;
+use crate::ops::measure::settle_speed;
 use crate::{Error, Result};
 
 /// What a run will take.
@@ -65,43 +67,40 @@ impl TrainConfig {
     }
 }
 
-/// Builds the learner of `config` and trains made-up batches for about `budget` seconds. `tokens` is how many a
-/// sequence of the data has on average, padding left out.
+/// Builds the learner of `config` and trains made-up batches for about `budget` seconds, two steps at least. `tokens` is
+/// how many a sequence of the data has on average, padding left out.
 ///
 /// # Errors
 /// As [`TrainConfig::check`] and [`MlmLearner::new`]; [`Error::Training`] when a step had no finite loss.
 pub async fn estimate(gpu: &Gpu, config: &TrainConfig, tokens: f64, budget: f64) -> Result<Estimate> {
     config.check()?;
+    settle_speed(gpu).await?;
     let plan = config.plan()?;
     let workload = config.workload();
     let mut learner = MlmLearner::new(gpu, config.model.clone(), config.learner_options())?;
     let memory = learner.memory();
     let batches = [workload.batch()];
-    // Drivers compile in the first step, and how a step is cut into submissions is settled after three.
-    for step in 1..=3 {
+    // Drivers compile in the first step, and how a step is cut into submissions is settled after three. Where a step
+    // takes longer than all that was to be measured, the second one has to do.
+    let mut step = 0.0;
+    for number in 1..=3 {
+        let clock = Instant::now();
         let report = learner.step(&batches, config.learning_rate).await?;
         if !report.loss.is_finite() {
-            return Err(Error::Training { step, message: format!("a loss of {}", report.loss) });
+            return Err(Error::Training { step: number, message: format!("a loss of {}", report.loss) });
+        }
+        step = clock.elapsed().as_secs_f64();
+        if number > 1 && step > budget {
+            break;
         }
     }
-    let clock = Instant::now();
-    let mut count = 0;
-    while count == 0 || clock.elapsed().as_secs_f64() < budget / 2.0 {
-        learner.step(&batches, config.learning_rate).await?;
-        count += 1;
+    if step <= budget {
+        step = mean_seconds(&mut learner, &batches, config.learning_rate, budget / 2.0).await?;
     }
-    let step = clock.elapsed().as_secs_f64() / f64::from(count);
-    // Two micro-batches take as much longer as one takes without the optimizer.
-    let pair = [workload.batch(), workload.batch()];
-    let clock = Instant::now();
-    let mut count = 0;
-    while count == 0 || clock.elapsed().as_secs_f64() < budget / 2.0 {
-        learner.step(&pair, config.learning_rate).await?;
-        count += 1;
-    }
-    let pair = clock.elapsed().as_secs_f64() / f64::from(count);
-    let micro_batch_seconds = (pair - step).clamp(0.5 * step, step);
-    let optimizer_seconds = step - micro_batch_seconds;
+    // A step without a micro-batch is the optimizer's part alone.
+    let optimizer_seconds =
+        mean_seconds(&mut learner, &[], config.learning_rate, budget / 2.0).await?.min(0.9 * step);
+    let micro_batch_seconds = step - optimizer_seconds;
 
     let micro_batch = config.micro_batch_sequences();
     let (steps, sequences) = (plan.total_steps(), plan.total_sequences());
@@ -122,4 +121,19 @@ pub async fn estimate(gpu: &Gpu, config: &TrainConfig, tokens: f64, budget: f64)
         tokens_per_second: tokens / seconds,
         hours: seconds / 3600.0,
     })
+}
+
+/// What a step of `batches` takes, the mean over about `budget` seconds.
+async fn mean_seconds(
+    learner: &mut MlmLearner,
+    batches: &[Batch],
+    learning_rate: f64,
+    budget: f64,
+) -> Result<f64> {
+    let (clock, mut count) = (Instant::now(), 0);
+    while count == 0 || clock.elapsed().as_secs_f64() < budget {
+        learner.step(batches, learning_rate).await?;
+        count += 1;
+    }
+    Ok(clock.elapsed().as_secs_f64() / f64::from(count))
 }
