@@ -57,7 +57,7 @@ pub fn encode(
     parameters: &Parameters,
     inputs: &Inputs,
 ) -> Result<Hidden> {
-    record(graph, config, parameters, inputs, None, &mut |_, _| Ok(()))
+    record(graph, config, parameters, inputs, None, None)
 }
 
 /// [`encode`] with dropout.
@@ -71,7 +71,7 @@ pub fn encode_with(
     inputs: &Inputs,
     dropouts: Option<&Dropouts>,
 ) -> Result<Hidden> {
-    record(graph, config, parameters, inputs, dropouts, &mut |_, _| Ok(()))
+    record(graph, config, parameters, inputs, dropouts, None)
 }
 
 /// [`encode`], with `probe` called after the attention of each layer, first to last.
@@ -85,7 +85,7 @@ pub fn encode_probed(
     inputs: &Inputs,
     probe: &mut Probe,
 ) -> Result<Hidden> {
-    record(graph, config, parameters, inputs, None, probe)
+    record(graph, config, parameters, inputs, None, Some(probe))
 }
 
 fn record(
@@ -94,7 +94,7 @@ fn record(
     parameters: &Parameters,
     inputs: &Inputs,
     dropouts: Option<&Dropouts>,
-    probe: &mut Probe,
+    mut probe: Option<&mut Probe>,
 ) -> Result<Hidden> {
     let part = Layers { dropouts, ..Layers::new(config, parameters) };
     let embeddings = embed(graph, part, inputs)?;
@@ -105,12 +105,12 @@ fn record(
         x = match config.norm_position {
             NormPosition::Pre => {
                 let normed = part.norm(graph, &x, &format!("{layer}.attention.LayerNorm"))?;
-                let x = part.attend(graph, &normed, &layer, inputs, &x, probe)?;
+                let x = part.attend(graph, &normed, &layer, inputs, &x, probe.as_deref_mut())?;
                 let normed = part.norm(graph, &x, &format!("{layer}.intermediate.LayerNorm"))?;
                 part.feed_forward(graph, &normed, &layer, &x)?
             }
             NormPosition::Post => {
-                let x = part.attend(graph, &x, &layer, inputs, &x, probe)?;
+                let x = part.attend(graph, &x, &layer, inputs, &x, probe.as_deref_mut())?;
                 let x = part.norm(graph, &x, &format!("{layer}.attention.output.LayerNorm"))?;
                 let x = part.feed_forward(graph, &x, &layer, &x)?;
                 part.norm(graph, &x, &format!("{layer}.output.LayerNorm"))?

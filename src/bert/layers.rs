@@ -8,7 +8,7 @@ use crate::autograd::Graph;
 use crate::nn::Parameters;
 use crate::ops::add::add;
 use crate::ops::add_bias::add_bias;
-use crate::ops::attention::{Heads, Probabilities, attention_with_probabilities};
+use crate::ops::attention::{Heads, Probabilities, attention_with_dropout, attention_with_probabilities};
 use crate::ops::gelu::gelu;
 use crate::ops::layer_norm::layer_norm;
 use crate::ops::matmul::linear;
@@ -81,7 +81,8 @@ impl<'a> Layers<'a> {
         add(graph, residual, &y)
     }
 
-    /// `residual` plus the self-attention of layer `layer` over `x [N, C]`; `probe` sees its probabilities.
+    /// `residual` plus the self-attention of layer `layer` over `x [N, C]`; `probe`, if there is one, sees its
+    /// probabilities.
     pub fn attend(
         &self,
         graph: &mut Graph,
@@ -89,7 +90,7 @@ impl<'a> Layers<'a> {
         layer: &str,
         inputs: &Inputs,
         residual: &Tensor,
-        probe: &mut Probe,
+        probe: Option<&mut Probe>,
     ) -> Result<Tensor> {
         let config = self.config;
         let names =
@@ -110,15 +111,16 @@ impl<'a> Layers<'a> {
         let heads =
             Heads { sequences: inputs.sequences, tokens: inputs.tokens, heads: config.num_attention_heads };
         let dropout = Dropouts::attention(self.dropouts, &format!("{layer}.attention.self"));
-        let (attended, probabilities) = attention_with_probabilities(
-            graph,
-            &qkv,
-            distances.as_ref(),
-            &inputs.bounds,
-            heads,
-            dropout.as_ref(),
-        )?;
-        probe(graph, probabilities)?;
+        let (distances, bounds, dropout) = (distances.as_ref(), &inputs.bounds, dropout.as_ref());
+        let attended = match probe {
+            None => attention_with_dropout(graph, &qkv, distances, bounds, heads, dropout)?,
+            Some(probe) => {
+                let (attended, probabilities) =
+                    attention_with_probabilities(graph, &qkv, distances, bounds, heads, dropout)?;
+                probe(graph, probabilities)?;
+                attended
+            }
+        };
         self.residual(graph, &attended, &format!("{layer}.attention.output.dense"), residual)
     }
 

@@ -28,8 +28,13 @@ macro_rules! shader {
 pub(crate) use shader;
 
 /// What `#import` may name.
-const LIBRARY: &[Source] =
-    &[shader!("lib/erf"), shader!("lib/grid"), shader!("lib/matmul"), shader!("lib/reduce")];
+const LIBRARY: &[Source] = &[
+    shader!("lib/erf"),
+    shader!("lib/grid"),
+    shader!("lib/matmul"),
+    shader!("lib/random"),
+    shader!("lib/reduce"),
+];
 
 /// A constant put in front of the shader: `const NAME: u32 = value;`. Workgroup sizes are constants too. Three
 /// are more than that: [`F16`], [`OUT_F16`] and [`TILE`].

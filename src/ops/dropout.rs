@@ -77,13 +77,22 @@ pub struct Dropout {
 }
 
 impl Dropout {
-    fn params(&self, elements: usize) -> Result<Params> {
+    /// What a kernel needs to draw factors by itself: random bits below the first number mean 0, the others the
+    /// second number.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a rate that is no share; [`Error::Shape`] for a key that is none.
+    pub(super) fn threshold(&self) -> Result<(u32, f32)> {
         if !(0.0..1.0).contains(&self.rate) {
             return Err(Error::config("dropout", "a number from 0 to below 1", self.rate));
         }
         super::rows::vector("dropout", &self.key, 2, DType::U32)?;
-        let threshold = (f64::from(self.rate) * 4_294_967_296.0) as u32;
-        Ok(Params { elements: elements as u32, site: self.site, threshold, scale: 1.0 / (1.0 - self.rate) })
+        Ok(((f64::from(self.rate) * 4_294_967_296.0) as u32, 1.0 / (1.0 - self.rate)))
+    }
+
+    fn params(&self, elements: usize) -> Result<Params> {
+        let (threshold, scale) = self.threshold()?;
+        Ok(Params { elements: elements as u32, site: self.site, threshold, scale })
     }
 
     /// `to = factors · from`, each `elements` long and stored as `dtype`.

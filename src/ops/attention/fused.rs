@@ -1,0 +1,138 @@
+//! Attention that keeps one number per row instead of probabilities.
+
+use super::{Form, Plan};
+use crate::Result;
+use crate::autograd::Graph;
+use crate::gpu::{Constant, KernelSpec, View, grid, params, shader};
+use crate::ops::dropout::Dropout;
+use crate::tensor::Tensor;
+
+params! {
+    sequences: u32, tokens: u32, heads: u32, stride: u32, buckets: u32,
+    accumulate: u32,
+    site: u32, threshold: u32, kept: f32,
+    scale: f32,
+}
+
+/// Rows that a workgroup works on.
+const ROWS: usize = 32;
+/// Invocations of a workgroup of [`DELTA`].
+const DELTA_WORKGROUP: u32 = 64;
+
+pub(super) const FORWARD: KernelSpec = KernelSpec {
+    source: shader!("attention_fused"),
+    entry: "forward",
+    reads: 4,
+    textures: 0,
+    writes: 2,
+    params: LAYOUT,
+    example: &[("SIZE", 64), ("COLUMNS", 2), ("RELATIVE", 1), ("DROPOUT", 1)],
+};
+pub(super) const DELTA: KernelSpec = KernelSpec { entry: "delta", reads: 3, writes: 1, ..FORWARD };
+pub(super) const QUERIES: KernelSpec = KernelSpec { entry: "queries", reads: 6, ..FORWARD };
+pub(super) const KEYS: KernelSpec = KernelSpec { entry: "keys", writes: 1, ..QUERIES };
+
+/// The constants of the widest heads, which take the most workgroup memory.
+pub(super) const WIDEST: &[Constant] =
+    &[("SIZE", Form::WIDEST_FUSED as u32), ("COLUMNS", 4), ("RELATIVE", 1), ("DROPOUT", 1)];
+
+fn constants(plan: &Plan, dropout: Option<&Dropout>) -> [Constant; 4] {
+    [
+        ("SIZE", plan.size as u32),
+        ("COLUMNS", plan.size.div_ceil(32) as u32),
+        ("RELATIVE", (plan.buckets > 0).into()),
+        ("DROPOUT", dropout.is_some().into()),
+    ]
+}
+
+fn params(plan: &Plan, dropout: Option<&Dropout>) -> Result<Params> {
+    let (threshold, kept) = dropout.map_or(Ok((0, 1.0)), Dropout::threshold)?;
+    Ok(Params {
+        sequences: plan.heads.sequences as u32,
+        tokens: plan.heads.tokens as u32,
+        heads: plan.heads.heads as u32,
+        stride: plan.stride as u32,
+        buckets: plan.buckets as u32,
+        accumulate: 0,
+        site: dropout.map_or(0, |dropout| dropout.site),
+        threshold,
+        kept,
+        scale: plan.scale,
+    })
+}
+
+/// One workgroup for every [`ROWS`] rows of a head.
+fn groups(plan: &Plan) -> [u32; 3] {
+    grid(plan.heads.tokens.div_ceil(ROWS) * plan.heads.sequences * plan.heads.heads, 1)
+}
+
+/// Appends it, and leaves its gradient on the tape.
+pub(super) fn record(
+    graph: &mut Graph,
+    plan: Plan,
+    qkv: &Tensor,
+    distances: Option<&Tensor>,
+    bounds: &Tensor,
+    dropout: Option<&Dropout>,
+) -> Result<Tensor> {
+    let params = params(&plan, dropout)?;
+    let mut parents = vec![qkv];
+    parents.extend(distances);
+    let rows = plan.heads.sequences * plan.heads.tokens;
+    let y = graph.output("attention", [rows, plan.width()], &parents)?;
+    let lse = graph.scratch("attention log-sum-exp", plan.rows())?;
+    let relative = plan.by_distance(graph, qkv, distances)?;
+    let key = dropout.map_or(bounds.view, |dropout| dropout.key.view);
+    graph.dispatch(
+        (&FORWARD, &constants(&plan, dropout)),
+        params,
+        &[qkv.view, relative.unwrap_or(bounds.view), bounds.view, key],
+        &[y.view, lse],
+        groups(&plan),
+    )?;
+    let (qkv, distances, bounds) = (qkv.clone(), distances.cloned(), bounds.clone());
+    let (dropout, result) = (dropout.cloned(), y.view);
+    graph.on_backward(&y, move |graph, d_y| {
+        backward(graph, plan, params, [result, lse], [&qkv, &bounds, d_y], distances.as_ref(), dropout.as_ref())
+    });
+    Ok(y)
+}
+
+fn backward(
+    graph: &mut Graph,
+    plan: Plan,
+    params: Params,
+    [y, lse]: [View; 2],
+    [qkv, bounds, d_y]: [&Tensor; 3],
+    distances: Option<&Tensor>,
+    dropout: Option<&Dropout>,
+) -> Result<()> {
+    let mut constants = constants(&plan, dropout).to_vec();
+    let statistics = graph.scratch("attention statistics", 2 * plan.rows())?;
+    graph.dispatch(
+        (&DELTA, &constants),
+        params,
+        &[y, d_y.view, lse],
+        &[statistics],
+        grid(plan.rows(), DELTA_WORKGROUP),
+    )?;
+    // Computed again rather than kept since the forward pass.
+    let relative = plan.by_distance(graph, qkv, distances)?.unwrap_or(bounds.view);
+    let d_relative =
+        graph.scratch_as(plan.storage, "attention by distance", plan.rows() * plan.buckets)?;
+    let key = dropout.map_or(bounds.view, |dropout| dropout.key.view);
+    let reads = [qkv.view, relative, bounds.view, key, d_y.view, statistics];
+    if !qkv.needs_gradient() {
+        let unused = graph.output("attention", qkv.shape.dims(), &[])?;
+        graph.dispatch((&QUERIES, &constants), params, &reads, &[unused.view, d_relative], groups(&plan))?;
+    }
+    graph.contribute_with("attention", qkv, |graph, d_qkv, accumulate| {
+        let params = Params { accumulate: accumulate.into(), ..params };
+        let into = graph.gradient_dtype(qkv);
+        constants.push(into.out_elem());
+        graph.dispatch((&QUERIES, &constants), params, &reads, &[d_qkv, d_relative], groups(&plan))?;
+        graph.dispatch((&KEYS, &constants), params, &reads, &[d_qkv], groups(&plan))?;
+        plan.queries_by_distance(graph, (distances, d_relative), (d_qkv, into))
+    })?;
+    plan.distances(graph, qkv, distances, d_relative)
+}

@@ -1,0 +1,154 @@
+//! Attention made of batched matrix products and a softmax between them.
+
+use super::Plan;
+use crate::Result;
+use crate::autograd::Graph;
+use crate::gpu::{Constant, KernelSpec, View, grid, params, shader};
+use crate::ops::dropout::Dropout;
+use crate::ops::matmul::{Layout, Product, product};
+use crate::tensor::Tensor;
+
+params! { sequences: u32, tokens: u32, heads: u32, stride: u32, buckets: u32 }
+
+const WORKGROUP: u32 = 64;
+pub(super) const SOFTMAX: KernelSpec = KernelSpec {
+    source: shader!("attention"),
+    entry: "softmax",
+    reads: 2,
+    textures: 0,
+    writes: 1,
+    params: LAYOUT,
+    example: &[("WORKGROUP", WORKGROUP), ("RELATIVE", 1)],
+};
+pub(super) const BACKWARD: KernelSpec = KernelSpec { entry: "backward", reads: 1, writes: 2, ..SOFTMAX };
+
+/// The attention probabilities of one layer.
+#[derive(Clone, Copy)]
+pub struct Probabilities {
+    /// `[B, H, T, Tp]`, Tp = T rounded up to a multiple of 4; 0 outside of bounds.
+    pub view: View,
+    /// `[B, H, T, buckets]`: q·P / √D, what each distance adds to a query's logits; bucket d mod buckets.
+    pub relative: Option<View>,
+}
+
+fn constants(plan: &Plan) -> [Constant; 2] {
+    [("WORKGROUP", WORKGROUP), ("RELATIVE", (plan.buckets > 0).into())]
+}
+
+fn params(plan: &Plan) -> Params {
+    Params {
+        sequences: plan.heads.sequences as u32,
+        tokens: plan.heads.tokens as u32,
+        heads: plan.heads.heads as u32,
+        stride: plan.stride as u32,
+        buckets: plan.buckets as u32,
+    }
+}
+
+/// Appends it, and leaves its gradient on the tape.
+pub(super) fn record(
+    graph: &mut Graph,
+    plan: Plan,
+    qkv: &Tensor,
+    distances: Option<&Tensor>,
+    bounds: &Tensor,
+    dropout: Option<&Dropout>,
+) -> Result<(Tensor, Probabilities)> {
+    let probabilities = probabilities(graph, plan, qkv, distances, bounds)?;
+    let mut parents = vec![qkv];
+    parents.extend(distances);
+    let (tokens, size) = (plan.heads.tokens, plan.size);
+    let y = graph.output("attention", [plan.heads.sequences * tokens, plan.width()], &parents)?;
+    let dropped = drop(graph, plan, probabilities.view, dropout)?;
+    product(
+        graph,
+        plan.product(Layout::Nn, [tokens, size, tokens]),
+        plan.square(dropped, plan.stride),
+        plan.part(qkv.view, 2),
+        plan.columns(y.view, plan.width(), 0),
+    )?;
+    let (qkv, distances, dropout) = (qkv.clone(), distances.cloned(), dropout.cloned());
+    graph.on_backward(&y, move |graph, d_y| {
+        backward(graph, plan, probabilities.view, &qkv, distances.as_ref(), dropout.as_ref(), d_y)
+    });
+    Ok((y, probabilities))
+}
+
+/// The probabilities after dropout; themselves without.
+fn drop(graph: &mut Graph, plan: Plan, probabilities: View, dropout: Option<&Dropout>) -> Result<View> {
+    let Some(dropout) = dropout else { return Ok(probabilities) };
+    let elements = plan.rows() * plan.stride;
+    let dropped = graph.scratch_as(plan.storage, "attention after dropout", elements)?;
+    dropout.apply(graph, plan.storage, probabilities, dropped, elements)?;
+    Ok(dropped)
+}
+
+fn probabilities(
+    graph: &mut Graph,
+    plan: Plan,
+    qkv: &Tensor,
+    distances: Option<&Tensor>,
+    bounds: &Tensor,
+) -> Result<Probabilities> {
+    let Plan { heads, size, stride, scale, storage, .. } = plan;
+    let scores = graph.scratch_as(storage, "attention scores", plan.rows() * stride)?;
+    product(
+        graph,
+        Product { scale, ..plan.product(Layout::Nt, [heads.tokens, heads.tokens, size]) },
+        plan.part(qkv.view, 0),
+        plan.part(qkv.view, 1),
+        plan.square(scores, stride),
+    )?;
+    let relative = plan.by_distance(graph, qkv, distances)?;
+    graph.dispatch(
+        (&SOFTMAX, &constants(&plan)),
+        params(&plan),
+        &[relative.unwrap_or(bounds.view), bounds.view],
+        &[scores],
+        grid(plan.rows(), WORKGROUP),
+    )?;
+    Ok(Probabilities { view: scores, relative })
+}
+
+fn backward(
+    graph: &mut Graph,
+    plan: Plan,
+    probabilities: View,
+    qkv: &Tensor,
+    distances: Option<&Tensor>,
+    dropout: Option<&Dropout>,
+    d_y: &Tensor,
+) -> Result<()> {
+    let Plan { size, stride, buckets, scale, .. } = plan;
+    let tokens = plan.heads.tokens;
+    // Drawn again rather than kept since the forward pass.
+    let dropped = drop(graph, plan, probabilities, dropout)?;
+    let (d_y, p) = (plan.columns(d_y.view, plan.width(), 0), plan.square(dropped, stride));
+
+    // d_s = d_y vᵀ, and from it the gradient of the logits in place.
+    let d_scores = graph.scratch_as(plan.storage, "attention scores", plan.rows() * stride)?;
+    let d_s = plan.square(d_scores, stride);
+    product(graph, plan.product(Layout::Nt, [tokens, tokens, size]), d_y, plan.part(qkv.view, 2), d_s)?;
+    if let Some(dropout) = dropout {
+        dropout.apply_in_place(graph, plan.storage, d_scores, plan.rows() * stride)?;
+    }
+    let d_relative = graph.scratch_as(plan.storage, "attention by distance", plan.rows() * buckets)?;
+    graph.dispatch(
+        (&BACKWARD, &constants(&plan)),
+        params(&plan),
+        &[probabilities],
+        &[d_scores, d_relative],
+        grid(plan.rows(), WORKGROUP),
+    )?;
+
+    graph.contribute_with("attention", qkv, |graph, d_qkv, accumulate| {
+        let into = graph.gradient_dtype(qkv);
+        let to_head = |layout| Product { accumulate, into, ..plan.product(layout, [tokens, size, tokens]) };
+        let scaled = |layout| Product { scale, ..to_head(layout) };
+        product(graph, scaled(Layout::Nn), d_s, plan.part(qkv.view, 1), plan.part(d_qkv, 0))?;
+        product(graph, scaled(Layout::Tn), d_s, plan.part(qkv.view, 0), plan.part(d_qkv, 1))?;
+        product(graph, to_head(Layout::Tn), p, d_y, plan.part(d_qkv, 2))?;
+        plan.queries_by_distance(graph, (distances, d_relative), (d_qkv, into))
+    })?;
+    plan.distances(graph, qkv, distances, d_relative)
+}
