@@ -21,11 +21,13 @@ impl Form {
 
     /// The form for sequences of `tokens` (T) and heads of `size` (D). Dropout is the same work in both.
     ///
-    /// - On adapters that are CPUs the unfused form: its products read through textures, which the fused form's
-    ///   workgroup memory cannot match.
+    /// - On adapters that are CPUs the unfused form, several times as fast on lavapipe: its products read through
+    ///   textures.
     /// - On GPUs the fused one: it moves and keeps O(T) where the other stores T² per head.
     /// - With matrix units the products of the unfused form run on them, and short rows of probabilities are cheap to
-    ///   store as f16; from [`LONG`] tokens on their memory is what a step is made of.
+    ///   store as f16; from 256 tokens on their memory weighs more.
+    ///
+    /// No GPU has measured the last two yet.
     pub fn choose(capabilities: &Capabilities, storage: DType, tokens: usize, size: usize) -> Self {
         let units = capabilities.matrix_tile.is_some() && storage == DType::F16;
         Self::of(capabilities.kind, units, tokens, size)
