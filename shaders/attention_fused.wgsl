@@ -12,13 +12,14 @@
 // so is `key` without dropout.
 // Shapes: qkv, d_qkv [B, T, 3, H, D]; y, d_y [B, T, H, D]; relative, d_relative [B, H, T, buckets]; bounds [B, T, 2];
 // lse [B, H, T]; statistics [B, H, T, 2]. SIZE is D, COLUMNS = D / 32 rounded up.
-// Launch: 64 invocations per block of 32 rows (b, h, i), folded by `linear_index`; delta: an invocation per row.
+// Launch: 64 invocations per block of 32 rows (b, h, i), from block `first` on, folded by `linear_index`; delta: an
+//   invocation per row.
 #import lib/grid
 #import lib/random
 
 struct Params {
     sequences: u32, tokens: u32, heads: u32, stride: u32, buckets: u32,
-    accumulate: u32,
+    first: u32, accumulate: u32, // block of the first workgroup
     site: u32, threshold: u32, kept: f32, // dropout
     scale: f32,
 }
@@ -186,7 +187,7 @@ fn tell(thread: u32, value: vec4<f32>) {
 
 @compute @workgroup_size(64)
 fn forward(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let block = block_of(linear_index(group, groups, 1u));
+    let block = block_of(p.first + linear_index(group, groups, 1u));
     if (block.sequence >= p.sequences) { return; }
     let keys = hull(block);
     let i0 = block.first + thread / 8u * 4u;
@@ -329,7 +330,7 @@ fn store(block: Block, thread: u32, part: u32, scale: f32, sums: ptr<function, a
 
 @compute @workgroup_size(64)
 fn queries(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let block = block_of(linear_index(group, groups, 1u));
+    let block = block_of(p.first + linear_index(group, groups, 1u));
     if (block.sequence >= p.sequences) { return; }
     let keys = hull(block);
     let i0 = block.first + thread / 8u * 4u;
@@ -394,7 +395,7 @@ fn queries(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) 
 
 @compute @workgroup_size(64)
 fn keys(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let block = block_of(linear_index(group, groups, 1u));
+    let block = block_of(p.first + linear_index(group, groups, 1u));
     if (block.sequence >= p.sequences) { return; }
     let queries = hull(block);
     let j0 = block.first + thread / 8u * 4u;

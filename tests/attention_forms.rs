@@ -6,7 +6,7 @@
 mod common;
 
 use wgrad::autograd::Graph;
-use wgrad::gpu::{AdapterKind, Gpu};
+use wgrad::gpu::{AdapterKind, Gpu, GpuOptions};
 use wgrad::ops::attention::{Form, Heads, attention_as};
 use wgrad::ops::dropout::Dropout;
 use wgrad::tensor::DType;
@@ -65,5 +65,9 @@ fn the_forms_are_equal_and_the_fused_one_repeats_itself() {
         }
         assert!(fused[0][290 * 128..300 * 128].iter().all(|&y| y == 0.0), "{kind:?}: padding gives zeros");
         assert!(fused == run(&gpu, Form::Fused), "{kind:?}: other bits");
+        // So slow that every block is a dispatch of its own.
+        let slow = GpuOptions { kind: Some(kind), speed: Some(1e6), ..Default::default() };
+        let slow = common::open(slow).unwrap();
+        assert!(fused == run(&slow, Form::Fused), "{kind:?}: cuts changed a bit");
     }
 }

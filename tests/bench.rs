@@ -79,9 +79,15 @@ fn attention_is_measured_at_two_lengths() {
     }
     let report = bench("attention");
     let shapes = report["shapes"].as_array().unwrap();
-    let about: Vec<_> = shapes.iter().map(|s| (number(s, "tokens") as u64, s["pass"].as_str())).collect();
-    let expected = [(128, "forward"), (128, "both"), (512, "forward"), (512, "both")];
-    assert_eq!(about, expected.map(|(tokens, pass)| (tokens, Some(pass))));
+    let text = |shape: &Value, name| shape[name].as_str().unwrap().to_owned();
+    let about: Vec<_> =
+        shapes.iter().map(|s| (number(s, "tokens") as u64, text(s, "form"), text(s, "pass"))).collect();
+    let expected = [128, 512].map(|tokens| {
+        ["unfused", "fused"]
+            .map(|form| ["forward", "both"].map(|pass| (tokens, form.to_owned(), pass.to_owned())))
+    });
+    assert_eq!(about, expected.concat().concat());
+    assert_eq!(shapes.iter().filter(|shape| shape["chosen"] == true).count(), 4);
     assert!(shapes.iter().all(|shape| number(shape, "sequences") * number(shape, "tokens") == 2048.0));
     assert!(shapes.iter().all(|shape| number(shape, "gflops") > 0.0));
 }

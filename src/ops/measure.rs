@@ -2,7 +2,7 @@
 
 use web_time::Instant;
 
-use super::attention::{Heads, attention};
+use super::attention::{Form, Heads, attention_as};
 use super::matmul::{Layout, Matrix, Product, product};
 use crate::autograd::Graph;
 use crate::gpu::{AdapterKind, Buffer, Gpu, Recorder, Recording};
@@ -137,12 +137,13 @@ pub async fn settle_speed(gpu: &Gpu) -> Result<()> {
 }
 
 /// Seconds of one attention, forward alone and forward with backward, each measured for about `budget` seconds:
-/// `heads` of `size` (D) over unpadded sequences, with `buckets` relative positions (0 for none).
+/// `heads` of `size` (D) over unpadded sequences, with `buckets` relative positions (0 for none), in this form.
 ///
 /// # Errors
-/// As [`attention`] and [`seconds`].
+/// As [`attention_as`] and [`seconds`].
 pub async fn attention_seconds(
     gpu: &Gpu,
+    form: Form,
     heads: Heads,
     size: usize,
     buckets: usize,
@@ -163,7 +164,7 @@ pub async fn attention_seconds(
         };
         let bounds = vec![[0, heads.tokens as u32]; rows];
         let bounds = graph.constant(&bounds, [rows, 2], DType::U32)?;
-        let y = attention(&mut graph, &qkv, distances.as_ref(), &bounds, heads)?;
+        let y = attention_as(form, &mut graph, &qkv, distances.as_ref(), &bounds, heads, None)?;
         if y.needs_gradient() {
             let d_y = graph.constant(&values(rows * width), [rows, width], DType::F32)?;
             graph.backward(&y, d_y)?;

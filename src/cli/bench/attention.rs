@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use wgrad::bert::PositionEmbedding;
-use wgrad::ops::attention::Heads;
+use wgrad::ops::attention::{Form, Heads};
 use wgrad::ops::measure;
 
 use super::Bench;
@@ -17,6 +17,9 @@ pub(super) struct Attention {
 
 #[derive(Serialize)]
 struct Shape {
+    form: Form,
+    /// Whether it is the one that training takes here.
+    chosen: bool,
     sequences: usize,
     tokens: usize,
     heads: usize,
@@ -37,30 +40,39 @@ pub(super) async fn run(bench: &Bench) -> anyhow::Result<Attention> {
     let mut shapes = Vec::new();
     for tokens in [workload.tokens, LONG] {
         let heads = Heads { sequences: workload.rows() / tokens, tokens, heads: count };
-        let (forward, both) =
-            measure::attention_seconds(&bench.gpu, heads, head_size, buckets, bench.seconds).await?;
-        // The logits, those by distance, and the weighted sum; their gradients are two products each.
+        let chosen = Form::choose(bench.gpu.capabilities().kind, tokens, head_size);
+        // The logits, those by distance, and the weighted sum; their gradients are two products each. What the fused
+        // form computes again does not count.
         let products = (2 * tokens + buckets) * head_size * tokens;
         let flops = 2.0 * (products * count * heads.sequences) as f64;
-        for (pass, seconds, factor) in [("forward", forward, 1.0), ("both", both, 3.0)] {
-            let gflops = factor * flops / seconds / 1e9;
-            shapes.push(Shape {
-                sequences: heads.sequences,
-                tokens,
-                heads: count,
-                head_size,
-                pass,
-                ms: 1e3 * seconds,
-                gflops,
-                share: gflops / bench.peak,
-            });
+        for form in [Form::Unfused, Form::Fused] {
+            let (forward, both) =
+                measure::attention_seconds(&bench.gpu, form, heads, head_size, buckets, bench.seconds)
+                    .await?;
+            for (pass, seconds, factor) in [("forward", forward, 1.0), ("both", both, 3.0)] {
+                let gflops = factor * flops / seconds / 1e9;
+                shapes.push(Shape {
+                    form,
+                    chosen: form == chosen,
+                    sequences: heads.sequences,
+                    tokens,
+                    heads: count,
+                    head_size,
+                    pass,
+                    ms: 1e3 * seconds,
+                    gflops,
+                    share: gflops / bench.peak,
+                });
+            }
         }
     }
-    let heading = ["pass", "sequences", "tokens", "heads", "head size", "ms", "GFLOP/s", "share"];
+    let heading = ["form", "pass", "sequences", "tokens", "heads", "head size", "ms", "GFLOP/s", "share"];
     let mut table = vec![heading.map(String::from).to_vec()];
     for shape in &shapes {
         let sizes = [shape.sequences, shape.tokens, shape.heads, shape.head_size];
-        let mut row = vec![shape.pass.to_owned()];
+        let form = if shape.form == Form::Fused { "fused" } else { "unfused" };
+        let form = if shape.chosen { format!("{form}, chosen") } else { form.to_owned() };
+        let mut row = vec![form, shape.pass.to_owned()];
         row.extend(sizes.map(|size| size.to_string()));
         row.extend([
             format!("{:.2}", shape.ms),
@@ -69,6 +81,6 @@ pub(super) async fn run(bench: &Bench) -> anyhow::Result<Attention> {
         ]);
         table.push(row);
     }
-    bench.say(&table, 1)?;
+    bench.say(&table, 2)?;
     Ok(Attention { shapes })
 }

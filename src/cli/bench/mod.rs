@@ -19,8 +19,8 @@ const HELP: &str = "\
 What is measured:
   gemm       the matrix products of the workload's linear layers: forward (nt),
              gradients of inputs (nn) and of weights (tn); or square ones (--size)
-  attention  one layer's attention, forward alone and with its gradients, at
-             the workload's length and at 512 tokens
+  attention  one layer's attention in both forms, forward alone and with its
+             gradients, at the workload's length and at 512 tokens
   step       whole training steps
   replay     the CPU's part of a step, encoding and submitting, on a device that
              computes nothing
@@ -38,7 +38,7 @@ JSON: {wgrad, bench, workload, sequences, device, driver, peak_gflops, ...}, for
 without device, driver and peak
   gemm       precision, shapes: [{layout, m, n, k, ms, gflops, share}],
              geometric_mean: {nt, nn, tn, all} in GFLOP/s
-  attention  shapes: [{sequences, tokens, heads, head_size, pass, ms, gflops,
+  attention  shapes: [{form, chosen, sequences, tokens, heads, head_size, pass, ms, gflops,
              share}], where pass is forward or both
   step       precision (the one used), ms (median), fastest_ms, steps,
              tokens_per_second, gflops, share, peak_bytes, first_step_s (making

@@ -2,8 +2,7 @@
 
 use serde::Serialize;
 
-use crate::gpu::{AdapterKind, Capabilities};
-use crate::tensor::DType;
+use crate::gpu::AdapterKind;
 
 /// The forms of attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -23,26 +22,19 @@ impl Form {
     ///
     /// - On adapters that are CPUs the unfused form, several times as fast on lavapipe: its products read through
     ///   textures.
-    /// - On GPUs the fused one: it moves and keeps O(T) where the other stores T² per head.
-    /// - With matrix units the products of the unfused form run on them, and short rows of probabilities are cheap to
-    ///   store as f16; from 256 tokens on their memory weighs more.
+    /// - On GPUs the fused one from 256 tokens on: it keeps O(T) where the other keeps T² per head. Shorter rows of
+    ///   probabilities take little memory, and products run on matrix units where there are some.
     ///
-    /// No GPU has measured the last two yet.
-    pub fn choose(capabilities: &Capabilities, storage: DType, tokens: usize, size: usize) -> Self {
-        let units = capabilities.matrix_tile.is_some() && storage == DType::F16;
-        Self::of(capabilities.kind, units, tokens, size)
-    }
-
-    fn of(kind: AdapterKind, units: bool, tokens: usize, size: usize) -> Self {
+    /// No GPU has measured where the fused form becomes the faster one.
+    pub fn choose(kind: AdapterKind, tokens: usize, size: usize) -> Self {
         match kind {
-            AdapterKind::Software => Form::Unfused,
-            AdapterKind::Plain if size > Self::WIDEST_FUSED || (units && tokens < LONG) => Form::Unfused,
-            AdapterKind::Plain => Form::Fused,
+            AdapterKind::Plain if tokens >= LONG && size <= Self::WIDEST_FUSED => Form::Fused,
+            AdapterKind::Plain | AdapterKind::Software => Form::Unfused,
         }
     }
 }
 
-/// T from which probabilities take more memory than matrix units are worth.
+/// T from which on the memory of probabilities weighs more.
 const LONG: usize = 256;
 
 #[cfg(test)]
@@ -50,12 +42,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn matrix_units_keep_short_sequences() {
+    fn long_sequences_are_fused_on_gpus() {
         use AdapterKind::{Plain, Software};
-        assert_eq!(Form::of(Plain, false, 128, 64), Form::Fused);
-        assert_eq!(Form::of(Plain, true, 128, 64), Form::Unfused);
-        assert_eq!(Form::of(Plain, true, 512, 64), Form::Fused);
-        assert_eq!(Form::of(Plain, false, 128, 132), Form::Unfused);
-        assert_eq!(Form::of(Software, false, 512, 64), Form::Unfused);
+        assert_eq!(Form::choose(Plain, 128, 64), Form::Unfused);
+        assert_eq!(Form::choose(Plain, 512, 64), Form::Fused);
+        assert_eq!(Form::choose(Plain, 512, 132), Form::Unfused);
+        assert_eq!(Form::choose(Software, 512, 64), Form::Unfused);
     }
 }

@@ -9,7 +9,7 @@ use crate::tensor::Tensor;
 
 params! {
     sequences: u32, tokens: u32, heads: u32, stride: u32, buckets: u32,
-    accumulate: u32,
+    first: u32, accumulate: u32,
     site: u32, threshold: u32, kept: f32,
     scale: f32,
 }
@@ -53,6 +53,7 @@ fn params(plan: &Plan, dropout: Option<&Dropout>) -> Result<Params> {
         heads: plan.heads.heads as u32,
         stride: plan.stride as u32,
         buckets: plan.buckets as u32,
+        first: 0,
         accumulate: 0,
         site: dropout.map_or(0, |dropout| dropout.site),
         threshold,
@@ -61,9 +62,29 @@ fn params(plan: &Plan, dropout: Option<&Dropout>) -> Result<Params> {
     })
 }
 
-/// One workgroup for every [`ROWS`] rows of a head.
-fn groups(plan: &Plan) -> [u32; 3] {
-    grid(plan.heads.tokens.div_ceil(ROWS) * plan.heads.sequences * plan.heads.heads, 1)
+/// Operations of a product in here take as long as so many of a large product.
+const SLOWER: f64 = 4.0;
+
+/// Dispatches `kernel`, which forms `products` of the size of the logits: a workgroup for every [`ROWS`] rows of a
+/// head, in as many parts as it takes for none to run long.
+fn dispatch(
+    graph: &mut Graph,
+    plan: &Plan,
+    (kernel, constants, products): (&KernelSpec, &[Constant], usize),
+    params: Params,
+    reads: &[View],
+    writes: &[View],
+) -> Result<()> {
+    let blocks = plan.heads.tokens.div_ceil(ROWS) * plan.heads.sequences * plan.heads.heads;
+    let each = SLOWER * (2 * products * ROWS * plan.heads.tokens * plan.size) as f64;
+    let room = ((graph.gpu().most_operations() / each) as usize).clamp(1, blocks);
+    for first in (0..blocks).step_by(room) {
+        let count = room.min(blocks - first);
+        let params = Params { first: first as u32, ..params };
+        graph.dispatch((kernel, constants), params, reads, writes, grid(count, 1))?;
+        graph.recorder().counts(each * count as f64);
+    }
+    Ok(())
 }
 
 /// Appends it, and leaves its gradient on the tape.
@@ -83,13 +104,8 @@ pub(super) fn record(
     let lse = graph.scratch("attention log-sum-exp", plan.rows())?;
     let relative = plan.by_distance(graph, qkv, distances)?;
     let key = dropout.map_or(bounds.view, |dropout| dropout.key.view);
-    graph.dispatch(
-        (&FORWARD, &constants(&plan, dropout)),
-        params,
-        &[qkv.view, relative.unwrap_or(bounds.view), bounds.view, key],
-        &[y.view, lse],
-        groups(&plan),
-    )?;
+    let reads = [qkv.view, relative.unwrap_or(bounds.view), bounds.view, key];
+    dispatch(graph, &plan, (&FORWARD, &constants(&plan, dropout), 2), params, &reads, &[y.view, lse])?;
     let (qkv, distances, bounds) = (qkv.clone(), distances.cloned(), bounds.clone());
     let (dropout, result) = (dropout.cloned(), y.view);
     graph.on_backward(&y, move |graph, d_y| {
@@ -124,14 +140,15 @@ fn backward(
     let reads = [qkv.view, relative, bounds.view, key, d_y.view, statistics];
     if !qkv.needs_gradient() {
         let unused = graph.output("attention", qkv.shape.dims(), &[])?;
-        graph.dispatch((&QUERIES, &constants), params, &reads, &[unused.view, d_relative], groups(&plan))?;
+        let writes = [unused.view, d_relative];
+        dispatch(graph, &plan, (&QUERIES, &constants, 3), params, &reads, &writes)?;
     }
     graph.contribute_with("attention", qkv, |graph, d_qkv, accumulate| {
         let params = Params { accumulate: accumulate.into(), ..params };
         let into = graph.gradient_dtype(qkv);
         constants.push(into.out_elem());
-        graph.dispatch((&QUERIES, &constants), params, &reads, &[d_qkv, d_relative], groups(&plan))?;
-        graph.dispatch((&KEYS, &constants), params, &reads, &[d_qkv], groups(&plan))?;
+        dispatch(graph, &plan, (&QUERIES, &constants, 3), params, &reads, &[d_qkv, d_relative])?;
+        dispatch(graph, &plan, (&KEYS, &constants, 4), params, &reads, &[d_qkv])?;
         plan.queries_by_distance(graph, (distances, d_relative), (d_qkv, into))
     })?;
     plan.distances(graph, qkv, distances, d_relative)
