@@ -8,7 +8,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use wgrad::bert::Pooling;
 use wgrad::checkpoint::ModelFolder;
 use wgrad::data::task::{Table, Task};
 use wgrad::gpu::{Gpu, GpuOptions};
@@ -31,7 +30,7 @@ async fn run(model: &Path, train: &Path, eval: &Path, out: &Path) -> Result<()> 
     let options = FinetuneOptions {
         task: Task::Classify,
         model: ModelFolder::load(model)?,
-        pooling: Pooling::Mean,
+        pooling: None,
         train: Table::read(train, &columns, false)?,
         evals: vec![("held out".to_owned(), Table::read(eval, &columns, false)?)],
         recipe: Recipe { epochs: 2, max_length: 64, ..Recipe::new(RecipeName::Cramming, Task::Classify) },

@@ -70,7 +70,7 @@ impl Place {
         FinetuneOptions {
             task,
             model: ModelFolder::load(self.path("model")).unwrap(),
-            pooling: Pooling::Mean,
+            pooling: None,
             train: self.table("train.csv", columns),
             evals: vec![("dev".to_owned(), self.table("dev.csv", columns))],
             recipe,
@@ -125,6 +125,7 @@ fn classes_are_learned_saved_and_predicted() {
         serde_json::from_slice(&fs::read(out.join("config.json")).unwrap()).unwrap();
     assert_eq!(config["label2id"], serde_json::json!({"bad": 0, "good": 1}));
     assert_eq!(config["architectures"][0], "WgradForSequenceClassification");
+    assert_eq!(config["classifier_pooling"], "mean");
 
     let table = fs::read_to_string(out.join("predictions.tsv")).unwrap();
     let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split('\t').collect()).collect();
@@ -152,6 +153,21 @@ fn classes_are_learned_saved_and_predicted() {
     // A second run does not overwrite it.
     let error = run(&gpu, &options).unwrap_err().to_string();
     assert!(error.contains("choose another folder"), "{error}");
+
+    // The head on the first token is another, and a finetuned model keeps its own.
+    let first = FinetuneOptions {
+        pooling: Some(Pooling::Cls),
+        seeds: vec![1],
+        ..place.options(Task::Classify, &by, "first")
+    };
+    assert!(score(&run(&gpu, &first).unwrap(), Metric::Accuracy) >= 0.9);
+    let model = ModelFolder::load(place.path("first")).unwrap();
+    assert_eq!(model.config.classifier_pooling, Pooling::Cls);
+    let mut again = FinetuneOptions { model, seeds: vec![1], ..place.options(Task::Classify, &by, "again") };
+    again.recipe.epochs = 1;
+    run(&gpu, &again).unwrap();
+    let model = ModelFolder::load(place.path("again")).unwrap();
+    assert_eq!(model.config.classifier_pooling, Pooling::Cls);
 }
 
 #[test]
@@ -278,6 +294,11 @@ fn a_hugging_face_model_keeps_its_names_and_its_bounds() {
     let error = run(&gpu, &options).unwrap_err().to_string();
     assert!(error.contains("at most 48"), "{error}");
     (options.recipe.max_length, options.recipe.epochs) = (48, 1);
+    // Its head in `transformers` reads the first token, whatever one would like.
+    options.pooling = Some(Pooling::Mean);
+    let error = run(&gpu, &options).unwrap_err().to_string();
+    assert!(error.starts_with("pooling: expected cls"), "{error}");
+    options.pooling = None;
     run(&gpu, &options).unwrap();
     let folder = ModelFolder::load(place.path("out")).unwrap();
     let names: Vec<&str> = folder.weights.names().collect();
@@ -315,6 +336,7 @@ fn the_notebooks_recipe_leaves_long_texts_out() {
     assert!(warnings[0].contains("left out") && warnings[1].contains("are cut"), "{warnings:?}");
     let folder = ModelFolder::load(place.path("out")).unwrap();
     assert!(!folder.weights.names().any(|name| name.contains("pooler")));
+    assert_eq!(folder.config.classifier_pooling, Pooling::Cls);
 }
 
 #[test]

@@ -74,12 +74,12 @@ impl Golden {
     /// The model of the case on a device, ready to learn.
     fn model(&self, gpu: &Gpu, objective: Objective) -> Model {
         let names = |count: usize| (0..count).map(|id| format!("LABEL_{id}")).collect::<Vec<_>>();
-        let head = |config: &Config, count, pooler| {
+        let head = |config: &Config, count, pooling, pooler| {
             let problem = match objective {
                 Objective::Number => ProblemType::Regression,
                 _ => ProblemType::SingleLabelClassification,
             };
-            config.classifier(names(count), problem, pooler)
+            config.classifier(names(count), problem, pooling, pooler)
         };
         let write = |config: Config, body: &dyn Fn(&str) -> Vec<f32>| {
             let model = Model::new(gpu, config, true).unwrap();
@@ -95,24 +95,29 @@ impl Golden {
         if self.case.starts_with("wgrad") {
             let golden = common::golden::Golden::open("relative_untied_mask");
             let body = |name: &str| golden.f32(&format!("weights/{name}"));
-            return write(head(&golden.config, 2, false), &body);
+            let (pooling, pooler) = match self.case {
+                "wgrad_mean" => (Pooling::Mean, true),
+                _ => (Pooling::Cls, false),
+            };
+            return write(head(&golden.config, 2, pooling, pooler), &body);
         }
         let folder = ModelFolder::load(golden_folder()).unwrap();
         let config = match objective {
             Objective::Pairs { .. } => folder.config.encoder(),
-            Objective::Classes => head(&folder.config, 3, true),
-            Objective::Number => head(&folder.config, 1, true),
+            Objective::Classes => head(&folder.config, 3, Pooling::Cls, true),
+            Objective::Number => head(&folder.config, 1, Pooling::Cls, true),
         };
         write(config, &|name| folder.weights.f32(name).unwrap())
     }
 }
 
 const PAIRS: Objective = Objective::Pairs { pooling: Pooling::Mean, factor: 20.0 };
-const CASES: [(&str, Objective); 4] = [
+const CASES: [(&str, Objective); 5] = [
     ("bert_classes", Objective::Classes),
     ("bert_number", Objective::Number),
     ("bert_pairs", PAIRS),
     ("wgrad_classes", Objective::Classes),
+    ("wgrad_mean", Objective::Classes),
 ];
 
 fn options(case: &str, objective: Objective, dropout: f32) -> TaskOptions {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::pooling::Pooling;
 use crate::error::quoted;
 use crate::{Error, Result};
 
@@ -12,7 +13,7 @@ pub enum Architecture {
     WgradForMaskedLM,
     /// The encoder alone.
     WgradModel,
-    /// The encoder with a head on its first token: classes, or a number.
+    /// The encoder with a head on its first token or the mean over all: classes, or a number.
     WgradForSequenceClassification,
     /// Hugging Face's encoder, mostly with a pooler.
     BertModel,
@@ -43,7 +44,7 @@ impl Architecture {
         !matches!(self, Architecture::WgradModel | Architecture::BertModel) && !self.classifies()
     }
 
-    /// Whether there is a head on the first token.
+    /// Whether there is a head that gives classes or a number.
     pub fn classifies(self) -> bool {
         matches!(
             self,
@@ -102,7 +103,7 @@ pub enum HeadInit {
     Normal,
 }
 
-/// What a head on the first token gives.
+/// What a head on the encoder gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProblemType {
@@ -163,19 +164,23 @@ pub struct Config {
     /// Where an untied head starts.
     #[serde(default)]
     pub head_init: HeadInit,
-    /// Whether there is a pooler, `tanh(dense(first token))`; of `wgrad` only classifiers may have one.
+    /// Whether there is a pooler, `tanh(dense(x))` on the first token or what a classifier reads; of `wgrad` only
+    /// classifiers may have one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pooler: bool,
+    /// What a classifier's head reads of a text: its first token, or of `wgrad` perhaps the mean over its tokens.
+    #[serde(default, skip_serializing_if = "is_cls")]
+    pub classifier_pooling: Pooling,
     /// The share of values that dropout zeroes in hidden states while finetuning.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub hidden_dropout_prob: f64,
     /// The share of attention probabilities that dropout zeroes while finetuning.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub attention_probs_dropout_prob: f64,
-    /// The names of the classes that the head on the first token tells apart; one where it gives a number.
+    /// The names of the classes that the head tells apart; one where it gives a number.
     #[serde(default, rename = "id2label", with = "super::labels", skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
-    /// What the head on the first token gives.
+    /// What the head gives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem_type: Option<ProblemType>,
     /// The task the model was finetuned on.
@@ -201,6 +206,10 @@ fn default_buckets() -> usize {
 
 fn default_mask_padding() -> bool {
     true
+}
+
+fn is_cls(pooling: &Pooling) -> bool {
+    *pooling == Pooling::Cls
 }
 
 fn is_zero(value: &f64) -> bool {
@@ -262,6 +271,7 @@ impl Config {
             mask_padding: true,
             head_init,
             pooler: false,
+            classifier_pooling: Pooling::Cls,
             hidden_dropout_prob: 0.0,
             attention_probs_dropout_prob: 0.0,
             labels: Vec::new(),
@@ -293,7 +303,7 @@ impl Config {
             ModelType::Wgrad => Architecture::WgradModel,
             ModelType::Bert => Architecture::BertModel,
         };
-        Config { architectures: vec![alone], pooler: false, ..self.clone() }
+        Config { architectures: vec![alone], pooler: false, classifier_pooling: Pooling::Cls, ..self.clone() }
     }
 
     /// What stands on the encoder; a valid configuration names one architecture.
@@ -306,14 +316,21 @@ impl Config {
         self.architecture().is_some_and(Architecture::guesses)
     }
 
-    /// Whether there is a head on the first token.
+    /// Whether there is a head that gives classes or a number.
     pub fn classifies(&self) -> bool {
         self.architecture().is_some_and(Architecture::classifies)
     }
 
-    /// The same encoder with a head on its first token: one of `labels`, or a number where `problem` says so. With
-    /// a `pooler` the head is dense, tanh, linear, else one linear layer; those of `bert` always have one.
-    pub fn classifier(&self, labels: Vec<String>, problem: ProblemType, pooler: bool) -> Config {
+    /// The same encoder with a head: one of `labels`, or a number where `problem` says so. It reads what `pooling`
+    /// makes of a text's tokens; with a `pooler` it is dense, tanh, linear, else one linear layer. Those of `bert`
+    /// always read the first token and have a pooler.
+    pub fn classifier(
+        &self,
+        labels: Vec<String>,
+        problem: ProblemType,
+        pooling: Pooling,
+        pooler: bool,
+    ) -> Config {
         let bert = self.model_type == ModelType::Bert;
         let architecture = match self.model_type {
             ModelType::Wgrad => Architecture::WgradForSequenceClassification,
@@ -322,6 +339,7 @@ impl Config {
         Config {
             architectures: vec![architecture],
             pooler: pooler || bert,
+            classifier_pooling: if bert { Pooling::Cls } else { pooling },
             labels,
             problem_type: Some(problem),
             ..self.clone()

@@ -92,7 +92,17 @@ pub fn pooled(
     rows: &Tensor,
 ) -> Result<Tensor> {
     let first = gather_rows(graph, hidden, rows)?;
-    let dense = Layers::new(config, parameters).biased(graph, &first, "bert.pooler.dense", None)?;
+    pooler(graph, config, parameters, &first)
+}
+
+/// `tanh(dense(x))`, of `x [B, C]`.
+pub(super) fn pooler(
+    graph: &mut Graph,
+    config: &Config,
+    parameters: &Parameters,
+    x: &Tensor,
+) -> Result<Tensor> {
+    let dense = Layers::new(config, parameters).biased(graph, x, "bert.pooler.dense", None)?;
     tanh(graph, &dense)
 }
 

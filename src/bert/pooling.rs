@@ -9,12 +9,13 @@ use crate::ops::mean_rows::mean_rows;
 use crate::tensor::Tensor;
 
 /// How the vectors of a text's tokens become one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pooling {
     /// The mean over all tokens, `[CLS]` and `[SEP]` counted, padding not.
     Mean,
     /// The vector of the first token.
+    #[default]
     Cls,
 }
 

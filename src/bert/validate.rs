@@ -2,6 +2,7 @@
 
 use super::config::{Config, MAX_POSITIONS, ModelType, NormPosition, PositionEmbedding, ProblemType};
 use super::parameters::ParameterSpec;
+use super::pooling::Pooling;
 use crate::{Error, Result};
 
 // Bounds that keep every product of sizes inside 32-bit shader indices and 64-bit byte counts.
@@ -127,6 +128,9 @@ impl Config {
         }
         if self.pooler && !bert && !self.classifies() {
             return differs("pooler", "false", "true".into());
+        }
+        if self.classifier_pooling != Pooling::Cls && (bert || !self.classifies()) {
+            return differs("classifier_pooling", "cls", "mean".into());
         }
         let numbers = self.problem_type == Some(ProblemType::Regression);
         if self.classifies() && (self.labels.is_empty() || (numbers && self.labels.len() != 1)) {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::bert::{Config, ModelType, NormPosition, PositionEmbedding};
+use crate::bert::{Config, ModelType, NormPosition, Pooling, PositionEmbedding};
 
 /// One line of the table of scores.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,10 +57,14 @@ impl ModelCard {
             NormPosition::Post => "post-LN",
         };
         let head = match (config.guesses(), config.tie_word_embeddings) {
-            (false, _) if config.classifies() => match config.pooler {
-                true => "dense, tanh, linear, on the first token".to_string(),
-                false => "linear, on the first token".to_string(),
-            },
+            (false, _) if config.classifies() => {
+                let layers = if config.pooler { "dense, tanh, linear" } else { "linear" };
+                let read = match config.classifier_pooling {
+                    Pooling::Cls => "the first token",
+                    Pooling::Mean => "the mean over the tokens",
+                };
+                format!("{layers}, on {read}")
+            }
             (false, _) => "none".to_string(),
             (true, true) => "tied to the embedding".to_string(),
             (true, false) => "untied".to_string(),

@@ -2,13 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::ValueEnum;
-use wgrad::bert::Pooling;
 use wgrad::checkpoint::SentenceFolder;
 use wgrad::gpu::{Gpu, GpuOptions};
 use wgrad::infer::{EmbedOptions, Embedder};
 
-use super::{hub, precision, print};
+use super::{hub, pooling, precision, print};
 
 /// The model, and how its hidden states become vectors.
 #[derive(clap::Args)]
@@ -18,8 +16,8 @@ pub struct EmbedderArgs {
     #[arg(long, value_name = "DIR|NAME")]
     model: PathBuf,
     /// How the vectors of tokens become one: what the folder says, or else their mean.
-    #[arg(long, value_enum, default_value_t = Choice::Auto)]
-    pooling: Choice,
+    #[arg(long, value_enum, default_value_t = pooling::Choice::Auto)]
+    pooling: pooling::Choice,
     /// Leave the vectors at the length they have.
     #[arg(long)]
     no_normalize: bool,
@@ -37,16 +35,6 @@ pub struct EmbedderArgs {
     adapter: Option<String>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Choice {
-    /// What the folder says.
-    Auto,
-    /// The mean over all tokens.
-    Mean,
-    /// The first token.
-    Cls,
-}
-
 impl EmbedderArgs {
     /// Reads the folder, then opens the device: what is wrong with the files is told first.
     pub async fn open(&self) -> anyhow::Result<Embedder> {
@@ -55,11 +43,7 @@ impl EmbedderArgs {
         let mut options = EmbedOptions::from(&folder);
         options.normalize &= !self.no_normalize;
         options.max_tokens = self.max_tokens.unwrap_or(options.max_tokens);
-        options.pooling = match self.pooling {
-            Choice::Auto => options.pooling,
-            Choice::Mean => Pooling::Mean,
-            Choice::Cls => Pooling::Cls,
-        };
+        options.pooling = self.pooling.chosen().unwrap_or(options.pooling);
         let gpu = Gpu::open(&GpuOptions { adapter: self.adapter.clone(), ..GpuOptions::default() }).await?;
         options.storage = precision::decide(self.precision.into(), gpu.capabilities()).storage();
         Ok(Embedder::open(&gpu, &folder, options)?)

@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use wgrad::Error;
-use wgrad::bert::Pooling;
-use wgrad::checkpoint::{ModelFolder, SentenceFolder};
+use wgrad::checkpoint::ModelFolder;
 use wgrad::data::task::Task;
 use wgrad::gpu::{Gpu, GpuOptions};
 use wgrad::tensor::DType;
@@ -17,7 +16,7 @@ use wgrad::train::finetune::{FinetuneOptions, FinetuneReport, Rates, Recipe, Rec
 use super::finetune_watch::Watch;
 use super::labelled::Labelled;
 use super::training::INTERRUPTED;
-use super::{hub, print};
+use super::{hub, pooling, print};
 
 /// Teach a pretrained model a task.
 #[derive(clap::Args)]
@@ -48,7 +47,7 @@ pub struct Args {
     /// The folder of the finetuned model.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// cramming (dropout, cosine, a head of two layers), or notebook (as *A BERT for laptops*).
+    /// cramming (dropout, cosine, learning rate 4e-5), or notebook (as *A BERT for laptops*).
     #[arg(long, value_name = "NAME", default_value_t = RecipeName::Cramming)]
     recipe: RecipeName,
     /// How often all texts are seen [default: 5].
@@ -72,6 +71,10 @@ pub struct Args {
     /// The share that dropout zeroes [default: 0.1].
     #[arg(long, value_name = "SHARE")]
     dropout: Option<f64>,
+    /// What a text's vector is: by default the mean over its tokens, but the first token of Hugging Face's BERTs, with
+    /// --recipe notebook, and wherever the model's folder says so.
+    #[arg(long, value_enum, default_value_t = pooling::Choice::Auto)]
+    pooling: pooling::Choice,
     /// AdamW's weight decay [default: 0].
     #[arg(long, value_name = "SHARE")]
     weight_decay: Option<f64>,
@@ -113,16 +116,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         return Err(Error::config("eval", "--data DIR, or --eval FILE beside --train", "neither").into());
     }
     let dir = hub::folder(&args.model)?;
-    let pooling = match args.labelled.task {
-        Task::Contrastive => SentenceFolder::load(&dir)?.pooling,
-        _ => Pooling::Mean,
-    };
     let mut model = ModelFolder::load(&dir)?;
     model.weights = model.weights.allow_non_finite(args.allow_non_finite);
     let options = FinetuneOptions {
         task: args.labelled.task,
         model,
-        pooling,
+        pooling: args.pooling.chosen(),
         train,
         evals,
         recipe,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use wgrad::bert::{Config, PositionEmbedding};
+use wgrad::bert::{Config, Pooling, PositionEmbedding};
 use wgrad::checkpoint::SentenceFolder;
 use wgrad::text::Tokenizer;
 
@@ -85,6 +85,10 @@ fn describe(name: &str, folder: &SentenceFolder, tokenizer: &Tokenizer) -> Value
 
 fn head(config: &Config) -> &'static str {
     match (config.guesses(), config.tie_word_embeddings) {
+        (false, _) if config.classifies() => match config.classifier_pooling {
+            Pooling::Cls => "classifier of the first token",
+            Pooling::Mean => "classifier of the mean",
+        },
         (false, _) => "none",
         (true, true) => "tied",
         (true, false) => "untied",

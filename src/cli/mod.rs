@@ -14,6 +14,7 @@ mod fit;
 mod hub;
 mod info;
 mod labelled;
+mod pooling;
 mod precision;
 mod predict;
 mod pretrain;

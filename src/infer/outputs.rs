@@ -2,7 +2,7 @@
 
 use super::shapes::Shapes;
 use crate::autograd::Graph;
-use crate::bert::{InputSlots, Model, Pooling, classify, encode};
+use crate::bert::{Config, InputSlots, Model, Pooling, classify, encode};
 use crate::data::task::{Encoded, padded};
 use crate::gpu::{AdapterKind, Buffer, Gpu, Recording};
 use crate::ops::normalize::normalize;
@@ -94,7 +94,7 @@ impl Outputs {
         })?;
         put(gpu, &recorded.inputs, model, texts.iter().copied(), tokens)?;
         let lengths: Vec<usize> = texts.iter().map(|text| text.ids.len()).collect();
-        gpu.write(&recorded.pooled, 0, &wanted.pooling().slots(&lengths, tokens));
+        gpu.write(&recorded.pooled, 0, &wanted.pooling(&model.config).slots(&lengths, tokens));
         recorded.recording.replay()?;
         let values: Vec<f32> = gpu.read(&recorded.outputs, 0, sequences * recorded.stride).await?;
         let width = match wanted {
@@ -132,10 +132,9 @@ pub(crate) fn put<'a>(
 }
 
 impl Wanted {
-    /// A head reads the first token.
-    fn pooling(self) -> Pooling {
+    fn pooling(self, config: &Config) -> Pooling {
         match self {
-            Wanted::Head => Pooling::Cls,
+            Wanted::Head => config.classifier_pooling,
             Wanted::Vector(pooling) => pooling,
         }
     }
@@ -148,11 +147,12 @@ fn record(gpu: &Gpu, model: &Model, wanted: Wanted, sequences: usize, tokens: us
     let mut graph = Graph::inference(gpu);
     let read = inputs.inputs(&mut graph, config)?;
     let hidden = encode(&mut graph, config, parameters, &read)?.last;
-    let rows = graph.input(&pooled, wanted.pooling().slots_shape(sequences).as_slice(), DType::U32)?;
+    let shape = wanted.pooling(config).slots_shape(sequences);
+    let slots = graph.input(&pooled, shape.as_slice(), DType::U32)?;
     let computed = match wanted {
-        Wanted::Head => classify(&mut graph, config, parameters, &hidden, &rows, None)?,
+        Wanted::Head => classify(&mut graph, config, parameters, &hidden, &slots, None)?,
         Wanted::Vector(pooling) => {
-            let vectors = pooling.record(&mut graph, &hidden, &rows)?;
+            let vectors = pooling.record(&mut graph, &hidden, &slots)?;
             normalize(&mut graph, &vectors)?
         }
     };

@@ -3,7 +3,7 @@
     python tests/golden/finetune.py
 
 Needs torch and transformers. Computes in f64 from weights that f32 holds exactly; stores f32. The `bert_` cases begin
-with the model in `hugging_face/` (tests/golden/hugging_face.py), the `wgrad_` case with the one in
+with the model in `hugging_face/` (tests/golden/hugging_face.py), the `wgrad_` cases with the one in
 `relative_untied_mask.safetensors` (tests/golden/model.py). Every case holds
     input_ids, token_type_ids [B, T], lengths [B]   i32; the rest is padding, which no token attends to
     labels [B]                    i32 classes or f32 numbers; none for pairs, where the second half of the
@@ -93,7 +93,8 @@ def bert_pairs():
     return named, {}, {"input_ids": ids, "token_type_ids": types}, compute, watched, CRAMMING
 
 
-def wgrad_classes():
+def wgrad_classes(mean=False):
+    """A linear head on the first token; with `mean` two layers on the mean over the tokens."""
     random = torch.Generator().manual_seed(5)
     with safe_open(HERE / "relative_untied_mask.safetensors", "pt") as file:
         config = Config.from_json(file.metadata()["config"])
@@ -104,6 +105,10 @@ def wgrad_classes():
         "classifier.weight": fresh((2, config.hidden_size), random).requires_grad_(),
         "classifier.bias": fresh(2, random).requires_grad_(),
     }
+    if mean:
+        shape = (config.hidden_size, config.hidden_size)
+        heads["bert.pooler.dense.weight"] = fresh(shape, random).requires_grad_()
+        heads["bert.pooler.dense.bias"] = fresh(shape[0], random).requires_grad_()
     ids, types, mask = make_batch((0, 2, 3, 4), config.vocab_size, random)
     bounds = torch.zeros(*ids.shape, 2, dtype=torch.int64)
     bounds[:, :, 1] = torch.tensor(LENGTHS)[:, None] * mask
@@ -111,7 +116,12 @@ def wgrad_classes():
 
     def compute():
         _, final = model.hidden_states(ids, bounds)
-        outputs = final[:, 0] @ heads["classifier.weight"].T + heads["classifier.bias"]
+        read = final[:, 0]
+        if mean:
+            read = (final * mask[:, :, None]).sum(1) / mask.sum(1)[:, None]
+            dense = read @ heads["bert.pooler.dense.weight"].T + heads["bert.pooler.dense.bias"]
+            read = torch.tanh(dense)
+        outputs = read @ heads["classifier.weight"].T + heads["classifier.bias"]
         return outputs, functional.cross_entropy(outputs, labels)
 
     named = model.weights | heads
@@ -126,6 +136,7 @@ CASES = {
     "bert_number": lambda: bert_head(1),
     "bert_pairs": bert_pairs,
     "wgrad_classes": wgrad_classes,
+    "wgrad_mean": lambda: wgrad_classes(mean=True),
 }
 
 

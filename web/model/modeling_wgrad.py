@@ -181,7 +181,7 @@ class WgradForMaskedLM(WgradPreTrainedModel):
 
 
 class WgradForSequenceClassification(WgradPreTrainedModel):
-    """Logits [B, labels] of the first token; one number for regression. There is no dropout here."""
+    """Logits [B, labels] of the first token or the mean over all; one number for regression. There is no dropout here."""
 
     def __init__(self, config):
         super().__init__(config)
@@ -191,10 +191,17 @@ class WgradForSequenceClassification(WgradPreTrainedModel):
 
     def forward(self, input_ids, attention_mask=None, labels=None, **options):
         output = self.bert(input_ids, attention_mask, **options)
-        first = output.last_hidden_state[:, 0]
+        hidden = output.last_hidden_state
+        if getattr(self.config, "classifier_pooling", "cls") == "cls":
+            read = hidden[:, 0]
+        elif attention_mask is None:
+            read = hidden.mean(1)
+        else:
+            real = attention_mask[:, :, None].to(hidden.dtype)
+            read = (hidden * real).sum(1) / real.sum(1)
         if hasattr(self.bert, "pooler"):
-            first = self.bert.pooler.dense(first).tanh()
-        logits, loss = self.classifier(first), None
+            read = self.bert.pooler.dense(read).tanh()
+        logits, loss = self.classifier(read), None
         if labels is not None and self.config.num_labels == 1:
             loss = functional.mse_loss(logits[:, 0], labels.to(logits.dtype))
         elif labels is not None:

@@ -5,8 +5,10 @@ use super::measure::{Measured, measure, measure_pairs};
 use super::objective::Objective;
 use super::output::Answers;
 use super::prepare::{Cut, Prepared};
+use super::recipe::RecipeName;
 use super::run::FinetuneOptions;
 use crate::bert::{Config, Model, ModelType, Pooling, ProblemType, initial_values};
+use crate::checkpoint::SentenceFolder;
 use crate::data::task::{Kind, Labels, PairForm, Task};
 use crate::gpu::Gpu;
 use crate::infer::outputs::{Outputs, Wanted};
@@ -17,6 +19,8 @@ use crate::{Error, Result};
 /// A run with its texts prepared.
 pub(super) struct Job<'a> {
     pub options: &'a FinetuneOptions,
+    /// How tokens become what is compared or read by the head.
+    pub pooling: Pooling,
     /// The finetuned model's shape.
     pub config: Config,
     pub tokenizer: Tokenizer,
@@ -37,6 +41,12 @@ impl<'a> Job<'a> {
         recipe.check()?;
         if options.seeds.is_empty() {
             return Err(Error::config("seeds", "at least one", 0));
+        }
+        let pooling = pooling(options)?;
+        let bert = model.config.model_type == ModelType::Bert;
+        if bert && task.kind() != Kind::Vector && pooling != Pooling::Cls {
+            let expected = "cls: the head of Hugging Face's BERT reads the first token";
+            return Err(Error::config("pooling", expected, "mean"));
         }
         let longest = model.config.longest_text();
         if recipe.max_length > longest {
@@ -75,9 +85,9 @@ impl<'a> Job<'a> {
             let expected = "pairs to measure contrastive training on (--pair-column)";
             return Err(Error::config(name.clone(), expected, "single texts"));
         }
-        let config = config(options, labels.names());
+        let config = config(options, labels.names(), pooling);
         config.validate()?;
-        Ok(Job { options, config, tokenizer, train, evals })
+        Ok(Job { options, pooling, config, tokenizer, train, evals })
     }
 
     /// What a person should know before it begins.
@@ -123,9 +133,7 @@ impl<'a> Job<'a> {
         let objective = match task.kind() {
             Kind::Classes => Objective::Classes,
             Kind::Number => Objective::Number,
-            Kind::Vector => {
-                Objective::Pairs { pooling: self.options.pooling, factor: recipe.contrast as f32 }
-            }
+            Kind::Vector => Objective::Pairs { pooling: self.pooling, factor: recipe.contrast as f32 },
         };
         let options = TaskOptions {
             objective,
@@ -140,7 +148,7 @@ impl<'a> Job<'a> {
             seed,
         };
         let learner = TaskLearner::new(gpu, model, options)?;
-        Ok(Start { learner, outputs: Outputs::new(gpu, wanted(*task, self.options.pooling)) })
+        Ok(Start { learner, outputs: Outputs::new(gpu, wanted(*task, self.pooling)) })
     }
 
     /// The batch of the texts numbered in `chosen`, in parts that are computed at once.
@@ -190,18 +198,33 @@ pub(super) async fn measure_set(
     Ok((measured, Answers::of_pairs(&texts, &partners, &set.targets)))
 }
 
-/// The shape of the finetuned model.
-fn config(options: &FinetuneOptions, labels: &[String]) -> Config {
+/// The pooling that was chosen, or else what suits the model.
+fn pooling(options: &FinetuneOptions) -> Result<Pooling> {
     let FinetuneOptions { task, model, recipe, .. } = options;
+    Ok(match options.pooling {
+        Some(pooling) => pooling,
+        None if task.kind() == Kind::Vector => SentenceFolder::load(&model.path)?.pooling,
+        None if model.config.classifies() => model.config.classifier_pooling,
+        None if model.config.model_type == ModelType::Bert => Pooling::Cls,
+        None if recipe.name == RecipeName::Notebook => Pooling::Cls,
+        None => Pooling::Mean,
+    })
+}
+
+/// The shape of the finetuned model.
+fn config(options: &FinetuneOptions, labels: &[String], pooling: Pooling) -> Config {
+    let FinetuneOptions { task, model, recipe, .. } = options;
+    // The dense layer makes a vector for the text out of the first token's; the mean is one.
+    let pooler = recipe.pooler && pooling == Pooling::Cls;
     let shape = match task.kind() {
         Kind::Vector => Config { labels: Vec::new(), problem_type: None, ..model.config.encoder() },
         Kind::Classes => {
             let problem = ProblemType::SingleLabelClassification;
-            model.config.classifier(labels.to_vec(), problem, recipe.pooler)
+            model.config.classifier(labels.to_vec(), problem, pooling, pooler)
         }
         Kind::Number => {
             let label = vec!["score".to_owned()];
-            model.config.classifier(label, ProblemType::Regression, recipe.pooler)
+            model.config.classifier(label, ProblemType::Regression, pooling, pooler)
         }
     };
     Config {

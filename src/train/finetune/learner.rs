@@ -55,7 +55,7 @@ pub struct TaskLearner {
 /// One shape's inputs, and its recording.
 pub(super) struct Slots {
     pub inputs: InputSlots,
-    /// What pooling reads in contrastive training.
+    /// What pooling reads.
     pub pooled: Buffer,
     /// Classes or numbers.
     pub targets: Buffer,
@@ -153,7 +153,7 @@ impl TaskLearner {
             let inputs = InputSlots::new(gpu, sequences, batch.tokens)?;
             let (pooled, targets, weights) = (words("pooled rows")?, words("targets")?, words("weights")?);
             let buffers = [&pooled, &targets, &weights, &*ticket];
-            let recording = record(gpu, model, *options, shape, &inputs, buffers, (totals, key))?;
+            let recording = record(gpu, model, *options, sequences, &inputs, buffers, (totals, key))?;
             let bytes = recording.transient_bytes();
             Ok((Slots { inputs, pooled, targets, weights, recording }, bytes))
         })?;
@@ -163,10 +163,9 @@ impl TaskLearner {
             Targets::Numbers(list) => gpu.write(&slots.targets, 0, list),
             Targets::Pairs => {}
         }
-        if let Objective::Pairs { pooling, .. } = options.objective {
-            let lengths: Vec<usize> = batch.texts.iter().map(|text| text.ids.len()).collect();
-            gpu.write(&slots.pooled, 0, &pooling.slots(&lengths, batch.tokens));
-        }
+        let lengths: Vec<usize> = batch.texts.iter().map(|text| text.ids.len()).collect();
+        let pooling = options.objective.pooling(&model.config);
+        gpu.write(&slots.pooled, 0, &pooling.slots(&lengths, batch.tokens));
         gpu.write(&slots.weights, 0, &vec![weight; answers]);
         gpu.write(ticket, 0, &[self.tickets.issue()]);
         key.write(gpu, options.seed, self.replays);

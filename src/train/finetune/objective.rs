@@ -3,7 +3,7 @@
 use super::learner::{TaskBatch, TaskOptions};
 use crate::Result;
 use crate::autograd::Graph;
-use crate::bert::{Dropouts, InputSlots, Model, Pooling, classify, encode_with};
+use crate::bert::{Config, Dropouts, InputSlots, Model, Pooling, classify, encode_with};
 use crate::gpu::{Buffer, Gpu, Recording};
 use crate::ops::cross_entropy::{CrossEntropy, cross_entropy};
 use crate::ops::dropout::Key;
@@ -56,6 +56,14 @@ impl Objective {
         )
     }
 
+    /// What becomes of a text's tokens.
+    pub(super) fn pooling(self, config: &Config) -> Pooling {
+        match self {
+            Objective::Pairs { pooling, .. } => pooling,
+            Objective::Classes | Objective::Number => config.classifier_pooling,
+        }
+    }
+
     /// How many losses a batch has.
     pub(super) fn answers(self, batch: &TaskBatch) -> usize {
         match self {
@@ -71,7 +79,7 @@ pub(super) fn record(
     gpu: &Gpu,
     model: &Model,
     options: TaskOptions,
-    (sequences, tokens): (usize, usize),
+    sequences: usize,
     inputs: &InputSlots,
     [pooled, targets, weights, ticket]: [&Buffer; 4],
     (totals, key): (&Totals, &Key),
@@ -83,11 +91,9 @@ pub(super) fn record(
     let dropouts =
         Dropouts { hidden: options.dropout, attention: options.dropout, key: key.tensor(graph_ref)? };
     let hidden = encode_with(graph_ref, config, parameters, &inputs, Some(&dropouts))?.last;
-    let head = |graph: &mut Graph| {
-        let first: Vec<u32> = (0..sequences).map(|sequence| (sequence * tokens) as u32).collect();
-        let rows = graph.constant(&first, [sequences], DType::U32)?;
-        classify(graph, config, parameters, &hidden, &rows, Some(&dropouts))
-    };
+    let shape = options.objective.pooling(config).slots_shape(sequences);
+    let slots = graph_ref.input(pooled, shape.as_slice(), DType::U32)?;
+    let head = |graph: &mut Graph| classify(graph, config, parameters, &hidden, &slots, Some(&dropouts));
     let (loss, correct) = match options.objective {
         Objective::Classes => {
             let logits = head(graph_ref)?;
@@ -103,8 +109,6 @@ pub(super) fn record(
             (squared_error(graph_ref, &numbers, &targets, &weights)?, None)
         }
         Objective::Pairs { pooling, factor } => {
-            let shape = pooling.slots_shape(sequences);
-            let slots = graph_ref.input(pooled, shape.as_slice(), DType::U32)?;
             let vectors = pooling.record(graph_ref, &hidden, &slots)?;
             let weights = graph_ref.input(weights, [sequences / 2], DType::F32)?;
             let found = in_batch(graph_ref, &vectors, factor, &weights)?;

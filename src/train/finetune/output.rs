@@ -140,8 +140,8 @@ fn sentence_files(job: &Job<'_>) -> Result<()> {
     ]);
     let pooling = json!({
         "word_embedding_dimension": job.config.hidden_size,
-        "pooling_mode_cls_token": job.options.pooling == Pooling::Cls,
-        "pooling_mode_mean_tokens": job.options.pooling == Pooling::Mean,
+        "pooling_mode_cls_token": job.pooling == Pooling::Cls,
+        "pooling_mode_mean_tokens": job.pooling == Pooling::Mean,
         "pooling_mode_max_tokens": false,
         "pooling_mode_mean_sqrt_len_tokens": false,
     });

@@ -92,7 +92,8 @@ pub struct Recipe {
     pub optimizer: OptimizerConfig,
     /// The share that dropout zeroes, of hidden states and of attention probabilities.
     pub dropout: f64,
-    /// Whether a new head is dense, tanh, linear, or linear alone. Hugging Face's BERT has the former always.
+    /// Whether a new head on the first token is dense, tanh, linear, or linear alone, as it is on the mean over the
+    /// tokens. Hugging Face's BERT has the former always.
     pub pooler: bool,
     /// Tokens of a text or pair at most.
     pub max_length: usize,
@@ -108,7 +109,7 @@ impl Recipe {
     /// The recipe called `name` for `task`.
     ///
     /// `cramming`: AdamW 0.9/0.98, eps 1e-6, learning rate 4e-5, 10% warm-up, cosine, batch 16, 5 epochs, dropout
-    /// 0.1, no decay, no clipping, 128 tokens, head dense-tanh-linear. `notebook`: eps 1e-12, learning rates 1e-5,
+    /// 0.1, no decay, no clipping, 128 tokens, head dense-tanh-linear on a first token. `notebook`: eps 1e-12, learning rates 1e-5,
     /// 4e-5, 4e-5, 2e-5, 1e-5, decay 0.01, no dropout, a linear head, lengths by task, shuffled once, long texts
     /// left out. Contrastive training takes batches of 64, because the other pairs of a batch are what a pair is
     /// told apart from.

@@ -28,8 +28,10 @@ pub struct FinetuneOptions {
     pub task: Task,
     /// The model it begins with.
     pub model: ModelFolder,
-    /// How tokens become the vector of a text in contrastive training.
-    pub pooling: Pooling,
+    /// How tokens become the vector of a text in contrastive training, and what a classifier's head reads. `None` takes
+    /// what the model's folder says, and where it says nothing the first token of Hugging Face's BERTs and in the
+    /// notebook's recipe, else the mean: guessing masks never taught a first token to stand for the text.
+    pub pooling: Option<Pooling>,
     /// What is learned from.
     pub train: Table,
     /// What is measured on, with names; the first decides which epoch is kept. Without any it is the last.
