@@ -5,7 +5,7 @@
 //           s, the scale of the loss (Micikevicius et al. 2018): halved when not finite, doubled after `growth`
 //           finite steps; 1 where growth is 0
 //   update: m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  g clipped
-//           w = w (1 - lr decay) - lr / (1 - b1^t) m / (sqrt(v / (1 - b2^t)) + eps)
+//           w = w (1 - lr decay) - lr / (1 - b1^t) m / (sqrt(v / (1 - b2^t)) + eps);  g = 0 for the next step
 // Launch: norm, update: a fixed grid, that of norm in any number of dispatches, each invocation strides over the
 //   elements; decide: one invocation.
 #import lib/grid
@@ -88,26 +88,27 @@ fn decide() {
 }
 
 @group(0) @binding(1) var<storage, read> decided: State;
-@group(0) @binding(2) var<storage, read> g: array<f32>;
+@group(0) @binding(2) var<storage, read_write> g: array<f32>;
 @group(0) @binding(3) var<storage, read_write> w: array<f32>;
 @group(0) @binding(4) var<storage, read_write> m: array<f32>;
 @group(0) @binding(5) var<storage, read_write> v: array<f32>;
 
-fn updated(i: u32) -> f32 {
+// Whether the weight changed: without a step only its gradient is zeroed.
+fn updated(i: u32) -> bool {
     let clipped = g[i] * decided.scale;
+    g[i] = 0.0;
+    if (decided.apply == 0u) { return false; }
     let first = p.beta1 * m[i] + (1.0 - p.beta1) * clipped;
     let second = p.beta2 * v[i] + (1.0 - p.beta2) * clipped * clipped;
     m[i] = first;
     v[i] = second;
-    let value = w[i] * (1.0 - decided.decay * p.decay)
+    w[i] = w[i] * (1.0 - decided.decay * p.decay)
         - decided.rate * first / (sqrt(second) * decided.root + p.epsilon);
-    w[i] = value;
-    return value;
+    return true;
 }
 
 @compute @workgroup_size(WORKGROUP)
 fn update(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    if (decided.apply == 0u) { return; }
     for (var i = id.x; i < p.elements; i += groups.x * WORKGROUP) { _ = updated(i); }
 }
 
@@ -115,6 +116,7 @@ fn update(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups)
 
 @compute @workgroup_size(WORKGROUP)
 fn update_halves(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    if (decided.apply == 0u) { return; }
-    for (var i = id.x; i < p.elements; i += groups.x * WORKGROUP) { halves[i] = out_elem(updated(i)); }
+    for (var i = id.x; i < p.elements; i += groups.x * WORKGROUP) {
+        if (updated(i)) { halves[i] = out_elem(w[i]); }
+    }
 }

@@ -1,10 +1,12 @@
 //! AdamW with decay groups and global clipping (Loshchilov & Hutter 2019).
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::totals::{Sums, Tickets, Totals};
 use crate::autograd::Graph;
 use crate::gpu::{
-    Buffer, Constant, KernelSpec, LONGEST_SUBMISSION, OPERATIONS_PER_BYTE, Recording, Region, View, params,
-    shader,
+    Buffer, Constant, KernelSpec, LONGEST_SUBMISSION, OPERATIONS_PER_BYTE, Recorder, Recording, Region, View,
+    params, shader,
 };
 use crate::nn::{ALIGNMENT, Parameters};
 use crate::tensor::DType;
@@ -28,8 +30,8 @@ const NORM: KernelSpec = KernelSpec {
     example: CONSTANTS,
 };
 const DECIDE: KernelSpec = KernelSpec { entry: "decide", reads: 5, writes: 2, ..NORM };
-const UPDATE: KernelSpec = KernelSpec { entry: "update", reads: 2, writes: 3, ..NORM };
-const UPDATE_HALVES: KernelSpec = KernelSpec { entry: "update_halves", writes: 4, ..UPDATE };
+const UPDATE: KernelSpec = KernelSpec { entry: "update", reads: 1, writes: 4, ..NORM };
+const UPDATE_HALVES: KernelSpec = KernelSpec { entry: "update_halves", writes: 5, ..UPDATE };
 
 /// For the shader tests.
 pub const KERNELS: &[KernelSpec] = &[NORM, DECIDE, UPDATE, UPDATE_HALVES];
@@ -76,6 +78,10 @@ pub struct AdamW {
     control: Buffer,
     state: Buffer,
     report: Buffer,
+    /// Zeroes totals, and totals and gradients at once.
+    clear: [Recording; 2],
+    /// Whether the newest step was the last to touch the gradients: it leaves zeros.
+    zeroed: AtomicBool,
     step: Recording,
     /// Whether the step is several submissions, whose proof is the canary that goes through all of them.
     cut: bool,
@@ -109,7 +115,18 @@ impl AdamW {
         let report = gpu.buffer("the step's report", 32)?;
         let buffers = [&control, &state, &report];
         let (step, cut) = record(parameters, options, totals, &moments, buffers)?;
-        Ok(AdamW { moments, control, state, report, step, cut, canary: 0 })
+        let clear = [clear(parameters, totals, false)?, clear(parameters, totals, true)?];
+        let zeroed = AtomicBool::new(false);
+        Ok(AdamW { moments, control, state, report, clear, zeroed, step, cut, canary: 0 })
+    }
+
+    /// Zeroes the totals and the gradients, for the replays of the next step to add to.
+    ///
+    /// # Errors
+    /// As [`Recording::replay`].
+    pub fn begin(&mut self) -> Result<()> {
+        let zeroed = std::mem::take(self.zeroed.get_mut());
+        self.clear[usize::from(!zeroed)].replay()
     }
 
     /// Updates the parameters from the gradients that the replays with `tickets` accumulated, and tells what
@@ -135,7 +152,9 @@ impl AdamW {
         self.canary = self.canary.wrapping_add(0x9e37_79b9);
         let control = [learning_rate.to_bits(), self.canary, tickets.sum().to_bits()];
         parameters.gpu().write(&self.control, 0, &control);
-        self.step.replay()
+        self.step.replay()?;
+        *self.zeroed.get_mut() = true;
+        Ok(())
     }
 
     /// The second half of [`AdamW::step`]: waits for the newest update and tells what it did.
@@ -145,6 +164,8 @@ impl AdamW {
     /// or the step itself, whose report is then an earlier one's. Where a step is so long that it is several
     /// submissions, a lost one may leave it half done: only the checkpoint before is whole then.
     pub async fn report(&self, parameters: &Parameters, tickets: &Tickets) -> Result<Report> {
+        // Until it is known to have run, it is not known to have left zeros.
+        let zeroed = self.zeroed.swap(false, Ordering::Relaxed);
         let words: Vec<u32> = parameters.gpu().read(&self.report, 0, 7).await?;
         verify(words[5], self.canary)?;
         if self.cut {
@@ -152,6 +173,7 @@ impl AdamW {
         }
         let [loss, correct, tickets_found, norm] = [0, 1, 2, 3].map(|word| f32::from_bits(words[word]));
         tickets.verify("the optimizer step", tickets_found)?;
+        self.zeroed.store(zeroed, Ordering::Relaxed);
         Ok(Report { sums: Sums { loss, correct }, norm, applied: words[4] != 0 })
     }
 
@@ -235,6 +257,19 @@ fn verify(found: u32, expected: u32) -> Result<()> {
     })
 }
 
+/// Zeroes the totals, and the gradients too where it is asked for: at once, so that neither can be dropped without the
+/// other.
+fn clear(parameters: &Parameters, totals: &Totals, gradients: bool) -> Result<Recording> {
+    let mut recorder = Recorder::new(parameters.gpu());
+    totals.clear(&mut recorder);
+    let segments = parameters.segments().iter().filter(|_| gradients);
+    for gradients in segments.filter_map(|segment| segment.gradients.as_ref()) {
+        let view = recorder.bind(&gradients.into());
+        recorder.clear(view);
+    }
+    recorder.finish("clear totals and gradients")
+}
+
 fn record(
     parameters: &Parameters,
     options: AdamWOptions,
@@ -296,17 +331,17 @@ fn record(
             Some(_) => (&UPDATE_HALVES, &[CONSTANTS[0], DType::F16.out_elem()][..]),
             None => (&UPDATE, CONSTANTS),
         };
-        // Gradient, value, two moments, and what is read of them is written, but for the gradient.
-        let room = (most / 28.0) as usize / ALIGNMENT * ALIGNMENT;
+        // Gradient, value and two moments are read and written.
+        let room = (most / 32.0) as usize / ALIGNMENT * ALIGNMENT;
         for start in (0..segment.elements).step_by(room.max(ALIGNMENT)) {
             let elements = room.max(ALIGNMENT).min(segment.elements - start);
             let part =
                 |view: View, bytes: usize| view.part((start * bytes) as u64, (elements * bytes) as u64);
             let params = Params { elements: elements as u32, decay, ..base };
             let groups = [(elements as u32).div_ceil(WORKGROUP).min(UPDATE_GROUPS), 1, 1];
-            let mut writes = [values, first, second].map(|view| part(view, 4)).to_vec();
+            let mut writes = [gradients, values, first, second].map(|view| part(view, 4)).to_vec();
             writes.extend(halves.map(|view| part(view, 2)));
-            graph.dispatch(kernel, params, &[state, part(gradients, 4)], &writes, groups)?;
+            graph.dispatch(kernel, params, &[state], &writes, groups)?;
         }
     }
     let cut =

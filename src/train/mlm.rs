@@ -50,8 +50,6 @@ pub struct MlmLearner {
     slots: Slots,
     /// What it takes on the device.
     bytes: u64,
-    /// Zeroes totals and gradients: at once, so that neither can be dropped without the other.
-    clear: Recording,
     /// Zeroes totals.
     clear_totals: Recording,
     learn: Recording,
@@ -93,13 +91,6 @@ impl MlmLearner {
         let mut recorder = Recorder::new(gpu);
         totals.clear(&mut recorder);
         let clear_totals = recorder.finish("clear totals")?;
-        let mut recorder = Recorder::new(gpu);
-        totals.clear(&mut recorder);
-        for buffer in model.parameters.segments().iter().filter_map(|segment| segment.gradients.as_ref()) {
-            let view = recorder.bind(&buffer.into());
-            recorder.clear(view);
-        }
-        let clear = recorder.finish("clear totals and gradients")?;
         let options = MlmOptions { targets: options.targets.max(1), ..options };
         let slots = Slots::new(gpu, &options)?;
         let record = |graph: Graph| {
@@ -120,7 +111,6 @@ impl MlmLearner {
             tickets,
             slots,
             bytes,
-            clear,
             clear_totals,
             learn,
             measure,
@@ -210,7 +200,7 @@ impl MlmLearner {
     /// [`Error::Shape`] for a batch that does not fit.
     pub fn accumulate(&mut self, micro_batches: &[Batch]) -> Result<usize> {
         let targets: usize = micro_batches.iter().map(|batch| batch.labels.len()).sum();
-        self.clear.replay()?;
+        self.optimizer.begin()?;
         self.tickets = Tickets::default();
         for batch in micro_batches {
             self.replay(Pass::Learn, batch, 1.0 / targets.max(1) as f32)?;

@@ -3,7 +3,7 @@
 use super::objective::{Objective, Targets, record};
 use crate::bert::{InputSlots, Model};
 use crate::data::task::Encoded;
-use crate::gpu::{Buffer, Gpu, Recorder, Recording};
+use crate::gpu::{Buffer, Gpu, Recording};
 use crate::infer::outputs::put;
 use crate::infer::shapes::Shapes;
 use crate::ops::dropout::Key;
@@ -43,8 +43,6 @@ pub struct TaskLearner {
     optimizer: AdamW,
     totals: Totals,
     tickets: Tickets,
-    /// Zeroes totals and gradients.
-    clear: Recording,
     key: Key,
     ticket: Buffer,
     shapes: Shapes<Slots>,
@@ -72,12 +70,6 @@ impl TaskLearner {
     pub fn new(gpu: &Gpu, model: Model, options: TaskOptions) -> Result<Self> {
         let totals = Totals::new(gpu)?;
         let optimizer = AdamW::new(&model.parameters, options.optimizer, &totals)?;
-        let mut recorder = Recorder::new(gpu);
-        totals.clear(&mut recorder);
-        for gradients in model.parameters.segments().iter().filter_map(|segment| segment.gradients.as_ref()) {
-            let view = recorder.bind(&gradients.into());
-            recorder.clear(view);
-        }
         Ok(TaskLearner {
             gpu: gpu.clone(),
             model,
@@ -85,7 +77,6 @@ impl TaskLearner {
             optimizer,
             totals,
             tickets: Tickets::default(),
-            clear: recorder.finish("clear totals and gradients")?,
             key: Key::new(gpu)?,
             ticket: gpu.buffer("the ticket", 4)?,
             shapes: Shapes::new(),
@@ -120,7 +111,7 @@ impl TaskLearner {
     /// As [`TaskLearner::step`].
     pub fn accumulate(&mut self, batches: &[TaskBatch]) -> Result<usize> {
         let count: usize = batches.iter().map(|batch| self.options.objective.answers(batch)).sum();
-        self.clear.replay()?;
+        self.optimizer.begin()?;
         self.tickets = Tickets::default();
         for batch in batches {
             self.replay(batch, 1.0 / count.max(1) as f32)?;
