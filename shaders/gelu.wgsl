@@ -3,7 +3,7 @@
 //   d_x = d_y ((1 + erf(x / sqrt 2)) / 2 + x exp(-x^2 / 2) / sqrt(2 pi))
 // Launch: one invocation per element, folded by `linear_index`.
 #import lib/grid
-#import lib/erf
+#import lib/gelu
 
 struct Params { elements: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -11,16 +11,12 @@ struct Params { elements: u32 }
 @group(0) @binding(1) var<storage, read> x: array<elem>;
 @group(0) @binding(2) var<storage, read_write> y: array<elem>;
 
-fn cumulative(x: f32) -> f32 {
-    return 0.5 + 0.5 * erf(x * 0.70710678);
-}
-
 @compute @workgroup_size(WORKGROUP)
 fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = linear_index(id, groups, WORKGROUP);
     if (i >= p.elements) { return; }
     let value = f32(x[i]);
-    y[i] = elem(value * cumulative(value));
+    y[i] = elem(value * gelu_share(value));
 }
 
 @group(0) @binding(2) var<storage, read> d_y: array<elem>;
@@ -31,6 +27,5 @@ fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
     let i = linear_index(id, groups, WORKGROUP);
     if (i >= p.elements) { return; }
     let value = f32(x[i]);
-    let density = 0.39894228 * exp(-0.5 * value * value);
-    d_x[i] = elem(f32(d_y[i]) * (cumulative(value) + value * density));
+    d_x[i] = elem(f32(d_y[i]) * gelu_slope(value));
 }

@@ -1,6 +1,6 @@
 // Layer normalization of each row (Ba, Kiros & Hinton 2016).
 //   y = h w + b,   h = (x - mean) / sqrt(variance + eps)
-//   d_x = (g - mean(g) - h mean(g h)) / sqrt(variance + eps),   g = d_y w
+//   d_x = (g - mean(g) - h mean(g h)) / sqrt(variance + eps) (+ onto),   g = d_y w
 //   d_w = sum over rows of d_y h        d_b = sum over rows of d_y
 // Launch: forward, backward: a workgroup of LANES invocations per row.
 //   partials: one invocation per column of each block of rows; reduce: one per column. Both by `linear_index`.
@@ -42,7 +42,12 @@ fn forward(
 
 @group(0) @binding(3) var<storage, read> d_y: array<elem>; // [N, C]
 @group(0) @binding(4) var<storage, read> saved: array<vec2<f32>>; // stats
+#if ONTO
+@group(0) @binding(5) var<storage, read> onto: array<elem>; // [N, C]
+@group(0) @binding(6) var<storage, read_write> d_x: array<elem>; // [N, C]
+#else
 @group(0) @binding(5) var<storage, read_write> d_x: array<elem>; // [N, C]
+#end
 
 @compute @workgroup_size(LANES)
 fn backward(
@@ -65,7 +70,11 @@ fn backward(
     let mean_gh = reduce_sum(sum_gh, lane) * stat.y / f32(p.columns);
     for (var c = lane; c < p.columns; c += LANES) {
         let h = (f32(x[start + c]) - stat.x) * stat.y;
-        d_x[start + c] = elem(stat.y * (f32(d_y[start + c]) * weight[c] - mean_g - h * mean_gh));
+        var gradient = stat.y * (f32(d_y[start + c]) * weight[c] - mean_g - h * mean_gh);
+#if ONTO
+        gradient += f32(onto[start + c]);
+#end
+        d_x[start + c] = elem(gradient);
     }
 }
 

@@ -1,7 +1,7 @@
 // Layer normalization for adapters that are CPUs: one invocation per row, operands through textures (see
 // matmul_software). Rows are a multiple of 4 wide.
 //   y = h w + b,   h = (x - mean) / sqrt(variance + eps)
-//   d_x = (g - mean(g) - h mean(g h)) / sqrt(variance + eps),   g = d_y w
+//   d_x = (g - mean(g) - h mean(g h)) / sqrt(variance + eps) (+ onto),   g = d_y w
 //   d_w = sum over rows of d_y h        d_b = sum over rows of d_y
 // Launch: one invocation per row; partials: one per 4 columns of each block of rows. Folded by `linear_index`.
 #import lib/grid
@@ -47,7 +47,12 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
 
 @group(0) @binding(3) var d_y: texture_2d<f32>; // [N, C]
 @group(0) @binding(4) var saved: texture_2d<f32>; // stats, two rows a texel
+#if ONTO
+@group(0) @binding(5) var onto: texture_2d<f32>; // [N, C]
+@group(0) @binding(6) var<storage, read_write> d_x: array<vec4<f32>>; // [N, C]
+#else
 @group(0) @binding(5) var<storage, read_write> d_x: array<vec4<f32>>; // [N, C]
+#end
 
 @compute @workgroup_size(8)
 fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
@@ -69,7 +74,11 @@ fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
     for (var c = 0u; c < quads; c++) {
         let g = textureLoad(d_y, at(start + c), 0) * textureLoad(weight, at(c), 0);
         let h = (textureLoad(x, at(start + c), 0) - stat.x) * stat.y;
-        d_x[start + c] = stat.y * (g - mean_g - h * mean_gh);
+        var gradient = stat.y * (g - mean_g - h * mean_gh);
+#if ONTO
+        gradient += textureLoad(onto, at(start + c), 0);
+#end
+        d_x[start + c] = gradient;
     }
 }
 

@@ -6,11 +6,10 @@
 // k is zero, because loads of whole tiles know no bounds. Sums leave through workgroup memory too: nobody else may
 // look at the elements of a tile. In nn, columns k.. of a are zero up to the next multiple of 4.
 // Launch: x: tiles along n; y: tiles along m; z: one per matrix of the batch.
-#import lib/matmul
+#import lib/epilogue
 
 @group(0) @binding(1) var<storage, read> a: array<vec4<elem>>;
 @group(0) @binding(2) var<storage, read> b: array<vec4<elem>>;
-@group(0) @binding(3) var<storage, read_write> c: array<vec4<out_elem>>;
 
 // Rows of 32 along k are 40 apart, rows of 64 along m or n 72: neighbours fall into different banks.
 var<workgroup> tile_a: array<elem, 2560>; // [m][k], tn: [k][m]
@@ -77,10 +76,8 @@ fn store(thread: u32, part: u32, m0: u32, n0: u32, start: u32) {
     let n = n0 + part % (TILE / 4u) * 4u;
     if (part >= TILE * TILE / 4u || m >= p.m || n >= p.n) { return; }
     let first = thread / 32u * TILE * TILE + part * 4u;
-    let at = (start + m * p.ldc + n) / 4u;
-    var value = p.scale * vec4(sums[first], sums[first + 1u], sums[first + 2u], sums[first + 3u]);
-    if (p.accumulate != 0u) { value += vec4<f32>(c[at]); }
-    c[at] = vec4<out_elem>(value);
+    let value = vec4(sums[first], sums[first + 1u], sums[first + 2u], sums[first + 3u]);
+    epilogue_store((start + m * p.ldc + n) / 4u, n, value);
 }
 
 @compute @workgroup_size(128)

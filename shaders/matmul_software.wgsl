@@ -6,11 +6,10 @@
 // are zero up to the next multiple of 4.
 // Launch: x, y: one invocation per 16 x 16 tile, tiles along n first; z: one per matrix of the batch.
 #import lib/grid
-#import lib/matmul
+#import lib/epilogue
 
 @group(0) @binding(1) var a: texture_2d<f32>;
 @group(0) @binding(2) var b: texture_2d<f32>;
-@group(0) @binding(3) var<storage, read_write> c: array<vec4<out_elem>>;
 
 fn load_a(i: u32) -> vec4<f32> {
     return textureLoad(a, vec2<u32>(i & 1023u, i >> 10u), 0);
@@ -25,9 +24,7 @@ fn store(acc: ptr<function, array<vec4<f32>, 64>>, m0: u32, n0: u32, start: u32)
         for (var j = 0u; j < 4u; j++) { // unroll
             if (m0 + i < p.m && n0 + 4u * j < p.n) {
                 let at = start / 4u + ((m0 + i) * p.ldc + n0) / 4u + j;
-                var value = p.scale * (*acc)[i * 4u + j];
-                if (p.accumulate != 0u) { value += vec4<f32>(c[at]); }
-                c[at] = vec4<out_elem>(value);
+                epilogue_store(at, n0 + 4u * j, (*acc)[i * 4u + j]);
             }
         }
     }

@@ -4,11 +4,10 @@
 // Rows and columns past the edge are computed from the last ones and not stored; past k, zeros are added.
 // In nn, columns k.. of a are zero up to the next multiple of 4.
 // Launch: x: tiles along n; y: tiles along m; z: one per matrix of the batch.
-#import lib/matmul
+#import lib/epilogue
 
 @group(0) @binding(1) var<storage, read> a: array<vec4<elem>>;
 @group(0) @binding(2) var<storage, read> b: array<vec4<elem>>;
-@group(0) @binding(3) var<storage, read_write> c: array<vec4<out_elem>>;
 
 // [k][m] and [k][n], 16 rows of 64.
 var<workgroup> tile_a: array<vec4<f32>, 256>;
@@ -42,10 +41,7 @@ fn store(thread: u32, acc: ptr<function, array<vec4<f32>, 4>>, m0: u32, n0: u32,
     for (var i = 0u; i < 4u; i++) { // unroll
         let m = m0 + thread / 16u * 4u + i;
         if (m < p.m && n < p.n) {
-            let at = (start + m * p.ldc + n) / 4u;
-            var value = p.scale * (*acc)[i];
-            if (p.accumulate != 0u) { value += vec4<f32>(c[at]); }
-            c[at] = vec4<out_elem>(value);
+            epilogue_store((start + m * p.ldc + n) / 4u, n, (*acc)[i]);
         }
     }
 }

@@ -7,6 +7,7 @@ struct Params {
     a_base: u32, a_outer: u32, a_inner: u32,
     b_base: u32, b_outer: u32, b_inner: u32,
     c_base: u32, c_outer: u32, c_inner: u32,
+    column: u32, // of the whole product, where this piece of it begins
     accumulate: u32,
     scale: f32,
 }

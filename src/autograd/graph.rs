@@ -276,6 +276,27 @@ impl Graph {
         }
     }
 
+    /// Has `write` compute a gradient of `tensor`, if one is wanted. It is told where to put it, and the gradient that is
+    /// there already, if there is one: it is to be added, so that the sum takes no pass of its own.
+    ///
+    /// # Errors
+    /// Those of `write`, and as [`Graph::output`].
+    pub fn contribute_onto(
+        &mut self,
+        operation: &'static str,
+        tensor: &Tensor,
+        write: impl FnOnce(&mut Graph, View, Option<View>) -> Result<()>,
+    ) -> Result<()> {
+        if !tensor.needs_gradient() {
+            return Ok(());
+        }
+        // A parameter has none under its number, and one that accumulates.
+        let there = self.gradients.remove(&tensor.id);
+        let gradient = self.output_as(tensor.dtype, operation, tensor.shape.dims(), &[])?;
+        write(self, gradient.view, there.map(|there| there.view))?;
+        self.contribute(tensor, gradient)
+    }
+
     /// How a gradient of `tensor` is stored where [`Graph::contribute_with`] wants it to be written.
     pub fn gradient_dtype(&self, tensor: &Tensor) -> DType {
         match tensor.gradient {

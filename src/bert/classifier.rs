@@ -29,5 +29,5 @@ pub fn classify(
         read = pooler(graph, config, parameters, &read)?;
     }
     let read = Dropouts::hidden(dropouts, graph, read, "classifier")?;
-    Layers::new(config, parameters).biased(graph, &read, "classifier", None)
+    Layers::new(config, parameters).biased(graph, &read, "classifier")
 }

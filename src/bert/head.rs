@@ -6,12 +6,11 @@ use super::layers::Layers;
 use crate::Result;
 use crate::autograd::Graph;
 use crate::nn::Parameters;
-use crate::ops::add_bias::add_bias;
 use crate::ops::cross_entropy::CrossEntropy;
 use crate::ops::gather_rows::gather_rows;
 use crate::ops::gelu::gelu;
 use crate::ops::linear_cross_entropy::linear_cross_entropy;
-use crate::ops::matmul::linear;
+use crate::ops::matmul::{Affine, affine};
 use crate::ops::tanh::tanh;
 use crate::tensor::Tensor;
 
@@ -40,11 +39,7 @@ pub fn mlm_logits(
 ) -> Result<Tensor> {
     let guessed = transformed(graph, config, parameters, hidden, rows)?;
     let (weight, bias) = decoder(graph, config, parameters)?;
-    let logits = linear(graph, &guessed, &weight)?;
-    match bias {
-        Some(bias) => add_bias(graph, &logits, &bias, None),
-        None => Ok(logits),
-    }
+    affine(graph, &guessed, &Affine { weight, bias }, None)
 }
 
 /// `[M, C]`: `rows [M]` of `hidden [N, C]` as the decoder takes them.
@@ -102,7 +97,7 @@ pub(super) fn pooler(
     parameters: &Parameters,
     x: &Tensor,
 ) -> Result<Tensor> {
-    let dense = Layers::new(config, parameters).biased(graph, x, "bert.pooler.dense", None)?;
+    let dense = Layers::new(config, parameters).biased(graph, x, "bert.pooler.dense")?;
     tanh(graph, &dense)
 }
 

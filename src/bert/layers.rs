@@ -7,11 +7,9 @@ use crate::Result;
 use crate::autograd::Graph;
 use crate::nn::Parameters;
 use crate::ops::add::add;
-use crate::ops::add_bias::add_bias;
 use crate::ops::attention::{Heads, Probabilities, attention_with_dropout, attention_with_probabilities};
-use crate::ops::gelu::gelu;
 use crate::ops::layer_norm::layer_norm;
-use crate::ops::matmul::linear;
+use crate::ops::matmul::{Affine, affine, feed_forward};
 use crate::tensor::Tensor;
 
 /// Records what is to be done with the attention probabilities of a layer.
@@ -46,37 +44,39 @@ impl<'a> Layers<'a> {
         name: &str,
         residual: Option<&Tensor>,
     ) -> Result<Tensor> {
-        if self.config.use_bias {
-            return self.biased(graph, x, name, residual);
-        }
+        let layer = self.affine(graph, name)?;
+        affine(graph, x, &layer, residual)
+    }
+
+    /// The parameters of [`Layers::dense`].
+    fn affine(&self, graph: &mut Graph, name: &str) -> Result<Affine> {
         let weight = self.parameters.tensor(graph, &format!("{name}.weight"))?;
-        let y = linear(graph, x, &weight)?;
-        match residual {
-            Some(residual) => add(graph, residual, &y),
-            None => Ok(y),
-        }
+        let bias = match self.config.use_bias {
+            true => Some(self.parameters.tensor(graph, &format!("{name}.bias"))?),
+            false => None,
+        };
+        Ok(Affine { weight, bias })
     }
 
     /// [`Layers::dense`] with a bias whatever the family.
-    pub fn biased(
-        &self,
-        graph: &mut Graph,
-        x: &Tensor,
-        name: &str,
-        residual: Option<&Tensor>,
-    ) -> Result<Tensor> {
+    pub fn biased(&self, graph: &mut Graph, x: &Tensor, name: &str) -> Result<Tensor> {
         let weight = self.parameters.tensor(graph, &format!("{name}.weight"))?;
-        let bias = self.parameters.tensor(graph, &format!("{name}.bias"))?;
-        let y = linear(graph, x, &weight)?;
-        add_bias(graph, &y, &bias, residual)
+        let bias = Some(self.parameters.tensor(graph, &format!("{name}.bias"))?);
+        affine(graph, x, &Affine { weight, bias }, None)
     }
 
-    /// [`Layers::dense`], then dropout, then plus `residual`.
-    fn residual(&self, graph: &mut Graph, x: &Tensor, name: &str, residual: &Tensor) -> Result<Tensor> {
+    /// What `compute` makes of a residual that it may add itself; with dropout, which comes first, it is added here.
+    fn residual(
+        &self,
+        graph: &mut Graph,
+        name: &str,
+        residual: &Tensor,
+        compute: impl FnOnce(&mut Graph, Option<&Tensor>) -> Result<Tensor>,
+    ) -> Result<Tensor> {
         if self.dropouts.is_none_or(|dropouts| dropouts.hidden == 0.0) {
-            return self.dense(graph, x, name, Some(residual));
+            return compute(graph, Some(residual));
         }
-        let y = self.dense(graph, x, name, None)?;
+        let y = compute(graph, None)?;
         let y = Dropouts::hidden(self.dropouts, graph, y, name)?;
         add(graph, residual, &y)
     }
@@ -96,11 +96,11 @@ impl<'a> Layers<'a> {
         let names =
             |end| ["query", "key", "value"].map(|part| format!("{layer}.attention.self.{part}.{end}"));
         let weight = self.parameters.stacked(graph, &names("weight"))?; // [3C, C]
-        let mut qkv = linear(graph, x, &weight)?; // [N, 3C]
-        if config.use_bias {
-            let bias = self.parameters.stacked(graph, &names("bias"))?;
-            qkv = add_bias(graph, &qkv, &bias, None)?;
-        }
+        let bias = match config.use_bias {
+            true => Some(self.parameters.stacked(graph, &names("bias"))?),
+            false => None,
+        };
+        let qkv = affine(graph, x, &Affine { weight, bias }, None)?; // [N, 3C]
         let distances = match config.position_embedding_type {
             PositionEmbedding::Absolute => None,
             PositionEmbedding::RelativeBucket => {
@@ -121,7 +121,8 @@ impl<'a> Layers<'a> {
                 attended
             }
         };
-        self.residual(graph, &attended, &format!("{layer}.attention.output.dense"), residual)
+        let name = format!("{layer}.attention.output.dense");
+        self.residual(graph, &name, residual, |graph, added| self.dense(graph, &attended, &name, added))
     }
 
     /// `residual` plus the feed-forward part of layer `layer` over `x [N, C]`.
@@ -132,8 +133,9 @@ impl<'a> Layers<'a> {
         layer: &str,
         residual: &Tensor,
     ) -> Result<Tensor> {
-        let inner = self.dense(graph, x, &format!("{layer}.intermediate.dense"), None)?; // [N, F]
-        let inner = gelu(graph, &inner)?;
-        self.residual(graph, &inner, &format!("{layer}.output.dense"), residual)
+        let name = format!("{layer}.output.dense");
+        let inner = self.affine(graph, &format!("{layer}.intermediate.dense"))?;
+        let outer = self.affine(graph, &name)?;
+        self.residual(graph, &name, residual, |graph, added| feed_forward(graph, x, [&inner, &outer], added))
     }
 }

@@ -1,5 +1,5 @@
-//! From files under `shaders/` to one WGSL text: constants and element types in front, imports in place, marked
-//! loops unrolled.
+//! From files under `shaders/` to one WGSL text: constants and element types in front, imports in place, parts that
+//! depend on a constant kept or left out, marked loops unrolled.
 //!
 //! A loop is unrolled when its header ends in `// unroll`; the files are valid WGSL without that. Register
 //! tiles need it: an array that is indexed by a loop variable ends up in memory on many drivers, and some
@@ -29,7 +29,9 @@ pub(crate) use shader;
 
 /// What `#import` may name.
 const LIBRARY: &[Source] = &[
+    shader!("lib/epilogue"),
     shader!("lib/erf"),
+    shader!("lib/gelu"),
     shader!("lib/grid"),
     shader!("lib/matmul"),
     shader!("lib/random"),
@@ -64,11 +66,13 @@ struct Line {
     number: usize,
 }
 
-/// Puts `constants` in front of `source`, replaces each `#import lib/…` line, once per file, by that file's
-/// text, and unrolls the loops marked `// unroll`.
+/// Puts `constants` in front of `source`, keeps what stands between `#if NAME`, `#else` and `#end` as the constant is
+/// (one that is not given is 0), replaces each `#import lib/…` line, once per file, by that file's text, and unrolls
+/// the loops marked `// unroll`.
 ///
 /// # Errors
-/// [`Error::Shader`] for an import that does not exist or a marked loop that cannot be unrolled.
+/// [`Error::Shader`] for an import that does not exist, an `#if` that does not end in its file, or a marked loop that
+/// cannot be unrolled.
 pub fn compose(source: &Source, constants: &[Constant]) -> Result<Composed> {
     let chosen = |name| constants.iter().find(|(constant, _)| *constant == name).map(|(_, value)| *value);
     let elem = chosen(F16).unwrap_or(0);
@@ -89,7 +93,7 @@ pub fn compose(source: &Source, constants: &[Constant]) -> Result<Composed> {
     prelude.extend(constants.iter().map(|(name, value)| format!("const {name}: u32 = {value}u;")));
     let mut lines: Vec<Line> =
         (1..).zip(prelude).map(|(number, text)| Line { text, file: "prelude", number }).collect();
-    append(source, &mut Vec::new(), &mut lines)?;
+    append(source, constants, &mut Vec::new(), &mut lines)?;
     let mut unrolled = Vec::new();
     unroll(&lines, constants, &mut unrolled)?;
     let mut text = String::new();
@@ -100,9 +104,32 @@ pub fn compose(source: &Source, constants: &[Constant]) -> Result<Composed> {
     Ok(Composed { text, lines: unrolled.iter().map(|line| (line.file, line.number)).collect() })
 }
 
-fn append(source: &Source, imported: &mut Vec<&'static str>, out: &mut Vec<Line>) -> Result<()> {
+fn append(
+    source: &Source,
+    constants: &[Constant],
+    imported: &mut Vec<&'static str>,
+    out: &mut Vec<Line>,
+) -> Result<()> {
+    // Of each `#if` around a line, whether its part is kept.
+    let mut kept: Vec<bool> = Vec::new();
+    let mut last = None;
     for (index, line) in source.text.lines().enumerate() {
         let line = Line { text: line.to_string(), file: source.name, number: index + 1 };
+        if let Some(name) = line.text.strip_prefix("#if ") {
+            kept.push(constants.iter().any(|&(constant, value)| constant == name.trim() && value > 0));
+            last = Some(line);
+            continue;
+        }
+        if matches!(line.text.trim_end(), "#else" | "#end") {
+            let part = kept.pop().ok_or_else(|| fault(&line, "there is no `#if` before".into()))?;
+            if line.text.starts_with("#else") {
+                kept.push(!part);
+            }
+            continue;
+        }
+        if kept.contains(&false) {
+            continue;
+        }
         let Some(name) = line.text.trim().strip_prefix("#import ") else {
             out.push(line);
             continue;
@@ -112,10 +139,13 @@ fn append(source: &Source, imported: &mut Vec<&'static str>, out: &mut Vec<Line>
         };
         if !imported.contains(&import.name) {
             imported.push(import.name);
-            append(import, imported, out)?;
+            append(import, constants, imported, out)?;
         }
     }
-    Ok(())
+    match last.filter(|_| !kept.is_empty()) {
+        Some(line) => Err(fault(&line, "expected `#end` after it".into())),
+        None => Ok(()),
+    }
 }
 
 fn fault(line: &Line, message: String) -> Error {
@@ -229,6 +259,24 @@ mod tests {
                 assert_eq!((file.as_str(), line), ("shaders/probe.wgsl", 3));
             }
             other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn parts_depend_on_constants() {
+        let text = "a\n#if ONE\nb\n#if TWO\nc\n#else\nd\n#end\n#end\n#if TWO\n#import lib/nowhere\n#end\ne\n";
+        let source = Source { name: "probe", text };
+        let body = |constants: &[Constant]| {
+            let text = compose(&source, constants).unwrap().text;
+            text.lines().filter(|line| line.len() == 1).collect::<String>()
+        };
+        assert_eq!(body(&[]), "ae");
+        assert_eq!(body(&[("ONE", 1)]), "abde");
+        assert_eq!(body(&[("ONE", 1), ("TWO", 0)]), "abde");
+        assert!(compose(&source, &[("TWO", 1)]).err().unwrap().to_string().contains("lib/nowhere"));
+        for (text, line) in [("\n#if ONE\n#else\n", 2), ("#if ONE\n#end\n#end\n", 3), ("#else\n", 1)] {
+            let error = compose(&Source { name: "probe", text }, &[]).err().unwrap().to_string();
+            assert!(error.contains(&format!("probe.wgsl, line {line}")), "{error}");
         }
     }
 

@@ -1,8 +1,10 @@
 //! Layer normalization of each row.
 
 use super::Case;
+use super::add::add;
 use super::check::{Inputs, Metric};
 use super::rows;
+use super::scale::scale;
 use crate::Result;
 use crate::autograd::Graph;
 use crate::gpu::{AdapterKind, Constant, KernelSpec, grid, params, shader};
@@ -24,12 +26,16 @@ const FORWARD: KernelSpec = KernelSpec {
     example: PLAIN,
 };
 const BACKWARD: KernelSpec = KernelSpec { entry: "backward", reads: 4, writes: 1, ..FORWARD };
+/// With another gradient added.
+const ONTO: Constant = ("ONTO", 1);
+const BACKWARD_ONTO: KernelSpec = KernelSpec { reads: 5, example: &[PLAIN[0], ONTO], ..BACKWARD };
 const PARTIALS: KernelSpec = KernelSpec { entry: "partials", reads: 3, writes: 1, ..FORWARD };
 /// For adapters that are CPUs, where rows are a multiple of 4 wide.
 const SOFTWARE_FORWARD: KernelSpec =
     KernelSpec { source: shader!("layer_norm_software"), textures: 3, example: &[], ..FORWARD };
 const SOFTWARE_BACKWARD: KernelSpec =
     KernelSpec { entry: "backward", reads: 4, textures: 4, writes: 1, ..SOFTWARE_FORWARD };
+const SOFTWARE_ONTO: KernelSpec = KernelSpec { reads: 5, textures: 5, example: &[ONTO], ..SOFTWARE_BACKWARD };
 const SOFTWARE_PARTIALS: KernelSpec = KernelSpec { entry: "partials", writes: 1, ..SOFTWARE_FORWARD };
 const REDUCE: KernelSpec = KernelSpec { entry: "reduce", reads: 1, writes: 1, ..FORWARD };
 
@@ -37,8 +43,10 @@ const REDUCE: KernelSpec = KernelSpec { entry: "reduce", reads: 1, writes: 1, ..
 pub const KERNELS: &[KernelSpec] = &[
     FORWARD,
     BACKWARD,
+    BACKWARD_ONTO,
     SOFTWARE_FORWARD,
     SOFTWARE_BACKWARD,
+    SOFTWARE_ONTO,
     PARTIALS,
     SOFTWARE_PARTIALS,
     REDUCE,
@@ -74,9 +82,11 @@ pub fn layer_norm(graph: &mut Graph, x: &Tensor, weight: &Tensor, bias: &Tensor,
     // Each kernel with the workgroups for its rows, or its blocks and columns.
     let (forward, backward, partials, row_groups, block_groups) = if software {
         let blocks = grid(blocks * columns / 4, 8);
-        (&SOFTWARE_FORWARD, &SOFTWARE_BACKWARD, &SOFTWARE_PARTIALS, grid(rows, 8), blocks)
+        let backward = [&SOFTWARE_BACKWARD, &SOFTWARE_ONTO];
+        (&SOFTWARE_FORWARD, backward, &SOFTWARE_PARTIALS, grid(rows, 8), blocks)
     } else {
-        (&FORWARD, &BACKWARD, &PARTIALS, grid(rows, 1), grid(blocks * columns, lanes[0].1))
+        let blocks = grid(blocks * columns, lanes[0].1);
+        (&FORWARD, [&BACKWARD, &BACKWARD_ONTO], &PARTIALS, grid(rows, 1), blocks)
     };
     graph.dispatch(
         (forward, lanes),
@@ -104,18 +114,14 @@ pub fn layer_norm(graph: &mut Graph, x: &Tensor, weight: &Tensor, bias: &Tensor,
                 graph.dispatch((&REDUCE, lanes), params, &[partial], &[to], groups)
             })?;
         }
-        if !x.needs_gradient() {
-            return Ok(());
-        }
-        let d_x = graph.output("layer_norm", [rows, columns], &[])?;
-        graph.dispatch(
-            (backward, lanes),
-            params,
-            &[x.view, weight.view, d_y.view, stats],
-            &[d_x.view],
-            row_groups,
-        )?;
-        graph.contribute(&x, d_x)
+        graph.contribute_onto("layer_norm", &x, |graph, d_x, there| {
+            let mut reads = vec![x.view, weight.view, d_y.view, stats];
+            reads.extend(there);
+            let mut constants = lanes.to_vec();
+            constants.extend(there.map(|_| ONTO));
+            let kernel = (backward[usize::from(there.is_some())], constants.as_slice());
+            graph.dispatch(kernel, params, &reads, &[d_x], row_groups)
+        })
     });
     Ok(y)
 }
@@ -125,7 +131,6 @@ pub fn cases() -> Vec<Case> {
     // The first has more rows than a dimension of the grid.
     let sizes = [(65537, 2, 0.0), (1, 1, 0.0), (1, 7, 0.0), (7, 129, 3.0), (129, 7, 0.0), (130, 64, -1.0), (3, 1024, 0.5), (67, 4, 0.0)];
     let case = |(rows, columns, mean): (usize, usize, f32)| {
-        let eps = 1e-3;
         let inputs = Inputs::new(3)
             .normal_around("x", &[rows, columns], mean, 2.0)
             .normal_around("weight", &[columns], 1.0, 0.5)
@@ -133,17 +138,38 @@ pub fn cases() -> Vec<Case> {
             .normal("bias", &[columns], 1.0)
             .always_f32();
         Case::new(format!("[{rows}, {columns}] around {mean}"), inputs, Metric::Elementwise(1e-5))
-            .gpu(move |graph, x| layer_norm(graph, &x[0], &x[1], &x[2], eps))
-            .reference(move |x| {
-                let mut y = Vec::with_capacity(x[0].len());
-                for row in x[0].chunks(columns) {
-                    let mean = row.iter().sum::<f64>() / columns as f64;
-                    let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / columns as f64;
-                    let scale = 1.0 / (variance + f64::from(eps)).sqrt();
-                    y.extend(row.iter().zip(x[1].iter().zip(&x[2])).map(|(x, (w, b))| (x - mean) * scale * w + b));
-                }
-                y
-            })
+            .gpu(move |graph, x| layer_norm(graph, &x[0], &x[1], &x[2], EPS as f32))
+            .reference(move |x| normed(x, columns))
     };
-    sizes.into_iter().map(case).collect()
+    // A row that is added to what it is normed to has two gradients.
+    let with_residual = |(rows, columns): (usize, usize)| {
+        let inputs = Inputs::new(12)
+            .normal("x", &[rows, columns], 2.0)
+            .normal_around("weight", &[columns], 1.0, 0.5)
+            .always_f32()
+            .normal("bias", &[columns], 1.0)
+            .always_f32();
+        Case::new(format!("[{rows}, {columns}] + x"), inputs, Metric::Elementwise(1e-5))
+            .gpu(move |graph, x| {
+                let input = scale(graph, &x[0], 1.0)?;
+                let normed = layer_norm(graph, &input, &x[1], &x[2], EPS as f32)?;
+                add(graph, &input, &normed)
+            })
+            .reference(move |x| normed(x, columns).iter().zip(&x[0]).map(|(y, x)| y + x).collect())
+    };
+    sizes.into_iter().map(case).chain([(7, 129), (130, 64)].map(with_residual)).collect()
+}
+
+/// The constant of the comparisons.
+const EPS: f64 = 1e-3;
+
+fn normed(x: &[Vec<f64>], columns: usize) -> Vec<f64> {
+    let mut y = Vec::with_capacity(x[0].len());
+    for row in x[0].chunks(columns) {
+        let mean = row.iter().sum::<f64>() / columns as f64;
+        let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / columns as f64;
+        let scale = 1.0 / (variance + EPS).sqrt();
+        y.extend(row.iter().zip(x[1].iter().zip(&x[2])).map(|(x, (w, b))| (x - mean) * scale * w + b));
+    }
+    y
 }

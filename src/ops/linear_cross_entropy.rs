@@ -7,10 +7,9 @@
 //! of usual micro-batches do.
 
 use super::Case;
-use super::add_bias;
 use super::check::{Inputs, Metric};
 use super::cross_entropy::{self, ALIGNMENT, CrossEntropy, Rows};
-use super::matmul::{Layout, Matrix, Product, product};
+use super::matmul::{Epilogue, Layout, Matrix, Product, bias, product, product_with};
 use super::rows;
 use crate::autograd::Graph;
 use crate::gpu::{KernelSpec, View};
@@ -152,10 +151,8 @@ impl Layer {
         let (x, width) = (self.inputs(self.x.view, self.x.dtype, first), self.x.shape.width());
         let sizes = Product::single(Layout::Nt, graph.storage(), [rows, classes, width]);
         let weight = Matrix::whole(self.weight.view, width);
-        product(graph, sizes, x, weight, Matrix::whole(part.logits, stride))?;
-        if let Some(bias) = &self.bias {
-            add_bias::add_in_place(graph, part.logits, bias.view, [rows, classes, stride])?;
-        }
+        let after = Epilogue { bias: self.bias.as_ref().map(|bias| bias.view), ..Epilogue::default() };
+        product_with(graph, sizes, x, weight, Matrix::whole(part.logits, stride), after)?;
         Ok(part)
     }
 
@@ -186,9 +183,9 @@ impl Layer {
                 let x = self.inputs(self.x.view, self.x.dtype, first);
                 product(graph, Product { accumulate, ..single }, d_logits, x, Matrix::whole(to, width))
             })?;
-            let Some(bias) = &self.bias else { continue };
-            graph.contribute_with(NAME, bias, |graph, to, accumulate| {
-                add_bias::gradient(graph, part.logits, [rows, classes, stride], to, accumulate)
+            let Some(to) = &self.bias else { continue };
+            graph.contribute_with(NAME, to, |graph, to, accumulate| {
+                bias::gradient(graph, part.logits, [rows, classes, stride], to, accumulate)
             })?;
         }
         d_x.into_iter().try_for_each(|d_x| graph.contribute(&self.x, d_x))

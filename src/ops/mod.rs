@@ -41,7 +41,6 @@ macro_rules! operations {
 
 operations! {
     add,
-    add_bias,
     attention,
     cross_entropy,
     dropout,

@@ -1,13 +1,21 @@
 //! Matrix products, batched and strided: linear layers and attention are made of them.
 
+pub(crate) mod bias;
+mod epilogue;
+mod feed_forward;
+mod linear;
+
+pub(crate) use epilogue::Epilogue;
+pub use feed_forward::feed_forward;
+pub use linear::{Affine, affine, linear};
+
 use serde::Serialize;
 
 use super::Case;
-use super::check::{Inputs, Metric};
 use super::pieces::{Piece, pieces};
 use crate::autograd::Graph;
 use crate::gpu::{AdapterKind, Constant, F16, KernelSpec, TILE, View, grid, params, shader};
-use crate::tensor::{DType, Tensor};
+use crate::tensor::DType;
 use crate::{Error, Result};
 
 params! {
@@ -17,9 +25,13 @@ params! {
     a_base: u32, a_outer: u32, a_inner: u32,
     b_base: u32, b_outer: u32, b_inner: u32,
     c_base: u32, c_outer: u32, c_inner: u32,
+    column: u32,
     accumulate: u32,
     scale: f32,
 }
+
+/// The binding of the result where nothing is read but the operands.
+const RESULT: Constant = ("RESULT", 3);
 
 const SOFTWARE_NT: KernelSpec = KernelSpec {
     source: shader!("matmul_software"),
@@ -28,7 +40,7 @@ const SOFTWARE_NT: KernelSpec = KernelSpec {
     textures: 2,
     writes: 1,
     params: LAYOUT,
-    example: &[],
+    example: &[RESULT],
 };
 const SOFTWARE_NN: KernelSpec = KernelSpec { entry: "nn", ..SOFTWARE_NT };
 const SOFTWARE_TN: KernelSpec = KernelSpec { entry: "tn", ..SOFTWARE_NT };
@@ -39,8 +51,19 @@ const TILED_TN: KernelSpec = KernelSpec { entry: "tn", ..TILED_NT };
 /// Tiles of 16 x 16 on the units of NVIDIA and AMD, of 8 x 8 on Apple's; the other constants follow from that.
 const TILE_16: &[Constant] = &[(F16, 1), (TILE, 16), ("PER", 2), ("TILES", 4), ("SUMS", 1024)];
 const TILE_8: &[Constant] = &[(F16, 1), (TILE, 8), ("PER", 4), ("TILES", 16), ("SUMS", 256)];
+/// Complete sets, for the shader tests.
+const ALONE_16: &[Constant] =
+    &[RESULT, (F16, 1), (TILE, 16), ("PER", 2), ("TILES", 4), ("SUMS", 1024)];
+const ALONE_8: &[Constant] = &[RESULT, (F16, 1), (TILE, 8), ("PER", 4), ("TILES", 16), ("SUMS", 256)];
+const GELU_16: &[Constant] =
+    &[("RESULT", 4), ("BIAS", 1), ("GELU", 1), ("KEEP", 1), (F16, 1), (TILE, 16), ("PER", 2), ("TILES", 4), ("SUMS", 1024)];
+const SLOPE_8: &[Constant] =
+    &[("RESULT", 4), ("OTHER", 1), ("SLOPE", 1), (F16, 1), (TILE, 8), ("PER", 4), ("TILES", 16), ("SUMS", 256)];
+const ADD: &[Constant] = &[("RESULT", 5), ("BIAS", 1), ("OTHER", 1)];
+const GELU: &[Constant] = &[("RESULT", 4), ("BIAS", 1), ("GELU", 1), ("KEEP", 1)];
+const SLOPE: &[Constant] = &[("RESULT", 4), ("OTHER", 1), ("SLOPE", 1)];
 const COOPERATIVE_NT: KernelSpec =
-    KernelSpec { source: shader!("matmul_cooperative"), textures: 0, example: TILE_16, ..SOFTWARE_NT };
+    KernelSpec { source: shader!("matmul_cooperative"), textures: 0, example: ALONE_16, ..SOFTWARE_NT };
 const COOPERATIVE_NN: KernelSpec = KernelSpec { entry: "nn", ..COOPERATIVE_NT };
 const COOPERATIVE_TN: KernelSpec = KernelSpec { entry: "tn", ..COOPERATIVE_NT };
 
@@ -55,9 +78,18 @@ pub const KERNELS: &[KernelSpec] = &[
     COOPERATIVE_NT,
     COOPERATIVE_NN,
     COOPERATIVE_TN,
-    KernelSpec { example: TILE_8, ..COOPERATIVE_NT },
-    KernelSpec { example: TILE_8, ..COOPERATIVE_NN },
-    KernelSpec { example: TILE_8, ..COOPERATIVE_TN },
+    KernelSpec { example: ALONE_8, ..COOPERATIVE_NT },
+    KernelSpec { example: ALONE_8, ..COOPERATIVE_NN },
+    KernelSpec { example: ALONE_8, ..COOPERATIVE_TN },
+    KernelSpec { example: ADD, reads: 4, ..TILED_NT },
+    KernelSpec { example: GELU, reads: 3, writes: 2, ..TILED_NT },
+    KernelSpec { example: SLOPE, reads: 3, ..TILED_NN },
+    KernelSpec { example: GELU_16, reads: 3, writes: 2, ..COOPERATIVE_NT },
+    KernelSpec { example: SLOPE_8, reads: 3, ..COOPERATIVE_NN },
+    bias::PARTIALS,
+    epilogue::KERNELS[0],
+    epilogue::KERNELS[1],
+    epilogue::KERNELS[2],
 ];
 
 /// Which operand is stored transposed.
@@ -127,27 +159,44 @@ impl Product {
 const LONGEST_SUM: usize = 1 << 15;
 
 /// Appends `c = scale · a b (+ c)`.
-pub(crate) fn product(
+pub(crate) fn product(graph: &mut Graph, whole: Product, a: Matrix, b: Matrix, c: Matrix) -> Result<()> {
+    product_with(graph, whole, a, b, c, Epilogue::default())
+}
+
+/// [`product`], and what comes after: of a single product into a whole matrix, which is not `tn`.
+pub(crate) fn product_with(
     graph: &mut Graph,
     whole: Product,
     mut a: Matrix,
     mut b: Matrix,
     c: Matrix,
+    after: Epilogue,
 ) -> Result<()> {
+    if graph.gpu().capabilities().kind == AdapterKind::Software && !after.is_nothing() {
+        product(graph, whole, a, b, c)?;
+        return after.pass(graph, c.view, [whole.m, whole.n, c.row]);
+    }
     let mut part = whole;
     if whole.layout == Layout::Tn {
         while part.k > LONGEST_SUM {
-            cut(graph, Product { k: LONGEST_SUM, ..part }, a, b, c)?;
+            cut(graph, Product { k: LONGEST_SUM, ..part }, a, b, c, after)?;
             a.base += LONGEST_SUM * a.row;
             b.base += LONGEST_SUM * b.row;
             part = Product { k: part.k - LONGEST_SUM, accumulate: true, ..part };
         }
     }
-    cut(graph, part, a, b, c)
+    cut(graph, part, a, b, c, after)
 }
 
 /// As many dispatches as it takes for none to run long.
-fn cut(graph: &mut Graph, product: Product, a: Matrix, b: Matrix, c: Matrix) -> Result<()> {
+fn cut(
+    graph: &mut Graph,
+    product: Product,
+    a: Matrix,
+    b: Matrix,
+    c: Matrix,
+    after: Epilogue,
+) -> Result<()> {
     let Product { layout, m, n, k, batch: (outer, inner), .. } = product;
     let tile = match graph.gpu().capabilities().kind {
         AdapterKind::Software => 16,
@@ -156,7 +205,7 @@ fn cut(graph: &mut Graph, product: Product, a: Matrix, b: Matrix, c: Matrix) -> 
     let operations = 2.0 * k as f64;
     let list = pieces([outer, inner, m, n], tile, operations, graph.gpu().most_operations());
     if list.len() <= 1 {
-        return dispatch(graph, product, a, b, c);
+        return dispatch(graph, product, 0, [a, b, c], after);
     }
     for piece in &list {
         let (row, column) = (piece.rows.start, piece.columns.start);
@@ -170,12 +219,19 @@ fn cut(graph: &mut Graph, product: Product, a: Matrix, b: Matrix, c: Matrix) -> 
         };
         let batch = (piece.outer.len(), piece.inner.len());
         let part = Product { m: piece.rows.len(), n: piece.columns.len(), batch, ..product };
-        dispatch(graph, part, a, b, c.from(piece, row, column))?;
+        dispatch(graph, part, column, [a, b, c.from(piece, row, column)], after)?;
     }
     Ok(())
 }
 
-fn dispatch(graph: &mut Graph, product: Product, a: Matrix, b: Matrix, c: Matrix) -> Result<()> {
+/// The piece of a product that begins at `column` of each of its matrices.
+fn dispatch(
+    graph: &mut Graph,
+    product: Product,
+    column: usize,
+    [a, b, c]: [Matrix; 3],
+    after: Epilogue,
+) -> Result<()> {
     let Product { layout, m, n, k, batch: (outer, inner), .. } = product;
     if m * n * outer * inner == 0 || (k == 0 && product.accumulate) {
         return Ok(());
@@ -212,6 +268,7 @@ fn dispatch(graph: &mut Graph, product: Product, a: Matrix, b: Matrix, c: Matrix
         c_base: c.base as u32,
         c_outer: c.outer as u32,
         c_inner: c.inner as u32,
+        column: column as u32,
         accumulate: product.accumulate.into(),
         scale: product.scale,
     };
@@ -250,75 +307,14 @@ fn dispatch(graph: &mut Graph, product: Product, a: Matrix, b: Matrix, c: Matrix
             (spec, tiles_of_64)
         }
     };
-    graph.dispatch((&spec, &constants), params, &[a.view, b.view], &[c.view], groups)?;
+    let (mut reads, mut writes) = (vec![a.view, b.view], vec![c.view]);
+    let spec = after.fit(spec, &mut constants, &mut reads, &mut writes);
+    graph.dispatch((&spec, &constants), params, &reads, &writes, groups)?;
     graph.recorder().counts(2.0 * (m * n * k * outer * inner) as f64);
     Ok(())
 }
 
-/// A linear layer without bias: `y [N, out] = x [N, in] · weight [out, in]ᵀ`.
-///
-/// `y` is `out` rounded up to a multiple of 4 wide; the columns beyond `out` are unspecified, and their
-/// gradient must be zero.
-///
-/// # Errors
-/// [`Error::Shape`] when the widths differ or are no multiple of 4.
-pub fn linear(graph: &mut Graph, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    let (rows, width) = (x.shape.rows(), x.shape.width());
-    let [out, inputs] = weight.shape.dims() else {
-        return Err(unfit(x, weight));
-    };
-    let (out, padded) = (*out, out.next_multiple_of(4));
-    if *inputs != width || !width.is_multiple_of(4) || x.dtype != weight.dtype {
-        return Err(unfit(x, weight));
-    }
-    let y = graph.output("linear", [rows, padded], &[x, weight])?;
-    let matrices = (Matrix::whole(x.view, width), Matrix::whole(weight.view, width));
-    let forward = Product::single(Layout::Nt, y.dtype, [rows, out, width]);
-    product(graph, forward, matrices.0, matrices.1, Matrix::whole(y.view, padded))?;
-    let (x, weight) = (x.clone(), weight.clone());
-    graph.on_backward(&y, move |graph, d_y| {
-        let d_y = Matrix::whole(d_y.view, padded);
-        graph.contribute_with("linear", &weight, |graph, d_weight, accumulate| {
-            let into = graph.gradient_dtype(&weight);
-            let sizes = Product { accumulate, ..Product::single(Layout::Tn, into, [out, width, rows]) };
-            product(graph, sizes, d_y, matrices.0, Matrix::whole(d_weight, width))
-        })?;
-        graph.contribute_with("linear", &x, |graph, d_x, accumulate| {
-            let into = graph.gradient_dtype(&x);
-            let sizes = Product { accumulate, ..Product::single(Layout::Nn, into, [rows, width, out]) };
-            product(graph, sizes, d_y, matrices.1, Matrix::whole(d_x, width))
-        })
-    });
-    Ok(y)
-}
-
-fn unfit(x: &Tensor, weight: &Tensor) -> Error {
-    Error::Shape {
-        operation: "linear",
-        expected: "x [N, in] and weight [out, in] of one type, in a multiple of 4".into(),
-        found: format!("{} of {:?} and {} of {:?}", x.shape, x.dtype, weight.shape, weight.dtype),
-    }
-}
-
 /// Comparisons with the reference.
 pub fn cases() -> Vec<Case> {
-    [[1, 1, 4], [7, 5, 12], [129, 20, 8], [3, 131, 36], [70, 67, 128], [17, 16, 68], [70001, 3, 4]]
-        .into_iter()
-        .map(|[rows, out, width]| {
-            let inputs =
-                Inputs::new(3).normal("x", &[rows, width], 1.0).normal("weight", &[out, width], 1.0);
-            let padded = out.next_multiple_of(4);
-            Case::new(format!("[{rows}, {width}] x [{out}, {width}]"), inputs, Metric::Nmse(1e-10))
-                .gpu(|graph, x| linear(graph, &x[0], &x[1]))
-                .reference(move |x| {
-                    let mut y = vec![f64::NAN; rows * padded];
-                    for (row, y) in x[0].chunks(width).zip(y.chunks_mut(padded)) {
-                        for (column, y) in x[1].chunks(width).zip(y) {
-                            *y = row.iter().zip(column).map(|(a, b)| a * b).sum();
-                        }
-                    }
-                    y
-                })
-        })
-        .collect()
+    linear::cases().into_iter().chain(feed_forward::cases()).collect()
 }
