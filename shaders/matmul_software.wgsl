@@ -110,17 +110,25 @@ fn tn(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) gro
         row[j] = a_start(id.z) / 4u + min(m0 / 4u + j, (p.m - 1u) / 4u);
         column[j] = b_start(id.z) / 4u + min(n0 / 4u + j, (p.n - 1u) / 4u);
     }
-    for (var k = 0u; k < p.k; k++) {
-        var x = array<vec4<f32>, 4>();
-        var y = array<vec4<f32>, 4>();
-        for (var j = 0u; j < 4u; j++) { // unroll
-            x[j] = load_a(row[j] + k * p.lda / 4u);
-            y[j] = load_b(column[j] + k * p.ldb / 4u);
+    for (var k = 0u; k < p.k; k += 4u) {
+        // Four rows at once: an accumulator is read and written once for the four.
+        var x = array<vec4<f32>, 16>();
+        for (var t = 0u; t < 4u; t++) { // unroll
+            for (var i = 0u; i < 4u; i++) { // unroll
+                let value = load_a(row[i] + min(k + t, p.k - 1u) * p.lda / 4u);
+                x[t * 4u + i] = select(vec4(0.0), value, k + t < p.k);
+            }
         }
-        for (var i = 0u; i < 4u; i++) { // unroll
-            for (var r = 0u; r < 4u; r++) { // unroll
-                for (var j = 0u; j < 4u; j++) { // unroll
-                    acc[i * 16u + r * 4u + j] = fma(vec4(x[i][r]), y[j], acc[i * 16u + r * 4u + j]);
+        for (var j = 0u; j < 4u; j++) { // unroll
+            let y0 = load_b(column[j] + k * p.ldb / 4u);
+            let y1 = load_b(column[j] + min(k + 1u, p.k - 1u) * p.ldb / 4u);
+            let y2 = load_b(column[j] + min(k + 2u, p.k - 1u) * p.ldb / 4u);
+            let y3 = load_b(column[j] + min(k + 3u, p.k - 1u) * p.ldb / 4u);
+            for (var i = 0u; i < 4u; i++) { // unroll
+                for (var r = 0u; r < 4u; r++) { // unroll
+                    let at = i * 16u + r * 4u + j;
+                    acc[at] = fma(vec4(x[12u + i][r]), y3,
+                        fma(vec4(x[8u + i][r]), y2, fma(vec4(x[4u + i][r]), y1, fma(vec4(x[i][r]), y0, acc[at]))));
                 }
             }
         }
