@@ -6,7 +6,7 @@ use std::path::Path;
 use half::f16;
 use safetensors::tensor::Dtype;
 use serde_json::json;
-use wgrad::bert::{Config, initial_values};
+use wgrad::bert::{Config, ModelType, initial_values};
 use wgrad::checkpoint::atomic::{Disk, FileSystem, write_atomic};
 use wgrad::checkpoint::{ModelFolder, TensorSource, check_vocabulary, tokenizer_vocabulary};
 
@@ -86,6 +86,18 @@ fn saves_what_it_loads() {
     assert_eq!(seed_of(&dir), 1);
     save_on(&Disk, &dir, 2).unwrap();
     assert_eq!(seed_of(&dir), 2);
+}
+
+#[test]
+fn the_model_that_ships_with_the_page_loads_and_has_the_python_that_is_saved_today() {
+    let dir = Path::new("web/model");
+    let folder = ModelFolder::load(dir).unwrap();
+    assert_eq!(folder.config.model_type, ModelType::Wgrad);
+    for spec in folder.config.parameters() {
+        assert!(folder.weights.f32(&spec.name).unwrap().iter().all(|value| value.is_finite()), "{}", spec.name);
+    }
+    let saved = fs::read_to_string("src/checkpoint/modeling_wgrad.py").unwrap();
+    assert_eq!(fs::read_to_string(dir.join("modeling_wgrad.py")).unwrap(), saved);
 }
 
 /// A good folder after one change, and what loading it says.
