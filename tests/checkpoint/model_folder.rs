@@ -94,7 +94,11 @@ fn the_model_that_ships_with_the_page_loads_and_has_the_python_that_is_saved_tod
     let folder = ModelFolder::load(dir).unwrap();
     assert_eq!(folder.config.model_type, ModelType::Wgrad);
     for spec in folder.config.parameters() {
-        assert!(folder.weights.f32(&spec.name).unwrap().iter().all(|value| value.is_finite()), "{}", spec.name);
+        assert!(
+            folder.weights.f32(&spec.name).unwrap().iter().all(|value| value.is_finite()),
+            "{}",
+            spec.name
+        );
     }
     let saved = fs::read_to_string("src/checkpoint/modeling_wgrad.py").unwrap();
     assert_eq!(fs::read_to_string(dir.join("modeling_wgrad.py")).unwrap(), saved);
