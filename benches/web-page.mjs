@@ -5,26 +5,42 @@
 //   node benches/web-page.mjs [SECONDS]
 //
 // It trains for SECONDS (60). A submission lasts from when it was made, or from the end of the one before it, to when
-// the queue says that its work is done. Nothing else should run: a software adapter takes every core from the page.
+// the queue says that its work is done. One before which pipelines were made also waits until they are compiled, and is
+// counted by itself. Nothing else should run: a software adapter takes every core from the page.
 
 import { end, mainThread, open } from '../web/test/setup.js';
 
 const seconds = Number(process.argv[2] ?? 60);
 
-/** Notes what each submission of a worker takes, in milliseconds. */
+/** Notes what each submission of a worker takes, in milliseconds, and how many pipelines were made before it. */
 function watch() {
   const { submit } = GPUQueue.prototype;
+  const { createComputePipeline } = GPUDevice.prototype;
   let before = 0;
+  let made = 0;
   self.submissions = [];
+  GPUDevice.prototype.createComputePipeline = function (described) {
+    made += 1;
+    return createComputePipeline.call(this, described);
+  };
   GPUQueue.prototype.submit = function (commands) {
     const began = performance.now();
+    const pipelines = made;
+    made = 0;
     submit.call(this, commands);
     this.onSubmittedWorkDone().then(() => {
       const done = performance.now();
-      self.submissions.push(done - Math.max(began, before));
+      self.submissions.push({ ms: done - Math.max(began, before), pipelines });
       before = done;
     });
   };
+}
+
+/** How many there are, and the median, the last percent and the longest of their times. */
+function spread(submissions) {
+  const times = submissions.map(({ ms }) => ms).sort((a, b) => a - b);
+  const at = (share) => Math.round(10 * times[Math.min(times.length - 1, Math.floor(share * times.length))]) / 10;
+  return times.length === 0 ? { count: 0 } : { count: times.length, median_ms: at(0.5), p99_ms: at(0.99), longest_ms: at(1) };
 }
 
 /** What `work` in the room `name` does to the page. */
@@ -34,16 +50,14 @@ async function room(name, work) {
   page.on('worker', (worker) => watched.push(worker.evaluate(watch).then(() => worker)));
   await page.goto(new URL(`/index.html#${name}`, page.url()).href);
   const { clock, processor } = await mainThread(page, () => work(page));
-  const times = [];
-  for (const worker of await Promise.all(watched)) times.push(...(await worker.evaluate(() => self.submissions)));
+  const submissions = [];
+  for (const worker of await Promise.all(watched)) submissions.push(...(await worker.evaluate(() => self.submissions)));
   await page.context().close();
-  times.sort((a, b) => a - b);
-  const at = (share) => Math.round(times[Math.min(times.length - 1, Math.floor(share * times.length))] * 10) / 10;
   return {
     longest_task_ms: clock,
     longest_task_processor_ms: processor,
-    submissions: times.length,
-    submission_ms: { median: at(0.5), p99: at(0.99), longest: at(1) },
+    submissions: spread(submissions.filter(({ pipelines }) => pipelines === 0)),
+    submissions_that_compile: spread(submissions.filter(({ pipelines }) => pipelines > 0)),
   };
 }
 
