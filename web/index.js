@@ -121,7 +121,11 @@ export async function pipeline(task, model, options = {}) {
   return call;
 }
 
-const bytesOf = (text) => new TextEncoder().encode(text);
+/** A text as a list of one file, and the memory to give away with it: to copy megabytes would take the page's time. */
+function handedOver(text) {
+  const bytes = new TextEncoder().encode(text);
+  return [[['text.txt', bytes]], [bytes.buffer]];
+}
 
 /** Pretrains a small BERT, as `wgrad pretrain` does. */
 export class Trainer extends EventTarget {
@@ -142,11 +146,11 @@ export class Trainer extends EventTarget {
    * `heldOut`, `documents` (`line` or `paragraph`), `set` (recipe keys as on the command line), `kind`.
    */
   static async create(text, options = {}) {
-    const inputs = typeof text === 'string' ? [['text.txt', bytesOf(text)]] : text;
+    const [inputs, transfer] = typeof text === 'string' ? handedOver(text) : [text];
     const { handle, data } = await client().call(
       'prepare',
       { inputs, options: { vocabulary: 2048, seqLen: 64, join: true, heldOut: 0.05, documents: 'line', ...options } },
-      { onEvent: options.progress_callback },
+      { onEvent: options.progress_callback, transfer },
     );
     const trainer = new Trainer(handle, options);
     trainer.data = data;
@@ -155,11 +159,11 @@ export class Trainer extends EventTarget {
 
   /** Goes on with a run: the files of its folder, with `data/` in it or beside it, or with `text` to go on with. */
   static async resume(files, options = {}) {
-    const text = options.text ? [['text.txt', bytesOf(options.text)]] : null;
+    const [text, transfer] = options.text ? handedOver(options.text) : [null];
     const given = { join: true, heldOut: 0.05, documents: 'line', ...options };
     delete given.text;
     delete given.progress_callback;
-    const answer = await client().call('adopt', { inputs: files, text, options: given }, { onEvent: options.progress_callback });
+    const answer = await client().call('adopt', { inputs: files, text, options: given }, { onEvent: options.progress_callback, transfer });
     const trainer = new Trainer(answer.handle, { ...options, allowChanges: !answer.ownData || options.allowChanges });
     trainer.data = answer.data;
     trainer.recipe = answer.recipe;

@@ -9,7 +9,7 @@ const CHOICES = {
   own: { name: 'your own', title: 'Your own', size: '', model: null },
 };
 const ABOUT = {
-  shipped: 'Comes with the page, trained for minutes: it finds words that are shared or related. MiniLM knows far more.',
+  shipped: 'Comes with the page, learned from a dictionary: it finds words that are shared or related. MiniLM knows far more.',
   minilm: 'A well-known model, from Hugging Face. It is kept for the next visit.',
   own: '',
 };
