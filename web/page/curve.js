@@ -85,7 +85,8 @@ export class Curve {
     if (this.#known !== null) {
       parts.push(
         svg('line', { class: 'known', x1: LEFT, x2: WIDTH - RIGHT, y1: y(this.#known), y2: y(this.#known) }),
-        svg('text', { class: 'known-label', x: WIDTH - RIGHT, y: y(this.#known) - 6, 'text-anchor': 'end' }, 'guessing by word frequency'),
+        // At the left and below, where the curve, which begins high and ends low, does not come.
+        svg('text', { class: 'known-label', x: LEFT + 4, y: y(this.#known) + 15 }, 'guessing by word frequency'),
       );
     }
     if (this.#points.length) {
