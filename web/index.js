@@ -163,7 +163,11 @@ export class Trainer extends EventTarget {
     const given = { join: true, heldOut: 0.05, documents: 'line', ...options };
     delete given.text;
     delete given.progress_callback;
-    const answer = await client().call('adopt', { inputs: files, text, options: given }, { onEvent: options.progress_callback, transfer });
+    const answer = await client().call(
+      'adopt',
+      { inputs: files, text, options: given },
+      { onEvent: options.progress_callback, transfer },
+    );
     const trainer = new Trainer(answer.handle, { ...options, allowChanges: !answer.ownData || options.allowChanges });
     trainer.data = answer.data;
     trainer.recipe = answer.recipe;
