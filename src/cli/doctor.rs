@@ -34,7 +34,8 @@ JSON: {wgrad, adapters: [ADAPTER], chosen, device: ADAPTER, kernels: [KERNEL],
 
 Examples:
   wgrad doctor
-  wgrad doctor --adapter nvidia --json";
+  wgrad doctor --adapter nvidia --json
+  wgrad doctor --all-kernels";
 
 /// Check the GPU: what it offers, whether every kernel computes right, how fast it is.
 #[derive(clap::Args)]
@@ -43,6 +44,9 @@ pub struct Args {
     /// Part of the name of the GPU to check; the strongest by default.
     #[arg(long, value_name = "NAME")]
     adapter: Option<String>,
+    /// Check the kernels for the other kind of adapter too; a GPU may take minutes to compile those for CPUs.
+    #[arg(long)]
+    all_kernels: bool,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -75,7 +79,7 @@ const SECONDS: f64 = 0.3;
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let options = GpuOptions { adapter: args.adapter.clone(), ..GpuOptions::default() };
-    let report = pollster::block_on(examine(&options, !args.json))?;
+    let report = pollster::block_on(examine(&options, args.all_kernels, !args.json))?;
     if args.json {
         print::line(serde_json::to_string(&report).context("the report as JSON")?)?;
     }
@@ -87,8 +91,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     bail!("{} computes these operations wrongly: {}", report.device.name, wrong.join(", "));
 }
 
-/// Examines the adapter; with `tell`, prints each part when it is known.
-async fn examine(options: &GpuOptions, tell: bool) -> anyhow::Result<Report> {
+/// Examines the adapter, `all` kernels or its own; with `tell`, prints each part when it is known.
+async fn examine(options: &GpuOptions, all: bool, tell: bool) -> anyhow::Result<Report> {
     let say = |rows: &[Vec<String>], right| -> anyhow::Result<()> {
         for line in print::table(rows, right).into_iter().filter(|_| tell) {
             print::line(line)?;
@@ -101,7 +105,7 @@ async fn examine(options: &GpuOptions, tell: bool) -> anyhow::Result<Report> {
     let device = gpu.capabilities().clone();
     say(&adapter_rows(&adapters, chosen), usize::MAX)?;
 
-    let kernels = kernels::check(&gpu, options).await?;
+    let kernels = kernels::check(&gpu, options, all).await?;
     say(&kernels::rows(&kernels), 3)?;
     for (kernel, failure) in kernels.iter().flat_map(|k| k.failures.iter().map(move |f| (k, f))) {
         say(&[vec![], vec![format!("{} ({}): {failure}", kernel.operation, word(kernel.kind))]], usize::MAX)?;

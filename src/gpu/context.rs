@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::kernel::{Kernel, KernelKey};
+use super::profile::Profile;
 use super::speed::Speed;
 use super::submission::Submissions;
 use super::{AdapterKind, Capabilities};
@@ -34,6 +35,8 @@ pub struct GpuOptions {
     /// Operations per second that large matrix products reach, as [`Gpu::set_speed`]; none until it is measured. Only
     /// how work is cut follows from it, never a result.
     pub speed: Option<f64>,
+    /// Let dispatches be timed ([`Gpu::start_profile`]) where the adapter has a clock for that.
+    pub timestamps: bool,
 }
 
 /// An open device. Cheap to clone; all clones are the same device.
@@ -47,6 +50,7 @@ pub(super) struct Inner {
     pub(super) kernels: Mutex<HashMap<KernelKey, Arc<Kernel>>>,
     pub(super) submissions: Submissions,
     pub(super) speed: Speed,
+    pub(super) profile: Mutex<Option<Profile>>,
     faults: Arc<Mutex<Faults>>,
     memory: Option<u64>,
     allocated: Arc<AtomicU64>,
@@ -209,6 +213,9 @@ impl Gpu {
         if !capabilities.f16 {
             features = wgpu::Features::empty();
         }
+        if options.timestamps {
+            features |= adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
+        }
         let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
         if capabilities.matrix_tile.is_some() {
             features |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
@@ -238,6 +245,7 @@ impl Gpu {
         Ok(Gpu(Arc::new(Inner {
             submissions: Submissions::new(&device, options.longest_submission),
             speed: Speed::new(options.speed, capabilities.kind),
+            profile: Mutex::default(),
             device,
             queue,
             capabilities,

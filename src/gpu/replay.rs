@@ -7,6 +7,7 @@ use web_time::Instant;
 use super::context::lock;
 use super::kernel::TEXELS;
 use super::pace::Measure;
+use super::profile::Timing;
 use super::recording::{Recording, Step};
 use super::{Buffer, Gpu};
 use crate::Result;
@@ -63,7 +64,7 @@ impl Recording {
     /// As [`Gpu::check`].
     pub fn replay(&self) -> Result<()> {
         let Some(relay) = &self.relay else {
-            self.submit(0, 0..self.steps.len());
+            self.submit(0, 0..self.steps.len())?;
             return self.gpu.check(self.label);
         };
         let mut pace = lock(&self.pace);
@@ -75,7 +76,7 @@ impl Recording {
         let mut clock = Instant::now();
         let count = pieces.len();
         for (number, piece) in pieces.into_iter().enumerate() {
-            self.submit(number, piece);
+            self.submit(number, piece)?;
             let last = number + 1 == count;
             if measure == Measure::Each || (measure == Measure::Whole && last) {
                 self.gpu.wait(self.label)?;
@@ -88,19 +89,34 @@ impl Recording {
     }
 
     /// Submits commands as number `number` of a replay's submissions.
-    fn submit(&self, number: usize, commands: Range<usize>) {
+    fn submit(&self, number: usize, commands: Range<usize>) -> Result<()> {
         let descriptor = wgpu::CommandEncoderDescriptor { label: Some(self.label) };
         let mut encoder = self.gpu.0.device.create_command_encoder(&descriptor);
         let last = commands.end == self.steps.len();
-        let mut steps = self.steps[commands].iter().peekable();
-        while let Some(step) = steps.peek() {
-            if let Step::Dispatch { .. } = step {
-                let mut pass = encoder.begin_compute_pass(&Default::default());
-                while let Some(Step::Dispatch { kernel, bind_group, groups: [x, y, z] }) = steps.peek() {
+        let steps = &self.steps[commands.clone()];
+        let mut timer =
+            self.gpu.timer(|| steps.iter().filter(|step| matches!(step, Step::Dispatch { .. })).count());
+        let mut steps = steps.iter().zip(&self.expected[commands]).peekable();
+        while let Some((step, seconds)) = steps.peek() {
+            if let Step::Dispatch { kernel, groups, .. } = step {
+                let timing = || Timing {
+                    kernel: kernel.name.clone(),
+                    groups: *groups,
+                    operations: *seconds * self.gpu.speed(),
+                    seconds: 0.0,
+                };
+                let timed = timer.is_some();
+                let timestamp_writes = timer.as_mut().map(|timer| timer.around(timing()));
+                let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
+                let mut pass = encoder.begin_compute_pass(&descriptor);
+                while let Some((Step::Dispatch { kernel, bind_group, groups: [x, y, z] }, _)) = steps.peek() {
                     pass.set_pipeline(&kernel.pipeline);
                     pass.set_bind_group(0, bind_group, &[]);
                     pass.dispatch_workgroups(*x, *y, *z);
                     steps.next();
+                    if timed {
+                        break;
+                    }
                 }
                 continue;
             }
@@ -113,7 +129,11 @@ impl Recording {
         if let Some(relay) = self.relay.as_ref().filter(|_| !last) {
             relay.carry(&mut encoder, number, relay.slot(number));
         }
+        if let Some(timer) = timer {
+            timer.finish(&self.gpu, &mut encoder)?;
+        }
         self.gpu.submit(encoder.finish());
+        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@ use web_time::Instant;
 
 use super::mlm::MlmLearner;
 use super::workload::Workload;
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, Timing};
 use crate::ops::measure::settle_speed;
 use crate::{Error, Result};
 
@@ -22,6 +22,8 @@ pub struct StepSpeed {
     pub submit: f64,
     /// The most bytes that buffers and textures took at once.
     pub peak_bytes: u64,
+    /// Each dispatch of one more step, where that was asked for.
+    pub profile: Vec<Timing>,
 }
 
 impl StepSpeed {
@@ -34,21 +36,23 @@ impl StepSpeed {
 }
 
 /// Trains steps of `workload` for about `budget` seconds, one at least, after the first one. `progress` is told the
-/// seconds of each step.
+/// seconds of each step. With `profile`, one more step is timed dispatch by dispatch.
 ///
 /// # Errors
-/// As [`MlmLearner::new`]; [`Error::Training`] when a step had no finite loss, as one of broken kernels has.
+/// As [`MlmLearner::new`] and [`Gpu::start_profile`]; [`Error::Training`] when a step had no finite loss, as one of broken kernels has.
 pub async fn steps(
     gpu: &Gpu,
     workload: &Workload,
     budget: f64,
+    profile: bool,
     mut progress: impl FnMut(f64),
 ) -> Result<StepSpeed> {
     settle_speed(gpu).await?;
     let began = Instant::now();
     let batches = [workload.batch()];
     let mut learner = MlmLearner::new(gpu, workload.model.clone(), workload.options())?;
-    let mut speed = StepSpeed { first_step: 0.0, steps: Vec::new(), submit: f64::INFINITY, peak_bytes: 0 };
+    let (steps, profiled) = (Vec::new(), Vec::new());
+    let mut speed = StepSpeed { first_step: 0.0, steps, submit: f64::INFINITY, peak_bytes: 0, profile: profiled };
     let mut index = 0;
     while index < 2 || speed.steps.iter().sum::<f64>() < budget {
         index += 1;
@@ -70,5 +74,11 @@ pub async fn steps(
         }
     }
     speed.peak_bytes = gpu.peak_allocated();
+    if profile {
+        gpu.start_profile()?;
+        let submitted = learner.submit(&batches, LEARNING_RATE)?;
+        learner.report(submitted).await?;
+        speed.profile = gpu.take_profile().await?;
+    }
     Ok(speed)
 }

@@ -18,8 +18,10 @@ pub fn gpu_as(kind: AdapterKind) -> Option<Gpu> {
     open(GpuOptions { kind: Some(kind), ..Default::default() })
 }
 
-/// A device opened with `options`.
+/// A device opened with `options`, with its matrix units where the environment has `WGRAD_UNITS`.
 pub fn open(options: GpuOptions) -> Option<Gpu> {
+    let matrix_units = options.matrix_units || std::env::var_os("WGRAD_UNITS").is_some();
+    let options = GpuOptions { matrix_units, ..options };
     match pollster::block_on(Gpu::open(&options)) {
         Ok(gpu) => Some(gpu),
         Err(error @ Error::NoAdapter { .. }) if std::env::var_os("CI").is_none() => {

@@ -43,13 +43,17 @@ without device, driver and peak
   step       precision (the one used), ms (median), fastest_ms, steps,
              tokens_per_second, gflops, share, peak_bytes, first_step_s (making
              the model, compiling, one step), submit_ms (until a step is handed to the driver; a driver that
-             computes meanwhile, as lavapipe does, makes it longer)
+             computes meanwhile, as lavapipe does, makes it longer), profile (with
+             --profile): [{kernel, groups, count, ms, gflops}], the slowest first: the
+             time of all dispatches of a kernel with so many workgroups in a step, and
+             the speed of what they count as operations
   replay     kinds: [{kind, ms (median), fastest_ms, steps}]
 
 Examples:
   wgrad bench gemm --workload tiny
   wgrad bench gemm --size 4096 --precision mixed --matrix-units
-  wgrad bench step --workload base --adapter nvidia --seconds 30 --json";
+  wgrad bench step --workload base --adapter nvidia --seconds 30 --json
+  wgrad bench step --precision mixed --profile";
 
 /// Measure how fast the GPU is at what training is made of.
 #[derive(clap::Args)]
@@ -76,6 +80,9 @@ pub struct Args {
     /// With f16, multiply on the GPU's matrix units, which wgpu calls experimental.
     #[arg(long)]
     matrix_units: bool,
+    /// For step: time each kernel of one more step, where the GPU has timestamps.
+    #[arg(long)]
+    profile: bool,
     /// Part of the name of the GPU to measure; the strongest by default.
     #[arg(long, value_name = "NAME")]
     adapter: Option<String>,
@@ -147,6 +154,8 @@ struct Bench {
     peak: f64,
     /// Whether people read the output.
     tell: bool,
+    /// Whether a step is timed kernel by kernel.
+    profile: bool,
 }
 
 impl Bench {
@@ -183,6 +192,7 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
         adapter: args.adapter.clone(),
         matrix_units: args.matrix_units,
         max_binding: Some(u64::MAX),
+        timestamps: args.profile,
         ..GpuOptions::default()
     };
     let seconds = args.seconds.unwrap_or(if args.what == What::Step { 10.0 } else { 0.5 });
@@ -191,7 +201,7 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
     let gpu = Gpu::open(&options).await?;
     workload.precision = precision::decide(args.precision.into(), gpu.capabilities());
     let Capabilities { name: device, driver, .. } = gpu.capabilities().clone();
-    let bench = Bench { gpu, workload, seconds, peak, tell: !args.json };
+    let bench = Bench { gpu, workload, seconds, peak, tell: !args.json, profile: args.profile };
     let rows = [
         vec!["adapter".into(), format!("{device} ({driver})")],
         vec!["peak".into(), format!("{peak:.1} GFLOP/s")],

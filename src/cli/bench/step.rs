@@ -1,6 +1,9 @@
 //! `wgrad bench step`: whole training steps.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
+use wgrad::gpu::Timing;
 use wgrad::train::{Precision, measure};
 
 use super::Bench;
@@ -18,12 +21,45 @@ pub(super) struct Step {
     peak_bytes: u64,
     first_step_s: f64,
     submit_ms: f64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    profile: Vec<Kernel>,
+}
+
+/// The dispatches of a kernel with so many workgroups.
+#[derive(Serialize)]
+struct Kernel {
+    kernel: String,
+    groups: [u32; 3],
+    count: usize,
+    ms: f64,
+    gflops: f64,
+}
+
+/// Dispatches of one kernel and size together, the slowest first.
+fn kernels(profile: &[Timing]) -> Vec<Kernel> {
+    let mut sums: BTreeMap<(&str, [u32; 3]), (usize, f64, f64)> = BTreeMap::new();
+    for timing in profile {
+        let (count, seconds, operations) = sums.entry((&timing.kernel, timing.groups)).or_default();
+        *count += 1;
+        *seconds += timing.seconds;
+        *operations += timing.operations;
+    }
+    let sum = |((kernel, groups), (count, seconds, operations)): ((&str, _), (_, f64, f64))| Kernel {
+        kernel: kernel.to_owned(),
+        groups,
+        count,
+        ms: 1e3 * seconds,
+        gflops: operations / seconds / 1e9,
+    };
+    let mut kernels: Vec<_> = sums.into_iter().map(sum).collect();
+    kernels.sort_by(|a, b| b.ms.total_cmp(&a.ms));
+    kernels
 }
 
 pub(super) async fn run(bench: &Bench) -> anyhow::Result<Step> {
     let workload = &bench.workload;
     let mut number = 0;
-    let speed = measure::steps(&bench.gpu, workload, bench.seconds, |seconds| {
+    let speed = measure::steps(&bench.gpu, workload, bench.seconds, bench.profile, |seconds| {
         number += 1;
         if bench.tell && seconds > 1.0 {
             print::note(format_args!("step {number} took {seconds:.1} s"));
@@ -43,6 +79,7 @@ pub(super) async fn run(bench: &Bench) -> anyhow::Result<Step> {
         peak_bytes: speed.peak_bytes,
         first_step_s: speed.first_step,
         submit_ms: 1e3 * speed.submit,
+        profile: kernels(&speed.profile),
     };
     let row = |name: &str, value: String| vec![name.to_owned(), value];
     let (gflop, peak_mb) = (workload.flops() / 1e9, step.peak_bytes as f64 / 1e6);
@@ -63,5 +100,14 @@ pub(super) async fn run(bench: &Bench) -> anyhow::Result<Step> {
         ],
         usize::MAX,
     )?;
+    if !step.profile.is_empty() {
+        let heading = ["kernel", "workgroups", "count", "ms", "GFLOP/s"];
+        let mut table = vec![vec![], heading.map(String::from).to_vec()];
+        table.extend(step.profile.iter().map(|Kernel { kernel, groups: [x, y, z], count, ms, gflops }| {
+            let size = format!("{x} x {y} x {z}");
+            vec![kernel.clone(), size, count.to_string(), format!("{ms:.3}"), format!("{gflops:.1}")]
+        }));
+        bench.say(&table, 1)?;
+    }
     Ok(step)
 }

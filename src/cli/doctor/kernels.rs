@@ -102,15 +102,15 @@ impl Checked {
     }
 }
 
-/// Checks the kernels that the adapter uses and those that it does not; `gpu` was opened with `options`.
-pub async fn check(gpu: &Gpu, options: &GpuOptions) -> anyhow::Result<Vec<Checked>> {
+/// Checks the kernels that the adapter uses, and with `all` those that it does not; `gpu` was opened with `options`.
+pub async fn check(gpu: &Gpu, options: &GpuOptions, all: bool) -> anyhow::Result<Vec<Checked>> {
     let mut kernels = Vec::new();
     let kind = gpu.capabilities().kind;
     let other = match kind {
         AdapterKind::Software => AdapterKind::Plain,
         AdapterKind::Plain => AdapterKind::Software,
     };
-    for (kind, own) in [(kind, true), (other, false)] {
+    for (kind, own) in [(kind, true), (other, false)].into_iter().take(1 + usize::from(all)) {
         let gpu = match own {
             true => gpu.clone(),
             false => Gpu::open(&GpuOptions { kind: Some(kind), ..options.clone() }).await?,
