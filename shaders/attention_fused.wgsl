@@ -37,7 +37,7 @@ const SUMS: u32 = 4u * COLUMNS;
 var<workgroup> stage: array<vec4<f32>, 128u * max(2u, COLUMNS)>;
 // [32][32]: weights of 32 terms (first index) in 32 sums.
 var<workgroup> tile: array<vec4<f32>, 256>;
-// [32][8]: what the 8 invocations of a row tell each other.
+// [8][8]: of 4 rows, what each of the 8 invocations that share them tells the others.
 var<workgroup> parts: array<vec4<f32>, 64>;
 
 // 32 rows of one head. Invocation n has rows first + n / 8 * 4 .. + 4, and every eighth vector of their columns.
@@ -99,20 +99,23 @@ fn factor(block: Block, i: u32, j: u32) -> f32 {
     return select(0.0, p.kept, drawn >= p.threshold);
 }
 
-// Puts 4 elements of a row, from k on, into the piece that begins at `base`.
-fn scatter(base: u32, row: u32, k: u32, value: vec4<f32>) {
+// 4 x 4 elements of rows first.. of part `part` of qkv, vector `column` of each; zeros past D.
+fn rows_of_qkv(block: Block, part: u32, first: u32, column: u32) -> array<vec4<f32>, 4> {
+    var rows: array<vec4<f32>, 4>;
+    let start = origin(block, part) + min(column, WIDTH - 1u);
     for (var i = 0u; i < 4u; i++) { // unroll
-        stage[base + (k + i) * 8u + row / 4u][row % 4u] = value[i];
+        let at = start + min(first + i, p.tokens - 1u) * 3u * p.heads * WIDTH;
+        rows[i] = select(vec4<f32>(), vec4<f32>(qkv[at]), column < WIDTH);
     }
+    return rows;
 }
 
-// Stages the vectors from k on of rows first.. of queries, keys or values; zeros past D.
-fn stage_qkv(base: u32, thread: u32, start: u32, first: u32, k: u32) {
-    let column = k + thread % 4u;
-    for (var n = 0u; n < 2u; n++) { // unroll
-        let row = thread / 4u + 16u * n;
-        let at = start + min(first + row, p.tokens - 1u) * 3u * p.heads * WIDTH + min(column, WIDTH - 1u);
-        scatter(base, row, thread % 4u * 4u, select(vec4<f32>(), vec4<f32>(qkv[at]), column < WIDTH));
+// Stages the invocation's 4 x 4 elements as [k][row]: the first 32 invocations fill the left piece, the others the
+// right one, each 4 rows of one vector along k. Whole vectors are stored, and unconditionally.
+fn stage_block(thread: u32, rows: array<vec4<f32>, 4>) {
+    let at = thread / 32u * 128u + thread % 4u * 32u + thread % 32u / 4u;
+    for (var c = 0u; c < 4u; c++) { // unroll
+        stage[at + 8u * c] = vec4(rows[0][c], rows[1][c], rows[2][c], rows[3][c]);
     }
 }
 
@@ -130,10 +133,11 @@ fn multiply(thread: u32, sums: ptr<function, array<vec4<f32>, 4>>) {
 // 4 x 4 of the products of rows left.. of part `a` with rows right.. of part `b`.
 fn scores(block: Block, thread: u32, a: u32, left: u32, b: u32, right: u32) -> array<vec4<f32>, 4> {
     var sums = array<vec4<f32>, 4>();
+    let first = select(right, left, thread < 32u) + thread % 32u / 4u * 4u;
     for (var k = 0u; k < WIDTH; k += 4u) {
+        let rows = rows_of_qkv(block, select(b, a, thread < 32u), first, k + thread % 4u);
         workgroupBarrier(); // the last piece has been used
-        stage_qkv(0u, thread, origin(block, a), left, k);
-        stage_qkv(128u, thread, origin(block, b), right, k);
+        stage_block(thread, rows);
         workgroupBarrier();
         multiply(thread, &sums);
     }
@@ -175,11 +179,26 @@ fn add_qkv(block: Block, thread: u32, part: u32, first: u32, sums: ptr<function,
     }
 }
 
-// One value per row of the invocation, for the others of the row.
+// One value for each of the invocation's 4 rows, for the others that share them.
 fn tell(thread: u32, value: vec4<f32>) {
-    for (var i = 0u; i < 4u; i++) { // unroll
-        parts[(thread / 8u * 4u + i) * 2u + thread % 8u / 4u][thread % 4u] = value[i];
+    parts[thread] = value;
+}
+
+// The sums of what was told of rows 4 `rows`.. + 4.
+fn told_sum(rows: u32) -> vec4<f32> {
+    var sum = vec4<f32>();
+    for (var i = 0u; i < 8u; i++) { // unroll
+        sum += parts[rows * 8u + i];
     }
+    return sum;
+}
+
+fn told_max(rows: u32) -> vec4<f32> {
+    var greatest = parts[rows * 8u];
+    for (var i = 0u; i < 8u; i++) { // unroll
+        greatest = max(greatest, parts[rows * 8u + i]);
+    }
+    return greatest;
 }
 
 @group(0) @binding(5) var<storage, read_write> y: array<vec4<elem>>;
@@ -212,10 +231,7 @@ fn forward(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) 
         }
         tell(thread, most);
         workgroupBarrier();
-        for (var i = 0u; i < 4u; i++) { // unroll
-            let all = max(parts[(thread / 8u * 4u + i) * 2u], parts[(thread / 8u * 4u + i) * 2u + 1u]);
-            most[i] = max(max(all.x, all.y), max(all.z, all.w));
-        }
+        most = told_max(thread / 8u);
         let shrunk = exp(largest - most);
         largest = most;
         total *= shrunk;
@@ -235,12 +251,11 @@ fn forward(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) 
     }
     tell(thread, total);
     workgroupBarrier();
+    let all = told_sum(thread / 8u);
     for (var i = 0u; i < 4u; i++) { // unroll
-        let all = parts[(thread / 8u * 4u + i) * 2u] + parts[(thread / 8u * 4u + i) * 2u + 1u];
-        let sum = all.x + all.y + all.z + all.w;
         if (i0 + i < p.tokens) {
             // Where nothing is attended to, the sums are 0.
-            let share = 1.0 / select(1.0, sum, sum > 0.0);
+            let share = 1.0 / select(1.0, all[i], all[i] > 0.0);
             for (var c = 0u; c < COLUMNS; c++) { // unroll
                 let column = thread % 8u + 8u * c;
                 if (column < WIDTH) {
@@ -277,13 +292,15 @@ fn delta(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) 
 @group(0) @binding(7) var<storage, read_write> d_qkv: array<vec4<out_elem>>;
 @group(0) @binding(8) var<storage, read_write> d_relative: array<elem>;
 
-fn stage_d_y(base: u32, thread: u32, start: u32, first: u32, k: u32) {
-    let column = k + thread % 4u;
-    for (var n = 0u; n < 2u; n++) { // unroll
-        let row = thread / 4u + 16u * n;
-        let at = start + min(first + row, p.tokens - 1u) * p.heads * WIDTH + min(column, WIDTH - 1u);
-        scatter(base, row, thread % 4u * 4u, select(vec4<f32>(), vec4<f32>(d_y[at]), column < WIDTH));
+// 4 x 4 elements of rows first.. of d_y, vector `column` of each; zeros past D.
+fn rows_of_d_y(block: Block, first: u32, column: u32) -> array<vec4<f32>, 4> {
+    var rows: array<vec4<f32>, 4>;
+    let start = origin_y(block) + min(column, WIDTH - 1u);
+    for (var i = 0u; i < 4u; i++) { // unroll
+        let at = start + min(first + i, p.tokens - 1u) * p.heads * WIDTH;
+        rows[i] = select(vec4<f32>(), vec4<f32>(d_y[at]), column < WIDTH);
     }
+    return rows;
 }
 
 fn add_d_y(block: Block, thread: u32, first: u32, sums: ptr<function, array<vec4<f32>, SUMS>>) {
@@ -302,10 +319,17 @@ fn add_d_y(block: Block, thread: u32, first: u32, sums: ptr<function, array<vec4
 // 4 x 4 products of values with gradients of results: whichever is asked for first is along the rows.
 fn d_scores(block: Block, thread: u32, by_query: bool, queries: u32, keys: u32) -> array<vec4<f32>, 4> {
     var sums = array<vec4<f32>, 4>();
+    let of_query = (thread < 32u) == by_query;
+    let first = select(keys, queries, of_query) + thread % 32u / 4u * 4u;
     for (var k = 0u; k < WIDTH; k += 4u) {
+        var rows: array<vec4<f32>, 4>;
+        if (of_query) {
+            rows = rows_of_d_y(block, first, k + thread % 4u);
+        } else {
+            rows = rows_of_qkv(block, 2u, first, k + thread % 4u);
+        }
         workgroupBarrier(); // the last piece has been used
-        stage_d_y(select(128u, 0u, by_query), thread, origin_y(block), queries, k);
-        stage_qkv(select(0u, 128u, by_query), thread, origin(block, 2u), keys, k);
+        stage_block(thread, rows);
         workgroupBarrier();
         multiply(thread, &sums);
     }
@@ -376,9 +400,8 @@ fn queries(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) 
         tell(thread, select(before, after, side > 0u));
         workgroupBarrier();
         if (thread < 32u && block.first + thread < p.tokens) {
-            let all = parts[thread * 2u] + parts[thread * 2u + 1u];
             let at = row_of(block, block.first + thread) * p.buckets + reach - side;
-            d_relative[at] = elem(all.x + all.y + all.z + all.w);
+            d_relative[at] = elem(told_sum(thread / 4u)[thread % 4u]);
         }
     }
     // The other distances whose key lies out of bounds.

@@ -1,109 +1,155 @@
-// Matrix product for any GPU: a workgroup of 256 computes 64 x 64 outputs, 4 x 4 per invocation, from
-// 64 x 16 pieces of both operands in workgroup memory (8 KiB).
+// Matrix product for any GPU: a workgroup of 256 computes SIZE x SIZE outputs (64 or 128) from SIZE x DEPTH pieces of
+// both operands in workgroup memory (16 KiB). Each invocation computes 4 x 4 outputs, or 4 x 4 in each quarter of 128 x
+// 128, and holds the next pieces in registers while it multiplies the present ones.
 //   nt: c[m,n] = sum_k a[m,k] b[n,k]     nn: c[m,n] = sum_k a[m,k] b[k,n]     tn: c[m,n] = sum_k a[k,m] b[k,n]
 // Rows and columns past the edge are computed from the last ones and not stored; past k, zeros are added.
-// In nn, columns k.. of a are zero up to the next multiple of 4.
-// Launch: x: tiles along n; y: tiles along m; z: one per matrix of the batch.
+// In nn, columns k.. of a are zero up to the next multiple of 4. Sums run along k in order, whatever SIZE is.
+// Launch: x: tiles along n; y: tiles along m; z: one per matrix of the batch. HALVES is SIZE / 64.
 #import lib/epilogue
 
 @group(0) @binding(1) var<storage, read> a: array<vec4<elem>>;
 @group(0) @binding(2) var<storage, read> b: array<vec4<elem>>;
 
-// [k][m] and [k][n], 16 rows of 64.
-var<workgroup> tile_a: array<vec4<f32>, 256>;
-var<workgroup> tile_b: array<vec4<f32>, 256>;
+const ACROSS: u32 = SIZE / 4u; // vectors across a piece, along m or n
+const DEPTH: u32 = 2048u / SIZE; // elements along k
+const DEEP: u32 = DEPTH / 4u;
+const PIECE: u32 = DEPTH * ACROSS; // 512 vectors: 4 for each of 128 invocations
 
-// Writes 4 consecutive k of one row into a [k][row] tile.
-fn scatter_a(row: u32, k: u32, value: vec4<f32>) {
-    for (var i = 0u; i < 4u; i++) { // unroll
-        tile_a[(k + i) * 16u + row / 4u][row % 4u] = value[i];
-    }
+// A piece [k][m] of a, then a piece [k][n] of b. Vectors of one row change places with others of the same eight, so that
+// neither the stores of transposed blocks nor the loads of rows meet in one bank.
+var<workgroup> tile: array<vec4<f32>, 2u * PIECE>;
+
+fn swizzled(across: u32, deep: u32) -> u32 {
+    return across ^ (deep * (8u / DEEP));
 }
 
-fn scatter_b(row: u32, k: u32, value: vec4<f32>) {
-    for (var i = 0u; i < 4u; i++) { // unroll
-        tile_b[(k + i) * 16u + row / 4u][row % 4u] = value[i];
-    }
+alias Block = array<vec4<f32>, 4>;
+
+fn transposed(rows: Block) -> Block {
+    return Block(
+        vec4(rows[0].x, rows[1].x, rows[2].x, rows[3].x),
+        vec4(rows[0].y, rows[1].y, rows[2].y, rows[3].y),
+        vec4(rows[0].z, rows[1].z, rows[2].z, rows[3].z),
+        vec4(rows[0].w, rows[1].w, rows[2].w, rows[3].w),
+    );
 }
 
-fn multiply(thread: u32, acc: ptr<function, array<vec4<f32>, 4>>) {
-    for (var k = 0u; k < 16u; k++) {
-        let x = tile_a[k * 16u + thread / 16u];
-        let y = tile_b[k * 16u + thread % 16u];
+// 4 x 4 elements from k on of the rows (along m or n) from `first` on, as [k][row], where rows lie along k.
+fn rows_of_a(start: u32, first: u32, k: u32) -> Block {
+    var rows: Block;
+    let column = start + min(k, (p.k - 1u) / 4u * 4u);
+    for (var i = 0u; i < 4u; i++) { // unroll
+        rows[i] = vec4<f32>(a[(column + min(first + i, p.m - 1u) * p.lda) / 4u]);
+        rows[i] = select(vec4<f32>(), rows[i], k < p.k);
+    }
+    return transposed(rows);
+}
+
+fn rows_of_b(start: u32, first: u32, k: u32) -> Block {
+    var rows: Block;
+    let column = start + min(k, (p.k - 1u) / 4u * 4u);
+    for (var i = 0u; i < 4u; i++) { // unroll
+        rows[i] = vec4<f32>(b[(column + min(first + i, p.n - 1u) * p.ldb) / 4u]);
+        rows[i] = select(vec4<f32>(), rows[i], k < p.k);
+    }
+    return transposed(rows);
+}
+
+// The same where rows of the matrix are rows along m or n already.
+fn columns_of_a(start: u32, first: u32, k: u32) -> Block {
+    var block: Block;
+    let column = start + min(first, (p.m - 1u) / 4u * 4u);
+    for (var i = 0u; i < 4u; i++) { // unroll
+        block[i] = vec4<f32>(a[(column + min(k + i, p.k - 1u) * p.lda) / 4u]);
+        block[i] = select(vec4<f32>(), block[i], k + i < p.k);
+    }
+    return block;
+}
+
+fn columns_of_b(start: u32, first: u32, k: u32) -> Block {
+    var block: Block;
+    let column = start + min(first, (p.n - 1u) / 4u * 4u);
+    for (var i = 0u; i < 4u; i++) { // unroll
+        block[i] = vec4<f32>(b[(column + min(k + i, p.k - 1u) * p.ldb) / 4u]);
+        block[i] = select(vec4<f32>(), block[i], k + i < p.k);
+    }
+    return block;
+}
+
+// The block that an invocation brings: the first 128 bring a, the others b. `first` is the first row or column of the
+// block within the matrix.
+fn fetch(thread: u32, batch: u32, first: u32, k: u32, a_rows: bool, b_rows: bool) -> Block {
+    if (thread < 128u) {
+        if (a_rows) { return rows_of_a(a_start(batch), first, k); }
+        return columns_of_a(a_start(batch), first, k);
+    }
+    if (b_rows) { return rows_of_b(b_start(batch), first, k); }
+    return columns_of_b(b_start(batch), first, k);
+}
+
+fn product(thread: u32, group: vec3<u32>, a_rows: bool, b_rows: bool) {
+    // What it brings: neighbours read neighbours in memory.
+    let mine = thread % 128u;
+    let along_k = select(b_rows, a_rows, thread < 128u);
+    let deep = select(mine / ACROSS, mine % DEEP, along_k);
+    let across = select(mine % ACROSS, mine / DEEP, along_k);
+    let first = select(group.x, group.y, thread < 128u) * SIZE + across * 4u;
+    let place = thread / 128u * PIECE + deep * 4u * ACROSS + swizzled(across, deep);
+    // What it computes: 32 neighbours form 4 x 8 blocks.
+    let y = thread / 64u * 4u + thread % 32u / 8u;
+    let x = thread / 32u % 2u * 8u + thread % 8u;
+
+    var acc = array<vec4<f32>, 4u * HALVES * HALVES>();
+    var next = fetch(thread, group.z, first, deep * 4u, a_rows, b_rows);
+    for (var k0 = 0u; k0 < p.k; k0 += DEPTH) {
         for (var i = 0u; i < 4u; i++) { // unroll
-            (*acc)[i] = fma(vec4(x[i]), y, (*acc)[i]);
+            tile[place + i * ACROSS] = next[i];
         }
+        workgroupBarrier();
+        if (k0 + DEPTH < p.k) {
+            next = fetch(thread, group.z, first, k0 + DEPTH + deep * 4u, a_rows, b_rows);
+        }
+        for (var block = 0u; block < DEEP && k0 + block * 4u < p.k; block++) {
+            let left = block * 4u * ACROSS + swizzled(y, block);
+            let right = PIECE + block * 4u * ACROSS + swizzled(x, block);
+            for (var k = 0u; k < 4u; k++) { // unroll
+                for (var h = 0u; h < HALVES; h++) { // unroll
+                    let v = tile[left + k * ACROSS + h * 16u];
+                    for (var g = 0u; g < HALVES; g++) { // unroll
+                        let w = tile[right + k * ACROSS + g * 16u];
+                        for (var i = 0u; i < 4u; i++) { // unroll
+                            acc[(h * 4u + i) * HALVES + g] = fma(vec4(v[i]), w, acc[(h * 4u + i) * HALVES + g]);
+                        }
+                    }
+                }
+            }
+        }
+        workgroupBarrier();
     }
-}
-
-fn store(thread: u32, acc: ptr<function, array<vec4<f32>, 4>>, m0: u32, n0: u32, start: u32) {
-    let n = n0 + thread % 16u * 4u;
-    for (var i = 0u; i < 4u; i++) { // unroll
-        let m = m0 + thread / 16u * 4u + i;
-        if (m < p.m && n < p.n) {
-            epilogue_store((start + m * p.ldc + n) / 4u, n, (*acc)[i]);
+    for (var h = 0u; h < HALVES; h++) { // unroll
+        for (var g = 0u; g < HALVES; g++) { // unroll
+            let n = group.x * SIZE + (x + g * 16u) * 4u;
+            for (var i = 0u; i < 4u; i++) { // unroll
+                let m = group.y * SIZE + (y + h * 16u) * 4u + i;
+                if (m < p.m && n < p.n) {
+                    epilogue_store((c_start(group.z) + m * p.ldc + n) / 4u, n, acc[(h * 4u + i) * HALVES + g]);
+                }
+            }
         }
     }
 }
 
 @compute @workgroup_size(256)
 fn nt(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>) {
-    let m0 = group.y * 64u;
-    let n0 = group.x * 64u;
-    let row = thread / 4u;
-    let part = thread % 4u * 4u;
-    let a_row = a_start(group.z) + min(m0 + row, p.m - 1u) * p.lda;
-    let b_row = b_start(group.z) + min(n0 + row, p.n - 1u) * p.ldb;
-    var acc = array<vec4<f32>, 4>();
-    for (var k0 = 0u; k0 < p.k; k0 += 16u) {
-        let k = min(k0 + part, p.k - 4u);
-        let inside = k0 + part < p.k;
-        scatter_a(row, part, select(vec4<f32>(), vec4<f32>(a[(a_row + k) / 4u]), inside));
-        scatter_b(row, part, select(vec4<f32>(), vec4<f32>(b[(b_row + k) / 4u]), inside));
-        workgroupBarrier();
-        multiply(thread, &acc);
-        workgroupBarrier();
-    }
-    store(thread, &acc, m0, n0, c_start(group.z));
+    product(thread, group, true, true);
 }
 
 @compute @workgroup_size(256)
 fn nn(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>) {
-    let m0 = group.y * 64u;
-    let n0 = group.x * 64u;
-    let row = thread / 4u;
-    let part = thread % 4u * 4u;
-    let a_row = a_start(group.z) + min(m0 + row, p.m - 1u) * p.lda;
-    let b_column = b_start(group.z) + min(n0 + thread % 16u * 4u, (p.n - 1u) / 4u * 4u);
-    var acc = array<vec4<f32>, 4>();
-    for (var k0 = 0u; k0 < p.k; k0 += 16u) {
-        let k = min(k0 + part, (p.k - 1u) / 4u * 4u);
-        scatter_a(row, part, select(vec4<f32>(), vec4<f32>(a[(a_row + k) / 4u]), k0 + part < p.k));
-        let kb = k0 + thread / 16u;
-        tile_b[thread] =
-            select(vec4<f32>(), vec4<f32>(b[(b_column + min(kb, p.k - 1u) * p.ldb) / 4u]), kb < p.k);
-        workgroupBarrier();
-        multiply(thread, &acc);
-        workgroupBarrier();
-    }
-    store(thread, &acc, m0, n0, c_start(group.z));
+    product(thread, group, true, false);
 }
 
 @compute @workgroup_size(256)
 fn tn(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) group: vec3<u32>) {
-    let m0 = group.y * 64u;
-    let n0 = group.x * 64u;
-    let a_column = a_start(group.z) + min(m0 + thread % 16u * 4u, (p.m - 1u) / 4u * 4u);
-    let b_column = b_start(group.z) + min(n0 + thread % 16u * 4u, (p.n - 1u) / 4u * 4u);
-    var acc = array<vec4<f32>, 4>();
-    for (var k0 = 0u; k0 < p.k; k0 += 16u) {
-        let k = k0 + thread / 16u;
-        let row = min(k, p.k - 1u);
-        tile_a[thread] = select(vec4<f32>(), vec4<f32>(a[(a_column + row * p.lda) / 4u]), k < p.k);
-        tile_b[thread] = select(vec4<f32>(), vec4<f32>(b[(b_column + row * p.ldb) / 4u]), k < p.k);
-        workgroupBarrier();
-        multiply(thread, &acc);
-        workgroupBarrier();
-    }
-    store(thread, &acc, m0, n0, c_start(group.z));
+    product(thread, group, false, false);
 }

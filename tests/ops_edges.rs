@@ -16,6 +16,8 @@ use wgrad::ops::cross_entropy::cross_entropy;
 use wgrad::ops::embedding::{embedding, index};
 use wgrad::ops::gather_rows::{UNUSED, gather_rows};
 use wgrad::ops::layer_norm::layer_norm;
+use wgrad::ops::matmul::Layout;
+use wgrad::ops::measure;
 use wgrad::ops::normalize::normalize;
 use wgrad::tensor::{DType, Tensor};
 
@@ -231,4 +233,52 @@ fn a_row_of_zeros_has_no_direction() {
     );
     assert_eq!((&gradient[..3], &gradient[6..9]), (&[0.0; 3][..], &[0.0; 3][..]));
     assert!(gradient[3..6].iter().any(|&g| g != 0.0));
+}
+
+/// Products that are large enough for workgroups of 128 x 128 on GPUs, edges included.
+#[test]
+fn large_products_equal_their_reference() {
+    let [m, n, k] = [1028, 1156, 44];
+    for (kind, storage) in [
+        (AdapterKind::Software, DType::F32),
+        (AdapterKind::Plain, DType::F32),
+        (AdapterKind::Plain, DType::F16),
+    ] {
+        let Some(gpu) = common::gpu_as(kind) else { return };
+        if storage == DType::F16 && !gpu.capabilities().f16 {
+            eprintln!("SKIPPED: {} has no f16", gpu.capabilities().name);
+            continue;
+        }
+        for layout in [Layout::Nt, Layout::Nn, Layout::Tn] {
+            let (recording, result) = measure::matmul_recording(&gpu, layout, storage, [m, n, k]).unwrap();
+            recording.replay().unwrap();
+            let found: Vec<f64> = if storage == DType::F16 {
+                let halves: Vec<half::f16> = pollster::block_on(gpu.read(&result, 0, m * n)).unwrap();
+                halves.into_iter().map(f64::from).collect()
+            } else {
+                let floats: Vec<f32> = pollster::block_on(gpu.read(&result, 0, m * n)).unwrap();
+                floats.into_iter().map(f64::from).collect()
+            };
+            let stored = |i: usize| {
+                let value = measure::filling(i);
+                f64::from(if storage == DType::F16 { half::f16::from_f32(value).to_f32() } else { value })
+            };
+            let a = |row: usize, at: usize| {
+                stored(if layout == Layout::Tn { at * m + row } else { row * k + at })
+            };
+            let b = |column: usize, at: usize| {
+                stored(if layout == Layout::Nt { column * k + at } else { at * n + column })
+            };
+            let (mut error, mut power) = (0.0, 0.0);
+            for row in 0..m {
+                for column in 0..n {
+                    let exact: f64 = (0..k).map(|at| a(row, at) * b(column, at)).sum();
+                    error += (found[row * n + column] - exact).powi(2);
+                    power += exact * exact;
+                }
+            }
+            let bound = if storage == DType::F16 { 1e-6 } else { 1e-10 };
+            assert!(error / power <= bound, "{kind:?} {storage:?} {layout:?}: {:e}", error / power);
+        }
+    }
 }

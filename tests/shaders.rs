@@ -162,6 +162,122 @@ impl Compiled {
     }
 }
 
+/// What a function does to memory that invocations share.
+#[derive(Default, Clone, Copy, PartialEq)]
+struct Stores {
+    /// It stores a part of a vector. Metal's compiler loads the vector, inserts and stores it, so that invocations which
+    /// store other parts of it at the same time undo each other; WGSL allows that.
+    component: bool,
+    /// It stores to workgroup memory under a condition. Some of Metal's compilers have lost the barrier between such a
+    /// store and the loads of all invocations.
+    conditional: bool,
+    /// It stores to workgroup memory, itself or in what it calls.
+    workgroup: bool,
+}
+
+impl Stores {
+    fn and(self, other: Stores) -> Stores {
+        Stores {
+            component: self.component || other.component,
+            conditional: self.conditional || other.conditional,
+            workgroup: self.workgroup || other.workgroup,
+        }
+    }
+
+    /// Of everything that `module`'s entry point of this number runs.
+    fn of(compiled: &Compiled) -> Stores {
+        let module = &compiled.module;
+        let mut functions = std::collections::HashMap::new();
+        // Functions come before those that call them.
+        for (handle, function) in module.functions.iter() {
+            let stores =
+                Self::in_block(module, function, &compiled.info[handle], &function.body, false, &functions);
+            functions.insert(handle, stores);
+        }
+        let function = &module.entry_points[compiled.entry].function;
+        Self::in_block(module, function, compiled.info(), &function.body, false, &functions)
+    }
+
+    fn in_block(
+        module: &Module,
+        function: &naga::Function,
+        info: &FunctionInfo,
+        block: &naga::Block,
+        under_condition: bool,
+        functions: &std::collections::HashMap<Handle<naga::Function>, Stores>,
+    ) -> Stores {
+        use naga::Statement;
+        let inside = |block, conditional| {
+            Self::in_block(module, function, info, block, under_condition || conditional, functions)
+        };
+        let mut stores = Stores::default();
+        for statement in block {
+            stores = stores.and(match statement {
+                Statement::Block(block) => inside(block, false),
+                Statement::Loop { body, continuing, .. } => {
+                    inside(body, false).and(inside(continuing, false))
+                }
+                Statement::If { accept, reject, .. } => inside(accept, true).and(inside(reject, true)),
+                Statement::Switch { cases, .. } => {
+                    cases.iter().fold(Stores::default(), |all, case| all.and(inside(&case.body, true)))
+                }
+                Statement::Store { pointer, .. } => {
+                    Self::through(module, function, info, *pointer, under_condition)
+                }
+                Statement::CooperativeStore { .. } => {
+                    Stores { workgroup: true, conditional: under_condition, ..Stores::default() }
+                }
+                Statement::Call { function, .. } => {
+                    let called = functions[function];
+                    Stores {
+                        conditional: called.conditional || (called.workgroup && under_condition),
+                        ..called
+                    }
+                }
+                _ => Stores::default(),
+            });
+        }
+        stores
+    }
+
+    fn through(
+        module: &Module,
+        function: &naga::Function,
+        info: &FunctionInfo,
+        pointer: Handle<naga::Expression>,
+        under_condition: bool,
+    ) -> Stores {
+        use naga::Expression;
+        let shared =
+            |space: AddressSpace| matches!(space, AddressSpace::WorkGroup | AddressSpace::Storage { .. });
+        let inner = |expression: Handle<naga::Expression>| info[expression].ty.inner_with(&module.types);
+        let component = match function.expressions[pointer] {
+            Expression::Access { base, .. } | Expression::AccessIndex { base, .. } => match *inner(base) {
+                TypeInner::Pointer { base, space } => {
+                    shared(space) && matches!(module.types[base].inner, TypeInner::Vector { .. })
+                }
+                TypeInner::ValuePointer { size, space, .. } => shared(space) && size.is_some(),
+                _ => false,
+            },
+            _ => false,
+        };
+        let workgroup = inner(pointer).pointer_space() == Some(AddressSpace::WorkGroup);
+        Stores { component, workgroup, conditional: workgroup && under_condition }
+    }
+}
+
+/// The rules of shared memory that no adapter at hand enforces: `docs/adding-an-op.md` has them.
+fn check_stores(compiled: &Compiled) -> Result<(), String> {
+    let stores = Stores::of(compiled);
+    if stores.component {
+        return Err("stores a component of a vector in memory that invocations share".into());
+    }
+    if stores.conditional {
+        return Err("stores to workgroup memory under a condition".into());
+    }
+    Ok(())
+}
+
 /// Whether a kernel uses matrix units, which browsers do not know.
 fn is_cooperative(constants: &[Constant]) -> bool {
     constants.iter().any(|(name, _)| *name == TILE)
@@ -172,7 +288,8 @@ fn check(spec: &KernelSpec, constants: &[Constant]) -> Result<(), String> {
     compiled.write_for_other_languages(spec.entry, is_cooperative(constants))?;
     compiled.check_bindings(spec)?;
     compiled.check_params(spec)?;
-    compiled.check_limits()
+    compiled.check_limits()?;
+    check_stores(&compiled)
 }
 
 /// The kernels of all operations and optimizers, by name.
@@ -259,6 +376,30 @@ fn wrong_kernels_are_found() {
     found(KernelSpec { example: &[], ..good }, "probe.wgsl, line 5");
     found(spec("@compute @workgroup_size(N) fn main() { y[0] = f32(p.n); }"), "its description says");
     found(spec("@compute @workgroup_size(N) fn main() { y[0] = x[p.n] + ; }"), "probe.wgsl, line 5");
+    let component = "stores a component";
+    for body in [
+        "var<workgroup> w: array<vec4<f32>, 4>;\n@compute @workgroup_size(N) fn main() { w[p.n][p.n] = x[0]; y[0] = w[0].x; }",
+        "var<workgroup> w: vec4<f32>;\n@compute @workgroup_size(N) fn main() { w.y = x[p.n]; y[0] = w.x; }",
+        "struct S { v: vec2<f32> }\n@group(0) @binding(2) var<storage, read_write> z: array<S>;\n\
+         fn put(i: u32) { z[i].v.x = x[p.n]; }\n@compute @workgroup_size(N) fn main() { put(1u); }",
+        "var<workgroup> w: array<vec4<f32>, 4>;\n@compute @workgroup_size(N) fn main() { let to = &w[1];\n\
+         (*to)[p.n] = x[0]; y[0] = w[1].x; }",
+    ] {
+        found(spec(body), component);
+    }
+    let conditional = "under a condition";
+    for body in [
+        "var<workgroup> w: array<f32, 4>;\n@compute @workgroup_size(N) fn main() { if (p.n > 1u) { w[0] = x[0]; }\n\
+         workgroupBarrier(); y[0] = w[0]; }",
+        "var<workgroup> w: array<f32, 4>;\nfn put() { w[0] = x[p.n]; }\n@compute @workgroup_size(N) fn main() {\n\
+         for (var i = 0u; i < p.n; i++) { switch i { case 3u: { put(); } default: {} } }\nworkgroupBarrier(); y[0] = w[0]; }",
+    ] {
+        found(spec(body), conditional);
+    }
+    // In a loop every invocation stores, and memory of one's own may be written in parts.
+    let allowed = "var<workgroup> w: array<f32, 64>;\n@compute @workgroup_size(N) fn main() { var v = vec4<f32>();\n\
+                   for (var i = 0u; i < p.n; i++) { w[i] = x[i]; v[i % 4u] = x[i]; }\nworkgroupBarrier(); y[0] = w[0] + v.x; }";
+    assert_eq!(check(&spec(allowed), good.example), Ok(()));
     found(
         spec(
             "var<workgroup> w: array<f32, 4097>;\n@compute @workgroup_size(N) fn main() { w[p.n] = x[0]; y[0] = \

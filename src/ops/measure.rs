@@ -12,6 +12,12 @@ use crate::{Error, Result};
 /// Replays in one timing at most, so that the queue stays short.
 const MOST_REPLAYS: f64 = 1000.0;
 
+/// Element `i` of what is measured with: between -1 and 1, and with bits that change everywhere, which draw the power
+/// that real data draws.
+pub fn filling(i: usize) -> f32 {
+    (i * 7919 % 1013) as f32 / 506.5 - 1.0
+}
+
 /// Seconds that one replay of `recording` takes when many follow each other: the mean over as many as last about
 /// `budget` seconds, after one that warms up. `watched` is any buffer; reading from it waits for the device.
 ///
@@ -82,8 +88,7 @@ pub fn matmul_recording(
     };
     let mut graph = Graph::inference(gpu).with_storage(storage);
     let mut matrix = |[rows, columns]: [usize; 2]| -> Result<(Matrix, Buffer)> {
-        // Bits that change everywhere draw the power that real data draws.
-        let values = (0..rows * columns).map(|i| (i * 7919 % 1013) as f32 / 506.5 - 1.0);
+        let values = (0..rows * columns).map(filling);
         let buffer = match storage {
             DType::F16 => gpu.upload("a matrix", &values.map(half::f16::from_f32).collect::<Vec<_>>())?,
             _ => gpu.upload("a matrix", &values.collect::<Vec<_>>())?,
@@ -150,8 +155,7 @@ pub async fn attention_seconds(
     budget: f64,
 ) -> Result<(f64, f64)> {
     let (rows, width) = (heads.sequences * heads.tokens, heads.heads * size);
-    let values =
-        |count: usize| -> Vec<f32> { (0..count).map(|i| (i * 7919 % 1013) as f32 / 506.5 - 1.0).collect() };
+    let values = |count: usize| -> Vec<f32> { (0..count).map(filling).collect() };
     let qkv = gpu.upload("queries, keys and values", &values(rows * 3 * width))?;
     let d_qkv = gpu.buffer("their gradient", qkv.bytes())?;
     let distances = gpu.upload("distances", &values((buckets * size).max(4)))?;

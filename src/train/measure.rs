@@ -52,7 +52,8 @@ pub async fn steps(
     let batches = [workload.batch()];
     let mut learner = MlmLearner::new(gpu, workload.model.clone(), workload.options())?;
     let (steps, profiled) = (Vec::new(), Vec::new());
-    let mut speed = StepSpeed { first_step: 0.0, steps, submit: f64::INFINITY, peak_bytes: 0, profile: profiled };
+    let mut speed =
+        StepSpeed { first_step: 0.0, steps, submit: f64::INFINITY, peak_bytes: 0, profile: profiled };
     let mut index = 0;
     while index < 2 || speed.steps.iter().sum::<f64>() < budget {
         index += 1;

@@ -44,9 +44,21 @@ const SOFTWARE_NT: KernelSpec = KernelSpec {
 };
 const SOFTWARE_NN: KernelSpec = KernelSpec { entry: "nn", ..SOFTWARE_NT };
 const SOFTWARE_TN: KernelSpec = KernelSpec { entry: "tn", ..SOFTWARE_NT };
-const TILED_NT: KernelSpec = KernelSpec { source: shader!("matmul_tiled"), textures: 0, ..SOFTWARE_NT };
+const TILED_NT: KernelSpec =
+    KernelSpec { source: shader!("matmul_tiled"), textures: 0, example: TILED_64, ..SOFTWARE_NT };
 const TILED_NN: KernelSpec = KernelSpec { entry: "nn", ..TILED_NT };
 const TILED_TN: KernelSpec = KernelSpec { entry: "tn", ..TILED_NT };
+
+/// Workgroups of 64 x 64 and of 128 x 128 outputs.
+const SMALL: &[Constant] = &[("SIZE", 64), ("HALVES", 1)];
+const LARGE: &[Constant] = &[("SIZE", 128), ("HALVES", 2)];
+/// Complete sets, for the shader tests.
+const TILED_64: &[Constant] = &[RESULT, SMALL[0], SMALL[1]];
+const TILED_128: &[Constant] = &[RESULT, LARGE[0], LARGE[1]];
+
+/// Workgroups of 128 x 128 outputs that there must be for a GPU to be kept busy by them: each does four times the work
+/// of one of 64 x 64 with half the loads.
+const ENOUGH_GROUPS: usize = 64;
 
 /// Tiles of 16 x 16 on the units of NVIDIA and AMD, of 8 x 8 on Apple's; the other constants follow from that.
 const TILE_16: &[Constant] = &[(F16, 1), (TILE, 16), ("PER", 2), ("TILES", 4), ("SUMS", 1024)];
@@ -59,9 +71,9 @@ const GELU_16: &[Constant] =
     &[("RESULT", 4), ("BIAS", 1), ("GELU", 1), ("KEEP", 1), (F16, 1), (TILE, 16), ("PER", 2), ("TILES", 4), ("SUMS", 1024)];
 const SLOPE_8: &[Constant] =
     &[("RESULT", 4), ("OTHER", 1), ("SLOPE", 1), (F16, 1), (TILE, 8), ("PER", 4), ("TILES", 16), ("SUMS", 256)];
-const ADD: &[Constant] = &[("RESULT", 5), ("BIAS", 1), ("OTHER", 1)];
-const GELU: &[Constant] = &[("RESULT", 4), ("BIAS", 1), ("GELU", 1), ("KEEP", 1)];
-const SLOPE: &[Constant] = &[("RESULT", 4), ("OTHER", 1), ("SLOPE", 1)];
+const ADD: &[Constant] = &[("RESULT", 5), ("BIAS", 1), ("OTHER", 1), SMALL[0], SMALL[1]];
+const GELU: &[Constant] = &[("RESULT", 4), ("BIAS", 1), ("GELU", 1), ("KEEP", 1), LARGE[0], LARGE[1]];
+const SLOPE: &[Constant] = &[("RESULT", 4), ("OTHER", 1), ("SLOPE", 1), LARGE[0], LARGE[1]];
 const COOPERATIVE_NT: KernelSpec =
     KernelSpec { source: shader!("matmul_cooperative"), textures: 0, example: ALONE_16, ..SOFTWARE_NT };
 const COOPERATIVE_NN: KernelSpec = KernelSpec { entry: "nn", ..COOPERATIVE_NT };
@@ -75,6 +87,9 @@ pub const KERNELS: &[KernelSpec] = &[
     TILED_NT,
     TILED_NN,
     TILED_TN,
+    KernelSpec { example: TILED_128, ..TILED_NT },
+    KernelSpec { example: TILED_128, ..TILED_NN },
+    KernelSpec { example: TILED_128, ..TILED_TN },
     COOPERATIVE_NT,
     COOPERATIVE_NN,
     COOPERATIVE_TN,
@@ -304,7 +319,14 @@ fn dispatch(
                 Layout::Nn => TILED_NN,
                 Layout::Tn => TILED_TN,
             };
-            (spec, tiles_of_64)
+            let large = [n.div_ceil(128), m.div_ceil(128), outer * inner];
+            if m.min(n) > 64 && large.iter().product::<usize>() >= ENOUGH_GROUPS {
+                constants.extend(LARGE);
+                (spec, large.map(|count| count as u32))
+            } else {
+                constants.extend(SMALL);
+                (spec, tiles_of_64)
+            }
         }
     };
     let (mut reads, mut writes) = (vec![a.view, b.view], vec![c.view]);
