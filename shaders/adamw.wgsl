@@ -6,26 +6,30 @@
 //           finite steps; 1 where growth is 0
 //   update: m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  g clipped
 //           w = w (1 - lr decay) - lr / (1 - b1^t) m / (sqrt(v / (1 - b2^t)) + eps);  g = 0 for the next step
-// Launch: norm, update: a fixed grid, that of norm in any number of dispatches, each invocation strides over the
-//   elements; decide: one invocation.
+// Launch: norm: LANES invocations in any number of dispatches, a partial sum for each workgroup; decide: one workgroup;
+//   update: any grid. Invocations stride over vectors of four elements; the rest of a last vector is zero.
 #import lib/grid
+#import lib/reduce
 
 struct Params {
-    elements: u32, partials: u32, first: u32,
+    vectors: u32, partials: u32, first: u32,
     beta1: f32, beta2: f32, epsilon: f32, decay: f32, clip: f32, growth: u32,
-    start: u32, stride: u32, // of norm: the number of the first invocation, and of how many there are in all
+    start: u32, groups: u32, // of norm: the number of the first workgroup, and of how many there are in all
 }
 @group(0) @binding(0) var<uniform> p: Params;
 
-@group(0) @binding(1) var<storage, read> gradient: array<f32>;
+@group(0) @binding(1) var<storage, read> gradient: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> partial: array<f32>;
 
-@compute @workgroup_size(WORKGROUP)
-fn norm(@builtin(global_invocation_id) id: vec3<u32>) {
-    let invocation = p.start + id.x;
-    var total = 0.0;
-    for (var i = invocation; i < p.elements; i += p.stride) { total += gradient[i] * gradient[i]; }
-    partial[p.first + invocation] = total;
+@compute @workgroup_size(LANES)
+fn norm(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) id: vec3<u32>) {
+    let group = p.start + id.x;
+    var total = vec4<f32>();
+    for (var i = group * LANES + lane; i < p.vectors; i += p.groups * LANES) {
+        total = fma(gradient[i], gradient[i], total);
+    }
+    let sum = reduce_sum((total.x + total.y) + (total.z + total.w), lane);
+    if (lane == 0u) { partial[p.first + group] = sum; }
 }
 
 struct Control { learning_rate: f32, canary: u32, tickets: f32 }
@@ -49,10 +53,12 @@ fn is_finite(x: f32) -> bool {
     return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u;
 }
 
-@compute @workgroup_size(1)
-fn decide() {
-    var total = 0.0;
-    for (var i = 0u; i < p.partials; i++) { total += partials[i]; }
+@compute @workgroup_size(LANES)
+fn decide(@builtin(local_invocation_index) lane: u32) {
+    var part = 0.0;
+    for (var i = lane; i < p.partials; i += LANES) { part += partials[i]; }
+    let total = reduce_sum(part, lane);
+    if (lane != 0u) { return; }
     let length = sqrt(total) / state.loss_scale;
     let finite = is_finite(total) && is_finite(loss[0]);
     let apply = finite && tickets[0] == control.tickets;
@@ -88,35 +94,37 @@ fn decide() {
 }
 
 @group(0) @binding(1) var<storage, read> decided: State;
-@group(0) @binding(2) var<storage, read_write> g: array<f32>;
-@group(0) @binding(3) var<storage, read_write> w: array<f32>;
-@group(0) @binding(4) var<storage, read_write> m: array<f32>;
-@group(0) @binding(5) var<storage, read_write> v: array<f32>;
+@group(0) @binding(2) var<storage, read_write> g: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> w: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> m: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> v: array<vec4<f32>>;
 
-// Whether the weight changed: without a step only its gradient is zeroed.
-fn updated(i: u32) -> bool {
+// Updates four weights where there is a step, and gives them; gradients are zeroed in any case.
+fn updated(i: u32) -> vec4<f32> {
     let clipped = g[i] * decided.scale;
-    g[i] = 0.0;
-    if (decided.apply == 0u) { return false; }
+    g[i] = vec4<f32>();
+    if (decided.apply == 0u) { return w[i]; }
     let first = p.beta1 * m[i] + (1.0 - p.beta1) * clipped;
     let second = p.beta2 * v[i] + (1.0 - p.beta2) * clipped * clipped;
     m[i] = first;
     v[i] = second;
-    w[i] = w[i] * (1.0 - decided.decay * p.decay)
+    let weight = w[i] * (1.0 - decided.decay * p.decay)
         - decided.rate * first / (sqrt(second) * decided.root + p.epsilon);
-    return true;
+    w[i] = weight;
+    return weight;
 }
 
-@compute @workgroup_size(WORKGROUP)
+@compute @workgroup_size(LANES)
 fn update(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    for (var i = id.x; i < p.elements; i += groups.x * WORKGROUP) { _ = updated(i); }
+    for (var i = id.x; i < p.vectors; i += groups.x * LANES) { _ = updated(i); }
 }
 
-@group(0) @binding(6) var<storage, read_write> halves: array<out_elem>; // w as f16, for the next forward pass
+@group(0) @binding(6) var<storage, read_write> halves: array<vec4<out_elem>>; // w as f16, for the next forward pass
 
-@compute @workgroup_size(WORKGROUP)
+@compute @workgroup_size(LANES)
 fn update_halves(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    for (var i = id.x; i < p.elements; i += groups.x * WORKGROUP) {
-        if (updated(i)) { halves[i] = out_elem(w[i]); }
+    for (var i = id.x; i < p.vectors; i += groups.x * LANES) {
+        let weight = updated(i);
+        if (decided.apply != 0u) { halves[i] = vec4<out_elem>(weight); }
     }
 }

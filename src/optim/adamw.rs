@@ -5,21 +5,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::totals::{Sums, Tickets, Totals};
 use crate::autograd::Graph;
 use crate::gpu::{
-    Buffer, Constant, KernelSpec, LONGEST_SUBMISSION, OPERATIONS_PER_BYTE, Recorder, Recording, Region, View,
-    params, shader,
+    AdapterKind, Buffer, Constant, KernelSpec, LONGEST_SUBMISSION, OPERATIONS_PER_BYTE, Recorder, Recording,
+    Region, View, params, shader,
 };
 use crate::nn::{ALIGNMENT, Parameters};
 use crate::tensor::DType;
 use crate::{Error, Result};
 
 params! {
-    elements: u32, partials: u32, first: u32,
+    vectors: u32, partials: u32, first: u32,
     beta1: f32, beta2: f32, epsilon: f32, decay: f32, clip: f32, growth: u32,
-    start: u32, stride: u32,
+    start: u32, groups: u32,
 }
 
-const WORKGROUP: u32 = 64;
-const CONSTANTS: &[Constant] = &[("WORKGROUP", WORKGROUP)];
+const LANES: u32 = 256;
+const CONSTANTS: &[Constant] = &[("LANES", LANES)];
 const NORM: KernelSpec = KernelSpec {
     source: shader!("adamw"),
     entry: "norm",
@@ -36,9 +36,20 @@ const UPDATE_HALVES: KernelSpec = KernelSpec { entry: "update_halves", writes: 5
 /// For the shader tests.
 pub const KERNELS: &[KernelSpec] = &[NORM, DECIDE, UPDATE, UPDATE_HALVES];
 
-/// Workgroups that share the elements of a segment, so that sums have one order on every device.
-const NORM_GROUPS: u32 = 32;
-const UPDATE_GROUPS: u32 = 1024;
+/// Vectors of four elements that an invocation of the norm sums at least, and workgroups that share the elements of a
+/// segment at most: 512 of them keep 2 MiB of loads under way. It depends on the segment alone, so that sums have one
+/// order on every device.
+const NORM_VECTORS: u32 = 4;
+const NORM_GROUPS: u32 = 512;
+
+/// Workgroups of an update: on a GPU as many as a dispatch may have, on a CPU fewer, which do not cost it more than
+/// their work.
+fn update_groups(kind: AdapterKind) -> u32 {
+    match kind {
+        AdapterKind::Software => 256,
+        AdapterKind::Plain => 65535,
+    }
+}
 
 /// The optimizer's settings but for the learning rate, which each step is given.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -278,11 +289,16 @@ fn record(
     [control, state, report]: [&Buffer; 3],
 ) -> Result<(Recording, bool)> {
     let mut graph = Graph::inference(parameters.gpu());
-    let per_segment = (NORM_GROUPS * WORKGROUP) as usize;
-    let count = parameters.segments().len() * per_segment;
+    let vectors = |elements: usize| (elements / 4) as u32;
+    let norm_groups: Vec<u32> = parameters
+        .segments()
+        .iter()
+        .map(|segment| vectors(segment.elements).div_ceil(NORM_VECTORS * LANES).clamp(1, NORM_GROUPS))
+        .collect();
+    let count = norm_groups.iter().sum::<u32>() as usize;
     let partials = graph.scratch("adamw", count)?;
     let base = Params {
-        elements: 0,
+        vectors: 0,
         partials: count as u32,
         first: 0,
         beta1: options.beta1,
@@ -292,27 +308,27 @@ fn record(
         clip: options.clip,
         growth: if is_mixed(parameters) { GROWTH } else { 0 },
         start: 0,
-        stride: NORM_GROUPS * WORKGROUP,
+        groups: 0,
     };
+    let kind = parameters.gpu().capabilities().kind;
     // None of the dispatches takes long; how many there are changes no bit.
     let most = parameters.gpu().most_operations() / OPERATIONS_PER_BYTE;
     let mut bound = Vec::new();
-    for (index, segment) in parameters.segments().iter().enumerate() {
+    let mut partial = 0;
+    for (segment, &all) in parameters.segments().iter().zip(&norm_groups) {
         let gradients = segment
             .gradients
             .as_ref()
             .ok_or_else(|| Error::config("optimizer", "trained parameters", "parameters for inference"))?;
         let gradients = graph.recorder().bind(&gradients.into());
-        let params =
-            Params { elements: segment.elements as u32, first: (index * per_segment) as u32, ..base };
-        let share = most / gradients.bytes as f64 * f64::from(NORM_GROUPS);
-        let groups = (share as u32).clamp(1, NORM_GROUPS);
-        for first in (0..NORM_GROUPS).step_by(groups as usize) {
-            let (params, groups) =
-                (Params { start: first * WORKGROUP, ..params }, groups.min(NORM_GROUPS - first));
+        let params = Params { vectors: vectors(segment.elements), first: partial, groups: all, ..base };
+        partial += all;
+        let share = most / gradients.bytes as f64 * f64::from(all);
+        let room = (share as u32).clamp(1, all);
+        for start in (0..all).step_by(room as usize) {
+            let (params, groups) = (Params { start, ..params }, room.min(all - start));
             graph.dispatch((&NORM, CONSTANTS), params, &[gradients], &[partials], [groups, 1, 1])?;
-            let bytes = gradients.bytes as f64 * f64::from(groups) / f64::from(NORM_GROUPS);
-            graph.recorder().touches(bytes);
+            graph.recorder().touches(gradients.bytes as f64 * f64::from(groups) / f64::from(all));
         }
         bound.push(gradients);
     }
@@ -337,8 +353,8 @@ fn record(
             let elements = room.max(ALIGNMENT).min(segment.elements - start);
             let part =
                 |view: View, bytes: usize| view.part((start * bytes) as u64, (elements * bytes) as u64);
-            let params = Params { elements: elements as u32, decay, ..base };
-            let groups = [(elements as u32).div_ceil(WORKGROUP).min(UPDATE_GROUPS), 1, 1];
+            let params = Params { vectors: vectors(elements), decay, ..base };
+            let groups = [vectors(elements).div_ceil(LANES).min(update_groups(kind)), 1, 1];
             let mut writes = [gradients, values, first, second].map(|view| part(view, 4)).to_vec();
             writes.extend(halves.map(|view| part(view, 2)));
             graph.dispatch(kernel, params, &[state], &writes, groups)?;
