@@ -4,15 +4,16 @@
 //   backward: d_l_ij = s_ij (d_s_ij - sum_j s_ij d_s_ij),   d_relative_i,c = sum of d_l_ij over bucket c
 // Shapes: scores, s [B, H, T, Tp], Tp = T rounded up to 4, the columns from T on 0; relative [B, H, T, buckets];
 // bounds [B, T, 2]. Without relative positions (RELATIVE = 0) `relative` is bound but not used.
-// Launch: one invocation per row, folded by `linear_index`.
+// Launch: a workgroup of LANES invocations per row, folded by `linear_index`; each has every LANES-th vector of it.
 #import lib/grid
+#import lib/reduce
 
 struct Params { sequences: u32, tokens: u32, heads: u32, stride: u32, buckets: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 
 @group(0) @binding(1) var<storage, read> relative: array<elem>;
 @group(0) @binding(2) var<storage, read> bounds: array<vec2<u32>>;
-@group(0) @binding(3) var<storage, read_write> scores: array<elem>;
+@group(0) @binding(3) var<storage, read_write> scores: array<vec4<elem>>;
 
 // Shaw et al. 2018: distances are clamped, negative ones wrap around.
 fn bucket(i: u32, j: u32) -> u32 {
@@ -20,75 +21,102 @@ fn bucket(i: u32, j: u32) -> u32 {
     return u32(clamp(i32(j) - i32(i), -half, half - 1) + i32(p.buckets)) % p.buckets;
 }
 
-fn logit(row: u32, i: u32, j: u32) -> f32 {
-    var value = f32(scores[row * p.stride + j]);
-    if (RELATIVE != 0u) { value += f32(relative[row * p.buckets + bucket(i, j)]); }
-    return value;
+// Of keys 4 `vector`.. + 4, those out of `limits` far below all others.
+fn logits(row: u32, i: u32, vector: u32, limits: vec2<u32>) -> vec4<f32> {
+    var values = vec4<f32>(scores[row * (p.stride / 4u) + vector]);
+    for (var n = 0u; n < 4u; n++) { // unroll
+        let j = vector * 4u + n;
+        if (RELATIVE != 0u) { values[n] += f32(relative[row * p.buckets + bucket(i, j)]); }
+        if (j < limits.x || j >= limits.y) { values[n] = -3.0e38; }
+    }
+    return values;
 }
 
-@compute @workgroup_size(WORKGROUP)
-fn softmax(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let row = linear_index(id, groups, WORKGROUP);
+@compute @workgroup_size(LANES)
+fn softmax(
+    @builtin(local_invocation_index) lane: u32,
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let row = linear_index(group, groups, 1u);
     if (row >= p.sequences * p.heads * p.tokens) { return; }
     let i = row % p.tokens;
-    let limits = bounds[row / (p.heads * p.tokens) * p.tokens + i];
-    let end = min(limits.y, p.tokens);
-    // Running maximum, and the sum of exponentials relative to it.
-    var largest = -3.0e38;
-    var total = 0.0;
-    for (var j = limits.x; j < end; j++) {
-        let value = logit(row, i, j);
-        if (value > largest) {
-            total *= exp(largest - value);
-            largest = value;
-        }
-        total += exp(value - largest);
+    let limits = min(bounds[row / (p.heads * p.tokens) * p.tokens + i], vec2(p.tokens));
+    // The lane's running maxima, and its sums of exponentials relative to them.
+    var largest = vec4(-3.0e38);
+    var total = vec4<f32>();
+    for (var vector = lane; vector < p.stride / 4u; vector += LANES) {
+        let values = logits(row, i, vector, limits);
+        let next = max(largest, values);
+        total = total * exp(largest - next) + exp(values - next);
+        largest = next;
     }
-    for (var j = 0u; j < p.stride; j++) {
-        var probability = 0.0;
-        if (j >= limits.x && j < end) { probability = exp(logit(row, i, j) - largest) / total; }
-        scores[row * p.stride + j] = elem(probability);
+    let most = reduce_max(max(max(largest.x, largest.y), max(largest.z, largest.w)), lane);
+    total *= exp(largest - most);
+    let sum = reduce_sum((total.x + total.y) + (total.z + total.w), lane);
+    for (var vector = lane; vector < p.stride / 4u; vector += LANES) {
+        let keys = vec4(vector * 4u) + vec4(0u, 1u, 2u, 3u);
+        let inside = (keys >= vec4(limits.x)) & (keys < vec4(limits.y));
+        let values = exp(logits(row, i, vector, limits) - most) / sum;
+        scores[row * (p.stride / 4u) + vector] = vec4<elem>(select(vec4<f32>(), values, inside));
     }
 }
 
-@group(0) @binding(1) var<storage, read> probabilities: array<elem>;
-@group(0) @binding(2) var<storage, read_write> d_scores: array<elem>; // d_s in, d_l out
+@group(0) @binding(1) var<storage, read> probabilities: array<vec4<elem>>;
+@group(0) @binding(2) var<storage, read_write> d_scores: array<vec4<elem>>; // d_s in, d_l out
 @group(0) @binding(3) var<storage, read_write> d_relative: array<elem>;
 
-@compute @workgroup_size(WORKGROUP)
-fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let row = linear_index(id, groups, WORKGROUP);
+@compute @workgroup_size(LANES)
+fn backward(
+    @builtin(local_invocation_index) lane: u32,
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let row = linear_index(group, groups, 1u);
     if (row >= p.sequences * p.heads * p.tokens) { return; }
     let i = row % p.tokens;
-    var mean = 0.0;
-    for (var j = 0u; j < p.tokens; j++) {
-        mean += f32(probabilities[row * p.stride + j]) * f32(d_scores[row * p.stride + j]);
+    let start = row * (p.stride / 4u);
+    var products = vec4<f32>();
+    for (var vector = lane; vector < p.stride / 4u; vector += LANES) {
+        let product = vec4<f32>(probabilities[start + vector]) * vec4<f32>(d_scores[start + vector]);
+        // The columns from T on have no key.
+        let keys = vec4(vector * 4u) + vec4(0u, 1u, 2u, 3u);
+        products += select(vec4<f32>(), product, keys < vec4(p.tokens));
     }
+    let mean = reduce_sum((products.x + products.y) + (products.z + products.w), lane);
     // All distances but the two clamped ones have at most one key, so only those two are sums.
     let half = p.buckets / 2u;
     var before = 0.0;
     var after = 0.0;
-    if (RELATIVE != 0u) {
-        for (var c = 0u; c < p.buckets; c++) { d_relative[row * p.buckets + c] = elem(0.0); }
-    }
-    for (var j = 0u; j < p.stride; j++) {
-        var d_logit = 0.0;
-        if (j < p.tokens) {
-            d_logit = f32(probabilities[row * p.stride + j]) * (f32(d_scores[row * p.stride + j]) - mean);
-        }
-        d_scores[row * p.stride + j] = elem(d_logit);
-        if (RELATIVE != 0u && j < p.tokens) {
-            if (j + half <= i) {
-                before += d_logit;
-            } else if (j + 1u >= i + half) {
-                after += d_logit;
-            } else {
-                d_relative[row * p.buckets + bucket(i, j)] = elem(d_logit);
+    for (var vector = lane; vector < p.stride / 4u; vector += LANES) {
+        var d_logits = vec4<f32>(probabilities[start + vector]) * (vec4<f32>(d_scores[start + vector]) - mean);
+        for (var n = 0u; n < 4u; n++) { // unroll
+            let j = vector * 4u + n;
+            if (j >= p.tokens) {
+                d_logits[n] = 0.0;
+            } else if (RELATIVE != 0u) {
+                if (j + half <= i) {
+                    before += d_logits[n];
+                } else if (j + 1u >= i + half) {
+                    after += d_logits[n];
+                } else {
+                    d_relative[row * p.buckets + bucket(i, j)] = elem(d_logits[n]);
+                }
             }
         }
+        d_scores[start + vector] = vec4<elem>(d_logits);
     }
-    if (RELATIVE != 0u) {
-        d_relative[row * p.buckets + half] = elem(before);
-        d_relative[row * p.buckets + half - 1u] = elem(after);
+    if (RELATIVE == 0u) { return; }
+    before = reduce_sum(before, lane);
+    after = reduce_sum(after, lane);
+    for (var c = lane; c < p.buckets; c += LANES) {
+        let j = i32(i + c) - select(0, i32(p.buckets), c >= half);
+        if (c == half) {
+            d_relative[row * p.buckets + c] = elem(before);
+        } else if (c + 1u == half) {
+            d_relative[row * p.buckets + c] = elem(after);
+        } else if (j < 0 || j >= i32(p.tokens)) {
+            d_relative[row * p.buckets + c] = elem(0.0);
+        }
     }
 }

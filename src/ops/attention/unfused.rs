@@ -5,12 +5,14 @@ use crate::Result;
 use crate::autograd::Graph;
 use crate::gpu::{Constant, KernelSpec, View, grid, params, shader};
 use crate::ops::dropout::Dropout;
+use crate::ops::rows;
 use crate::ops::matmul::{Layout, Product, product};
 use crate::tensor::Tensor;
 
 params! { sequences: u32, tokens: u32, heads: u32, stride: u32, buckets: u32 }
 
-const WORKGROUP: u32 = 64;
+/// Lanes of a row: 32 vectors are a row of 128 tokens.
+const PLAIN: &[Constant] = &[("LANES", 32)];
 pub(super) const SOFTMAX: KernelSpec = KernelSpec {
     source: shader!("attention"),
     entry: "softmax",
@@ -18,7 +20,7 @@ pub(super) const SOFTMAX: KernelSpec = KernelSpec {
     textures: 0,
     writes: 1,
     params: LAYOUT,
-    example: &[("WORKGROUP", WORKGROUP), ("RELATIVE", 1)],
+    example: &[PLAIN[0], ("RELATIVE", 1)],
 };
 pub(super) const BACKWARD: KernelSpec = KernelSpec { entry: "backward", reads: 1, writes: 2, ..SOFTMAX };
 
@@ -31,8 +33,8 @@ pub struct Probabilities {
     pub relative: Option<View>,
 }
 
-fn constants(plan: &Plan) -> [Constant; 2] {
-    [("WORKGROUP", WORKGROUP), ("RELATIVE", (plan.buckets > 0).into())]
+fn constants(graph: &Graph, plan: &Plan) -> [Constant; 2] {
+    [rows::lanes(graph, PLAIN)[0], ("RELATIVE", (plan.buckets > 0).into())]
 }
 
 fn params(plan: &Plan) -> Params {
@@ -101,11 +103,11 @@ fn probabilities(
     )?;
     let relative = plan.by_distance(graph, qkv, distances)?;
     graph.dispatch(
-        (&SOFTMAX, &constants(&plan)),
+        (&SOFTMAX, &constants(graph, &plan)),
         params(&plan),
         &[relative.unwrap_or(bounds.view), bounds.view],
         &[scores],
-        grid(plan.rows(), WORKGROUP),
+        grid(plan.rows(), 1),
     )?;
     Ok(Probabilities { view: scores, relative })
 }
@@ -134,11 +136,11 @@ fn backward(
     }
     let d_relative = graph.scratch_as(plan.storage, "attention by distance", plan.rows() * buckets)?;
     graph.dispatch(
-        (&BACKWARD, &constants(&plan)),
+        (&BACKWARD, &constants(graph, &plan)),
         params(&plan),
         &[probabilities],
         &[d_scores, d_relative],
-        grid(plan.rows(), WORKGROUP),
+        grid(plan.rows(), 1),
     )?;
 
     graph.contribute_with("attention", qkv, |graph, d_qkv, accumulate| {
