@@ -49,6 +49,8 @@ pub struct Capabilities {
     pub cooperative_matrices: Vec<String>,
     /// The edge of the tiles in use, 16 or 8, where the device was opened for its matrix units.
     pub matrix_tile: Option<u32>,
+    /// The invocations of a subgroup there.
+    pub matrix_subgroup: Option<u32>,
     /// The largest storage binding of the opened device.
     pub max_binding: u64,
     /// The largest buffer of the opened device.
@@ -92,6 +94,7 @@ impl Capabilities {
         self.max_binding = self.max_binding.min(options.max_binding.unwrap_or(u64::MAX));
         if !(options.matrix_units && self.f16 && self.kind == AdapterKind::Plain) {
             self.matrix_tile = None;
+            self.matrix_subgroup = None;
         }
     }
 
@@ -112,12 +115,16 @@ impl Capabilities {
             .contains(wgpu::Features::SUBGROUP)
             .then_some((info.subgroup_min_size, info.subgroup_max_size));
         let listed = |shape: &str| cooperative_matrices.iter().any(|matrix| matrix == shape);
-        // The kernels count on subgroups of 32.
-        let matrix_tile = match subgroups {
-            Some((32, 32)) if listed("16x16x16 f16->f32") => Some(16),
-            Some((32, 32)) if listed("8x8x8 f16->f32") => Some(8),
+        // Kernels for matrix units are compiled for one size of subgroups, which must be the one that runs. Apple's is 32
+        // always, though wgpu gives the range that Metal allows; other drivers that give a range choose within it.
+        let matrix_subgroup = match subgroups {
+            Some(_) if info.backend == wgpu::Backend::Metal => Some(32),
+            Some((least, most)) if least == most => Some(most).filter(|size| [8, 16, 32, 64].contains(size)),
             _ => None,
         };
+        let matrix_tile =
+            if listed("16x16x16 f16->f32") { Some(16) } else { listed("8x8x8 f16->f32").then_some(8) };
+        let matrix_tile = matrix_tile.filter(|_| matrix_subgroup.is_some());
         Capabilities {
             name: info.name.clone(),
             backend: info.backend.to_string().to_lowercase(),
@@ -135,6 +142,7 @@ impl Capabilities {
             subgroups,
             cooperative_matrices,
             matrix_tile,
+            matrix_subgroup: matrix_subgroup.filter(|_| matrix_tile.is_some()),
             max_binding: device_limits.max_storage_buffer_binding_size,
             max_buffer: device_limits.max_buffer_size,
             max_storage_buffers: device_limits.max_storage_buffers_per_shader_stage,

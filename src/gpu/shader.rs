@@ -46,7 +46,7 @@ pub type Constant = (&'static str, u32);
 pub const F16: &str = "F16";
 
 /// The edge of the tiles that matrix units take, 16 or 8. It makes the types `Left`, `Right` and `Sum` of a product
-/// of f16 with sums of f32.
+/// of `elem` with sums of f32.
 pub const TILE: &str = "TILE";
 
 /// Whether `out_elem`, the type of what a kernel writes, is `f16`; without this constant it is `elem`.
@@ -83,8 +83,9 @@ pub fn compose(source: &Source, constants: &[Constant]) -> Result<Composed> {
     }
     if let Some(tile) = chosen(TILE) {
         prelude.push("enable wgpu_cooperative_matrix;".to_string());
-        for (name, role) in [("Left", "f16, A"), ("Right", "f16, B"), ("Sum", "f32, C")] {
-            prelude.push(format!("alias {name} = coop_mat{tile}x{tile}<{role}>;"));
+        let operand = if elem > 0 { "f16" } else { "f32" };
+        for (name, element, role) in [("Left", operand, "A"), ("Right", operand, "B"), ("Sum", "f32", "C")] {
+            prelude.push(format!("alias {name} = coop_mat{tile}x{tile}<{element}, {role}>;"));
         }
     }
     for (name, half) in [("elem", elem), ("out_elem", result)] {

@@ -117,7 +117,7 @@ impl Affine {
 /// Comparisons with the reference.
 pub(super) fn cases() -> Vec<Case> {
     // Rows, outputs, inputs; whether there is a bias, and a residual connection.
-    let plain = [[1, 1, 4], [7, 5, 12], [129, 20, 8], [3, 131, 36], [70, 67, 128], [17, 16, 68], [70001, 3, 4]];
+    let plain = [[1, 1, 4], [7, 5, 12], [129, 20, 8], [3, 131, 36], [70, 67, 128], [17, 16, 68], [70001, 3, 4], [1100, 20, 12], [5, 1100, 12], [5, 8, 1100]];
     let more = [([7, 5, 12], true, false), ([70, 68, 20], false, true), ([19, 131, 8], true, true)];
     let plain = plain.into_iter().map(|sizes| (sizes, false, false));
     plain.chain(more).map(|(sizes, biased, added)| case(sizes, biased, added)).collect()

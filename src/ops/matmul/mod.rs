@@ -4,6 +4,7 @@ pub(crate) mod bias;
 mod epilogue;
 mod feed_forward;
 mod linear;
+mod units;
 
 pub(crate) use epilogue::Epilogue;
 pub use feed_forward::feed_forward;
@@ -11,10 +12,12 @@ pub use linear::{Affine, affine, linear};
 
 use serde::Serialize;
 
+use self::units::Units;
 use super::Case;
 use super::pieces::{Piece, pieces};
+use super::reduce;
 use crate::autograd::Graph;
-use crate::gpu::{AdapterKind, Constant, F16, KernelSpec, TILE, View, grid, params, shader};
+use crate::gpu::{AdapterKind, Constant, KernelSpec, View, grid, params, shader};
 use crate::tensor::DType;
 use crate::{Error, Result};
 
@@ -58,26 +61,35 @@ const TILED_128: &[Constant] = &[RESULT, LARGE[0], LARGE[1]];
 
 /// Workgroups of 128 x 128 outputs that there must be for a GPU to be kept busy by them: each does four times the work
 /// of one of 64 x 64 with half the loads.
-const ENOUGH_GROUPS: usize = 64;
+const ENOUGH_GROUPS: u32 = 64;
 
-/// Tiles of 16 x 16 on the units of NVIDIA and AMD, of 8 x 8 on Apple's; the other constants follow from that.
-const TILE_16: &[Constant] = &[(F16, 1), (TILE, 16), ("PER", 2), ("TILES", 4), ("SUMS", 1024)];
-const TILE_8: &[Constant] = &[(F16, 1), (TILE, 8), ("PER", 4), ("TILES", 16), ("SUMS", 256)];
-/// Complete sets, for the shader tests.
-const ALONE_16: &[Constant] =
-    &[RESULT, (F16, 1), (TILE, 16), ("PER", 2), ("TILES", 4), ("SUMS", 1024)];
-const ALONE_8: &[Constant] = &[RESULT, (F16, 1), (TILE, 8), ("PER", 4), ("TILES", 16), ("SUMS", 256)];
-const GELU_16: &[Constant] =
-    &[("RESULT", 4), ("BIAS", 1), ("GELU", 1), ("KEEP", 1), (F16, 1), (TILE, 16), ("PER", 2), ("TILES", 4), ("SUMS", 1024)];
-const SLOPE_8: &[Constant] =
-    &[("RESULT", 4), ("OTHER", 1), ("SLOPE", 1), (F16, 1), (TILE, 8), ("PER", 4), ("TILES", 16), ("SUMS", 256)];
+/// Epilogues of the products on matrix units in the shader tests.
+const ALONE: [Constant; 4] = [RESULT, ("BIAS", 0), ("GELU", 0), ("KEEP", 0)];
+const WITH_GELU: [Constant; 4] = [("RESULT", 4), ("BIAS", 1), ("GELU", 1), ("KEEP", 1)];
+const WITH_SLOPE: [Constant; 4] = [("RESULT", 4), ("OTHER", 1), ("SLOPE", 1), ("KEEP", 0)];
+/// The layout that a product on matrix units is compiled for.
+const NT: Constant = ("NT", 1);
+const NN: Constant = ("NN", 1);
+const TN: Constant = ("TN", 1);
+/// NVIDIA's and AMD's units, Apple's for f16 and f32, and those that lavapipe has.
+const NVIDIA: Units = Units { tile: 16, subgroup: 32, half: true, vectors: true };
+const AMD: Units = Units { subgroup: 64, ..NVIDIA };
+const APPLE: Units = Units { tile: 8, subgroup: 32, half: true, vectors: false };
+const APPLE_F32: Units = Units { half: false, ..APPLE };
+const LAVAPIPE: Units = Units { tile: 8, subgroup: 8, half: true, vectors: true };
 const ADD: &[Constant] = &[("RESULT", 5), ("BIAS", 1), ("OTHER", 1), SMALL[0], SMALL[1]];
 const GELU: &[Constant] = &[("RESULT", 4), ("BIAS", 1), ("GELU", 1), ("KEEP", 1), LARGE[0], LARGE[1]];
 const SLOPE: &[Constant] = &[("RESULT", 4), ("OTHER", 1), ("SLOPE", 1), LARGE[0], LARGE[1]];
-const COOPERATIVE_NT: KernelSpec =
-    KernelSpec { source: shader!("matmul_cooperative"), textures: 0, example: ALONE_16, ..SOFTWARE_NT };
-const COOPERATIVE_NN: KernelSpec = KernelSpec { entry: "nn", ..COOPERATIVE_NT };
-const COOPERATIVE_TN: KernelSpec = KernelSpec { entry: "tn", ..COOPERATIVE_NT };
+const COOPERATIVE_NT: KernelSpec = KernelSpec {
+    source: shader!("matmul_cooperative"),
+    textures: 0,
+    example: &NVIDIA.example(false, NT, ALONE),
+    ..SOFTWARE_NT
+};
+const COOPERATIVE_NN: KernelSpec =
+    KernelSpec { entry: "nn", example: &NVIDIA.example(false, NN, ALONE), ..COOPERATIVE_NT };
+const COOPERATIVE_TN: KernelSpec =
+    KernelSpec { entry: "tn", example: &NVIDIA.example(false, TN, ALONE), ..COOPERATIVE_NT };
 
 /// For the shader tests.
 pub const KERNELS: &[KernelSpec] = &[
@@ -93,14 +105,21 @@ pub const KERNELS: &[KernelSpec] = &[
     COOPERATIVE_NT,
     COOPERATIVE_NN,
     COOPERATIVE_TN,
-    KernelSpec { example: ALONE_8, ..COOPERATIVE_NT },
-    KernelSpec { example: ALONE_8, ..COOPERATIVE_NN },
-    KernelSpec { example: ALONE_8, ..COOPERATIVE_TN },
+    KernelSpec { example: &NVIDIA.example(true, NT, ALONE), ..COOPERATIVE_NT },
+    KernelSpec { example: &NVIDIA.example(true, NN, ALONE), ..COOPERATIVE_NN },
+    KernelSpec { example: &NVIDIA.example(true, TN, ALONE), ..COOPERATIVE_TN },
+    KernelSpec { example: &AMD.example(true, TN, ALONE), ..COOPERATIVE_TN },
+    KernelSpec { example: &APPLE.example(false, NT, ALONE), ..COOPERATIVE_NT },
+    KernelSpec { example: &APPLE.example(false, NN, ALONE), ..COOPERATIVE_NN },
+    KernelSpec { example: &APPLE_F32.example(false, NN, ALONE), ..COOPERATIVE_NN },
+    KernelSpec { example: &APPLE_F32.example(false, TN, ALONE), ..COOPERATIVE_TN },
+    KernelSpec { example: &LAVAPIPE.example(false, NT, ALONE), ..COOPERATIVE_NT },
+    KernelSpec { example: &LAVAPIPE.example(false, TN, ALONE), ..COOPERATIVE_TN },
     KernelSpec { example: ADD, reads: 4, ..TILED_NT },
     KernelSpec { example: GELU, reads: 3, writes: 2, ..TILED_NT },
     KernelSpec { example: SLOPE, reads: 3, ..TILED_NN },
-    KernelSpec { example: GELU_16, reads: 3, writes: 2, ..COOPERATIVE_NT },
-    KernelSpec { example: SLOPE_8, reads: 3, ..COOPERATIVE_NN },
+    KernelSpec { example: &NVIDIA.example(true, NT, WITH_GELU), reads: 3, writes: 2, ..COOPERATIVE_NT },
+    KernelSpec { example: &APPLE.example(false, NN, WITH_SLOPE), reads: 3, ..COOPERATIVE_NN },
     bias::PARTIALS,
     epilogue::KERNELS[0],
     epilogue::KERNELS[1],
@@ -191,6 +210,9 @@ pub(crate) fn product_with(
         product(graph, whole, a, b, c)?;
         return after.pass(graph, c.view, [whole.m, whole.n, c.row]);
     }
+    if let Some(depth) = split(graph, &whole, &c, &after) {
+        return in_parts(graph, whole, depth, a, b, c);
+    }
     let mut part = whole;
     if whole.layout == Layout::Tn {
         while part.k > LONGEST_SUM {
@@ -201,6 +223,52 @@ pub(crate) fn product_with(
         }
     }
     cut(graph, part, a, b, c, after)
+}
+
+/// The terms of a part, where a product has too few outputs to keep a GPU busy and sums so long that parts of them can be
+/// computed side by side. It depends on the shape alone, so that sums have one order on all GPUs.
+fn split(graph: &Graph, product: &Product, c: &Matrix, after: &Epilogue) -> Option<usize> {
+    let Product { m, n, k, batch, .. } = *product;
+    let whole = batch == (1, 1) && after.is_nothing() && (c.base, c.row) == (0, n);
+    if graph.gpu().capabilities().kind != AdapterKind::Plain || !whole || !n.is_multiple_of(4) {
+        return None;
+    }
+    let groups = (m.div_ceil(128) * n.div_ceil(128)).max(1);
+    let parts = BUSY_GROUPS.div_ceil(groups).min(k / SHORTEST_PART).min(LARGEST_PARTS / (m * n).max(1));
+    (parts > 1).then(|| k.div_ceil(parts).next_multiple_of(32))
+}
+
+/// Workgroups of 128 x 128 outputs that keep a large GPU busy.
+const BUSY_GROUPS: usize = 128;
+/// Terms of a part of a sum at least.
+const SHORTEST_PART: usize = 512;
+/// Elements of all parts at most: 64 MiB.
+const LARGEST_PARTS: usize = 16 << 20;
+
+/// Computes sums in parts of `depth` terms side by side, then adds them up in order.
+fn in_parts(
+    graph: &mut Graph,
+    whole: Product,
+    depth: usize,
+    a: Matrix,
+    b: Matrix,
+    c: Matrix,
+) -> Result<()> {
+    let Product { layout, m, n, k, .. } = whole;
+    let (full, rest) = (k / depth, k % depth);
+    let parts = full + usize::from(rest > 0);
+    let sums = graph.scratch("matmul", parts * m * n)?;
+    let step = |x: Matrix, along_rows: bool| if along_rows { depth * x.row } else { depth };
+    let (a_step, b_step) = (step(a, layout == Layout::Tn), step(b, layout != Layout::Nt));
+    let part = Product { into: DType::F32, accumulate: false, ..whole };
+    let place = Matrix { outer: m * n, ..Matrix::whole(sums, n) };
+    let (a, b) = (Matrix { outer: a_step, ..a }, Matrix { outer: b_step, ..b });
+    cut(graph, Product { k: depth, batch: (full, 1), ..part }, a, b, place, Epilogue::default())?;
+    if rest > 0 {
+        let at = |x: Matrix| Matrix { base: x.base + full * x.outer, outer: 0, ..x };
+        cut(graph, Product { k: rest, ..part }, at(a), at(b), at(place), Epilogue::default())?;
+    }
+    reduce::sum_as([DType::F32, whole.into], graph, sums, [parts, m * n], c.view, whole.accumulate)
 }
 
 /// As many dispatches as it takes for none to run long.
@@ -237,6 +305,14 @@ fn cut(
         dispatch(graph, part, column, [a, b, c.from(piece, row, column)], after)?;
     }
     Ok(())
+}
+
+/// The matrix units that products of `graph` run on.
+fn units(graph: &Graph) -> Option<Units> {
+    let capabilities = graph.gpu().capabilities();
+    let half = graph.storage() == DType::F16;
+    let (tile, subgroup) = (capabilities.matrix_tile?, capabilities.matrix_subgroup?);
+    half.then(|| Units { tile, subgroup, half, vectors: capabilities.backend != "metal" })
 }
 
 /// The piece of a product that begins at `column` of each of its matrices.
@@ -291,10 +367,9 @@ fn dispatch(
     let tiles_of_64 = [n.div_ceil(64) as u32, m.div_ceil(64) as u32, batches];
     let capabilities = graph.gpu().capabilities();
     let mut constants = vec![product.into.out_elem()];
-    let units = capabilities.matrix_tile.filter(|_| graph.storage() == DType::F16);
-    if let Some(tile) = units {
-        constants.extend(if tile == 16 { TILE_16 } else { TILE_8 });
-    }
+    let units = units(graph);
+    let tiles_of_128 = [n.div_ceil(128) as u32, m.div_ceil(128) as u32, batches];
+    let fills = m.min(n) > 64 && tiles_of_128.iter().product::<u32>() >= ENOUGH_GROUPS;
     let (spec, groups) = match capabilities.kind {
         AdapterKind::Software => {
             let [x, y, _] = grid(m.div_ceil(16) * n.div_ceil(16), 8);
@@ -305,27 +380,25 @@ fn dispatch(
             };
             (spec, [x, y, batches])
         }
-        AdapterKind::Plain if units.is_some() => {
-            let spec = match layout {
-                Layout::Nt => COOPERATIVE_NT,
-                Layout::Nn => COOPERATIVE_NN,
-                Layout::Tn => COOPERATIVE_TN,
-            };
-            (spec, tiles_of_64)
-        }
         AdapterKind::Plain => {
+            if let Some(units) = units {
+                let (spec, layout) = match layout {
+                    Layout::Nt => (COOPERATIVE_NT, NT),
+                    Layout::Nn => (COOPERATIVE_NN, NN),
+                    Layout::Tn => (COOPERATIVE_TN, TN),
+                };
+                constants.push(layout);
+                let large = fills && units.has_large(capabilities.max_workgroup_memory);
+                constants.extend(units.constants(large));
+                (spec, if large { tiles_of_128 } else { tiles_of_64 })
+            } else {
             let spec = match layout {
                 Layout::Nt => TILED_NT,
                 Layout::Nn => TILED_NN,
                 Layout::Tn => TILED_TN,
             };
-            let large = [n.div_ceil(128), m.div_ceil(128), outer * inner];
-            if m.min(n) > 64 && large.iter().product::<usize>() >= ENOUGH_GROUPS {
-                constants.extend(LARGE);
-                (spec, large.map(|count| count as u32))
-            } else {
-                constants.extend(SMALL);
-                (spec, tiles_of_64)
+            constants.extend(if fills { LARGE } else { SMALL });
+            (spec, if fills { tiles_of_128 } else { tiles_of_64 })
             }
         }
     };
