@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::totals::{Sums, Tickets, Totals};
 use crate::autograd::Graph;
 use crate::gpu::{
-    AdapterKind, Buffer, Constant, KernelSpec, LONGEST_SUBMISSION, OPERATIONS_PER_BYTE, Recorder, Recording,
-    Region, View, params, shader,
+    AdapterKind, Buffer, Constant, Gpu, KernelSpec, LONGEST_SUBMISSION, OPERATIONS_PER_BYTE, Recorder,
+    Recording, Region, View, params, shader,
 };
 use crate::nn::{ALIGNMENT, Parameters};
 use crate::tensor::DType;
@@ -281,6 +281,67 @@ fn clear(parameters: &Parameters, totals: &Totals, gradients: bool) -> Result<Re
     recorder.finish("clear totals and gradients")
 }
 
+/// Vectors of four elements; segments are padded to whole ones.
+fn vectors(elements: usize) -> u32 {
+    (elements / 4) as u32
+}
+
+/// Workgroups that sum the squares of so many elements.
+fn norm_groups(elements: usize) -> u32 {
+    vectors(elements).div_ceil(NORM_VECTORS * LANES).clamp(1, NORM_GROUPS)
+}
+
+/// Sums of the squares of a segment's `gradients`, one for each of `params.groups` workgroups. None of the dispatches
+/// takes long; how many there are changes no bit.
+fn record_norm(graph: &mut Graph, params: Params, gradients: View, partials: View) -> Result<()> {
+    let most = graph.gpu().most_operations() / OPERATIONS_PER_BYTE;
+    let all = params.groups;
+    let share = most / gradients.bytes as f64 * f64::from(all);
+    let room = (share as u32).clamp(1, all);
+    for start in (0..all).step_by(room as usize) {
+        let (params, groups) = (Params { start, ..params }, room.min(all - start));
+        graph.dispatch((&NORM, CONSTANTS), params, &[gradients], &[partials], [groups, 1, 1])?;
+        graph.recorder().touches(gradients.bytes as f64 * f64::from(groups) / f64::from(all));
+    }
+    Ok(())
+}
+
+/// The sums of squares alone of a gradient whose elements are a multiple of four, for tests of a device: what is
+/// replayed, where the sums lie and how many they are.
+///
+/// # Errors
+/// As [`Gpu::buffer`](crate::gpu::Gpu::buffer).
+pub fn norm_recording(gpu: &Gpu, gradient: &Buffer) -> Result<(Recording, Buffer, usize)> {
+    let elements = gradient.bytes() as usize / 4;
+    let groups = norm_groups(elements);
+    let partials = gpu.buffer("sums of squares", u64::from(groups) * 4)?;
+    let mut graph = Graph::inference(gpu);
+    let [gradient, to] = [gradient, &partials].map(|buffer| graph.recorder().bind(&buffer.into()));
+    let options = AdamWOptions::default();
+    let params = Params { vectors: vectors(elements), groups, ..Params::of(options, groups) };
+    record_norm(&mut graph, params, gradient, to)?;
+    Ok((graph.finish("norm")?, partials, groups as usize))
+}
+
+impl Params {
+    /// What all kernels of a step share.
+    fn of(options: AdamWOptions, partials: u32) -> Self {
+        Params {
+            vectors: 0,
+            partials,
+            first: 0,
+            beta1: options.beta1,
+            beta2: options.beta2,
+            epsilon: options.epsilon,
+            decay: 0.0,
+            clip: options.clip,
+            growth: 0,
+            start: 0,
+            groups: 0,
+        }
+    }
+}
+
 fn record(
     parameters: &Parameters,
     options: AdamWOptions,
@@ -289,27 +350,12 @@ fn record(
     [control, state, report]: [&Buffer; 3],
 ) -> Result<(Recording, bool)> {
     let mut graph = Graph::inference(parameters.gpu());
-    let vectors = |elements: usize| (elements / 4) as u32;
-    let norm_groups: Vec<u32> = parameters
-        .segments()
-        .iter()
-        .map(|segment| vectors(segment.elements).div_ceil(NORM_VECTORS * LANES).clamp(1, NORM_GROUPS))
-        .collect();
+    let norm_groups: Vec<u32> =
+        parameters.segments().iter().map(|segment| norm_groups(segment.elements)).collect();
     let count = norm_groups.iter().sum::<u32>() as usize;
     let partials = graph.scratch("adamw", count)?;
-    let base = Params {
-        vectors: 0,
-        partials: count as u32,
-        first: 0,
-        beta1: options.beta1,
-        beta2: options.beta2,
-        epsilon: options.epsilon,
-        decay: 0.0,
-        clip: options.clip,
-        growth: if is_mixed(parameters) { GROWTH } else { 0 },
-        start: 0,
-        groups: 0,
-    };
+    let growth = if is_mixed(parameters) { GROWTH } else { 0 };
+    let base = Params { growth, ..Params::of(options, count as u32) };
     let kind = parameters.gpu().capabilities().kind;
     // None of the dispatches takes long; how many there are changes no bit.
     let most = parameters.gpu().most_operations() / OPERATIONS_PER_BYTE;
@@ -323,13 +369,7 @@ fn record(
         let gradients = graph.recorder().bind(&gradients.into());
         let params = Params { vectors: vectors(segment.elements), first: partial, groups: all, ..base };
         partial += all;
-        let share = most / gradients.bytes as f64 * f64::from(all);
-        let room = (share as u32).clamp(1, all);
-        for start in (0..all).step_by(room as usize) {
-            let (params, groups) = (Params { start, ..params }, room.min(all - start));
-            graph.dispatch((&NORM, CONSTANTS), params, &[gradients], &[partials], [groups, 1, 1])?;
-            graph.recorder().touches(gradients.bytes as f64 * f64::from(groups) / f64::from(all));
-        }
+        record_norm(&mut graph, params, gradients, partials)?;
         bound.push(gradients);
     }
     let mut bind = |buffer: &Buffer| graph.recorder().bind(&buffer.into());

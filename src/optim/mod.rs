@@ -4,6 +4,6 @@ mod adamw;
 mod check;
 mod totals;
 
-pub use adamw::{AdamW, AdamWOptions, KERNELS, Report};
+pub use adamw::{AdamW, AdamWOptions, KERNELS, Report, norm_recording};
 pub use check::{Case, cases};
 pub use totals::{Sums, Tickets, Totals};

@@ -15,6 +15,7 @@ pub mod precision;
 pub mod run;
 pub mod schedule;
 pub mod settings;
+pub mod stress;
 pub mod workload;
 
 pub use config::{CheckpointConfig, EvaluateConfig, OptimizerConfig, TrainConfig};

@@ -1,0 +1,258 @@
+//! Whether a device computes the same bits every time. Where barriers order less than a kernel counts on, results change
+//! from run to run, mostly under load: so large work is repeated and compared bit by bit.
+
+use half::f16;
+use serde::Serialize;
+
+use crate::Result;
+use crate::autograd::Graph;
+use crate::gpu::{AdapterKind, Buffer, Gpu, Recording};
+use crate::ops::attention::{Heads, attention};
+use crate::ops::cross_entropy::cross_entropy;
+use crate::ops::matmul::Layout;
+use crate::ops::measure::{filling, matmul_recording};
+use crate::optim;
+use crate::tensor::DType;
+
+/// How much is computed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sizes {
+    /// How often each work is repeated.
+    pub replays: usize,
+    /// Edge of the matrices of a product.
+    pub product: usize,
+    /// B, T and H of an attention whose heads are 64 wide.
+    pub attention: [usize; 3],
+    /// Rows and classes of a cross entropy.
+    pub cross_entropy: [usize; 2],
+    /// Elements of a gradient whose norm is taken.
+    pub norm: usize,
+}
+
+impl Sizes {
+    /// What keeps a GPU busy, or a CPU for not too long.
+    pub fn of(kind: AdapterKind) -> Self {
+        match kind {
+            AdapterKind::Plain => Sizes {
+                replays: 20,
+                product: 1024,
+                attention: [8, 512, 12],
+                cross_entropy: [512, 32768],
+                norm: 32 << 20,
+            },
+            AdapterKind::Software => Sizes {
+                replays: 2,
+                product: 256,
+                attention: [1, 128, 2],
+                cross_entropy: [16, 2048],
+                norm: 1 << 20,
+            },
+        }
+    }
+}
+
+/// How one work came out.
+#[derive(Debug, Clone, Serialize)]
+pub struct Stressed {
+    /// What was computed, with its sizes.
+    pub work: String,
+    /// How activations were stored.
+    pub storage: DType,
+    /// Whether products ran on matrix units.
+    pub matrix_units: bool,
+    /// How often it was computed.
+    pub replays: usize,
+    /// How many replays gave other bits than the first one.
+    pub different: usize,
+    /// The normalized mean squared error to the kernels without matrix units, where it was compared with them.
+    pub error: Option<f64>,
+}
+
+/// The bound of [`Stressed::error`]: results are stored as f16.
+pub const BOUND: f64 = 1e-6;
+
+impl Stressed {
+    /// Whether all bits were the same, and the result that of other kernels where it was compared.
+    pub fn passed(&self) -> bool {
+        self.different == 0 && self.error.is_none_or(|error| error <= BOUND)
+    }
+}
+
+/// Something to repeat, and where its results lie.
+struct Work {
+    name: String,
+    storage: DType,
+    recording: Recording,
+    /// Each with its number of words of 4 bytes.
+    results: Vec<(Buffer, usize)>,
+}
+
+impl Work {
+    async fn results(&self, gpu: &Gpu) -> Result<Vec<Vec<u32>>> {
+        let mut read = Vec::new();
+        for (buffer, words) in &self.results {
+            read.push(gpu.read(buffer, 0, *words).await?);
+        }
+        Ok(read)
+    }
+
+    /// Repeats it; with what it gave first.
+    async fn repeat(&self, gpu: &Gpu, replays: usize) -> Result<(Stressed, Vec<Vec<u32>>)> {
+        let mut first = Vec::new();
+        let mut different = 0;
+        for replay in 0..replays {
+            // What is left of the last replay must not pass for a result of this one.
+            for (buffer, words) in &self.results {
+                gpu.write(buffer, 0, &vec![crate::ops::check::POISON; *words]);
+            }
+            self.recording.replay()?;
+            let results = self.results(gpu).await?;
+            if replay == 0 {
+                first = results;
+            } else if results != first {
+                different += 1;
+            }
+        }
+        let matrix_units = self.storage == DType::F16 && gpu.capabilities().matrix_tile.is_some();
+        let (work, storage) = (self.name.clone(), self.storage);
+        Ok((Stressed { work, storage, matrix_units, replays, different, error: None }, first))
+    }
+}
+
+/// Repeats products in three layouts, attention with its gradients, cross entropy with its gradient and the norm of a
+/// gradient, stored as f32 and, where the device has it, as f16. `done` is told each as soon as it is known.
+///
+/// # Errors
+/// As [`Gpu::read`] and those of the operations.
+pub async fn stress(gpu: &Gpu, sizes: Sizes, mut done: impl FnMut(&Stressed)) -> Result<Vec<Stressed>> {
+    let mut all = Vec::new();
+    let halves = gpu.capabilities().f16.then_some(DType::F16);
+    for storage in [DType::F32].into_iter().chain(halves) {
+        let kinds: [fn(&Gpu, Sizes, DType) -> Result<Work>; 5] = [
+            |gpu, sizes, storage| product(gpu, Layout::Nt, storage, sizes.product),
+            |gpu, sizes, storage| product(gpu, Layout::Nn, storage, sizes.product),
+            |gpu, sizes, storage| product(gpu, Layout::Tn, storage, sizes.product),
+            attention_work,
+            cross_entropy_work,
+        ];
+        for make in kinds {
+            let (stressed, _) = make(gpu, sizes, storage)?.repeat(gpu, sizes.replays).await?;
+            done(&stressed);
+            all.push(stressed);
+        }
+    }
+    let (stressed, _) = norm_work(gpu, sizes.norm)?.repeat(gpu, sizes.replays).await?;
+    done(&stressed);
+    all.push(stressed);
+    Ok(all)
+}
+
+/// Repeats the products of f16 that `units` multiplies on its matrix units, and compares them with those of `plain`, the
+/// same device opened without.
+///
+/// # Errors
+/// As [`stress`].
+pub async fn stress_units(units: &Gpu, plain: &Gpu, sizes: Sizes) -> Result<Vec<Stressed>> {
+    let mut all = Vec::new();
+    for layout in [Layout::Nt, Layout::Nn, Layout::Tn] {
+        // The second one has edges everywhere, and takes smaller tiles.
+        for shape in [[sizes.product; 3], [132, 196, 1028]] {
+            let (mut stressed, found) =
+                product_of(units, layout, DType::F16, shape)?.repeat(units, sizes.replays).await?;
+            let (_, expected) = product_of(plain, layout, DType::F16, shape)?.repeat(plain, 1).await?;
+            stressed.error = Some(difference(&found[0], &expected[0]));
+            all.push(stressed);
+        }
+    }
+    Ok(all)
+}
+
+/// The normalized mean squared error of pairs of f16.
+fn difference(found: &[u32], expected: &[u32]) -> f64 {
+    let halves =
+        |word: &u32| [*word as u16, (*word >> 16) as u16].map(|bits| f64::from(f16::from_bits(bits)));
+    let pairs = || found.iter().flat_map(halves).zip(expected.iter().flat_map(halves));
+    let error: f64 = pairs().map(|(x, y)| (x - y).powi(2)).sum();
+    let power: f64 = pairs().map(|(_, y)| y * y).sum();
+    error / power.max(1e-30)
+}
+
+fn words(elements: usize, storage: DType) -> usize {
+    elements * storage.bytes() as usize / 4
+}
+
+fn product(gpu: &Gpu, layout: Layout, storage: DType, size: usize) -> Result<Work> {
+    product_of(gpu, layout, storage, [size; 3])
+}
+
+fn product_of(gpu: &Gpu, layout: Layout, storage: DType, [m, n, k]: [usize; 3]) -> Result<Work> {
+    let (recording, result) = matmul_recording(gpu, layout, storage, [m, n, k])?;
+    let name = format!("product {layout:?} {m} x {n} x {k}").to_lowercase();
+    Ok(Work { name, storage, recording, results: vec![(result, words(m * n, storage))] })
+}
+
+/// Made-up values, stored as `storage`.
+fn values(gpu: &Gpu, label: &str, count: usize, storage: DType) -> Result<Buffer> {
+    let values = (0..count).map(filling);
+    match storage {
+        DType::F16 => gpu.upload(label, &values.map(f16::from_f32).collect::<Vec<_>>()),
+        DType::F32 | DType::U32 => gpu.upload(label, &values.collect::<Vec<_>>()),
+    }
+}
+
+fn attention_work(gpu: &Gpu, sizes: Sizes, storage: DType) -> Result<Work> {
+    const SIZE: usize = 64;
+    const BUCKETS: usize = 32;
+    let [sequences, tokens, count] = sizes.attention;
+    let (rows, width) = (sequences * tokens, count * SIZE);
+    let qkv = values(gpu, "queries, keys and values", rows * 3 * width, storage)?;
+    let d_qkv = gpu.buffer("their gradient", (rows * 3 * width * 4) as u64)?;
+    let distances = values(gpu, "distances", BUCKETS * SIZE, storage)?;
+    let d_distances = gpu.buffer("their gradient", (BUCKETS * SIZE * 4) as u64)?;
+    let mut graph = Graph::training(gpu).with_storage(storage);
+    for gradient in [&d_qkv, &d_distances] {
+        let view = graph.recorder().bind(&gradient.into());
+        graph.recorder().clear(view);
+    }
+    let heads = Heads { sequences, tokens, heads: count };
+    let x = graph.parameter_as(storage, &qkv, &d_qkv, [rows, 3 * width])?;
+    let by_distance = graph.parameter_as(storage, &distances, &d_distances, [BUCKETS, SIZE])?;
+    let bounds = graph.constant(&vec![[0, tokens as u32]; rows], [rows, 2], DType::U32)?;
+    let y = attention(&mut graph, &x, Some(&by_distance), &bounds, heads)?;
+    let upstream = values(gpu, "d_y", rows * width, storage)?;
+    let d_y = graph.input(&upstream, [rows, width], storage)?;
+    graph.backward(&y, d_y)?;
+    let recording = graph.finish("attention")?;
+    let results = vec![(d_qkv, rows * 3 * width), (d_distances, BUCKETS * SIZE)];
+    let name = format!("attention, B {sequences}, H {count}, T {tokens}");
+    Ok(Work { name, storage, recording, results })
+}
+
+fn cross_entropy_work(gpu: &Gpu, sizes: Sizes, storage: DType) -> Result<Work> {
+    let [rows, classes] = sizes.cross_entropy;
+    let logits = values(gpu, "logits", rows * classes, storage)?;
+    let gradient = gpu.buffer("their gradient", (rows * classes * 4) as u64)?;
+    let mut graph = Graph::training(gpu).with_storage(storage);
+    let view = graph.recorder().bind(&(&gradient).into());
+    graph.recorder().clear(view);
+    let x = graph.parameter_as(storage, &logits, &gradient, [rows, classes])?;
+    let labels: Vec<u32> = (0..rows as u32).map(|row| row * 37 % classes as u32).collect();
+    let labels = graph.constant(&labels, [rows], DType::U32)?;
+    let weights = graph.constant(&vec![1f32; rows], [rows], DType::F32)?;
+    let y = cross_entropy(&mut graph, &x, &labels, &weights, classes)?;
+    let loss = gpu.buffer("losses", (rows * 4) as u64)?;
+    let kept = graph.recorder().bind(&(&loss).into());
+    graph.recorder().copy(y.loss.view(), kept);
+    let ones = graph.constant(&vec![1f32; rows], [rows], DType::F32)?;
+    graph.backward(&y.loss, ones)?;
+    let recording = graph.finish("cross entropy")?;
+    let results = vec![(loss, rows), (gradient, rows * classes)];
+    Ok(Work { name: format!("cross entropy, {rows} x {classes}"), storage, recording, results })
+}
+
+fn norm_work(gpu: &Gpu, elements: usize) -> Result<Work> {
+    let gradient = values(gpu, "a gradient", elements, DType::F32)?;
+    let (recording, partials, count) = optim::norm_recording(gpu, &gradient)?;
+    let name = format!("norm of {elements} elements");
+    Ok(Work { name, storage: DType::F32, recording, results: vec![(partials, count)] })
+}
