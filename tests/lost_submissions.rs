@@ -9,8 +9,12 @@
 mod common;
 
 use common::golden::{Golden, split};
+use wgrad::bert::{Model, Pooling, ProblemType};
 use wgrad::data::Batch;
+use wgrad::data::task::Encoded;
 use wgrad::gpu::{AdapterKind, Gpu, GpuOptions};
+use wgrad::optim::AdamWOptions;
+use wgrad::train::finetune::{Objective, Targets, TaskBatch, TaskLearner, TaskOptions};
 use wgrad::train::{Learner, MlmLearner, MlmOptions, StepReport};
 use wgrad::{Error, Result};
 
@@ -89,7 +93,7 @@ fn a_step_cut_into_many_submissions_is_the_same_and_each_counts() {
     let (Some(whole), Some(cut)) = (open(None), open(Some(0.0))) else { return };
     let golden = Golden::open("relative_untied_mask");
     let batches = split(&golden.batch());
-    let mut states = [whole, cut.clone()].map(|gpu| {
+    let states = [whole, cut.clone()].map(|gpu| {
         let mut learner = golden.learner_for(&gpu, 1);
         for _ in 0..3 {
             step(&mut learner, &batches).unwrap();
@@ -98,22 +102,33 @@ fn a_step_cut_into_many_submissions_is_the_same_and_each_counts() {
     });
     assert!(states[0] == states[1], "cuts changed a result");
 
+    cut.take_plans();
     let mut learner = golden.learner_for(&cut, 1);
-    // Three replays settle where the cuts are.
-    step(&mut learner, &batches[..3]).unwrap();
-    let before = state(&mut learner);
+    let plans = cut.take_plans();
+    let submissions = |label| plans.iter().rfind(|(name, _)| *name == label).unwrap().1.len() as u32;
     let one = &batches[..1];
-    let count = lose_each(&cut, || step(&mut learner, one), |_, error| is_told(&error));
-    assert!(count > 50, "{count} submissions");
-    // All but the loss of the last, the read-back, left everything as it was.
-    states[0] = state(&mut learner);
-    let mut other = golden.learner_for(&cut, 1);
-    step(&mut other, &batches[..3]).unwrap();
-    assert!(state(&mut other) == before);
-    for _ in 0..2 {
-        step(&mut other, one).unwrap();
+    let mut step = || step(&mut learner, one);
+    // Three replays settle where the cuts are.
+    for _ in 0..3 {
+        step().unwrap();
     }
-    assert!(state(&mut other) == states[0], "a step that was told to have failed changed something");
+    let gradients = submissions("clear totals and gradients") + submissions("training step");
+    assert!(gradients > 50, "{gradients} submissions");
+    for number in 0..gradients {
+        cut.lose_submission(number);
+        is_told(&step().expect_err(&format!("{number} went unnoticed")));
+    }
+    cut.lose_submission(u32::MAX);
+    step().unwrap();
+    let clean = state(&mut learner);
+    let mut other = golden.learner_for(&cut, 1);
+    for _ in 0..4 {
+        pollster::block_on(other.step(one, 1e-3)).unwrap();
+    }
+    assert!(state(&mut other) == clean, "a step that was told to have failed changed something");
+    // The optimizer's own submissions are missed too, though such a step may be half done.
+    let count = lose_each(&cut, || pollster::block_on(other.step(one, 1e-3)), |_, error| is_told(&error));
+    assert!(count > gradients + submissions("optimizer step"), "{count} submissions");
 }
 
 /// Where the optimizer's step alone would run long, it is several submissions too, and each is missed.
@@ -137,16 +152,33 @@ fn an_optimizer_cut_into_many_submissions_is_the_same_and_each_counts() {
     for _ in 0..4 {
         step(&mut learner, &[]).unwrap();
     }
-    // The first submission zeroes what is zero already: nothing is missing without it.
-    let count = (1..)
-        .take_while(|&number| {
-            cut.lose_submission(number);
-            let told = step(&mut learner, &[]).map_err(|error| is_told(&error)).is_err();
-            cut.lose_submission(u32::MAX);
-            told
-        })
-        .count();
+    let count = lose_each(&cut, || step(&mut learner, &[]), |_, error| is_told(&error));
     assert!(count > 20, "{count} submissions");
+}
+
+/// Finetuning proves its backward pass too, whose submissions come last.
+#[test]
+fn a_finetuning_step_cut_into_many_submissions_counts_each() {
+    let Some(cut) = common::open(GpuOptions { longest_submission: Some(0.0), ..Default::default() }) else {
+        return;
+    };
+    let labels = vec!["no".to_owned(), "yes".to_owned()];
+    let problem = ProblemType::SingleLabelClassification;
+    let config = Golden::open("relative_untied_mask").config.classifier(labels, problem, Pooling::Cls, false);
+    let model = Model::new(&cut, config, true).unwrap();
+    model.initialize(1).unwrap();
+    let (objective, optimizer) = (Objective::Classes, AdamWOptions::default());
+    let options = TaskOptions { objective, dropout: 0.1, optimizer, seed: 1 };
+    let mut learner = TaskLearner::new(&cut, model, options).unwrap();
+    let text = |length: u32| Encoded { ids: (0..length).collect(), ..Encoded::default() };
+    let batch = TaskBatch { tokens: 8, texts: vec![text(8), text(5)], targets: Targets::Classes(vec![0, 1]) };
+    let batches = std::slice::from_ref(&batch);
+    let mut step = || pollster::block_on(learner.step(batches, 1e-3));
+    for _ in 0..3 {
+        step().unwrap();
+    }
+    let count = lose_each(&cut, step, |_, error| is_told(&error));
+    assert!(count > 50, "{count} submissions");
 }
 
 #[test]

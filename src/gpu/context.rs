@@ -24,8 +24,8 @@ pub struct GpuOptions {
     /// Multiply matrices of f16 on the adapter's matrix units, where it lists a shape that kernels are written for.
     /// wgpu calls that experimental.
     pub matrix_units: bool,
-    /// How long a submission of training may take, in seconds; none for 0.2. Only how commands are handed to the
-    /// driver follows from it, never a result.
+    /// How long a submission may take, in seconds; none for 0.25. Only how commands are handed to the driver follows
+    /// from it, never a result.
     pub longest_submission: Option<f64>,
     /// Leave f16 in shaders unused where the adapter has it.
     pub without_f16: bool,

@@ -2,84 +2,89 @@
 
 use std::ops::Range;
 
-/// A page cannot wait for a device to measure it, so submissions are cut by the time that their commands should take,
-/// which is aimed at this part of what they may.
-const BLIND: f64 = 0.25;
+/// The part of the longest submission that cuts are planned for: what commands should take is only known by the speed
+/// of matrix products, which other commands may miss by a few times.
+const PLANNED: f64 = 0.25;
 
-/// What is known of a recording's time. Only the cuts between submissions follow from it, never what is computed.
-#[derive(Debug, Default, PartialEq)]
-pub(super) enum Pace {
-    /// Never run: drivers may compile yet.
-    #[default]
-    Unknown,
-    /// Run once.
-    Warm,
-    /// Too long for one submission; how long each command takes is not known yet.
-    Long,
+/// The part of it that cuts are made for once submissions were timed; others may use the device at the same time.
+const MEASURED: f64 = 0.5;
+
+/// A recording that should take less than this part of the longest submission is never timed, because it would have to
+/// be 16 times slower than expected to matter.
+const SHORT: f64 = 1.0 / 16.0;
+
+/// How a recording is cut. Only the cuts between submissions follow from it, never what is computed.
+#[derive(Debug, PartialEq)]
+pub(super) struct Pace {
     /// The first command of each submission but the first.
-    Cut(Vec<usize>),
+    cuts: Vec<usize>,
+    stage: Stage,
 }
 
-/// What a replay is to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Measure {
-    Nothing,
-    /// The time of everything.
-    Whole,
-    /// The time of each submission.
-    Each,
+enum Stage {
+    /// Never run: drivers may compile yet, so that a time would say little.
+    New,
+    /// The next replay is timed.
+    Warm,
+    /// The cuts stay as they are.
+    Settled,
 }
 
 impl Pace {
-    /// The submissions of a replay of commands that should take `expected` seconds each, of which those from `together`
-    /// on stay with the last, and what is to be measured. A submission should take no longer than `longest`.
-    pub(super) fn pieces(
-        &self,
-        expected: &[f64],
-        together: usize,
-        longest: f64,
-    ) -> (Vec<Range<usize>>, Measure) {
-        let commands = expected.len();
-        let (cuts, measure): (Vec<usize>, _) = match self {
-            _ if cfg!(target_arch = "wasm32") => (blind(expected, together, longest), Measure::Nothing),
-            Pace::Unknown => ((1..=together).collect(), Measure::Nothing),
-            Pace::Warm => ((1..=together).collect(), Measure::Whole),
-            Pace::Long => ((1..=together).collect(), Measure::Each),
-            Pace::Cut(cuts) => (cuts.clone(), Measure::Nothing),
+    /// Cuts commands that should take `expected` seconds each, of which those from `together` on stay with the last
+    /// submission. A submission should take no longer than `longest` seconds. `timed` says whether a replay can wait
+    /// for the device, which none in a page can.
+    pub(super) fn planned(expected: &[f64], together: usize, longest: f64, timed: bool) -> Self {
+        let long = expected.iter().sum::<f64>() > SHORT * longest;
+        let stage = if timed && long { Stage::New } else { Stage::Settled };
+        Pace { cuts: cuts(expected, together, PLANNED * longest), stage }
+    }
+
+    /// The commands of each submission of the next replay, of `commands` in all.
+    pub(super) fn submissions(&self, commands: usize) -> Vec<Range<usize>> {
+        let starts = [0].into_iter().chain(self.cuts.iter().copied());
+        let ends = self.cuts.iter().copied().chain([commands]);
+        starts.zip(ends).filter(|(start, end)| start < end).map(|(start, end)| start..end).collect()
+    }
+
+    /// Whether the submissions of the next replay are to be timed.
+    pub(super) fn is_timed(&self) -> bool {
+        self.stage == Stage::Warm
+    }
+
+    /// Learns from a replay whose submissions took `seconds`, if they were timed. Commands of one submission are taken
+    /// to have shared its time as was expected of them.
+    pub(super) fn learn(&mut self, seconds: &[f64], expected: &[f64], together: usize, longest: f64) {
+        self.stage = match self.stage {
+            Stage::New => Stage::Warm,
+            Stage::Warm | Stage::Settled => Stage::Settled,
         };
-        let ends = cuts.iter().copied().chain([commands]);
-        let starts = [0].into_iter().chain(cuts.iter().copied());
-        (
-            starts.zip(ends).filter(|(start, end)| start < end).map(|(start, end)| start..end).collect(),
-            measure,
-        )
-    }
-
-    /// What is known after a replay whose submissions, or which as a whole, took `seconds`, where one is meant to take
-    /// no longer than `longest`.
-    pub(super) fn next(&self, seconds: &[f64], longest: f64) -> Pace {
-        match self {
-            Pace::Unknown => Pace::Warm,
-            Pace::Warm if seconds.iter().sum::<f64>() > longest => Pace::Long,
-            Pace::Warm => Pace::Cut(Vec::new()),
-            Pace::Long => Pace::Cut(cuts(seconds, longest)),
-            Pace::Cut(cuts) => Pace::Cut(cuts.clone()),
+        if seconds.is_empty() {
+            return;
         }
+        let mut times = Vec::with_capacity(expected.len());
+        for (commands, seconds) in self.submissions(expected.len()).into_iter().zip(seconds) {
+            let expected = &expected[commands];
+            let sum: f64 = expected.iter().sum();
+            match sum > 0.0 {
+                true => times.extend(expected.iter().map(|time| time / sum * seconds)),
+                false => times.extend(expected.iter().map(|_| seconds / expected.len() as f64)),
+            }
+        }
+        self.cuts = cuts(&times, together, MEASURED * longest);
     }
 }
 
-/// The cuts for a device whose times nobody has measured.
-fn blind(expected: &[f64], together: usize, longest: f64) -> Vec<usize> {
-    let cuts = cuts(expected, BLIND * longest);
-    cuts.into_iter().filter(|&cut| cut <= together).collect()
-}
-
-/// The fewest cuts between commands of these times that keep every submission of several within `longest`.
-fn cuts(seconds: &[f64], longest: f64) -> Vec<usize> {
+/// The fewest cuts between commands of these times that keep every submission of several within `most` seconds. Those
+/// from `together` on count as one command.
+fn cuts(seconds: &[f64], together: usize, most: f64) -> Vec<usize> {
+    let together = together.min(seconds.len());
+    let rest = (together < seconds.len()).then(|| seconds[together..].iter().sum());
     let mut cuts = Vec::new();
     let mut sum = 0.0;
-    for (index, &time) in seconds.iter().enumerate() {
-        if index > 0 && sum + time > longest {
+    for (index, time) in seconds[..together].iter().copied().chain(rest).enumerate() {
+        if index > 0 && sum + time > most {
             cuts.push(index);
             sum = 0.0;
         }
@@ -94,34 +99,59 @@ mod tests {
 
     #[test]
     fn submissions_stay_short_and_are_few() {
-        assert!(cuts(&[], 0.2).is_empty() && cuts(&[0.9], 0.2).is_empty());
-        assert_eq!(cuts(&[0.1, 0.05, 0.1, 0.3, 0.01, 0.01], 0.2), [2, 3, 4]);
+        assert!(cuts(&[], 0, 0.2).is_empty() && cuts(&[0.9], 1, 0.2).is_empty());
+        assert_eq!(cuts(&[0.1, 0.05, 0.1, 0.3, 0.01, 0.01], 6, 0.2), [2, 3, 4]);
+        // What stays with the last submission is counted there.
+        assert_eq!(cuts(&[0.1, 0.05, 0.04, 0.03], 2, 0.2), [2]);
+        assert!(cuts(&[0.1, 0.05, 0.3, 0.3], 0, 0.2).is_empty());
     }
 
     #[test]
-    fn without_measuring_submissions_follow_from_what_is_expected() {
+    fn the_first_replay_follows_the_plan() {
         // A quarter of 0.4 s is aimed at.
-        assert_eq!(blind(&[0.06, 0.06, 0.02, 0.3, 0.01, 0.01], 6, 0.4), [1, 3, 4]);
-        assert_eq!(blind(&[0.06, 0.06, 0.02, 0.3, 0.01, 0.01], 3, 0.4), [1, 3]);
-        assert!(blind(&[1e-5; 500], 500, 0.2).is_empty());
+        let expected = [0.06, 0.06, 0.02, 0.3, 0.01, 0.01];
+        let submissions = |together| Pace::planned(&expected, together, 0.4, true).submissions(6);
+        assert_eq!(submissions(6), [0..1, 1..3, 3..4, 4..6]);
+        assert_eq!(submissions(3), [0..1, 1..3, 3..6]);
+        assert!(Pace::planned(&[], 0, 0.4, true).submissions(0).is_empty());
+        // A single submission that is not short is timed once, in case it takes longer than it should.
+        let mut pace = Pace::planned(&[0.05], 1, 0.4, true);
+        assert!(!pace.is_timed());
+        pace.learn(&[], &[0.05], 1, 0.4);
+        assert!(pace.is_timed());
+        pace.learn(&[0.05], &[0.05], 1, 0.4);
+        assert!(!pace.is_timed());
     }
 
     #[test]
-    fn a_short_recording_ends_as_one_submission_and_a_long_one_as_several() {
-        let mut pace = Pace::default();
-        let pieces = |pace: &Pace, together| pace.pieces(&[0.1; 4], together, 0.2);
-        assert_eq!(pieces(&pace, 2), (vec![0..1, 1..2, 2..4], Measure::Nothing));
-        pace = pace.next(&[], 0.2);
-        assert_eq!(pieces(&pace, 2), (vec![0..1, 1..2, 2..4], Measure::Whole));
-        let short = pieces(&pace.next(&[0.1], 0.2), 2);
-        assert_eq!((short.0.len(), short.0[0].clone(), short.1), (1, 0..4, Measure::Nothing));
-        pace = pace.next(&[0.5], 0.2);
-        assert_eq!(pieces(&pace, 2).1, Measure::Each);
-        pace = pace.next(&[0.15, 0.15, 0.2], 0.2);
-        assert_eq!(pieces(&pace, 2), (vec![0..1, 1..2, 2..4], Measure::Nothing));
-        assert_eq!(pace.next(&[], 0.2), pace);
-        // Nothing may be cut, or there is nothing.
-        assert_eq!(pieces(&Pace::Warm, 0).0.len(), 1);
-        assert!(Pace::Warm.pieces(&[], 0, 0.2).0.is_empty());
+    fn short_recordings_and_those_in_a_page_are_never_timed() {
+        for mut pace in
+            [Pace::planned(&[1e-5; 500], 500, 0.25, true), Pace::planned(&[0.1; 500], 500, 0.25, false)]
+        {
+            for _ in 0..4 {
+                assert!(!pace.is_timed());
+                pace.learn(&[], &[1e-5; 500], 500, 0.25);
+            }
+        }
+    }
+
+    #[test]
+    fn times_adjust_the_plan_once() {
+        let expected = [0.1; 4];
+        let mut pace = Pace::planned(&expected, 4, 0.4, true);
+        assert_eq!(pace.submissions(4), [0..1, 1..2, 2..3, 3..4]);
+        pace.learn(&[], &expected, 4, 0.4);
+        // Half of 0.4 s is aimed at: three fast commands fit, the slow one stands alone.
+        pace.learn(&[0.05, 0.05, 0.05, 0.9], &expected, 4, 0.4);
+        assert_eq!(pace.submissions(4), [0..3, 3..4]);
+        pace.learn(&[], &expected, 4, 0.4);
+        assert_eq!(pace.submissions(4), [0..3, 3..4]);
+        // One submission that took four times as long as it should is cut by its commands' shares.
+        let expected = [0.01, 0.02, 0.03];
+        let mut pace = Pace::planned(&expected, 3, 0.4, true);
+        assert_eq!(pace.submissions(3).len(), 1);
+        pace.learn(&[], &expected, 3, 0.4);
+        pace.learn(&[0.24], &expected, 3, 0.4);
+        assert_eq!(pace.submissions(3), [0..2, 2..3]);
     }
 }

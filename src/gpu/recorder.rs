@@ -243,19 +243,30 @@ impl Recorder {
         self.commands.iter().map(|command| (command.name(), command.operations() / speed)).collect()
     }
 
-    /// Appends zeroing `view`.
+    /// Appends zeroing `view`, in parts none of which takes long.
     pub fn clear(&mut self, view: View) {
-        self.commands.push(Command::Clear(view));
+        for (offset, bytes) in self.parts(view.bytes) {
+            self.commands.push(Command::Clear(view.part(offset, bytes)));
+        }
     }
 
-    /// Appends copying `from` to `to`, which are equally long.
+    /// Appends copying `from` to `to`, which are equally long, in parts none of which takes long.
     pub fn copy(&mut self, from: View, to: View) {
-        self.commands.push(Command::Copy { from, to });
+        for (offset, bytes) in self.parts(from.bytes.min(to.bytes)) {
+            self.commands.push(Command::Copy { from: from.part(offset, bytes), to: to.part(offset, bytes) });
+        }
+    }
+
+    /// Offsets and lengths of the fewest parts of `bytes` that hold no more than one command should.
+    fn parts(&self, bytes: u64) -> impl Iterator<Item = (u64, u64)> + use<> {
+        let most = (self.gpu.most_operations() / OPERATIONS_PER_BYTE) as u64 / 256 * 256;
+        let most = most.max(256);
+        (0..bytes).step_by(most as usize).map(move |offset| (offset, most.min(bytes - offset)))
     }
 
     /// Appends copying the first 4 bytes of `from` to `to` by way of every submission before: they arrive if and only
-    /// if all of those ran. Only a recording with this command, and with one of it at most, may be cut into several
-    /// submissions; all that follows it is in the last. The offsets of the two are multiples of 4.
+    /// if all of those ran. One at most per recording; all that follows it is in the last submission. The offsets of
+    /// the two are multiples of 4.
     pub fn relay(&mut self, from: View, to: View) {
         self.commands.push(Command::Relay { from, to });
     }

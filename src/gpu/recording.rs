@@ -193,8 +193,14 @@ impl Recorder {
             .into_iter()
             .filter_map(|b| if let Virtual::Persistent(buffer) = b { Some(buffer) } else { None })
             .collect();
-        let (gpu, pace) = (self.gpu, Mutex::default());
-        Ok(Recording { gpu, label, steps, relay, pace, expected, memory, textures, params, persistent })
+        let together = relay.as_ref().map_or(steps.len(), |relay| relay.index);
+        let longest = self.gpu.0.submissions.longest;
+        let pace = Mutex::new(Pace::planned(&expected, together, longest, !cfg!(target_arch = "wasm32")));
+        let gpu = self.gpu;
+        let recording =
+            Recording { gpu, label, steps, relay, pace, expected, memory, textures, params, persistent };
+        recording.gpu.note_plan(label, || recording.plan());
+        Ok(recording)
     }
 
     /// Buffers of at least `bytes`, spare ones first.

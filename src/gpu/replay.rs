@@ -6,7 +6,6 @@ use web_time::Instant;
 
 use super::context::lock;
 use super::kernel::TEXELS;
-use super::pace::Measure;
 use super::profile::Timing;
 use super::recording::{Recording, Step};
 use super::{Buffer, Gpu};
@@ -56,36 +55,44 @@ impl Relay {
 }
 
 impl Recording {
-    /// Encodes and submits all commands once. Does not wait for them, but for the second and third time, when it
-    /// learns how long they take: a recording with a [relay](super::Recorder::relay) is cut into submissions that
-    /// take no longer than [`GpuOptions::longest_submission`](super::GpuOptions::longest_submission).
+    /// Encodes and submits all commands once, in as many submissions as it takes for none to run longer than
+    /// [`GpuOptions::longest_submission`](super::GpuOptions::longest_submission): see [`Recording::plan`].
+    ///
+    /// It does not wait for them, but for the second replay of a recording that is not short, whose submissions are
+    /// timed: by that the cuts between them are adjusted. A page cannot wait here, and keeps to the plan.
     ///
     /// # Errors
     /// As [`Gpu::check`].
     pub fn replay(&self) -> Result<()> {
-        let Some(relay) = &self.relay else {
-            self.submit(0, 0..self.steps.len())?;
-            return self.gpu.check(self.label);
-        };
         let mut pace = lock(&self.pace);
-        let (pieces, measure) = pace.pieces(&self.expected, relay.index, self.gpu.0.submissions.longest);
-        if measure != Measure::Nothing {
+        let timed = pace.is_timed();
+        if timed {
             self.gpu.wait(self.label)?;
         }
         let mut seconds = Vec::new();
-        let mut clock = Instant::now();
-        let count = pieces.len();
-        for (number, piece) in pieces.into_iter().enumerate() {
-            self.submit(number, piece)?;
-            let last = number + 1 == count;
-            if measure == Measure::Each || (measure == Measure::Whole && last) {
+        for (number, commands) in pace.submissions(self.steps.len()).into_iter().enumerate() {
+            let clock = Instant::now();
+            self.submit(number, commands)?;
+            if timed {
                 self.gpu.wait(self.label)?;
                 seconds.push(clock.elapsed().as_secs_f64());
-                clock = Instant::now();
             }
         }
-        *pace = pace.next(&seconds, self.gpu.0.submissions.longest);
+        pace.learn(&seconds, &self.expected, self.together(), self.gpu.0.submissions.longest);
         self.gpu.check(self.label)
+    }
+
+    /// How long each submission of the next replay should take, in seconds at the [speed](Gpu::speed) that the device
+    /// had when this was recorded.
+    pub fn plan(&self) -> Vec<f64> {
+        let submissions = lock(&self.pace).submissions(self.steps.len());
+        submissions.into_iter().map(|commands| self.expected[commands].iter().sum()).collect()
+    }
+
+    /// The first of the commands that stay with the last submission: the one that delivers a proof, as what follows
+    /// it counts only when the proof has arrived.
+    fn together(&self) -> usize {
+        self.relay.as_ref().map_or(self.steps.len(), |relay| relay.index)
     }
 
     /// Submits commands as number `number` of a replay's submissions.

@@ -16,11 +16,16 @@ pub(super) struct Submissions {
     before_loss: AtomicU32,
     /// How long one is meant to take at most, in seconds.
     pub(super) longest: f64,
+    /// What was planned since somebody wanted to know.
+    plans: Mutex<Option<Vec<NamedPlan>>>,
 }
 
-/// How long a submission of training should take at most, in seconds: drivers reset a device that does not answer for a
-/// second or two, and some sooner.
-pub const LONGEST_SUBMISSION: f64 = 0.2;
+/// What a recording is called, and how many seconds each of its submissions should take.
+type NamedPlan = (&'static str, Vec<f64>);
+
+/// How long a submission should take at most, in seconds: drivers reset a device that does not answer for a second or
+/// two, and some sooner.
+pub const LONGEST_SUBMISSION: f64 = 0.25;
 
 impl Submissions {
     pub(super) fn new(device: &wgpu::Device, longest: Option<f64>) -> Self {
@@ -31,7 +36,8 @@ impl Submissions {
             mapped_at_creation: false,
         });
         let longest = longest.unwrap_or(LONGEST_SUBMISSION);
-        Submissions { canary, reads: Mutex::new(0), before_loss: AtomicU32::new(u32::MAX), longest }
+        let (reads, before_loss) = (Mutex::new(0), AtomicU32::new(u32::MAX));
+        Submissions { canary, reads, before_loss, longest, plans: Mutex::default() }
     }
 }
 
@@ -55,6 +61,20 @@ impl Gpu {
         *number = number.wrapping_add(1);
         self.0.queue.write_buffer(&self.0.submissions.canary, 0, &number.to_le_bytes());
         number
+    }
+
+    /// Keeps the plan of a recording if somebody wants to know.
+    pub(super) fn note_plan(&self, label: &'static str, plan: impl FnOnce() -> Vec<f64>) {
+        if let Some(plans) = &mut *lock(&self.0.submissions.plans) {
+            plans.push((label, plan()));
+        }
+    }
+
+    /// The plans ([`super::Recording::plan`]) of all recordings that were made since this was called before, none the
+    /// first time. For tests: most recordings are out of sight in what they serve.
+    #[doc(hidden)]
+    pub fn take_plans(&self) -> Vec<NamedPlan> {
+        lock(&self.0.submissions.plans).replace(Vec::new()).unwrap_or_default()
     }
 
     /// Loses one submission without a word, as a bad driver does: the one after the next `before`. For tests.

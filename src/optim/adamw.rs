@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::totals::{Sums, Tickets, Totals};
 use crate::autograd::Graph;
 use crate::gpu::{
-    AdapterKind, Buffer, Constant, Gpu, KernelSpec, LONGEST_SUBMISSION, OPERATIONS_PER_BYTE, Recorder,
-    Recording, Region, View, params, shader,
+    AdapterKind, Buffer, Constant, Gpu, KernelSpec, OPERATIONS_PER_BYTE, Recorder, Recording, Region, View,
+    params, shader,
 };
 use crate::nn::{ALIGNMENT, Parameters};
 use crate::tensor::DType;
@@ -94,8 +94,6 @@ pub struct AdamW {
     /// Whether the newest step was the last to touch the gradients: it leaves zeros.
     zeroed: AtomicBool,
     step: Recording,
-    /// Whether the step is several submissions, whose proof is the canary that goes through all of them.
-    cut: bool,
     canary: u32,
 }
 
@@ -125,10 +123,10 @@ impl AdamW {
         let state = gpu.upload("the optimizer's state", &first)?;
         let report = gpu.buffer("the step's report", 32)?;
         let buffers = [&control, &state, &report];
-        let (step, cut) = record(parameters, options, totals, &moments, buffers)?;
+        let step = record(parameters, options, totals, &moments, buffers)?;
         let clear = [clear(parameters, totals, false)?, clear(parameters, totals, true)?];
         let zeroed = AtomicBool::new(false);
-        Ok(AdamW { moments, control, state, report, clear, zeroed, step, cut, canary: 0 })
+        Ok(AdamW { moments, control, state, report, clear, zeroed, step, canary: 0 })
     }
 
     /// Zeroes the totals and the gradients, for the replays of the next step to add to.
@@ -179,9 +177,8 @@ impl AdamW {
         let zeroed = self.zeroed.swap(false, Ordering::Relaxed);
         let words: Vec<u32> = parameters.gpu().read(&self.report, 0, 7).await?;
         verify(words[5], self.canary)?;
-        if self.cut {
-            verify(words[6], self.canary)?;
-        }
+        // A long step is several submissions; this number went through all of them.
+        verify(words[6], self.canary)?;
         let [loss, correct, tickets_found, norm] = [0, 1, 2, 3].map(|word| f32::from_bits(words[word]));
         tickets.verify("the optimizer step", tickets_found)?;
         self.zeroed.store(zeroed, Ordering::Relaxed);
@@ -268,16 +265,15 @@ fn verify(found: u32, expected: u32) -> Result<()> {
     })
 }
 
-/// Zeroes the totals, and the gradients too where it is asked for: at once, so that neither can be dropped without the
-/// other.
+/// Zeroes the gradients where it is asked for, and the totals, which tell when any of that was dropped.
 fn clear(parameters: &Parameters, totals: &Totals, gradients: bool) -> Result<Recording> {
     let mut recorder = Recorder::new(parameters.gpu());
-    totals.clear(&mut recorder);
     let segments = parameters.segments().iter().filter(|_| gradients);
     for gradients in segments.filter_map(|segment| segment.gradients.as_ref()) {
         let view = recorder.bind(&gradients.into());
         recorder.clear(view);
     }
+    totals.clear(&mut recorder);
     recorder.finish("clear totals and gradients")
 }
 
@@ -348,7 +344,7 @@ fn record(
     totals: &Totals,
     moments: &[(Buffer, Buffer)],
     [control, state, report]: [&Buffer; 3],
-) -> Result<(Recording, bool)> {
+) -> Result<Recording> {
     let mut graph = Graph::inference(parameters.gpu());
     let norm_groups: Vec<u32> =
         parameters.segments().iter().map(|segment| norm_groups(segment.elements)).collect();
@@ -400,12 +396,8 @@ fn record(
             graph.dispatch(kernel, params, &[state], &writes, groups)?;
         }
     }
-    let cut =
-        graph.recorder().expected().iter().map(|(_, seconds)| seconds).sum::<f64>() > LONGEST_SUBMISSION;
-    if cut {
-        graph.recorder().relay(control.part(4, 4), writes[1].part(24, 4));
-    }
-    Ok((graph.finish("optimizer step")?, cut))
+    graph.recorder().relay(control.part(4, 4), writes[1].part(24, 4));
+    graph.finish("optimizer step")
 }
 
 #[cfg(test)]

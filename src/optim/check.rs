@@ -152,7 +152,8 @@ impl Case {
                 gpu.write(buffer, offset as u64 * 4, gradient);
             }
             let mut tickets = Tickets::default();
-            for (region, value) in [(totals.loss(), loss), (totals.tickets(), tickets.issue())] {
+            tickets.issue();
+            for (region, value) in [(totals.loss(), loss), (totals.tickets(), tickets.sum())] {
                 gpu.write(&region.buffer, region.offset, &[value]);
             }
             let report = optimizer.step(&parameters, RATE, &tickets).await?;

@@ -1,6 +1,9 @@
 //! What the micro-batches of a step add up on the device, and the proof that all of them did.
 
+use crate::autograd::Graph;
 use crate::gpu::{Buffer, Gpu, Recorder, Region};
+use crate::ops::reduce::sum_into;
+use crate::tensor::Tensor;
 use crate::{Error, Result};
 
 /// Regions of a buffer begin at multiples of this.
@@ -8,7 +11,15 @@ const REGION: u64 = 256;
 
 /// Sums over the replays since they were last cleared: weighted losses, right answers, tickets; one f32 each.
 #[derive(Clone)]
-pub struct Totals(Buffer);
+pub struct Totals {
+    sums: Buffer,
+    /// The ticket of the clearing itself.
+    cleared: Buffer,
+}
+
+/// The ticket of the clearing: the sum of tickets begins with it, so that a lost clearing is missed as a lost
+/// micro-batch is, also where it is several submissions.
+const CLEARED: f32 = 1.0;
 
 /// What the totals held.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,11 +36,12 @@ impl Totals {
     /// # Errors
     /// As [`Gpu::buffer`].
     pub fn new(gpu: &Gpu) -> Result<Self> {
-        Ok(Totals(gpu.buffer("the totals", 3 * REGION)?))
+        let sums = gpu.buffer("the totals", 3 * REGION)?;
+        Ok(Totals { sums, cleared: gpu.upload("the ticket of clearing", &[CLEARED])? })
     }
 
     fn region(&self, index: u64) -> Region {
-        Region { buffer: self.0.clone(), offset: index * REGION, bytes: 16 }
+        Region { buffer: self.sums.clone(), offset: index * REGION, bytes: 16 }
     }
 
     /// Where weighted losses are added up.
@@ -47,10 +59,23 @@ impl Totals {
         self.region(2)
     }
 
-    /// Records zeroing all of them.
+    /// Records zeroing all of them, which counts only when everything that was recorded before it ran.
     pub fn clear(&self, recorder: &mut Recorder) {
-        let all = recorder.bind(&(&self.0).into());
+        let all = recorder.bind(&(&self.sums).into());
         recorder.clear(all);
+        let (from, to) = (recorder.bind(&(&self.cleared).into()), recorder.bind(&self.tickets()));
+        recorder.relay(from, to);
+    }
+
+    /// Records adding `ticket [1]`. It comes last in a recording, as it counts only when everything before it ran.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn arrive(&self, graph: &mut Graph, ticket: &Tensor) -> Result<()> {
+        let arrived = graph.scratch("ticket", 1)?;
+        graph.recorder().relay(ticket.view(), arrived);
+        let total = graph.recorder().bind(&self.tickets());
+        sum_into(graph, arrived, [1, 1], total, true)
     }
 
     /// Reads the sums over the replays that were given `tickets`.
@@ -59,7 +84,7 @@ impl Totals {
     /// [`Error::Gpu`] when not all of them ran; as [`Gpu::read`].
     pub async fn read(&self, gpu: &Gpu, tickets: &Tickets) -> Result<Sums> {
         let stride = REGION as usize / 4;
-        let words: Vec<f32> = gpu.read(&self.0, 0, 2 * stride + 1).await?;
+        let words: Vec<f32> = gpu.read(&self.sums, 0, 2 * stride + 1).await?;
         tickets.verify("measuring", words[2 * stride])?;
         Ok(Sums { loss: words[0], correct: words[stride] })
     }
@@ -67,10 +92,17 @@ impl Totals {
 
 /// One number for each replay, which adds it to the totals. Some drivers drop a submission and report it as done;
 /// the sum of the tickets then is another.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tickets {
     issued: u32,
     sum: f32,
+}
+
+impl Default for Tickets {
+    /// None but that of the clearing.
+    fn default() -> Self {
+        Tickets { issued: 0, sum: CLEARED }
+    }
 }
 
 impl Tickets {
@@ -104,7 +136,7 @@ impl Tickets {
 
 #[cfg(test)]
 mod tests {
-    use super::Tickets;
+    use super::{CLEARED, Tickets};
 
     #[test]
     fn every_missing_or_repeated_ticket_shows() {
@@ -123,6 +155,6 @@ mod tests {
     fn a_million_tickets_are_added_exactly() {
         let mut tickets = Tickets::default();
         let exact: u64 = (0..1 << 20).map(|_| tickets.issue() as u64).sum();
-        assert_eq!(tickets.sum() as u64, exact);
+        assert_eq!(tickets.sum() as u64, CLEARED as u64 + exact);
     }
 }

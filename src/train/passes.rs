@@ -60,10 +60,6 @@ pub(super) fn pass(
         let d_loss = broadcast(graph_ref, &scale, count)?;
         graph_ref.backward(&guesses.loss, d_loss)?;
     }
-    // Last, so that it counts only when everything before it ran.
-    let arrived = graph_ref.scratch("ticket", 1)?;
-    graph_ref.recorder().relay(ticket.view(), arrived);
-    let total = graph_ref.recorder().bind(&totals.tickets());
-    sum_into(graph_ref, arrived, [1, 1], total, true)?;
-    graph.finish("training step")
+    totals.arrive(graph_ref, &ticket)?;
+    graph.finish(if guesses.loss.needs_gradient() { "training step" } else { "evaluation" })
 }

@@ -117,14 +117,15 @@ pub(super) fn record(
     };
     let count = loss.shape().elements();
     let ticket = graph_ref.input(ticket, [1], DType::F32)?;
-    let mut sums = vec![(&loss, count, totals.loss()), (&ticket, 1, totals.tickets())];
-    sums.extend(correct.iter().map(|correct| (correct, count, totals.correct())));
-    for (values, rows, total) in sums {
+    let mut sums = vec![(&loss, totals.loss())];
+    sums.extend(correct.iter().map(|correct| (correct, totals.correct())));
+    for (values, total) in sums {
         let total = graph_ref.recorder().bind(&total);
-        sum_into(graph_ref, values.view(), [rows, 1], total, true)?;
+        sum_into(graph_ref, values.view(), [count, 1], total, true)?;
     }
     let ones = graph_ref.constant(&vec![1f32; count], [count], DType::F32)?;
     graph_ref.backward(&loss, ones)?;
+    totals.arrive(graph_ref, &ticket)?;
     graph.finish("finetuning step")
 }
 
