@@ -6,11 +6,11 @@ use anyhow::Context;
 use clap::ValueEnum;
 use wgrad::Error;
 use wgrad::checkpoint::ModelFolder;
-use wgrad::gpu::{Gpu, GpuOptions};
+use wgrad::gpu::GpuOptions;
 use wgrad::infer::attention::{Attention, AttentionReader};
 use wgrad::viz::{self, Theme};
 
-use super::{hub, print};
+use super::{device, hub, print};
 
 const HELP: &str = "\
 Views, for .png and .svg (an .html page has all of them, and opens with this one):
@@ -124,9 +124,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             return Err(Error::config(name, format!("0 to {}", count - 1), index).into());
         }
     }
-    let gpu = GpuOptions { adapter: args.adapter.clone(), ..GpuOptions::default() };
+    let gpu = device::options(args.adapter.as_deref());
     let attention = pollster::block_on(async {
-        let gpu = Gpu::open(&gpu).await?;
+        let gpu = device::open(&gpu).await?;
         AttentionReader::open(&gpu, &folder)?.read(&args.text, args.second_text.as_deref()).await
     })?;
     if attention.truncated > 0 {
@@ -158,7 +158,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 pub fn draw(folder: &Path, text: &str, gpu: &GpuOptions, out: &Path) -> anyhow::Result<()> {
     let loaded = ModelFolder::load(folder)?;
     let attention = pollster::block_on(async {
-        let gpu = Gpu::open(gpu).await?;
+        let gpu = device::open(gpu).await?;
         AttentionReader::open(&gpu, &loaded)?.read(text, None).await
     })?;
     let picture = drawing(&name(folder), attention).picture(&viz::attention::Options::default())?;

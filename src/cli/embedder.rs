@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use wgrad::checkpoint::SentenceFolder;
-use wgrad::gpu::{Gpu, GpuOptions};
 use wgrad::infer::{EmbedOptions, Embedder};
 
-use super::{hub, pooling, precision, print};
+use super::{device, hub, pooling, precision, print};
 
 /// The model, and how its hidden states become vectors.
 #[derive(clap::Args)]
@@ -44,7 +43,7 @@ impl EmbedderArgs {
         options.normalize &= !self.no_normalize;
         options.max_tokens = self.max_tokens.unwrap_or(options.max_tokens);
         options.pooling = self.pooling.chosen().unwrap_or(options.pooling);
-        let gpu = Gpu::open(&GpuOptions { adapter: self.adapter.clone(), ..GpuOptions::default() }).await?;
+        let gpu = device::open(&device::options(self.adapter.as_deref())).await?;
         options.storage = precision::decide(self.precision.into(), gpu.capabilities()).storage();
         Ok(Embedder::open(&gpu, &folder, options)?)
     }

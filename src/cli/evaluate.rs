@@ -6,12 +6,11 @@ use anyhow::Context;
 use serde_json::{Map, Value, json};
 use wgrad::Error;
 use wgrad::checkpoint::ModelFolder;
-use wgrad::gpu::{Gpu, GpuOptions};
 use wgrad::train::finetune::evaluate;
 
 use super::finetune_watch::summary;
 use super::labelled::Labelled;
-use super::{hub, print};
+use super::{device, hub, print};
 
 /// Measure a finetuned model on labelled texts.
 #[derive(clap::Args)]
@@ -45,10 +44,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let task = args.labelled.task;
     let sets = args.labelled.sets()?;
     let folder = ModelFolder::load(hub::folder(&args.model)?)?;
-    let options = GpuOptions { adapter: args.adapter.clone(), ..GpuOptions::default() };
+    let options = device::options(args.adapter.as_deref());
     let bar = print::Items::new("texts");
     let (found, adapter) = pollster::block_on(async {
-        let gpu = Gpu::open(&options).await?;
+        let gpu = device::open(&options).await?;
         let mut progress = |done, total| {
             bar.total(total);
             bar.set(done);

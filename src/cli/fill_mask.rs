@@ -4,10 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use wgrad::checkpoint::ModelFolder;
-use wgrad::gpu::{Gpu, GpuOptions};
 use wgrad::infer::{FillMask, Filled};
 
-use super::{hub, print};
+use super::{device, hub, print};
 
 const HELP: &str = "\
 JSON: {text, masks: [{position, candidates: [{id, token, text, probability}]}],
@@ -48,9 +47,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     // What is wrong with the files is told before a device is looked for.
     let mut folder = ModelFolder::load(hub::folder(&args.model)?)?;
     folder.weights = folder.weights.allow_non_finite(args.allow_non_finite);
-    let options = GpuOptions { adapter: args.adapter.clone(), ..GpuOptions::default() };
+    let options = device::options(args.adapter.as_deref());
     let (filled, adapter) = pollster::block_on(async {
-        let gpu = Gpu::open(&options).await?;
+        let gpu = device::open(&options).await?;
         let mut model = FillMask::open(&gpu, &folder)?;
         Ok::<_, wgrad::Error>((model.fill(&args.text, args.top_k).await?, gpu.capabilities().name.clone()))
     })?;

@@ -9,14 +9,13 @@ use anyhow::Context;
 use wgrad::Error;
 use wgrad::checkpoint::ModelFolder;
 use wgrad::data::task::Task;
-use wgrad::gpu::{Gpu, GpuOptions};
 use wgrad::tensor::DType;
 use wgrad::train::finetune::{FinetuneOptions, FinetuneReport, Rates, Recipe, RecipeName, finetune};
 
 use super::finetune_watch::Watch;
 use super::labelled::Labelled;
 use super::training::INTERRUPTED;
-use super::{hub, pooling, print};
+use super::{device, hub, pooling, print};
 
 /// Teach a pretrained model a task.
 #[derive(clap::Args)]
@@ -142,10 +141,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     })
     .context("cannot watch for Ctrl-C")?;
     let mut watch = Watch::new();
-    let gpu =
-        GpuOptions { adapter: args.adapter.clone(), max_binding: Some(u64::MAX), ..GpuOptions::default() };
+    let gpu = device::options(args.adapter.as_deref());
     let report = pollster::block_on(async {
-        let gpu = Gpu::open(&gpu).await?;
+        let gpu = device::open(&gpu).await?;
         finetune(&gpu, &options, &mut |event| watch.show(event), &stop).await
     });
     watch.end();

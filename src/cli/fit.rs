@@ -3,6 +3,7 @@
 use wgrad::gpu::{Gpu, GpuOptions};
 use wgrad::train::{Estimate, TrainConfig, fit};
 
+use super::device;
 use super::print::{self, count};
 
 /// Of the memory that a GPU shares with programs, this part may go to training.
@@ -65,7 +66,7 @@ pub fn choose(config: &TrainConfig, options: &GpuOptions) -> anyhow::Result<u64>
             // Allocations there succeed until nothing else runs.
             options.memory = free_memory().map(|free| (SHARED * free as f64) as u64);
         }
-        let gpu = Gpu::open(&options).await?;
+        let gpu = device::open(&options).await?;
         let size = fit::largest_micro_batch(&gpu, config)?;
         let budget = options.memory.map(|budget| format!(" within {}", megabytes(budget)));
         print::note(format_args!("micro-batch {size}: the largest that fits{}", budget.unwrap_or_default()));

@@ -3,6 +3,7 @@
 mod attention;
 mod bench;
 mod data;
+mod device;
 mod doctor;
 mod embed;
 mod embedder;

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use anyhow::Context;
 use serde_json::{Map, json};
 use wgrad::checkpoint::ModelFolder;
-use wgrad::gpu::{Gpu, GpuOptions};
 use wgrad::infer::{Classifier, Prediction};
 
-use super::{hub, print};
+use super::{device, hub, print};
 
 const HELP: &str = "\
 Without --input texts are read from standard input, one a line; two texts of a pair stand on one line with a tab
@@ -51,8 +50,8 @@ const CHUNK: usize = 4096;
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let folder = ModelFolder::load(hub::folder(&args.model)?)?;
-    let options = GpuOptions { adapter: args.adapter.clone(), ..GpuOptions::default() };
-    let gpu = pollster::block_on(Gpu::open(&options))?;
+    let options = device::options(args.adapter.as_deref());
+    let gpu = pollster::block_on(device::open(&options))?;
     let mut model = Classifier::open(&gpu, &folder)?;
     let bar = print::Items::new("texts");
     let (mut before, mut truncated) = (0, 0);

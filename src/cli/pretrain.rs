@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use wgrad::data::{Dataset, Split};
-use wgrad::gpu::{Gpu, GpuOptions};
+use wgrad::gpu::GpuOptions;
 use wgrad::train::dump::dump_batches;
 use wgrad::train::estimate::estimate;
 use wgrad::train::run::{RECIPE, save_initial};
 use wgrad::train::{RunOptions, Settings, Summary};
 
 use super::fit::{self, MicroBatch, bytes, micro_batch};
-use super::precision;
 use super::print::{self, count};
 use super::training::{INTERRUPTED, decide, train};
+use super::{device, precision};
 
 /// How long a dry run measures.
 const SECONDS: f64 = 2.0;
@@ -115,11 +115,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         return report_initial(&options, args.json);
     }
     let gpu = GpuOptions {
-        adapter: args.adapter,
         memory: args.memory,
         matrix_units: args.matrix_units,
-        max_binding: Some(u64::MAX),
-        ..GpuOptions::default()
+        ..device::options(args.adapter.as_deref())
     };
     if args.micro_batch == Some(MicroBatch::Auto) || args.dry_run {
         decide(&mut options.config, &gpu)?;
@@ -150,7 +148,7 @@ fn dry_run(options: &RunOptions, gpu: &GpuOptions, json: bool) -> anyhow::Result
     let (config, data) = (&options.config, &options.dataset);
     let tokens = data.tokens(Split::Train) as f64 / data.len(Split::Train).max(1) as f64;
     let estimate = pollster::block_on(async {
-        let gpu = Gpu::open(gpu).await?;
+        let gpu = device::open(gpu).await?;
         estimate(&gpu, config, tokens, SECONDS).await
     })?;
     if json {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use wgrad::checkpoint::ModelFolder;
 use wgrad::data::grammar::{Language, MaskedExample, Oracle};
 use wgrad::data::{Batcher, BatcherOptions, Dataset, HeldOut, PrepareOptions, Split, prepare};
-use wgrad::gpu::{Gpu, GpuOptions};
+use wgrad::gpu::GpuOptions;
 use wgrad::infer::FillMask;
 use wgrad::text::{Tokenizer, TokenizerOptions};
 use wgrad::train::run::RECIPE;
@@ -16,7 +16,7 @@ use wgrad::train::{RunOptions, Settings, Summary};
 use wgrad::viz::loss_curve::Reference;
 
 use super::training::{INTERRUPTED, train};
-use super::{attention, print};
+use super::{attention, device, print};
 
 /// T: a document fills a sequence but for [CLS] and [SEP].
 const SEQ_LEN: usize = 64;
@@ -91,7 +91,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Reference { label: "two neighbours".into(), loss: bounds.two_neighbours },
         Reference { label: "best possible".into(), loss: bounds.floor },
     ];
-    let gpu = GpuOptions { adapter: args.adapter.clone(), ..GpuOptions::default() };
+    let gpu = device::options(args.adapter.as_deref());
     let summary = train(&options, &gpu)?;
     let mut masks = Vec::new();
     if !summary.interrupted {
@@ -239,7 +239,7 @@ fn fill(language: &Language, model: &Path, gpu: &GpuOptions) -> anyhow::Result<V
     let folder = ModelFolder::load(model)?;
     let mut guesses = Vec::new();
     pollster::block_on(async {
-        let gpu = Gpu::open(gpu).await?;
+        let gpu = device::open(gpu).await?;
         let mut model = FillMask::open(&gpu, &folder)?;
         for index in 0..3 {
             let sentences = sentences(language, index, 3);

@@ -9,12 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use wgrad::gpu::{Gpu, GpuOptions};
-use wgrad::ops::measure::settle_speed;
 use wgrad::train::metrics::Row;
 use wgrad::train::{Event, MlmLearner, RunOptions, Summary, TrainConfig};
 
-use super::precision;
 use super::print::{self, count};
+use super::{device, precision};
 
 /// Without a terminal a step is told of no more often than this.
 const QUIET: Duration = Duration::from_secs(10);
@@ -180,8 +179,7 @@ pub fn decide(config: &mut TrainConfig, gpu: &GpuOptions) -> anyhow::Result<()> 
 
 /// Opens the GPU and builds the learner there.
 async fn open_learner(gpu: &GpuOptions, config: &TrainConfig) -> wgrad::Result<MlmLearner> {
-    let gpu = Gpu::open(gpu).await?;
-    settle_speed(&gpu).await?;
+    let gpu = device::open(gpu).await?;
     MlmLearner::new(&gpu, config.model.clone(), config.learner_options())
 }
 

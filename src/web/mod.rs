@@ -18,6 +18,7 @@ use wasm_bindgen::prelude::*;
 
 use crate::gpu::{AdapterKind, Gpu, GpuOptions};
 use crate::memory::Memory;
+use crate::ops::measure::settle_speed;
 use crate::{Error, Result};
 
 #[wasm_bindgen]
@@ -71,7 +72,8 @@ impl Device {
     /// Opens the browser's device. `kind`, `plain` or `software`, chooses the kernels instead of the adapter.
     pub async fn open(kind: Option<String>) -> Result<Device> {
         let kind = kind.as_deref().map(AdapterKind::from_str).transpose()?;
-        let options = GpuOptions { kind, ..GpuOptions::default() };
+        // Whatever was trained on an adapter can be run on it.
+        let options = GpuOptions { kind, max_binding: Some(u64::MAX), ..GpuOptions::default() };
         let gpu = RefCell::new(Gpu::open(&options).await?);
         Ok(Device { options, gpu })
     }
@@ -92,15 +94,15 @@ impl Device {
         self.gpu.borrow().clone()
     }
 
-    /// The device, opened anew if it was lost.
+    /// The device, opened anew if it was lost. Its speed is known, by which everything that is recorded on it is cut.
     async fn working(&self) -> Result<Gpu> {
-        let gpu = self.gpu();
-        if !matches!(gpu.check("opening"), Err(Error::DeviceLost { .. })) {
-            return Ok(gpu);
+        let mut gpu = self.gpu();
+        if matches!(gpu.check("opening"), Err(Error::DeviceLost { .. })) {
+            gpu = Gpu::open(&self.options).await?;
+            self.gpu.replace(gpu.clone());
         }
-        let fresh = Gpu::open(&self.options).await?;
-        self.gpu.replace(fresh.clone());
-        Ok(fresh)
+        settle_speed(&gpu).await?;
+        Ok(gpu)
     }
 }
 

@@ -10,7 +10,6 @@ use wasm_bindgen::prelude::*;
 
 use super::{Device, Files, settings};
 use crate::data::Dataset;
-use crate::ops::measure::settle_speed;
 use crate::train::run::RECIPE;
 use crate::train::{Event, MlmLearner, RunOptions, Settings, TrainConfig, run};
 use crate::{Error, Result};
@@ -95,7 +94,6 @@ pub async fn pretrain(
     options.data.extend(asked.about_data);
     let open = async |config: &TrainConfig| {
         let gpu = device.working().await?;
-        settle_speed(&gpu).await?;
         MlmLearner::new(&gpu, config.model.clone(), config.learner_options())
     };
     let mut progress = |event: Event<'_>| {

@@ -13,7 +13,7 @@ use wgrad::ops::measure;
 use wgrad::train::Workload;
 
 use super::precision::{self, Choice};
-use super::print;
+use super::{device, print};
 
 const HELP: &str = "\
 What is measured:
@@ -189,11 +189,9 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
         return report(args, head(None), replay::run(&workload, !args.json).await?);
     }
     let options = GpuOptions {
-        adapter: args.adapter.clone(),
         matrix_units: args.matrix_units,
-        max_binding: Some(u64::MAX),
         timestamps: args.profile,
-        ..GpuOptions::default()
+        ..device::options(args.adapter.as_deref())
     };
     let seconds = args.seconds.unwrap_or(if args.what == What::Step { 10.0 } else { 0.5 });
     // A device of its own, so that nothing of it counts among the bytes of the measurement.

@@ -1,0 +1,21 @@
+//! How commands open a device.
+
+use wgrad::Result;
+use wgrad::gpu::{Gpu, GpuOptions};
+use wgrad::ops::measure::settle_speed;
+
+/// The options of a device on the adapter whose name has `adapter` in it, the strongest by default: whatever was trained
+/// there can be run there, so every command asks for the largest bindings that the adapter has.
+pub fn options(adapter: Option<&str>) -> GpuOptions {
+    GpuOptions { adapter: adapter.map(str::to_owned), max_binding: Some(u64::MAX), ..GpuOptions::default() }
+}
+
+/// Opens a device and measures its speed, by which everything that is recorded on it is cut.
+///
+/// # Errors
+/// As [`Gpu::open`] and [`settle_speed`].
+pub async fn open(options: &GpuOptions) -> Result<Gpu> {
+    let gpu = Gpu::open(options).await?;
+    settle_speed(&gpu).await?;
+    Ok(gpu)
+}
