@@ -5,36 +5,43 @@ use serde::Serialize;
 use wgrad::gpu::{AdapterKind, Capabilities, Gpu, GpuOptions};
 use wgrad::ops::matmul::Layout;
 use wgrad::ops::measure;
+use wgrad::train;
+use wgrad::train::stress::{Sizes, Stressed};
 
 mod kernels;
 
 use self::kernels::Checked;
 use super::print;
+use super::units::failure;
 
 const HELP: &str = "\
 Exit code: 0 when every kernel of the adapter is right, 1 when one is not,
 3 when there is no adapter.
 
 JSON: {wgrad, adapters: [ADAPTER], chosen, device: ADAPTER, kernels: [KERNEL],
-       matmul: [SPEED], copy_gbps, ok}
+       stress: [STRESSED] (with --stress), matmul: [SPEED], copy_gbps, ok}
   ADAPTER: {name, backend, driver, device_type, kind, f16, subgroups,
-       cooperative_matrices, matrix_tile, max_binding, max_buffer, max_storage_buffers,
+       cooperative_matrices, matrix_tile, matrix_subgroup, max_binding, max_buffer, max_storage_buffers,
        max_workgroup_memory, max_invocations}
   KERNEL: {operation, kind, storage, matrix_units, own, cases, passed,
        result: {error, bound},
        gradient: {error, bound}, failures}
+  STRESSED: {work, storage, matrix_units, replays, different, error}
   SPEED: {layout, m, n, k, gflops}
   chosen     an index into adapters; device has the limits it was opened with
   storage    how activations are stored: f32 or f16
   own        whether the adapter uses this kind of kernel
   error      the one nearest to its bound, or farthest beyond it; bound is 0
              where nothing was compared: the optimizer, adamw, has no gradient
+  different  replays whose bits are not those of the first one; error, of products
+             on matrix units, is the normalized mean squared one to plain kernels
   layout     the operand stored transposed: the second (nt), none, the first (tn)
   copy_gbps  counts the bytes read and those written
 
 Examples:
   wgrad doctor
   wgrad doctor --adapter nvidia --json
+  wgrad doctor --stress --json > doctor.json    # for a report of a defect
   wgrad doctor --all-kernels";
 
 /// Check the GPU: what it offers, whether every kernel computes right, how fast it is.
@@ -47,6 +54,12 @@ pub struct Args {
     /// Check the kernels for the other kind of adapter too; a GPU may take minutes to compile those for CPUs.
     #[arg(long)]
     all_kernels: bool,
+    /// Look for races too: repeat large work and compare the bits. Under a minute on any GPU.
+    #[arg(long)]
+    stress: bool,
+    /// Measure no speeds.
+    #[arg(long)]
+    quick: bool,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -59,8 +72,10 @@ struct Report {
     chosen: Option<usize>,
     device: Capabilities,
     kernels: Vec<Checked>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stress: Option<Vec<Stressed>>,
     matmul: Vec<Speed>,
-    copy_gbps: f64,
+    copy_gbps: Option<f64>,
     ok: bool,
 }
 
@@ -79,9 +94,12 @@ const SECONDS: f64 = 0.3;
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let options = GpuOptions { adapter: args.adapter.clone(), ..GpuOptions::default() };
-    let report = pollster::block_on(examine(&options, args.all_kernels, !args.json))?;
+    let report = pollster::block_on(examine(&options, args))?;
     if args.json {
         print::line(serde_json::to_string(&report).context("the report as JSON")?)?;
+    }
+    if let Some(one) = report.stress.iter().flatten().find(|one| !one.matrix_units && !one.passed()) {
+        bail!("{} computes other bits each time: {}", report.device.name, failure(one));
     }
     let wrong: Vec<_> =
         report.kernels.iter().filter(|k| k.own && k.passed < k.cases).map(|k| k.operation).collect();
@@ -91,8 +109,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     bail!("{} computes these operations wrongly: {}", report.device.name, wrong.join(", "));
 }
 
-/// Examines the adapter, `all` kernels or its own; with `tell`, prints each part when it is known.
-async fn examine(options: &GpuOptions, all: bool, tell: bool) -> anyhow::Result<Report> {
+/// Examines the adapter; for people, prints each part when it is known.
+async fn examine(options: &GpuOptions, args: &Args) -> anyhow::Result<Report> {
+    let tell = !args.json;
     let say = |rows: &[Vec<String>], right| -> anyhow::Result<()> {
         for line in print::table(rows, right).into_iter().filter(|_| tell) {
             print::line(line)?;
@@ -105,14 +124,65 @@ async fn examine(options: &GpuOptions, all: bool, tell: bool) -> anyhow::Result<
     let device = gpu.capabilities().clone();
     say(&adapter_rows(&adapters, chosen), usize::MAX)?;
 
-    let kernels = kernels::check(&gpu, options, all).await?;
+    let kernels = kernels::check(&gpu, options, args.all_kernels).await?;
     say(&kernels::rows(&kernels), 3)?;
     for (kernel, failure) in kernels.iter().flat_map(|k| k.failures.iter().map(move |f| (k, f))) {
         say(&[vec![], vec![format!("{} ({}): {failure}", kernel.operation, word(kernel.kind))]], usize::MAX)?;
     }
 
+    let stress = if args.stress { Some(stress(&gpu, options, tell).await?) } else { None };
+    let (matmul, copy_gbps) = if args.quick { (Vec::new(), None) } else { speeds(&gpu, &say).await? };
+    // Units that fail are not used.
+    let same = stress.iter().flatten().all(|one| one.matrix_units || one.passed());
+    let ok = same && kernels.iter().all(|k| !k.own || k.passed == k.cases);
+    let wgrad = env!("CARGO_PKG_VERSION");
+    Ok(Report { wgrad, adapters, chosen, device, kernels, stress, matmul, copy_gbps, ok })
+}
+
+/// Repeats large work on the adapter's own kernels, and products on its matrix units.
+async fn stress(gpu: &Gpu, options: &GpuOptions, tell: bool) -> anyhow::Result<Vec<Stressed>> {
+    let sizes = Sizes::of(gpu.capabilities().kind);
+    let row = |one: &Stressed| {
+        let kind = if one.matrix_units { "matrix units" } else { "plain kernels" };
+        let verdict =
+            if one.passed() { "the same bits".to_string() } else { format!("WRONG: {}", failure(one)) };
+        let text = format!("{}, {}, {kind}, {} times: {verdict}", one.work, word(one.storage), one.replays);
+        // What cannot be written will be told by the table that follows.
+        let _ = print::line(text);
+    };
+    if tell {
+        print::line("")?;
+    }
+    let mut all = train::stress::stress(gpu, sizes, |one| {
+        if tell {
+            row(one)
+        }
+    })
+    .await?;
+    let with_units = Gpu::open(&GpuOptions { matrix_units: true, ..options.clone() }).await?;
+    if with_units.capabilities().matrix_tile.is_some() {
+        let products = train::stress::stress_units(&with_units, gpu, sizes).await?;
+        products.iter().filter(|_| tell).for_each(row);
+        all.extend(products);
+        all.extend(
+            train::stress::stress(&with_units, sizes, |one| {
+                if tell {
+                    row(one)
+                }
+            })
+            .await?,
+        );
+    }
+    Ok(all)
+}
+
+/// Speeds of products and of copying in GB/s.
+async fn speeds(
+    gpu: &Gpu,
+    say: &impl Fn(&[Vec<String>], usize) -> anyhow::Result<()>,
+) -> anyhow::Result<(Vec<Speed>, Option<f64>)> {
     // The larger one keeps a fast GPU busy, and does not keep a CPU busy for minutes.
-    let sizes = match device.kind {
+    let sizes = match gpu.capabilities().kind {
         AdapterKind::Software => [256, 1024],
         AdapterKind::Plain => [1024, 4096],
     };
@@ -120,7 +190,7 @@ async fn examine(options: &GpuOptions, all: bool, tell: bool) -> anyhow::Result<
     let mut rows = vec![vec![], vec!["speed".to_string(), String::new()]];
     for layout in [Layout::Nt, Layout::Nn, Layout::Tn] {
         for size in sizes {
-            let gflops = measure::matmul(&gpu, layout, [size; 3], SECONDS).await?;
+            let gflops = measure::matmul(gpu, layout, [size; 3], SECONDS).await?;
             rows.push(vec![
                 format!("matmul {} {size}", word(layout)),
                 format!("{gflops:.1}"),
@@ -129,11 +199,10 @@ async fn examine(options: &GpuOptions, all: bool, tell: bool) -> anyhow::Result<
             matmul.push(Speed { layout, m: size, n: size, k: size, gflops });
         }
     }
-    let copy_gbps = measure::copy(&gpu, 64 << 20, SECONDS).await?;
+    let copy_gbps = measure::copy(gpu, 64 << 20, SECONDS).await?;
     rows.push(vec!["copy".into(), format!("{copy_gbps:.1}"), "GB/s".into()]);
     say(&rows, 1)?;
-    let ok = kernels.iter().all(|k| !k.own || k.passed == k.cases);
-    Ok(Report { wgrad: env!("CARGO_PKG_VERSION"), adapters, chosen, device, kernels, matmul, copy_gbps, ok })
+    Ok((matmul, Some(copy_gbps)))
 }
 
 /// The word a value has in the JSON.

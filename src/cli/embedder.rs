@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use wgrad::checkpoint::SentenceFolder;
 use wgrad::infer::{EmbedOptions, Embedder};
 
-use super::{device, hub, pooling, precision, print};
+use super::{device, hub, pooling, precision, print, units};
 
 /// The model, and how its hidden states become vectors.
 #[derive(clap::Args)]
@@ -26,6 +26,10 @@ pub struct EmbedderArgs {
     /// How activations are stored.
     #[arg(long, value_enum, default_value_t = precision::Choice::F32)]
     precision: precision::Choice,
+    /// Multiply matrices of f16 on the GPU's matrix units (tensor cores, simdgroup matrices). auto: where they have passed
+    /// a test of some seconds, made once for an adapter and its driver.
+    #[arg(long, value_enum, value_name = "WHEN", num_args = 0..=1, default_value_t = units::Choice::Auto, default_missing_value = "on")]
+    matrix_units: units::Choice,
     /// Load weights that hold NaN or infinity.
     #[arg(long)]
     allow_non_finite: bool,
@@ -43,8 +47,11 @@ impl EmbedderArgs {
         options.normalize &= !self.no_normalize;
         options.max_tokens = self.max_tokens.unwrap_or(options.max_tokens);
         options.pooling = self.pooling.chosen().unwrap_or(options.pooling);
-        let gpu = device::open(&device::options(self.adapter.as_deref())).await?;
-        options.storage = precision::decide(self.precision.into(), gpu.capabilities()).storage();
+        let precision = self.precision.into();
+        let gpu =
+            units::decide(self.matrix_units, precision, &device::options(self.adapter.as_deref())).await?;
+        let gpu = device::open(&gpu).await?;
+        options.storage = precision::decide(precision, gpu.capabilities()).storage();
         Ok(Embedder::open(&gpu, &folder, options)?)
     }
 }

@@ -25,6 +25,7 @@ mod similarity;
 mod texts;
 mod tokenizer;
 mod training;
+mod units;
 
 use clap::{Parser, Subcommand};
 

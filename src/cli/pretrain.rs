@@ -15,7 +15,7 @@ use wgrad::train::{RunOptions, Settings, Summary};
 use super::fit::{self, MicroBatch, bytes, micro_batch};
 use super::print::{self, count};
 use super::training::{INTERRUPTED, decide, train};
-use super::{device, precision};
+use super::{device, precision, units};
 
 /// How long a dry run measures.
 const SECONDS: f64 = 2.0;
@@ -79,10 +79,10 @@ pub struct Args {
     /// How activations are stored; the presets say auto.
     #[arg(long, value_enum)]
     precision: Option<precision::Choice>,
-    /// With f16, multiply on the GPU's matrix units (tensor cores, simdgroup matrices). wgpu calls that experimental:
-    /// see first what `wgrad doctor` says of them.
-    #[arg(long)]
-    matrix_units: bool,
+    /// Multiply matrices of f16 on the GPU's matrix units (tensor cores, simdgroup matrices). auto: where they have passed
+    /// a test of some seconds, made once for an adapter and its driver.
+    #[arg(long, value_enum, value_name = "WHEN", num_args = 0..=1, default_value_t = units::Choice::Auto, default_missing_value = "on")]
+    matrix_units: units::Choice,
     /// Write the batches and learning rates of the whole run to a safetensors file first.
     #[arg(long, value_name = "FILE", hide_short_help = true)]
     dump_batches: Option<PathBuf>,
@@ -114,11 +114,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         save_initial(&options)?;
         return report_initial(&options, args.json);
     }
-    let gpu = GpuOptions {
-        memory: args.memory,
-        matrix_units: args.matrix_units,
-        ..device::options(args.adapter.as_deref())
-    };
+    let gpu = GpuOptions { memory: args.memory, ..device::options(args.adapter.as_deref()) };
+    let gpu = pollster::block_on(units::decide(args.matrix_units, options.config.precision, &gpu))?;
     if args.micro_batch == Some(MicroBatch::Auto) || args.dry_run {
         decide(&mut options.config, &gpu)?;
     }

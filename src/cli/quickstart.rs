@@ -16,7 +16,7 @@ use wgrad::train::{RunOptions, Settings, Summary};
 use wgrad::viz::loss_curve::Reference;
 
 use super::training::{INTERRUPTED, train};
-use super::{attention, device, print};
+use super::{attention, device, print, units};
 
 /// T: a document fills a sequence but for [CLS] and [SEP].
 const SEQ_LEN: usize = 64;
@@ -92,6 +92,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Reference { label: "best possible".into(), loss: bounds.floor },
     ];
     let gpu = device::options(args.adapter.as_deref());
+    let gpu = pollster::block_on(units::decide(units::Choice::Auto, options.config.precision, &gpu))?;
     let summary = train(&options, &gpu)?;
     let mut masks = Vec::new();
     if !summary.interrupted {

@@ -13,7 +13,7 @@ use wgrad::ops::measure;
 use wgrad::train::Workload;
 
 use super::precision::{self, Choice};
-use super::{device, print};
+use super::{device, print, units};
 
 const HELP: &str = "\
 What is measured:
@@ -77,9 +77,10 @@ pub struct Args {
     /// How a step stores activations, and gemm its matrices.
     #[arg(long, value_enum, default_value_t = Choice::F32)]
     precision: Choice,
-    /// With f16, multiply on the GPU's matrix units, which wgpu calls experimental.
-    #[arg(long)]
-    matrix_units: bool,
+    /// Multiply matrices of f16 on the GPU's matrix units (tensor cores, simdgroup matrices). auto: where they have passed
+    /// a test of some seconds, made once for an adapter and its driver.
+    #[arg(long, value_enum, value_name = "WHEN", num_args = 0..=1, default_value_t = units::Choice::Auto, default_missing_value = "on")]
+    matrix_units: units::Choice,
     /// For step: time each kernel of one more step, where the GPU has timestamps.
     #[arg(long)]
     profile: bool,
@@ -188,11 +189,8 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
     if args.what == What::Replay {
         return report(args, head(None), replay::run(&workload, !args.json).await?);
     }
-    let options = GpuOptions {
-        matrix_units: args.matrix_units,
-        timestamps: args.profile,
-        ..device::options(args.adapter.as_deref())
-    };
+    let options = GpuOptions { timestamps: args.profile, ..device::options(args.adapter.as_deref()) };
+    let options = units::decide(args.matrix_units, args.precision.into(), &options).await?;
     let seconds = args.seconds.unwrap_or(if args.what == What::Step { 10.0 } else { 0.5 });
     // A device of its own, so that nothing of it counts among the bytes of the measurement.
     let peak = measure::matmul_peak(&Gpu::open(&options).await?, seconds.min(0.5)).await?;
