@@ -10,6 +10,7 @@
 //   update: any grid. Invocations stride over vectors of four elements; the rest of a last vector is zero.
 #import lib/grid
 #import lib/reduce
+#import lib/narrow
 
 struct Params {
     vectors: u32, partials: u32, first: u32,
@@ -125,6 +126,6 @@ fn update(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups)
 fn update_halves(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     for (var i = id.x; i < p.vectors; i += groups.x * LANES) {
         let weight = updated(i);
-        if (decided.apply != 0u) { halves[i] = vec4<out_elem>(weight); }
+        if (decided.apply != 0u) { halves[i] = narrow_out4(weight); }
     }
 }

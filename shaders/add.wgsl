@@ -3,6 +3,7 @@
 //   accumulate: y += a
 // Launch: one invocation per element, folded by `linear_index`.
 #import lib/grid
+#import lib/narrow
 
 struct Params { elements: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -14,7 +15,7 @@ struct Params { elements: u32 }
 @compute @workgroup_size(WORKGROUP)
 fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = linear_index(id, groups, WORKGROUP);
-    if (i < p.elements) { y[i] = elem(f32(a[i]) + f32(b[i])); }
+    if (i < p.elements) { y[i] = narrow(f32(a[i]) + f32(b[i])); }
 }
 
 @group(0) @binding(2) var<storage, read_write> sum: array<f32>;

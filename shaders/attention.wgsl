@@ -7,6 +7,7 @@
 // Launch: a workgroup of LANES invocations per row, folded by `linear_index`; each has every LANES-th vector of it.
 #import lib/grid
 #import lib/reduce
+#import lib/narrow
 
 struct Params { sequences: u32, tokens: u32, heads: u32, stride: u32, buckets: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -58,7 +59,7 @@ fn softmax(
         let keys = vec4(vector * 4u) + vec4(0u, 1u, 2u, 3u);
         let inside = (keys >= vec4(limits.x)) & (keys < vec4(limits.y));
         let values = exp(logits(row, i, vector, limits) - most) / sum;
-        scores[row * (p.stride / 4u) + vector] = vec4<elem>(select(vec4<f32>(), values, inside));
+        scores[row * (p.stride / 4u) + vector] = narrow4(select(vec4<f32>(), values, inside));
     }
 }
 
@@ -100,11 +101,11 @@ fn backward(
                 } else if (j + 1u >= i + half) {
                     after += d_logits[n];
                 } else {
-                    d_relative[row * p.buckets + bucket(i, j)] = elem(d_logits[n]);
+                    d_relative[row * p.buckets + bucket(i, j)] = narrow(d_logits[n]);
                 }
             }
         }
-        d_scores[start + vector] = vec4<elem>(d_logits);
+        d_scores[start + vector] = narrow4(d_logits);
     }
     if (RELATIVE == 0u) { return; }
     before = reduce_sum(before, lane);
@@ -112,9 +113,9 @@ fn backward(
     for (var c = lane; c < p.buckets; c += LANES) {
         let j = i32(i + c) - select(0, i32(p.buckets), c >= half);
         if (c == half) {
-            d_relative[row * p.buckets + c] = elem(before);
+            d_relative[row * p.buckets + c] = narrow(before);
         } else if (c + 1u == half) {
-            d_relative[row * p.buckets + c] = elem(after);
+            d_relative[row * p.buckets + c] = narrow(after);
         } else if (j < 0 || j >= i32(p.tokens)) {
             d_relative[row * p.buckets + c] = elem(0.0);
         }

@@ -16,6 +16,7 @@
 //   invocation per row.
 #import lib/grid
 #import lib/random
+#import lib/narrow
 
 struct Params {
     sequences: u32, tokens: u32, heads: u32, stride: u32, buckets: u32,
@@ -260,7 +261,7 @@ fn forward(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) 
                 let column = thread % 8u + 8u * c;
                 if (column < WIDTH) {
                     let at = origin_y(block) + (i0 + i) * p.heads * WIDTH + column;
-                    y[at] = vec4<elem>(share * sums[i * COLUMNS + c]);
+                    y[at] = narrow4(share * sums[i * COLUMNS + c]);
                 }
             }
             if (thread % 8u == 0u) { lse[row_of(block, i0 + i)] = largest[i] - log(share); }
@@ -346,7 +347,7 @@ fn store(block: Block, thread: u32, part: u32, scale: f32, sums: ptr<function, a
                 let at = origin(block, part) + (first + i) * 3u * p.heads * WIDTH + column;
                 var value = scale * (*sums)[i * COLUMNS + c];
                 if (p.accumulate != 0u) { value += vec4<f32>(d_qkv[at]); }
-                d_qkv[at] = vec4<out_elem>(value);
+                d_qkv[at] = narrow_out4(value);
             }
         }
     }
@@ -383,7 +384,7 @@ fn queries(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) 
                         } else if (j + 1u >= i + reach) {
                             after[n] += d_logit;
                         } else {
-                            d_relative[row * p.buckets + bucket(i, j)] = elem(d_logit);
+                            d_relative[row * p.buckets + bucket(i, j)] = narrow(d_logit);
                         }
                     }
                 }
@@ -401,7 +402,7 @@ fn queries(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) 
         workgroupBarrier();
         if (thread < 32u && block.first + thread < p.tokens) {
             let at = row_of(block, block.first + thread) * p.buckets + reach - side;
-            d_relative[at] = elem(told_sum(thread / 4u)[thread % 4u]);
+            d_relative[at] = narrow(told_sum(thread / 4u)[thread % 4u]);
         }
     }
     // The other distances whose key lies out of bounds.

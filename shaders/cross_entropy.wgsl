@@ -6,6 +6,7 @@
 // Launch: a workgroup of LANES invocations per row.
 #import lib/grid
 #import lib/reduce
+#import lib/narrow
 
 struct Params { rows: u32, stride: u32, classes: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -80,7 +81,7 @@ fn row_of(row: u32) -> Row {
 // The gradient of the logit of class c; of a column that is none, 0.
 fn gradient(row: Row, c: u32, logit: elem) -> elem {
     let share = exp(f32(logit) - row.stat.x - row.stat.y);
-    return elem(select(0.0, row.scale * (share - select(0.0, 1.0, c == row.label)), c < row.classes));
+    return narrow(select(0.0, row.scale * (share - select(0.0, 1.0, c == row.label)), c < row.classes));
 }
 
 @compute @workgroup_size(LANES)

@@ -6,6 +6,7 @@
 // Launch: one invocation per element, folded by `linear_index`.
 #import lib/grid
 #import lib/random
+#import lib/narrow
 
 struct Params { elements: u32, site: u32, threshold: u32, scale: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -22,7 +23,7 @@ fn factor(i: u32) -> f32 {
 @compute @workgroup_size(WORKGROUP)
 fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = linear_index(id, groups, WORKGROUP);
-    if (i < p.elements) { y[i] = elem(f32(x[i]) * factor(i)); }
+    if (i < p.elements) { y[i] = narrow(f32(x[i]) * factor(i)); }
 }
 
 @group(0) @binding(2) var<storage, read_write> changed: array<elem>;
@@ -30,5 +31,5 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
 @compute @workgroup_size(WORKGROUP)
 fn in_place(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = linear_index(id, groups, WORKGROUP);
-    if (i < p.elements) { changed[i] = elem(f32(changed[i]) * factor(i)); }
+    if (i < p.elements) { changed[i] = narrow(f32(changed[i]) * factor(i)); }
 }

@@ -6,6 +6,7 @@
 // Launch: forward: one invocation per element. backward: one per (distinct id, column of `count` from `first` on), for
 //   N ids at most. Both folded by `linear_index`.
 #import lib/grid
+#import lib/narrow
 
 struct Params { rows: u32, columns: u32, entries: u32, first: u32, count: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -41,5 +42,5 @@ fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
     for (var at = index[starts + slot]; at < end; at++) {
         sum += f32(d_y[min(index[order + at], p.rows - 1u) * p.columns + c]);
     }
-    d_table[entry * p.columns + c] = out_elem(f32(d_table[entry * p.columns + c]) + sum);
+    d_table[entry * p.columns + c] = narrow_out(f32(d_table[entry * p.columns + c]) + sum);
 }

@@ -3,6 +3,7 @@
 // Rows are `stride` wide; the columns from `columns` on (padding) stay as they are.
 // Launch: one invocation per element, folded by `linear_index`.
 #import lib/grid
+#import lib/narrow
 
 struct Params { rows: u32, columns: u32, stride: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -27,5 +28,5 @@ fn add(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) gr
 #if OTHER
     value += f32(other[i]);
 #end
-    c[i] = elem(value);
+    c[i] = narrow(value);
 }

@@ -3,6 +3,7 @@
 //   d_x[rows[m]] += d_y[m]: no two slots name one row
 // Launch: one invocation per element of y, folded by `linear_index`.
 #import lib/grid
+#import lib/narrow
 
 struct Params { rows: u32, columns: u32, slots: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -31,5 +32,5 @@ fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
     let row = rows[i / p.columns];
     if (row >= p.rows) { return; }
     let at = row * p.columns + i % p.columns;
-    d_x[at] = out_elem(f32(d_x[at]) + f32(d_y[i]));
+    d_x[at] = narrow_out(f32(d_x[at]) + f32(d_y[i]));
 }

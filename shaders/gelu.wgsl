@@ -4,6 +4,7 @@
 // Launch: one invocation per element, folded by `linear_index`.
 #import lib/grid
 #import lib/gelu
+#import lib/narrow
 
 struct Params { elements: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -16,7 +17,7 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     let i = linear_index(id, groups, WORKGROUP);
     if (i >= p.elements) { return; }
     let value = f32(x[i]);
-    y[i] = elem(value * gelu_share(value));
+    y[i] = narrow(value * gelu_share(value));
 }
 
 @group(0) @binding(2) var<storage, read> d_y: array<elem>;
@@ -27,5 +28,5 @@ fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
     let i = linear_index(id, groups, WORKGROUP);
     if (i >= p.elements) { return; }
     let value = f32(x[i]);
-    d_x[i] = elem(f32(d_y[i]) * gelu_slope(value));
+    d_x[i] = narrow(f32(d_y[i]) * gelu_slope(value));
 }

@@ -5,6 +5,7 @@
 // Launch: one invocation per 4 elements, folded by `linear_index`.
 #import lib/grid
 #import lib/erf
+#import lib/narrow
 
 struct Params { elements: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -22,7 +23,7 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     let i = linear_index(id, groups, 8u);
     if (4u * i >= p.elements) { return; }
     let value = textureLoad(x, vec2<u32>(i & 1023u, i >> 10u), 0);
-    y[i] = vec4<elem>(value * cumulative(value));
+    y[i] = narrow4(value * cumulative(value));
 }
 
 @group(0) @binding(2) var d_y: texture_2d<f32>;
@@ -35,5 +36,5 @@ fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
     let value = textureLoad(x, vec2<u32>(i & 1023u, i >> 10u), 0);
     let density = 0.39894228 * exp(-0.5 * value * value);
     let upstream = textureLoad(d_y, vec2<u32>(i & 1023u, i >> 10u), 0);
-    d_x[i] = vec4<elem>(upstream * (cumulative(value) + value * density));
+    d_x[i] = narrow4(upstream * (cumulative(value) + value * density));
 }

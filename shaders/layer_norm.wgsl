@@ -6,6 +6,7 @@
 //   partials: one invocation per column of each block of rows; reduce: one per column. Both by `linear_index`.
 #import lib/grid
 #import lib/reduce
+#import lib/narrow
 
 struct Params { rows: u32, columns: u32, block_rows: u32, blocks: u32, offset: u32, accumulate: u32, eps: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -36,7 +37,7 @@ fn forward(
     let scale = 1.0 / sqrt(reduce_sum(squares, lane) / f32(p.columns) + p.eps);
     if (lane == 0u) { stats[row] = vec2(mean, scale); }
     for (var c = lane; c < p.columns; c += LANES) {
-        y[start + c] = elem((f32(x[start + c]) - mean) * scale * weight[c] + bias[c]);
+        y[start + c] = narrow((f32(x[start + c]) - mean) * scale * weight[c] + bias[c]);
     }
 }
 
@@ -74,7 +75,7 @@ fn backward(
 #if ONTO
         gradient += f32(onto[start + c]);
 #end
-        d_x[start + c] = elem(gradient);
+        d_x[start + c] = narrow(gradient);
     }
 }
 

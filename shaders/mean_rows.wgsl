@@ -3,6 +3,7 @@
 //   d_x_btc = d_y_bc / (end_b - start_b) inside the range, 0 outside
 // Launch: forward: one invocation per element of y; backward: one per element of x. Folded by `linear_index`.
 #import lib/grid
+#import lib/narrow
 
 struct Params { sequences: u32, tokens: u32, columns: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -22,7 +23,7 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     for (var t = ranges[b].x; t < end; t++) { sum += f32(x[(b * p.tokens + t) * p.columns + c]); }
     var count = 1u;
     if (end > ranges[b].x) { count = end - ranges[b].x; }
-    y[i] = elem(sum / f32(count));
+    y[i] = narrow(sum / f32(count));
 }
 
 @group(0) @binding(1) var<storage, read> d_y: array<elem>; // [B, C]
@@ -38,5 +39,5 @@ fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
     let end = min(ranges[b].y, p.tokens);
     var value = 0.0;
     if (t >= ranges[b].x && t < end) { value = f32(d_y[b * p.columns + i % p.columns]) / f32(end - ranges[b].x); }
-    d_x[i] = elem(value);
+    d_x[i] = narrow(value);
 }

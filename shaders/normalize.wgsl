@@ -2,6 +2,7 @@
 //   y = x / |x|        d_x = (d_y - y (y . d_y)) / |x|        where |x| > 1e-12; else y = 0, d_x = 0
 // Launch: one invocation per row, folded by `linear_index`.
 #import lib/grid
+#import lib/narrow
 
 struct Params { rows: u32, columns: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -29,7 +30,7 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     if (row >= p.rows) { return; }
     let start = row * p.columns;
     let scale = inverse_norm(start);
-    for (var c = 0u; c < p.columns; c++) { y[start + c] = elem(f32(x[start + c]) * scale); }
+    for (var c = 0u; c < p.columns; c++) { y[start + c] = narrow(f32(x[start + c]) * scale); }
 }
 
 @group(0) @binding(2) var<storage, read> d_y: array<elem>; // [N, C]
@@ -44,6 +45,6 @@ fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
     var along = 0.0;
     for (var c = 0u; c < p.columns; c++) { along += f32(x[start + c]) * scale * f32(d_y[start + c]); }
     for (var c = 0u; c < p.columns; c++) {
-        d_x[start + c] = elem(scale * (f32(d_y[start + c]) - f32(x[start + c]) * scale * along));
+        d_x[start + c] = narrow(scale * (f32(d_y[start + c]) - f32(x[start + c]) * scale * along));
     }
 }

@@ -3,6 +3,7 @@
 // Where w = 0, loss and gradient are 0 whatever x is.
 // Launch: forward: one invocation per row; backward: one per element of x. Folded by `linear_index`.
 #import lib/grid
+#import lib/narrow
 
 struct Params { rows: u32, stride: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -29,5 +30,5 @@ fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
     if (i >= p.rows * p.stride) { return; }
     let row = i / p.stride;
     let used = i % p.stride == 0u && weights[row] != 0.0;
-    d_x[i] = elem(select(0.0, 2.0 * d_loss[row] * weights[row] * (f32(x[i]) - targets[row]), used));
+    d_x[i] = narrow(select(0.0, 2.0 * d_loss[row] * weights[row] * (f32(x[i]) - targets[row]), used));
 }

@@ -3,6 +3,7 @@
 // Written out, because a driver's own tanh may overflow where |x| is large.
 // Launch: one invocation per element, folded by `linear_index`.
 #import lib/grid
+#import lib/narrow
 
 struct Params { elements: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -16,7 +17,7 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     if (i >= p.elements) { return; }
     let value = f32(x[i]);
     let e = exp(-2.0 * abs(value));
-    y[i] = elem(sign(value) * (1.0 - e) / (1.0 + e));
+    y[i] = narrow(sign(value) * (1.0 - e) / (1.0 + e));
 }
 
 @group(0) @binding(1) var<storage, read> result: array<elem>; // y
@@ -28,5 +29,5 @@ fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
     let i = linear_index(id, groups, WORKGROUP);
     if (i >= p.elements) { return; }
     let value = f32(result[i]);
-    d_x[i] = elem(f32(d_y[i]) * (1.0 - value * value));
+    d_x[i] = narrow(f32(d_y[i]) * (1.0 - value * value));
 }

@@ -271,6 +271,27 @@ impl Stores {
     }
 }
 
+/// Functions that convert f32 to f16, which only `lib/narrow` may do: what overflows must become infinite there.
+fn check_conversions(compiled: &Compiled) -> Result<(), String> {
+    use naga::{Expression, ScalarKind};
+    let module = &compiled.module;
+    let functions = module.functions.iter().map(|(handle, function)| (function, &compiled.info[handle]));
+    let entry = &module.entry_points[compiled.entry].function;
+    for (function, info) in functions.chain([(entry, compiled.info())]) {
+        for (_, expression) in function.expressions.iter() {
+            let Expression::As { expr, kind: ScalarKind::Float, convert: Some(2) } = *expression else {
+                continue;
+            };
+            let from = info[expr].ty.inner_with(&module.types).scalar();
+            let name = function.name.as_deref().unwrap_or("the entry point");
+            if from != Some(naga::Scalar::F16) && name != "converted" {
+                return Err(format!("{name} converts to f16 by itself instead of by `lib/narrow`"));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The rules of shared memory that no adapter at hand enforces: `docs/adding-an-op.md` has them.
 fn check_stores(compiled: &Compiled) -> Result<(), String> {
     let stores = Stores::of(compiled);
@@ -295,13 +316,15 @@ fn check(spec: &KernelSpec, constants: &[Constant]) -> Result<(), String> {
     compiled.check_params(spec)?;
     // Devices are opened for their matrix units with the workgroup memory that they have.
     compiled.check_limits(if is_cooperative(constants) { 32768 } else { WORKGROUP_BYTES })?;
+    check_conversions(&compiled)?;
     check_stores(&compiled)
 }
 
 /// The kernels of all operations and optimizers, by name.
 fn all() -> Vec<(&'static str, &'static [KernelSpec])> {
     let operations = ops::all().into_iter().map(|operation| (operation.name, operation.kernels));
-    operations.chain([("adamw", optim::KERNELS)]).collect()
+    let others: [(_, &[KernelSpec]); 2] = [("adamw", optim::KERNELS), ("probe", &[ops::probe::KERNEL])];
+    operations.chain(others).collect()
 }
 
 /// The constants of `spec`'s example, and with them every choice of types that it is compiled for.
@@ -402,6 +425,13 @@ fn wrong_kernels_are_found() {
     ] {
         found(spec(body), conditional);
     }
+    found(
+        KernelSpec {
+            example: &[("N", 64), (F16, 1)],
+            ..spec("@compute @workgroup_size(N) fn main() { y[0] = f32(f16(x[p.n])); }")
+        },
+        "by itself",
+    );
     // In a loop every invocation stores, and memory of one's own may be written in parts.
     let allowed = "var<workgroup> w: array<f32, 64>;\n@compute @workgroup_size(N) fn main() { var v = vec4<f32>();\n\
                    for (var i = 0u; i < p.n; i++) { w[i] = x[i]; v[i % 4u] = x[i]; }\nworkgroupBarrier(); y[0] = w[0] + v.x; }";

@@ -3,6 +3,7 @@
 //   SLOPE: c = v gelu'(other)     GELU: c = v Φ(v), and v is kept where KEEP is set     else c = v
 // `other` and `kept` are laid out as c is. RESULT is the binding of c: what is read stands before it.
 #import lib/matmul
+#import lib/narrow
 #if GELU
 #import lib/gelu
 #end
@@ -42,10 +43,10 @@ fn epilogue_store(at: u32, n: u32, sums: vec4<f32>) {
 #end
 #end
 #if KEEP
-    kept[at] = vec4<elem>(value);
+    kept[at] = narrow4(value);
 #end
 #if GELU
     value *= vec4(gelu_share(value.x), gelu_share(value.y), gelu_share(value.z), gelu_share(value.w));
 #end
-    c[at] = vec4<out_elem>(value);
+    c[at] = narrow_out4(value);
 }

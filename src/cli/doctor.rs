@@ -4,7 +4,7 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 use wgrad::gpu::{AdapterKind, Capabilities, Gpu, GpuOptions};
 use wgrad::ops::matmul::Layout;
-use wgrad::ops::measure;
+use wgrad::ops::{measure, probe};
 use wgrad::train;
 use wgrad::train::stress::{Sizes, Stressed};
 
@@ -18,7 +18,8 @@ const HELP: &str = "\
 Exit code: 0 when every kernel of the adapter is right, 1 when one is not,
 3 when there is no adapter.
 
-JSON: {wgrad, adapters: [ADAPTER], chosen, device: ADAPTER, kernels: [KERNEL],
+JSON: {wgrad, adapters: [ADAPTER], chosen, device: ADAPTER,
+       conversions: [{value, bits}], kernels: [KERNEL],
        stress: [STRESSED] (with --stress), matmul: [SPEED], copy_gbps, ok}
   ADAPTER: {name, backend, driver, device_type, kind, f16, subgroups,
        cooperative_matrices, matrix_tile, matrix_subgroup, max_binding, max_buffer, max_storage_buffers,
@@ -35,6 +36,7 @@ JSON: {wgrad, adapters: [ADAPTER], chosen, device: ADAPTER, kernels: [KERNEL],
              where nothing was compared: the optimizer, adamw, has no gradient
   different  replays whose bits are not those of the first one; error, of products
              on matrix units, is the normalized mean squared one to plain kernels
+  conversions  what the device makes of f32 values beyond f16, as the 16 bits
   layout     the operand stored transposed: the second (nt), none, the first (tn)
   copy_gbps  counts the bytes read and those written
 
@@ -71,12 +73,33 @@ struct Report {
     adapters: Vec<Capabilities>,
     chosen: Option<usize>,
     device: Capabilities,
+    /// What the device converts to f16, as numbers or words.
+    conversions: Vec<Conversion>,
     kernels: Vec<Checked>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stress: Option<Vec<Stressed>>,
     matmul: Vec<Speed>,
     copy_gbps: Option<f64>,
     ok: bool,
+}
+
+/// What becomes of an f32 as f16.
+#[derive(Serialize)]
+struct Conversion {
+    value: f32,
+    bits: u16,
+}
+
+impl Conversion {
+    /// `70000 to inf`.
+    fn say(&self) -> String {
+        let found = half::f16::from_bits(self.bits);
+        if found.is_infinite() {
+            format!("{} to infinity", self.value)
+        } else {
+            format!("{} to {found}", self.value)
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -124,6 +147,14 @@ async fn examine(options: &GpuOptions, args: &Args) -> anyhow::Result<Report> {
     let device = gpu.capabilities().clone();
     say(&adapter_rows(&adapters, chosen), usize::MAX)?;
 
+    let found = probe::conversions(&gpu).await?;
+    let conversions: Vec<_> = (probe::VALUES.iter().zip(found))
+        .map(|(&value, found)| Conversion { value, bits: found.to_bits() })
+        .collect();
+    if !conversions.is_empty() {
+        let said: Vec<_> = conversions.iter().map(Conversion::say).collect();
+        say(&[vec![], vec![format!("f16 of its own accord: {}", said.join(", "))]], usize::MAX)?;
+    }
     let kernels = kernels::check(&gpu, options, args.all_kernels).await?;
     say(&kernels::rows(&kernels), 3)?;
     for (kernel, failure) in kernels.iter().flat_map(|k| k.failures.iter().map(move |f| (k, f))) {
@@ -136,7 +167,7 @@ async fn examine(options: &GpuOptions, args: &Args) -> anyhow::Result<Report> {
     let same = stress.iter().flatten().all(|one| one.matrix_units || one.passed());
     let ok = same && kernels.iter().all(|k| !k.own || k.passed == k.cases);
     let wgrad = env!("CARGO_PKG_VERSION");
-    Ok(Report { wgrad, adapters, chosen, device, kernels, stress, matmul, copy_gbps, ok })
+    Ok(Report { wgrad, adapters, chosen, device, conversions, kernels, stress, matmul, copy_gbps, ok })
 }
 
 /// Repeats large work on the adapter's own kernels, and products on its matrix units.

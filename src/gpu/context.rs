@@ -37,6 +37,9 @@ pub struct GpuOptions {
     pub speed: Option<f64>,
     /// Let dispatches be timed ([`Gpu::start_profile`]) where the adapter has a clock for that.
     pub timestamps: bool,
+    /// Convert to f16 as a driver does whose conversion saturates. For tests.
+    #[doc(hidden)]
+    pub saturate_f16: bool,
 }
 
 /// An open device. Cheap to clone; all clones are the same device.
@@ -51,6 +54,7 @@ pub(super) struct Inner {
     pub(super) submissions: Submissions,
     pub(super) speed: Speed,
     pub(super) profile: Mutex<Option<Profile>>,
+    pub(super) saturate_f16: bool,
     faults: Arc<Mutex<Faults>>,
     memory: Option<u64>,
     allocated: Arc<AtomicU64>,
@@ -268,6 +272,7 @@ impl Gpu {
             submissions: Submissions::new(&device, options.longest_submission),
             speed: Speed::new(options.speed, capabilities.kind),
             profile: Mutex::default(),
+            saturate_f16: options.saturate_f16,
             device,
             queue,
             capabilities,

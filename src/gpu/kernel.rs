@@ -72,11 +72,15 @@ impl Gpu {
     /// # Errors
     /// [`Error::Shader`] with file and line when it does not compile.
     pub fn kernel(&self, spec: &KernelSpec, constants: &[Constant]) -> Result<Arc<Kernel>> {
-        let key = (spec.source, spec.entry, constants.to_vec());
+        let mut constants = constants.to_vec();
+        if self.0.saturate_f16 {
+            constants.push((shader::SATURATE, 1));
+        }
+        let key = (spec.source, spec.entry, constants);
         if let Some(kernel) = lock(&self.0.kernels).get(&key) {
             return Ok(Arc::clone(kernel));
         }
-        let kernel = Arc::new(self.compile(spec, constants)?);
+        let kernel = Arc::new(self.compile(spec, &key.2)?);
         lock(&self.0.kernels).insert(key, Arc::clone(&kernel));
         Ok(kernel)
     }

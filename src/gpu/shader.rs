@@ -34,6 +34,7 @@ const LIBRARY: &[Source] = &[
     shader!("lib/gelu"),
     shader!("lib/grid"),
     shader!("lib/matmul"),
+    shader!("lib/narrow"),
     shader!("lib/random"),
     shader!("lib/reduce"),
 ];
@@ -48,6 +49,9 @@ pub const F16: &str = "F16";
 /// The edge of the tiles that matrix units take, 16 or 8. It makes the types `Left`, `Right` and `Sum` of a product
 /// of `elem` with sums of f32.
 pub const TILE: &str = "TILE";
+
+/// Converts to f16 as a driver does whose conversion saturates, for a test.
+pub(super) const SATURATE: &str = "SATURATE";
 
 /// Whether `out_elem`, the type of what a kernel writes, is `f16`; without this constant it is `elem`.
 pub const OUT_F16: &str = "OUT_F16";
@@ -77,6 +81,10 @@ pub fn compose(source: &Source, constants: &[Constant]) -> Result<Composed> {
     let chosen = |name| constants.iter().find(|(constant, _)| *constant == name).map(|(_, value)| *value);
     let elem = chosen(F16).unwrap_or(0);
     let result = chosen(OUT_F16).unwrap_or(elem);
+    // What follows from the types, for `#if`.
+    let mut all = constants.to_vec();
+    all.retain(|(name, _)| *name != OUT_F16);
+    all.extend([(OUT_F16, result), ("HALVES_ARE_STORED", elem + result)]);
     let mut prelude = Vec::new();
     if elem + result > 0 {
         prelude.push("enable f16;".to_string());
@@ -94,7 +102,7 @@ pub fn compose(source: &Source, constants: &[Constant]) -> Result<Composed> {
     prelude.extend(constants.iter().map(|(name, value)| format!("const {name}: u32 = {value}u;")));
     let mut lines: Vec<Line> =
         (1..).zip(prelude).map(|(number, text)| Line { text, file: "prelude", number }).collect();
-    append(source, constants, &mut Vec::new(), &mut lines)?;
+    append(source, &all, &mut Vec::new(), &mut lines)?;
     let mut unrolled = Vec::new();
     unroll(&lines, constants, &mut unrolled)?;
     let mut text = String::new();

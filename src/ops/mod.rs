@@ -7,6 +7,7 @@
 pub mod check;
 pub mod measure;
 mod pieces;
+pub mod probe;
 mod rows;
 
 pub use check::Case;

@@ -95,13 +95,21 @@ pub struct AdamW {
     zeroed: AtomicBool,
     step: Recording,
     canary: u32,
+    /// Whether the state is what [`AdamW::new`] left.
+    fresh: AtomicBool,
+    mixed: bool,
 }
 
 /// The loss scale, clean steps since it changed, β1ᵗ, β2ᵗ and t.
 const STATE_ELEMENTS: usize = 5;
 
-/// PyTorch's: where the loss scale starts, and after how many clean steps it doubles.
+/// PyTorch's: where the loss scale starts at least, and after how many clean steps it doubles.
 const FIRST_LOSS_SCALE: f32 = 65536.0;
+/// What the gradient of one target's loss is multiplied by at least in the first step: a mean over many targets leaves
+/// each of them so small a share that its gradient would vanish as f16.
+const FIRST_TARGET_SCALE: f32 = 128.0;
+/// The loss scale grows no further.
+const LARGEST_LOSS_SCALE: f32 = 16_777_216.0;
 const GROWTH: u32 = 2000;
 
 impl AdamW {
@@ -126,7 +134,15 @@ impl AdamW {
         let step = record(parameters, options, totals, &moments, buffers)?;
         let clear = [clear(parameters, totals, false)?, clear(parameters, totals, true)?];
         let zeroed = AtomicBool::new(false);
-        Ok(AdamW { moments, control, state, report, clear, zeroed, step, canary: 0 })
+        let (fresh, mixed) = (AtomicBool::new(true), is_mixed(parameters));
+        Ok(AdamW { moments, control, state, report, clear, zeroed, step, canary: 0, fresh, mixed })
+    }
+
+    /// Says how many targets the loss of the next step is the mean of. The first step's loss scale follows from it.
+    pub fn expect(&mut self, gpu: &Gpu, targets: usize) {
+        if std::mem::take(self.fresh.get_mut()) && self.mixed {
+            gpu.write(&self.state, 0, &[first_loss_scale(targets)]);
+        }
     }
 
     /// Zeroes the totals and the gradients, for the replays of the next step to add to.
@@ -243,8 +259,17 @@ impl AdamW {
             });
         }
         parameters.gpu().write(buffer, offset, values);
+        if name == "adamw.step" {
+            self.fresh.store(false, Ordering::Relaxed);
+        }
         Ok(())
     }
+}
+
+/// A power of two, so that it changes no digit of a gradient.
+fn first_loss_scale(targets: usize) -> f32 {
+    let wanted = FIRST_TARGET_SCALE * targets as f32;
+    wanted.clamp(FIRST_LOSS_SCALE, LARGEST_LOSS_SCALE).log2().ceil().exp2()
 }
 
 fn is_mixed(parameters: &Parameters) -> bool {
@@ -402,6 +427,12 @@ fn record(
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn the_first_loss_scale_grows_with_the_targets() {
+        let found = [1, 512, 513, 4864, 1 << 20].map(super::first_loss_scale);
+        assert_eq!(found, [65536.0, 65536.0, 131_072.0, 1_048_576.0, 16_777_216.0]);
+    }
+
     #[test]
     fn a_report_of_another_step_is_rejected() {
         assert!(super::verify(7, 7).is_ok());

@@ -200,6 +200,7 @@ impl MlmLearner {
     /// [`Error::Shape`] for a batch that does not fit.
     pub fn accumulate(&mut self, micro_batches: &[Batch]) -> Result<usize> {
         let targets: usize = micro_batches.iter().map(|batch| batch.labels.len()).sum();
+        self.optimizer.expect(&self.gpu, targets);
         self.optimizer.begin()?;
         self.tickets = Tickets::default();
         for batch in micro_batches {

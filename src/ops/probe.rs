@@ -1,0 +1,46 @@
+//! What a device does where the specifications leave it open.
+
+use half::f16;
+
+use crate::Result;
+use crate::autograd::Graph;
+use crate::gpu::{Constant, F16, Gpu, KernelSpec, grid, params, shader};
+use crate::tensor::DType;
+
+params! { elements: u32 }
+
+const WORKGROUP: u32 = 64;
+const CONSTANTS: &[Constant] = &[("WORKGROUP", WORKGROUP), (F16, 1)];
+
+/// For the shader tests.
+pub const KERNEL: KernelSpec = KernelSpec {
+    source: shader!("probe_f16"),
+    entry: "main",
+    reads: 1,
+    textures: 0,
+    writes: 1,
+    params: LAYOUT,
+    example: CONSTANTS,
+};
+
+/// Values whose conversion to f16 differs between devices: beyond its range, at the edge of that on both sides, and in
+/// the range of subnormal numbers.
+pub const VALUES: [f32; 4] = [70000.0, 65519.9, 65520.0, 1e-7];
+
+/// What the device converts each of [`VALUES`] to; nothing where shaders have no f16.
+///
+/// # Errors
+/// As [`Gpu::read`].
+pub async fn conversions(gpu: &Gpu) -> Result<Vec<f16>> {
+    if !gpu.capabilities().f16 {
+        return Ok(Vec::new());
+    }
+    let result = gpu.buffer("what became of them", 2 * VALUES.len() as u64)?;
+    let mut graph = Graph::inference(gpu);
+    let values = graph.constant(&VALUES, [VALUES.len()], DType::F32)?;
+    let to = graph.recorder().bind(&(&result).into());
+    let params = Params { elements: VALUES.len() as u32 };
+    graph.dispatch((&KERNEL, CONSTANTS), params, &[values.view()], &[to], grid(VALUES.len(), WORKGROUP))?;
+    graph.finish("probe")?.replay()?;
+    gpu.read(&result, 0, VALUES.len()).await
+}
