@@ -108,7 +108,8 @@ async fn guess(model: &Model, tokenizer: &Tokenizer, text: &str) -> wgrad::Resul
         words: Ids {
             ids: graph.constant(&ids, [tokens], DType::U32)?,
             index: graph.constant(&index, [index.len()], DType::U32)?,
-        },
+        }
+        .into(),
         positions: None,
         types: None,
         bounds: graph.constant(&vec![[0, tokens as u32]; tokens], [tokens, 2], DType::U32)?,

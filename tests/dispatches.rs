@@ -60,7 +60,7 @@ fn no_dispatch_of_a_large_model_takes_long() {
         let Some(gpu) = common::open(options) else { return };
         let Workload { model, sequences, tokens, targets, .. } = Workload::named("base").unwrap();
         let config = Config { num_hidden_layers: 1, ..model };
-        let Model { config, parameters } = Model::new(&gpu, config, true).unwrap();
+        let Model { config, parameters, .. } = Model::new(&gpu, config, true).unwrap();
         let slots = InputSlots::new(&gpu, sequences, tokens).unwrap();
         let mut graph = Graph::training(&gpu);
         let inputs = slots.inputs(&mut graph, &config).unwrap();

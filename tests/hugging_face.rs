@@ -106,7 +106,7 @@ fn each(check: impl Fn(&Gpu)) {
 fn hidden_states_pooler_and_logits_equal_pytorch() {
     each(|gpu| {
         let golden = Golden::open();
-        let Model { config, parameters } = &model(gpu, false);
+        let Model { config, parameters, .. } = &model(gpu, false);
         let mut graph = Graph::inference(gpu);
         let g = &mut graph;
         let inputs = inputs(g, config, &golden);
@@ -141,7 +141,7 @@ fn hidden_states_pooler_and_logits_equal_pytorch() {
 fn fault_26_a_sequence_that_is_all_padding_gives_zeros() {
     each(|gpu| {
         let golden = Golden::open();
-        let Model { config, parameters } = &model(gpu, false);
+        let Model { config, parameters, .. } = &model(gpu, false);
         let mut graph = Graph::inference(gpu);
         let g = &mut graph;
         // Three golden sequences, and one of padding.
@@ -166,7 +166,7 @@ fn fault_26_a_sequence_that_is_all_padding_gives_zeros() {
 fn loss_and_gradients_equal_pytorch() {
     each(|gpu| {
         let golden = Golden::open();
-        let Model { config, parameters } = &model(gpu, true);
+        let Model { config, parameters, .. } = &model(gpu, true);
         let mut graph = Graph::training(gpu);
         let g = &mut graph;
         let inputs = inputs(g, config, &golden);
@@ -192,7 +192,7 @@ fn loss_and_gradients_equal_pytorch() {
 fn gradients_through_the_pooler_equal_pytorch() {
     each(|gpu| {
         let golden = Golden::open();
-        let Model { config, parameters } = &model(gpu, true);
+        let Model { config, parameters, .. } = &model(gpu, true);
         let mut graph = Graph::training(gpu);
         let g = &mut graph;
         let inputs = inputs(g, config, &golden);

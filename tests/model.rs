@@ -102,7 +102,7 @@ fn hidden_states_and_logits_equal_pytorch() {
         let inputs = Inputs {
             sequences: 3,
             tokens: 40,
-            words: ids(g, &batch.input_ids),
+            words: ids(g, &batch.input_ids).into(),
             positions: Some(ids(g, &positions)),
             types: None,
             bounds: g.constant(&batch.bounds, [120, 2], DType::U32).unwrap(),

@@ -217,6 +217,36 @@ fn fault_11_non_finite_weights_need_permission() {
 }
 
 #[test]
+fn rows_are_read_as_they_are_wanted() {
+    // Larger than the part that is checked at once, so that the number of a wrong element is counted through.
+    let (rows, width) = (3000, 128);
+    let mut values: Vec<f32> = (0..rows * width).map(|i| (i % 2048) as f32 - 1000.0).collect();
+    let stored = |dtype, values: &[f32]| match dtype {
+        Dtype::F16 => values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect(),
+        _ => le(values),
+    };
+    for dtype in [Dtype::F32, Dtype::F16] {
+        let weights = single(dtype, &[rows, width], &stored(dtype, &values));
+        let table = weights.rows("a").unwrap();
+        drop(weights);
+        let chosen = [0, 2999, 1, 1].map(|row: u32| &values[row as usize * width..][..width]).concat();
+        assert_eq!(table.f32(&[0, 2999, 1, 1]).unwrap(), chosen);
+        assert!(table.f32(&[]).unwrap().is_empty());
+        let told = table.f32(&[3000]).unwrap_err().to_string();
+        assert!(told.contains("a row 3000 of `a`, found 3000 rows"), "{told}");
+    }
+    let wrong = rows * width - 5;
+    values[wrong] = f32::NAN;
+    let weights = single(Dtype::F32, &[rows, width], &le(&values));
+    let told = weights.rows("a").err().unwrap().to_string();
+    assert!(told.contains(&format!("NaN or infinity at element {wrong}")), "{told}");
+    let table = weights.allow_non_finite(true).rows("a").unwrap();
+    assert!(table.f32(&[2999]).unwrap()[width - 5].is_nan());
+    let told = single(Dtype::F32, &[4], &le(&[0.0; 4])).rows("a").err().unwrap().to_string();
+    assert!(told.contains("a matrix `a`, found a shape of [4]"), "{told}");
+}
+
+#[test]
 fn fault_16_a_pickle_is_refused_with_the_way_to_convert_it() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["pytorch_model.bin", "model.pt", "model.PTH"] {

@@ -4,6 +4,7 @@
 use super::config::{Config, NormPosition, PositionEmbedding};
 use super::dropout::Dropouts;
 use super::layers::{Layers, Probe};
+use super::words::Words;
 use crate::autograd::Graph;
 use crate::nn::Parameters;
 use crate::ops::add::add;
@@ -28,7 +29,7 @@ pub struct Inputs {
     /// T.
     pub tokens: usize,
     /// The tokens.
-    pub words: Ids,
+    pub words: Words,
     /// The position of each row in its sequence; needed for absolute positions only.
     pub positions: Option<Ids>,
     /// Which of two texts each row is of; needed for models with token types only.
@@ -132,7 +133,10 @@ fn embed(graph: &mut Graph, part: Layers, inputs: &Inputs) -> Result<Tensor> {
         let table = parameters.tensor(graph, &format!("bert.embeddings.{name}.weight"))?;
         embedding(graph, &table, &ids.ids, &ids.index)
     };
-    let mut x = look_up(graph, "word_embeddings", &inputs.words)?;
+    let mut x = match &inputs.words {
+        Words::Ids(ids) => look_up(graph, "word_embeddings", ids)?,
+        Words::Rows(rows) => rows.clone(),
+    };
     if config.position_embedding_type == PositionEmbedding::Absolute {
         let positions = inputs.positions.as_ref().filter(|_| inputs.tokens <= config.max_position_embeddings);
         let positions = positions.ok_or_else(|| Error::Shape {

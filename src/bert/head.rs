@@ -62,11 +62,8 @@ fn transformed(
 
 /// The decoder's weight `[V, C]`, and its bias `[V]` in the family that has one.
 fn decoder(graph: &mut Graph, config: &Config, parameters: &Parameters) -> Result<(Tensor, Option<Tensor>)> {
-    let name = if config.tie_word_embeddings {
-        "bert.embeddings.word_embeddings.weight"
-    } else {
-        "cls.predictions.decoder.weight"
-    };
+    let name =
+        if config.tie_word_embeddings { Config::WORD_EMBEDDINGS } else { "cls.predictions.decoder.weight" };
     let bias = match config.model_type {
         ModelType::Wgrad => None,
         ModelType::Bert => Some(parameters.tensor(graph, "cls.predictions.bias")?),

@@ -1,10 +1,15 @@
 //! Where a batch of token ids lies on the device, for recordings that are replayed with one batch after the
 //! other.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use half::f16;
 
 use super::config::{Config, PositionEmbedding};
 use super::encoder::{Ids, Inputs};
+use super::model::Model;
+use super::words::{WordTable, Words};
 use crate::autograd::Graph;
 use crate::gpu::{Buffer, Gpu};
 use crate::ops::embedding;
@@ -15,13 +20,46 @@ use crate::{Error, Result};
 pub struct InputSlots {
     sequences: usize,
     tokens: usize,
-    words: Slot,
+    words: WordSlot,
     types: Slot,
     /// Counted from the start of each token's bounds.
     positions: Slot,
     /// Whether `positions` holds 0 to T-1 for every sequence, as it does unless sequences are packed.
     plain: AtomicBool,
     bounds: Buffer,
+}
+
+/// Where the tokens are put.
+enum WordSlot {
+    /// Their ids, for a table on the device.
+    Ids(Slot),
+    /// Their embeddings `[N, C]`, looked up in a table on the CPU and stored as activations are.
+    Rows { table: Arc<WordTable>, rows: Buffer, width: usize, storage: DType },
+}
+
+impl WordSlot {
+    fn write(&self, gpu: &Gpu, ids: &[u32]) -> Result<()> {
+        match self {
+            WordSlot::Ids(slot) => slot.write(gpu, ids),
+            WordSlot::Rows { table, rows, width, storage } => {
+                let values = table.rows(ids)?;
+                if values.len() != ids.len() * width {
+                    return Err(Error::Shape {
+                        operation: "word embeddings",
+                        expected: format!("{} rows of {width}", ids.len()),
+                        found: format!("{} values", values.len()),
+                    });
+                }
+                if *storage == DType::F16 {
+                    let halves: Vec<f16> = values.iter().map(|&value| f16::from_f32(value)).collect();
+                    gpu.write(rows, 0, &halves);
+                } else {
+                    gpu.write(rows, 0, &values);
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Token ids or types, and the index that their gradient needs.
@@ -59,7 +97,7 @@ impl InputSlots {
         let slots = InputSlots {
             sequences,
             tokens,
-            words: Slot::new(gpu, "token ids", rows)?,
+            words: WordSlot::Ids(Slot::new(gpu, "token ids", rows)?),
             types: Slot::new(gpu, "token types", rows)?,
             positions: Slot::new(gpu, "positions", rows)?,
             plain: AtomicBool::new(true),
@@ -67,6 +105,20 @@ impl InputSlots {
         };
         slots.positions.write(gpu, &slots.positions(&[]));
         Ok(slots)
+    }
+
+    /// Room for `sequences` of `tokens` each of `model`, whose word embeddings may be on the CPU, in recordings that
+    /// store activations as `storage`.
+    ///
+    /// # Errors
+    /// As [`Gpu::buffer`].
+    pub fn of(gpu: &Gpu, model: &Model, storage: DType, sequences: usize, tokens: usize) -> Result<Self> {
+        let slots = Self::new(gpu, sequences, tokens)?;
+        let Some(table) = &model.words else { return Ok(slots) };
+        let width = model.config.hidden_size;
+        let bytes = (sequences * tokens * width) as u64 * storage.bytes();
+        let (table, rows) = (Arc::clone(table), gpu.buffer("word embeddings", bytes)?);
+        Ok(InputSlots { words: WordSlot::Rows { table, rows, width, storage }, ..slots })
     }
 
     /// What the encoder reads in recordings of `graph`.
@@ -83,7 +135,12 @@ impl InputSlots {
         Ok(Inputs {
             sequences,
             tokens,
-            words: self.words.input(graph, rows)?,
+            words: match &self.words {
+                WordSlot::Ids(slot) => Words::Ids(slot.input(graph, rows)?),
+                WordSlot::Rows { rows: buffer, width, storage, .. } => {
+                    Words::Rows(graph.input(buffer, [rows, *width], *storage)?)
+                }
+            },
             positions,
             types: if config.type_vocab_size > 0 { Some(self.types.input(graph, rows)?) } else { None },
             bounds: graph.input(&self.bounds, [rows, 2], DType::U32)?,
@@ -103,7 +160,7 @@ impl InputSlots {
     ///
     /// # Errors
     /// [`Error::Shape`] for more rows than there is room for, another number of bounds, ids beyond the
-    /// vocabulary or bounds beyond the sequence.
+    /// vocabulary or bounds beyond the sequence; those of reading a table on the CPU.
     pub fn write(&self, gpu: &Gpu, config: &Config, ids: &[u32], bounds: &[[u32; 2]]) -> Result<()> {
         self.write_typed(gpu, config, ids, &[], bounds)
     }
@@ -138,7 +195,7 @@ impl InputSlots {
             values.resize(rows, with);
             values
         };
-        self.words.write(gpu, &filled(ids, config.pad_token_id));
+        self.words.write(gpu, &filled(ids, config.pad_token_id))?;
         if config.type_vocab_size > 0 {
             if let Some(kind) = types.iter().find(|&&kind| kind as usize >= config.type_vocab_size) {
                 return Err(wrong(format!("token types below {}", config.type_vocab_size), kind.to_string()));

@@ -15,6 +15,7 @@ mod model;
 pub mod parameters;
 mod pooling;
 mod validate;
+mod words;
 
 pub use classifier::classify;
 pub use config::{
@@ -29,3 +30,4 @@ pub use layers::Probe;
 pub use model::Model;
 pub use parameters::{Init, ParameterSpec};
 pub use pooling::Pooling;
+pub use words::{WordTable, Words};

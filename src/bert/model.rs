@@ -1,7 +1,11 @@
 //! A model on a device: its configuration and its parameters.
 
+use std::sync::Arc;
+
 use super::config::Config;
 use super::init::initial_values;
+use super::parameters::ParameterSpec;
+use super::words::WordTable;
 use crate::gpu::Gpu;
 use crate::nn::{Declaration, Parameters};
 use crate::{Error, Result};
@@ -10,8 +14,10 @@ use crate::{Error, Result};
 pub struct Model {
     /// Its shape.
     pub config: Config,
-    /// Its weights.
+    /// Its weights on the device.
     pub parameters: Parameters,
+    /// Its word embeddings, where they stay on the CPU and are none of the parameters.
+    pub words: Option<Arc<WordTable>>,
 }
 
 impl Model {
@@ -20,10 +26,27 @@ impl Model {
     /// # Errors
     /// As [`Config::validate`] and [`Parameters::new`].
     pub fn new(gpu: &Gpu, config: Config, trained: bool) -> Result<Self> {
+        Self::build(gpu, config, trained, None)
+    }
+
+    /// [`Model::new`] for a model that is not trained and whose word embeddings stay in `words`, so that they take no
+    /// memory of the device, however many there are.
+    ///
+    /// # Errors
+    /// As [`Model::new`]; [`Error::Config`] where the same table is a head's output layer.
+    pub fn with_words(gpu: &Gpu, config: Config, words: WordTable) -> Result<Self> {
+        if config.guesses() && config.tie_word_embeddings {
+            let expected = "false, for word embeddings that stay on the CPU";
+            return Err(Error::config("tie_word_embeddings", expected, true));
+        }
+        Self::build(gpu, config, false, Some(Arc::new(words)))
+    }
+
+    fn build(gpu: &Gpu, config: Config, trained: bool, words: Option<Arc<WordTable>>) -> Result<Self> {
         config.validate()?;
         // Queries, keys and values are one product, their biases one sum.
         let mut groups: Vec<Vec<Declaration>> = Vec::new();
-        for spec in config.parameters() {
+        for spec in config.parameters().into_iter().filter(|spec| is_on_device(spec, &words)) {
             let joins = [".self.key.", ".self.value."].iter().any(|part| spec.name.contains(part))
                 && !spec.name.ends_with(".distance_embedding.weight");
             let declaration = Declaration { name: spec.name, shape: spec.shape, decay: spec.decay };
@@ -33,7 +56,7 @@ impl Model {
             }
         }
         let parameters = Parameters::new(gpu, &groups, trained)?;
-        Ok(Model { config, parameters })
+        Ok(Model { config, parameters, words })
     }
 
     /// Keeps the parameters as f16 too, for recordings of mixed precision.
@@ -44,25 +67,35 @@ impl Model {
         Ok(Model { parameters: self.parameters.with_halves()?, ..self })
     }
 
-    /// Gives every parameter its starting values.
+    /// Gives every parameter on the device its starting values.
     ///
     /// # Errors
     /// As [`Parameters::write`].
     pub fn initialize(&self, seed: u64) -> Result<()> {
-        for spec in self.config.parameters() {
+        for spec in self.specs() {
             self.parameters.write(&spec.name, &initial_values(&spec, seed))?;
         }
         Ok(())
     }
 
-    /// Gives every parameter the values that `read` has for its name.
+    /// Gives every parameter on the device the values that `read` has for its name.
     ///
     /// # Errors
     /// Those of `read`; [`Error::Shape`] for another number of values.
     pub fn load(&self, mut read: impl FnMut(&str) -> Result<Vec<f32>, Error>) -> Result<()> {
-        for spec in self.config.parameters() {
+        for spec in self.specs() {
             self.parameters.write(&spec.name, &read(&spec.name)?)?;
         }
         Ok(())
     }
+
+    /// The parameters on the device.
+    fn specs(&self) -> impl Iterator<Item = ParameterSpec> {
+        self.config.parameters().into_iter().filter(|spec| is_on_device(spec, &self.words))
+    }
+}
+
+/// Whether a parameter is on the device of a model with such word embeddings.
+fn is_on_device(spec: &ParameterSpec, words: &Option<Arc<WordTable>>) -> bool {
+    words.is_none() || spec.name != Config::WORD_EMBEDDINGS
 }

@@ -36,6 +36,9 @@ impl ParameterSpec {
 }
 
 impl Config {
+    /// The name of the table of word embeddings.
+    pub const WORD_EMBEDDINGS: &str = "bert.embeddings.word_embeddings.weight";
+
     /// Every parameter, in the order of files and optimizer state. The configuration must be valid.
     pub fn parameters(&self) -> Vec<ParameterSpec> {
         let (v, c, f, d) = (self.vocab_size, self.hidden_size, self.intermediate_size, self.head_size());
@@ -46,7 +49,7 @@ impl Config {
         let bert = self.model_type == ModelType::Bert;
 
         let mut list = List { specs: Vec::new(), bias: self.use_bias };
-        list.add("bert.embeddings.word_embeddings.weight", &[v, c], normal);
+        list.add(Config::WORD_EMBEDDINGS, &[v, c], normal);
         if !relative {
             list.add(
                 "bert.embeddings.position_embeddings.weight",

@@ -1,7 +1,9 @@
 //! Reading weights: safetensors files, checked before anything uses them.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use half::{bf16, f16};
 pub use safetensors::Dtype;
@@ -19,7 +21,7 @@ use crate::{Error, Result};
 /// not be written to in place; everything here that saves puts a new file in the old one's place instead.
 pub struct Weights {
     path: PathBuf,
-    files: Vec<Mapped>,
+    files: Vec<Arc<Mapped>>,
     /// Names, with the file and the tensor in it, in the order of the files.
     tensors: Vec<(String, usize, usize)>,
     index: HashMap<String, usize>,
@@ -70,10 +72,10 @@ impl Weights {
         let names = header.tensors.iter().enumerate();
         let tensors = names.map(|(i, (name, _))| (name.clone(), 0, i)).collect();
         let file = Mapped { path: path.to_path_buf(), bytes, header };
-        Ok(Self::indexed(path.to_path_buf(), vec![file], tensors))
+        Ok(Self::indexed(path.to_path_buf(), vec![Arc::new(file)], tensors))
     }
 
-    fn indexed(path: PathBuf, files: Vec<Mapped>, tensors: Vec<(String, usize, usize)>) -> Weights {
+    fn indexed(path: PathBuf, files: Vec<Arc<Mapped>>, tensors: Vec<(String, usize, usize)>) -> Weights {
         let index = tensors.iter().enumerate().map(|(i, (name, _, _))| (name.clone(), i)).collect();
         Weights { path, files, tensors, index, allow_non_finite: false }
     }
@@ -147,7 +149,7 @@ impl Weights {
         self.find(name).map(|(_, info)| info.dtype)
     }
 
-    fn find(&self, name: &str) -> Option<(&Mapped, &TensorInfo)> {
+    fn find(&self, name: &str) -> Option<(&Arc<Mapped>, &TensorInfo)> {
         let (_, file, i) = self.tensors.get(*self.index.get(name)?)?;
         let file = self.files.get(*file)?;
         Some((file, &file.header.tensors.get(*i)?.1))
@@ -160,18 +162,32 @@ impl Weights {
     /// (an f64 too large for f32 included) and that was not allowed.
     pub fn f32(&self, name: &str) -> Result<Vec<f32>> {
         let (file, info, bytes) = self.stored(name)?;
-        let values: Vec<f32> = match info.dtype {
-            Dtype::F32 => each(bytes, f32::from_le_bytes),
-            Dtype::F64 => each(bytes, |b| f64::from_le_bytes(b) as f32),
-            Dtype::F16 => each(bytes, |b| f16::from_le_bytes(b).to_f32()),
-            Dtype::BF16 => each(bytes, |b| bf16::from_le_bytes(b).to_f32()),
-            other => {
-                let expected = format!("{} as F32, F16, BF16 or F64", quoted(name));
-                return Err(Error::file(file, expected, other.to_string()));
-            }
-        };
-        self.check_finite(file, name, values.iter().map(|v| f64::from(*v)))?;
+        let values = decoded(file, name, info.dtype, bytes)?;
+        self.check_finite(file, name, 0, values.iter().map(|v| f64::from(*v)))?;
         Ok(values)
+    }
+
+    /// The rows of a matrix, which are read when they are wanted. They outlive this value.
+    ///
+    /// # Errors
+    /// As [`Weights::f32`], for all rows; [`Error::File`] for a tensor that is no matrix.
+    pub fn rows(&self, name: &str) -> Result<Rows> {
+        let (path, info, bytes) = self.stored(name)?;
+        let &[count, width] = info.shape.as_slice() else {
+            let expected = format!("a matrix {}", quoted(name));
+            return Err(Error::file(path, expected, format!("a shape of {:?}", info.shape)));
+        };
+        // A part at a time, so that checking a large table takes no memory of its size.
+        let row = (bytes.len() / count.max(1)).max(1);
+        let part = ((1 << 20) / row).max(1);
+        for (number, bytes) in bytes.chunks(part * row).enumerate() {
+            let values = decoded(path, name, info.dtype, bytes)?;
+            self.check_finite(path, name, number * part * width, values.into_iter().map(f64::from))?;
+        }
+        let (file, info) = self.find(name).ok_or_else(|| Error::file(path, quoted(name), "none"))?;
+        let start = file.header.data_start + info.data_offsets.0;
+        let bytes = start..start + bytes.len();
+        Ok(Rows { file: Arc::clone(file), name: name.to_owned(), dtype: info.dtype, bytes, count, width })
     }
 
     /// A tensor's values rounded to f16, row-major.
@@ -184,7 +200,7 @@ impl Weights {
             Dtype::F16 => each(bytes, f16::from_le_bytes),
             _ => self.f32(name)?.into_iter().map(f16::from_f32).collect(),
         };
-        self.check_finite(file, name, values.iter().map(|v| v.to_f64()))?;
+        self.check_finite(file, name, 0, values.iter().map(|v| v.to_f64()))?;
         Ok(values)
     }
 
@@ -198,7 +214,14 @@ impl Weights {
         Ok((&file.path, info, &file.bytes[file.header.data_start..][start..end]))
     }
 
-    fn check_finite(&self, file: &Path, name: &str, mut values: impl Iterator<Item = f64>) -> Result<()> {
+    /// Refuses what is not finite among the values from element `first` on, unless it is allowed.
+    fn check_finite(
+        &self,
+        file: &Path,
+        name: &str,
+        first: usize,
+        mut values: impl Iterator<Item = f64>,
+    ) -> Result<()> {
         if self.allow_non_finite {
             return Ok(());
         }
@@ -206,10 +229,55 @@ impl Weights {
             None => Ok(()),
             Some(at) => {
                 let expected = format!("finite weights in {}", quoted(name));
-                Err(Error::file(file, expected, format!("NaN or infinity at element {at}")))
+                Err(Error::file(file, expected, format!("NaN or infinity at element {}", first + at)))
             }
         }
     }
+}
+
+/// A matrix in a file, read row by row.
+pub struct Rows {
+    file: Arc<Mapped>,
+    name: String,
+    dtype: Dtype,
+    bytes: Range<usize>,
+    count: usize,
+    width: usize,
+}
+
+impl Rows {
+    /// The rows of these numbers, one after the other, converted as [`Weights::f32`] does.
+    ///
+    /// # Errors
+    /// [`Error::File`] for a number beyond the last row.
+    pub fn f32(&self, rows: &[u32]) -> Result<Vec<f32>> {
+        let bytes = &self.file.bytes[self.bytes.clone()];
+        let length = bytes.len() / self.count.max(1);
+        let mut values = Vec::with_capacity(rows.len() * self.width);
+        for &row in rows {
+            let start = row as usize * length;
+            let stored = bytes.get(start..start + length).ok_or_else(|| {
+                let expected = format!("a row {row} of {}", quoted(&self.name));
+                Error::file(&self.file.path, expected, format!("{} rows", self.count))
+            })?;
+            values.extend(decoded(&self.file.path, &self.name, self.dtype, stored)?);
+        }
+        Ok(values)
+    }
+}
+
+/// Elements of `dtype` as f32.
+fn decoded(file: &Path, name: &str, dtype: Dtype, bytes: &[u8]) -> Result<Vec<f32>> {
+    Ok(match dtype {
+        Dtype::F32 => each(bytes, f32::from_le_bytes),
+        Dtype::F64 => each(bytes, |b| f64::from_le_bytes(b) as f32),
+        Dtype::F16 => each(bytes, |b| f16::from_le_bytes(b).to_f32()),
+        Dtype::BF16 => each(bytes, |b| bf16::from_le_bytes(b).to_f32()),
+        other => {
+            let expected = format!("{} as F32, F16, BF16 or F64", quoted(name));
+            return Err(Error::file(file, expected, other.to_string()));
+        }
+    })
 }
 
 impl std::fmt::Debug for Weights {

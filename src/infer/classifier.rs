@@ -5,12 +5,14 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::load::load;
 use super::outputs::{Outputs, Wanted};
 use super::softmax::softmax;
 use crate::bert::{Config, Model, ProblemType};
 use crate::checkpoint::ModelFolder;
 use crate::data::task::{Encoded, PairForm, encode};
 use crate::gpu::Gpu;
+use crate::tensor::DType;
 use crate::text::Tokenizer;
 use crate::{Error, Result};
 
@@ -50,8 +52,7 @@ impl Classifier {
             return Err(Error::config("architectures", expected, found));
         }
         let tokenizer = Tokenizer::load(&folder.tokenizer)?;
-        let model = Model::new(gpu, folder.config.clone(), false)?;
-        model.load(|name| folder.weights.f32(name))?;
+        let model = load(gpu, folder.config.clone(), &folder.weights, DType::F32)?;
         Ok(Classifier {
             form: PairForm::of(&tokenizer)?,
             longest: longest(&folder.path, &folder.config)?,

@@ -4,6 +4,7 @@ use half::f16;
 use serde::Serialize;
 
 use super::buckets::{Bucket, buckets};
+use super::load::load;
 use super::shapes::Shapes;
 use crate::autograd::Graph;
 use crate::bert::{InputSlots, Model, Pooling, encode};
@@ -127,11 +128,7 @@ impl Embedder {
     /// Those of reading the files, of [`Embedder::new`] and of the device.
     pub fn open(gpu: &Gpu, folder: &SentenceFolder, options: EmbedOptions) -> Result<Self> {
         let tokenizer = Tokenizer::from_named(folder.model.tokenizer_json.clone(), &folder.model.tokenizer)?;
-        let mut model = Model::new(gpu, folder.model.config.encoder(), false)?;
-        if options.storage == DType::F16 {
-            model = model.with_halves()?;
-        }
-        model.load(|name| folder.model.weights.f32(name))?;
+        let model = load(gpu, folder.model.config.encoder(), &folder.model.weights, options.storage)?;
         Self::new(gpu, model, tokenizer, options)
     }
 
@@ -241,15 +238,16 @@ impl Embedder {
 /// Records B texts of T tokens, and says how many bytes the recording takes on the device.
 fn record(
     gpu: &Gpu,
-    Model { config, parameters }: &Model,
+    model: &Model,
     options: &EmbedOptions,
     sequences: usize,
     tokens: usize,
 ) -> Result<(Recorded, u64)> {
-    let slots = InputSlots::new(gpu, sequences, tokens)?;
+    let slots = InputSlots::of(gpu, model, options.storage, sequences, tokens)?;
     let mut graph = Graph::inference(gpu).with_storage(options.storage);
+    let config = &model.config;
     let inputs = slots.inputs(&mut graph, config)?;
-    let hidden = encode(&mut graph, config, parameters, &inputs)?;
+    let hidden = encode(&mut graph, config, &model.parameters, &inputs)?;
     let pooled = gpu.buffer("pooled rows", sequences as u64 * 8)?;
     let rows = graph.input(&pooled, options.pooling.slots_shape(sequences).as_slice(), DType::U32)?;
     let mut vectors = options.pooling.record(&mut graph, &hidden.last, &rows)?;

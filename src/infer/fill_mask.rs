@@ -3,9 +3,11 @@
 use serde::Serialize;
 
 use super::Predictor;
+use super::load::load;
 use crate::bert::Model;
 use crate::checkpoint::ModelFolder;
 use crate::gpu::Gpu;
+use crate::tensor::DType;
 use crate::text::Tokenizer;
 use crate::{Error, Result};
 
@@ -90,8 +92,7 @@ impl FillMask {
     /// [`FillMask::new`] and of the device.
     pub fn open(gpu: &Gpu, folder: &ModelFolder) -> Result<Self> {
         let tokenizer = Tokenizer::from_named(folder.tokenizer_json.clone(), &folder.tokenizer)?;
-        let model = Model::new(gpu, folder.config.clone(), false)?;
-        model.load(|name| folder.weights.f32(name))?;
+        let model = load(gpu, folder.config.clone(), &folder.weights, DType::F32)?;
         Self::new(gpu, model, tokenizer)
     }
 

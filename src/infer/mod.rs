@@ -6,6 +6,7 @@ mod buckets;
 mod classifier;
 mod embed;
 mod fill_mask;
+mod load;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod outputs;
 mod predictor;
@@ -16,5 +17,6 @@ mod softmax;
 pub use classifier::{Classifier, Prediction, longest};
 pub use embed::{EmbedOptions, Embedder, Embeddings, Tokens, cosine};
 pub use fill_mask::{Candidate, FillMask, Filled, Mask};
+pub(crate) use load::load;
 pub use predictor::Predictor;
 pub use softmax::softmax;

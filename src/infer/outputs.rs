@@ -142,7 +142,7 @@ impl Wanted {
 
 fn record(gpu: &Gpu, model: &Model, wanted: Wanted, sequences: usize, tokens: usize) -> Result<Recorded> {
     let (config, parameters) = (&model.config, &model.parameters);
-    let inputs = InputSlots::new(gpu, sequences, tokens)?;
+    let inputs = InputSlots::of(gpu, model, DType::F32, sequences, tokens)?;
     let pooled = gpu.buffer("pooled rows", sequences as u64 * 8)?;
     let mut graph = Graph::inference(gpu);
     let read = inputs.inputs(&mut graph, config)?;

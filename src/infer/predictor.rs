@@ -86,7 +86,7 @@ impl Predictor {
 }
 
 fn record(gpu: &Gpu, model: &Model, tokens: usize, capacity: usize) -> Result<Recorded> {
-    let slots = InputSlots::new(gpu, 1, tokens)?;
+    let slots = InputSlots::of(gpu, model, DType::F32, 1, tokens)?;
     let rows = gpu.buffer("rows to guess", capacity as u64 * 4)?;
     let mut graph = Graph::inference(gpu);
     let inputs = slots.inputs(&mut graph, &model.config)?;

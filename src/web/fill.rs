@@ -6,9 +6,9 @@ use std::path::Path;
 use wasm_bindgen::prelude::*;
 
 use super::{Device, Files, json};
-use crate::bert::Model;
 use crate::checkpoint::{ModelFolder, Weights};
 use crate::infer;
+use crate::tensor::DType;
 use crate::text::Tokenizer;
 use crate::train::TrainConfig;
 use crate::{Error, Result};
@@ -43,8 +43,7 @@ impl FillMask {
         let tokenizer = Tokenizer::from_bytes(read(&Path::new(data).join("tokenizer.json"))?.to_vec())?;
         let weights = Weights::open_on(&files.0, checkpoint.join("model.safetensors"))?;
         let gpu = device.working().await?;
-        let model = Model::new(&gpu, config.model, false)?;
-        model.load(|name| weights.f32(name))?;
+        let model = infer::load(&gpu, config.model, &weights, DType::F32)?;
         Ok(FillMask(RefCell::new(infer::FillMask::new(&gpu, model, tokenizer)?)))
     }
 

@@ -73,7 +73,7 @@ fn held_out(dataset: &Arc<Dataset>) -> (Batch, BTreeMap<u32, (u64, usize)>) {
 
 /// The last hidden state of every row, and the loss of every target.
 fn forward(gpu: &Gpu, model: &Model, batch: &Batch) -> (Vec<f32>, Vec<f32>) {
-    let Model { config, parameters } = model;
+    let Model { config, parameters, .. } = model;
     let slots = InputSlots::new(gpu, batch.sequences, batch.seq_len).unwrap();
     let mut graph = Graph::inference(gpu);
     let g = &mut graph;

@@ -12,6 +12,8 @@ pub use probabilities::Probabilities;
 use crate::bert::{Model, PositionEmbedding};
 use crate::checkpoint::ModelFolder;
 use crate::gpu::Gpu;
+use crate::infer::load;
+use crate::tensor::DType;
 use crate::text::Tokenizer;
 use crate::{Error, Result};
 use probabilities::Recorded;
@@ -80,15 +82,14 @@ impl AttentionReader {
         Ok(AttentionReader { gpu: gpu.clone(), model, tokenizer, recorded: None })
     }
 
-    /// Loads a model folder onto a device.
+    /// Loads the encoder of a model folder onto a device.
     ///
     /// # Errors
     /// Those of reading the files (NaN and infinite weights are refused unless `folder.weights` allows them), of
     /// [`AttentionReader::new`] and of the device.
     pub fn open(gpu: &Gpu, folder: &ModelFolder) -> Result<Self> {
         let tokenizer = Tokenizer::from_named(folder.tokenizer_json.clone(), &folder.tokenizer)?;
-        let model = Model::new(gpu, folder.config.clone(), false)?;
-        model.load(|name| folder.weights.f32(name))?;
+        let model = load(gpu, folder.config.encoder(), &folder.weights, DType::F32)?;
         Self::new(gpu, model, tokenizer)
     }
 

@@ -46,8 +46,8 @@ impl Recorded {
     /// # Errors
     /// Those of the device.
     pub fn new(gpu: &Gpu, model: &Model, tokens: usize) -> Result<Self> {
-        let slots = InputSlots::new(gpu, 1, tokens)?;
         let mut graph = Graph::inference(gpu);
+        let slots = InputSlots::of(gpu, model, graph.storage(), 1, tokens)?;
         let inputs = slots.inputs(&mut graph, &model.config)?;
         let mut layers = Vec::new();
         encode_probed(&mut graph, &model.config, &model.parameters, &inputs, &mut |graph, seen| {

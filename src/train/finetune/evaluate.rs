@@ -4,12 +4,13 @@ use super::job::{measure_set, wanted};
 use super::measure::Measured;
 use super::output::Answers;
 use super::prepare::{Cut, Prepared};
-use crate::bert::{Model, Pooling};
+use crate::bert::Pooling;
 use crate::checkpoint::{ModelFolder, SentenceFolder};
 use crate::data::task::{Kind, Labels, PairForm, Table, Task};
 use crate::gpu::Gpu;
-use crate::infer::longest;
 use crate::infer::outputs::Outputs;
+use crate::infer::{load, longest};
+use crate::tensor::DType;
 use crate::text::Tokenizer;
 use crate::{Error, Result};
 
@@ -82,8 +83,7 @@ pub async fn evaluate(
         prepared.push(set);
     }
     let shape = if task.kind() == Kind::Vector { config.encoder() } else { config.clone() };
-    let model = Model::new(gpu, shape, false)?;
-    model.load(|name| folder.weights.f32(name))?;
+    let model = load(gpu, shape, &folder.weights, DType::F32)?;
     let mut outputs = Outputs::new(gpu, wanted(task, pooling));
     let mut found = Vec::new();
     for ((name, _), set) in sets.iter().zip(&prepared) {
