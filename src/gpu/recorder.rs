@@ -58,7 +58,7 @@ pub(super) enum Command {
 }
 
 impl Command {
-    fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         match self {
             Command::Dispatch { kernel, .. } => &kernel.name,
             Command::Clear(_) => "clear",

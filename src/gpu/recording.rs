@@ -10,7 +10,7 @@ use super::plan::{Plan, plan};
 use super::recorder::{Command, Recorder, Virtual};
 use super::replay::Relay;
 use super::{Buffer, Gpu, Kernel, View};
-use crate::Result;
+use crate::{Error, Result};
 
 /// A texture that operands are copied to.
 #[derive(Clone)]
@@ -89,10 +89,17 @@ impl Recorder {
     pub fn finish(self, label: &'static str) -> Result<Recording> {
         let Plan { slots, bytes } = plan(&self.lifetimes(), !self.isolate);
         let memory = self.memory(label, &bytes)?;
-        let real = |view: &View| -> Option<&Allocation> {
+        let missing = |name: &str, what: String| Error::Gpu {
+            operation: name.into(),
+            message: format!("{what} has no memory in the plan of the {label}: a defect of the planner"),
+        };
+        let real = |name: &str, view: &View| -> Result<&Allocation> {
             match &self.buffers[view.buffer.0 as usize] {
-                Virtual::Persistent(buffer) => Some(&buffer.0),
-                Virtual::Transient(_) => slots[view.buffer.0 as usize].map(|slot| &*memory[slot].0),
+                Virtual::Persistent(buffer) => Ok(&buffer.0),
+                Virtual::Transient(_) => match slots[view.buffer.0 as usize] {
+                    Some(slot) => Ok(&memory[slot].0),
+                    None => Err(missing(name, format!("{view:?}"))),
+                },
             }
         };
         let uniform = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
@@ -104,6 +111,7 @@ impl Recorder {
         let mut steps = Vec::with_capacity(self.commands.len());
         let (mut relay, mut expected) = (None, Vec::with_capacity(self.commands.len()));
         for command in &self.commands {
+            let name = command.name();
             let written = match command {
                 Command::Dispatch { kernel, views, .. } => &views[kernel.reads as usize..],
                 Command::Clear(view) => std::slice::from_ref(view),
@@ -120,10 +128,11 @@ impl Recorder {
                     };
                     let mut resources = vec![binding(&params.0.raw, *offset, *params_bytes)];
                     for (index, view) in views.iter().enumerate() {
-                        let Some(buffer) = real(view) else { continue };
+                        let buffer = real(name, view)?;
                         if index < kernel.textures as usize {
                             let fits = |o: &Operand| (o.index, o.f16) == (index, kernel.f16);
-                            let Some(slot) = textures.iter().position(fits) else { continue };
+                            let slot = textures.iter().position(fits);
+                            let slot = slot.ok_or_else(|| missing(name, format!("the texture {index}")))?;
                             let Operand { texture, view: texture_view, .. } = &textures[slot];
                             let source = (buffer as *const Allocation, *view);
                             if loaded[slot].replace(source) != Some(source) {
@@ -153,28 +162,23 @@ impl Recorder {
                     steps.push(Step::Dispatch { kernel: Arc::clone(kernel), bind_group, groups: *groups });
                 }
                 Command::Clear(view) => {
-                    if let Some(buffer) = real(view) {
-                        let (buffer, offset, bytes) = (buffer.raw.clone(), view.offset, view.bytes);
-                        steps.push(Step::Clear { buffer, offset, bytes });
-                    }
+                    let (offset, bytes) = (view.offset, view.bytes);
+                    steps.push(Step::Clear { buffer: real(name, view)?.raw.clone(), offset, bytes });
                 }
                 Command::Copy { from, to } => {
-                    if let (Some(a), Some(b)) = (real(from), real(to)) {
-                        steps.push(Step::Copy {
-                            from: a.raw.clone(),
-                            from_offset: from.offset,
-                            to: b.raw.clone(),
-                            to_offset: to.offset,
-                            bytes: from.bytes.min(to.bytes),
-                        });
-                    }
+                    steps.push(Step::Copy {
+                        from: real(name, from)?.raw.clone(),
+                        from_offset: from.offset,
+                        to: real(name, to)?.raw.clone(),
+                        to_offset: to.offset,
+                        bytes: from.bytes.min(to.bytes),
+                    });
                 }
                 Command::Relay { from, to } => {
-                    if let (Some(a), Some(b)) = (real(from), real(to)) {
-                        let (from, to) = ((a.raw.clone(), from.offset), (b.raw.clone(), to.offset));
-                        relay = Some(Relay::new(&self.gpu, from, to, steps.len())?);
-                        steps.push(Step::Deliver);
-                    }
+                    let from = (real(name, from)?.raw.clone(), from.offset);
+                    let to = (real(name, to)?.raw.clone(), to.offset);
+                    relay = Some(Relay::new(&self.gpu, from, to, steps.len())?);
+                    steps.push(Step::Deliver);
                 }
             }
             // What is copied to textures before a dispatch counts as part of it.
@@ -182,7 +186,8 @@ impl Recorder {
                 expected.resize(steps.len() - 1, 0.0);
                 expected.push(command.operations() / self.gpu.speed());
             }
-            for buffer in written.iter().filter_map(real) {
+            for view in written {
+                let buffer = real(name, view)?;
                 for slot in &mut loaded {
                     *slot = slot.take_if(|(held, _)| !std::ptr::eq(*held, buffer));
                 }
