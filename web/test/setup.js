@@ -18,8 +18,12 @@ export const faults = new Map();
 /** Paths that were asked for. */
 export const asked = [];
 
+/** A place on the disk that is gone after the tests. */
+export const place = mkdtempSync(join(tmpdir(), 'wgrad-web-'));
+process.on('exit', () => rmSync(place, { recursive: true, force: true }));
+
 const server = await serve(
-  { '/': join(ROOT, 'web'), '/golden/': join(ROOT, 'tests/golden'), '/minilm/': join(ROOT, 'data/minilm') },
+  { '/place/': place, '/': join(ROOT, 'web'), '/golden/': join(ROOT, 'tests/golden'), '/minilm/': join(ROOT, 'data/minilm') },
   {
     intercept(request, response) {
       const path = request.url.split('?')[0];
@@ -100,10 +104,6 @@ export async function mainThread(page, work) {
   console.log(`longest task on the main thread: ${found.clock} ms by the clock, ${found.processor} ms of the processor (${found.what})`);
   return found;
 }
-
-/** A place on the disk that is gone after the tests. */
-export const place = mkdtempSync(join(tmpdir(), 'wgrad-web-'));
-process.on('exit', () => rmSync(place, { recursive: true, force: true }));
 
 /** Runs the native program. */
 export const wgrad = (...args) =>
