@@ -77,6 +77,15 @@ pub(super) struct Allocation {
     _reserved: Reserved,
 }
 
+#[cfg(target_arch = "wasm32")]
+impl Drop for Allocation {
+    /// Gives the memory back at once: a browser would keep it until its garbage collector comes by, which knows nothing
+    /// of how much it is. What was submitted before still runs.
+    fn drop(&mut self) {
+        self.raw.destroy();
+    }
+}
+
 /// Bytes that count as allocated while this lives.
 pub(super) struct Reserved {
     pub(super) bytes: u64,

@@ -18,14 +18,27 @@ pub(super) struct Operand {
     /// Its position among the texture reads of a dispatch.
     index: usize,
     f16: bool,
-    texture: wgpu::Texture,
+    texture: Arc<OperandTexture>,
     view: wgpu::TextureView,
-    reserved: Arc<Reserved>,
+}
+
+/// A texture that lives on the device until its last clone is dropped.
+struct OperandTexture {
+    raw: wgpu::Texture,
+    reserved: Reserved,
+}
+
+#[cfg(target_arch = "wasm32")]
+impl Drop for OperandTexture {
+    /// Gives the memory back at once, as [`Allocation`] does.
+    fn drop(&mut self) {
+        self.raw.destroy();
+    }
 }
 
 impl Operand {
     fn rows(&self) -> u64 {
-        u64::from(self.texture.height())
+        u64::from(self.texture.raw.height())
     }
 }
 
@@ -141,7 +154,7 @@ impl Recorder {
                                     offset: view.offset,
                                     bytes: view.bytes,
                                     texel: texel_bytes(kernel.f16),
-                                    to: texture.clone(),
+                                    to: texture.raw.clone(),
                                 });
                             }
                             resources.push(wgpu::BindingResource::TextureView(texture_view));
@@ -242,8 +255,8 @@ impl Recorder {
                     return Ok(spare.clone());
                 }
                 let bytes = height * u64::from(TEXELS) * texel_bytes(f16);
-                let reserved = Arc::new(self.gpu.reserve(LABEL, bytes)?);
-                let texture = self.gpu.0.device.create_texture(&wgpu::TextureDescriptor {
+                let reserved = self.gpu.reserve(LABEL, bytes)?;
+                let raw = self.gpu.0.device.create_texture(&wgpu::TextureDescriptor {
                     label: Some(LABEL),
                     size: wgpu::Extent3d { width: TEXELS, height: height as u32, depth_or_array_layers: 1 },
                     mip_level_count: 1,
@@ -256,9 +269,10 @@ impl Recorder {
                     usage: wgpu::TextureUsages::TEXTURE_BINDING | wgpu::TextureUsages::COPY_DST,
                     view_formats: &[],
                 });
+                let texture = Arc::new(OperandTexture { raw, reserved });
                 self.gpu.check_created(LABEL, bytes)?;
-                let view = texture.create_view(&Default::default());
-                Ok(Operand { index, f16, texture, view, reserved })
+                let view = texture.raw.create_view(&Default::default());
+                Ok(Operand { index, f16, texture, view })
             })
             .collect()
     }
@@ -267,7 +281,7 @@ impl Recorder {
 impl Recording {
     /// Bytes of transient memory it holds.
     pub fn transient_bytes(&self) -> u64 {
-        let textures = self.textures.iter().map(|operand| operand.reserved.bytes);
+        let textures = self.textures.iter().map(|operand| operand.texture.reserved.bytes);
         self.memory.iter().map(Buffer::bytes).chain(textures).sum()
     }
 
