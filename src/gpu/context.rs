@@ -172,7 +172,12 @@ async fn find_adapters() -> Vec<wgpu::Adapter> {
 
 #[cfg(target_arch = "wasm32")]
 async fn find_adapters() -> Vec<wgpu::Adapter> {
-    instance().request_adapter(&wgpu::RequestAdapterOptions::default()).await.into_iter().collect()
+    // Of two GPUs in a laptop, a page gets the weaker one unless it asks.
+    let options = wgpu::RequestAdapterOptions {
+        power_preference: wgpu::PowerPreference::HighPerformance,
+        ..Default::default()
+    };
+    instance().request_adapter(&options).await.into_iter().collect()
 }
 
 /// The strongest adapter that fits.
