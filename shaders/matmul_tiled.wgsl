@@ -1,17 +1,17 @@
-// Matrix product for any GPU: a workgroup of 256 computes SIZE x SIZE outputs (64 or 128) from SIZE x DEPTH pieces of
-// both operands in workgroup memory (16 KiB). Each invocation computes 4 x 4 outputs, or 4 x 4 in each quarter of 128 x
-// 128, and holds the next pieces in registers while it multiplies the present ones.
+// Matrix product for any GPU: a workgroup of 256 computes 64 x 64 outputs, 4 x 4 per invocation, from 64 x 32 pieces of
+// both operands in workgroup memory (16 KiB), and holds the next pieces in registers while it multiplies the present ones.
 //   nt: c[m,n] = sum_k a[m,k] b[n,k]     nn: c[m,n] = sum_k a[m,k] b[k,n]     tn: c[m,n] = sum_k a[k,m] b[k,n]
 // Rows and columns past the edge are computed from the last ones and not stored; past k, zeros are added.
-// In nn, columns k.. of a are zero up to the next multiple of 4. Sums run along k in order, whatever SIZE is.
-// Launch: x: tiles along n; y: tiles along m; z: one per matrix of the batch. HALVES is SIZE / 64.
+// In nn, columns k.. of a are zero up to the next multiple of 4. Sums run along k in order.
+// Launch: x: tiles along n; y: tiles along m; z: one per matrix of the batch.
 #import lib/epilogue
 
 @group(0) @binding(1) var<storage, read> a: array<vec4<elem>>;
 @group(0) @binding(2) var<storage, read> b: array<vec4<elem>>;
 
+const SIZE: u32 = 64u;
 const ACROSS: u32 = SIZE / 4u; // vectors across a piece, along m or n
-const DEPTH: u32 = 2048u / SIZE; // elements along k
+const DEPTH: u32 = 32u; // elements along k
 const DEEP: u32 = DEPTH / 4u;
 const PIECE: u32 = DEPTH * ACROSS; // 512 vectors: 4 for each of 128 invocations
 
@@ -20,7 +20,7 @@ const PIECE: u32 = DEPTH * ACROSS; // 512 vectors: 4 for each of 128 invocations
 var<workgroup> tile: array<vec4<f32>, 2u * PIECE>;
 
 fn swizzled(across: u32, deep: u32) -> u32 {
-    return across ^ (deep * (8u / DEEP));
+    return across ^ deep;
 }
 
 alias Block = array<vec4<f32>, 4>;
@@ -99,7 +99,7 @@ fn product(thread: u32, group: vec3<u32>, a_rows: bool, b_rows: bool) {
     let y = thread / 64u * 4u + thread % 32u / 8u;
     let x = thread / 32u % 2u * 8u + thread % 8u;
 
-    var acc = array<vec4<f32>, 4u * HALVES * HALVES>();
+    var acc = array<vec4<f32>, 4>();
     var next = fetch(thread, group.z, first, deep * 4u, a_rows, b_rows);
     for (var k0 = 0u; k0 < p.k; k0 += DEPTH) {
         for (var i = 0u; i < 4u; i++) { // unroll
@@ -113,28 +113,20 @@ fn product(thread: u32, group: vec3<u32>, a_rows: bool, b_rows: bool) {
             let left = block * 4u * ACROSS + swizzled(y, block);
             let right = PIECE + block * 4u * ACROSS + swizzled(x, block);
             for (var k = 0u; k < 4u; k++) { // unroll
-                for (var h = 0u; h < HALVES; h++) { // unroll
-                    let v = tile[left + k * ACROSS + h * 16u];
-                    for (var g = 0u; g < HALVES; g++) { // unroll
-                        let w = tile[right + k * ACROSS + g * 16u];
-                        for (var i = 0u; i < 4u; i++) { // unroll
-                            acc[(h * 4u + i) * HALVES + g] = fma(vec4(v[i]), w, acc[(h * 4u + i) * HALVES + g]);
-                        }
-                    }
+                let v = tile[left + k * ACROSS];
+                let w = tile[right + k * ACROSS];
+                for (var i = 0u; i < 4u; i++) { // unroll
+                    acc[i] = fma(vec4(v[i]), w, acc[i]);
                 }
             }
         }
         workgroupBarrier();
     }
-    for (var h = 0u; h < HALVES; h++) { // unroll
-        for (var g = 0u; g < HALVES; g++) { // unroll
-            let n = group.x * SIZE + (x + g * 16u) * 4u;
-            for (var i = 0u; i < 4u; i++) { // unroll
-                let m = group.y * SIZE + (y + h * 16u) * 4u + i;
-                if (m < p.m && n < p.n) {
-                    epilogue_store((c_start(group.z) + m * p.ldc + n) / 4u, n, acc[(h * 4u + i) * HALVES + g]);
-                }
-            }
+    let n = group.x * SIZE + x * 4u;
+    for (var i = 0u; i < 4u; i++) { // unroll
+        let m = group.y * SIZE + y * 4u + i;
+        if (m < p.m && n < p.n) {
+            epilogue_store((c_start(group.z) + m * p.ldc + n) / 4u, n, acc[i]);
         }
     }
 }

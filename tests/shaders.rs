@@ -314,8 +314,9 @@ fn check(spec: &KernelSpec, constants: &[Constant]) -> Result<(), String> {
     compiled.write_for_other_languages(spec.entry, constants)?;
     compiled.check_bindings(spec)?;
     compiled.check_params(spec)?;
-    // Devices are opened for their matrix units with the workgroup memory that they have.
-    compiled.check_limits(if is_cooperative(constants) { 32768 } else { WORKGROUP_BYTES })?;
+    // Units that take f32 are Apple's, whose GPUs have 32 KiB.
+    let f32_units = is_cooperative(constants) && constants.contains(&(F16, 0));
+    compiled.check_limits(if f32_units { 2 * WORKGROUP_BYTES } else { WORKGROUP_BYTES })?;
     check_conversions(&compiled)?;
     check_stores(&compiled)
 }

@@ -212,6 +212,7 @@ async fn speeds(
     gpu: &Gpu,
     say: &impl Fn(&[Vec<String>], usize) -> anyhow::Result<()>,
 ) -> anyhow::Result<(Vec<Speed>, Option<f64>)> {
+    measure::settle_speed(gpu).await?;
     // The larger one keeps a fast GPU busy, and does not keep a CPU busy for minutes.
     let sizes = match gpu.capabilities().kind {
         AdapterKind::Software => [256, 1024],

@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 use std::process::exit;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use wgrad::Error;
@@ -13,8 +11,8 @@ use wgrad::tensor::DType;
 use wgrad::train::finetune::{FinetuneOptions, FinetuneReport, Rates, Recipe, RecipeName, finetune};
 
 use super::finetune_watch::Watch;
+use super::interrupt::{self, INTERRUPTED};
 use super::labelled::Labelled;
-use super::training::INTERRUPTED;
 use super::{device, hub, pooling, print};
 
 /// Teach a pretrained model a task.
@@ -131,15 +129,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         },
         out: args.out.clone(),
     };
-    let stop = Arc::new(AtomicBool::new(false));
-    let asked = stop.clone();
-    ctrlc::set_handler(move || {
-        if asked.swap(true, Ordering::Relaxed) {
-            exit(INTERRUPTED);
-        }
-        print::note("stopping after this step; Ctrl-C again quits at once");
-    })
-    .context("cannot watch for Ctrl-C")?;
+    let stop = interrupt::watch()?;
     let mut watch = Watch::new();
     let gpu = device::options(args.adapter.as_deref());
     let report = pollster::block_on(async {

@@ -14,6 +14,7 @@ mod finetune_watch;
 mod fit;
 mod hub;
 mod info;
+mod interrupt;
 mod labelled;
 mod pooling;
 mod precision;

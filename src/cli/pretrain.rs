@@ -13,8 +13,9 @@ use wgrad::train::run::{RECIPE, save_initial};
 use wgrad::train::{RunOptions, Settings, Summary};
 
 use super::fit::{self, MicroBatch, bytes, micro_batch};
+use super::interrupt::INTERRUPTED;
 use super::print::{self, count};
-use super::training::{INTERRUPTED, decide, train};
+use super::training::{decide, train};
 use super::{device, precision, units};
 
 /// How long a dry run measures.

@@ -15,7 +15,8 @@ use wgrad::train::run::RECIPE;
 use wgrad::train::{RunOptions, Settings, Summary};
 use wgrad::viz::loss_curve::Reference;
 
-use super::training::{INTERRUPTED, train};
+use super::interrupt::INTERRUPTED;
+use super::training::train;
 use super::{attention, device, print, units};
 
 /// T: a document fills a sequence but for [CLS] and [SEP].

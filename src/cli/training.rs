@@ -1,25 +1,18 @@
 //! What a training run shows while it lasts: a bar on a terminal, plain lines elsewhere. All on standard error.
 
 use std::io::IsTerminal;
-use std::process::exit;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use wgrad::gpu::{Gpu, GpuOptions};
 use wgrad::train::metrics::Row;
 use wgrad::train::{Event, MlmLearner, RunOptions, Summary, TrainConfig};
 
 use super::print::{self, count};
-use super::{device, precision};
+use super::{device, interrupt, precision};
 
 /// Without a terminal a step is told of no more often than this.
 const QUIET: Duration = Duration::from_secs(10);
-
-/// What a shell expects of a program that Ctrl-C ended.
-pub const INTERRUPTED: i32 = 130;
 
 /// Follows a run.
 struct Watch {
@@ -153,15 +146,7 @@ fn duration(seconds: f64) -> String {
 pub fn train(options: &RunOptions, gpu: &GpuOptions) -> anyhow::Result<Summary> {
     let mut options = options.clone();
     decide(&mut options.config, gpu)?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let asked = stop.clone();
-    ctrlc::set_handler(move || {
-        if asked.swap(true, Ordering::Relaxed) {
-            exit(INTERRUPTED);
-        }
-        print::note("stopping after this step; Ctrl-C again quits at once");
-    })
-    .context("cannot watch for Ctrl-C")?;
+    let stop = interrupt::watch()?;
     let mut watch = Watch::new();
     let open = async |config: &TrainConfig| open_learner(gpu, config).await;
     let summary =

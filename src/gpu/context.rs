@@ -98,9 +98,6 @@ impl Drop for Reserved {
     }
 }
 
-/// Workgroup memory that products on matrix units have a use for.
-const UNITS_WORKGROUP_BYTES: u32 = 32768;
-
 /// What to do about too little memory.
 const LESS_MEMORY: &str = "lower `micro_batch`, or choose a smaller model or sequence length";
 
@@ -239,14 +236,7 @@ impl Gpu {
     /// # Errors
     /// [`Error::Gpu`] when the driver refuses the device.
     pub async fn on(adapter: wgpu::Adapter, options: &GpuOptions) -> Result<Gpu> {
-        let mut limits = limits(&adapter, options);
-        if options.matrix_units {
-            // Large tiles take more workgroup memory than every device has.
-            limits.max_compute_workgroup_storage_size = adapter
-                .limits()
-                .max_compute_workgroup_storage_size
-                .clamp(limits.max_compute_workgroup_storage_size, UNITS_WORKGROUP_BYTES);
-        }
+        let limits = limits(&adapter, options);
         let mut features = adapter.features() & wgpu::Features::SHADER_F16;
         let mut capabilities = Capabilities::of(&adapter, &limits);
         capabilities.adjust(options);

@@ -106,6 +106,8 @@ pub fn matmul_recording(
 /// # Errors
 /// As [`matmul`].
 pub async fn matmul_peak(gpu: &Gpu, budget: f64) -> Result<f64> {
+    // A product that is cut for an assumed speed is slower than the device.
+    settle_speed(gpu).await?;
     // Large enough to keep a fast GPU busy, and not to keep a CPU busy for minutes.
     let size = match gpu.capabilities().kind {
         AdapterKind::Software => 1024,

@@ -194,7 +194,7 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
     let seconds = args.seconds.unwrap_or(if args.what == What::Step { 10.0 } else { 0.5 });
     // A device of its own, so that nothing of it counts among the bytes of the measurement.
     let peak = measure::matmul_peak(&Gpu::open(&options).await?, seconds.min(0.5)).await?;
-    let gpu = Gpu::open(&options).await?;
+    let gpu = device::open(&options).await?;
     workload.precision = precision::decide(args.precision.into(), gpu.capabilities());
     let Capabilities { name: device, driver, .. } = gpu.capabilities().clone();
     let bench = Bench { gpu, workload, seconds, peak, tell: !args.json, profile: args.profile };

@@ -48,20 +48,9 @@ const SOFTWARE_NT: KernelSpec = KernelSpec {
 const SOFTWARE_NN: KernelSpec = KernelSpec { entry: "nn", ..SOFTWARE_NT };
 const SOFTWARE_TN: KernelSpec = KernelSpec { entry: "tn", ..SOFTWARE_NT };
 const TILED_NT: KernelSpec =
-    KernelSpec { source: shader!("matmul_tiled"), textures: 0, example: TILED_64, ..SOFTWARE_NT };
+    KernelSpec { source: shader!("matmul_tiled"), textures: 0, ..SOFTWARE_NT };
 const TILED_NN: KernelSpec = KernelSpec { entry: "nn", ..TILED_NT };
 const TILED_TN: KernelSpec = KernelSpec { entry: "tn", ..TILED_NT };
-
-/// Workgroups of 64 x 64 and of 128 x 128 outputs.
-const SMALL: &[Constant] = &[("SIZE", 64), ("HALVES", 1)];
-const LARGE: &[Constant] = &[("SIZE", 128), ("HALVES", 2)];
-/// Complete sets, for the shader tests.
-const TILED_64: &[Constant] = &[RESULT, SMALL[0], SMALL[1]];
-const TILED_128: &[Constant] = &[RESULT, LARGE[0], LARGE[1]];
-
-/// Workgroups of 128 x 128 outputs that there must be for a GPU to be kept busy by them: each does four times the work
-/// of one of 64 x 64 with half the loads.
-const ENOUGH_GROUPS: u32 = 64;
 
 /// Epilogues of the products on matrix units in the shader tests.
 const ALONE: [Constant; 4] = [RESULT, ("BIAS", 0), ("GELU", 0), ("KEEP", 0)];
@@ -77,19 +66,19 @@ const AMD: Units = Units { subgroup: 64, ..NVIDIA };
 const APPLE: Units = Units { tile: 8, subgroup: 32, half: true, vectors: false };
 const APPLE_F32: Units = Units { half: false, ..APPLE };
 const LAVAPIPE: Units = Units { tile: 8, subgroup: 8, half: true, vectors: true };
-const ADD: &[Constant] = &[("RESULT", 5), ("BIAS", 1), ("OTHER", 1), SMALL[0], SMALL[1]];
-const GELU: &[Constant] = &[("RESULT", 4), ("BIAS", 1), ("GELU", 1), ("KEEP", 1), LARGE[0], LARGE[1]];
-const SLOPE: &[Constant] = &[("RESULT", 4), ("OTHER", 1), ("SLOPE", 1), LARGE[0], LARGE[1]];
+const ADD: &[Constant] = &[("RESULT", 5), ("BIAS", 1), ("OTHER", 1)];
+const GELU: &[Constant] = &[("RESULT", 4), ("BIAS", 1), ("GELU", 1), ("KEEP", 1)];
+const SLOPE: &[Constant] = &[("RESULT", 4), ("OTHER", 1), ("SLOPE", 1)];
 const COOPERATIVE_NT: KernelSpec = KernelSpec {
     source: shader!("matmul_cooperative"),
     textures: 0,
-    example: &NVIDIA.example(false, NT, ALONE),
+    example: &NVIDIA.example(NT, ALONE),
     ..SOFTWARE_NT
 };
 const COOPERATIVE_NN: KernelSpec =
-    KernelSpec { entry: "nn", example: &NVIDIA.example(false, NN, ALONE), ..COOPERATIVE_NT };
+    KernelSpec { entry: "nn", example: &NVIDIA.example(NN, ALONE), ..COOPERATIVE_NT };
 const COOPERATIVE_TN: KernelSpec =
-    KernelSpec { entry: "tn", example: &NVIDIA.example(false, TN, ALONE), ..COOPERATIVE_NT };
+    KernelSpec { entry: "tn", example: &NVIDIA.example(TN, ALONE), ..COOPERATIVE_NT };
 
 /// For the shader tests.
 pub const KERNELS: &[KernelSpec] = &[
@@ -99,27 +88,24 @@ pub const KERNELS: &[KernelSpec] = &[
     TILED_NT,
     TILED_NN,
     TILED_TN,
-    KernelSpec { example: TILED_128, ..TILED_NT },
-    KernelSpec { example: TILED_128, ..TILED_NN },
-    KernelSpec { example: TILED_128, ..TILED_TN },
     COOPERATIVE_NT,
     COOPERATIVE_NN,
     COOPERATIVE_TN,
-    KernelSpec { example: &NVIDIA.example(true, NT, ALONE), ..COOPERATIVE_NT },
-    KernelSpec { example: &NVIDIA.example(true, NN, ALONE), ..COOPERATIVE_NN },
-    KernelSpec { example: &NVIDIA.example(true, TN, ALONE), ..COOPERATIVE_TN },
-    KernelSpec { example: &AMD.example(true, TN, ALONE), ..COOPERATIVE_TN },
-    KernelSpec { example: &APPLE.example(false, NT, ALONE), ..COOPERATIVE_NT },
-    KernelSpec { example: &APPLE.example(false, NN, ALONE), ..COOPERATIVE_NN },
-    KernelSpec { example: &APPLE_F32.example(false, NN, ALONE), ..COOPERATIVE_NN },
-    KernelSpec { example: &APPLE_F32.example(false, TN, ALONE), ..COOPERATIVE_TN },
-    KernelSpec { example: &LAVAPIPE.example(false, NT, ALONE), ..COOPERATIVE_NT },
-    KernelSpec { example: &LAVAPIPE.example(false, TN, ALONE), ..COOPERATIVE_TN },
+    KernelSpec { example: &NVIDIA.example(NT, ALONE), ..COOPERATIVE_NT },
+    KernelSpec { example: &NVIDIA.example(NN, ALONE), ..COOPERATIVE_NN },
+    KernelSpec { example: &NVIDIA.example(TN, ALONE), ..COOPERATIVE_TN },
+    KernelSpec { example: &AMD.example(TN, ALONE), ..COOPERATIVE_TN },
+    KernelSpec { example: &APPLE.example(NT, ALONE), ..COOPERATIVE_NT },
+    KernelSpec { example: &APPLE.example(NN, ALONE), ..COOPERATIVE_NN },
+    KernelSpec { example: &APPLE_F32.example(NN, ALONE), ..COOPERATIVE_NN },
+    KernelSpec { example: &APPLE_F32.example(TN, ALONE), ..COOPERATIVE_TN },
+    KernelSpec { example: &LAVAPIPE.example(NT, ALONE), ..COOPERATIVE_NT },
+    KernelSpec { example: &LAVAPIPE.example(TN, ALONE), ..COOPERATIVE_TN },
     KernelSpec { example: ADD, reads: 4, ..TILED_NT },
     KernelSpec { example: GELU, reads: 3, writes: 2, ..TILED_NT },
     KernelSpec { example: SLOPE, reads: 3, ..TILED_NN },
-    KernelSpec { example: &NVIDIA.example(true, NT, WITH_GELU), reads: 3, writes: 2, ..COOPERATIVE_NT },
-    KernelSpec { example: &APPLE.example(false, NN, WITH_SLOPE), reads: 3, ..COOPERATIVE_NN },
+    KernelSpec { example: &NVIDIA.example(NT, WITH_GELU), reads: 3, writes: 2, ..COOPERATIVE_NT },
+    KernelSpec { example: &APPLE.example(NN, WITH_SLOPE), reads: 3, ..COOPERATIVE_NN },
     bias::PARTIALS,
     epilogue::KERNELS[0],
     epilogue::KERNELS[1],
@@ -233,13 +219,13 @@ fn split(graph: &Graph, product: &Product, c: &Matrix, after: &Epilogue) -> Opti
     if graph.gpu().capabilities().kind != AdapterKind::Plain || !whole || !n.is_multiple_of(4) {
         return None;
     }
-    let groups = (m.div_ceil(128) * n.div_ceil(128)).max(1);
+    let groups = (m.div_ceil(64) * n.div_ceil(64)).max(1);
     let parts = BUSY_GROUPS.div_ceil(groups).min(k / SHORTEST_PART).min(LARGEST_PARTS / (m * n).max(1));
     (parts > 1).then(|| k.div_ceil(parts).next_multiple_of(32))
 }
 
-/// Workgroups of 128 x 128 outputs that keep a large GPU busy.
-const BUSY_GROUPS: usize = 128;
+/// Workgroups of 64 x 64 outputs that keep a large GPU busy.
+const BUSY_GROUPS: usize = 512;
 /// Terms of a part of a sum at least.
 const SHORTEST_PART: usize = 512;
 /// Elements of all parts at most: 64 MiB.
@@ -368,10 +354,8 @@ fn dispatch(
     let capabilities = graph.gpu().capabilities();
     let mut constants = vec![product.into.out_elem()];
     let units = units(graph);
-    let tiles_of_128 = [n.div_ceil(128) as u32, m.div_ceil(128) as u32, batches];
-    let fills = m.min(n) > 64 && tiles_of_128.iter().product::<u32>() >= ENOUGH_GROUPS;
-    let (spec, groups) = match capabilities.kind {
-        AdapterKind::Software => {
+    let (spec, groups) = match (capabilities.kind, units) {
+        (AdapterKind::Software, _) => {
             let [x, y, _] = grid(m.div_ceil(16) * n.div_ceil(16), 8);
             let spec = match layout {
                 Layout::Nt => SOFTWARE_NT,
@@ -380,26 +364,23 @@ fn dispatch(
             };
             (spec, [x, y, batches])
         }
-        AdapterKind::Plain => {
-            if let Some(units) = units {
-                let (spec, layout) = match layout {
-                    Layout::Nt => (COOPERATIVE_NT, NT),
-                    Layout::Nn => (COOPERATIVE_NN, NN),
-                    Layout::Tn => (COOPERATIVE_TN, TN),
-                };
-                constants.push(layout);
-                let large = fills && units.has_large(capabilities.max_workgroup_memory);
-                constants.extend(units.constants(large));
-                (spec, if large { tiles_of_128 } else { tiles_of_64 })
-            } else {
+        (AdapterKind::Plain, Some(units)) => {
+            let (spec, layout) = match layout {
+                Layout::Nt => (COOPERATIVE_NT, NT),
+                Layout::Nn => (COOPERATIVE_NN, NN),
+                Layout::Tn => (COOPERATIVE_TN, TN),
+            };
+            constants.push(layout);
+            constants.extend(units.constants());
+            (spec, tiles_of_64)
+        }
+        (AdapterKind::Plain, None) => {
             let spec = match layout {
                 Layout::Nt => TILED_NT,
                 Layout::Nn => TILED_NN,
                 Layout::Tn => TILED_TN,
             };
-            constants.extend(if fills { LARGE } else { SMALL });
-            (spec, if fills { tiles_of_128 } else { tiles_of_64 })
-            }
+            (spec, tiles_of_64)
         }
     };
     let (mut reads, mut writes) = (vec![a.view, b.view], vec![c.view]);

@@ -19,45 +19,26 @@ pub(super) struct Units {
 const DEPTH: u32 = 32;
 
 impl Units {
-    /// Whether workgroups of 128 x 128 outputs are written for these units, and fit so many bytes of workgroup memory.
-    pub fn has_large(self, workgroup_bytes: u32) -> bool {
-        let waves = if self.subgroup <= 32 { 8 } else { 4 };
-        let bytes = 2 * 128 * (DEPTH + 8) * 2 + waves * self.tile * self.tile * 4;
-        self.tile == 16 && self.half && bytes <= workgroup_bytes
-    }
-
-    /// The constants for workgroups of 64 x 64 outputs, or of 128 x 128.
-    pub const fn constants(self, large: bool) -> [Constant; 12] {
+    /// The constants for workgroups of 64 x 64 outputs: 2 x 2 subgroups of 32 x 32.
+    pub const fn constants(self) -> [Constant; 9] {
         let Units { tile, subgroup, half, vectors } = self;
-        // Tiles of a subgroup, and subgroups of a workgroup, along m and n.
-        let (rows, cols, waves_m, waves_n) = match (large, tile) {
-            (false, 16) => (2, 2, 2, 2),
-            (false, _) => (4, 4, 2, 2),
-            // 256 invocations at most.
-            (true, _) if subgroup <= 32 => (4, 2, 2, 4),
-            (true, _) => (4, 4, 2, 2),
-        };
-        let threads = waves_m * waves_n * subgroup;
-        let vectors_of_tile = tile * tile / 4;
+        let tiles = 32 / tile;
         [
             (F16, half as u32),
             (TILE, tile),
             ("SUBGROUP", subgroup),
-            ("ROWS", rows),
-            ("COLS", cols),
-            ("WAVES_M", waves_m),
-            ("WAVES_N", waves_n),
-            ("LOADS_A", waves_m * rows * tile * DEPTH / 4 / threads),
-            ("LOADS_B", waves_n * cols * tile * DEPTH / 4 / threads),
+            ("ROWS", tiles),
+            ("COLS", tiles),
+            ("LOADS", 64 * DEPTH / 4 / (4 * subgroup)),
             ("STEPS", DEPTH / tile),
-            ("PARTS", vectors_of_tile.div_ceil(subgroup)),
+            ("PARTS", (tile * tile / 4).div_ceil(subgroup)),
             ("VECTORS", vectors as u32),
         ]
     }
 
     /// All that products of a layout take, for the shader tests.
-    pub const fn example(self, large: bool, layout: Constant, [a, b, c, d]: [Constant; 4]) -> [Constant; 17] {
-        let [e, f, g, h, i, j, k, l, m, n, o, p] = self.constants(large);
-        [layout, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
+    pub const fn example(self, layout: Constant, [a, b, c, d]: [Constant; 4]) -> [Constant; 14] {
+        let [e, f, g, h, i, j, k, l, m] = self.constants();
+        [layout, a, b, c, d, e, f, g, h, i, j, k, l, m]
     }
 }

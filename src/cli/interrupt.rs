@@ -1,0 +1,41 @@
+//! What Ctrl-C does while a command trains.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+
+use super::print;
+
+/// What a shell expects of a program that Ctrl-C ended.
+pub const INTERRUPTED: i32 = 130;
+
+/// Becomes true at the first Ctrl-C; the second one ends the program at once.
+///
+/// # Errors
+/// When the system refuses to tell of Ctrl-C.
+pub fn watch() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = stop.clone();
+    ctrlc::set_handler(move || {
+        if asked.swap(true, Ordering::Relaxed) {
+            quit();
+        }
+        print::note("stopping after this step; Ctrl-C again quits at once");
+    })
+    .context("cannot watch for Ctrl-C")?;
+    Ok(stop)
+}
+
+/// Ends the program without what libraries registered to run at its end: a driver that other threads still use may crash
+/// there, as NVIDIA's does, and the shell would see a signal instead of the exit code.
+#[cfg(unix)]
+fn quit() -> ! {
+    // SAFETY: it never returns, and nothing of this process runs after it.
+    unsafe { libc::_exit(INTERRUPTED) }
+}
+
+#[cfg(not(unix))]
+fn quit() -> ! {
+    std::process::exit(INTERRUPTED)
+}
