@@ -119,6 +119,9 @@ impl Work {
     }
 }
 
+/// Makes a work of these sizes, activations stored as the type says.
+type Make = fn(&Gpu, Sizes, DType) -> Result<Work>;
+
 /// Repeats products in three layouts, attention with its gradients, cross entropy with its gradient and the norm of a
 /// gradient, stored as f32 and, where the device has it, as f16. `done` is told each as soon as it is known.
 ///
@@ -128,7 +131,7 @@ pub async fn stress(gpu: &Gpu, sizes: Sizes, mut done: impl FnMut(&Stressed)) ->
     let mut all = Vec::new();
     let halves = gpu.capabilities().f16.then_some(DType::F16);
     for storage in [DType::F32].into_iter().chain(halves) {
-        let kinds: [fn(&Gpu, Sizes, DType) -> Result<Work>; 5] = [
+        let kinds: [Make; 5] = [
             |gpu, sizes, storage| product(gpu, Layout::Nt, storage, sizes.product),
             |gpu, sizes, storage| product(gpu, Layout::Nn, storage, sizes.product),
             |gpu, sizes, storage| product(gpu, Layout::Tn, storage, sizes.product),
