@@ -62,6 +62,9 @@ fn params(plan: &Plan, dropout: Option<&Dropout>) -> Result<Params> {
     })
 }
 
+/// Workgroups that a dispatch has in one dimension.
+const MOST_BLOCKS: usize = 65535;
+
 /// Operations of a product in here take as long as so many of a large product.
 const SLOWER: f64 = 4.0;
 
@@ -77,7 +80,8 @@ fn dispatch(
 ) -> Result<()> {
     let blocks = plan.heads.tokens.div_ceil(ROWS) * plan.heads.sequences * plan.heads.heads;
     let each = SLOWER * (2 * products * ROWS * plan.heads.tokens * plan.size) as f64;
-    let room = ((graph.gpu().most_operations() / each) as usize).clamp(1, blocks);
+    // A grid that has to be folded is larger than what it covers, and would compute rows of the next part again.
+    let room = ((graph.gpu().most_operations() / each) as usize).clamp(1, blocks.clamp(1, MOST_BLOCKS));
     for first in (0..blocks).step_by(room) {
         let count = room.min(blocks - first);
         let params = Params { first: first as u32, ..params };
