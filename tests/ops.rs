@@ -9,8 +9,9 @@
 
 mod common;
 
-use wgrad::gpu::{AdapterKind, Gpu};
+use wgrad::gpu::{AdapterKind, Gpu, GpuOptions};
 use wgrad::tensor::DType;
+use wgrad::train::stress::{Sizes, stress_units};
 use wgrad::{ops, optim};
 
 fn run_all(gpu: &Gpu, storage: DType) {
@@ -52,6 +53,30 @@ fn every_operation_equals_its_reference_stored_as_f16() {
             None => {}
         }
     }
+}
+
+/// On whatever has units: a GPU, or a newer lavapipe as `scripts/units` runs it.
+#[test]
+fn products_and_attention_equal_their_reference_on_matrix_units() {
+    let with =
+        |matrix_units| GpuOptions { kind: Some(AdapterKind::Plain), matrix_units, ..Default::default() };
+    let Some(units) = common::open(with(true)) else { return };
+    let Some(plain) = common::open(with(false)) else { return };
+    if units.capabilities().matrix_tile.is_none() {
+        eprintln!("SKIPPED: {} has no matrix units that there are kernels for", units.capabilities().name);
+        return;
+    }
+    for operation in ops::all().into_iter().filter(|o| ["attention", "matmul"].contains(&o.name)) {
+        for case in (operation.cases)() {
+            let outcome = pollster::block_on(case.run(&units, DType::F16, 64)).unwrap();
+            assert!(outcome.passed(), "{}: {outcome:?}", operation.name);
+        }
+    }
+    let sizes = Sizes { replays: 5, product: 256, ..Sizes::of(AdapterKind::Software) };
+    for stressed in pollster::block_on(stress_units(&units, &plain, sizes)).unwrap() {
+        assert!(stressed.passed(), "{stressed:?}");
+    }
+    println!("on the matrix units of {}", units.capabilities().name);
 }
 
 #[test]

@@ -13,15 +13,15 @@ pub fn gpu() -> Option<Gpu> {
     open(GpuOptions::default())
 }
 
-/// A device with the kernels of `kind`, whatever the adapter is.
+/// A device with the kernels of `kind`, whatever the adapter is, and with its matrix units where the environment has
+/// `WGRAD_TEST_UNITS`.
 pub fn gpu_as(kind: AdapterKind) -> Option<Gpu> {
-    open(GpuOptions { kind: Some(kind), ..Default::default() })
+    let matrix_units = std::env::var_os("WGRAD_TEST_UNITS").is_some();
+    open(GpuOptions { kind: Some(kind), matrix_units, ..Default::default() })
 }
 
-/// A device opened with `options`, with its matrix units where the environment has `WGRAD_UNITS`.
+/// A device opened with `options`.
 pub fn open(options: GpuOptions) -> Option<Gpu> {
-    let matrix_units = options.matrix_units || std::env::var_os("WGRAD_UNITS").is_some();
-    let options = GpuOptions { matrix_units, ..options };
     match pollster::block_on(Gpu::open(&options)) {
         Ok(gpu) => Some(gpu),
         Err(error @ Error::NoAdapter { .. }) if std::env::var_os("CI").is_none() => {
