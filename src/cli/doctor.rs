@@ -5,6 +5,7 @@ use serde::Serialize;
 use wgrad::gpu::{AdapterKind, Capabilities, Gpu, GpuOptions};
 use wgrad::ops::matmul::Layout;
 use wgrad::ops::{measure, probe};
+use wgrad::tensor::DType;
 use wgrad::train;
 use wgrad::train::stress::{Sizes, Stressed};
 
@@ -190,19 +191,41 @@ async fn stress(gpu: &Gpu, options: &GpuOptions, tell: bool) -> anyhow::Result<V
         }
     })
     .await?;
-    let with_units = Gpu::open(&GpuOptions { matrix_units: true, ..options.clone() }).await?;
-    if with_units.capabilities().matrix_tile.is_some() {
-        let products = train::stress::stress_units(&with_units, gpu, sizes).await?;
-        products.iter().filter(|_| tell).for_each(row);
-        all.extend(products);
-        all.extend(
-            train::stress::stress(&with_units, sizes, |one| {
+    let options = GpuOptions { matrix_units: true, ..options.clone() };
+    if Gpu::chosen(&options).await?.matrix_tile.is_some() {
+        let stressed = async {
+            let with_units = Gpu::open(&options).await?;
+            let mut all = train::stress::stress_units(&with_units, gpu, sizes).await?;
+            all.iter().filter(|_| tell).for_each(row);
+            all.extend(
+                train::stress::stress(&with_units, sizes, |one| {
+                    if tell {
+                        row(one)
+                    }
+                })
+                .await?,
+            );
+            Ok::<_, wgrad::Error>(all)
+        };
+        match stressed.await {
+            Ok(stressed) => all.extend(stressed),
+            // Units that fail are not used, and what else is known belongs into the report.
+            Err(error) => {
+                let work = format!("matrix units: {error}");
+                let failed = Stressed {
+                    work,
+                    storage: DType::F16,
+                    matrix_units: true,
+                    replays: 0,
+                    different: 0,
+                    error: Some(f64::INFINITY),
+                };
                 if tell {
-                    row(one)
+                    row(&failed);
                 }
-            })
-            .await?,
-        );
+                all.push(failed);
+            }
+        }
     }
     Ok(all)
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use wgrad::gpu::{AdapterKind, Capabilities, Gpu, GpuOptions};
+use wgrad::ops::matmul;
 use wgrad::train::Precision;
 use wgrad::train::stress::{Sizes, Stressed, stress_units};
 
@@ -29,17 +30,23 @@ const REPLAYS: usize = 10;
 struct Verdict {
     adapter: String,
     driver: String,
-    /// The version of the program, whose kernels were tested.
+    /// The version of the program, and of its kernels.
     wgrad: String,
     passed: bool,
     /// What was wrong.
     said: String,
 }
 
+/// The program's version, and a checksum of the shaders that multiply on the units.
+fn version() -> String {
+    let sources = matmul::KERNELS.iter().map(|kernel| kernel.source.text).collect::<String>();
+    format!("{} {:08x}", env!("CARGO_PKG_VERSION"), crc32fast::hash(sources.as_bytes()))
+}
+
 impl Verdict {
     fn is_of(&self, adapter: &Capabilities) -> bool {
         (self.adapter.as_str(), self.driver.as_str(), self.wgrad.as_str())
-            == (&adapter.name, &adapter.driver, env!("CARGO_PKG_VERSION"))
+            == (&adapter.name, &adapter.driver, version().as_str())
     }
 }
 
@@ -70,9 +77,24 @@ pub async fn decide(asked: Choice, precision: Precision, options: &GpuOptions) -
     let verdict = match known(&adapter) {
         Some(verdict) => verdict,
         None => {
-            let verdict = test(&adapter, &with(true), &with(false)).await?;
-            keep(&verdict);
-            verdict
+            // What memory the command may take does not limit a test before it.
+            let test = test(&adapter, &GpuOptions { memory: None, ..with(true) }).await;
+            match test {
+                Ok(verdict) => {
+                    // Metal names no driver, so nothing would tell when another one takes its place.
+                    if !adapter.driver.is_empty() {
+                        keep(&verdict);
+                    }
+                    verdict
+                }
+                Err(error) => {
+                    print::note(format_args!(
+                        "warning: the matrix units of {} could not be tested ({error}); plain kernels are used",
+                        adapter.name
+                    ));
+                    return Ok(with(false));
+                }
+            }
         }
     };
     if !verdict.passed {
@@ -84,22 +106,21 @@ pub async fn decide(asked: Choice, precision: Precision, options: &GpuOptions) -
     Ok(with(verdict.passed))
 }
 
-/// Multiplies on the units and without, and compares.
-async fn test(adapter: &Capabilities, units: &GpuOptions, plain: &GpuOptions) -> anyhow::Result<Verdict> {
+/// Multiplies on the units and without, and compares. That a driver refuses the kernels is a verdict; that there is no
+/// memory for them now, or that the device is lost meanwhile, is not.
+async fn test(adapter: &Capabilities, units: &GpuOptions) -> wgrad::Result<Verdict> {
     let sizes = Sizes { replays: REPLAYS, ..Sizes::of(AdapterKind::Plain) };
-    let tested = async {
-        let (units, plain) = (Gpu::open(units).await?, Gpu::open(plain).await?);
-        stress_units(&units, &plain, sizes).await
-    };
-    // A driver that refuses the kernels or loses the device has failed as well as one that computes wrongly.
+    let plain = Gpu::open(&GpuOptions { matrix_units: false, ..units.clone() }).await?;
+    let tested = async { stress_units(&Gpu::open(units).await?, &plain, sizes).await };
     let said = match tested.await {
         Ok(all) => all.iter().find(|one| !one.passed()).map(failure).unwrap_or_default(),
-        Err(error) => error.to_string(),
+        Err(error @ (wgrad::Error::Shader { .. } | wgrad::Error::Gpu { .. })) => error.to_string(),
+        Err(error) => return Err(error),
     };
     Ok(Verdict {
         adapter: adapter.name.clone(),
         driver: adapter.driver.clone(),
-        wgrad: env!("CARGO_PKG_VERSION").into(),
+        wgrad: version(),
         passed: said.is_empty(),
         said,
     })

@@ -6,13 +6,14 @@ use super::{GpuOptions, TEXELS};
 use crate::{Error, Result};
 
 /// The kinds of adapter that kernels are tuned for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AdapterKind {
     /// A CPU that poses as a GPU (lavapipe, SwiftShader, WARP): no workgroup memory to gain from, wide
     /// register tiles, few invocations.
     Software,
     /// Any GPU: workgroup memory and register tiles.
+    #[default]
     Plain,
 }
 
@@ -29,7 +30,7 @@ impl std::str::FromStr for AdapterKind {
 }
 
 /// What the opened device offers. All sizes are in bytes.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Capabilities {
     /// The adapter's name as its driver gives it.
     pub name: String,

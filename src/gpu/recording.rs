@@ -83,8 +83,9 @@ pub struct Recording {
     pub(super) steps: Vec<Step>,
     pub(super) relay: Option<Relay>,
     pub(super) pace: Mutex<Pace>,
-    /// How long each command should take, in seconds.
+    /// How long each command should take, in seconds, and at which speed of the device that was reckoned.
     pub(super) expected: Vec<f64>,
+    pub(super) speed: f64,
     pub(super) memory: Vec<Buffer>,
     pub(super) textures: Vec<Operand>,
     // Held so that they live as long as the commands that use them.
@@ -122,6 +123,7 @@ impl Recorder {
         // What each texture holds at this point of the list.
         let mut loaded: Vec<Option<(*const Allocation, View)>> = vec![None; textures.len()];
         let mut steps = Vec::with_capacity(self.commands.len());
+        let speed = self.gpu.speed();
         let (mut relay, mut expected) = (None, Vec::with_capacity(self.commands.len()));
         for command in &self.commands {
             let name = command.name();
@@ -197,7 +199,7 @@ impl Recorder {
             // What is copied to textures before a dispatch counts as part of it.
             if steps.len() > expected.len() {
                 expected.resize(steps.len() - 1, 0.0);
-                expected.push(command.operations() / self.gpu.speed());
+                expected.push(command.operations() / speed);
             }
             for view in written {
                 let buffer = real(name, view)?;
@@ -215,8 +217,19 @@ impl Recorder {
         let longest = self.gpu.0.submissions.longest;
         let pace = Mutex::new(Pace::planned(&expected, together, longest, !cfg!(target_arch = "wasm32")));
         let gpu = self.gpu;
-        let recording =
-            Recording { gpu, label, steps, relay, pace, expected, memory, textures, params, persistent };
+        let recording = Recording {
+            gpu,
+            label,
+            steps,
+            relay,
+            pace,
+            expected,
+            speed,
+            memory,
+            textures,
+            params,
+            persistent,
+        };
         recording.gpu.note_plan(label, || recording.plan());
         Ok(recording)
     }

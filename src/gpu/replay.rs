@@ -109,7 +109,7 @@ impl Recording {
                 let timing = || Timing {
                     kernel: kernel.name.clone(),
                     groups: *groups,
-                    operations: *seconds * self.gpu.speed(),
+                    operations: *seconds * self.speed,
                     seconds: 0.0,
                 };
                 let timed = timer.is_some();

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::Result;
 use crate::autograd::Graph;
 use crate::gpu::{AdapterKind, Buffer, Gpu, Recording};
-use crate::ops::attention::{Heads, attention};
+use crate::ops::attention::{Form, Heads, attention_as};
 use crate::ops::cross_entropy::cross_entropy;
 use crate::ops::matmul::Layout;
 use crate::ops::measure::{filling, matmul_recording};
@@ -122,7 +122,7 @@ impl Work {
 /// Makes a work of these sizes, activations stored as the type says.
 type Make = fn(&Gpu, Sizes, DType) -> Result<Work>;
 
-/// Repeats products in three layouts, attention with its gradients, cross entropy with its gradient and the norm of a
+/// Repeats products in three layouts, attention in both forms with its gradients, cross entropy with its gradient and the norm of a
 /// gradient, stored as f32 and, where the device has it, as f16. `done` is told each as soon as it is known.
 ///
 /// # Errors
@@ -131,11 +131,12 @@ pub async fn stress(gpu: &Gpu, sizes: Sizes, mut done: impl FnMut(&Stressed)) ->
     let mut all = Vec::new();
     let halves = gpu.capabilities().f16.then_some(DType::F16);
     for storage in [DType::F32].into_iter().chain(halves) {
-        let kinds: [Make; 5] = [
+        let kinds: [Make; 6] = [
             |gpu, sizes, storage| product(gpu, Layout::Nt, storage, sizes.product),
             |gpu, sizes, storage| product(gpu, Layout::Nn, storage, sizes.product),
             |gpu, sizes, storage| product(gpu, Layout::Tn, storage, sizes.product),
-            attention_work,
+            |gpu, sizes, storage| attention_work(gpu, Form::Unfused, sizes, storage),
+            |gpu, sizes, storage| attention_work(gpu, Form::Fused, sizes, storage),
             cross_entropy_work,
         ];
         for make in kinds {
@@ -203,7 +204,7 @@ fn values(gpu: &Gpu, label: &str, count: usize, storage: DType) -> Result<Buffer
     }
 }
 
-fn attention_work(gpu: &Gpu, sizes: Sizes, storage: DType) -> Result<Work> {
+fn attention_work(gpu: &Gpu, form: Form, sizes: Sizes, storage: DType) -> Result<Work> {
     const SIZE: usize = 64;
     const BUCKETS: usize = 32;
     let [sequences, tokens, count] = sizes.attention;
@@ -221,13 +222,13 @@ fn attention_work(gpu: &Gpu, sizes: Sizes, storage: DType) -> Result<Work> {
     let x = graph.parameter_as(storage, &qkv, &d_qkv, [rows, 3 * width])?;
     let by_distance = graph.parameter_as(storage, &distances, &d_distances, [BUCKETS, SIZE])?;
     let bounds = graph.constant(&vec![[0, tokens as u32]; rows], [rows, 2], DType::U32)?;
-    let y = attention(&mut graph, &x, Some(&by_distance), &bounds, heads)?;
+    let y = attention_as(form, &mut graph, &x, Some(&by_distance), &bounds, heads, None)?;
     let upstream = values(gpu, "d_y", rows * width, storage)?;
     let d_y = graph.input(&upstream, [rows, width], storage)?;
     graph.backward(&y, d_y)?;
     let recording = graph.finish("attention")?;
     let results = vec![(d_qkv, rows * 3 * width), (d_distances, BUCKETS * SIZE)];
-    let name = format!("attention, B {sequences}, H {count}, T {tokens}");
+    let name = format!("{form:?} attention, B {sequences}, H {count}, T {tokens}").to_lowercase();
     Ok(Work { name, storage, recording, results })
 }
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::Heads;
-use crate::gpu::AdapterKind;
+use crate::gpu::{AdapterKind, Capabilities};
 use crate::tensor::DType;
 
 /// The forms of attention.
@@ -24,42 +24,43 @@ impl Form {
     ///
     /// - On adapters that are CPUs the unfused form, several times as fast on lavapipe: its products read through
     ///   textures.
-    /// - On GPUs too, as long as its probabilities fit the binding that every device has. On an H200 it is faster at 128
-    ///   and at 512 tokens, up to five times with its gradients. What is larger, and has rows long enough for the fused
-    ///   form to be worth its start, keeps O(T) where the other keeps T² per head.
-    pub fn choose(kind: AdapterKind, heads: Heads, size: usize, storage: DType) -> Self {
+    /// - On GPUs too: on an H200 it is faster at 128 and at 512 tokens, up to five times with its gradients. The fused
+    ///   form keeps O(T) where the other keeps T² per head, so it is taken from 1024 tokens on, and from 256 on where
+    ///   the probabilities do not fit one binding of the device.
+    pub fn choose(device: &Capabilities, heads: Heads, size: usize, storage: DType) -> Self {
         let Heads { sequences, tokens, heads } = heads;
         let elements = sequences * heads * tokens * tokens.next_multiple_of(4);
-        let large = elements as u64 * storage.bytes() > SMALLEST_BINDING;
-        match kind {
-            AdapterKind::Plain if large && tokens >= LONG && size <= Self::WIDEST_FUSED => Form::Fused,
+        let fits = elements as u64 * storage.bytes() <= device.max_binding;
+        let unfused = tokens < WORTH_IT || (tokens < LONG && fits);
+        match device.kind {
+            AdapterKind::Plain if !unfused && size <= Self::WIDEST_FUSED => Form::Fused,
             AdapterKind::Plain | AdapterKind::Software => Form::Unfused,
         }
     }
 }
 
-/// T from which on a fused row is worth its start.
-const LONG: usize = 256;
-
-/// Bytes that every device binds.
-const SMALLEST_BINDING: u64 = 128 << 20;
+/// T from which on a fused row is worth its start, and from which on its memory is.
+const WORTH_IT: usize = 256;
+const LONG: usize = 1024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_does_not_fit_a_binding_is_fused_on_gpus() {
+    fn what_is_long_or_does_not_fit_a_binding_is_fused_on_gpus() {
         use AdapterKind::{Plain, Software};
         let choose = |kind, sequences, tokens, size, storage| {
-            Form::choose(kind, Heads { sequences, tokens, heads: 12 }, size, storage)
+            let device = Capabilities { kind, max_binding: 128 << 20, ..Capabilities::default() };
+            Form::choose(&device, Heads { sequences, tokens, heads: 12 }, size, storage)
         };
         assert_eq!(choose(Plain, 256, 128, 64, DType::F32), Form::Unfused);
         assert_eq!(choose(Plain, 1000, 128, 64, DType::F32), Form::Unfused);
         assert_eq!(choose(Plain, 8, 512, 64, DType::F32), Form::Unfused);
         assert_eq!(choose(Plain, 16, 512, 64, DType::F16), Form::Unfused);
         assert_eq!(choose(Plain, 16, 512, 64, DType::F32), Form::Fused);
+        assert_eq!(choose(Plain, 1, 1024, 64, DType::F16), Form::Fused);
         assert_eq!(choose(Plain, 16, 512, 132, DType::F32), Form::Unfused);
-        assert_eq!(choose(Software, 16, 512, 64, DType::F32), Form::Unfused);
+        assert_eq!(choose(Software, 16, 2048, 64, DType::F32), Form::Unfused);
     }
 }
