@@ -57,7 +57,7 @@ pub struct Args {
     /// Check the kernels for the other kind of adapter too; a GPU may take minutes to compile those for CPUs.
     #[arg(long)]
     all_kernels: bool,
-    /// Look for races too: repeat large work and compare the bits. Under a minute on any GPU.
+    /// Look for races too: repeat large work and compare the bits.
     #[arg(long)]
     stress: bool,
     /// Measure no speeds.
