@@ -202,3 +202,22 @@ fn operands_too_large_for_a_texture_are_refused() {
     let told = linear(&mut graph, &x, &weight).unwrap_err();
     assert!(matches!(told, Error::Limit { .. }) && told.to_string().contains("micro_batch"), "{told}");
 }
+
+/// Many rounds in one submission are as many replays: each adds its gradient.
+#[test]
+fn a_repeated_recording_runs_as_often_as_it_should() {
+    let Some(gpu) = common::gpu() else { return };
+    let x = gpu.upload("x", &[1f32, 2.0, 3.0, 4.0]).unwrap();
+    let d_x = gpu.upload("d_x", &[0f32; 4]).unwrap();
+    let mut graph = Graph::training(&gpu);
+    let tensor = graph.parameter(&x, &d_x, [4]).unwrap();
+    let y = wgrad::ops::scale::scale(&mut graph, &tensor, 3.0).unwrap();
+    let ones = graph.constant(&[1f32; 4], [4], DType::F32).unwrap();
+    graph.backward(&y, ones).unwrap();
+    let recording = graph.finish("three times x").unwrap();
+    for (count, after) in [(1, 1.0), (7, 8.0), (0, 8.0), (5000, 5008.0)] {
+        recording.repeat(count).unwrap();
+        let found: Vec<f32> = pollster::block_on(gpu.read(&d_x, 0, 4)).unwrap();
+        assert_eq!(found, [3.0 * after; 4]);
+    }
+}

@@ -13,6 +13,14 @@ const MEASURED: f64 = 0.5;
 /// be 16 times slower than expected to matter.
 const SHORT: f64 = 1.0 / 16.0;
 
+/// How often commands that should take `expected` seconds in all go into one submission, where they are repeated.
+pub(super) fn rounds(expected: f64, longest: f64) -> usize {
+    match expected <= SHORT * longest {
+        true => (PLANNED * longest / expected.max(1e-6)) as usize,
+        false => 1,
+    }
+}
+
 /// How a recording is cut. Only the cuts between submissions follow from it, never what is computed.
 #[derive(Debug, PartialEq)]
 pub(super) struct Pace {

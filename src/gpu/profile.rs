@@ -114,8 +114,13 @@ impl Gpu {
         Ok(all)
     }
 
+    /// Whether a profile is taken.
+    pub(super) fn is_profiled(&self) -> bool {
+        lock(&self.0.profile).is_some()
+    }
+
     /// A timer for a submission of so many dispatches, while a profile is taken.
     pub(super) fn timer(&self, dispatches: impl FnOnce() -> usize) -> Option<Timer> {
-        lock(&self.0.profile).is_some().then(|| Timer::new(self, dispatches()))
+        self.is_profiled().then(|| Timer::new(self, dispatches()))
     }
 }

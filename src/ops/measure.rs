@@ -29,9 +29,7 @@ pub async fn seconds(gpu: &Gpu, recording: &Recording, watched: &Buffer, budget:
     // The first round compiles and allocates what drivers leave for later, the second one estimates.
     for round in 0..3 {
         let began = Instant::now();
-        for _ in 0..count as u32 {
-            recording.replay()?;
-        }
+        recording.repeat(count as usize)?;
         gpu.read::<u32>(watched, 0, 1).await?;
         taken = began.elapsed().as_secs_f64() / count;
         if round == 1 {
