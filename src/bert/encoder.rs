@@ -4,7 +4,6 @@
 use super::config::{Config, NormPosition, PositionEmbedding};
 use super::dropout::Dropouts;
 use super::layers::{Layers, Probe};
-use super::words::Words;
 use crate::autograd::Graph;
 use crate::nn::Parameters;
 use crate::ops::add::add;
@@ -19,6 +18,21 @@ pub struct Ids {
     pub ids: Tensor,
     /// The index of `ids`.
     pub index: Tensor,
+}
+
+/// The words of a batch as the encoder takes them.
+#[derive(Debug, Clone)]
+pub enum Words {
+    /// Their ids, by which rows of a table on the device are looked up.
+    Ids(Ids),
+    /// `[N, C]`: their embeddings, already looked up.
+    Rows(Tensor),
+}
+
+impl From<Ids> for Words {
+    fn from(ids: Ids) -> Self {
+        Words::Ids(ids)
+    }
 }
 
 /// What one batch feeds to the encoder. N = B·T rows.

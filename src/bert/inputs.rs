@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use half::f16;
 
 use super::config::{Config, PositionEmbedding};
-use super::encoder::{Ids, Inputs};
+use super::encoder::{Ids, Inputs, Words};
 use super::model::Model;
-use super::words::{WordTable, Words};
+use super::words::WordTable;
 use crate::autograd::Graph;
 use crate::gpu::{Buffer, Gpu};
 use crate::ops::embedding;

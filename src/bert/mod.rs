@@ -22,7 +22,7 @@ pub use config::{
     Activation, Architecture, Config, HeadInit, ModelType, NormPosition, PositionEmbedding, ProblemType,
 };
 pub use dropout::Dropouts;
-pub use encoder::{Hidden, Ids, Inputs, encode, encode_probed, encode_with};
+pub use encoder::{Hidden, Ids, Inputs, Words, encode, encode_probed, encode_with};
 pub use head::{Targets, mlm_logits, mlm_loss, pooled};
 pub use init::initial_values;
 pub use inputs::InputSlots;
@@ -30,4 +30,4 @@ pub use layers::Probe;
 pub use model::Model;
 pub use parameters::{Init, ParameterSpec};
 pub use pooling::Pooling;
-pub use words::{WordTable, Words};
+pub use words::WordTable;

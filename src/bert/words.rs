@@ -1,9 +1,7 @@
 //! The table of word embeddings where it stays on the CPU: the largest tensor of many models, of which a batch needs a
 //! few rows.
 
-use super::encoder::Ids;
 use crate::Result;
-use crate::tensor::Tensor;
 
 /// Reads the rows of these ids, one after the other.
 type Read = dyn Fn(&[u32]) -> Result<Vec<f32>> + Send + Sync;
@@ -24,20 +22,5 @@ impl WordTable {
     /// Those of reading.
     pub fn rows(&self, ids: &[u32]) -> Result<Vec<f32>> {
         (self.0)(ids)
-    }
-}
-
-/// The words of a batch as the encoder takes them.
-#[derive(Debug, Clone)]
-pub enum Words {
-    /// Their ids, by which rows of a table on the device are looked up.
-    Ids(Ids),
-    /// `[N, C]`: their embeddings, already looked up.
-    Rows(Tensor),
-}
-
-impl From<Ids> for Words {
-    fn from(ids: Ids) -> Self {
-        Words::Ids(ids)
     }
 }

@@ -136,7 +136,7 @@ fn new_instance() -> wgpu::Instance {
     wgpu::Instance::new(descriptor)
 }
 
-/// The process's one connection to its drivers: some hang when several are made and dropped at the same time.
+/// The process's one connection to its drivers: making another would load them all again.
 #[cfg(not(target_arch = "wasm32"))]
 fn instance() -> wgpu::Instance {
     static INSTANCE: std::sync::OnceLock<wgpu::Instance> = std::sync::OnceLock::new();
