@@ -12,7 +12,7 @@ use wgrad::ops::embedding::index;
 use wgrad::optim::AdamWOptions;
 use wgrad::tensor::DType;
 use wgrad::text::{Tokenizer, TokenizerOptions};
-use wgrad::train::{Learner, MlmLearner, MlmOptions};
+use wgrad::train::{Learner, MaskedTokens, MlmOptions, Trainer};
 
 // The verb follows from the first noun, past the second: only context tells.
 const SENTENCES: [&str; 16] = [
@@ -67,7 +67,7 @@ async fn run() -> wgrad::Result<()> {
         optimizer: AdamWOptions::default(),
         seed: 0,
     };
-    let mut learner = MlmLearner::new(&gpu, config, options)?;
+    let mut learner = Trainer::pretraining(&gpu, config, options)?;
     println!("{} tokens, {} on {}", tokenizer.vocab_size(), parameters(&learner), learner.device());
 
     let masking = MaskingOptions { rate: 0.25, ..MaskingOptions::default() };
@@ -90,7 +90,7 @@ async fn run() -> wgrad::Result<()> {
     Ok(())
 }
 
-fn parameters(learner: &MlmLearner) -> String {
+fn parameters(learner: &Trainer<MaskedTokens>) -> String {
     format!("{} parameters", learner.model().config.parameter_count())
 }
 

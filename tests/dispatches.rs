@@ -17,12 +17,12 @@ use wgrad::gpu::{AdapterKind, GpuOptions, LONGEST_DISPATCH};
 use wgrad::ops::matmul::linear;
 use wgrad::ops::measure::settle_speed;
 use wgrad::tensor::DType;
-use wgrad::train::{Learner, MlmLearner, MlmOptions, Workload};
+use wgrad::train::{Learner, MaskedTokens, MlmOptions, Trainer, Workload};
 
 const KINDS: [AdapterKind; 2] = [AdapterKind::Software, AdapterKind::Plain];
 
 /// The bits of everything a learner would save.
-fn state(learner: &mut MlmLearner) -> Vec<Vec<u32>> {
+fn state(learner: &mut Trainer<MaskedTokens>) -> Vec<Vec<u32>> {
     let names = [learner.model_tensors(), learner.optimizer_tensors()].concat();
     let mut read = |name: &str| pollster::block_on(learner.read(name)).unwrap();
     names.iter().map(|(name, _)| read(name).into_iter().map(f32::to_bits).collect()).collect()
@@ -39,7 +39,7 @@ fn steps_cut_into_short_dispatches_are_the_same() {
                     common::open(options).filter(|gpu| storage == DType::F32 || gpu.capabilities().f16)?;
                 let golden = Golden::open("relative_tied_mask");
                 let sizes = MlmOptions { storage, ..common::golden::options(1) };
-                let mut learner = MlmLearner::new(&gpu, golden.config.clone(), sizes).unwrap();
+                let mut learner = Trainer::pretraining(&gpu, golden.config.clone(), sizes).unwrap();
                 golden.fill(&mut learner);
                 for _ in 0..2 {
                     pollster::block_on(learner.step(&split(&golden.batch()), 1e-3)).unwrap();
@@ -127,7 +127,7 @@ fn many_targets_of_a_large_vocabulary_fit_default_limits() {
                 continue;
             }
             let sizes = MlmOptions { micro_batch: 256, seq_len: 128, targets: 4864, storage, ..options(1) };
-            let memory = MlmLearner::plan(&gpu, wide_vocabulary(), sizes).unwrap();
+            let memory = Trainer::plan(&gpu, wide_vocabulary(), sizes).unwrap();
             // One chunk and, on software adapters, the texture it is read through.
             assert!(memory.transient < 500 << 20, "{kind:?}, {storage:?}: {memory:?}");
         }
@@ -149,7 +149,7 @@ fn chunks_of_a_large_vocabulary_add_up() {
     assert!(rows * workload.model.vocab_size * 4 > 128 << 20);
     let [both, each] = [rows, rows / 2].map(|targets| {
         let sizes = MlmOptions { targets, ..workload.options() };
-        let mut learner = MlmLearner::new(&gpu, workload.model.clone(), sizes).unwrap();
+        let mut learner = Trainer::pretraining(&gpu, workload.model.clone(), sizes).unwrap();
         learner.accumulate(&[workload.batch()]).unwrap();
         let parameters = &learner.model().parameters;
         let gradients: Vec<_> = parameters

@@ -17,13 +17,33 @@ use wgrad::data::task::Encoded;
 use wgrad::gpu::{AdapterKind, Gpu};
 use wgrad::infer::outputs::{Outputs, Wanted};
 use wgrad::optim::AdamWOptions;
-use wgrad::train::finetune::{Objective, Targets, TaskBatch, TaskLearner, TaskOptions};
+use wgrad::tensor::DType;
+use wgrad::train::objective::{Classes, Numbers, Pairs, Targets, TextBatch, TextObjective};
+use wgrad::train::{Learner, Trainer, TrainerOptions};
 
 /// Relative L2 distance allowed between gradients, as for single operations.
 const GRADIENT: f64 = 1e-4;
 /// The largest difference allowed between outputs and losses.
 const WHOLE_MODEL: f64 = 1e-4;
 const TOKENS: usize = 32;
+
+/// What is learned in a case.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Task {
+    Classes,
+    Number,
+    Pairs,
+}
+
+impl Task {
+    fn objective(self) -> TextObjective {
+        match self {
+            Task::Classes => Box::new(Classes),
+            Task::Number => Box::new(Numbers),
+            Task::Pairs => Box::new(Pairs { pooling: Pooling::Mean, factor: 20.0, at_once: 64 }),
+        }
+    }
+}
 
 struct Golden {
     file: Weights,
@@ -62,21 +82,21 @@ impl Golden {
         self.u32("lengths").into_iter().enumerate().map(text).collect()
     }
 
-    fn batch(&self, objective: Objective) -> TaskBatch {
-        let targets = match objective {
-            Objective::Classes => Targets::Classes(self.u32("labels")),
-            Objective::Number => Targets::Numbers(self.f32("labels")),
-            Objective::Pairs { .. } => Targets::Pairs,
+    fn batch(&self, task: Task) -> TextBatch {
+        let targets = match task {
+            Task::Classes => Targets::Classes(self.u32("labels")),
+            Task::Number => Targets::Numbers(self.f32("labels")),
+            Task::Pairs => Targets::Pairs,
         };
-        TaskBatch { tokens: TOKENS, texts: self.texts(), targets }
+        TextBatch { tokens: TOKENS, texts: self.texts(), targets }
     }
 
     /// The model of the case on a device, ready to learn.
-    fn model(&self, gpu: &Gpu, objective: Objective) -> Model {
+    fn model(&self, gpu: &Gpu, task: Task) -> Model {
         let names = |count: usize| (0..count).map(|id| format!("LABEL_{id}")).collect::<Vec<_>>();
         let head = |config: &Config, count, pooling, pooler| {
-            let problem = match objective {
-                Objective::Number => ProblemType::Regression,
+            let problem = match task {
+                Task::Number => ProblemType::Regression,
                 _ => ProblemType::SingleLabelClassification,
             };
             config.classifier(names(count), problem, pooling, pooler)
@@ -102,28 +122,27 @@ impl Golden {
             return write(head(&golden.config, 2, pooling, pooler), &body);
         }
         let folder = ModelFolder::load(golden_folder()).unwrap();
-        let config = match objective {
-            Objective::Pairs { .. } => folder.config.encoder(),
-            Objective::Classes => head(&folder.config, 3, Pooling::Cls, true),
-            Objective::Number => head(&folder.config, 1, Pooling::Cls, true),
+        let config = match task {
+            Task::Pairs => folder.config.encoder(),
+            Task::Classes => head(&folder.config, 3, Pooling::Cls, true),
+            Task::Number => head(&folder.config, 1, Pooling::Cls, true),
         };
         write(config, &|name| folder.weights.f32(name).unwrap())
     }
 }
 
-const PAIRS: Objective = Objective::Pairs { pooling: Pooling::Mean, factor: 20.0 };
-const CASES: [(&str, Objective); 5] = [
-    ("bert_classes", Objective::Classes),
-    ("bert_number", Objective::Number),
-    ("bert_pairs", PAIRS),
-    ("wgrad_classes", Objective::Classes),
-    ("wgrad_mean", Objective::Classes),
+const CASES: [(&str, Task); 5] = [
+    ("bert_classes", Task::Classes),
+    ("bert_number", Task::Number),
+    ("bert_pairs", Task::Pairs),
+    ("wgrad_classes", Task::Classes),
+    ("wgrad_mean", Task::Classes),
 ];
 
-fn options(case: &str, objective: Objective, dropout: f32) -> TaskOptions {
+fn options(case: &str, dropout: f32) -> TrainerOptions {
     let (epsilon, weight_decay) = if case.starts_with("wgrad") { (1e-12, 0.01) } else { (1e-6, 0.0) };
     let optimizer = AdamWOptions { beta1: 0.9, beta2: 0.98, epsilon, weight_decay, clip: 0.0 };
-    TaskOptions { objective, dropout, optimizer, seed: 1 }
+    TrainerOptions { storage: DType::F32, dropout, optimizer, seed: 1 }
 }
 
 #[track_caller]
@@ -137,13 +156,13 @@ fn close(found: f64, expected: f32, what: &str) {
 fn ten_steps_equal_pytorch() {
     for kind in [AdapterKind::Software, AdapterKind::Plain] {
         let Some(gpu) = common::gpu_as(kind) else { return };
-        for (case, objective) in CASES {
+        for (case, task) in CASES {
             let golden = Golden::open(case);
             let mut learner =
-                TaskLearner::new(&gpu, golden.model(&gpu, objective), options(case, objective, 0.0)).unwrap();
-            let batch = golden.batch(objective);
+                Trainer::new(&gpu, golden.model(&gpu, task), task.objective(), options(case, 0.0)).unwrap();
+            let batch = golden.batch(task);
 
-            let wanted = if objective == PAIRS { Wanted::Vector(Pooling::Mean) } else { Wanted::Head };
+            let wanted = if task == Task::Pairs { Wanted::Vector(Pooling::Mean) } else { Wanted::Head };
             let mut outputs = Outputs::new(&gpu, wanted);
             let mut quiet = |_| ();
             let found = outputs.compute(learner.model(), &batch.texts, &mut quiet);
@@ -180,13 +199,13 @@ fn ten_steps_equal_pytorch() {
 /// The losses of some steps, and a weight after them.
 fn run(gpu: &Gpu, seed: u64, dropout: f32, parts: usize) -> (Vec<f64>, Vec<f32>) {
     let golden = Golden::open("bert_classes");
-    let options = TaskOptions { seed, ..options("bert_classes", Objective::Classes, dropout) };
-    let mut learner = TaskLearner::new(gpu, golden.model(gpu, Objective::Classes), options).unwrap();
-    let whole = golden.batch(Objective::Classes);
+    let options = TrainerOptions { seed, ..options("bert_classes", dropout) };
+    let mut learner = Trainer::new(gpu, golden.model(gpu, Task::Classes), Classes, options).unwrap();
+    let whole = golden.batch(Task::Classes);
     let Targets::Classes(classes) = &whole.targets else { unreachable!() };
     let size = whole.texts.len() / parts;
-    let batches: Vec<TaskBatch> = (0..parts)
-        .map(|part| TaskBatch {
+    let batches: Vec<TextBatch> = (0..parts)
+        .map(|part| TextBatch {
             tokens: TOKENS,
             texts: whole.texts[part * size..][..size].to_vec(),
             targets: Targets::Classes(classes[part * size..][..size].to_vec()),
@@ -214,10 +233,10 @@ fn with_dropout_the_same_seed_is_the_same_run() {
 fn the_mean_over_dropout_is_near_the_loss_without() {
     let Some(gpu) = common::gpu() else { return };
     let golden = Golden::open("bert_classes");
-    let batch = golden.batch(Objective::Classes);
+    let batch = golden.batch(Task::Classes);
     let mean = |dropout: f32, steps: u32| {
-        let options = options("bert_classes", Objective::Classes, dropout);
-        let mut learner = TaskLearner::new(&gpu, golden.model(&gpu, Objective::Classes), options).unwrap();
+        let options = options("bert_classes", dropout);
+        let mut learner = Trainer::new(&gpu, golden.model(&gpu, Task::Classes), Classes, options).unwrap();
         // A learning rate of 0 leaves the weights as they are.
         let losses = (0..steps)
             .map(|_| pollster::block_on(learner.step(std::slice::from_ref(&batch), 0.0)).unwrap().loss);
@@ -238,17 +257,133 @@ fn micro_batches_add_up_to_the_batch() {
 fn what_does_not_fit_is_an_error() {
     let Some(gpu) = common::gpu() else { return };
     let golden = Golden::open("bert_classes");
-    let options = options("bert_classes", Objective::Classes, 0.0);
-    let mut learner = TaskLearner::new(&gpu, golden.model(&gpu, Objective::Classes), options).unwrap();
-    let good = golden.batch(Objective::Classes);
+    let options = options("bert_classes", 0.0);
+    let mut learner = Trainer::new(&gpu, golden.model(&gpu, Task::Classes), Classes, options).unwrap();
+    let good = golden.batch(Task::Classes);
     for wrong in [
-        TaskBatch { targets: Targets::Classes(vec![0, 1, 2, 3]), ..good.clone() },
-        TaskBatch { targets: Targets::Classes(vec![0]), ..good.clone() },
-        TaskBatch { targets: Targets::Numbers(vec![0.0; 4]), ..good.clone() },
-        TaskBatch { tokens: 16, ..good.clone() },
-        TaskBatch { texts: Vec::new(), targets: Targets::Classes(Vec::new()), ..good.clone() },
+        TextBatch { targets: Targets::Classes(vec![0, 1, 2, 3]), ..good.clone() },
+        TextBatch { targets: Targets::Classes(vec![0]), ..good.clone() },
+        TextBatch { targets: Targets::Numbers(vec![0.0; 4]), ..good.clone() },
+        TextBatch { tokens: 16, ..good.clone() },
+        TextBatch { texts: Vec::new(), targets: Targets::Classes(Vec::new()), ..good.clone() },
     ] {
         pollster::block_on(learner.step(&[wrong], 1e-3)).unwrap_err();
     }
     pollster::block_on(learner.step(&[good], 1e-3)).unwrap();
+}
+
+/// The model with f16 copies of its values.
+fn with_halves(model: Model) -> Model {
+    let model = model.with_halves().unwrap();
+    for (name, _) in model.parameters.shapes() {
+        let values = pollster::block_on(model.parameters.read(&name)).unwrap();
+        model.parameters.write(&name, &values).unwrap();
+    }
+    model
+}
+
+/// Every gradient of the model of a case for a batch of its texts, repeated until there are `pairs`.
+fn contrastive_gradients(gpu: &Gpu, pairs: usize, at_once: usize) -> Vec<(String, Vec<f32>)> {
+    let golden = Golden::open("bert_pairs");
+    let objective = Pairs { pooling: Pooling::Mean, factor: 20.0, at_once };
+    let options = options("bert_pairs", 0.0);
+    let mut trainer = Trainer::new(gpu, golden.model(gpu, Task::Pairs), objective, options).unwrap();
+    let texts = golden.texts();
+    // Texts that differ in one token each, so that no two of them are the same.
+    let text = |number: usize| {
+        let mut text = texts[number % texts.len()].clone();
+        let middle = text.ids.len() / 2;
+        text.ids[middle] = 10 + number as u32 % 50;
+        text
+    };
+    let batch =
+        TextBatch { tokens: TOKENS, texts: (0..2 * pairs).map(text).collect(), targets: Targets::Pairs };
+    assert_eq!(trainer.accumulate(&[batch]).unwrap(), pairs);
+    let parameters = &trainer.model().parameters;
+    let read = |name: String| {
+        let gradient = pollster::block_on(parameters.read_gradient(&name)).unwrap();
+        (name, gradient)
+    };
+    parameters.shapes().into_iter().map(|(name, _)| read(name)).collect()
+}
+
+/// A batch of pairs computed chunk by chunk has the gradient of the whole batch, not that of smaller batches.
+#[test]
+fn chunks_of_a_contrastive_batch_give_its_gradient() {
+    let Some(gpu) = common::gpu() else { return };
+    for (pairs, at_once) in [(24, 5), (24, 1), (33, 32)] {
+        let whole = contrastive_gradients(&gpu, pairs, pairs);
+        let norm = |values: &[f32]| values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+        let largest = whole.iter().map(|(_, values)| norm(values)).fold(0.0, f64::max);
+        assert!(largest > 0.0);
+        for ((name, found), (_, expected)) in contrastive_gradients(&gpu, pairs, at_once).iter().zip(&whole) {
+            let off: Vec<f32> = found.iter().zip(expected).map(|(a, b)| a - b).collect();
+            // Some gradients, such as that of the keys' biases, are rounding alone.
+            let bound = 1e-5 * norm(expected) + 1e-7 * largest;
+            assert!(norm(&off) <= bound, "{name}: off by {:e} of {:e}", norm(&off), norm(expected));
+        }
+    }
+}
+
+#[test]
+fn mixed_precision_learns_what_f32_learns() {
+    let Some(gpu) = common::gpu() else { return };
+    if !gpu.capabilities().f16 {
+        eprintln!("SKIPPED: {} has no f16", gpu.capabilities().name);
+        return;
+    }
+    for (case, task) in CASES {
+        let golden = Golden::open(case);
+        let options = TrainerOptions { storage: DType::F16, ..options(case, 0.0) };
+        let model = with_halves(golden.model(&gpu, task));
+        let mut trainer = Trainer::new(&gpu, model, task.objective(), options).unwrap();
+        let batch = golden.batch(task);
+        let (losses, norms) = (golden.f32("losses"), golden.f32("gradient_norms"));
+        for step in 0..10 {
+            // A first loss scale that is too large for a gradient is halved, and nothing has changed.
+            let mut tries =
+                (0..8).map(|_| pollster::block_on(trainer.step(std::slice::from_ref(&batch), 1e-3)).unwrap());
+            let report = tries.find(|report| !report.skipped).unwrap_or_default();
+            for (what, found, expected) in
+                [("loss", report.loss, losses[step]), ("norm", report.gradient_norm, norms[step])]
+            {
+                let expected = f64::from(expected);
+                let off = (found - expected).abs() / expected.abs().max(0.1);
+                assert!(off < 0.03, "{case}: {what} {found} instead of {expected} at step {step}");
+            }
+        }
+    }
+}
+
+/// All that training changes is in the tensors: written into another trainer they lead to the same bits, dropout
+/// included.
+#[test]
+fn a_trainer_goes_on_from_the_tensors_of_another() {
+    let Some(gpu) = common::gpu() else { return };
+    let storages = [DType::F32, DType::F16].into_iter();
+    for storage in storages.filter(|&storage| storage == DType::F32 || gpu.capabilities().f16) {
+        let golden = Golden::open("bert_classes");
+        let batch = golden.batch(Task::Classes);
+        let options = TrainerOptions { storage, ..options("bert_classes", 0.1) };
+        let trainer = || {
+            let model = golden.model(&gpu, Task::Classes);
+            let model = if storage == DType::F16 { with_halves(model) } else { model };
+            Trainer::new(&gpu, model, Classes, options).unwrap()
+        };
+        let step = |trainer: &mut Trainer<Classes>| {
+            pollster::block_on(trainer.step(std::slice::from_ref(&batch), 1e-3)).unwrap().loss
+        };
+        let mut first = trainer();
+        for _ in 0..3 {
+            step(&mut first);
+        }
+        let mut second = trainer();
+        for (name, _) in [first.model_tensors(), first.optimizer_tensors()].concat() {
+            let values = pollster::block_on(first.read(&name)).unwrap();
+            second.write(&name, &values).unwrap();
+        }
+        for _ in 0..3 {
+            assert_eq!(step(&mut first).to_bits(), step(&mut second).to_bits(), "{storage:?}");
+        }
+    }
 }

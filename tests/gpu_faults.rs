@@ -19,22 +19,22 @@ use wgrad::ops::add::add;
 use wgrad::ops::gelu::gelu;
 use wgrad::ops::matmul::linear;
 use wgrad::tensor::DType;
-use wgrad::train::{Learner, MlmLearner, MlmOptions};
+use wgrad::train::{Learner, MaskedTokens, MlmOptions, Trainer};
 
 const KINDS: [AdapterKind; 2] = [AdapterKind::Software, AdapterKind::Plain];
 
-fn step(learner: &mut MlmLearner, batches: &[Batch]) -> wgrad::Result<wgrad::train::StepReport> {
+fn step(learner: &mut Trainer<MaskedTokens>, batches: &[Batch]) -> wgrad::Result<wgrad::train::StepReport> {
     pollster::block_on(learner.step(batches, 1e-3))
 }
 
 /// The bits of everything a learner would save.
-fn state(learner: &mut MlmLearner) -> Vec<(String, Vec<u32>)> {
+fn state(learner: &mut Trainer<MaskedTokens>) -> Vec<(String, Vec<u32>)> {
     let names = [learner.model_tensors(), learner.optimizer_tensors()].concat();
     let mut read = |name: &str| pollster::block_on(learner.read(name)).unwrap();
     names.into_iter().map(|(n, _)| (n.clone(), read(&n).into_iter().map(f32::to_bits).collect())).collect()
 }
 
-fn gradients(learner: &MlmLearner) -> Vec<(String, Vec<f32>)> {
+fn gradients(learner: &Trainer<MaskedTokens>) -> Vec<(String, Vec<f32>)> {
     let parameters = &learner.model().parameters;
     let read = |name: &str| pollster::block_on(parameters.read_gradient(name)).unwrap();
     parameters.shapes().into_iter().map(|(name, _)| (name.clone(), read(&name))).collect()
@@ -101,10 +101,10 @@ fn default_limits_suffice_and_what_exceeds_them_names_the_setting() {
 
     let golden = Golden::open("relative_untied_mask");
     let many = MlmOptions { micro_batch: 1 << 14, ..options(1) };
-    let told = limit(MlmLearner::new(&gpu, golden.config.clone(), many).err().unwrap());
+    let told = limit(Trainer::pretraining(&gpu, golden.config.clone(), many).err().unwrap());
     assert!(told.contains("micro_batch"), "{told}");
     let wide = Config { vocab_size: 1 << 20, hidden_size: 64, ..golden.config.clone() };
-    let told = limit(MlmLearner::new(&gpu, wide, options(1)).err().unwrap());
+    let told = limit(Trainer::pretraining(&gpu, wide, options(1)).err().unwrap());
     assert!(told.contains("word_embeddings") && told.contains("vocab"), "{told}");
     assert_eq!(gpu.allocated(), 0, "what was refused holds memory");
     still_works(&gpu);
@@ -137,7 +137,7 @@ fn a_memory_budget_is_kept_and_its_end_says_what_to_lower() {
         let mut budget = 1 << 12;
         loop {
             let gpu = open(budget).unwrap();
-            match MlmLearner::new(&gpu, golden.config.clone(), options(4)) {
+            match Trainer::pretraining(&gpu, golden.config.clone(), options(4)) {
                 Ok(mut learner) => {
                     let taken = gpu.allocated();
                     assert!(taken <= budget);
@@ -145,7 +145,7 @@ fn a_memory_budget_is_kept_and_its_end_says_what_to_lower() {
                     drop(learner);
                     assert_eq!(gpu.allocated(), 0, "{kind:?}: memory is lost");
                     let gpu = open(taken * 3 / 2).unwrap();
-                    learner = MlmLearner::new(&gpu, golden.config.clone(), options(4)).unwrap();
+                    learner = Trainer::pretraining(&gpu, golden.config.clone(), options(4)).unwrap();
                     assert!(step(&mut learner, &[golden.batch()]).unwrap().loss.is_finite());
                     break;
                 }
@@ -194,7 +194,7 @@ fn a_lost_device_is_an_error_from_the_next_step_on() {
     lost(step(&mut learner, &[many]));
     lost(gpu.buffer("more", 16));
     lost(gpu.wait("nothing"));
-    lost(MlmLearner::new(&gpu, golden.config.clone(), options(1)));
+    lost(Trainer::pretraining(&gpu, golden.config.clone(), options(1)));
     // Kernels that are compiled already and kernels that are not.
     let mut graph = Graph::inference(&kernels);
     let constant = graph.constant(&[1f32; 4], [4], DType::F32);
@@ -341,11 +341,14 @@ fn learners_of_no_size_are_refused_and_odd_sizes_work() {
         let golden = Golden::open("relative_untied_mask");
         for (micro_batch, seq_len) in [(0, 40), (4, 0)] {
             let sizes = MlmOptions { micro_batch, seq_len, ..options(1) };
-            assert!(MlmLearner::new(&gpu, golden.config.clone(), sizes).is_err(), "{micro_batch} {seq_len}");
+            assert!(
+                Trainer::pretraining(&gpu, golden.config.clone(), sizes).is_err(),
+                "{micro_batch} {seq_len}"
+            );
         }
         for (sequences, tokens) in [(1, 1), (1, 7), (3, 37)] {
             let sizes = MlmOptions { micro_batch: sequences, seq_len: tokens, targets: 0, ..options(1) };
-            let mut learner = MlmLearner::new(&gpu, golden.config.clone(), sizes).unwrap();
+            let mut learner = Trainer::pretraining(&gpu, golden.config.clone(), sizes).unwrap();
             let rows = sequences * tokens;
             let batch = Batch {
                 sequences,
@@ -497,7 +500,7 @@ fn the_same_seed_gives_the_same_bits() {
             let batch = golden.batch();
             let train = |seed| {
                 let sizes = MlmOptions { seed, ..options(3) };
-                let mut learner = MlmLearner::new(&gpu, golden.config.clone(), sizes).unwrap();
+                let mut learner = Trainer::pretraining(&gpu, golden.config.clone(), sizes).unwrap();
                 let reports: Vec<_> =
                     (0..3).map(|_| step(&mut learner, std::slice::from_ref(&batch)).unwrap()).collect();
                 (reports, state(&mut learner))
@@ -519,7 +522,7 @@ fn gradients_do_not_depend_on_micro_batches() {
         let batch = golden.batch();
         let compute_with = |sequences: usize, targets: usize, batches: &[Batch]| {
             let sizes = MlmOptions { targets, ..options(sequences) };
-            let mut learner = MlmLearner::new(&gpu, golden.config.clone(), sizes).unwrap();
+            let mut learner = Trainer::pretraining(&gpu, golden.config.clone(), sizes).unwrap();
             golden.fill(&mut learner);
             let memory = gpu.allocated();
             assert_eq!(learner.accumulate(batches).unwrap(), batch.labels.len());

@@ -14,16 +14,17 @@ use wgrad::data::Batch;
 use wgrad::data::task::Encoded;
 use wgrad::gpu::{AdapterKind, Gpu, GpuOptions};
 use wgrad::optim::AdamWOptions;
-use wgrad::train::finetune::{Objective, Targets, TaskBatch, TaskLearner, TaskOptions};
-use wgrad::train::{Learner, MlmLearner, MlmOptions, StepReport};
+use wgrad::tensor::DType;
+use wgrad::train::objective::{Classes, Targets, TextBatch};
+use wgrad::train::{Learner, MaskedTokens, MlmOptions, StepReport, Trainer, TrainerOptions};
 use wgrad::{Error, Result};
 
-fn step(learner: &mut MlmLearner, batches: &[Batch]) -> Result<StepReport> {
+fn step(learner: &mut Trainer<MaskedTokens>, batches: &[Batch]) -> Result<StepReport> {
     pollster::block_on(learner.step(batches, 1e-3))
 }
 
 /// The bits of everything a learner would save.
-fn state(learner: &mut MlmLearner) -> Vec<Vec<u32>> {
+fn state(learner: &mut Trainer<MaskedTokens>) -> Vec<Vec<u32>> {
     let names = [learner.model_tensors(), learner.optimizer_tensors()].concat();
     let mut read = |name: &str| pollster::block_on(learner.read(name)).unwrap();
     names.iter().map(|(name, _)| read(name).into_iter().map(f32::to_bits).collect()).collect()
@@ -167,11 +168,11 @@ fn a_finetuning_step_cut_into_many_submissions_counts_each() {
     let config = Golden::open("relative_untied_mask").config.classifier(labels, problem, Pooling::Cls, false);
     let model = Model::new(&cut, config, true).unwrap();
     model.initialize(1).unwrap();
-    let (objective, optimizer) = (Objective::Classes, AdamWOptions::default());
-    let options = TaskOptions { objective, dropout: 0.1, optimizer, seed: 1 };
-    let mut learner = TaskLearner::new(&cut, model, options).unwrap();
+    let (storage, optimizer) = (DType::F32, AdamWOptions::default());
+    let options = TrainerOptions { storage, dropout: 0.1, optimizer, seed: 1 };
+    let mut learner = Trainer::new(&cut, model, Classes, options).unwrap();
     let text = |length: u32| Encoded { ids: (0..length).collect(), ..Encoded::default() };
-    let batch = TaskBatch { tokens: 8, texts: vec![text(8), text(5)], targets: Targets::Classes(vec![0, 1]) };
+    let batch = TextBatch { tokens: 8, texts: vec![text(8), text(5)], targets: Targets::Classes(vec![0, 1]) };
     let batches = std::slice::from_ref(&batch);
     let mut step = || pollster::block_on(learner.step(batches, 1e-3));
     for _ in 0..3 {
@@ -205,7 +206,7 @@ fn every_replay_of_one_micro_batch_counts() {
     let batch = golden.batch();
     let room = batch.labels.len().div_ceil(3);
     let options = MlmOptions { targets: room, ..common::golden::options(3) };
-    let mut learner = MlmLearner::new(&gpu, golden.config.clone(), options).unwrap();
+    let mut learner = Trainer::pretraining(&gpu, golden.config.clone(), options).unwrap();
     let batches = std::slice::from_ref(&batch);
     step(&mut learner, batches).unwrap();
     for lost in 1..=3 {

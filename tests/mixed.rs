@@ -11,7 +11,7 @@ mod common;
 use common::golden::{Golden, options, relative};
 use wgrad::gpu::{AdapterKind, Gpu, GpuOptions};
 use wgrad::tensor::DType;
-use wgrad::train::{Learner, MlmLearner, MlmOptions, Precision};
+use wgrad::train::{Learner, MaskedTokens, MlmOptions, Precision, Trainer};
 
 /// Runs `test` with the kernels of both kinds of adapter, where there is f16.
 fn each(test: impl Fn(&Gpu)) {
@@ -24,14 +24,14 @@ fn each(test: impl Fn(&Gpu)) {
     }
 }
 
-fn learner(gpu: &Gpu, golden: &Golden) -> MlmLearner {
+fn learner(gpu: &Gpu, golden: &Golden) -> Trainer<MaskedTokens> {
     let options = MlmOptions { storage: DType::F16, ..options(4) };
-    let mut learner = MlmLearner::new(gpu, golden.config.clone(), options).unwrap();
+    let mut learner = Trainer::pretraining(gpu, golden.config.clone(), options).unwrap();
     golden.fill(&mut learner);
     learner
 }
 
-fn read(learner: &mut MlmLearner, name: &str) -> Vec<f32> {
+fn read(learner: &mut Trainer<MaskedTokens>, name: &str) -> Vec<f32> {
     pollster::block_on(learner.read(name)).unwrap()
 }
 
@@ -133,7 +133,7 @@ fn a_restored_run_goes_on_bit_for_bit() {
     each(|gpu| {
         let golden = Golden::open(common::golden::CASES[0]);
         let batch = golden.batch();
-        let step = |learner: &mut MlmLearner| {
+        let step = |learner: &mut Trainer<MaskedTokens>| {
             pollster::block_on(learner.step(std::slice::from_ref(&batch), 1e-3)).unwrap()
         };
         let mut one = learner(gpu, &golden);

@@ -20,8 +20,8 @@ use wgrad::infer::{EmbedOptions, Embedder, FillMask};
 use wgrad::optim::AdamWOptions;
 use wgrad::tensor::DType;
 use wgrad::text::Tokenizer;
-use wgrad::train::finetune::{Objective, Targets, TaskBatch, TaskLearner, TaskOptions};
-use wgrad::train::{MlmLearner, MlmOptions};
+use wgrad::train::objective::{Classes, Targets, TextBatch};
+use wgrad::train::{MlmOptions, Trainer, TrainerOptions};
 
 /// Operations per second that the device is said to reach.
 const SPEED: f64 = 50e9;
@@ -107,7 +107,7 @@ fn pretraining_is_cut() {
         optimizer: AdamWOptions::default(),
         seed: 1,
     };
-    MlmLearner::plan(&gpu, config(48000), options).unwrap();
+    Trainer::plan(&gpu, config(48000), options).unwrap();
     let long = ["training step", "evaluation", "optimizer step"];
     check(&gpu, &long, &["clear totals", "clear totals and gradients"]);
 }
@@ -115,20 +115,16 @@ fn pretraining_is_cut() {
 #[test]
 fn finetuning_is_cut() {
     let Some(gpu) = gpu() else { return };
-    let options = TaskOptions {
-        objective: Objective::Classes,
-        dropout: 0.1,
-        optimizer: AdamWOptions::default(),
-        seed: 1,
-    };
-    let mut learner = TaskLearner::new(&gpu, model(&gpu, classifier(), true), options).unwrap();
-    let batch = TaskBatch {
+    let options =
+        TrainerOptions { storage: DType::F32, dropout: 0.1, optimizer: AdamWOptions::default(), seed: 1 };
+    let mut learner = Trainer::new(&gpu, model(&gpu, classifier(), true), Classes, options).unwrap();
+    let batch = TextBatch {
         tokens: 128,
         texts: vec![encoded(128), encoded(100)],
         targets: Targets::Classes(vec![0, 1]),
     };
     assert_eq!(learner.accumulate(&[batch]).unwrap(), 2);
-    check(&gpu, &["finetuning step"], &["clear totals and gradients", "optimizer step"]);
+    check(&gpu, &["training step"], &["clear totals", "clear totals and gradients", "optimizer step"]);
 }
 
 #[test]

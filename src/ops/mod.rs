@@ -1,4 +1,4 @@
-//! Operations: one file each here, one shader of the same stem, one test of the same stem.
+//! Operations: one file each here, and a shader of the same stem where it has kernels.
 //!
 //! An operation checks shapes, appends its forward dispatches and leaves its backward on the tape. Beside it
 //! stand the [`Case`]s that compare it with an f64 reference on the CPU: the tests and `wgrad doctor` run
@@ -43,6 +43,7 @@ macro_rules! operations {
 operations! {
     add,
     attention,
+    concat_rows,
     cross_entropy,
     dropout,
     embedding,

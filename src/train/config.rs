@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::mlm::MlmOptions;
 use super::schedule::{Budget, Plan, PlanConfig, Ramp, Schedule};
+use super::trainer::MlmOptions;
 use crate::bert::{Config, PositionEmbedding};
 use crate::data::{Hidden, MaskingOptions, Objective};
 use crate::optim::AdamWOptions;

@@ -6,7 +6,8 @@ use web_time::Instant;
 use super::config::TrainConfig;
 use super::fit::Memory;
 use super::learner::Learner;
-use super::mlm::MlmLearner;
+use super::objective::MaskedTokens;
+use super::trainer::Trainer;
 use super::workload::Workload;
 use crate::data::Batch;
 use crate::gpu::Gpu;
@@ -71,13 +72,13 @@ impl TrainConfig {
 /// how many a sequence of the data has on average, padding left out.
 ///
 /// # Errors
-/// As [`TrainConfig::check`] and [`MlmLearner::new`]; [`Error::Training`] when a step had no finite loss.
+/// As [`TrainConfig::check`] and [`Trainer::pretraining`]; [`Error::Training`] when a step had no finite loss.
 pub async fn estimate(gpu: &Gpu, config: &TrainConfig, tokens: f64, budget: f64) -> Result<Estimate> {
     config.check()?;
     settle_speed(gpu).await?;
     let plan = config.plan()?;
     let workload = config.workload();
-    let mut learner = MlmLearner::new(gpu, config.model.clone(), config.learner_options())?;
+    let mut learner = Trainer::pretraining(gpu, config.model.clone(), config.learner_options())?;
     let memory = learner.memory();
     let batches = [workload.batch()];
     // Drivers compile in the first step, and how a step is cut into submissions is settled after three. Where a step
@@ -125,7 +126,7 @@ pub async fn estimate(gpu: &Gpu, config: &TrainConfig, tokens: f64, budget: f64)
 
 /// What a step of `batches` takes, the mean over about `budget` seconds.
 async fn mean_seconds(
-    learner: &mut MlmLearner,
+    learner: &mut Trainer<MaskedTokens>,
     batches: &[Batch],
     learning_rate: f64,
     budget: f64,

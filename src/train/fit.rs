@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::config::TrainConfig;
-use super::mlm::MlmLearner;
+use super::trainer::Trainer;
 use crate::gpu::Gpu;
 use crate::{Error, Result};
 
@@ -34,12 +34,12 @@ pub fn micro_batches(config: &TrainConfig) -> Vec<u64> {
 /// with ([`crate::gpu::GpuOptions::memory`]). Everything is planned, and allocated for a moment, as in training.
 ///
 /// # Errors
-/// [`Error::OutOfMemory`] and [`Error::Limit`] when not even a single sequence fits; as [`MlmLearner::new`].
+/// [`Error::OutOfMemory`] and [`Error::Limit`] when not even a single sequence fits; as [`Trainer::pretraining`].
 pub fn largest_micro_batch(gpu: &Gpu, config: &TrainConfig) -> Result<u64> {
     let mut sizes = micro_batches(config).into_iter().peekable();
     while let Some(size) = sizes.next() {
         let options = TrainConfig { micro_batch: size as usize, ..config.clone() }.learner_options();
-        match MlmLearner::plan(gpu, config.model.clone(), options) {
+        match Trainer::plan(gpu, config.model.clone(), options) {
             Ok(_) => return Ok(size),
             Err(Error::OutOfMemory { .. } | Error::Limit { .. }) if sizes.peek().is_some() => {}
             Err(error) => return Err(error),

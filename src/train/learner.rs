@@ -1,14 +1,14 @@
 //! What a training run needs of the thing that learns. The run around it plans, feeds, measures and saves.
 
 use crate::Result;
-use crate::data::Batch;
 
 /// What one optimizer step reported.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct StepReport {
-    /// Mean cross entropy in nats per masked token, before the step; 0 without a masked token.
+    /// The mean loss over all answers, before the step: nats per masked token, class or pair, or a squared error; 0
+    /// without an answer.
     pub loss: f64,
-    /// The share of masked tokens guessed right, from 0 to 1.
+    /// The share of right answers, from 0 to 1.
     pub accuracy: f64,
     /// The gradient's L2 norm before clipping.
     pub gradient_norm: f64,
@@ -33,19 +33,20 @@ pub struct Evaluation {
 /// of another were written goes on exactly as that one would. A new learner is a function of its configuration.
 #[allow(async_fn_in_trait, reason = "used generically, never as an object, and a page has one thread")]
 pub trait Learner {
-    /// One optimizer step over all micro-batches: the gradient of the mean over all their masked tokens.
-    ///
-    /// Every micro-batch of a run has the same number of sequences and of tokens.
+    /// What one micro-batch holds.
+    type Batch;
+
+    /// One optimizer step over all micro-batches: the gradient of the mean over all their answers.
     ///
     /// # Errors
     /// [`Error::DeviceLost`](crate::Error::DeviceLost) when the device must be opened again; any other ends the run.
-    async fn step(&mut self, micro_batches: &[Batch], learning_rate: f64) -> Result<StepReport>;
+    async fn step(&mut self, micro_batches: &[Self::Batch], learning_rate: f64) -> Result<StepReport>;
 
-    /// The mean loss over all masked tokens of `batches`; nothing is changed.
+    /// The mean loss over all answers of `batches`; nothing is changed.
     ///
     /// # Errors
     /// As [`Learner::step`].
-    async fn evaluate(&mut self, batches: &[Batch]) -> Result<Evaluation>;
+    async fn evaluate(&mut self, batches: &[Self::Batch]) -> Result<Evaluation>;
 
     /// Names and shapes as in [`Config::parameters`](crate::bert::Config::parameters).
     fn model_tensors(&self) -> Vec<(String, Vec<usize>)>;

@@ -2,7 +2,7 @@
 
 use web_time::Instant;
 
-use super::mlm::MlmLearner;
+use super::trainer::Trainer;
 use super::workload::Workload;
 use crate::gpu::{Gpu, Timing};
 use crate::ops::measure::settle_speed;
@@ -39,7 +39,7 @@ impl StepSpeed {
 /// seconds of each step. With `profile`, one more step is timed dispatch by dispatch.
 ///
 /// # Errors
-/// As [`MlmLearner::new`] and [`Gpu::start_profile`]; [`Error::Training`] when a step had no finite loss, as one of broken kernels has.
+/// As [`Trainer::pretraining`] and [`Gpu::start_profile`]; [`Error::Training`] when a step had no finite loss, as one of broken kernels has.
 pub async fn steps(
     gpu: &Gpu,
     workload: &Workload,
@@ -50,7 +50,7 @@ pub async fn steps(
     settle_speed(gpu).await?;
     let began = Instant::now();
     let batches = [workload.batch()];
-    let mut learner = MlmLearner::new(gpu, workload.model.clone(), workload.options())?;
+    let mut learner = Trainer::pretraining(gpu, workload.model.clone(), workload.options())?;
     let (steps, profiled) = (Vec::new(), Vec::new());
     let mut speed =
         StepSpeed { first_step: 0.0, steps, submit: f64::INFINITY, peak_bytes: 0, profile: profiled };

@@ -11,7 +11,7 @@ use wasm_bindgen::prelude::*;
 use super::{Device, Files, settings};
 use crate::data::Dataset;
 use crate::train::run::RECIPE;
-use crate::train::{Event, MlmLearner, RunOptions, Settings, TrainConfig, run};
+use crate::train::{Event, RunOptions, Settings, TrainConfig, Trainer, run};
 use crate::{Error, Result};
 
 /// Asks a run to stop after its current step.
@@ -94,7 +94,7 @@ pub async fn pretrain(
     options.data.extend(asked.about_data);
     let open = async |config: &TrainConfig| {
         let gpu = device.working().await?;
-        MlmLearner::new(&gpu, config.model.clone(), config.learner_options())
+        Trainer::pretraining(&gpu, config.model.clone(), config.learner_options())
     };
     let mut progress = |event: Event<'_>| {
         // A listener that throws must not end the run.

@@ -6,7 +6,7 @@ use wgrad::data::Batch;
 use wgrad::gpu::Gpu;
 use wgrad::optim::AdamWOptions;
 use wgrad::tensor::DType;
-use wgrad::train::{Learner, MlmLearner, MlmOptions};
+use wgrad::train::{Learner, MaskedTokens, MlmOptions, Trainer};
 
 /// The files.
 pub const CASES: [&str; 4] =
@@ -76,19 +76,19 @@ impl Golden {
 
     /// A learner with the file's weights and room for one sequence more than the batch has, so that filling up
     /// is tried too.
-    pub fn learner(&self, gpu: &Gpu) -> MlmLearner {
+    pub fn learner(&self, gpu: &Gpu) -> Trainer<MaskedTokens> {
         self.learner_for(gpu, 4)
     }
 
     /// A learner with the file's weights and micro-batches of `sequences`.
-    pub fn learner_for(&self, gpu: &Gpu, sequences: usize) -> MlmLearner {
-        let mut learner = MlmLearner::new(gpu, self.config.clone(), options(sequences)).unwrap();
+    pub fn learner_for(&self, gpu: &Gpu, sequences: usize) -> Trainer<MaskedTokens> {
+        let mut learner = Trainer::pretraining(gpu, self.config.clone(), options(sequences)).unwrap();
         self.fill(&mut learner);
         learner
     }
 
     /// Gives `learner` the file's weights.
-    pub fn fill(&self, learner: &mut MlmLearner) {
+    pub fn fill(&self, learner: &mut Trainer<MaskedTokens>) {
         for (name, _) in learner.model_tensors() {
             learner.write(&name, &self.f32(&format!("weights/{name}"))).unwrap();
         }

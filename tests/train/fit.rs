@@ -5,7 +5,7 @@ use wgrad::Error;
 use wgrad::data::Split;
 use wgrad::gpu::GpuOptions;
 use wgrad::tensor::DType;
-use wgrad::train::{MlmLearner, MlmOptions, Settings, TrainConfig, estimate, fit};
+use wgrad::train::{MlmOptions, Settings, TrainConfig, Trainer, estimate, fit};
 
 use crate::{Place, common};
 
@@ -22,9 +22,9 @@ fn the_largest_micro_batch_within_a_budget_is_found() {
     assert_eq!(gpu.allocated(), 0);
     let takes = |micro_batch: usize| {
         let config = of(&config, micro_batch);
-        let memory = MlmLearner::plan(&gpu, config.model.clone(), config.learner_options()).unwrap();
+        let memory = Trainer::plan(&gpu, config.model.clone(), config.learner_options()).unwrap();
         // What was planned is what a learner takes.
-        let learner = MlmLearner::new(&gpu, config.model.clone(), config.learner_options()).unwrap();
+        let learner = Trainer::pretraining(&gpu, config.model.clone(), config.learner_options()).unwrap();
         assert_eq!((learner.memory(), gpu.allocated()), (memory, memory.total - memory.read_back));
         let parts = memory.weights + memory.gradients + memory.optimizer + memory.transient;
         let parts = parts + memory.read_back;
@@ -56,7 +56,7 @@ fn the_notebooks_model_trains_in_less_than_4_gb() {
         eprintln!("SKIPPED: {} has no f16", gpu.capabilities().name);
         return;
     }
-    let memory = MlmLearner::plan(&gpu, config.model.clone(), options).unwrap();
+    let memory = Trainer::plan(&gpu, config.model.clone(), options).unwrap();
     assert!(memory.total < 4_000_000_000, "{memory:?}");
     // 16 bytes a parameter, and 2 for what activations meet.
     let parameters = config.model.parameter_count();
@@ -124,7 +124,7 @@ fn the_chosen_micro_batch_is_kept_on_resume() {
     small.iter().for_each(|change| settings.set(change).unwrap());
     let config = TrainConfig { micro_batch: 4, steps: Some(4), ..settings.for_data(&place.dataset).unwrap() };
     let config = TrainConfig { precision: config.precision.on(gpu.capabilities()), ..config };
-    let fits = MlmLearner::plan(&gpu, config.model.clone(), config.learner_options()).unwrap().total;
+    let fits = Trainer::plan(&gpu, config.model.clone(), config.learner_options()).unwrap().total;
     let run = |more: &[&str]| {
         let mut command = assert_cmd::Command::cargo_bin("wgrad").unwrap();
         command.args(["pretrain", "--preset", "micro", "--steps", "4", "--micro-batch", "auto", "--data"]);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::{Outcome, Place, assert_same, common, result};
 use wgrad::gpu::Gpu;
-use wgrad::train::{Event, MlmLearner, RunOptions, Summary, TrainConfig, run};
+use wgrad::train::{Event, RunOptions, Summary, TrainConfig, Trainer, run};
 
 fn train_on(gpu: &Gpu, options: &RunOptions, stop_after: Option<u64>) -> Summary {
     let stop = AtomicBool::new(false);
@@ -13,8 +13,9 @@ fn train_on(gpu: &Gpu, options: &RunOptions, stop_after: Option<u64>) -> Summary
         Event::Step(row) if stop_after == Some(row.step) => stop.store(true, Ordering::Relaxed),
         _ => {}
     };
-    let open =
-        async |config: &TrainConfig| MlmLearner::new(gpu, config.model.clone(), config.learner_options());
+    let open = async |config: &TrainConfig| {
+        Trainer::pretraining(gpu, config.model.clone(), config.learner_options())
+    };
     pollster::block_on(run(options, open, &mut watch, &stop)).unwrap()
 }
 
@@ -60,7 +61,7 @@ fn a_run_whose_device_is_lost_opens_it_again_and_ends_bitwise() {
     let open = async |config: &TrainConfig| {
         let gpu = common::gpu().unwrap();
         device.replace(Some(gpu.clone()));
-        MlmLearner::new(&gpu, config.model.clone(), config.learner_options())
+        Trainer::pretraining(&gpu, config.model.clone(), config.learner_options())
     };
     let summary = pollster::block_on(run(&options, open, &mut watch, &AtomicBool::new(false))).unwrap();
     assert_eq!((summary.steps, summary.device_losses, ready), (12, 2, vec![0, 4, 8]));

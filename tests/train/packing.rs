@@ -9,7 +9,7 @@ use wgrad::data::{Batch, Batcher, BatcherOptions, Dataset, HeldOut, PrepareOptio
 use wgrad::gpu::{AdapterKind, Buffer, Gpu};
 use wgrad::tensor::{DType, Tensor};
 use wgrad::text::{Tokenizer, TokenizerOptions};
-use wgrad::train::{Learner, MlmLearner, MlmOptions};
+use wgrad::train::{Learner, MlmOptions, Trainer};
 
 use crate::{common, sentence};
 
@@ -193,7 +193,7 @@ fn gradients_are_those_of_the_padded_form() {
                 optimizer: Default::default(),
                 seed: 3,
             };
-            let mut learner = MlmLearner::new(&gpu, config(dataset, positions), options).unwrap();
+            let mut learner = Trainer::pretraining(&gpu, config(dataset, positions), options).unwrap();
             learner.accumulate(&[batch]).unwrap();
             let names = learner.model_tensors().into_iter().map(|(name, _)| name);
             let gradient = |name: String| {

@@ -118,6 +118,8 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 }
 
 impl Learner for Toy {
+    type Batch = Batch;
+
     async fn step(&mut self, micro_batches: &[Batch], learning_rate: f64) -> Result<StepReport> {
         let step = self.tensors[STEPS][0] as u64 + 1;
         let fault = (self.script.before.borrow_mut())(self.number, step);

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::Context;
 use serde::Serialize;
 use wgrad::gpu::{AdapterKind, Gpu, GpuOptions};
-use wgrad::train::{MlmLearner, Workload};
+use wgrad::train::{Trainer, Workload};
 
 use super::say;
 
@@ -41,7 +41,7 @@ pub(super) async fn run(workload: &Workload, tell: bool) -> anyhow::Result<Repla
     for (kind, name) in [(AdapterKind::Plain, "GPUs"), (AdapterKind::Software, "CPUs")] {
         let gpu = noop(kind).await?;
         let batches = [workload.batch()];
-        let mut learner = MlmLearner::new(&gpu, workload.model.clone(), workload.options())?;
+        let mut learner = Trainer::pretraining(&gpu, workload.model.clone(), workload.options())?;
         let mut taken = Vec::with_capacity(ROUNDS);
         for round in 0..=ROUNDS {
             let clock = Instant::now();

@@ -1,8 +1,6 @@
 //! What the seeds of a finetuning run share: texts as token ids, and how each begins.
 
-use super::learner::{TaskBatch, TaskLearner, TaskOptions};
 use super::measure::{Measured, measure, measure_pairs};
-use super::objective::Objective;
 use super::output::Answers;
 use super::prepare::{Cut, Prepared};
 use super::recipe::RecipeName;
@@ -13,7 +11,10 @@ use crate::data::task::{Kind, Labels, PairForm, Task};
 use crate::gpu::Gpu;
 use crate::infer::outputs::{Outputs, Wanted};
 use crate::optim::AdamWOptions;
+use crate::tensor::DType;
 use crate::text::{Tokenizer, open_pairs};
+use crate::train::objective::{Classes, Numbers, Pairs, TextBatch, TextObjective};
+use crate::train::{Trainer, TrainerOptions};
 use crate::{Error, Result};
 
 /// A run with its texts prepared.
@@ -30,7 +31,7 @@ pub(super) struct Job<'a> {
 
 /// What a seed begins with.
 pub(super) struct Start {
-    pub learner: TaskLearner,
+    pub learner: Trainer<TextObjective>,
     pub outputs: Outputs,
 }
 
@@ -130,13 +131,17 @@ impl<'a> Job<'a> {
             model.parameters.write(&spec.name, &values)?;
         }
         let [beta1, beta2] = recipe.optimizer.betas.map(|beta| beta as f32);
-        let objective = match task.kind() {
-            Kind::Classes => Objective::Classes,
-            Kind::Number => Objective::Number,
-            Kind::Vector => Objective::Pairs { pooling: self.pooling, factor: recipe.contrast as f32 },
+        let objective: TextObjective = match task.kind() {
+            Kind::Classes => Box::new(Classes),
+            Kind::Number => Box::new(Numbers),
+            Kind::Vector => Box::new(Pairs {
+                pooling: self.pooling,
+                factor: recipe.contrast as f32,
+                at_once: recipe.micro_batch,
+            }),
         };
-        let options = TaskOptions {
-            objective,
+        let options = TrainerOptions {
+            storage: DType::F32,
             dropout: recipe.dropout as f32,
             optimizer: AdamWOptions {
                 beta1,
@@ -147,14 +152,14 @@ impl<'a> Job<'a> {
             },
             seed,
         };
-        let learner = TaskLearner::new(gpu, model, options)?;
+        let learner = Trainer::new(gpu, model, objective, options)?;
         Ok(Start { learner, outputs: Outputs::new(gpu, wanted(*task, self.pooling)) })
     }
 
     /// The batch of the texts numbered in `chosen`, in parts that are computed at once.
-    pub fn micro_batches(&self, chosen: &[usize]) -> Vec<TaskBatch> {
+    pub fn micro_batches(&self, chosen: &[usize]) -> Vec<TextBatch> {
         let FinetuneOptions { task, recipe, .. } = self.options;
-        // The pairs of a batch are told apart from each other, so that it cannot be divided.
+        // The pairs of a batch are told apart from each other: their objective divides it.
         let part = if *task == Task::Contrastive { chosen.len() } else { recipe.micro_batch };
         let parts = chosen.chunks(part.max(1));
         parts.map(|part| self.train.batch(*task, part, recipe.max_length)).collect()

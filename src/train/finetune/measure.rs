@@ -2,10 +2,10 @@
 
 use rayon::prelude::*;
 
-use super::objective::Targets;
 use super::scores::{self, Metric};
 use crate::data::task::Task;
 use crate::infer::softmax;
+use crate::train::objective::Targets;
 
 /// How good answers are.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -10,7 +10,6 @@ use serde_json::{Map, Value, json};
 use super::card::card;
 use super::job::Job;
 use super::measure::greatest;
-use super::objective::Targets;
 use super::rows::Row;
 use super::run::{Best, FinetuneReport};
 use crate::bert::Pooling;
@@ -19,6 +18,7 @@ use crate::checkpoint::{ModelFolder, TensorSource};
 use crate::data::task::{Kind, Task};
 use crate::infer::softmax;
 use crate::tensor::DType;
+use crate::train::objective::Targets;
 use crate::viz::loss_curve::LossCurve;
 use crate::{Error, Result};
 

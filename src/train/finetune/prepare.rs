@@ -1,9 +1,8 @@
 //! From labelled texts to what a learner takes.
 
-use super::learner::TaskBatch;
-use super::objective::Targets;
 use crate::data::task::{self, Encoded, Kind, Labels, PairForm, Table, Task, encode_all, padded};
 use crate::text::Tokenizer;
+use crate::train::objective::{Targets, TextBatch};
 use crate::{Error, Result};
 
 /// Labelled texts as a model sees them.
@@ -113,7 +112,7 @@ impl Prepared {
     }
 
     /// The texts numbered in `chosen` as a batch, padded to one of few lengths up to `longest`.
-    pub fn batch(&self, task: Task, chosen: &[usize], longest: usize) -> TaskBatch {
+    pub fn batch(&self, task: Task, chosen: &[usize], longest: usize) -> TextBatch {
         let mut texts: Vec<Encoded> = chosen.iter().map(|&i| self.texts[i].clone()).collect();
         let mut targets = self.targets.chosen(chosen);
         if task.kind() == Kind::Vector {
@@ -122,7 +121,7 @@ impl Prepared {
             targets = Targets::Pairs;
         }
         let tokens = texts.iter().map(|text| text.ids.len()).max().unwrap_or(1);
-        TaskBatch { tokens: padded(tokens, longest), texts, targets }
+        TextBatch { tokens: padded(tokens, longest), texts, targets }
     }
 }
 

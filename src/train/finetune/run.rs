@@ -7,7 +7,6 @@ use serde::Serialize;
 use web_time::Instant;
 
 use super::job::{Job, Start};
-use super::learner::TaskLearner;
 use super::measure::Measured;
 use super::output;
 use super::recipe::Recipe;
@@ -19,6 +18,8 @@ use crate::data::task::{Columns, Table, Task, batches};
 use crate::gpu::Gpu;
 use crate::ops::measure::settle_speed;
 use crate::tensor::DType;
+use crate::train::objective::TextObjective;
+use crate::train::{Learner, Trainer};
 use crate::{Error, Result};
 
 /// What is finetuned, on what, and where to.
@@ -311,7 +312,7 @@ impl Tally {
 }
 
 /// The weights that are saved.
-async fn read(learner: &TaskLearner) -> Result<Vec<(String, Vec<f32>)>> {
+async fn read(learner: &Trainer<TextObjective>) -> Result<Vec<(String, Vec<f32>)>> {
     let parameters = &learner.model().parameters;
     let mut weights = Vec::new();
     for (name, _) in parameters.shapes() {

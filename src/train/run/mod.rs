@@ -31,7 +31,7 @@ use super::config::TrainConfig;
 use super::learner::Learner;
 use super::metrics::Row;
 use crate::checkpoint::atomic::{Disk, FileSystem};
-use crate::data::Dataset;
+use crate::data::{Batch, Dataset};
 use crate::viz::loss_curve::Reference;
 use crate::{Error, Result};
 
@@ -178,7 +178,7 @@ struct Tally {
 /// [`Error::Training`] when too many gradients in a row were not finite; [`Error::DeviceLost`] when the device keeps
 /// getting lost; [`Error::Io`] when the model cannot be written at the end; those of `open` and of the learner. The
 /// checkpoints stay as they are.
-pub async fn run<L: Learner>(
+pub async fn run<L: Learner<Batch = Batch>>(
     options: &RunOptions,
     mut open: impl AsyncFnMut(&TrainConfig) -> Result<L>,
     progress: &mut dyn FnMut(Event<'_>),

@@ -13,6 +13,7 @@ use super::log::Log;
 use super::save::{Position, restore, save_checkpoint, save_model};
 use super::{Event, Summary, Tally};
 use crate::checkpoint::{LoadedCheckpoint, check_resume};
+use crate::data::Batch;
 use crate::train::config::TrainConfig;
 use crate::train::learner::Learner;
 use crate::train::metrics::Row;
@@ -35,7 +36,7 @@ struct Session<'a, L> {
 }
 
 /// Opens a learner, brings it to where the run stands, and trains to the end.
-pub(super) async fn live<L: Learner>(
+pub(super) async fn live<L: Learner<Batch = Batch>>(
     job: &Job<'_>,
     open: &mut impl AsyncFnMut(&TrainConfig) -> Result<L>,
     tally: &mut Tally,
@@ -84,7 +85,7 @@ fn check_changes(job: &Job, checkpoint: &LoadedCheckpoint, progress: Progress<'_
     }
 }
 
-impl<'a, L: Learner> Session<'a, L> {
+impl<'a, L: Learner<Batch = Batch>> Session<'a, L> {
     fn new(
         job: &'a Job<'a>,
         mut learner: L,

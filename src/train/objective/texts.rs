@@ -1,0 +1,154 @@
+//! What objectives on whole texts share: a batch of texts with a target each, and where it lies on the device.
+
+use super::{BatchShape, Objective};
+use crate::autograd::Graph;
+use crate::bert::{Config, Dropouts, InputSlots, Inputs, Model, Pooling, classify, encode_with};
+use crate::data::task::Encoded;
+use crate::gpu::{Buffer, Gpu};
+use crate::infer::outputs::put;
+use crate::tensor::{DType, Tensor};
+use crate::{Error, Result};
+
+/// An objective on texts, chosen while the program runs.
+pub type TextObjective = Box<dyn Objective<Batch = TextBatch, Buffers = TextBuffers>>;
+
+/// What the texts of a batch are labelled with.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Targets {
+    /// A class each.
+    Classes(Vec<u32>),
+    /// A number each.
+    Numbers(Vec<f32>),
+    /// The second half are the partners of the first.
+    Pairs,
+}
+
+/// Texts that are computed by one replay.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TextBatch {
+    /// T, to which all are padded.
+    pub tokens: usize,
+    /// The texts; in contrastive training first one of each pair, then the others in the same order.
+    pub texts: Vec<Encoded>,
+    /// What they are labelled with.
+    pub targets: Targets,
+}
+
+impl TextBatch {
+    /// [`Error::Shape`] unless `fits` and there is a text.
+    pub(super) fn require(&self, fits: bool, expected: &str) -> Result<()> {
+        if fits && !self.texts.is_empty() {
+            return Ok(());
+        }
+        let targets = match &self.targets {
+            Targets::Classes(list) => format!("{} classes up to {:?}", list.len(), list.iter().max()),
+            Targets::Numbers(list) => format!("{} numbers", list.len()),
+            Targets::Pairs => "pairs".to_owned(),
+        };
+        Err(Error::Shape {
+            operation: "finetuning step",
+            expected: expected.to_owned(),
+            found: format!("{} texts and {targets}", self.texts.len()),
+        })
+    }
+}
+
+/// Where a batch of texts lies on the device.
+pub struct TextBuffers {
+    /// The texts, in chunks that are computed at once.
+    pub(super) chunks: Vec<Chunk>,
+    /// Classes or numbers, one for each text.
+    pub(super) targets: Buffer,
+    /// What each loss counts.
+    pub(super) weights: Buffer,
+}
+
+/// Texts of a batch that are computed at once.
+pub(super) struct Chunk {
+    pub texts: usize,
+    inputs: InputSlots,
+    /// What pooling reads.
+    pooled: Buffer,
+}
+
+/// The inputs of a chunk as tensors of one recording.
+#[derive(Clone)]
+pub(super) struct ChunkInputs {
+    inputs: Inputs,
+    slots: Tensor,
+}
+
+impl TextBuffers {
+    /// Room for `sequences` texts of `tokens`, of which `at_once` are computed at once.
+    pub fn new(gpu: &Gpu, (sequences, tokens): BatchShape, at_once: usize) -> Result<Self> {
+        let words = |label: &str, texts: usize| gpu.buffer(label, texts as u64 * 8);
+        let starts = (0..sequences).step_by(at_once.max(1));
+        let chunk = |start: usize| {
+            let texts = at_once.max(1).min(sequences - start);
+            let inputs = InputSlots::new(gpu, texts, tokens)?;
+            Ok(Chunk { texts, inputs, pooled: words("pooled rows", texts)? })
+        };
+        Ok(TextBuffers {
+            chunks: starts.map(chunk).collect::<Result<_>>()?,
+            targets: words("targets", sequences)?,
+            weights: words("weights", sequences)?,
+        })
+    }
+
+    /// Puts texts, targets and `answers` weights there.
+    pub fn write(
+        &self,
+        gpu: &Gpu,
+        model: &Model,
+        pooling: Pooling,
+        batch: &TextBatch,
+        (answers, weight): (usize, f32),
+    ) -> Result<()> {
+        let mut start = 0;
+        for chunk in &self.chunks {
+            let texts = &batch.texts[start..start + chunk.texts];
+            start += chunk.texts;
+            put(gpu, &chunk.inputs, model, texts.iter(), batch.tokens)?;
+            let lengths: Vec<usize> = texts.iter().map(|text| text.ids.len()).collect();
+            gpu.write(&chunk.pooled, 0, &pooling.slots(&lengths, batch.tokens));
+        }
+        match &batch.targets {
+            Targets::Classes(list) => gpu.write(&self.targets, 0, list),
+            Targets::Numbers(list) => gpu.write(&self.targets, 0, list),
+            Targets::Pairs => {}
+        }
+        gpu.write(&self.weights, 0, &vec![weight; answers]);
+        Ok(())
+    }
+
+    /// The outputs of the model's head for all texts, which are one chunk.
+    pub fn classify(&self, graph: &mut Graph, model: &Model, dropouts: &[Dropouts]) -> Result<Tensor> {
+        let (config, parameters) = (&model.config, &model.parameters);
+        let chunk = self.chunks[0].inputs(graph, config, config.classifier_pooling)?;
+        let hidden = encode_with(graph, config, parameters, &chunk.inputs, dropouts.first())?.last;
+        classify(graph, config, parameters, &hidden, &chunk.slots, dropouts.first())
+    }
+}
+
+impl Chunk {
+    /// Its texts in a recording.
+    pub fn inputs(&self, graph: &mut Graph, config: &Config, pooling: Pooling) -> Result<ChunkInputs> {
+        let shape = pooling.slots_shape(self.texts);
+        let slots = graph.input(&self.pooled, shape.as_slice(), DType::U32)?;
+        Ok(ChunkInputs { inputs: self.inputs.inputs(graph, config)?, slots })
+    }
+}
+
+impl ChunkInputs {
+    /// The vectors of its texts, `[B, C]`.
+    pub fn vectors(
+        &self,
+        graph: &mut Graph,
+        model: &Model,
+        pooling: Pooling,
+        dropouts: Option<&Dropouts>,
+    ) -> Result<Tensor> {
+        let hidden = encode_with(graph, &model.config, &model.parameters, &self.inputs, dropouts)?.last;
+        pooling.record(graph, &hidden, &self.slots)
+    }
+}

@@ -1,0 +1,391 @@
+//! The step engine: every step is a replay of recordings that were made once for each shape of a batch.
+
+use std::sync::Arc;
+
+use super::fit::Memory;
+use super::learner::{Evaluation, Learner, StepReport};
+use super::objective::{BatchShape, Losses, MaskedTokens, Objective};
+use crate::autograd::Graph;
+use crate::bert::{Config, Dropouts, Model};
+use crate::gpu::{Buffer, Gpu, Recorder, Recording, Region};
+use crate::infer::shapes::Shapes;
+use crate::ops::dropout::Key;
+use crate::ops::reduce::{broadcast, sum_into};
+use crate::optim::{AdamW, AdamWOptions, Tickets, Totals};
+use crate::tensor::DType;
+use crate::{Error, Result};
+
+/// How a model is trained, whatever it learns.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TrainerOptions {
+    /// How activations are stored: f32, or f16 with a dynamic loss scale.
+    pub storage: DType,
+    /// The share that dropout zeroes, of hidden states and of attention probabilities.
+    pub dropout: f32,
+    /// The optimizer.
+    pub optimizer: AdamWOptions,
+    /// Chooses what dropout zeroes.
+    pub seed: u64,
+}
+
+/// The fixed sizes of a pretraining run, and its optimizer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MlmOptions {
+    /// B: sequences computed at once.
+    pub micro_batch: usize,
+    /// T: tokens in a sequence.
+    pub seq_len: usize,
+    /// How many masked tokens one replay guesses at most: see [`MaskedTokens::targets`].
+    pub targets: usize,
+    /// How activations are stored: f32, or f16 with a dynamic loss scale.
+    pub storage: DType,
+    /// The optimizer.
+    pub optimizer: AdamWOptions,
+    /// Chooses the first weights.
+    pub seed: u64,
+}
+
+/// What is replayed for a micro-batch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    /// Forward and backward; adds to gradients and totals.
+    Learn,
+    /// Forward alone, without dropout; adds to totals.
+    Measure,
+}
+
+/// A model, its optimizer, and what was recorded for them.
+pub struct Trainer<O: Objective> {
+    engine: Engine<O>,
+    optimizer: AdamW,
+    /// What the replays since the last clearing have added to the totals.
+    tickets: Tickets,
+    shapes: Shapes<Recorded<O::Buffers>>,
+    /// Keys of dropout used so far: every replay drops others.
+    keys: u64,
+    /// What it takes on the device, recordings of further shapes left out.
+    bytes: u64,
+    /// Zeroes totals.
+    clear_totals: Recording,
+}
+
+/// What recordings are made from.
+struct Engine<O> {
+    gpu: Gpu,
+    model: Arc<Model>,
+    objective: O,
+    options: TrainerOptions,
+    totals: Totals,
+    /// The number that the next replay adds to the totals.
+    ticket: Buffer,
+    loss_scale: Region,
+}
+
+/// What was recorded for one shape.
+struct Recorded<B> {
+    buffers: B,
+    keys: Vec<Key>,
+    learn: Recording,
+    measure: Option<Recording>,
+}
+
+/// The name of the optimizer tensor that holds how many keys of dropout were used.
+const DROPOUT_KEYS: &str = "dropout.keys";
+/// Its two values are the digits of that number to this base, each of which f32 holds exactly.
+const DIGIT: u64 = 1 << 24;
+
+impl Trainer<MaskedTokens> {
+    /// A new model with its first weights that learns to guess masked tokens, with everything recorded.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a model that cannot be, [`Error::OutOfMemory`] and [`Error::Limit`] when it does
+    /// not fit the device.
+    pub fn pretraining(gpu: &Gpu, config: Config, options: MlmOptions) -> Result<Self> {
+        let trainer = Self::build(gpu, config, options)?;
+        trainer.model().initialize(options.seed)?;
+        Ok(trainer)
+    }
+
+    /// What pretraining would take on the device, and that it can be had: everything is allocated and given back.
+    ///
+    /// # Errors
+    /// As [`Trainer::pretraining`].
+    pub fn plan(gpu: &Gpu, config: Config, options: MlmOptions) -> Result<Memory> {
+        let trainer = Self::build(gpu, config, options)?;
+        let memory = trainer.memory();
+        gpu.try_read_back(memory.read_back)?;
+        Ok(memory)
+    }
+
+    /// A trainer whose parameters are all zero.
+    fn build(gpu: &Gpu, config: Config, options: MlmOptions) -> Result<Self> {
+        let MlmOptions { micro_batch, seq_len, targets, storage, optimizer, seed } = options;
+        let before = gpu.allocated();
+        let mut model = Model::new(gpu, config, true)?;
+        if storage == DType::F16 {
+            model = model.with_halves()?;
+        }
+        let objective = MaskedTokens { sequences: micro_batch, tokens: seq_len, targets: targets.max(1) };
+        let shared = TrainerOptions { storage, dropout: 0.0, optimizer, seed };
+        let mut trainer = Self::new(gpu, model, objective, shared)?;
+        trainer.prepare((micro_batch, seq_len))?;
+        trainer.bytes = gpu.allocated() - before;
+        Ok(trainer)
+    }
+}
+
+impl<O: Objective> Trainer<O> {
+    /// Trains `model`, whose parameters have gradients, and f16 copies ([`Model::with_halves`]) where activations are
+    /// stored as f16.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`]; [`Error::Config`] for parameters without gradients.
+    pub fn new(gpu: &Gpu, model: Model, objective: O, options: TrainerOptions) -> Result<Self> {
+        let before = gpu.allocated();
+        let totals = Totals::new(gpu)?;
+        let optimizer = AdamW::new(&model.parameters, options.optimizer, &totals)?;
+        let mut recorder = Recorder::new(gpu);
+        totals.clear(&mut recorder);
+        let clear_totals = recorder.finish("clear totals")?;
+        let engine = Engine {
+            gpu: gpu.clone(),
+            model: Arc::new(model),
+            objective,
+            options,
+            totals,
+            ticket: gpu.buffer("the ticket", 4)?,
+            loss_scale: optimizer.loss_scale(),
+        };
+        let (tickets, shapes) = (Tickets::default(), Shapes::new());
+        let bytes = gpu.allocated() - before;
+        Ok(Trainer { engine, optimizer, tickets, shapes, keys: 0, bytes, clear_totals })
+    }
+
+    /// The device.
+    pub fn gpu(&self) -> &Gpu {
+        &self.engine.gpu
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.engine.model
+    }
+
+    /// What is learned.
+    pub fn objective(&self) -> &O {
+        &self.engine.objective
+    }
+
+    /// What it takes on the device.
+    pub fn memory(&self) -> Memory {
+        let parameters = &self.engine.model.parameters;
+        let bytes = |buffer: &Option<Buffer>| buffer.as_ref().map_or(0, Buffer::bytes);
+        let weights = parameters.segments().iter().map(|s| s.values.bytes() + bytes(&s.halves)).sum();
+        let gradients = parameters.segments().iter().map(|s| bytes(&s.gradients)).sum();
+        let optimizer = self.optimizer.bytes();
+        let largest = parameters.shapes().iter().map(|(_, shape)| shape.iter().product::<usize>()).max();
+        let read_back = Gpu::read_back_bytes(4 * largest.unwrap_or(0) as u64);
+        let transient = self.bytes - weights - gradients - optimizer;
+        Memory { weights, gradients, optimizer, transient, read_back, total: self.bytes + read_back }
+    }
+
+    /// Records both passes of a shape now, so that what does not fit shows before the first step.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], [`Error::Limit`]; those of the operations.
+    pub fn prepare(&mut self, shape: BatchShape) -> Result<()> {
+        let engine = &self.engine;
+        let recorded = self.shapes.get(shape, || engine.record(shape))?;
+        engine.record_measure(recorded)
+    }
+
+    /// Replays `pass` for `batch`, each of whose losses weighs `weight`.
+    fn replay(&mut self, pass: Pass, batch: &O::Batch, weight: f32) -> Result<()> {
+        let engine = &self.engine;
+        engine.objective.check(&engine.model.config, batch)?;
+        let shape = engine.objective.shape(batch);
+        let recorded = self.shapes.get(shape, || engine.record(shape))?;
+        if pass == Pass::Measure {
+            engine.record_measure(recorded)?;
+        }
+        for replay in 0..engine.objective.replays(batch) {
+            let Recorded { buffers, keys, learn, measure } = &*recorded;
+            engine.objective.upload(&engine.gpu, &engine.model, buffers, batch, replay, weight)?;
+            engine.gpu.write(&engine.ticket, 0, &[self.tickets.issue()]);
+            match measure {
+                Some(measure) if pass == Pass::Measure => measure.replay()?,
+                _ => {
+                    for key in keys {
+                        key.write(&engine.gpu, engine.options.seed, self.keys);
+                        self.keys += 1;
+                    }
+                    learn.replay()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the gradient of the mean loss over all answers of `micro_batches` in the place of the old one, and adds the
+    /// loss and the right answers to zeroed totals. Returns the number of answers.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for a batch that does not fit; as [`Trainer::prepare`].
+    pub fn accumulate(&mut self, micro_batches: &[O::Batch]) -> Result<usize> {
+        let answers = micro_batches.iter().map(|batch| self.engine.objective.answers(batch)).sum();
+        self.optimizer.expect(&self.engine.gpu, answers);
+        self.optimizer.begin()?;
+        self.tickets = Tickets::default();
+        for batch in micro_batches {
+            self.replay(Pass::Learn, batch, 1.0 / answers.max(1) as f32)?;
+        }
+        Ok(answers)
+    }
+
+    /// The first half of [`Learner::step`]: submits everything and waits for nothing. Returns the number of answers.
+    ///
+    /// # Errors
+    /// As [`Trainer::accumulate`].
+    pub fn submit(&mut self, micro_batches: &[O::Batch], learning_rate: f64) -> Result<usize> {
+        let answers = self.accumulate(micro_batches)?;
+        self.optimizer.submit(&self.engine.model.parameters, learning_rate as f32, &self.tickets)?;
+        Ok(answers)
+    }
+
+    /// The second half of [`Learner::step`]: waits for what was submitted last, a step of so many answers.
+    ///
+    /// # Errors
+    /// As [`AdamW::report`].
+    pub async fn report(&self, answers: usize) -> Result<StepReport> {
+        let report = self.optimizer.report(&self.engine.model.parameters, &self.tickets).await?;
+        Ok(StepReport {
+            loss: f64::from(report.sums.loss),
+            accuracy: f64::from(report.sums.correct) / answers.max(1) as f64,
+            gradient_norm: f64::from(report.norm),
+            skipped: !report.applied,
+        })
+    }
+
+    /// Whether it drops anything, and so uses keys.
+    fn drops(&self) -> bool {
+        self.engine.options.dropout > 0.0
+    }
+}
+
+impl<O: Objective> Engine<O> {
+    /// Records forward and backward of a shape, and says how many bytes that holds.
+    fn record(&self, shape: BatchShape) -> Result<(Recorded<O::Buffers>, u64)> {
+        let buffers = self.objective.buffers(&self.gpu, &self.model, shape)?;
+        let count = if self.options.dropout > 0.0 { self.objective.dropout_keys(shape) } else { 0 };
+        let keys = (0..count).map(|_| Key::new(&self.gpu)).collect::<Result<Vec<_>>>()?;
+        let learn = self.pass(Graph::training(&self.gpu), &buffers, &keys)?;
+        let bytes = learn.transient_bytes();
+        Ok((Recorded { buffers, keys, learn, measure: None }, bytes))
+    }
+
+    /// Records forward alone, unless it is there.
+    fn record_measure(&self, recorded: &mut Recorded<O::Buffers>) -> Result<()> {
+        if recorded.measure.is_none() {
+            let mut graph = Graph::inference(&self.gpu);
+            graph.recorder().share(&recorded.learn);
+            recorded.measure = Some(self.pass(graph, &recorded.buffers, &[])?);
+        }
+        Ok(())
+    }
+
+    /// Records forward, and backward if `graph` has a tape.
+    fn pass(&self, graph: Graph, buffers: &O::Buffers, keys: &[Key]) -> Result<Recording> {
+        let mut graph = graph.with_storage(self.options.storage);
+        let graph_ref = &mut graph;
+        let rate = self.options.dropout;
+        let dropouts = keys
+            .iter()
+            .map(|key| Ok(Dropouts { hidden: rate, attention: rate, key: key.tensor(graph_ref)? }));
+        let dropouts = dropouts.collect::<Result<Vec<_>>>()?;
+        let Losses { loss, correct } = self.objective.record(graph_ref, &self.model, buffers, &dropouts)?;
+        let answers = loss.shape().elements();
+        let ticket = graph_ref.input(&self.ticket, [1], DType::F32)?;
+        let correct = correct.iter().map(|correct| (correct, self.totals.correct()));
+        for (values, total) in [(&loss, self.totals.loss())].into_iter().chain(correct) {
+            let total = graph_ref.recorder().bind(&total);
+            sum_into(graph_ref, values.view(), [answers, 1], total, true)?;
+        }
+        if loss.needs_gradient() {
+            let scale = graph_ref.input(self.loss_scale.clone(), [1], DType::F32)?;
+            let d_loss = broadcast(graph_ref, &scale, answers)?;
+            graph_ref.backward(&loss, d_loss)?;
+        }
+        self.totals.arrive(graph_ref, &ticket)?;
+        graph.finish(if loss.needs_gradient() { "training step" } else { "evaluation" })
+    }
+}
+
+impl<O: Objective> Learner for Trainer<O> {
+    type Batch = O::Batch;
+
+    async fn step(&mut self, micro_batches: &[O::Batch], learning_rate: f64) -> Result<StepReport> {
+        let answers = self.submit(micro_batches, learning_rate)?;
+        self.report(answers).await
+    }
+
+    async fn evaluate(&mut self, batches: &[O::Batch]) -> Result<Evaluation> {
+        let (mut loss, mut correct, mut masked) = (0.0, 0.0, 0);
+        for batch in batches {
+            self.clear_totals.replay()?;
+            self.tickets = Tickets::default();
+            self.replay(Pass::Measure, batch, 1.0)?;
+            let sums = self.engine.totals.read(&self.engine.gpu, &self.tickets).await?;
+            loss += f64::from(sums.loss);
+            correct += f64::from(sums.correct);
+            masked += self.engine.objective.answers(batch) as u64;
+        }
+        let count = masked.max(1) as f64;
+        Ok(Evaluation { loss: loss / count, accuracy: correct / count, masked })
+    }
+
+    fn model_tensors(&self) -> Vec<(String, Vec<usize>)> {
+        self.engine.model.parameters.shapes()
+    }
+
+    fn optimizer_tensors(&self) -> Vec<(String, Vec<usize>)> {
+        let mut tensors = self.optimizer.shapes(&self.engine.model.parameters);
+        if self.drops() {
+            tensors.push((DROPOUT_KEYS.to_owned(), vec![2]));
+        }
+        tensors
+    }
+
+    async fn read(&mut self, name: &str) -> Result<Vec<f32>> {
+        let parameters = &self.engine.model.parameters;
+        if self.drops() && name == DROPOUT_KEYS {
+            return Ok(vec![(self.keys / DIGIT) as f32, (self.keys % DIGIT) as f32]);
+        }
+        if parameters.locate(name).is_ok() {
+            return parameters.read(name).await;
+        }
+        self.optimizer.read(parameters, name).await
+    }
+
+    fn write(&mut self, name: &str, values: &[f32]) -> Result<()> {
+        let parameters = &self.engine.model.parameters;
+        if self.drops() && name == DROPOUT_KEYS {
+            let [high, low] = values else {
+                return Err(Error::Shape {
+                    operation: "writing optimizer state",
+                    expected: format!("2 values for {name}"),
+                    found: values.len().to_string(),
+                });
+            };
+            self.keys = *high as u64 * DIGIT + *low as u64;
+            return Ok(());
+        }
+        if parameters.locate(name).is_ok() {
+            return parameters.write(name, values);
+        }
+        self.optimizer.write(parameters, name, values)
+    }
+
+    fn device(&self) -> String {
+        self.engine.gpu.capabilities().name.clone()
+    }
+}
