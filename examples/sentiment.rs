@@ -12,8 +12,8 @@ use wgrad::checkpoint::ModelFolder;
 use wgrad::data::task::{Table, Task};
 use wgrad::gpu::{Gpu, GpuOptions};
 use wgrad::infer::Classifier;
-use wgrad::tensor::DType;
-use wgrad::train::finetune::{Event, FinetuneOptions, Recipe, RecipeName, columns, finetune};
+use wgrad::train::Event;
+use wgrad::train::finetune::{FinetuneOptions, Recipe, RecipeName, columns, finetune};
 use wgrad::{Error, Result};
 
 fn main() -> Result<()> {
@@ -25,26 +25,22 @@ fn main() -> Result<()> {
 }
 
 async fn run(model: &Path, train: &Path, eval: &Path, out: &Path) -> Result<()> {
-    let gpu = Gpu::open(&GpuOptions::default()).await?;
     let columns = columns(Task::Classify, "text", None, Some("label"));
+    let (model, train) = (ModelFolder::load(model)?, Table::read(train, &columns, false)?);
     let options = FinetuneOptions {
-        task: Task::Classify,
-        model: ModelFolder::load(model)?,
-        pooling: None,
-        train: Table::read(train, &columns, false)?,
         evals: vec![("held out".to_owned(), Table::read(eval, &columns, false)?)],
         recipe: Recipe { epochs: 2, max_length: 64, ..Recipe::new(RecipeName::Cramming, Task::Classify) },
-        seeds: vec![0],
-        saved_as: DType::F32,
-        out: out.to_path_buf(),
+        ..FinetuneOptions::new(Task::Classify, model, train, out)
     };
     let mut show = |event: Event<'_>| match event {
         Event::Step(row) => println!("epoch {}, step {}: loss {:.3}", row.epoch, row.step, row.loss),
         Event::Epoch { measured, .. } => println!("{:?}", measured[0].1.scores),
         _ => {}
     };
-    finetune(&gpu, &options, &mut show, &AtomicBool::new(false)).await?;
+    let open = async || Gpu::open(&GpuOptions::default()).await;
+    finetune(&options, open, &mut show, &AtomicBool::new(false)).await?;
 
+    let gpu = open().await?;
     let mut classifier = Classifier::open(&gpu, &ModelFolder::load(out)?)?;
     let texts = ["a lovely, funny film", "two hours I will never get back", "it is a film"];
     let texts = texts.map(|text| (text.to_owned(), None));

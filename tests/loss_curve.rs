@@ -9,6 +9,7 @@ fn curve() -> LossCurve {
     LossCurve {
         title: "a run".into(),
         subtitle: "on a card".into(),
+        y_label: None,
         train: line(|i| 2.0 + 3.0 * (-i / 100.0).exp()),
         held_out: vec![(100.0, 3.2), (200.0, 2.5), (400.0, 2.25)],
         references: vec![

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use wgrad::train::metrics::{CSV, JSONL, Metrics, Row, read};
+use wgrad::train::metrics::{CSV, Columns, JSONL, Metrics, Row, read};
 
 fn row(step: u64) -> Row {
     Row {
@@ -13,7 +13,7 @@ fn row(step: u64) -> Row {
         sequences: 32 * step,
         tokens: 2048 * step,
         loss: 10.0 / step as f64,
-        held_out_loss: step.is_multiple_of(2).then_some(9.5),
+        eval_loss: step.is_multiple_of(2).then_some(9.5),
         lr: 1e-7 * step as f64,
         batch_sequences: 32,
         grad_norm: 0.25,
@@ -22,7 +22,7 @@ fn row(step: u64) -> Row {
 }
 
 fn write(folder: &Path, steps: impl IntoIterator<Item = u64>) {
-    let mut metrics = Metrics::create(folder).unwrap();
+    let mut metrics = Metrics::create(folder, Columns::Pretraining).unwrap();
     steps.into_iter().for_each(|step| metrics.append(&row(step)).unwrap());
 }
 
@@ -51,19 +51,19 @@ fn rows_come_back_and_both_files_agree() {
         assert_eq!(names.join(","), csv.lines().next().unwrap());
         assert_eq!(value["step"], row.step);
         assert_eq!(value["loss"], row.loss);
-        assert_eq!(value["held_out_loss"].as_f64(), row.held_out_loss);
+        assert_eq!(value["held_out_loss"].as_f64(), row.eval_loss);
     }
 }
 
 #[test]
 fn numbers_that_are_none_stay_readable() {
     let folder = tempfile::tempdir().unwrap();
-    let mut metrics = Metrics::create(folder.path()).unwrap();
+    let mut metrics = Metrics::create(folder.path(), Columns::Pretraining).unwrap();
     let bad = Row {
         loss: f64::NAN,
         grad_norm: f64::INFINITY,
         accuracy: Some(f64::NAN),
-        held_out_loss: Some(f64::NEG_INFINITY),
+        eval_loss: Some(f64::NEG_INFINITY),
         ..row(1)
     };
     metrics.append(&bad).unwrap();
@@ -74,7 +74,7 @@ fn numbers_that_are_none_stay_readable() {
     }
     let rows = read(folder.path()).unwrap();
     assert!(rows[0].loss.is_nan() && rows[0].accuracy.unwrap().is_nan());
-    assert_eq!((rows[0].grad_norm, rows[0].held_out_loss), (f64::INFINITY, Some(f64::NEG_INFINITY)));
+    assert_eq!((rows[0].grad_norm, rows[0].eval_loss), (f64::INFINITY, Some(f64::NEG_INFINITY)));
 }
 
 #[test]
@@ -83,14 +83,14 @@ fn a_resumed_run_leaves_the_rows_of_one_never_stopped() {
     write(whole.path(), 1..=9);
     write(resumed.path(), 1..=7);
     // The checkpoint was of step 4.
-    let mut metrics = Metrics::resume(resumed.path(), 4).unwrap();
+    let mut metrics = Metrics::resume(resumed.path(), Columns::Pretraining, 4).unwrap();
     assert_eq!(metrics.unreadable(), 0);
     (5..=9).for_each(|step| metrics.append(&row(step)).unwrap());
     assert_eq!(both(whole.path()), both(resumed.path()));
     // From nothing at all, and from before the first row.
     let empty = tempfile::tempdir().unwrap();
     for step in [3, 0] {
-        let mut metrics = Metrics::resume(empty.path(), step).unwrap();
+        let mut metrics = Metrics::resume(empty.path(), Columns::Pretraining, step).unwrap();
         (1..=9).for_each(|step| metrics.append(&row(step)).unwrap());
         drop(metrics);
         if step == 0 {
@@ -115,7 +115,7 @@ fn a_kill_at_any_byte_is_survived() {
             let rows = read(killed.path()).unwrap();
             assert_eq!(rows, (1..=rows.len() as u64).map(row).collect::<Vec<_>>());
         }
-        let mut metrics = Metrics::resume(killed.path(), 0).unwrap();
+        let mut metrics = Metrics::resume(killed.path(), Columns::Pretraining, 0).unwrap();
         (1..=4).for_each(|step| metrics.append(&row(step)).unwrap());
         assert_eq!(both(killed.path()), files, "cut at {cut}");
     }
@@ -129,7 +129,7 @@ fn damage_is_cut_off_and_counted() {
     fs::write(folder.path().join(CSV), csv.replace("3,96", "x,96")).unwrap();
     let error = read(folder.path()).unwrap_err().to_string();
     assert!(error.contains("metrics.csv, line 4: expected 13 values"), "{error}");
-    let metrics = Metrics::resume(folder.path(), 4).unwrap();
+    let metrics = Metrics::resume(folder.path(), Columns::Pretraining, 4).unwrap();
     assert_eq!(metrics.unreadable(), 1);
     assert_eq!(read(folder.path()).unwrap().len(), 2);
     fs::write(folder.path().join(CSV), "a,b\n1,2\n").unwrap();
@@ -139,7 +139,7 @@ fn damage_is_cut_off_and_counted() {
 #[test]
 fn a_folder_that_is_not_there_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
-    let error = Metrics::create(&folder.path().join("none")).unwrap_err().to_string();
+    let error = Metrics::create(&folder.path().join("none"), Columns::Pretraining).unwrap_err().to_string();
     assert!(error.contains("none") && error.contains("cannot create"), "{error}");
     assert!(read(folder.path()).unwrap_err().to_string().contains("cannot read"));
 }

@@ -8,8 +8,8 @@ use wgrad::Error;
 use wgrad::checkpoint::ModelFolder;
 use wgrad::train::finetune::evaluate;
 
-use super::finetune_watch::summary;
 use super::labelled::Labelled;
+use super::watch::summary;
 use super::{device, hub, print};
 
 /// Measure a finetuned model on labelled texts.

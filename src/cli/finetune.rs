@@ -7,13 +7,15 @@ use anyhow::Context;
 use wgrad::Error;
 use wgrad::checkpoint::ModelFolder;
 use wgrad::data::task::Task;
+use wgrad::gpu::Gpu;
 use wgrad::tensor::DType;
+use wgrad::train::Precision;
 use wgrad::train::finetune::{FinetuneOptions, FinetuneReport, Rates, Recipe, RecipeName, finetune};
 
-use super::finetune_watch::Watch;
 use super::interrupt::{self, INTERRUPTED};
 use super::labelled::Labelled;
-use super::{device, hub, pooling, print};
+use super::watch::Watch;
+use super::{device, hub, pooling, precision, print, units};
 
 /// Teach a pretrained model a task.
 #[derive(clap::Args)]
@@ -30,8 +32,12 @@ Contrastive training learns from pairs of texts that belong together (MultipleNe
 texts by dropout alone (SimCSE). After each epoch the model is measured, and the best epoch is kept. With several
 seeds the model of the median one is saved.
 
+  wgrad finetune --task sst2 --model runs/mine --data glue --out runs/sst2 --seeds 5 --resume
+
 OUT gets config.json, model.safetensors, tokenizer.json, README.md, predictions.tsv, metrics.csv, metrics.jsonl,
-and loss.svg. Ctrl-C ends the step and saves the best epoch so far; once more quits at once.")]
+and loss.svg. While the run lasts a checkpoint is saved there every ten minutes and after each epoch. Ctrl-C ends the
+step, and saves a checkpoint and the best epoch so far; once more quits at once. The same command with --resume goes
+on to the same bits, after Ctrl-C as after a crash.")]
 pub struct Args {
     #[command(flatten)]
     labelled: Labelled,
@@ -53,7 +59,8 @@ pub struct Args {
     /// Texts per step [default: 16; contrastive: 64].
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// Texts computed at once; lower it when memory runs out [default: the batch].
+    /// Texts, or pairs, computed at once; lower it when memory runs out [default: the batch]. The step is the same but
+    /// for rounding, in contrastive training too, where it takes longer.
     #[arg(long, value_name = "N")]
     micro_batch: Option<usize>,
     /// The learning rate [default: 4e-5].
@@ -84,6 +91,19 @@ pub struct Args {
     /// How the model's weights are saved; in f16 they take half the room and are off by up to 0.05%.
     #[arg(long, value_name = "TYPE", value_enum, default_value_t = SavedAs::F32)]
     save_as: SavedAs,
+    /// How activations are stored while it learns. What is measured and saved is computed from f32 weights.
+    #[arg(long, value_enum, default_value_t = precision::Choice::Auto)]
+    precision: precision::Choice,
+    /// Multiply matrices of f16 on the GPU's matrix units (tensor cores, simdgroup matrices). auto: where they have passed
+    /// a test of some seconds, made once for an adapter and its driver.
+    #[arg(long, value_enum, value_name = "WHEN", num_args = 0..=1, default_value_t = units::Choice::Auto, default_missing_value = "on")]
+    matrix_units: units::Choice,
+    /// Go on with the run in --out: the same command with this.
+    #[arg(long)]
+    resume: bool,
+    /// Resume although settings, texts or model are not those the run was started with.
+    #[arg(long, requires = "resume")]
+    allow_changes: bool,
     /// Load weights that hold NaN or infinity.
     #[arg(long)]
     allow_non_finite: bool,
@@ -115,6 +135,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let dir = hub::folder(&args.model)?;
     let mut model = ModelFolder::load(&dir)?;
     model.weights = model.weights.allow_non_finite(args.allow_non_finite);
+    let gpu = device::options(args.adapter.as_deref());
+    let asked = Precision::from(args.precision);
+    let gpu = pollster::block_on(units::decide(args.matrix_units, asked, &gpu))?;
+    let storage = precision::decide(asked, &pollster::block_on(Gpu::chosen(&gpu))?).storage();
     let options = FinetuneOptions {
         task: args.labelled.task,
         model,
@@ -127,15 +151,15 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             SavedAs::F32 => DType::F32,
             SavedAs::F16 => DType::F16,
         },
+        storage,
         out: args.out.clone(),
+        resume: args.resume,
+        allow_changes: args.allow_changes,
     };
     let stop = interrupt::watch()?;
     let mut watch = Watch::new();
-    let gpu = device::options(args.adapter.as_deref());
-    let report = pollster::block_on(async {
-        let gpu = device::open(&gpu).await?;
-        finetune(&gpu, &options, &mut |event| watch.show(event), &stop).await
-    });
+    let open = async || device::open(&gpu).await;
+    let report = pollster::block_on(finetune(&options, open, &mut |event| watch.show(event), &stop));
     watch.end();
     let report = report?;
     if args.json {
@@ -179,7 +203,9 @@ fn recipe(args: &Args) -> wgrad::Result<Recipe> {
 
 fn show(report: &FinetuneReport) -> anyhow::Result<()> {
     if !report.saved {
-        return print::line("stopped    before the first epoch was over: nothing was saved");
+        return print::line(
+            "stopped    before the first epoch was over: there is no model yet; go on with --resume",
+        );
     }
     print::line(format_args!("model      {}", report.out.display()))?;
     let name = |set: &str, metric: &str| format!("{set} {metric}");
@@ -206,7 +232,7 @@ fn show(report: &FinetuneReport) -> anyhow::Result<()> {
     let steps = print::count(report.steps);
     print::line(format_args!("time       {:.1} s, {steps} steps on {}", report.seconds, report.device))?;
     if report.interrupted {
-        print::line("stopped    before the last step")?;
+        print::line("stopped    before the last step: go on with --resume")?;
     }
     Ok(())
 }

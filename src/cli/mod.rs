@@ -10,7 +10,6 @@ mod embedder;
 mod evaluate;
 mod fill_mask;
 mod finetune;
-mod finetune_watch;
 mod fit;
 mod hub;
 mod info;
@@ -27,6 +26,7 @@ mod texts;
 mod tokenizer;
 mod training;
 mod units;
+mod watch;
 
 use clap::{Parser, Subcommand};
 

@@ -9,7 +9,7 @@ use wgrad::data::{Dataset, Split};
 use wgrad::gpu::GpuOptions;
 use wgrad::train::dump::dump_batches;
 use wgrad::train::estimate::estimate;
-use wgrad::train::run::{RECIPE, save_initial};
+use wgrad::train::pretrain::{RECIPE, save_initial};
 use wgrad::train::{RunOptions, Settings, Summary};
 
 use super::fit::{self, MicroBatch, bytes, micro_batch};

@@ -11,7 +11,7 @@ use wgrad::data::{Batcher, BatcherOptions, Dataset, HeldOut, PrepareOptions, Spl
 use wgrad::gpu::GpuOptions;
 use wgrad::infer::FillMask;
 use wgrad::text::{Tokenizer, TokenizerOptions};
-use wgrad::train::run::RECIPE;
+use wgrad::train::pretrain::RECIPE;
 use wgrad::train::{RunOptions, Settings, Summary};
 use wgrad::viz::loss_curve::Reference;
 

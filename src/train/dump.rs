@@ -10,7 +10,7 @@ use std::sync::Arc;
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::config::TrainConfig;
-use super::run::held_out_batches;
+use super::pretrain::held_out_batches;
 use crate::checkpoint::atomic::{Disk, write_atomic};
 use crate::data::{Batch, Batcher, BatcherOptions, Dataset, Split};
 use crate::{Error, Result};

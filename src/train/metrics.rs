@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::checkpoint::atomic::{Cut, Disk, FileSystem};
 use crate::{Error, Result};
@@ -17,26 +17,26 @@ pub const CSV: &str = "metrics.csv";
 /// The JSON lines' name in the run's folder.
 pub const JSONL: &str = "metrics.jsonl";
 
-/// What was measured at one optimizer step. A number that is not finite is `null` in JSON.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+/// What was measured at one optimizer step.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Row {
-    /// The optimizer step, counted from 1; 0 for what was measured before the first.
+    /// The optimizer step of the run, counted from 1; 0 for what was measured before the first.
     pub step: u64,
-    /// Sequences seen so far.
+    /// Sequences or texts seen so far.
     pub sequences: u64,
     /// Tokens seen so far, padding left out.
     pub tokens: u64,
-    /// Training loss, in nats per masked position.
+    /// Training loss: nats per masked token, class or pair, or a squared error.
     pub loss: f64,
-    /// The share of masked positions guessed right in training, from 0 to 1.
+    /// The share of right answers in training, from 0 to 1.
     pub accuracy: Option<f64>,
-    /// Loss on the held-out sequences, where it was measured.
-    pub held_out_loss: Option<f64>,
-    /// Accuracy on the held-out sequences, where it was measured.
-    pub held_out_accuracy: Option<f64>,
+    /// Loss on held-out sequences, or on the texts to measure on.
+    pub eval_loss: Option<f64>,
+    /// The share of right answers there.
+    pub eval_accuracy: Option<f64>,
     /// The learning rate of the step.
     pub lr: f64,
-    /// Sequences in the step's batch.
+    /// Sequences or texts in the step's batch.
     pub batch_sequences: u64,
     /// The gradient's L2 norm before clipping.
     pub grad_norm: f64,
@@ -46,73 +46,145 @@ pub struct Row {
     pub tokens_per_second: f64,
     /// Time spent training so far. Depends on the clock.
     pub seconds: f64,
+    /// The seed, in finetuning.
+    pub seed: u64,
+    /// The epoch, counted from 1, in finetuning.
+    pub epoch: u64,
+    /// The optimizer step of the seed, counted from 1, in finetuning.
+    pub seed_step: u64,
+    /// F1 on the texts to measure on.
+    pub f1: Option<f64>,
+    /// Matthews's correlation there.
+    pub matthews: Option<f64>,
+    /// Pearson's correlation there.
+    pub pearson: Option<f64>,
+    /// Spearman's correlation there.
+    pub spearman: Option<f64>,
+    /// The share of partners found there.
+    pub recall: Option<f64>,
 }
 
-const COLUMNS: [&str; 13] = [
-    "step",
-    "sequences",
-    "tokens",
-    "loss",
-    "accuracy",
-    "held_out_loss",
-    "held_out_accuracy",
-    "lr",
-    "batch_sequences",
-    "grad_norm",
-    "skipped_steps",
-    "tokens_per_second",
-    "seconds",
-];
+/// One number of a row.
+enum Cell<'r> {
+    Count(&'r mut u64),
+    Number(&'r mut f64),
+    Maybe(&'r mut Option<f64>),
+}
 
-impl Row {
+/// Which numbers of a row a run's files hold, and what they are called there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Columns {
+    /// Those of pretraining.
+    Pretraining,
+    /// Those of finetuning.
+    Finetuning,
+}
+
+impl Columns {
+    /// Name and place of each, in the order of the table.
+    fn cells(self, row: &mut Row) -> Vec<(&'static str, Cell<'_>)> {
+        use Cell::{Count, Maybe, Number};
+        match self {
+            Columns::Pretraining => vec![
+                ("step", Count(&mut row.step)),
+                ("sequences", Count(&mut row.sequences)),
+                ("tokens", Count(&mut row.tokens)),
+                ("loss", Number(&mut row.loss)),
+                ("accuracy", Maybe(&mut row.accuracy)),
+                ("held_out_loss", Maybe(&mut row.eval_loss)),
+                ("held_out_accuracy", Maybe(&mut row.eval_accuracy)),
+                ("lr", Number(&mut row.lr)),
+                ("batch_sequences", Count(&mut row.batch_sequences)),
+                ("grad_norm", Number(&mut row.grad_norm)),
+                ("skipped_steps", Count(&mut row.skipped_steps)),
+                ("tokens_per_second", Number(&mut row.tokens_per_second)),
+                ("seconds", Number(&mut row.seconds)),
+            ],
+            Columns::Finetuning => vec![
+                ("seed", Count(&mut row.seed)),
+                ("epoch", Count(&mut row.epoch)),
+                ("step", Count(&mut row.seed_step)),
+                ("loss", Number(&mut row.loss)),
+                ("lr", Number(&mut row.lr)),
+                ("grad_norm", Number(&mut row.grad_norm)),
+                ("seconds", Number(&mut row.seconds)),
+                ("eval_loss", Maybe(&mut row.eval_loss)),
+                ("accuracy", Maybe(&mut row.eval_accuracy)),
+                ("f1", Maybe(&mut row.f1)),
+                ("matthews", Maybe(&mut row.matthews)),
+                ("pearson", Maybe(&mut row.pearson)),
+                ("spearman", Maybe(&mut row.spearman)),
+                ("recall", Maybe(&mut row.recall)),
+                ("train_accuracy", Maybe(&mut row.accuracy)),
+                ("texts", Count(&mut row.sequences)),
+                ("tokens", Count(&mut row.tokens)),
+                ("skipped_steps", Count(&mut row.skipped_steps)),
+                ("tokens_per_second", Number(&mut row.tokens_per_second)),
+                ("run_step", Count(&mut row.step)),
+            ],
+        }
+    }
+
+    /// The first line of the table, without its end.
+    fn header(self) -> String {
+        let mut row = Row::default();
+        self.cells(&mut row).into_iter().map(|(name, _)| name).collect::<Vec<_>>().join(",")
+    }
+
     /// The row as a line of the table, without its end. What was not measured is empty.
-    fn csv(&self) -> String {
-        let maybe = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
-        let cells: [String; COLUMNS.len()] = [
-            self.step.to_string(),
-            self.sequences.to_string(),
-            self.tokens.to_string(),
-            self.loss.to_string(),
-            maybe(self.accuracy),
-            maybe(self.held_out_loss),
-            maybe(self.held_out_accuracy),
-            self.lr.to_string(),
-            self.batch_sequences.to_string(),
-            self.grad_norm.to_string(),
-            self.skipped_steps.to_string(),
-            self.tokens_per_second.to_string(),
-            self.seconds.to_string(),
-        ];
-        cells.join(",")
+    fn csv(self, row: &Row) -> String {
+        let text = |(_, cell): (_, Cell<'_>)| match cell {
+            Cell::Count(value) => value.to_string(),
+            Cell::Number(value) => value.to_string(),
+            Cell::Maybe(value) => value.map(|value| value.to_string()).unwrap_or_default(),
+        };
+        self.cells(&mut { *row }).into_iter().map(text).collect::<Vec<_>>().join(",")
     }
 
-    fn from_csv(line: &str) -> Option<Self> {
-        let cells: Vec<&str> = line.split(',').collect();
-        let cells: [&str; COLUMNS.len()] = cells.try_into().ok()?;
-        let count = |at: usize| cells[at].parse::<u64>().ok();
-        let number = |at: usize| cells[at].parse::<f64>().ok();
-        let maybe = |at: usize| if cells[at].is_empty() { Some(None) } else { number(at).map(Some) };
-        Some(Self {
-            step: count(0)?,
-            sequences: count(1)?,
-            tokens: count(2)?,
-            loss: number(3)?,
-            accuracy: maybe(4)?,
-            held_out_loss: maybe(5)?,
-            held_out_accuracy: maybe(6)?,
-            lr: number(7)?,
-            batch_sequences: count(8)?,
-            grad_norm: number(9)?,
-            skipped_steps: count(10)?,
-            tokens_per_second: number(11)?,
-            seconds: number(12)?,
-        })
+    /// The row of a line of the table.
+    fn row(self, line: &str) -> Option<Row> {
+        let mut row = Row::default();
+        let texts: Vec<&str> = line.split(',').collect();
+        let cells = self.cells(&mut row);
+        if texts.len() != cells.len() {
+            return None;
+        }
+        for ((_, cell), text) in cells.into_iter().zip(texts) {
+            match cell {
+                Cell::Count(value) => *value = text.parse().ok()?,
+                Cell::Number(value) => *value = text.parse().ok()?,
+                Cell::Maybe(value) if text.is_empty() => *value = None,
+                Cell::Maybe(value) => *value = Some(text.parse().ok()?),
+            }
+        }
+        Some(row)
     }
-}
 
-/// The step of a line of `metrics.jsonl`.
-fn jsonl_step(line: &str) -> Option<u64> {
-    serde_json::from_str::<serde_json::Value>(line).ok()?.get("step")?.as_u64()
+    /// The row as a JSON object. A number that is not finite is `null`.
+    pub fn json(self, row: &Row) -> Map<String, Value> {
+        let value = |(name, cell): (&str, Cell<'_>)| {
+            let value = match cell {
+                Cell::Count(value) => Value::from(*value),
+                Cell::Number(value) => Value::from(*value),
+                Cell::Maybe(value) => Value::from(*value),
+            };
+            (name.to_owned(), value)
+        };
+        self.cells(&mut { *row }).into_iter().map(value).collect()
+    }
+
+    /// The key of the JSON object that holds the step of the run.
+    fn step(self) -> &'static str {
+        match self {
+            Columns::Pretraining => "step",
+            Columns::Finetuning => "run_step",
+        }
+    }
+
+    /// The step of a line of `metrics.jsonl`.
+    fn jsonl_step(self, line: &str) -> Option<u64> {
+        serde_json::from_str::<Value>(line).ok()?.get(self.step())?.as_u64()
+    }
 }
 
 /// Reads `metrics.csv` of a run's folder. An unfinished last line is left out.
@@ -134,14 +206,18 @@ pub fn read_on(fs: &dyn FileSystem, folder: &Path) -> Result<Vec<Row>> {
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let mut lines = whole.lines();
     let header = lines.next().unwrap_or_default();
-    if header != COLUMNS.join(",") {
-        return Err(Error::file(&path, format!("the columns {}", COLUMNS.join(",")), format!("`{header}`")));
-    }
+    let known =
+        [Columns::Pretraining, Columns::Finetuning].into_iter().find(|known| known.header() == header);
+    let Some(columns) = known else {
+        let expected = format!("the columns {}", Columns::Pretraining.header());
+        return Err(Error::file(&path, expected, format!("`{header}`")));
+    };
+    let count = columns.header().split(',').count();
     let rows = lines.zip(2..).map(|(text, line)| {
-        Row::from_csv(text).ok_or_else(|| Error::Line {
+        columns.row(text).ok_or_else(|| Error::Line {
             path: path.clone(),
             line,
-            expected: format!("{} values", COLUMNS.len()),
+            expected: format!("{count} values"),
             found: format!("`{}`", text.chars().take(80).collect::<String>()),
         })
     });
@@ -152,6 +228,7 @@ pub fn read_on(fs: &dyn FileSystem, folder: &Path) -> Result<Vec<Row>> {
 pub struct Metrics {
     csv: Log<Box<dyn Cut>>,
     jsonl: Log<Box<dyn Cut>>,
+    columns: Columns,
     unreadable: usize,
 }
 
@@ -160,20 +237,20 @@ impl Metrics {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn create(folder: &Path) -> Result<Self> {
-        Self::create_on(&Disk, folder)
+    pub fn create(folder: &Path, columns: Columns) -> Result<Self> {
+        Self::create_on(&Disk, folder, columns)
     }
 
     /// [`Metrics::create`] on a given file system.
     ///
     /// # Errors
     /// As [`Metrics::create`].
-    pub fn create_on(fs: &dyn FileSystem, folder: &Path) -> Result<Self> {
+    pub fn create_on(fs: &dyn FileSystem, folder: &Path, columns: Columns) -> Result<Self> {
         for name in [CSV, JSONL] {
             let path = folder.join(name);
             fs.create(&path).map_err(Error::io(&path, "create"))?;
         }
-        Self::open(fs, folder, 0)
+        Self::open(fs, folder, columns, 0)
     }
 
     /// Goes on after `step`: rows of later steps, and everything from the first line that is no row, are removed,
@@ -181,16 +258,16 @@ impl Metrics {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn resume(folder: &Path, step: u64) -> Result<Self> {
-        Self::resume_on(&Disk, folder, step)
+    pub fn resume(folder: &Path, columns: Columns, step: u64) -> Result<Self> {
+        Self::resume_on(&Disk, folder, columns, step)
     }
 
     /// [`Metrics::resume`] on a given file system.
     ///
     /// # Errors
     /// As [`Metrics::resume`].
-    pub fn resume_on(fs: &dyn FileSystem, folder: &Path, step: u64) -> Result<Self> {
-        Self::open(fs, folder, step)
+    pub fn resume_on(fs: &dyn FileSystem, folder: &Path, columns: Columns, step: u64) -> Result<Self> {
+        Self::open(fs, folder, columns, step)
     }
 
     /// How many lines could not be read when the run was resumed, of both files. An unfinished last line after a
@@ -199,12 +276,13 @@ impl Metrics {
         self.unreadable
     }
 
-    fn open(fs: &dyn FileSystem, folder: &Path, step: u64) -> Result<Self> {
-        let header = COLUMNS.join(",") + "\n";
-        let (csv, spoiled) =
-            Log::open(fs, folder.join(CSV), &header, |line| Some(Row::from_csv(line)?.step), step)?;
-        let (jsonl, more) = Log::open(fs, folder.join(JSONL), "", jsonl_step, step)?;
-        Ok(Self { csv, jsonl, unreadable: spoiled + more })
+    fn open(fs: &dyn FileSystem, folder: &Path, columns: Columns, step: u64) -> Result<Self> {
+        let header = columns.header() + "\n";
+        let step_of = |line: &str| Some(columns.row(line)?.step);
+        let (csv, spoiled) = Log::open(fs, folder.join(CSV), &header, step_of, step)?;
+        let step_of = |line: &str| columns.jsonl_step(line);
+        let (jsonl, more) = Log::open(fs, folder.join(JSONL), "", step_of, step)?;
+        Ok(Self { csv, jsonl, columns, unreadable: spoiled + more })
     }
 
     /// Appends a row to both files. After an error training can go on: the row is kept and written together
@@ -213,9 +291,9 @@ impl Metrics {
     /// # Errors
     /// [`Error::Io`] for the first file that could not be written; the other is written all the same.
     pub fn append(&mut self, row: &Row) -> Result<()> {
-        let json = serde_json::to_string(row).unwrap_or_else(|_| format!("{{\"step\":{}}}", row.step));
+        let json = Value::from(self.columns.json(row)).to_string();
         let jsonl = self.jsonl.append(&json);
-        self.csv.append(&row.csv()).and(jsonl)
+        self.csv.append(&self.columns.csv(row)).and(jsonl)
     }
 }
 

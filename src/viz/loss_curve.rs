@@ -22,9 +22,11 @@ pub struct LossCurve {
     pub title: String,
     /// A line under the heading: model, data, adapter.
     pub subtitle: String,
-    /// Training loss, in nats per masked position.
+    /// What the loss is; `loss (nats)` unless told.
+    pub y_label: Option<String>,
+    /// Training loss.
     pub train: Vec<(f64, f64)>,
-    /// Held-out loss, in nats per masked position.
+    /// Loss on held-out texts.
     pub held_out: Vec<(f64, f64)>,
     /// Lines to hold the loss against.
     pub references: Vec<Reference>,
@@ -74,7 +76,7 @@ impl LossCurve {
         svg.text(LEFT, 58.0, &format!(r#"font-size="13" fill="{SOFT}""#), &self.subtitle);
         svg.legend(train.is_empty(), held_out.is_empty());
 
-        svg.frame(&x, &y, LOSS, "loss (nats)", false);
+        svg.frame(&x, &y, LOSS, self.y_label.as_deref().unwrap_or("loss (nats)"), false);
         // The smoothed and the held-out line carry the message; every single batch stands behind them.
         svg.path(&x, &y, &train, TRAIN, 1.0, 0.3, false);
         let places = spread(&references.iter().map(|r| y.at(r.loss)).collect::<Vec<_>>());

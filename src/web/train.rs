@@ -10,8 +10,9 @@ use wasm_bindgen::prelude::*;
 
 use super::{Device, Files, settings};
 use crate::data::Dataset;
-use crate::train::run::RECIPE;
-use crate::train::{Event, RunOptions, Settings, TrainConfig, Trainer, run};
+use crate::train::metrics::Columns;
+use crate::train::pretrain::RECIPE;
+use crate::train::{Event, RunOptions, Settings, TrainConfig, Trainer, pretrain as train};
 use crate::{Error, Result};
 
 /// Asks a run to stop after its current step.
@@ -100,7 +101,7 @@ pub async fn pretrain(
         // A listener that throws must not end the run.
         let _ = on_event.call1(&JsValue::NULL, &JsValue::from_str(&described(event).to_string()));
     };
-    let summary = run(&options, open, &mut progress, &stop.0).await?;
+    let summary = train(&options, open, &mut progress, &stop.0).await?;
     Ok(super::json(&summary))
 }
 
@@ -111,7 +112,8 @@ fn described(event: Event<'_>) -> Value {
             "event": "ready", "step": step, "total_steps": total_steps, "device": device,
             "parameters": parameters, "unigram_entropy": unigram_entropy,
         }),
-        Event::Step(row) => json!({ "event": "step", "row": row }),
+        Event::Step(row) => json!({ "event": "step", "row": Columns::Pretraining.json(row) }),
+        Event::Measuring { done, total } => json!({ "event": "measuring", "done": done, "total": total }),
         Event::Checkpoint { step, path: at } => {
             json!({ "event": "checkpoint", "step": step, "path": path(at) })
         }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::toy::{Fault, Script, lost};
 use crate::{Place, assert_same, result, train, train_with};
 use wgrad::Error;
-use wgrad::train::{RunOptions, TrainConfig, run};
+use wgrad::train::{RunOptions, TrainConfig, pretrain};
 
 /// Loses the n-th device in the n-th of these steps.
 fn losing(steps: &'static [u64]) -> std::rc::Rc<Script> {
@@ -64,7 +64,7 @@ fn a_run_told_to_stop_does_not_open_a_device_again() {
         (step == 6).then_some(Fault::Lost)
     });
     let open = async |config: &TrainConfig| Ok(script.open(config));
-    let ended = pollster::block_on(run(&options, open, &mut |_| {}, &stop));
+    let ended = pollster::block_on(pretrain(&options, open, &mut |_| {}, &stop));
     assert!(matches!(ended, Err(Error::DeviceLost { .. })), "{ended:?}");
     assert_eq!(script.opened.get(), 1);
 }
@@ -83,7 +83,7 @@ fn a_driver_may_take_a_while_to_come_back() {
         }
     };
     let stop = AtomicBool::new(false);
-    let summary = pollster::block_on(run(&options, open, &mut |_| {}, &stop)).unwrap();
+    let summary = pollster::block_on(pretrain(&options, open, &mut |_| {}, &stop)).unwrap();
     assert_eq!((summary.steps, summary.device_losses, attempts.get()), (12, 2, 3));
 
     // None at all is told at once; one that cannot be opened is tried three times.
@@ -96,7 +96,7 @@ fn a_driver_may_take_a_while_to_come_back() {
             Err(told)
         };
         let options = place.options(&format!("none-{expected}"), &[]);
-        pollster::block_on(run(&options, open, &mut |_| {}, &stop)).unwrap_err();
+        pollster::block_on(pretrain(&options, open, &mut |_| {}, &stop)).unwrap_err();
         assert_eq!(attempts.get(), expected);
     }
 }

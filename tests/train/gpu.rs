@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::{Outcome, Place, assert_same, common, result};
 use wgrad::gpu::Gpu;
-use wgrad::train::{Event, RunOptions, Summary, TrainConfig, Trainer, run};
+use wgrad::train::{Event, RunOptions, Summary, TrainConfig, Trainer, pretrain};
 
 fn train_on(gpu: &Gpu, options: &RunOptions, stop_after: Option<u64>) -> Summary {
     let stop = AtomicBool::new(false);
@@ -16,7 +16,7 @@ fn train_on(gpu: &Gpu, options: &RunOptions, stop_after: Option<u64>) -> Summary
     let open = async |config: &TrainConfig| {
         Trainer::pretraining(gpu, config.model.clone(), config.learner_options())
     };
-    pollster::block_on(run(options, open, &mut watch, &stop)).unwrap()
+    pollster::block_on(pretrain(options, open, &mut watch, &stop)).unwrap()
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn a_run_whose_device_is_lost_opens_it_again_and_ends_bitwise() {
         device.replace(Some(gpu.clone()));
         Trainer::pretraining(&gpu, config.model.clone(), config.learner_options())
     };
-    let summary = pollster::block_on(run(&options, open, &mut watch, &AtomicBool::new(false))).unwrap();
+    let summary = pollster::block_on(pretrain(&options, open, &mut watch, &AtomicBool::new(false))).unwrap();
     assert_eq!((summary.steps, summary.device_losses, ready), (12, 2, vec![0, 4, 8]));
     assert_same(&result(&options.out), &result(&whole.out), "with a device lost twice");
 }

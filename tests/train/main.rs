@@ -29,7 +29,7 @@ use tempfile::TempDir;
 use wgrad::data::{Dataset, HeldOut, PrepareOptions, prepare};
 use wgrad::text::{Tokenizer, TokenizerOptions};
 use wgrad::train::metrics::Row;
-use wgrad::train::{Event, RunOptions, Settings, Summary, TrainConfig, run};
+use wgrad::train::{Event, RunOptions, Settings, Summary, TrainConfig, pretrain};
 use wgrad::{Error, Result};
 
 use toy::{Fault, Script};
@@ -155,7 +155,7 @@ pub fn train_with(
         other => panic!("{other:?}"),
     };
     let open = async |config: &TrainConfig| Ok(script.open(config));
-    let summary = pollster::block_on(run(options, open, &mut watch, &stop));
+    let summary = pollster::block_on(pretrain(options, open, &mut watch, &stop));
     (summary, told)
 }
 

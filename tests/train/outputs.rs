@@ -18,13 +18,12 @@ fn a_run_leaves_a_model_its_metrics_and_a_picture() {
     let rows = metrics::read(&options.out).unwrap();
     assert_eq!(rows.len(), 61);
     assert_eq!(rows.iter().map(|row| row.step).collect::<Vec<_>>(), (0..=60).collect::<Vec<_>>());
-    let measured: Vec<_> =
-        rows.iter().filter(|row| row.held_out_loss.is_some()).map(|row| row.step).collect();
+    let measured: Vec<_> = rows.iter().filter(|row| row.eval_loss.is_some()).map(|row| row.step).collect();
     assert_eq!(measured, [0, 20, 40, 60]);
-    let (first, last) = (rows[0].held_out_loss.unwrap(), summary.held_out_loss.unwrap());
+    let (first, last) = (rows[0].eval_loss.unwrap(), summary.held_out_loss.unwrap());
     assert!(last < 0.7 * first && last < summary.unigram_entropy.unwrap(), "{first} to {last}: {summary:?}");
     assert_eq!(summary.unigram_entropy, place.dataset.unigram_entropy());
-    assert_eq!(rows[60].held_out_loss, Some(last));
+    assert_eq!(rows[60].eval_loss, Some(last));
 
     let (step, plan) = (&rows[30], options.config.plan().unwrap());
     assert_eq!((step.sequences, step.batch_sequences), (240, 8));

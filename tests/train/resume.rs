@@ -2,7 +2,7 @@
 
 use crate::toy::{Fault, Script};
 use crate::{Place, STEPS, assert_same, kill_at, result, train, train_with};
-use wgrad::train::run::RECIPE;
+use wgrad::train::pretrain::RECIPE;
 use wgrad::train::{RunOptions, Settings};
 
 fn resumed(options: &RunOptions) -> RunOptions {
@@ -77,7 +77,7 @@ fn a_finished_run_resumed_stays_as_it_is() {
     std::fs::remove_file(options.out.join("model.safetensors")).unwrap();
     let (summary, told) = train(&resumed(&options));
     assert_eq!((summary.steps, told.steps.len()), (STEPS, 0));
-    assert_eq!(summary.held_out_loss, wgrad::train::metrics::read(&options.out).unwrap()[12].held_out_loss);
+    assert_eq!(summary.held_out_loss, wgrad::train::metrics::read(&options.out).unwrap()[12].eval_loss);
     assert_same(&result(&options.out), &before, "resumed at the end");
 }
 

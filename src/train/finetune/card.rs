@@ -1,26 +1,28 @@
 //! The model card of a finetuned model.
 
-use super::job::Job;
+use super::FinetuneReport;
+use super::best::Best;
 use super::recipe::Rates;
-use super::run::{Best, FinetuneReport};
+use super::setup::Setup;
 use crate::checkpoint::{ModelCard, Score};
 use crate::data::task::{Kind, Table};
+use crate::tensor::DType;
+use crate::train::run::card::{adamw, named, rounded};
+use crate::train::run::job::name;
 
 /// The card of the model of `best`.
-pub(super) fn card(job: &Job<'_>, best: &Best, report: &FinetuneReport) -> ModelCard {
-    let options = job.options;
-    let name = std::path::absolute(&options.out).unwrap_or_else(|_| options.out.clone());
-    let name = name.file_name().map_or("model".into(), |name| name.to_string_lossy());
+pub(super) fn card(setup: &Setup<'_>, best: &Best, report: &FinetuneReport) -> ModelCard {
+    let options = setup.options;
     let base = options.model.path.file_name().map_or("a model".into(), |name| name.to_string_lossy());
     let purpose = match options.task.kind() {
-        Kind::Classes => format!("to tell {} apart", job.config.labels.join(", ")),
+        Kind::Classes => format!("to tell {} apart", setup.config.labels.join(", ")),
         Kind::Number => "to give a number to texts".to_owned(),
         Kind::Vector => "to embed texts".to_owned(),
     };
     let file = |table: &Table| table.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut data =
-        vec![format!("{}: {} texts or pairs to learn from", file(&options.train), job.train.len())];
-    for ((set, prepared), (_, table)) in job.evals.iter().zip(&options.evals) {
+        vec![format!("{}: {} texts or pairs to learn from", file(&options.train), setup.train.len())];
+    for ((set, prepared), (_, table)) in setup.evals.iter().zip(&options.evals) {
         data.push(format!("{}: {} to measure on ({set})", file(table), prepared.len()));
     }
     let scores = best.measured.iter().flat_map(|(set, measured)| {
@@ -43,18 +45,17 @@ pub(super) fn card(job: &Job<'_>, best: &Best, report: &FinetuneReport) -> Model
         }));
     }
     ModelCard {
-        name: name.into_owned(),
+        name: name(&options.out),
         summary: format!("{base} finetuned {purpose}."),
         data,
-        recipe: recipe(job, best, report),
+        recipe: recipe(setup, best, report),
         scores,
         ..ModelCard::default()
     }
 }
 
-fn recipe(job: &Job<'_>, best: &Best, report: &FinetuneReport) -> Vec<(String, String)> {
-    let recipe = &job.options.recipe;
-    let [beta1, beta2] = recipe.optimizer.betas;
+fn recipe(setup: &Setup<'_>, best: &Best, report: &FinetuneReport) -> Vec<(String, String)> {
+    let recipe = &setup.options.recipe;
     let rates = match &recipe.rates {
         Rates::Cosine { peak, warmup } => format!("{peak:e}, {}% warm-up, then a cosine", 100.0 * warmup),
         Rates::PerEpoch(rates) => {
@@ -63,18 +64,12 @@ fn recipe(job: &Job<'_>, best: &Best, report: &FinetuneReport) -> Vec<(String, S
         }
     };
     let mut rows = vec![
-        ("task", job.options.task.to_string()),
+        ("task", setup.options.task.to_string()),
         ("recipe", recipe.name.to_string()),
         ("epochs", format!("{}, the best of {}", best.epoch, recipe.epochs)),
         ("batch", recipe.batch.to_string()),
         ("learning rate", rates),
-        (
-            "AdamW",
-            format!(
-                "betas {beta1} and {beta2}, eps {:e}, decay {}",
-                recipe.optimizer.eps, recipe.optimizer.weight_decay
-            ),
-        ),
+        adamw(&recipe.optimizer),
         ("dropout", recipe.dropout.to_string()),
         ("longest text", format!("{} tokens", recipe.max_length)),
         ("seed", best.seed.to_string()),
@@ -85,11 +80,9 @@ fn recipe(job: &Job<'_>, best: &Best, report: &FinetuneReport) -> Vec<(String, S
     if report.skipped_steps > 0 {
         rows.push(("skipped steps", report.skipped_steps.to_string()));
     }
+    if setup.options.storage == DType::F16 {
+        rows.push(("precision", "mixed: activations as f16".to_owned()));
+    }
     rows.push(("device", report.device.clone()));
-    rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
-}
-
-/// To four digits after the point.
-fn rounded(value: f64) -> f64 {
-    (value * 1e4).round() / 1e4
+    named(rows)
 }

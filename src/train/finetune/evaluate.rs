@@ -1,9 +1,9 @@
 //! Measuring a finetuned model on labelled texts.
 
-use super::job::{measure_set, wanted};
 use super::measure::Measured;
 use super::output::Answers;
 use super::prepare::{Cut, Prepared};
+use super::setup::{measure_set, wanted};
 use crate::bert::Pooling;
 use crate::checkpoint::{ModelFolder, SentenceFolder};
 use crate::data::task::{Kind, Labels, PairForm, Table, Task};

@@ -1,243 +1,348 @@
-//! What the seeds of a finetuning run share: texts as token ids, and how each begins.
+//! Finetuning as the engine of a run sees it: seeds one after the other, each of which is epochs of steps.
 
-use super::measure::{Measured, measure, measure_pairs};
-use super::output::Answers;
-use super::prepare::{Cut, Prepared};
-use super::recipe::RecipeName;
-use super::run::FinetuneOptions;
-use crate::bert::{Config, Model, ModelType, Pooling, ProblemType, initial_values};
-use crate::checkpoint::SentenceFolder;
-use crate::data::task::{Kind, Labels, PairForm, Task};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::best::{Best, clean, prune};
+use super::scores::median;
+use super::setup::{Setup, measure_set, wanted};
+use super::{FinetuneOptions, FinetuneReport, SeedReport, output};
+use crate::checkpoint::atomic::{Disk, write_atomic};
+use crate::checkpoint::{MODEL_FILE, RunFolder};
+use crate::data::task::{Kind, batches};
 use crate::gpu::Gpu;
-use crate::infer::outputs::{Outputs, Wanted};
-use crate::optim::AdamWOptions;
-use crate::tensor::DType;
-use crate::text::{Tokenizer, open_pairs};
-use crate::train::objective::{Classes, Numbers, Pairs, TextBatch, TextObjective};
-use crate::train::{Trainer, TrainerOptions};
+use crate::infer::outputs::Outputs;
+use crate::ops::measure::settle_speed;
+use crate::train::Trainer;
+use crate::train::config::CheckpointConfig;
+use crate::train::learner::Learner;
+use crate::train::metrics::{Columns, Row};
+use crate::train::objective::{TextBatch, TextObjective};
+use crate::train::run::job::{Common, End, Fed, Job, Progress};
+use crate::train::run::log::points;
+use crate::train::run::save::{Position, Tensors};
+use crate::train::run::{Event, refuse_model};
+use crate::viz::loss_curve::LossCurve;
 use crate::{Error, Result};
 
-/// A run with its texts prepared.
-pub(super) struct Job<'a> {
-    pub options: &'a FinetuneOptions,
-    /// How tokens become what is compared or read by the head.
-    pub pooling: Pooling,
-    /// The finetuned model's shape.
-    pub config: Config,
-    pub tokenizer: Tokenizer,
-    pub train: Prepared,
-    pub evals: Vec<(String, Prepared)>,
+/// The recipe's name in the run's folder.
+const RECIPE: &str = "finetune.json";
+
+/// So many gradients in a row that are not finite end a run.
+const MAX_SKIPPED: u64 = 20;
+
+/// What a checkpoint keeps besides the tensors.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct State {
+    /// The best epoch so far of each seed that has one.
+    best: Vec<Best>,
 }
 
-/// What a seed begins with.
-pub(super) struct Start {
-    pub learner: Trainer<TextObjective>,
-    pub outputs: Outputs,
+pub(super) struct Finetuning<'a, O> {
+    setup: Setup<'a>,
+    common: Common,
+    open: O,
+    /// The device, and what measures models there.
+    device: Option<(Gpu, Outputs)>,
+    lengths: Vec<usize>,
+    order: Option<Order>,
+    state: State,
+    /// The state of the newest checkpoint: where that one turns out to be damaged, the one before it goes on.
+    saved: State,
 }
 
-impl<'a> Job<'a> {
-    /// Prepares a run; nothing is written and no device is touched.
-    pub fn new(options: &'a FinetuneOptions) -> Result<Self> {
-        let FinetuneOptions { task, model, recipe, .. } = options;
-        recipe.check()?;
-        if options.seeds.is_empty() {
-            return Err(Error::config("seeds", "at least one", 0));
+/// The batches of an epoch of a seed: which texts are in each.
+struct Order {
+    seed: u64,
+    epoch: u64,
+    batches: Vec<Vec<usize>>,
+}
+
+/// Where a step lies, all counted from 0.
+struct Place {
+    seed: u64,
+    epoch: u64,
+    /// In its epoch.
+    number: u64,
+    /// In its seed.
+    step: u64,
+}
+
+impl<'a, O> Finetuning<'a, O> {
+    /// Prepares texts, and locks the folder; no device is touched.
+    pub fn start(options: &'a FinetuneOptions, open: O, progress: Progress<'_>) -> Result<Self> {
+        let out = &options.out;
+        if !options.resume {
+            refuse_model(&Disk, out)?;
+        } else if out.join(MODEL_FILE).exists() && !out.join("checkpoints").exists() {
+            let expected = "a run that was stopped or killed";
+            return Err(Error::file(out, expected, "one that is done, or a model from elsewhere"));
         }
-        let pooling = pooling(options)?;
-        let bert = model.config.model_type == ModelType::Bert;
-        if bert && task.kind() != Kind::Vector && pooling != Pooling::Cls {
-            let expected = "cls: the head of Hugging Face's BERT reads the first token";
-            return Err(Error::config("pooling", expected, "mean"));
-        }
-        let longest = model.config.longest_text();
-        if recipe.max_length > longest {
-            let expected = format!("at most {longest}, the positions the model has");
-            return Err(Error::config("max-length", expected, recipe.max_length));
-        }
-        let paired = options.train.examples.iter().any(|example| example.pair.is_some());
-        if *task == Task::Contrastive && !paired && recipe.dropout == 0.0 {
-            let expected =
-                "more than 0 where texts have no partners: dropout is all that tells a text from itself";
-            return Err(Error::config("dropout", expected, recipe.dropout));
-        }
-        let loaded = Tokenizer::load(&model.tokenizer)?;
-        // This crate's models join pairs as *A BERT for laptops* does, and say so in their tokenizer.
-        let tokenizer = match model.config.model_type {
-            ModelType::Wgrad => Tokenizer::from_bytes(open_pairs(loaded.json()))?,
-            ModelType::Bert => loaded,
+        let setup = Setup::new(options)?;
+        setup.warnings().into_iter().for_each(|text| progress(Event::Warning(text)));
+        let folder = if options.resume { RunFolder::open(out)? } else { RunFolder::create(out)? };
+        let recipe = &options.recipe;
+        let lengths = setup.train.lengths();
+        let per_seed = lengths.len().div_ceil(recipe.batch) as u64 * recipe.epochs;
+        let common = Common {
+            out: out.clone(),
+            file_system: Arc::new(Disk),
+            folder,
+            fingerprint: setup.fingerprint()?,
+            resume: options.resume,
+            allow_changes: options.allow_changes,
+            checkpoint: CheckpointConfig { every: 0, minutes: 10.0, keep: 2 },
+            max_skipped: MAX_SKIPPED,
+            advice: "a lower learning rate may help (--lr)",
+            reopen_wait: Duration::from_secs(2),
+            columns: Columns::Finetuning,
+            total_steps: per_seed * options.seeds.len() as u64,
+            parameters: setup.config.parameter_count(),
+            unigram_entropy: None,
         };
-        let labels = match task.kind() {
-            Kind::Classes if task.is_glue() => Labels::glue(*task),
-            Kind::Classes => Labels::of(&options.train)?,
-            Kind::Number | Kind::Vector => Labels::glue(*task),
-        };
-        let cut =
-            Cut { form: PairForm::of(&tokenizer)?, longest: recipe.max_length, drop_long: recipe.drop_long };
-        let train = Prepared::new(*task, &tokenizer, &options.train, &labels, cut)?;
-        // What is measured is never left out.
-        let cut = Cut { drop_long: false, ..cut };
-        let prepare = |(name, table): &(String, _)| {
-            Ok((name.clone(), Prepared::new(*task, &tokenizer, table, &labels, cut)?))
-        };
-        let evals = options.evals.iter().map(prepare).collect::<Result<Vec<_>>>()?;
-        if let Some((name, _)) =
-            evals.iter().find(|(_, set)| *task == Task::Contrastive && set.partners.is_empty())
-        {
-            let expected = "pairs to measure contrastive training on (--pair-column)";
-            return Err(Error::config(name.clone(), expected, "single texts"));
-        }
-        let config = config(options, labels.names(), pooling);
-        config.validate()?;
-        Ok(Job { options, pooling, config, tokenizer, train, evals })
+        let (state, saved) = Default::default();
+        Ok(Finetuning { setup, common, open, device: None, lengths, order: None, state, saved })
     }
 
-    /// What a person should know before it begins.
-    pub fn warnings(&self) -> Vec<String> {
-        let longest = self.options.recipe.max_length;
-        let mut all = Vec::new();
-        if self.train.left_out > 0 {
-            all.push(format!("{} texts of over {longest} tokens are left out", self.train.left_out));
-        }
-        let cut = self.train.truncated + self.evals.iter().map(|(_, set)| set.truncated).sum::<usize>();
-        if cut > 0 {
-            all.push(format!("{cut} texts are cut to {longest} tokens (--max-length)"));
-        }
-        let tables = std::iter::once(&self.options.train).chain(self.options.evals.iter().map(|(_, t)| t));
-        for table in tables {
-            let path = table.path.display();
-            let repairs = table.repairs;
-            let repaired = repairs.invalid_utf8 + repairs.nul;
-            if repaired > 0 {
-                all.push(format!("{path}: {repaired} broken characters were replaced"));
-            }
-            if table.broken > 0 {
-                all.push(format!("{path}: {} broken rows are left out", table.broken));
-            }
-        }
-        all
+    /// Steps of an epoch.
+    fn per_epoch(&self) -> u64 {
+        self.lengths.len().div_ceil(self.setup.options.recipe.batch) as u64
     }
 
-    /// The model with the weights of the folder, and first values where it has none, ready to learn.
-    pub fn start(&self, gpu: &Gpu, seed: u64) -> Result<Start> {
-        let FinetuneOptions { model: folder, recipe, task, .. } = self.options;
-        let model = Model::new(gpu, self.config.clone(), true)?;
-        for spec in self.config.parameters() {
-            let shape = folder.weights.shape(&spec.name);
-            // A head for other classes begins anew.
-            let values = match shape {
-                Some(shape) if shape == spec.shape => folder.weights.f32(&spec.name)?,
-                _ => initial_values(&spec, seed),
-            };
-            model.parameters.write(&spec.name, &values)?;
+    /// Steps of a seed.
+    fn per_seed(&self) -> u64 {
+        self.per_epoch() * self.setup.options.recipe.epochs
+    }
+
+    /// The step after `done` steps.
+    fn place(&self, done: u64) -> Place {
+        let seeds = &self.setup.options.seeds;
+        let number = (done / self.per_seed()) as usize;
+        let step = done % self.per_seed();
+        // After the last step there is no further seed.
+        let seed = seeds.get(number).or(seeds.last()).copied().unwrap_or_default();
+        Place { seed, epoch: step / self.per_epoch(), number: step % self.per_epoch(), step }
+    }
+
+    fn device(&mut self) -> Result<&mut (Gpu, Outputs)> {
+        self.device.as_mut().ok_or_else(|| Error::Training {
+            step: 0,
+            message: "no device was opened: this is a defect".to_owned(),
+        })
+    }
+
+    /// Measures every set, and keeps the epoch if it is the best of its seed. What the first set gave is put into `row`.
+    async fn end_epoch(
+        &mut self,
+        learner: &mut Trainer<TextObjective>,
+        row: &mut Row,
+        progress: Progress<'_>,
+    ) -> Result<()> {
+        let (mut measured, mut predictions) = (Vec::new(), Vec::new());
+        let Some((_, outputs)) = &mut self.device else { return self.device().map(drop) };
+        for (name, set) in &self.setup.evals {
+            let total = set.len();
+            let mut tell = |done| progress(Event::Measuring { done, total });
+            let task = self.setup.options.task;
+            let (result, answers) = measure_set(task, outputs, learner.model(), set, &mut tell).await?;
+            measured.push((name.clone(), result));
+            predictions.push(answers.tsv(&self.setup.config.labels));
         }
-        let [beta1, beta2] = recipe.optimizer.betas.map(|beta| beta as f32);
-        let objective: TextObjective = match task.kind() {
-            Kind::Classes => Box::new(Classes),
-            Kind::Number => Box::new(Numbers),
-            Kind::Vector => Box::new(Pairs {
-                pooling: self.pooling,
-                factor: recipe.contrast as f32,
-                at_once: recipe.micro_batch,
-            }),
-        };
-        let options = TrainerOptions {
-            storage: DType::F32,
-            dropout: recipe.dropout as f32,
-            optimizer: AdamWOptions {
-                beta1,
-                beta2,
-                epsilon: recipe.optimizer.eps as f32,
-                weight_decay: recipe.optimizer.weight_decay as f32,
-                clip: recipe.optimizer.clip as f32,
-            },
-            seed,
-        };
-        let learner = Trainer::new(gpu, model, objective, options)?;
-        Ok(Start { learner, outputs: Outputs::new(gpu, wanted(*task, self.pooling)) })
-    }
-
-    /// The batch of the texts numbered in `chosen`, in parts that are computed at once.
-    pub fn micro_batches(&self, chosen: &[usize]) -> Vec<TextBatch> {
-        let FinetuneOptions { task, recipe, .. } = self.options;
-        // The pairs of a batch are told apart from each other: their objective divides it.
-        let part = if *task == Task::Contrastive { chosen.len() } else { recipe.micro_batch };
-        let parts = chosen.chunks(part.max(1));
-        parts.map(|part| self.train.batch(*task, part, recipe.max_length)).collect()
-    }
-
-    /// What `model` says of a set, and how good that is.
-    pub async fn measure(
-        &self,
-        outputs: &mut Outputs,
-        model: &Model,
-        set: &Prepared,
-        progress: &mut dyn FnMut(usize),
-    ) -> Result<(Measured, Answers)> {
-        measure_set(self.options.task, outputs, model, set, progress).await
+        if let Some((_, first)) = measured.first() {
+            first.enter(row);
+        }
+        let (seed, epoch) = (row.seed, row.epoch);
+        progress(Event::Epoch { seed, epoch, measured: &measured });
+        let candidate = Best { seed, epoch, measured };
+        let known = self.state.best.iter().position(|best| best.seed == seed);
+        let beaten = known.is_some_and(|at| candidate.main() <= self.state.best[at].main());
+        if beaten && !self.setup.evals.is_empty() {
+            return Ok(());
+        }
+        let weights = Tensors::read(learner, learner.model_tensors()).await?;
+        let fs = &*self.common.file_system;
+        candidate.save(fs, &self.common.out, weights.source(), &predictions)?;
+        match known {
+            Some(at) => self.state.best[at] = candidate,
+            None => self.state.best.push(candidate),
+        }
+        Ok(())
     }
 }
 
-/// What is wanted of each text of a task.
-pub(super) fn wanted(task: Task, pooling: Pooling) -> Wanted {
-    match task.kind() {
-        Kind::Vector => Wanted::Vector(pooling),
-        Kind::Classes | Kind::Number => Wanted::Head,
+impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
+    type Learner = Trainer<TextObjective>;
+    type Summary = FinetuneReport;
+
+    fn common(&self) -> &Common {
+        &self.common
+    }
+
+    fn write_recipe(&self) -> Result<()> {
+        let path = self.common.out.join(RECIPE);
+        let FinetuneOptions { task, recipe, seeds, storage, .. } = self.setup.options;
+        let recipe =
+            serde_json::json!({ "task": task, "seeds": seeds, "storage": storage, "recipe": recipe });
+        let text = format!("{recipe:#}\n");
+        write_atomic(&*self.common.file_system, &path, |sink| sink.put(text.as_bytes())).map(drop)
+    }
+
+    async fn open(&mut self, done: u64) -> Result<Self::Learner> {
+        let gpu = (self.open)().await?;
+        settle_speed(&gpu).await?;
+        let FinetuneOptions { task, .. } = self.setup.options;
+        let outputs = Outputs::new(&gpu, wanted(*task, self.setup.pooling));
+        self.device = Some((gpu, outputs));
+        self.begin(done).await
+    }
+
+    fn begins(&self, done: u64) -> bool {
+        done.is_multiple_of(self.per_seed()) && done < self.common.total_steps
+    }
+
+    async fn begin(&mut self, done: u64) -> Result<Self::Learner> {
+        let seed = self.place(done).seed;
+        let wanted = wanted(self.setup.options.task, self.setup.pooling);
+        let (gpu, outputs) = self.device()?;
+        // What was recorded is bound to the weights of the last seed.
+        *outputs = Outputs::new(gpu, wanted);
+        let gpu = gpu.clone();
+        self.setup.trainer(&gpu, seed)
+    }
+
+    fn seek(&mut self, _: &Position, state: &Value) -> Result<()> {
+        self.state = match state {
+            Value::Null => State::default(),
+            state => serde_json::from_value(state.clone()).map_err(|error| {
+                Error::file(&self.common.out, "the checkpoint of a finetuning run", error.to_string())
+            })?,
+        };
+        self.saved = self.state.clone();
+        Ok(())
+    }
+
+    fn state(&self) -> Value {
+        serde_json::to_value(&self.state).unwrap_or_default()
+    }
+
+    fn next(&mut self, done: u64) -> Result<Fed<TextBatch>> {
+        let Place { seed, epoch, number, step } = self.place(done);
+        let recipe = &self.setup.options.recipe;
+        let learning_rate = recipe.rates.at(step, self.per_seed(), epoch);
+        let known = self.order.take().filter(|order| (order.seed, order.epoch) == (seed, epoch));
+        let order = self.order.insert(known.unwrap_or_else(|| {
+            let shuffled = if recipe.reshuffle { epoch } else { 0 };
+            Order { seed, epoch, batches: batches(&self.lengths, recipe.batch, seed, shuffled) }
+        }));
+        let chosen = order.batches.get(number as usize).map(Vec::as_slice).unwrap_or_default();
+        let micro_batches = self.setup.micro_batches(chosen);
+        let texts = micro_batches.iter().flat_map(|batch| &batch.texts);
+        Ok(Fed {
+            tokens: texts.map(|text| text.ids.len() as u64).sum(),
+            learning_rate,
+            sequences: chosen.len() as u64,
+            row: Row { seed, epoch: epoch + 1, seed_step: step + 1, ..Row::default() },
+            micro_batches,
+        })
+    }
+
+    async fn evaluate(
+        &mut self,
+        learner: &mut Self::Learner,
+        row: &mut Row,
+        progress: Progress<'_>,
+    ) -> Result<bool> {
+        if self.setup.options.task.kind() == Kind::Number {
+            // A number is not right or wrong.
+            row.accuracy = None;
+        }
+        let due = self.must_save(row.step);
+        if due {
+            self.end_epoch(learner, row, progress).await?;
+        }
+        Ok(due)
+    }
+
+    /// At the end of every epoch.
+    fn must_save(&self, done: u64) -> bool {
+        done > 0 && done.is_multiple_of(self.per_epoch())
+    }
+
+    fn saved(&mut self) {
+        let kept = self.state.best.iter().chain(&self.saved.best);
+        prune(&*self.common.file_system, &self.common.out, kept);
+        self.saved = self.state.clone();
+    }
+
+    fn picture(&self, rows: &[Row], _: &str) -> LossCurve {
+        let seed = rows.last().map_or(0, |row| row.seed);
+        picture(&self.setup, rows, seed, format!("seed {seed}"))
+    }
+
+    async fn finish(&mut self, learner: Self::Learner, end: End) -> Result<FinetuneReport> {
+        drop(learner);
+        let mut runs = self.state.best.clone();
+        runs.sort_by(|a, b| a.main().total_cmp(&b.main()));
+        let seeds: Vec<SeedReport> = runs.iter().map(Best::report).collect();
+        let kept = runs.get(runs.len().saturating_sub(1) / 2);
+        let train = &self.setup.train;
+        let report = FinetuneReport {
+            out: self.common.out.clone(),
+            task: self.setup.options.task,
+            interrupted: end.interrupted,
+            saved: kept.is_some(),
+            kept_seed: kept.map(|best| best.seed),
+            median: medians(&seeds),
+            seeds,
+            texts: train.len(),
+            truncated: train.truncated,
+            left_out: train.left_out,
+            skipped_steps: end.at.skipped,
+            steps: end.at.step,
+            device_losses: end.device_losses,
+            seconds: end.at.seconds,
+            device: end.device,
+        };
+        let fs = &*self.common.file_system;
+        if let Some(best) = kept {
+            let subtitle = format!("seed {}, best epoch {}", best.seed, best.epoch);
+            let picture = picture(&self.setup, end.log.rows(), best.seed, subtitle);
+            output::save(fs, &self.setup, best, &report, &picture)?;
+        }
+        if !end.interrupted {
+            clean(fs, &self.common.out);
+        }
+        Ok(report)
     }
 }
 
-/// What `model` says of a set of `task`, and how good that is.
-pub(super) async fn measure_set(
-    task: Task,
-    outputs: &mut Outputs,
-    model: &Model,
-    set: &Prepared,
-    progress: &mut dyn FnMut(usize),
-) -> Result<(Measured, Answers)> {
-    let texts = outputs.compute(model, &set.texts, progress).await?;
-    if task.kind() != Kind::Vector {
-        let measured = measure(task, &texts, &set.targets);
-        return Ok((measured, Answers::of(texts, &set.targets)));
-    }
-    let partners = outputs.compute(model, &set.partners, progress).await?;
-    let measured = measure_pairs(&texts, &partners, &set.targets);
-    Ok((measured, Answers::of_pairs(&texts, &partners, &set.targets)))
-}
-
-/// The pooling that was chosen, or else what suits the model.
-fn pooling(options: &FinetuneOptions) -> Result<Pooling> {
-    let FinetuneOptions { task, model, recipe, .. } = options;
-    Ok(match options.pooling {
-        Some(pooling) => pooling,
-        None if task.kind() == Kind::Vector => SentenceFolder::load(&model.path)?.pooling,
-        None if model.config.classifies() => model.config.classifier_pooling,
-        None if model.config.model_type == ModelType::Bert => Pooling::Cls,
-        None if recipe.name == RecipeName::Notebook => Pooling::Cls,
-        None => Pooling::Mean,
-    })
-}
-
-/// The shape of the finetuned model.
-fn config(options: &FinetuneOptions, labels: &[String], pooling: Pooling) -> Config {
-    let FinetuneOptions { task, model, recipe, .. } = options;
-    // The dense layer makes a vector for the text out of the first token's; the mean is one.
-    let pooler = recipe.pooler && pooling == Pooling::Cls;
-    let shape = match task.kind() {
-        Kind::Vector => Config { labels: Vec::new(), problem_type: None, ..model.config.encoder() },
-        Kind::Classes => {
-            let problem = ProblemType::SingleLabelClassification;
-            model.config.classifier(labels.to_vec(), problem, pooling, pooler)
-        }
-        Kind::Number => {
-            let label = vec!["score".to_owned()];
-            model.config.classifier(label, ProblemType::Regression, pooling, pooler)
-        }
+/// The loss of a seed.
+fn picture(setup: &Setup<'_>, rows: &[Row], seed: u64, subtitle: String) -> LossCurve {
+    let points = |value: fn(&Row) -> Option<f64>| {
+        points(rows.iter().filter(|row| row.seed == seed), |row| row.seed_step, value)
     };
-    Config {
-        finetuning_task: Some(task.name().to_owned()),
-        // No text attends to its padding here, whatever pretraining did.
-        mask_padding: true,
-        hidden_dropout_prob: recipe.dropout,
-        attention_probs_dropout_prob: recipe.dropout,
-        ..shape
+    let squared = setup.options.task.kind() == Kind::Number;
+    LossCurve {
+        title: format!("Finetuning on {}", setup.options.task),
+        subtitle,
+        y_label: squared.then(|| "squared error".to_owned()),
+        train: points(|row| Some(row.loss)),
+        held_out: points(|row| row.eval_loss),
+        learning_rate: points(|row| Some(row.lr)),
+        ..LossCurve::default()
     }
+}
+
+/// The median of every score over the seeds that have it.
+fn medians(seeds: &[SeedReport]) -> Vec<(String, &'static str, Option<f64>)> {
+    let Some(first) = seeds.first() else { return Vec::new() };
+    let value = |seed: &SeedReport, at: usize| seed.scores.get(at).and_then(|score| score.2);
+    let one = |(at, (set, metric, _)): (usize, &(String, &'static str, Option<f64>))| {
+        let values: Vec<f64> = seeds.iter().filter_map(|seed| value(seed, at)).collect();
+        (set.clone(), *metric, median(&values))
+    };
+    first.scores.iter().enumerate().map(one).collect()
 }

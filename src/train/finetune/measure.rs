@@ -1,14 +1,16 @@
 //! From a model's outputs to answers, loss and scores. Knows no GPU.
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::scores::{self, Metric};
 use crate::data::task::Task;
 use crate::infer::softmax;
+use crate::train::metrics::Row;
 use crate::train::objective::Targets;
 
 /// How good answers are.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Measured {
     /// Mean cross entropy in nats, or mean squared error; none in contrastive training.
     pub loss: Option<f64>,
@@ -20,6 +22,22 @@ impl Measured {
     /// The measure that decides; an undefined one is worse than any other.
     pub fn main(&self) -> f64 {
         self.scores.first().and_then(|(_, value)| *value).unwrap_or(f64::NEG_INFINITY)
+    }
+
+    /// Enters it into a row of the metrics.
+    pub(super) fn enter(&self, row: &mut Row) {
+        row.eval_loss = self.loss;
+        for (metric, value) in &self.scores {
+            let place = match metric {
+                Metric::Accuracy => &mut row.eval_accuracy,
+                Metric::F1 => &mut row.f1,
+                Metric::Matthews => &mut row.matthews,
+                Metric::Pearson => &mut row.pearson,
+                Metric::Spearman => &mut row.spearman,
+                Metric::Recall => &mut row.recall,
+            };
+            *place = *value;
+        }
     }
 }
 

@@ -2,7 +2,16 @@
 //!
 //! [`finetune`] is the whole of it, from tables to a folder; [`Trainer`](super::Trainer) is a step; [`scores`] says what
 //! answers are worth.
+//!
+//! ```text
+//! OUT/finetune.json                   the recipe
+//! OUT/best/seed-3-epoch-2/            the best epoch of a seed while the run lasts: weights and predictions
+//! OUT/predictions.tsv, predictions_SET.tsv    what the saved model says of each set
+//! ```
+//!
+//! and what every [run](super::run) leaves, but for its checkpoints, which go when the last seed is done.
 
+mod best;
 mod card;
 mod evaluate;
 mod job;
@@ -10,15 +19,150 @@ mod measure;
 mod output;
 mod prepare;
 mod recipe;
-mod rows;
-mod run;
 pub mod scores;
+mod setup;
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+use serde::Serialize;
 
 pub use evaluate::{Evaluated, evaluate};
 pub use measure::{Measured, measure, measure_pairs, metrics};
 pub use output::Answers;
 pub use prepare::{Cut, Prepared};
 pub use recipe::{Rates, Recipe, RecipeName};
-pub use rows::Row;
-pub use run::{Event, FinetuneOptions, FinetuneReport, SeedReport, columns, finetune};
 pub use scores::Metric;
+
+use super::run::Event;
+use crate::Result;
+use crate::bert::Pooling;
+use crate::checkpoint::ModelFolder;
+use crate::data::task::{Columns, Table, Task};
+use crate::gpu::Gpu;
+use crate::tensor::DType;
+
+/// What is finetuned, on what, and where to.
+#[derive(Debug)]
+pub struct FinetuneOptions {
+    /// What is learned.
+    pub task: Task,
+    /// The model it begins with.
+    pub model: ModelFolder,
+    /// How tokens become the vector of a text in contrastive training, and what a classifier's head reads. `None` takes
+    /// what the model's folder says, and where it says nothing the first token of Hugging Face's BERTs and in the
+    /// notebook's recipe, else the mean: guessing masks never taught a first token to stand for the text.
+    pub pooling: Option<Pooling>,
+    /// What is learned from.
+    pub train: Table,
+    /// What is measured on, with names; the first decides which epoch is kept. Without any it is the last.
+    pub evals: Vec<(String, Table)>,
+    /// How.
+    pub recipe: Recipe,
+    /// One run for each; the model of the one in the middle is kept.
+    pub seeds: Vec<u64>,
+    /// How weights are saved: [`DType::F32`], exactly, or [`DType::F16`], in half the size. Scores are those of f32.
+    pub saved_as: DType,
+    /// How activations are stored while it learns: [`DType::F32`], or [`DType::F16`] with a loss scale that adapts.
+    pub storage: DType,
+    /// The folder of the finetuned model.
+    pub out: PathBuf,
+    /// Go on from the newest checkpoint, or start over where there is none yet.
+    pub resume: bool,
+    /// Go on although recipe, texts or model are not those the run was started with.
+    pub allow_changes: bool,
+}
+
+impl FinetuneOptions {
+    /// Finetunes `model` on `train` into the folder `out`, by the recipe *Cramming*, with one seed and in f32; nothing is
+    /// measured.
+    pub fn new(task: Task, model: ModelFolder, train: Table, out: impl Into<PathBuf>) -> Self {
+        FinetuneOptions {
+            task,
+            model,
+            pooling: None,
+            train,
+            evals: Vec::new(),
+            recipe: Recipe::new(RecipeName::default(), task),
+            seeds: vec![0],
+            saved_as: DType::F32,
+            storage: DType::F32,
+            out: out.into(),
+            resume: false,
+            allow_changes: false,
+        }
+    }
+}
+
+/// How a seed ended.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SeedReport {
+    /// The seed.
+    pub seed: u64,
+    /// The best epoch, counted from 1, whose scores these are.
+    pub epoch: u64,
+    /// Set, measure, value; a measure that is undefined is null.
+    pub scores: Vec<(String, &'static str, Option<f64>)>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FinetuneReport {
+    /// The model's folder.
+    pub out: PathBuf,
+    /// The task.
+    pub task: Task,
+    /// Whether it was stopped before its end.
+    pub interrupted: bool,
+    /// Whether a model was saved; a run stopped in its first epoch leaves none.
+    pub saved: bool,
+    /// The seed whose model was saved.
+    pub kept_seed: Option<u64>,
+    /// Every seed's best epoch.
+    pub seeds: Vec<SeedReport>,
+    /// Set, measure, and its median over the seeds.
+    pub median: Vec<(String, &'static str, Option<f64>)>,
+    /// Texts or pairs learned from.
+    pub texts: usize,
+    /// Of them, those that were cut to the longest length.
+    pub truncated: usize,
+    /// Texts or pairs left out because they were too long.
+    pub left_out: usize,
+    /// Steps whose gradient was not finite.
+    pub skipped_steps: u64,
+    /// Optimizer steps done, over all seeds.
+    pub steps: u64,
+    /// How often the device was lost.
+    pub device_losses: u32,
+    /// Time spent, measuring counted in.
+    pub seconds: f64,
+    /// The adapter.
+    pub device: String,
+}
+
+/// Finetunes a model: for every seed, epochs of steps, each epoch measured and the best one kept. The model of the
+/// seed with the median score is saved to the folder, with predictions and a card.
+///
+/// `open` opens a device; it is called again when the device was lost, and the newest checkpoint goes on. Once `stop` is
+/// set the current step is finished, a checkpoint and the best model so far are saved, and the run returns.
+///
+/// # Errors
+/// [`Error::File`](crate::Error::File) for a folder that has a model or a run already;
+/// [`Error::Training`](crate::Error::Training) when gradients stop being finite; those of settings, texts, files and the
+/// device.
+pub async fn finetune(
+    options: &FinetuneOptions,
+    open: impl AsyncFnMut() -> Result<Gpu>,
+    progress: &mut dyn FnMut(Event<'_>),
+    stop: &AtomicBool,
+) -> Result<FinetuneReport> {
+    let mut job = job::Finetuning::start(options, open, progress)?;
+    super::run::run(&mut job, progress, stop).await
+}
+
+/// The columns of a table for a task: texts and labels by the names that were given.
+pub fn columns(task: Task, text: &str, pair: Option<&str>, label: Option<&str>) -> Columns {
+    // Contrastive training needs no label.
+    let label = label.or((task != Task::Contrastive).then_some("label"));
+    Columns { text: text.to_owned(), pair: pair.map(str::to_owned), label: label.map(str::to_owned) }
+}

@@ -1,24 +1,24 @@
-//! What a finetuning run leaves: the model's folder, predictions, a picture of the loss.
+//! What a finetuning run leaves: the model's folder, with predictions and a picture of the loss.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use super::FinetuneReport;
+use super::best::Best;
 use super::card::card;
-use super::job::Job;
 use super::measure::greatest;
-use super::rows::Row;
-use super::run::{Best, FinetuneReport};
+use super::setup::Setup;
 use crate::bert::Pooling;
-use crate::checkpoint::atomic::{Disk, write_atomic};
+use crate::checkpoint::atomic::{Disk, FileSystem, write_atomic};
 use crate::checkpoint::{ModelFolder, TensorSource};
-use crate::data::task::{Kind, Task};
+use crate::data::task::Task;
 use crate::infer::softmax;
 use crate::tensor::DType;
 use crate::train::objective::Targets;
+use crate::train::run::PICTURE;
 use crate::viz::loss_curve::LossCurve;
 use crate::{Error, Result};
 
@@ -87,34 +87,32 @@ impl Answers {
     }
 }
 
-/// The name of the predictions of a set: the first one's is plain.
-fn predictions_name(index: usize, set: &str) -> String {
-    if index == 0 { "predictions.tsv".to_owned() } else { format!("predictions_{set}.tsv") }
-}
-
-/// Writes everything but the metrics, which are written on the way.
-pub(super) fn save(job: &Job<'_>, best: &Best, report: &FinetuneReport, log: &[Row]) -> Result<()> {
-    let (out, config) = (&job.options.out, &job.config);
-    for (index, ((set, _), answers)) in best.measured.iter().zip(&best.outputs).enumerate() {
-        let text = answers.tsv(&config.labels);
-        put(&out.join(predictions_name(index, set)), &text)?;
+/// Writes the model's folder. The weights come last, with the card: a folder that has them is whole.
+pub(super) fn save(
+    fs: &dyn FileSystem,
+    setup: &Setup<'_>,
+    best: &Best,
+    report: &FinetuneReport,
+    picture: &LossCurve,
+) -> Result<()> {
+    let (out, config) = (&setup.options.out, &setup.config);
+    let kept = best.folder(out);
+    for name in best.predictions() {
+        let from = kept.join(&name);
+        let bytes = fs.read(&from).map_err(Error::io(&from, "read"))?;
+        write_atomic(fs, &out.join(name), |sink| sink.put(&bytes))?;
     }
-    if job.options.task.kind() != Kind::Number {
-        put(&out.join("loss.svg"), &picture(job, best, log))?;
+    put(&out.join(PICTURE), &picture.svg())?;
+    if setup.options.task == Task::Contrastive {
+        sentence_files(setup)?;
     }
-    if job.options.task == Task::Contrastive {
-        sentence_files(job)?;
-    }
-    let values: HashMap<&str, &Vec<f32>> =
-        best.weights.iter().map(|(name, values)| (name.as_str(), values)).collect();
+    let weights = best.weights(fs, out)?;
     let shapes = config.parameters().into_iter().map(|spec| (spec.name, spec.shape)).collect();
-    let tensors = TensorSource::new(shapes, |name| {
-        Ok(Cow::Borrowed(values.get(name).map(|values| values.as_slice()).unwrap_or_default()))
-    });
-    let tensors = if job.options.saved_as == DType::F16 { tensors.halves() } else { tensors };
-    let card = card(job, best, report).render(config);
-    ModelFolder::save(out, config, job.tokenizer.json(), tensors, &card)?;
-    limit_length(&out.join("tokenizer_config.json"), job.options.recipe.max_length)
+    let tensors = TensorSource::new(shapes, |name| Ok(Cow::Owned(weights.f32(name)?)));
+    let tensors = if setup.options.saved_as == DType::F16 { tensors.halves() } else { tensors };
+    let card = card(setup, best, report).render(config);
+    ModelFolder::save_on(fs, out, config, setup.tokenizer.json(), tensors, &card)?;
+    limit_length(&out.join("tokenizer_config.json"), setup.options.recipe.max_length)
 }
 
 /// Tells Python, and `evaluate` and `predict`, where texts are cut.
@@ -127,8 +125,8 @@ fn limit_length(path: &Path, tokens: usize) -> Result<()> {
 }
 
 /// What `sentence-transformers` reads beside the model.
-fn sentence_files(job: &Job<'_>) -> Result<()> {
-    let out = &job.options.out;
+fn sentence_files(setup: &Setup<'_>) -> Result<()> {
+    let out = &setup.options.out;
     let module = |index: usize, name: &str, path: &str| {
         let kind = format!("sentence_transformers.models.{name}");
         json!({"idx": index, "name": index.to_string(), "path": path, "type": kind})
@@ -139,13 +137,13 @@ fn sentence_files(job: &Job<'_>) -> Result<()> {
         module(2, "Normalize", "2_Normalize"),
     ]);
     let pooling = json!({
-        "word_embedding_dimension": job.config.hidden_size,
-        "pooling_mode_cls_token": job.pooling == Pooling::Cls,
-        "pooling_mode_mean_tokens": job.pooling == Pooling::Mean,
+        "word_embedding_dimension": setup.config.hidden_size,
+        "pooling_mode_cls_token": setup.pooling == Pooling::Cls,
+        "pooling_mode_mean_tokens": setup.pooling == Pooling::Mean,
         "pooling_mode_max_tokens": false,
         "pooling_mode_mean_sqrt_len_tokens": false,
     });
-    let limits = json!({"max_seq_length": job.options.recipe.max_length, "do_lower_case": false});
+    let limits = json!({"max_seq_length": setup.options.recipe.max_length, "do_lower_case": false});
     for folder in ["1_Pooling", "2_Normalize"] {
         let path = out.join(folder);
         std::fs::create_dir_all(&path).map_err(Error::io(&path, "create the folder"))?;
@@ -163,21 +161,4 @@ fn pretty(value: &Value) -> String {
 
 fn put(path: &Path, text: &str) -> Result<()> {
     write_atomic(&Disk, path, |sink| sink.put(text.as_bytes())).map(drop)
-}
-
-/// The loss of the seed that was kept.
-fn picture(job: &Job<'_>, best: &Best, log: &[Row]) -> String {
-    let rows: Vec<&Row> = log.iter().filter(|row| row.seed == best.seed).collect();
-    let points = |value: fn(&Row) -> Option<f64>| {
-        rows.iter().filter_map(|row| Some((row.step as f64, value(row)?))).collect::<Vec<_>>()
-    };
-    let curve = LossCurve {
-        title: format!("Finetuning on {}", job.options.task),
-        subtitle: format!("seed {}, best epoch {}", best.seed, best.epoch),
-        train: points(|row| Some(row.loss)),
-        held_out: points(|row| row.eval_loss),
-        learning_rate: points(|row| Some(row.lr)),
-        ..LossCurve::default()
-    };
-    curve.svg()
 }

@@ -1,104 +1,19 @@
-//! The model card of a run.
+//! What the model cards of all runs have in common.
 
-use super::job::Job;
-use super::{RunOptions, Summary};
-use crate::checkpoint::{ModelCard, Score};
-use crate::data::Split;
+use crate::train::config::OptimizerConfig;
 
-/// The card of a model that was trained.
-pub(super) fn card(job: &Job, summary: &Summary) -> ModelCard {
-    let scores = [
-        ("loss (nats per masked token)", summary.held_out_loss),
-        ("accuracy (share of masked tokens)", summary.held_out_accuracy),
-        ("unigram entropy (nats), the loss of guessing by frequency", summary.unigram_entropy),
-    ];
-    let score = |(metric, value): (&str, Option<f64>)| {
-        Some(Score { task: "held-out text".to_owned(), metric: metric.to_owned(), value: rounded(value?) })
-    };
-    let mut recipe = vec![("steps", format!("{} of {}", summary.steps, summary.total_steps))];
-    recipe.push(("sequences", summary.sequences.to_string()));
-    recipe.push(("tokens", summary.tokens.to_string()));
-    let mut recipe = named(recipe);
-    recipe.extend(settings(job.options));
-    if summary.skipped_steps > 0 {
-        recipe.push(("skipped steps".to_owned(), summary.skipped_steps.to_string()));
-    }
-    if !summary.device.is_empty() {
-        recipe.push(("device".to_owned(), summary.device.clone()));
-    }
-    let state = if summary.interrupted { "unfinished pretraining run" } else { "pretraining run" };
-    ModelCard {
-        name: job.name(),
-        summary: format!("A BERT encoder from a {state}, to be finetuned or to fill in masked words."),
-        data: data(job.options),
-        recipe,
-        scores: scores.into_iter().filter_map(score).collect(),
-        ..ModelCard::default()
-    }
-}
-
-/// The card of a model before its first step.
-pub(super) fn initial_card(options: &RunOptions) -> ModelCard {
-    let name = options.out.file_name().map_or("model".into(), |name| name.to_string_lossy());
-    ModelCard {
-        name: name.into_owned(),
-        summary: "The weights a pretraining run starts from: nothing is learned yet.".to_owned(),
-        recipe: named(vec![("seed", options.config.seed.to_string())]),
-        ..ModelCard::default()
-    }
-}
-
-fn data(options: &RunOptions) -> Vec<String> {
-    let dataset = &options.dataset;
-    let part = |split| format!("{} sequences ({} tokens)", dataset.len(split), dataset.tokens(split));
-    let mut lines = options.data.clone();
-    lines.push(format!(
-        "{} to train on, {} held out, of at most {} tokens each",
-        part(Split::Train),
-        part(Split::HeldOut),
-        dataset.seq_len()
-    ));
-    lines
-}
-
-fn settings(options: &RunOptions) -> Vec<(String, String)> {
-    let config = &options.config;
-    let optimizer = &config.optimizer;
+/// The row that describes AdamW.
+pub(crate) fn adamw(optimizer: &OptimizerConfig) -> (&'static str, String) {
     let [beta1, beta2] = optimizer.betas;
-    named(vec![
-        ("learning rate", format!("{:e}", config.learning_rate)),
-        ("schedule", format!("{}, {} warm-up steps", config.schedule, config.warmup_steps)),
-        ("batch", format!("{} sequences, ramp {}", config.batch_sequences, config.ramp)),
-        (
-            "AdamW",
-            format!("betas {beta1} and {beta2}, eps {:e}, decay {}", optimizer.eps, optimizer.weight_decay),
-        ),
-        ("gradient norm clipped at", optimizer.clip.to_string()),
-        (
-            "masking",
-            format!(
-                "{}% of tokens ({}% [MASK], {}% random), {:?} objective",
-                percent(config.masking.rate),
-                percent(config.masking.mask),
-                percent(config.masking.random),
-                config.masking.objective
-            )
-            .to_lowercase()
-            .replace("[mask]", "[MASK]"),
-        ),
-        ("seed", config.seed.to_string()),
-    ])
+    let (eps, decay) = (optimizer.eps, optimizer.weight_decay);
+    ("AdamW", format!("betas {beta1} and {beta2}, eps {eps:e}, decay {decay}"))
 }
 
-fn named(pairs: Vec<(&str, String)>) -> Vec<(String, String)> {
+pub(crate) fn named(pairs: Vec<(&str, String)>) -> Vec<(String, String)> {
     pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-fn percent(share: f64) -> f64 {
-    (share * 1e4).round() / 1e2
-}
-
 /// To four digits after the point.
-fn rounded(value: f64) -> f64 {
+pub(crate) fn rounded(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
 }

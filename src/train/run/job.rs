@@ -1,118 +1,147 @@
-//! What a run is, from before its first device to after its last.
+//! What the engine of a run needs to know of pretraining or finetuning.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::batches::held_out_batches;
-use super::{Event, RunOptions};
-use crate::checkpoint::atomic::{FileSystem, write_atomic};
-use crate::checkpoint::{MODEL_FILE, RunFolder};
-use crate::data::{Batch, Batcher, BatcherOptions, Split};
-use crate::train::schedule::Plan;
-use crate::{Error, Result};
+use super::Event;
+use super::log::Log;
+use super::save::Position;
+use crate::Result;
+use crate::checkpoint::RunFolder;
+use crate::checkpoint::atomic::FileSystem;
+use crate::train::config::CheckpointConfig;
+use crate::train::learner::Learner;
+use crate::train::metrics::{Columns, Row};
+use crate::viz::loss_curve::LossCurve;
 
-/// The recipe's name in the run's folder.
-pub const RECIPE: &str = "train.json";
+/// Where the events of a run go.
+pub(crate) type Progress<'p> = &'p mut dyn FnMut(Event<'_>);
 
-/// Parts of the recipe that change neither what is learned nor what is measured.
-const FREE: [&str; 2] = ["checkpoint", "max_skipped"];
-
-pub(super) struct Job<'a> {
-    pub options: &'a RunOptions,
-    pub plan: Plan,
-    pub batcher: Batcher,
-    pub held_out: Vec<Batch>,
+/// What every run has.
+pub(crate) struct Common {
+    /// The run's folder.
+    pub out: PathBuf,
+    /// What checkpoints, pictures and the model are written with.
+    pub file_system: Arc<dyn FileSystem>,
+    /// The checkpoints, and the lock of the folder.
     pub folder: RunFolder,
     /// What a checkpoint must have been made with.
     pub fingerprint: Map<String, Value>,
+    /// Whether to go on from the newest checkpoint.
+    pub resume: bool,
+    /// Whether to go on although the recipe or the data is another.
+    pub allow_changes: bool,
+    /// When checkpoints are saved.
+    pub checkpoint: CheckpointConfig,
+    /// So many gradients in a row that are not finite end the run.
+    pub max_skipped: u64,
+    /// What to do about gradients that are not finite.
+    pub advice: &'static str,
+    /// How long the thread sleeps before a lost device is opened again; each further time without progress as long
+    /// again.
+    pub reopen_wait: Duration,
+    /// The columns of its metrics.
+    pub columns: Columns,
+    /// Optimizer steps of the whole run.
+    pub total_steps: u64,
+    /// Trained values.
+    pub parameters: u64,
+    /// The loss in nats of guessing held-out tokens by their frequency.
     pub unigram_entropy: Option<f64>,
 }
 
-impl<'a> Job<'a> {
-    /// Checks that recipe, data and folder fit, and locks the folder.
-    pub(super) fn start(options: &'a RunOptions, progress: &mut dyn FnMut(Event<'_>)) -> Result<Self> {
-        let (config, dataset) = (&options.config, &options.dataset);
-        config.check()?;
-        if config.model.vocab_size != dataset.vocab_size() {
-            let expected = format!("{}, the tokenizer's", dataset.vocab_size());
-            return Err(Error::config("model.vocab_size", expected, config.model.vocab_size));
-        }
-        if config.seq_len != dataset.seq_len() {
-            let expected = format!("{}, the data's", dataset.seq_len());
-            return Err(Error::config("seq_len", expected, config.seq_len));
-        }
-        let plan = config.plan()?;
-        let batcher = Batcher::new(
-            dataset.clone(),
-            BatcherOptions {
-                seed: config.seed,
-                masking: config.masking,
-                mask_padding: config.model.mask_padding,
-            },
-        )?;
-        batcher.require(plan.largest_batch()).map_err(|error| match error {
-            Error::Config { expected, found, .. } => {
-                Error::Config { field: "batch_sequences".to_owned(), expected, found }
-            }
-            other => other,
-        })?;
-
-        let folder = open_folder(options)?;
-        let sequences = config.evaluate.sequences.min(dataset.len(Split::HeldOut));
-        if sequences == 0 && config.evaluate.sequences > 0 {
-            let warning = "the data has no held-out sequences: no loss is measured on text not trained on";
-            progress(Event::Warning(warning.to_owned()));
-        }
-        let held_out = held_out_batches(&batcher, sequences, config.micro_batch_sequences())?;
-        let fingerprint = fingerprint(options);
-        let unigram_entropy = dataset.unigram_entropy();
-        Ok(Self { options, plan, batcher, held_out, folder, fingerprint, unigram_entropy })
-    }
-
-    /// Writes the recipe, from which the run can be resumed.
-    pub(super) fn write_recipe(&self) -> Result<()> {
-        let path = self.options.out.join(RECIPE);
-        let text = serde_json::to_string_pretty(&self.options.config)
-            .map_err(|error| Error::file(&path, "a recipe that JSON can hold", error.to_string()))?;
-        write_atomic(&*self.options.file_system, &path, |sink| sink.put(text.as_bytes())).map(drop)
-    }
-
+impl Common {
     /// The model's name: that of its folder.
-    pub(super) fn name(&self) -> String {
-        let out = std::path::absolute(&self.options.out).unwrap_or_else(|_| self.options.out.clone());
-        out.file_name().map_or("model".to_owned(), |name| name.to_string_lossy().into_owned())
+    pub fn name(&self) -> String {
+        name(&self.out)
     }
 }
 
-fn open_folder(options: &RunOptions) -> Result<RunFolder> {
-    let folder = if options.resume {
-        RunFolder::open_on(options.file_system.clone(), &options.out)?
-    } else {
-        refuse_model(&*options.file_system, &options.out)?;
-        RunFolder::create_on(options.file_system.clone(), &options.out)?
-    };
-    Ok(folder.keep(options.config.checkpoint.keep))
+/// The name of a model in the folder `out`.
+pub(crate) fn name(out: &Path) -> String {
+    let place = std::path::absolute(out).unwrap_or_else(|_| out.to_path_buf());
+    place.file_name().map_or("model".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
-/// A new run must not end by overwriting a model that was there before.
-pub(super) fn refuse_model(fs: &dyn FileSystem, out: &Path) -> Result<()> {
-    if fs.exists(&out.join(MODEL_FILE)) {
-        let found = format!("one with {MODEL_FILE}: resume the run that made it, or choose another folder");
-        return Err(Error::file(out, "a folder without a model", found));
-    }
-    Ok(())
+/// One optimizer step with its micro-batches.
+pub(crate) struct Fed<B> {
+    pub micro_batches: Vec<B>,
+    pub learning_rate: f64,
+    /// Sequences or texts of the step.
+    pub sequences: u64,
+    /// Tokens of the step, padding left out.
+    pub tokens: u64,
+    /// What the row of the step says besides.
+    pub row: Row,
 }
 
-fn fingerprint(options: &RunOptions) -> Map<String, Value> {
-    // A struct of numbers, booleans and unit variants always serialises.
-    let mut recipe = serde_json::to_value(&options.config).unwrap_or_default();
-    if let Some(keys) = recipe.as_object_mut() {
-        keys.retain(|key, _| !FREE.contains(&key.as_str()));
+/// How a run ended.
+pub(crate) struct End {
+    pub at: Position,
+    pub interrupted: bool,
+    pub device: String,
+    pub device_losses: u32,
+    pub log: Log,
+}
+
+/// Pretraining or finetuning, as the engine sees it: it opens a learner, feeds it steps, and is told what came of them.
+#[allow(async_fn_in_trait, reason = "used generically, never as an object, and a page has one thread")]
+pub(crate) trait Job {
+    type Learner: Learner;
+    type Summary;
+
+    fn common(&self) -> &Common;
+
+    /// Writes down what the run is, so that a person, or a later command, can go on with it.
+    fn write_recipe(&self) -> Result<()>;
+
+    /// Opens a device and makes the learner of the step after `done` steps, with first weights.
+    async fn open(&mut self, done: u64) -> Result<Self::Learner>;
+
+    /// A new learner on the device that is open, where a new one begins after `done` steps.
+    fn begins(&self, _done: u64) -> bool {
+        false
     }
-    let data = json!({
-        "fingerprint": format!("{:016x}", options.dataset.fingerprint()),
-        "sequences": options.dataset.len(Split::Train),
-    });
-    Map::from_iter([("data".to_owned(), data), ("recipe".to_owned(), recipe)])
+
+    /// The learner that begins after `done` steps, on the device that is open.
+    async fn begin(&mut self, done: u64) -> Result<Self::Learner> {
+        self.open(done).await
+    }
+
+    /// Makes ready to feed the steps after `at`. `state` is what [`Job::state`] gave then, or null.
+    fn seek(&mut self, at: &Position, state: &Value) -> Result<()>;
+
+    /// What a checkpoint must keep besides tensors and position.
+    fn state(&self) -> Value {
+        Value::Null
+    }
+
+    /// The step after `done` steps.
+    fn next(&mut self, done: u64) -> Result<Fed<<Self::Learner as Learner>::Batch>>;
+
+    /// Evaluates the model after the step of `row` if that is due, and says whether it was. Step 0 stands for the
+    /// model before the first step.
+    async fn evaluate(
+        &mut self,
+        learner: &mut Self::Learner,
+        row: &mut Row,
+        progress: Progress<'_>,
+    ) -> Result<bool>;
+
+    /// Whether a checkpoint is to be saved after `done` steps, whatever the settings say.
+    fn must_save(&self, _done: u64) -> bool {
+        false
+    }
+
+    /// A checkpoint of the present state was saved.
+    fn saved(&mut self) {}
+
+    /// The picture of the loss.
+    fn picture(&self, rows: &[Row], device: &str) -> LossCurve;
+
+    /// Leaves the model and says how it went.
+    async fn finish(&mut self, learner: Self::Learner, end: End) -> Result<Self::Summary>;
 }

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use crate::Result;
 use crate::checkpoint::atomic::{FileSystem, write_atomic};
-use crate::train::metrics::{self, Metrics, Row};
-use crate::viz::loss_curve::{LossCurve, Reference};
+use crate::train::metrics::{self, Columns, Metrics, Row};
+use crate::viz::loss_curve::LossCurve;
 
 /// The picture's name in the run's folder.
 pub const PICTURE: &str = "loss.svg";
 
 /// The rows of a run, on disk and in memory.
-pub(super) struct Log {
+pub(crate) struct Log {
     metrics: Metrics,
     rows: Vec<Row>,
     /// Whether the last row could not be written, so that one full disk is told of once.
@@ -20,18 +20,23 @@ pub(super) struct Log {
 
 impl Log {
     /// Starts the files anew.
-    pub(super) fn create(fs: &dyn FileSystem, folder: &Path) -> Result<Self> {
-        Ok(Self { metrics: Metrics::create_on(fs, folder)?, rows: Vec::new(), failing: false })
+    pub(super) fn create(fs: &dyn FileSystem, folder: &Path, columns: Columns) -> Result<Self> {
+        Ok(Self { metrics: Metrics::create_on(fs, folder, columns)?, rows: Vec::new(), failing: false })
     }
 
     /// Goes on after `step`, with the number of lines that could not be read.
-    pub(super) fn resume(fs: &dyn FileSystem, folder: &Path, step: u64) -> Result<(Self, usize)> {
-        let metrics = Metrics::resume_on(fs, folder, step)?;
+    pub(super) fn resume(
+        fs: &dyn FileSystem,
+        folder: &Path,
+        columns: Columns,
+        step: u64,
+    ) -> Result<(Self, usize)> {
+        let metrics = Metrics::resume_on(fs, folder, columns, step)?;
         let unreadable = metrics.unreadable();
         Ok((Self { metrics, rows: metrics::read_on(fs, folder)?, failing: false }, unreadable))
     }
 
-    pub(super) fn rows(&self) -> &[Row] {
+    pub(crate) fn rows(&self) -> &[Row] {
         &self.rows
     }
 
@@ -44,41 +49,31 @@ impl Log {
     }
 
     /// The last measurement on held-out sequences: step, loss, accuracy.
-    pub(super) fn held_out(&self) -> Option<(u64, f64, f64)> {
-        let measured = |row: &Row| Some((row.step, row.held_out_loss?, row.held_out_accuracy?));
+    pub(crate) fn held_out(&self) -> Option<(u64, f64, f64)> {
+        let measured = |row: &Row| Some((row.step, row.eval_loss?, row.eval_accuracy?));
         self.rows.iter().rev().find_map(measured)
     }
 
     /// The mean training loss of the last steps that have one.
-    pub(super) fn loss(&self) -> Option<f64> {
+    pub(crate) fn loss(&self) -> Option<f64> {
         const STEPS: usize = 100;
         let losses: Vec<f64> =
             self.rows.iter().rev().map(|row| row.loss).filter(|loss| loss.is_finite()).take(STEPS).collect();
         (!losses.is_empty()).then(|| losses.iter().sum::<f64>() / losses.len() as f64)
     }
+}
 
-    /// Draws the picture.
-    pub(super) fn draw(
-        &self,
-        fs: &dyn FileSystem,
-        folder: &Path,
-        title: &str,
-        subtitle: &str,
-        references: Vec<Reference>,
-    ) -> Result<()> {
-        let points = |value: fn(&Row) -> Option<f64>| {
-            self.rows.iter().filter_map(|row| Some((row.step as f64, value(row)?))).collect()
-        };
-        let curve = LossCurve {
-            title: title.to_owned(),
-            subtitle: subtitle.to_owned(),
-            train: points(|row| (row.step > 0).then_some(row.loss)),
-            held_out: points(|row| row.held_out_loss),
-            references,
-            learning_rate: points(|row| (row.step > 0).then_some(row.lr)),
-            batch_sequences: points(|row| (row.step > 0).then_some(row.batch_sequences as f64)),
-        };
-        let svg = curve.svg();
-        write_atomic(fs, &folder.join(PICTURE), |sink| sink.put(svg.as_bytes())).map(drop)
-    }
+/// Draws the picture in the folder of a run.
+pub(super) fn draw(fs: &dyn FileSystem, folder: &Path, curve: &LossCurve) -> Result<()> {
+    let svg = curve.svg();
+    write_atomic(fs, &folder.join(PICTURE), |sink| sink.put(svg.as_bytes())).map(drop)
+}
+
+/// What some rows say, for a picture.
+pub(crate) fn points<'r>(
+    rows: impl IntoIterator<Item = &'r Row>,
+    x: fn(&Row) -> u64,
+    value: fn(&Row) -> Option<f64>,
+) -> Vec<(f64, f64)> {
+    rows.into_iter().filter_map(|row| Some((x(row) as f64, value(row)?))).collect()
 }

@@ -1,88 +1,37 @@
-//! A pretraining run: steps fed, measured, drawn and saved; interrupted, resumed, and carried over a lost device.
+//! A training run, whatever is learned: steps fed, evaluated, drawn and saved; interrupted, resumed, and carried over
+//! a lost device.
 //!
 //! ```text
-//! OUT/train.json                  the recipe
+//! OUT/lock                        held by the process that trains
 //! OUT/metrics.csv, metrics.jsonl  a row per step
-//! OUT/loss.svg                    their picture, drawn anew at measurements and checkpoints
+//! OUT/loss.svg                    their picture, drawn anew at evaluations and checkpoints
 //! OUT/checkpoints/                see the checkpoint module
 //! OUT/config.json, model.safetensors, tokenizer.json, README.md    the model, at the end or when interrupted
 //! ```
+//!
+//! [`pretrain`](super::pretrain) and [`finetune`](super::finetune) each describe a job, and add files of their own.
 
-mod batches;
-mod card;
-#[cfg(not(target_arch = "wasm32"))]
-mod feed;
-#[cfg(target_arch = "wasm32")]
-#[path = "feed_here.rs"]
-mod feed;
-mod job;
-mod log;
-mod save;
+pub(super) mod card;
+pub(super) mod job;
+pub(super) mod log;
+pub(super) mod save;
 mod session;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use serde::Serialize;
-
-use super::config::TrainConfig;
-use super::learner::Learner;
-use super::metrics::Row;
-use crate::checkpoint::atomic::{Disk, FileSystem};
-use crate::data::{Batch, Dataset};
-use crate::viz::loss_curve::Reference;
-use crate::{Error, Result};
-
-pub(crate) use batches::held_out_batches;
-pub use job::RECIPE;
 pub use log::PICTURE;
-pub use save::save_initial;
+
+use self::job::{Job, Progress};
+#[cfg(not(target_arch = "wasm32"))]
+use super::finetune::Measured;
+use super::metrics::Row;
+use crate::checkpoint::MODEL_FILE;
+use crate::checkpoint::atomic::FileSystem;
+use crate::{Error, Result};
 
 /// After so many lost devices without a step beyond all earlier ones the run gives up.
 pub const DEVICE_LOSSES: u32 = 3;
-
-/// What to run, and where.
-#[derive(Clone)]
-pub struct RunOptions {
-    /// The recipe; its vocabulary and T are the data's.
-    pub config: TrainConfig,
-    /// The data.
-    pub dataset: Arc<Dataset>,
-    /// What the data is called, for the model card.
-    pub data: Vec<String>,
-    /// Losses to hold the run's against in its picture, besides the unigram entropy.
-    pub references: Vec<Reference>,
-    /// The run's folder.
-    pub out: PathBuf,
-    /// Go on from the newest checkpoint, or start over where there is none yet.
-    pub resume: bool,
-    /// Go on although recipe or data are not those the run was started with.
-    pub allow_changes: bool,
-    /// What checkpoints, pictures and the model are written with.
-    pub file_system: Arc<dyn FileSystem>,
-    /// How long the thread sleeps before a lost device is opened again; each further time without progress as long
-    /// again.
-    pub reopen_wait: Duration,
-}
-
-impl RunOptions {
-    /// A new run on the real disk.
-    pub fn new(config: TrainConfig, dataset: Arc<Dataset>, out: impl Into<PathBuf>) -> Self {
-        Self {
-            config,
-            dataset,
-            data: Vec::new(),
-            references: Vec::new(),
-            out: out.into(),
-            resume: false,
-            allow_changes: false,
-            file_system: Arc::new(Disk),
-            reopen_wait: Duration::from_secs(2),
-        }
-    }
-}
 
 /// What happened, for whoever watches.
 #[derive(Debug)]
@@ -103,6 +52,23 @@ pub enum Event<'a> {
     },
     /// A step was done, and what was measured is this. Step 0 is the measurement before the first.
     Step(&'a Row),
+    /// Texts to measure on are done.
+    Measuring {
+        /// How many.
+        done: usize,
+        /// Of how many.
+        total: usize,
+    },
+    /// An epoch of finetuning is done and measured.
+    #[cfg(not(target_arch = "wasm32"))]
+    Epoch {
+        /// The seed.
+        seed: u64,
+        /// The epoch, counted from 1.
+        epoch: u64,
+        /// What was measured on each set.
+        measured: &'a [(String, Measured)],
+    },
     /// A checkpoint was saved.
     Checkpoint {
         /// Steps done.
@@ -121,43 +87,6 @@ pub enum Event<'a> {
     },
 }
 
-/// How a run ended.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Summary {
-    /// The run's folder, which is a model folder now.
-    pub out: PathBuf,
-    /// Whether it was asked to stop before its last step.
-    pub interrupted: bool,
-    /// Steps done.
-    pub steps: u64,
-    /// Steps of the whole run.
-    pub total_steps: u64,
-    /// Sequences seen.
-    pub sequences: u64,
-    /// Tokens seen, padding left out.
-    pub tokens: u64,
-    /// Mean training loss of the last 100 steps, in nats per masked token.
-    pub loss: Option<f64>,
-    /// The last held-out loss, in nats per masked token.
-    pub held_out_loss: Option<f64>,
-    /// The accuracy measured with it.
-    pub held_out_accuracy: Option<f64>,
-    /// The loss in nats of guessing held-out tokens by their frequency.
-    pub unigram_entropy: Option<f64>,
-    /// Steps skipped because a gradient was not finite.
-    pub skipped_steps: u64,
-    /// How often the device was lost.
-    pub device_losses: u32,
-    /// Trained values.
-    pub parameters: u64,
-    /// What the learner ran on.
-    pub device: String,
-    /// Time spent training, over all sessions.
-    pub seconds: f64,
-    /// Tokens seen per second of that time.
-    pub tokens_per_second: f64,
-}
-
 /// What outlives a lost device.
 #[derive(Debug, Default)]
 struct Tally {
@@ -167,27 +96,21 @@ struct Tally {
     losses_without_progress: u32,
 }
 
-/// Trains from a recipe and leaves a model folder.
-///
-/// `open` opens a device and builds the learner, with the first weights; it is called again when the device was
-/// lost, and the newest checkpoint is then written into the new learner. Once `stop` is set the current step is
-/// finished, a checkpoint and the model are saved, and the run returns.
+/// Runs `job` to its end, or until `stop`: the current step is then finished, and a checkpoint and the model are saved.
+/// A lost device is opened again, and the newest checkpoint goes on.
 ///
 /// # Errors
-/// [`Error::Config`] and [`Error::File`] for recipes, data and folders that do not fit, before a device is opened;
 /// [`Error::Training`] when too many gradients in a row were not finite; [`Error::DeviceLost`] when the device keeps
-/// getting lost; [`Error::Io`] when the model cannot be written at the end; those of `open` and of the learner. The
-/// checkpoints stay as they are.
-pub async fn run<L: Learner<Batch = Batch>>(
-    options: &RunOptions,
-    mut open: impl AsyncFnMut(&TrainConfig) -> Result<L>,
-    progress: &mut dyn FnMut(Event<'_>),
+/// getting lost; [`Error::Io`] when the model cannot be written at the end; those of the job. The checkpoints stay as
+/// they are.
+pub(super) async fn run<J: Job>(
+    job: &mut J,
+    progress: Progress<'_>,
     stop: &AtomicBool,
-) -> Result<Summary> {
-    let job = job::Job::start(options, progress)?;
+) -> Result<J::Summary> {
     let mut tally = Tally::default();
     loop {
-        let error = match session::live(&job, &mut open, &mut tally, progress, stop).await {
+        let error = match session::live(job, &mut tally, progress, stop).await {
             Err(error @ Error::DeviceLost { .. }) => error,
             // A driver that is starting again may have no adapter for a while.
             Err(error @ Error::NoAdapter { .. }) if tally.losses > 0 => error,
@@ -201,6 +124,15 @@ pub async fn run<L: Learner<Batch = Batch>>(
         progress(Event::DeviceLost { step: tally.furthest, error: &error });
         // A page has no thread to put to sleep; its browser answers when there is an adapter again.
         #[cfg(not(target_arch = "wasm32"))]
-        std::thread::sleep(options.reopen_wait * tally.losses_without_progress);
+        std::thread::sleep(job.common().reopen_wait * tally.losses_without_progress);
     }
+}
+
+/// A new run must not end by overwriting a model that was there before.
+pub(super) fn refuse_model(fs: &dyn FileSystem, out: &Path) -> Result<()> {
+    if fs.exists(&out.join(MODEL_FILE)) {
+        let found = format!("one with {MODEL_FILE}: resume the run that made it, or choose another folder");
+        return Err(Error::file(out, "a folder without a model", found));
+    }
+    Ok(())
 }

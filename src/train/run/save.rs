@@ -1,24 +1,19 @@
-//! From a learner to files and back.
+//! Checkpoints: from a learner to files and back.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::RunOptions;
-use super::card::initial_card;
-use super::job::{Job, refuse_model};
-use crate::bert::init::initial_values;
-use crate::checkpoint::{
-    CheckpointState, LoadedCheckpoint, ModelFolder, RunFolder, Saved, TensorSource, Weights,
-};
+use super::job::Job;
+use crate::checkpoint::{CheckpointState, LoadedCheckpoint, Saved, TensorSource, Weights};
 use crate::train::learner::Learner;
 use crate::{Error, Result};
 
 /// Where a run stands between two steps.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-pub(super) struct Position {
+pub(crate) struct Position {
     /// Steps done.
     pub step: u64,
     /// Sequences consumed: the number of the next in the training stream.
@@ -34,22 +29,21 @@ pub(super) struct Position {
 }
 
 impl Position {
-    fn of(checkpoint: &LoadedCheckpoint) -> Result<Self> {
-        let position: Self = serde_json::from_value(checkpoint.state.extra.clone()).map_err(|error| {
-            Error::file(&checkpoint.path, "the checkpoint of a pretraining run", error.to_string())
-        })?;
+    pub fn of(checkpoint: &LoadedCheckpoint) -> Result<Self> {
+        let position: Self = serde_json::from_value(checkpoint.state.extra.clone())
+            .map_err(|error| Error::file(&checkpoint.path, "the checkpoint of a run", error.to_string()))?;
         Ok(Self { step: checkpoint.state.step, sequence: checkpoint.state.sequence, ..position })
     }
 }
 
 /// Tensors read back from a learner.
-struct Tensors {
+pub(crate) struct Tensors {
     list: Vec<(String, Vec<usize>)>,
     values: HashMap<String, Vec<f32>>,
 }
 
 impl Tensors {
-    async fn read<L: Learner>(learner: &mut L, list: Vec<(String, Vec<usize>)>) -> Result<Self> {
+    pub async fn read<L: Learner>(learner: &mut L, list: Vec<(String, Vec<usize>)>) -> Result<Self> {
         let mut values = HashMap::with_capacity(list.len());
         for (name, _) in &list {
             values.insert(name.clone(), learner.read(name).await?);
@@ -57,37 +51,44 @@ impl Tensors {
         Ok(Self { list, values })
     }
 
-    fn source(&self) -> TensorSource<'_> {
+    pub fn source(&self) -> TensorSource<'_> {
         TensorSource::new(self.list.clone(), |name| {
             Ok(Cow::Borrowed(self.values.get(name).map(Vec::as_slice).unwrap_or_default()))
         })
     }
 }
 
+/// The key below which a checkpoint's state keeps what the job needs.
+const JOB: &str = "job";
+
+/// What the job kept in a checkpoint.
+pub(super) fn job_state(checkpoint: &LoadedCheckpoint) -> Value {
+    checkpoint.state.extra.get(JOB).cloned().unwrap_or_default()
+}
+
 /// Saves a checkpoint. The outer error is the learner's, the inner one the disk's or a value's that is not finite.
-pub(super) async fn save_checkpoint<L: Learner>(
-    job: &Job<'_>,
-    learner: &mut L,
+pub(super) async fn save_checkpoint<J: Job>(
+    job: &J,
+    learner: &mut J::Learner,
     at: &Position,
 ) -> Result<Result<Saved>> {
     // Read before anything is written, because reading waits for the device and writing must not.
     let model = Tensors::read(learner, learner.model_tensors()).await?;
     let optimizer = Tensors::read(learner, learner.optimizer_tensors()).await?;
-    let state = CheckpointState {
-        step: at.step,
-        sequence: at.sequence,
-        fingerprint: job.fingerprint.clone(),
-        extra: serde_json::to_value(at).unwrap_or_default(),
-    };
-    Ok(job.folder.save(&state, model.source(), optimizer.source()))
+    let mut extra = serde_json::to_value(at).unwrap_or_default();
+    let state = job.state();
+    if let Some(fields) = extra.as_object_mut().filter(|_| !state.is_null()) {
+        fields.insert(JOB.to_owned(), state);
+    }
+    let fingerprint = job.common().fingerprint.clone();
+    let state = CheckpointState { step: at.step, sequence: at.sequence, fingerprint, extra };
+    Ok(job.common().folder.save(&state, model.source(), optimizer.source()))
 }
 
-/// Writes a checkpoint's tensors into a learner and says where the run stood.
-pub(super) fn restore<L: Learner>(learner: &mut L, checkpoint: &LoadedCheckpoint) -> Result<Position> {
-    let position = Position::of(checkpoint)?;
+/// Writes a checkpoint's tensors into a learner.
+pub(super) fn restore<L: Learner>(learner: &mut L, checkpoint: &LoadedCheckpoint) -> Result<()> {
     put(learner, learner.model_tensors(), &checkpoint.model)?;
-    put(learner, learner.optimizer_tensors(), &checkpoint.optimizer)?;
-    Ok(position)
+    put(learner, learner.optimizer_tensors(), &checkpoint.optimizer)
 }
 
 fn put<L: Learner>(learner: &mut L, wanted: Vec<(String, Vec<usize>)>, weights: &Weights) -> Result<()> {
@@ -111,42 +112,4 @@ fn put<L: Learner>(learner: &mut L, wanted: Vec<(String, Vec<usize>)>, weights: 
         learner.write(name, &weights.f32(name)?)?;
     }
     Ok(())
-}
-
-/// Writes the model folder at the end.
-pub(super) async fn save_model<L: Learner>(job: &Job<'_>, learner: &mut L, card: &str) -> Result<()> {
-    let options = job.options;
-    let model = Tensors::read(learner, learner.model_tensors()).await?;
-    ModelFolder::save_on(
-        &*options.file_system,
-        &options.out,
-        &options.config.model,
-        options.dataset.tokenizer().json(),
-        model.source(),
-        card,
-    )
-}
-
-/// Writes a model folder with the weights that a run of these options starts from, and trains nothing.
-///
-/// # Errors
-/// [`Error::File`] when the folder has a model or a run already; [`Error::Io`].
-pub fn save_initial(options: &RunOptions) -> Result<()> {
-    let config = &options.config;
-    config.check()?;
-    refuse_model(&*options.file_system, &options.out)?;
-    if options.file_system.exists(&options.out.join("checkpoints")) {
-        // Says what is there, and holds the lock while it looks.
-        drop(RunFolder::create_on(options.file_system.clone(), &options.out)?);
-    }
-    let specs = config.model.parameters();
-    let list = specs.iter().map(|spec| (spec.name.clone(), spec.shape.clone())).collect();
-    let source = TensorSource::new(list, |name| {
-        let spec = specs.iter().find(|spec| spec.name == name);
-        Ok(Cow::Owned(spec.map(|spec| initial_values(spec, config.seed)).unwrap_or_default()))
-    });
-    let out: &Path = &options.out;
-    let card = initial_card(options).render(&config.model);
-    let tokenizer = options.dataset.tokenizer().json();
-    ModelFolder::save_on(&*options.file_system, out, &config.model, tokenizer, source, &card)
 }

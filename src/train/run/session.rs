@@ -3,81 +3,92 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use serde_json::Value;
 use web_time::Instant;
 
-use super::batches::Fed;
-use super::card::card;
-use super::feed::Feed;
-use super::job::Job;
+use super::job::{End, Fed, Job, Progress};
 use super::log::Log;
-use super::save::{Position, restore, save_checkpoint, save_model};
-use super::{Event, Summary, Tally};
+use super::save::{Position, job_state, restore, save_checkpoint};
+use super::{Event, Tally};
 use crate::checkpoint::{LoadedCheckpoint, check_resume};
-use crate::data::Batch;
-use crate::train::config::TrainConfig;
 use crate::train::learner::Learner;
 use crate::train::metrics::Row;
-use crate::viz::loss_curve::Reference;
 use crate::{Error, Result};
 
-/// Where the events go.
-type Progress<'p> = &'p mut dyn FnMut(Event<'_>);
+/// Why training pauses.
+#[derive(PartialEq, Eq)]
+enum Pause {
+    /// Somebody asked for it.
+    Stopped,
+    /// There is no further step.
+    Finished,
+    /// The next step is the first of another learner.
+    Begins,
+}
 
-struct Session<'a, L> {
-    job: &'a Job<'a>,
-    learner: L,
+struct Session<'a, J: Job> {
+    job: &'a mut J,
+    learner: J::Learner,
+    /// The steps that were done when the learner was made.
+    made_at: u64,
     log: Log,
     at: Position,
     /// The step of the newest checkpoint of this session or the one it began from.
     saved: Option<u64>,
+    last_saved: Instant,
     began: Instant,
     /// Seconds of earlier sessions.
     earlier: f64,
 }
 
 /// Opens a learner, brings it to where the run stands, and trains to the end.
-pub(super) async fn live<L: Learner<Batch = Batch>>(
-    job: &Job<'_>,
-    open: &mut impl AsyncFnMut(&TrainConfig) -> Result<L>,
+pub(super) async fn live<J: Job>(
+    job: &mut J,
     tally: &mut Tally,
     progress: Progress<'_>,
     stop: &AtomicBool,
-) -> Result<Summary> {
-    let checkpoint = match job.options.resume || tally.losses > 0 {
-        true => job.folder.latest()?,
-        false => None,
-    };
+) -> Result<J::Summary> {
+    let goes_on = job.common().resume || tally.losses > 0;
+    let checkpoint = if goes_on { job.common().folder.latest()? } else { None };
     match &checkpoint {
         Some(checkpoint) => {
             checkpoint.notes.iter().for_each(|note| progress(Event::Warning(note.clone())));
             check_changes(job, checkpoint, progress)?;
         }
-        None if job.options.resume || tally.losses > 0 => {
+        None if goes_on => {
             progress(Event::Warning("there is no checkpoint yet: the run starts over".to_owned()));
         }
         None => {}
     }
-    let learner = open(&job.options.config).await?;
+    let learner = job.open(checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.step)).await?;
     if let Err(error) = job.write_recipe() {
         progress(Event::Warning(error.to_string()));
     }
     let mut session = Session::new(job, learner, checkpoint.as_ref(), progress)?;
     let device = session.learner.device();
+    let common = session.job.common();
     progress(Event::Ready {
         step: session.at.step,
-        total_steps: job.plan.total_steps(),
+        total_steps: common.total_steps,
         device: &device,
-        parameters: job.options.config.model.parameter_count(),
-        unigram_entropy: job.unigram_entropy,
+        parameters: common.parameters,
+        unigram_entropy: common.unigram_entropy,
     });
-    let interrupted = session.train(tally, progress, stop).await?;
-    session.end(interrupted, device, tally, progress).await
+    let interrupted = loop {
+        match session.train(tally, progress, stop).await? {
+            Pause::Begins => session = session.begin().await?,
+            pause => break pause == Pause::Stopped,
+        }
+    };
+    session.save(progress).await?;
+    let Session { job, learner, log, at, .. } = session;
+    job.finish(learner, End { at, interrupted, device, device_losses: tally.losses, log }).await
 }
 
 /// Refuses a checkpoint of another recipe or other data, or says what changed if that is allowed.
-fn check_changes(job: &Job, checkpoint: &LoadedCheckpoint, progress: Progress<'_>) -> Result<()> {
-    match check_resume(&checkpoint.state.fingerprint, &job.fingerprint) {
-        Err(Error::Config { found, .. }) if job.options.allow_changes => {
+fn check_changes<J: Job>(job: &J, checkpoint: &LoadedCheckpoint, progress: Progress<'_>) -> Result<()> {
+    match check_resume(&checkpoint.state.fingerprint, &job.common().fingerprint) {
+        Err(Error::Config { found, .. }) if job.common().allow_changes => {
             progress(Event::Warning(format!("the run goes on with changes: {found}")));
             Ok(())
         }
@@ -85,19 +96,22 @@ fn check_changes(job: &Job, checkpoint: &LoadedCheckpoint, progress: Progress<'_
     }
 }
 
-impl<'a, L: Learner<Batch = Batch>> Session<'a, L> {
+impl<'a, J: Job> Session<'a, J> {
     fn new(
-        job: &'a Job<'a>,
-        mut learner: L,
+        job: &'a mut J,
+        mut learner: J::Learner,
         checkpoint: Option<&LoadedCheckpoint>,
         progress: Progress<'_>,
     ) -> Result<Self> {
-        let (fs, out) = (&*job.options.file_system, &job.options.out);
+        let (fs, out, columns) = (&*job.common().file_system, &job.common().out, job.common().columns);
         let (log, at) = match checkpoint {
-            None => (Log::create(fs, out)?, Position::default()),
+            None => (Log::create(fs, out, columns)?, Position::default()),
             Some(checkpoint) => {
-                let at = restore(&mut learner, checkpoint)?;
-                let (log, unreadable) = Log::resume(fs, out, at.step)?;
+                let at = Position::of(checkpoint)?;
+                if !job.begins(at.step) {
+                    restore(&mut learner, checkpoint)?;
+                }
+                let (log, unreadable) = Log::resume(fs, out, columns, at.step)?;
                 if unreadable > 0 {
                     let note = format!("{unreadable} unreadable lines of the metrics were removed");
                     progress(Event::Warning(note));
@@ -105,52 +119,64 @@ impl<'a, L: Learner<Batch = Batch>> Session<'a, L> {
                 (log, at)
             }
         };
+        job.seek(&at, &checkpoint.map_or(Value::Null, job_state))?;
         let saved = checkpoint.map(|checkpoint| checkpoint.step);
-        Ok(Self { job, learner, log, at, saved, began: Instant::now(), earlier: at.seconds })
+        let (made_at, began, earlier) = (at.step, Instant::now(), at.seconds);
+        Ok(Self { job, learner, made_at, log, at, saved, last_saved: began, began, earlier })
     }
 
-    /// Trains to the last step, or until `stop`; says whether it was stopped.
-    async fn train(&mut self, tally: &mut Tally, progress: Progress<'_>, stop: &AtomicBool) -> Result<bool> {
-        let job = self.job;
+    /// Gives the learner up, and begins another.
+    async fn begin(self) -> Result<Self> {
+        let Session { job, learner, at, .. } = self;
+        // Before the next one is made, because memory may not do for both.
+        drop(learner);
+        let learner = job.begin(at.step).await?;
+        Ok(Session { job, learner, made_at: at.step, ..self })
+    }
+
+    /// Trains until it has to pause.
+    async fn train(&mut self, tally: &mut Tally, progress: Progress<'_>, stop: &AtomicBool) -> Result<Pause> {
         if self.at.step == 0 && self.log.rows().is_empty() {
             let mut row = Row { loss: f64::NAN, grad_norm: f64::NAN, ..Row::default() };
-            if self.measure(&mut row).await? {
+            if self.job.evaluate(&mut self.learner, &mut row, progress).await? {
                 self.note(row, progress);
                 self.draw(progress);
             }
         }
-        let micro = job.options.config.micro_batch_sequences();
-        let mut feed =
-            Feed::start(job.batcher.clone(), job.plan.clone(), self.at.step, self.at.sequence, micro)?;
-        let mut last_saved = Instant::now();
-        while self.at.step < job.plan.total_steps() {
+        while self.at.step < self.job.common().total_steps {
             if stop.load(Ordering::Relaxed) {
-                return Ok(true);
+                return Ok(Pause::Stopped);
             }
-            let fed = feed.next(self.at.step)?;
+            if self.made_at != self.at.step && self.job.begins(self.at.step) {
+                return Ok(Pause::Begins);
+            }
+            let fed = self.job.next(self.at.step)?;
             self.step(fed, tally, progress).await?;
-            if self.is_due(last_saved.elapsed()) {
+            if self.is_due(self.last_saved.elapsed()) {
                 self.save(progress).await?;
-                last_saved = Instant::now();
+                self.last_saved = Instant::now();
             }
         }
-        Ok(false)
+        Ok(Pause::Finished)
     }
 
     /// One optimizer step and what follows from it.
-    async fn step(&mut self, fed: Fed, tally: &mut Tally, progress: Progress<'_>) -> Result<()> {
-        let config = &self.job.options.config;
+    async fn step(
+        &mut self,
+        fed: Fed<<J::Learner as Learner>::Batch>,
+        tally: &mut Tally,
+        progress: Progress<'_>,
+    ) -> Result<()> {
         let clock = Instant::now();
-        let report = self.learner.step(&fed.micro_batches, fed.step.learning_rate).await?;
+        let report = self.learner.step(&fed.micro_batches, fed.learning_rate).await?;
         let seconds = clock.elapsed().as_secs_f64();
 
-        let tokens: u64 = fed.micro_batches.iter().map(|batch| batch.tokens as u64).sum();
         // A loss that is not finite has no usable gradient either.
         let skipped = report.skipped || !report.loss.is_finite();
         self.at = Position {
-            step: fed.step.index + 1,
-            sequence: fed.sequence + fed.step.sequences,
-            tokens: self.at.tokens + tokens,
+            step: self.at.step + 1,
+            sequence: self.at.sequence + fed.sequences,
+            tokens: self.at.tokens + fed.tokens,
             skipped: self.at.skipped + u64::from(skipped),
             skipped_in_a_row: if skipped { self.at.skipped_in_a_row + 1 } else { 0 },
             seconds: self.earlier + self.began.elapsed().as_secs_f64(),
@@ -166,19 +192,16 @@ impl<'a, L: Learner<Batch = Batch>> Session<'a, L> {
             tokens: self.at.tokens,
             loss: report.loss,
             accuracy: Some(report.accuracy),
-            lr: fed.step.learning_rate,
-            batch_sequences: fed.step.sequences,
+            lr: fed.learning_rate,
+            batch_sequences: fed.sequences,
             grad_norm: report.gradient_norm,
             skipped_steps: self.at.skipped,
-            tokens_per_second: tokens as f64 / seconds.max(1e-9),
+            tokens_per_second: fed.tokens as f64 / seconds.max(1e-9),
             seconds: self.at.seconds,
-            ..Row::default()
+            ..fed.row
         };
-        let stuck = self.at.skipped_in_a_row >= config.max_skipped;
-        let last = self.at.step == self.job.plan.total_steps();
-        let every = config.evaluate.every;
-        let due = last || (every > 0 && self.at.step.is_multiple_of(every));
-        let measured = !stuck && due && self.measure(&mut row).await?;
+        let stuck = self.at.skipped_in_a_row >= self.job.common().max_skipped;
+        let measured = !stuck && self.job.evaluate(&mut self.learner, &mut row, progress).await?;
         self.note(row, progress);
         if measured {
             self.draw(progress);
@@ -192,21 +215,11 @@ impl<'a, L: Learner<Batch = Batch>> Session<'a, L> {
             None => "there is no checkpoint yet".to_owned(),
         };
         let message = format!(
-            "the gradient was not finite {} times in a row; {kept}; lower `learning_rate`, or raise `max_skipped`",
-            self.at.skipped_in_a_row
+            "the gradient was not finite {} times in a row; {kept}; {}",
+            self.at.skipped_in_a_row,
+            self.job.common().advice
         );
         Error::Training { step: self.at.step, message }
-    }
-
-    /// Looks at the held-out sequences; says whether there are any.
-    async fn measure(&mut self, row: &mut Row) -> Result<bool> {
-        if self.job.held_out.is_empty() {
-            return Ok(false);
-        }
-        let evaluation = self.learner.evaluate(&self.job.held_out).await?;
-        row.held_out_loss = Some(evaluation.loss);
-        row.held_out_accuracy = Some(evaluation.accuracy);
-        Ok(true)
     }
 
     fn note(&mut self, row: Row, progress: Progress<'_>) {
@@ -217,9 +230,10 @@ impl<'a, L: Learner<Batch = Batch>> Session<'a, L> {
     }
 
     fn is_due(&self, since: Duration) -> bool {
-        let checkpoint = &self.job.options.config.checkpoint;
+        let checkpoint = &self.job.common().checkpoint;
         let by_steps = checkpoint.every > 0 && self.at.step.is_multiple_of(checkpoint.every);
-        by_steps || (checkpoint.minutes > 0.0 && since.as_secs_f64() >= 60.0 * checkpoint.minutes)
+        let by_time = checkpoint.minutes > 0.0 && since.as_secs_f64() >= 60.0 * checkpoint.minutes;
+        by_steps || by_time || self.job.must_save(self.at.step)
     }
 
     /// Saves a checkpoint unless this step has one. A disk that refuses is no reason to stop.
@@ -232,6 +246,7 @@ impl<'a, L: Learner<Batch = Batch>> Session<'a, L> {
                 self.saved = Some(self.at.step);
                 saved.notes.into_iter().for_each(|note| progress(Event::Warning(note)));
                 progress(Event::Checkpoint { step: self.at.step, path: &saved.path });
+                self.job.saved();
             }
             Err(error) => {
                 let step = self.at.step;
@@ -243,59 +258,10 @@ impl<'a, L: Learner<Batch = Batch>> Session<'a, L> {
     }
 
     fn draw(&self, progress: Progress<'_>) {
-        let options = self.job.options;
-        let model = &options.config.model;
-        let mut subtitle = format!(
-            "{} layers, width {}, vocabulary {}, {} tokens",
-            model.num_hidden_layers, model.hidden_size, model.vocab_size, options.config.seq_len
-        );
-        for more in options.data.iter().cloned().chain([self.learner.device()]) {
-            if !more.is_empty() {
-                subtitle = format!("{subtitle} · {more}");
-            }
-        }
-        let (fs, title) = (&*options.file_system, self.job.name());
-        let entropy = self.job.unigram_entropy;
-        let entropy = entropy.map(|loss| Reference { label: "unigram entropy".to_owned(), loss });
-        let references = entropy.into_iter().chain(options.references.iter().cloned()).collect();
-        let drawn = self.log.draw(fs, &options.out, &title, &subtitle, references);
-        if let Err(error) = drawn {
+        let common = self.job.common();
+        let picture = self.job.picture(self.log.rows(), &self.learner.device());
+        if let Err(error) = super::log::draw(&*common.file_system, &common.out, &picture) {
             progress(Event::Warning(format!("the picture was not saved: {error}")));
         }
-    }
-
-    /// The last checkpoint, the model folder, the summary.
-    async fn end(
-        mut self,
-        interrupted: bool,
-        device: String,
-        tally: &Tally,
-        progress: Progress<'_>,
-    ) -> Result<Summary> {
-        self.save(progress).await?;
-        // An interrupted run was last measured with other weights than those it leaves.
-        let (at, held_out) = (self.at, self.log.held_out());
-        let held_out = held_out.filter(|(step, ..)| *step == at.step);
-        let summary = Summary {
-            out: self.job.options.out.clone(),
-            interrupted,
-            steps: at.step,
-            total_steps: self.job.plan.total_steps(),
-            sequences: at.sequence,
-            tokens: at.tokens,
-            loss: self.log.loss(),
-            held_out_loss: held_out.map(|(_, loss, _)| loss),
-            held_out_accuracy: held_out.map(|(_, _, accuracy)| accuracy),
-            unigram_entropy: self.job.unigram_entropy,
-            skipped_steps: at.skipped,
-            device_losses: tally.losses,
-            parameters: self.job.options.config.model.parameter_count(),
-            device,
-            seconds: at.seconds,
-            tokens_per_second: if at.seconds > 0.0 { at.tokens as f64 / at.seconds } else { 0.0 },
-        };
-        let card = card(self.job, &summary).render(&self.job.options.config.model);
-        save_model(self.job, &mut self.learner, &card).await?;
-        Ok(summary)
     }
 }

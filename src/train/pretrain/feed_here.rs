@@ -1,7 +1,8 @@
 //! The batches of the steps to come, made when they are asked for: a page has one thread.
 
-use super::batches::{Fed, micro_batches};
-use crate::data::Batcher;
+use super::batches::fed;
+use crate::data::{Batch, Batcher};
+use crate::train::run::job::Fed;
 use crate::train::schedule::Plan;
 use crate::{Error, Result};
 
@@ -20,14 +21,13 @@ impl Feed {
     }
 
     /// The step after `done` steps, which must not have been the last.
-    pub(super) fn next(&mut self, done: u64) -> Result<Fed> {
+    pub(super) fn next(&mut self, done: u64) -> Result<Fed<Batch>> {
         let step = self.plan.step(done).ok_or_else(|| Error::Training {
             step: done + 1,
             message: "the run has no further step: this is a defect".to_owned(),
         })?;
-        let sequence = self.sequence;
-        let micro_batches = micro_batches(&self.batcher, sequence, step.sequences, self.micro)?;
+        let first = self.sequence;
         self.sequence += step.sequences;
-        Ok(Fed { step, sequence, micro_batches })
+        fed(&self.batcher, step, first, self.micro)
     }
 }

@@ -6,7 +6,9 @@
     reason = "a test ends at the first surprise and says what it skips"
 )]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod resume;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,8 +23,9 @@ use wgrad::data::task::{Columns, Table, Task};
 use wgrad::gpu::Gpu;
 use wgrad::infer::{Classifier, longest};
 use wgrad::tensor::DType;
+use wgrad::train::Event;
 use wgrad::train::finetune::{
-    Event, FinetuneOptions, FinetuneReport, Metric, Rates, Recipe, RecipeName, columns, evaluate, finetune,
+    FinetuneOptions, FinetuneReport, Metric, Rates, Recipe, RecipeName, columns, evaluate, finetune,
 };
 
 /// A folder with a small relative-position model, and tables beside it.
@@ -68,21 +71,22 @@ impl Place {
             ..Recipe::new(RecipeName::Cramming, task)
         };
         FinetuneOptions {
-            task,
-            model: ModelFolder::load(self.path("model")).unwrap(),
-            pooling: None,
-            train: self.table("train.csv", columns),
             evals: vec![("dev".to_owned(), self.table("dev.csv", columns))],
             recipe,
             seeds: vec![3],
-            saved_as: DType::F32,
-            out: self.path(out),
+            ..FinetuneOptions::new(
+                task,
+                ModelFolder::load(self.path("model")).unwrap(),
+                self.table("train.csv", columns),
+                self.path(out),
+            )
         }
     }
 }
 
 fn run(gpu: &Gpu, options: &FinetuneOptions) -> wgrad::Result<FinetuneReport> {
-    pollster::block_on(finetune(gpu, options, &mut |_| (), &AtomicBool::new(false)))
+    let open = async || Ok(gpu.clone());
+    pollster::block_on(finetune(options, open, &mut |_| (), &AtomicBool::new(false)))
 }
 
 fn score(report: &FinetuneReport, metric: Metric) -> f64 {
@@ -272,7 +276,7 @@ fn a_run_stopped_keeps_what_it_measured() {
             Event::Step(row) if row.step == at => stop.store(true, Ordering::Relaxed),
             _ => {}
         };
-        pollster::block_on(finetune(&gpu, &options, &mut watch, &stop)).unwrap()
+        pollster::block_on(finetune(&options, async || Ok(gpu.clone()), &mut watch, &stop)).unwrap()
     };
     let early = stopped("early", 4);
     assert!(early.interrupted && !early.saved && early.steps == 4);
@@ -331,7 +335,8 @@ fn the_notebooks_recipe_leaves_long_texts_out() {
             warnings.push(text);
         }
     };
-    let report = pollster::block_on(finetune(&gpu, &options, &mut watch, &AtomicBool::new(false))).unwrap();
+    let open = async || Ok(gpu.clone());
+    let report = pollster::block_on(finetune(&options, open, &mut watch, &AtomicBool::new(false))).unwrap();
     assert!(report.left_out > 0 && report.texts + report.left_out == 160, "{report:?}");
     assert!(warnings[0].contains("left out") && warnings[1].contains("are cut"), "{warnings:?}");
     let folder = ModelFolder::load(place.path("out")).unwrap();

@@ -3,14 +3,15 @@
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
-use super::batches::{Fed, micro_batches};
-use crate::data::Batcher;
+use super::batches::fed;
+use crate::data::{Batch, Batcher};
+use crate::train::run::job::Fed;
 use crate::train::schedule::Plan;
 use crate::{Error, Result};
 
 /// A thread that stays one step ahead.
 pub(super) struct Feed {
-    receiver: Option<Receiver<Result<Fed>>>,
+    receiver: Option<Receiver<Result<Fed<Batch>>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -22,10 +23,10 @@ impl Feed {
         let work = move || {
             let mut sequence = sequence;
             for step in plan.steps_from(index) {
-                let fed = micro_batches(&batcher, sequence, step.sequences, micro);
-                let failed = fed.is_err();
-                let fed = fed.map(|micro_batches| Fed { step, sequence, micro_batches });
+                let first = sequence;
                 sequence += step.sequences;
+                let fed = fed(&batcher, step, first, micro);
+                let failed = fed.is_err();
                 // A closed channel: training has ended.
                 if sender.send(fed).is_err() || failed {
                     return;
@@ -41,7 +42,7 @@ impl Feed {
     }
 
     /// The step after `done` steps, which must not have been the last.
-    pub(super) fn next(&mut self, done: u64) -> Result<Fed> {
+    pub(super) fn next(&mut self, done: u64) -> Result<Fed<Batch>> {
         let fed = self.receiver.as_ref().and_then(|receiver| receiver.recv().ok());
         fed.unwrap_or_else(|| {
             let message = "the thread that makes batches ended: this is a defect".to_owned();

@@ -2,20 +2,23 @@
 
 use crate::Result;
 use crate::data::{Batch, Batcher};
+use crate::train::metrics::Row;
+use crate::train::run::job::Fed;
 use crate::train::schedule::Step;
 
-/// One optimizer step with its micro-batches.
-pub(super) struct Fed {
-    pub step: Step,
-    /// Sequences consumed before this step.
-    pub sequence: u64,
-    pub micro_batches: Vec<Batch>,
-}
-
-/// The batches of one step: `sequences` of the stream from `first` on, `micro` at a time.
-pub(super) fn micro_batches(batcher: &Batcher, first: u64, sequences: u64, micro: u64) -> Result<Vec<Batch>> {
-    let starts = (first..first + sequences).step_by(usize::try_from(micro).unwrap_or(usize::MAX));
-    starts.map(|start| batcher.train(start..(start + micro).min(first + sequences))).collect()
+/// A step, whose first sequence is number `first` of the stream, in micro-batches of `micro`.
+pub(super) fn fed(batcher: &Batcher, step: Step, first: u64, micro: u64) -> Result<Fed<Batch>> {
+    let end = first + step.sequences;
+    let starts = (first..end).step_by(usize::try_from(micro).unwrap_or(usize::MAX));
+    let batches = starts.map(|start| batcher.train(start..(start + micro).min(end)));
+    let micro_batches = batches.collect::<Result<Vec<_>>>()?;
+    Ok(Fed {
+        tokens: micro_batches.iter().map(|batch| batch.tokens as u64).sum(),
+        micro_batches,
+        learning_rate: step.learning_rate,
+        sequences: step.sequences,
+        row: Row::default(),
+    })
 }
 
 /// The first `sequences` held-out sequences in batches of `micro`, the last filled up with empty sequences.

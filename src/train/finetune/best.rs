@@ -1,0 +1,94 @@
+//! The best epoch of each seed, kept on disk until the run ends: its weights, and what it says of each set.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::SeedReport;
+use super::measure::Measured;
+use crate::checkpoint::atomic::{FileSystem, write_atomic};
+use crate::checkpoint::{MODEL_FILE, TensorSource, Weights};
+use crate::{Error, Result};
+
+/// The folder below a run's that holds them.
+const FOLDER: &str = "best";
+
+/// The best epoch of a seed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Best {
+    pub seed: u64,
+    /// Counted from 1.
+    pub epoch: u64,
+    pub measured: Vec<(String, Measured)>,
+}
+
+impl Best {
+    /// The score that decides.
+    pub fn main(&self) -> f64 {
+        self.measured.first().map_or(f64::NEG_INFINITY, |(_, measured)| measured.main())
+    }
+
+    pub fn report(&self) -> SeedReport {
+        let scores = self.measured.iter().flat_map(|(set, measured)| {
+            measured.scores.iter().map(|(metric, value)| (set.clone(), metric.name(), *value))
+        });
+        SeedReport { seed: self.seed, epoch: self.epoch, scores: scores.collect() }
+    }
+
+    fn name(&self) -> String {
+        format!("seed-{}-epoch-{}", self.seed, self.epoch)
+    }
+
+    /// Its folder.
+    pub fn folder(&self, out: &Path) -> PathBuf {
+        out.join(FOLDER).join(self.name())
+    }
+
+    /// The names of its predictions: the first set's is plain.
+    pub fn predictions(&self) -> impl Iterator<Item = String> {
+        self.measured.iter().enumerate().map(|(index, (set, _))| match index {
+            0 => "predictions.tsv".to_owned(),
+            _ => format!("predictions_{set}.tsv"),
+        })
+    }
+
+    /// Writes weights and predictions. The weights come last: a folder that has them is whole.
+    pub fn save(
+        &self,
+        fs: &dyn FileSystem,
+        out: &Path,
+        weights: TensorSource<'_>,
+        predictions: &[String],
+    ) -> Result<()> {
+        let folder = self.folder(out);
+        fs.create_dir_all(&folder).map_err(Error::io(&folder, "create the folder"))?;
+        for (name, text) in self.predictions().zip(predictions) {
+            write_atomic(fs, &folder.join(name), |sink| sink.put(text.as_bytes()))?;
+        }
+        write_atomic(fs, &folder.join(MODEL_FILE), |sink| weights.write(sink)).map(drop)
+    }
+
+    /// The weights that were saved.
+    pub fn weights(&self, fs: &dyn FileSystem, out: &Path) -> Result<Weights> {
+        Weights::open_on(fs, self.folder(out).join(MODEL_FILE))
+    }
+}
+
+/// Removes the folders of all epochs but those of `kept`. What cannot be removed is only in the way of disk space.
+pub(super) fn prune<'b>(fs: &dyn FileSystem, out: &Path, kept: impl Iterator<Item = &'b Best>) {
+    let kept: HashSet<String> = kept.map(Best::name).collect();
+    let folder = out.join(FOLDER);
+    for name in fs.list(&folder).unwrap_or_default() {
+        if !kept.contains(&name) {
+            let _ = fs.remove_dir_all(&folder.join(name));
+        }
+    }
+}
+
+/// Removes what only a run that is not done needs.
+pub(super) fn clean(fs: &dyn FileSystem, out: &Path) {
+    for name in [FOLDER, "checkpoints"] {
+        let _ = fs.remove_dir_all(&out.join(name));
+    }
+}

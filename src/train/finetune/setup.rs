@@ -1,0 +1,266 @@
+//! What the seeds of a finetuning run share: texts as token ids, the model's shape, and how each seed begins.
+
+use super::FinetuneOptions;
+use super::measure::{Measured, measure, measure_pairs};
+use super::output::Answers;
+use super::prepare::{Cut, Prepared};
+use super::recipe::RecipeName;
+use serde_json::{Map, Value, json};
+
+use crate::bert::{Config, Model, ModelType, Pooling, ProblemType, initial_values};
+use crate::checkpoint::SentenceFolder;
+use crate::data::task::{Example, Kind, Labels, PairForm, Table, Task};
+use crate::gpu::Gpu;
+use crate::infer::outputs::{Outputs, Wanted};
+use crate::optim::AdamWOptions;
+use crate::tensor::DType;
+use crate::text::{Tokenizer, open_pairs};
+use crate::train::objective::{Classes, Numbers, Pairs, TextBatch, TextObjective};
+use crate::train::{Trainer, TrainerOptions};
+use crate::{Error, Result};
+
+/// A run with its texts prepared.
+pub(super) struct Setup<'a> {
+    pub options: &'a FinetuneOptions,
+    /// How tokens become what is compared or read by the head.
+    pub pooling: Pooling,
+    /// The finetuned model's shape.
+    pub config: Config,
+    pub tokenizer: Tokenizer,
+    pub train: Prepared,
+    pub evals: Vec<(String, Prepared)>,
+}
+
+impl<'a> Setup<'a> {
+    /// Prepares a run; nothing is written and no device is touched.
+    pub fn new(options: &'a FinetuneOptions) -> Result<Self> {
+        let FinetuneOptions { task, model, recipe, .. } = options;
+        recipe.check()?;
+        if options.seeds.is_empty() {
+            return Err(Error::config("seeds", "at least one", 0));
+        }
+        let pooling = pooling(options)?;
+        let bert = model.config.model_type == ModelType::Bert;
+        if bert && task.kind() != Kind::Vector && pooling != Pooling::Cls {
+            let expected = "cls: the head of Hugging Face's BERT reads the first token";
+            return Err(Error::config("pooling", expected, "mean"));
+        }
+        let longest = model.config.longest_text();
+        if recipe.max_length > longest {
+            let expected = format!("at most {longest}, the positions the model has");
+            return Err(Error::config("max-length", expected, recipe.max_length));
+        }
+        let paired = options.train.examples.iter().any(|example| example.pair.is_some());
+        if *task == Task::Contrastive && !paired && recipe.dropout == 0.0 {
+            let expected =
+                "more than 0 where texts have no partners: dropout is all that tells a text from itself";
+            return Err(Error::config("dropout", expected, recipe.dropout));
+        }
+        let loaded = Tokenizer::load(&model.tokenizer)?;
+        // This crate's models join pairs as *A BERT for laptops* does, and say so in their tokenizer.
+        let tokenizer = match model.config.model_type {
+            ModelType::Wgrad => Tokenizer::from_bytes(open_pairs(loaded.json()))?,
+            ModelType::Bert => loaded,
+        };
+        let labels = match task.kind() {
+            Kind::Classes if task.is_glue() => Labels::glue(*task),
+            Kind::Classes => Labels::of(&options.train)?,
+            Kind::Number | Kind::Vector => Labels::glue(*task),
+        };
+        let cut =
+            Cut { form: PairForm::of(&tokenizer)?, longest: recipe.max_length, drop_long: recipe.drop_long };
+        let train = Prepared::new(*task, &tokenizer, &options.train, &labels, cut)?;
+        // What is measured is never left out.
+        let cut = Cut { drop_long: false, ..cut };
+        let prepare = |(name, table): &(String, _)| {
+            Ok((name.clone(), Prepared::new(*task, &tokenizer, table, &labels, cut)?))
+        };
+        let evals = options.evals.iter().map(prepare).collect::<Result<Vec<_>>>()?;
+        if let Some((name, _)) =
+            evals.iter().find(|(_, set)| *task == Task::Contrastive && set.partners.is_empty())
+        {
+            let expected = "pairs to measure contrastive training on (--pair-column)";
+            return Err(Error::config(name.clone(), expected, "single texts"));
+        }
+        let config = config(options, labels.names(), pooling);
+        config.validate()?;
+        Ok(Setup { options, pooling, config, tokenizer, train, evals })
+    }
+
+    /// What a person should know before it begins.
+    pub fn warnings(&self) -> Vec<String> {
+        let longest = self.options.recipe.max_length;
+        let mut all = Vec::new();
+        if self.train.left_out > 0 {
+            all.push(format!("{} texts of over {longest} tokens are left out", self.train.left_out));
+        }
+        let cut = self.train.truncated + self.evals.iter().map(|(_, set)| set.truncated).sum::<usize>();
+        if cut > 0 {
+            all.push(format!("{cut} texts are cut to {longest} tokens (--max-length)"));
+        }
+        let tables = std::iter::once(&self.options.train).chain(self.options.evals.iter().map(|(_, t)| t));
+        for table in tables {
+            let path = table.path.display();
+            let repairs = table.repairs;
+            let repaired = repairs.invalid_utf8 + repairs.nul;
+            if repaired > 0 {
+                all.push(format!("{path}: {repaired} broken characters were replaced"));
+            }
+            if table.broken > 0 {
+                all.push(format!("{path}: {} broken rows are left out", table.broken));
+            }
+        }
+        all
+    }
+
+    /// A trainer of the model with the weights of the folder, and first values where it has none.
+    pub fn trainer(&self, gpu: &Gpu, seed: u64) -> Result<Trainer<TextObjective>> {
+        let FinetuneOptions { model: folder, recipe, task, storage, .. } = self.options;
+        let mut model = Model::new(gpu, self.config.clone(), true)?;
+        if *storage == DType::F16 {
+            model = model.with_halves()?;
+        }
+        for spec in self.config.parameters() {
+            let shape = folder.weights.shape(&spec.name);
+            // A head for other classes begins anew.
+            let values = match shape {
+                Some(shape) if shape == spec.shape => folder.weights.f32(&spec.name)?,
+                _ => initial_values(&spec, seed),
+            };
+            model.parameters.write(&spec.name, &values)?;
+        }
+        let [beta1, beta2] = recipe.optimizer.betas.map(|beta| beta as f32);
+        let objective: TextObjective = match task.kind() {
+            Kind::Classes => Box::new(Classes),
+            Kind::Number => Box::new(Numbers),
+            Kind::Vector => Box::new(Pairs {
+                pooling: self.pooling,
+                factor: recipe.contrast as f32,
+                at_once: recipe.micro_batch,
+            }),
+        };
+        let options = TrainerOptions {
+            storage: *storage,
+            dropout: recipe.dropout as f32,
+            optimizer: AdamWOptions {
+                beta1,
+                beta2,
+                epsilon: recipe.optimizer.eps as f32,
+                weight_decay: recipe.optimizer.weight_decay as f32,
+                clip: recipe.optimizer.clip as f32,
+            },
+            seed,
+        };
+        Trainer::new(gpu, model, objective, options)
+    }
+
+    /// What a checkpoint must have been made with. What is read from files is there as a checksum.
+    pub fn fingerprint(&self) -> Result<Map<String, Value>> {
+        let FinetuneOptions { task, recipe, seeds, storage, train, evals, model, .. } = self.options;
+        let checksum = |table: &Table| {
+            let mut hasher = crc32fast::Hasher::new();
+            for Example { text, pair, label, .. } in &table.examples {
+                for part in [Some(text), pair.as_ref(), label.as_ref()] {
+                    hasher.update(&[u8::from(part.is_some())]);
+                    hasher.update(part.map_or(&[][..], |part| part.as_bytes()));
+                    hasher.update(&[0xff]);
+                }
+            }
+            format!("{:08x}", hasher.finalize())
+        };
+        let sets = evals.iter().map(|(name, table)| (name.clone(), Value::from(checksum(table))));
+        let mut weights = crc32fast::Hasher::new();
+        for (name, _) in model.weights.shapes() {
+            weights.update(name.as_bytes());
+            weights.update(bytemuck::cast_slice(&model.weights.f32(name)?));
+        }
+        let mut fingerprint = Map::new();
+        for (name, value) in [
+            ("task", json!(task)),
+            ("recipe", json!(recipe)),
+            ("seeds", json!(seeds)),
+            ("pooling", json!(self.pooling)),
+            ("storage", json!(storage)),
+            ("model", json!(format!("{:08x}", weights.finalize()))),
+            ("train", json!(checksum(train))),
+            ("eval", Value::Object(sets.collect())),
+        ] {
+            fingerprint.insert(name.to_owned(), value);
+        }
+        Ok(fingerprint)
+    }
+
+    /// The batch of the texts numbered in `chosen`, in parts that are computed at once.
+    pub fn micro_batches(&self, chosen: &[usize]) -> Vec<TextBatch> {
+        let FinetuneOptions { task, recipe, .. } = self.options;
+        // The pairs of a batch are told apart from each other: their objective divides it.
+        let part = if *task == Task::Contrastive { chosen.len() } else { recipe.micro_batch };
+        let parts = chosen.chunks(part.max(1));
+        parts.map(|part| self.train.batch(*task, part, recipe.max_length)).collect()
+    }
+}
+
+/// What is wanted of each text of a task.
+pub(super) fn wanted(task: Task, pooling: Pooling) -> Wanted {
+    match task.kind() {
+        Kind::Vector => Wanted::Vector(pooling),
+        Kind::Classes | Kind::Number => Wanted::Head,
+    }
+}
+
+/// What `model` says of a set of `task`, and how good that is.
+pub(super) async fn measure_set(
+    task: Task,
+    outputs: &mut Outputs,
+    model: &Model,
+    set: &Prepared,
+    progress: &mut dyn FnMut(usize),
+) -> Result<(Measured, Answers)> {
+    let texts = outputs.compute(model, &set.texts, progress).await?;
+    if task.kind() != Kind::Vector {
+        let measured = measure(task, &texts, &set.targets);
+        return Ok((measured, Answers::of(texts, &set.targets)));
+    }
+    let partners = outputs.compute(model, &set.partners, progress).await?;
+    let measured = measure_pairs(&texts, &partners, &set.targets);
+    Ok((measured, Answers::of_pairs(&texts, &partners, &set.targets)))
+}
+
+/// The pooling that was chosen, or else what suits the model.
+fn pooling(options: &FinetuneOptions) -> Result<Pooling> {
+    let FinetuneOptions { task, model, recipe, .. } = options;
+    Ok(match options.pooling {
+        Some(pooling) => pooling,
+        None if task.kind() == Kind::Vector => SentenceFolder::load(&model.path)?.pooling,
+        None if model.config.classifies() => model.config.classifier_pooling,
+        None if model.config.model_type == ModelType::Bert => Pooling::Cls,
+        None if recipe.name == RecipeName::Notebook => Pooling::Cls,
+        None => Pooling::Mean,
+    })
+}
+
+/// The shape of the finetuned model.
+fn config(options: &FinetuneOptions, labels: &[String], pooling: Pooling) -> Config {
+    let FinetuneOptions { task, model, recipe, .. } = options;
+    // The dense layer makes a vector for the text out of the first token's; the mean is one.
+    let pooler = recipe.pooler && pooling == Pooling::Cls;
+    let shape = match task.kind() {
+        Kind::Vector => Config { labels: Vec::new(), problem_type: None, ..model.config.encoder() },
+        Kind::Classes => {
+            let problem = ProblemType::SingleLabelClassification;
+            model.config.classifier(labels.to_vec(), problem, pooling, pooler)
+        }
+        Kind::Number => {
+            let label = vec!["score".to_owned()];
+            model.config.classifier(label, ProblemType::Regression, pooling, pooler)
+        }
+    };
+    Config {
+        finetuning_task: Some(task.name().to_owned()),
+        // No text attends to its padding here, whatever pretraining did.
+        mask_padding: true,
+        hidden_dropout_prob: recipe.dropout,
+        attention_probs_dropout_prob: recipe.dropout,
+        ..shape
+    }
+}

@@ -1,0 +1,91 @@
+//! The model card of a run.
+
+use super::{RunOptions, Summary};
+use crate::checkpoint::{ModelCard, Score};
+use crate::data::Split;
+use crate::train::run::card::{adamw, named, rounded};
+use crate::train::run::job::{Common, name};
+
+/// The card of a model that was trained.
+pub(super) fn card(options: &RunOptions, common: &Common, summary: &Summary) -> ModelCard {
+    let scores = [
+        ("loss (nats per masked token)", summary.held_out_loss),
+        ("accuracy (share of masked tokens)", summary.held_out_accuracy),
+        ("unigram entropy (nats), the loss of guessing by frequency", summary.unigram_entropy),
+    ];
+    let score = |(metric, value): (&str, Option<f64>)| {
+        Some(Score { task: "held-out text".to_owned(), metric: metric.to_owned(), value: rounded(value?) })
+    };
+    let mut recipe = vec![("steps", format!("{} of {}", summary.steps, summary.total_steps))];
+    recipe.push(("sequences", summary.sequences.to_string()));
+    recipe.push(("tokens", summary.tokens.to_string()));
+    let mut recipe = named(recipe);
+    recipe.extend(settings(options));
+    if summary.skipped_steps > 0 {
+        recipe.push(("skipped steps".to_owned(), summary.skipped_steps.to_string()));
+    }
+    if !summary.device.is_empty() {
+        recipe.push(("device".to_owned(), summary.device.clone()));
+    }
+    let state = if summary.interrupted { "unfinished pretraining run" } else { "pretraining run" };
+    ModelCard {
+        name: common.name(),
+        summary: format!("A BERT encoder from a {state}, to be finetuned or to fill in masked words."),
+        data: data(options),
+        recipe,
+        scores: scores.into_iter().filter_map(score).collect(),
+        ..ModelCard::default()
+    }
+}
+
+/// The card of a model before its first step.
+pub(super) fn initial_card(options: &RunOptions) -> ModelCard {
+    ModelCard {
+        name: name(&options.out),
+        summary: "The weights a pretraining run starts from: nothing is learned yet.".to_owned(),
+        recipe: named(vec![("seed", options.config.seed.to_string())]),
+        ..ModelCard::default()
+    }
+}
+
+fn data(options: &RunOptions) -> Vec<String> {
+    let dataset = &options.dataset;
+    let part = |split| format!("{} sequences ({} tokens)", dataset.len(split), dataset.tokens(split));
+    let mut lines = options.data.clone();
+    lines.push(format!(
+        "{} to train on, {} held out, of at most {} tokens each",
+        part(Split::Train),
+        part(Split::HeldOut),
+        dataset.seq_len()
+    ));
+    lines
+}
+
+fn settings(options: &RunOptions) -> Vec<(String, String)> {
+    let config = &options.config;
+    let optimizer = &config.optimizer;
+    named(vec![
+        ("learning rate", format!("{:e}", config.learning_rate)),
+        ("schedule", format!("{}, {} warm-up steps", config.schedule, config.warmup_steps)),
+        ("batch", format!("{} sequences, ramp {}", config.batch_sequences, config.ramp)),
+        adamw(optimizer),
+        ("gradient norm clipped at", optimizer.clip.to_string()),
+        (
+            "masking",
+            format!(
+                "{}% of tokens ({}% [MASK], {}% random), {:?} objective",
+                percent(config.masking.rate),
+                percent(config.masking.mask),
+                percent(config.masking.random),
+                config.masking.objective
+            )
+            .to_lowercase()
+            .replace("[mask]", "[MASK]"),
+        ),
+        ("seed", config.seed.to_string()),
+    ])
+}
+
+fn percent(share: f64) -> f64 {
+    (share * 1e4).round() / 1e2
+}

@@ -1,0 +1,35 @@
+//! The model before its first step.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use super::RunOptions;
+use super::card::initial_card;
+use crate::Result;
+use crate::bert::init::initial_values;
+use crate::checkpoint::{ModelFolder, RunFolder, TensorSource};
+use crate::train::run::refuse_model;
+
+/// Writes a model folder with the weights that a run of these options starts from, and trains nothing.
+///
+/// # Errors
+/// [`Error::File`] when the folder has a model or a run already; [`Error::Io`].
+pub fn save_initial(options: &RunOptions) -> Result<()> {
+    let config = &options.config;
+    config.check()?;
+    refuse_model(&*options.file_system, &options.out)?;
+    if options.file_system.exists(&options.out.join("checkpoints")) {
+        // Says what is there, and holds the lock while it looks.
+        drop(RunFolder::create_on(options.file_system.clone(), &options.out)?);
+    }
+    let specs = config.model.parameters();
+    let list = specs.iter().map(|spec| (spec.name.clone(), spec.shape.clone())).collect();
+    let source = TensorSource::new(list, |name| {
+        let spec = specs.iter().find(|spec| spec.name == name);
+        Ok(Cow::Owned(spec.map(|spec| initial_values(spec, config.seed)).unwrap_or_default()))
+    });
+    let out: &Path = &options.out;
+    let card = initial_card(options).render(&config.model);
+    let tokenizer = options.dataset.tokenizer().json();
+    ModelFolder::save_on(&*options.file_system, out, &config.model, tokenizer, source, &card)
+}

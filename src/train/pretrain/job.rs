@@ -1,0 +1,232 @@
+//! Pretraining as the engine of a run sees it.
+
+use serde_json::{Map, Value, json};
+
+use super::batches::held_out_batches;
+use super::feed::Feed;
+use super::{RunOptions, Summary, card};
+use crate::checkpoint::atomic::write_atomic;
+use crate::checkpoint::{ModelFolder, RunFolder};
+use crate::data::{Batch, Batcher, BatcherOptions, Split};
+use crate::train::config::TrainConfig;
+use crate::train::learner::Learner;
+use crate::train::metrics::{Columns, Row};
+use crate::train::run::job::{Common, End, Fed, Job, Progress};
+use crate::train::run::log::points;
+use crate::train::run::save::{Position, Tensors};
+use crate::train::run::{Event, refuse_model};
+use crate::train::schedule::Plan;
+use crate::viz::loss_curve::{LossCurve, Reference};
+use crate::{Error, Result};
+
+/// The recipe's name in the run's folder.
+pub const RECIPE: &str = "train.json";
+
+/// Parts of the recipe that change neither what is learned nor what is measured.
+const FREE: [&str; 2] = ["checkpoint", "max_skipped"];
+
+pub(super) struct Pretraining<'a, O> {
+    pub options: &'a RunOptions,
+    pub common: Common,
+    open: O,
+    plan: Plan,
+    batcher: Batcher,
+    held_out: Vec<Batch>,
+    feed: Option<Feed>,
+}
+
+impl<'a, O> Pretraining<'a, O> {
+    /// Checks that recipe, data and folder fit, and locks the folder.
+    pub fn start(options: &'a RunOptions, open: O, progress: Progress<'_>) -> Result<Self> {
+        let (config, dataset) = (&options.config, &options.dataset);
+        config.check()?;
+        if config.model.vocab_size != dataset.vocab_size() {
+            let expected = format!("{}, the tokenizer's", dataset.vocab_size());
+            return Err(Error::config("model.vocab_size", expected, config.model.vocab_size));
+        }
+        if config.seq_len != dataset.seq_len() {
+            let expected = format!("{}, the data's", dataset.seq_len());
+            return Err(Error::config("seq_len", expected, config.seq_len));
+        }
+        let plan = config.plan()?;
+        let batcher = Batcher::new(
+            dataset.clone(),
+            BatcherOptions {
+                seed: config.seed,
+                masking: config.masking,
+                mask_padding: config.model.mask_padding,
+            },
+        )?;
+        batcher.require(plan.largest_batch()).map_err(|error| match error {
+            Error::Config { expected, found, .. } => {
+                Error::Config { field: "batch_sequences".to_owned(), expected, found }
+            }
+            other => other,
+        })?;
+
+        let folder = open_folder(options)?;
+        let sequences = config.evaluate.sequences.min(dataset.len(Split::HeldOut));
+        if sequences == 0 && config.evaluate.sequences > 0 {
+            let warning = "the data has no held-out sequences: no loss is measured on text not trained on";
+            progress(Event::Warning(warning.to_owned()));
+        }
+        let held_out = held_out_batches(&batcher, sequences, config.micro_batch_sequences())?;
+        let common = Common {
+            out: options.out.clone(),
+            file_system: options.file_system.clone(),
+            folder,
+            fingerprint: fingerprint(options),
+            resume: options.resume,
+            allow_changes: options.allow_changes,
+            checkpoint: config.checkpoint,
+            max_skipped: config.max_skipped,
+            advice: "lower `learning_rate`, or raise `max_skipped`",
+            reopen_wait: options.reopen_wait,
+            columns: Columns::Pretraining,
+            total_steps: plan.total_steps(),
+            parameters: config.model.parameter_count(),
+            unigram_entropy: dataset.unigram_entropy(),
+        };
+        Ok(Self { options, common, open, plan, batcher, held_out, feed: None })
+    }
+}
+
+impl<L, O> Job for Pretraining<'_, O>
+where
+    L: Learner<Batch = Batch>,
+    O: AsyncFnMut(&TrainConfig) -> Result<L>,
+{
+    type Learner = L;
+    type Summary = Summary;
+
+    fn common(&self) -> &Common {
+        &self.common
+    }
+
+    fn write_recipe(&self) -> Result<()> {
+        let path = self.options.out.join(RECIPE);
+        let text = serde_json::to_string_pretty(&self.options.config)
+            .map_err(|error| Error::file(&path, "a recipe that JSON can hold", error.to_string()))?;
+        write_atomic(&*self.options.file_system, &path, |sink| sink.put(text.as_bytes())).map(drop)
+    }
+
+    async fn open(&mut self, _: u64) -> Result<L> {
+        (self.open)(&self.options.config).await
+    }
+
+    fn seek(&mut self, at: &Position, _: &Value) -> Result<()> {
+        let micro = self.options.config.micro_batch_sequences();
+        // The thread of an earlier one ends first.
+        self.feed = None;
+        self.feed = Some(Feed::start(self.batcher.clone(), self.plan.clone(), at.step, at.sequence, micro)?);
+        Ok(())
+    }
+
+    fn next(&mut self, done: u64) -> Result<Fed<Batch>> {
+        let feed = self.feed.as_mut().ok_or_else(|| Error::Training {
+            step: done + 1,
+            message: "the run was not told where it stands: this is a defect".to_owned(),
+        })?;
+        feed.next(done)
+    }
+
+    async fn evaluate(&mut self, learner: &mut L, row: &mut Row, _: Progress<'_>) -> Result<bool> {
+        let every = self.options.config.evaluate.every;
+        let ends = row.step == 0 || row.step == self.common.total_steps;
+        let due = ends || (every > 0 && row.step.is_multiple_of(every));
+        if !due || self.held_out.is_empty() {
+            return Ok(false);
+        }
+        let evaluation = learner.evaluate(&self.held_out).await?;
+        row.eval_loss = Some(evaluation.loss);
+        row.eval_accuracy = Some(evaluation.accuracy);
+        Ok(true)
+    }
+
+    fn picture(&self, rows: &[Row], device: &str) -> LossCurve {
+        let options = self.options;
+        let model = &options.config.model;
+        let mut subtitle = format!(
+            "{} layers, width {}, vocabulary {}, {} tokens",
+            model.num_hidden_layers, model.hidden_size, model.vocab_size, options.config.seq_len
+        );
+        for more in options.data.iter().map(String::as_str).chain([device]) {
+            if !more.is_empty() {
+                subtitle = format!("{subtitle} · {more}");
+            }
+        }
+        let entropy = self.common.unigram_entropy;
+        let entropy = entropy.map(|loss| Reference { label: "unigram entropy".to_owned(), loss });
+        let points = |value: fn(&Row) -> Option<f64>| points(rows, |row| row.step, value);
+        LossCurve {
+            title: self.common.name(),
+            subtitle,
+            y_label: None,
+            train: points(|row| (row.step > 0).then_some(row.loss)),
+            held_out: points(|row| row.eval_loss),
+            references: entropy.into_iter().chain(options.references.iter().cloned()).collect(),
+            learning_rate: points(|row| (row.step > 0).then_some(row.lr)),
+            batch_sequences: points(|row| (row.step > 0).then_some(row.batch_sequences as f64)),
+        }
+    }
+
+    async fn finish(&mut self, mut learner: L, end: End) -> Result<Summary> {
+        let options = self.options;
+        let End { at, interrupted, device, device_losses, log } = end;
+        // An interrupted run was last measured with other weights than those it leaves.
+        let held_out = log.held_out().filter(|(step, ..)| *step == at.step);
+        let summary = Summary {
+            out: options.out.clone(),
+            interrupted,
+            steps: at.step,
+            total_steps: self.common.total_steps,
+            sequences: at.sequence,
+            tokens: at.tokens,
+            loss: log.loss(),
+            held_out_loss: held_out.map(|(_, loss, _)| loss),
+            held_out_accuracy: held_out.map(|(_, _, accuracy)| accuracy),
+            unigram_entropy: self.common.unigram_entropy,
+            skipped_steps: at.skipped,
+            device_losses,
+            parameters: self.common.parameters,
+            device,
+            seconds: at.seconds,
+            tokens_per_second: if at.seconds > 0.0 { at.tokens as f64 / at.seconds } else { 0.0 },
+        };
+        let card = card::card(options, &self.common, &summary).render(&options.config.model);
+        let tensors = learner.model_tensors();
+        let model = Tensors::read(&mut learner, tensors).await?;
+        ModelFolder::save_on(
+            &*options.file_system,
+            &options.out,
+            &options.config.model,
+            options.dataset.tokenizer().json(),
+            model.source(),
+            &card,
+        )?;
+        Ok(summary)
+    }
+}
+
+fn open_folder(options: &RunOptions) -> Result<RunFolder> {
+    let folder = if options.resume {
+        RunFolder::open_on(options.file_system.clone(), &options.out)?
+    } else {
+        refuse_model(&*options.file_system, &options.out)?;
+        RunFolder::create_on(options.file_system.clone(), &options.out)?
+    };
+    Ok(folder.keep(options.config.checkpoint.keep))
+}
+
+fn fingerprint(options: &RunOptions) -> Map<String, Value> {
+    // A struct of numbers, booleans and unit variants always serialises.
+    let mut recipe = serde_json::to_value(&options.config).unwrap_or_default();
+    if let Some(keys) = recipe.as_object_mut() {
+        keys.retain(|key, _| !FREE.contains(&key.as_str()));
+    }
+    let data = json!({
+        "fingerprint": format!("{:016x}", options.dataset.fingerprint()),
+        "sequences": options.dataset.len(Split::Train),
+    });
+    Map::from_iter([("data".to_owned(), data), ("recipe".to_owned(), recipe)])
+}

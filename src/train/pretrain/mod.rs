@@ -1,0 +1,136 @@
+//! A pretraining run: a model learns to guess masked tokens.
+//!
+//! ```text
+//! OUT/train.json    the recipe
+//! ```
+//!
+//! and what every [run](super::run) leaves.
+
+mod batches;
+mod card;
+#[cfg(not(target_arch = "wasm32"))]
+mod feed;
+#[cfg(target_arch = "wasm32")]
+#[path = "feed_here.rs"]
+mod feed;
+mod initial;
+mod job;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::config::TrainConfig;
+use super::learner::Learner;
+use super::run::Event;
+use crate::Result;
+use crate::checkpoint::atomic::{Disk, FileSystem};
+use crate::data::{Batch, Dataset};
+use crate::viz::loss_curve::Reference;
+
+pub(crate) use batches::held_out_batches;
+pub use initial::save_initial;
+pub use job::RECIPE;
+
+/// What to run, and where.
+#[derive(Clone)]
+pub struct RunOptions {
+    /// The recipe; its vocabulary and T are the data's.
+    pub config: TrainConfig,
+    /// The data.
+    pub dataset: Arc<Dataset>,
+    /// What the data is called, for the model card.
+    pub data: Vec<String>,
+    /// Losses to hold the run's against in its picture, besides the unigram entropy.
+    pub references: Vec<Reference>,
+    /// The run's folder.
+    pub out: PathBuf,
+    /// Go on from the newest checkpoint, or start over where there is none yet.
+    pub resume: bool,
+    /// Go on although recipe or data are not those the run was started with.
+    pub allow_changes: bool,
+    /// What checkpoints, pictures and the model are written with.
+    pub file_system: Arc<dyn FileSystem>,
+    /// How long the thread sleeps before a lost device is opened again; each further time without progress as long
+    /// again.
+    pub reopen_wait: Duration,
+}
+
+impl RunOptions {
+    /// A new run on the real disk.
+    pub fn new(config: TrainConfig, dataset: Arc<Dataset>, out: impl Into<PathBuf>) -> Self {
+        Self {
+            config,
+            dataset,
+            data: Vec::new(),
+            references: Vec::new(),
+            out: out.into(),
+            resume: false,
+            allow_changes: false,
+            file_system: Arc::new(Disk),
+            reopen_wait: Duration::from_secs(2),
+        }
+    }
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Summary {
+    /// The run's folder, which is a model folder now.
+    pub out: PathBuf,
+    /// Whether it was asked to stop before its last step.
+    pub interrupted: bool,
+    /// Steps done.
+    pub steps: u64,
+    /// Steps of the whole run.
+    pub total_steps: u64,
+    /// Sequences seen.
+    pub sequences: u64,
+    /// Tokens seen, padding left out.
+    pub tokens: u64,
+    /// Mean training loss of the last 100 steps, in nats per masked token.
+    pub loss: Option<f64>,
+    /// The last held-out loss, in nats per masked token.
+    pub held_out_loss: Option<f64>,
+    /// The accuracy measured with it.
+    pub held_out_accuracy: Option<f64>,
+    /// The loss in nats of guessing held-out tokens by their frequency.
+    pub unigram_entropy: Option<f64>,
+    /// Steps skipped because a gradient was not finite.
+    pub skipped_steps: u64,
+    /// How often the device was lost.
+    pub device_losses: u32,
+    /// Trained values.
+    pub parameters: u64,
+    /// What the learner ran on.
+    pub device: String,
+    /// Time spent training, over all sessions.
+    pub seconds: f64,
+    /// Tokens seen per second of that time.
+    pub tokens_per_second: f64,
+}
+
+/// Trains from a recipe and leaves a model folder.
+///
+/// `open` opens a device and builds the learner, with the first weights; it is called again when the device was
+/// lost, and the newest checkpoint is then written into the new learner. Once `stop` is set the current step is
+/// finished, a checkpoint and the model are saved, and the run returns.
+///
+/// # Errors
+/// [`Error::Config`](crate::Error::Config) and [`Error::File`](crate::Error::File) for recipes, data and folders that do
+/// not fit, before a device is opened; those of `open` and of the learner;
+/// [`Error::Training`](crate::Error::Training) when too many gradients in a row were not finite;
+/// [`Error::DeviceLost`](crate::Error::DeviceLost) when the device keeps getting lost;
+/// [`Error::Io`](crate::Error::Io) when the model cannot be written at the end. The checkpoints stay as they are.
+pub async fn pretrain<L: Learner<Batch = Batch>>(
+    options: &RunOptions,
+    open: impl AsyncFnMut(&TrainConfig) -> Result<L>,
+    progress: &mut dyn FnMut(Event<'_>),
+    stop: &AtomicBool,
+) -> Result<Summary> {
+    let mut job = job::Pretraining::start(options, open, progress)?;
+    super::run::run(&mut job, progress, stop).await
+}
