@@ -13,7 +13,7 @@ use crate::train::run::refuse_model;
 /// Writes a model folder with the weights that a run of these options starts from, and trains nothing.
 ///
 /// # Errors
-/// [`Error::File`] when the folder has a model or a run already; [`Error::Io`].
+/// [`Error::File`](crate::Error::File) when the folder has a model or a run already; [`Error::Io`](crate::Error::Io).
 pub fn save_initial(options: &RunOptions) -> Result<()> {
     let config = &options.config;
     config.check()?;

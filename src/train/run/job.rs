@@ -41,7 +41,8 @@ pub(crate) struct Common {
     /// What to do about gradients that are not finite.
     pub advice: &'static str,
     /// How long the thread sleeps before a lost device is opened again; each further time without progress as long
-    /// again.
+    /// again. A page has no thread to put to sleep.
+    #[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "a page does not wait"))]
     pub reopen_wait: Duration,
     /// The columns of its metrics.
     pub columns: Columns,

@@ -9,7 +9,7 @@
 //! OUT/config.json, model.safetensors, tokenizer.json, README.md    the model, at the end or when interrupted
 //! ```
 //!
-//! [`pretrain`](super::pretrain) and [`finetune`](super::finetune) each describe a job, and add files of their own.
+//! [`pretrain`](mod@super::pretrain) and [`finetune`](mod@super::finetune) each describe a job, and add files of their own.
 
 pub(super) mod card;
 pub(super) mod job;
