@@ -2,6 +2,7 @@
 
 use crate::Result;
 use crate::data::Batch;
+use crate::gpu::Gpu;
 
 /// What one optimizer step reported.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -68,5 +69,10 @@ pub trait Learner {
     /// What it runs on, for people: the adapter's name. May be empty.
     fn device(&self) -> String {
         String::new()
+    }
+
+    /// The device, where it has one that can run the saved model.
+    fn gpu(&self) -> Option<&Gpu> {
+        None
     }
 }

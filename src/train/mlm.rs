@@ -280,4 +280,8 @@ impl Learner for MlmLearner {
     fn device(&self) -> String {
         self.gpu.capabilities().name.clone()
     }
+
+    fn gpu(&self) -> Option<&Gpu> {
+        Some(&self.gpu)
+    }
 }

@@ -14,9 +14,11 @@ use super::recipe::Recipe;
 use super::rows::{Row, Rows};
 use super::scores::median;
 use crate::bert::Pooling;
+use crate::checkpoint::atomic::Disk;
 use crate::checkpoint::{MODEL_FILE, ModelFolder};
 use crate::data::task::{Columns, Table, Task, batches};
 use crate::gpu::Gpu;
+use crate::infer::save_reference;
 use crate::ops::measure::settle_speed;
 use crate::tensor::DType;
 use crate::{Error, Result};
@@ -219,6 +221,10 @@ pub async fn finetune(
     };
     if let Some(best) = kept {
         output::save(&job, best, &report, &log)?;
+        // The model is as good without them.
+        if let Err(error) = save_reference(gpu, &Disk, out).await {
+            events(Event::Warning(format!("the reference vectors were not saved: {error}")));
+        }
     }
     Ok(report)
 }

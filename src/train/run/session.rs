@@ -13,6 +13,7 @@ use super::log::Log;
 use super::save::{Position, restore, save_checkpoint, save_model};
 use super::{Event, Summary, Tally};
 use crate::checkpoint::{LoadedCheckpoint, check_resume};
+use crate::infer::save_reference;
 use crate::train::config::TrainConfig;
 use crate::train::learner::Learner;
 use crate::train::metrics::Row;
@@ -295,6 +296,15 @@ impl<'a, L: Learner> Session<'a, L> {
         };
         let card = card(self.job, &summary).render(&self.job.options.config.model);
         save_model(self.job, &mut self.learner, &card).await?;
+        // Who stops a run does not want to wait for what the end of it will compute.
+        if let Some(gpu) = self.learner.gpu().cloned().filter(|_| !interrupted) {
+            // Its memory is needed.
+            drop(self.learner);
+            let options = self.job.options;
+            if let Err(error) = save_reference(&gpu, &*options.file_system, &options.out).await {
+                progress(Event::Warning(format!("the reference vectors were not saved: {error}")));
+            }
+        }
         Ok(summary)
     }
 }
