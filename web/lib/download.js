@@ -120,6 +120,9 @@ const FILES = [
   ['sentence_bert_config.json', false],
 ];
 
+/** What folders of sentence-transformers may hold besides. */
+const SENTENCE_FILES = ['tokenizer_config.json', 'config_sentence_transformers.json'];
+
 /** All files of the model at `base`, as a map from names to bytes. */
 export async function downloadModel(base, { hashes = {}, report }) {
   if (!base.endsWith('/')) base += '/';
@@ -140,7 +143,8 @@ export async function downloadModel(base, { hashes = {}, report }) {
     }
     const paths = (Array.isArray(modules) ? modules : []).map((module) => module?.path);
     const folders = paths.filter((path) => typeof path === 'string' && /^[\w-]+$/.test(path));
-    await Promise.all(folders.map((path) => fetchOne(`${path}/config.json`, true)));
+    const more = [...SENTENCE_FILES, ...folders.map((path) => `${path}/config.json`)];
+    await Promise.all(more.map((name) => fetchOne(name, true)));
   }
   const index = 'model.safetensors.index.json';
   if (await fetchOne('model.safetensors', true)) return files;
