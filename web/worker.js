@@ -267,6 +267,7 @@ const methods = {
     loaded.delete(handle);
     item?.stop?.stop();
     item?.model?.free();
+    item?.guesser?.model.free();
     item?.files?.free();
   },
 
