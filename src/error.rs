@@ -118,6 +118,18 @@ pub enum Error {
         /// What the driver said.
         message: String,
     },
+    /// The device computes, and what it computes is wrong.
+    #[error("{device} computes wrong: expected {expected}, found {found}; {hint}")]
+    WrongResult {
+        /// The adapter's name.
+        device: String,
+        /// What would have been right.
+        expected: String,
+        /// What it computed.
+        found: String,
+        /// What to do.
+        hint: String,
+    },
     /// Training cannot go on.
     #[error("training stopped at step {step}: {message}")]
     Training {

@@ -155,6 +155,45 @@ fn what_cannot_be_embedded_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_reference_is_made_and_this_device_is_held_against_it() {
+    if common::gpu().is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["config.json", "tokenizer.json", "model.safetensors"] {
+        fs::copy(golden_folder().join(name), dir.path().join(name)).unwrap();
+    }
+    let model = dir.path().to_str().unwrap();
+    let embed = |rest: &[&str]| run(&[&["embed", "--model", model], rest].concat(), b"");
+    let refused = |rest: &[&str], because: &str| {
+        let said = stderr(&embed(rest));
+        assert!(said.contains(because), "{said}");
+    };
+    refused(&["--verify"], "expected reference_vectors.json, found none; `wgrad embed --reference`");
+    let made: Value = serde_json::from_slice(stdout(&embed(&["--reference", "--json"]))).unwrap();
+    let file = dir.path().join("reference_vectors.json");
+    assert_eq!((&made["file"], &made["texts"], &made["width"]), (&json!(file), &json!(10), &json!(40)));
+    let said = String::from_utf8(stdout(&embed(&["--verify"])).to_vec()).unwrap();
+    assert!(said.contains(" computes right: 10 texts"), "{said}");
+    let found: Value = serde_json::from_slice(stdout(&embed(&["--verify", "--json"]))).unwrap();
+    assert_eq!((&found["precision"], &found["device"]), (&json!("f32"), &found["reference_device"]));
+    // Every key stands in the help.
+    let help = String::from_utf8(stdout(&run(&["embed", "--help"], b"")).to_vec()).unwrap();
+    for key in [&made, &found].into_iter().flat_map(|answer| answer.as_object().unwrap().keys()) {
+        assert!(help.contains(key), "no {key} in the help");
+    }
+
+    let text = fs::read_to_string(&file).unwrap();
+    let other = text.replacen("\"vectors\":[[0.", "\"vectors\":[[9.", 1).replacen("[[-0.", "[[9.", 1);
+    assert_ne!(other, text);
+    fs::write(&file, other).unwrap();
+    refused(&["--verify"], "computes wrong: expected the vectors of reference_vectors.json");
+    refused(&["--verify", "a text"], "cannot be used with");
+    refused(&["--reference", "--pooling", "cls"], "cannot be used with");
+    refused(&["--json", "a text"], "--json goes with --reference or --verify");
+}
+
+#[test]
 fn similar_texts_are_found_similar() {
     if common::gpu().is_none() {
         return;

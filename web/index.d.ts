@@ -1,9 +1,9 @@
 /** Files of a folder: paths with their contents. `droppedFiles` and `chosenFiles` make them. */
 export type Files = Array<[path: string, content: File | Blob | Uint8Array]>;
 
-/** What happens while files are fetched. `status` is as in transformers.js, with `warning` beside it. */
+/** What happens while a model is loaded. `status` is as in transformers.js, with `verify` and `warning` beside it. */
 export interface ProgressEvent {
-  status: 'initiate' | 'download' | 'progress' | 'done' | 'ready' | 'warning';
+  status: 'initiate' | 'download' | 'progress' | 'done' | 'verify' | 'ready' | 'warning';
   /** The address of the model. */
   name?: string;
   file?: string;
@@ -26,6 +26,36 @@ export interface PipelineOptions {
   hashes?: Record<string, string>;
   /** Kernels for GPUs or for adapters that are CPUs; the adapter decides by default. */
   kind?: 'plain' | 'software';
+  /**
+   * Compares the adapter's vectors of ten texts with the model's `reference_vectors.json`, if it has one, and rejects
+   * with an error named `WrongResult` when they differ. False by default.
+   */
+  verify?: boolean;
+}
+
+/** An adapter's vectors beside a model's reference vectors. */
+export interface Comparison {
+  /** How many texts were compared. */
+  texts: number;
+  /** The least cosine of a text's two vectors. */
+  cosine: number;
+  /** The largest difference of two elements, as a share of the vector's length. */
+  difference: number;
+  /** What was allowed. */
+  tolerance: { cosine: number; difference: number };
+  precision: 'f32' | 'f16';
+  /** The adapter, and the one that computed the reference. */
+  device: string;
+  reference_device: string;
+}
+
+/** What all pipelines have. */
+export interface Pipeline {
+  task: string;
+  /** With `verify`, how the adapter compared; null where the model has no reference vectors, or they are of another model. */
+  verified: Comparison | null;
+  /** Frees the model. */
+  dispose(): Promise<void>;
 }
 
 /** Numbers with a shape, row-major. */
@@ -36,7 +66,7 @@ export class Tensor {
   tolist(): unknown[];
 }
 
-export interface FeatureExtraction {
+export interface FeatureExtraction extends Pipeline {
   /** One vector per text, `[texts, width]`. `truncated` counts the texts that were longer than the model sees. */
   (
     texts: string | string[],
@@ -48,7 +78,6 @@ export interface FeatureExtraction {
     },
   ): Promise<Tensor & { truncated: number }>;
   tokenize(texts: string | string[]): Promise<number[][]>;
-  dispose(): Promise<void>;
 }
 
 export interface MaskGuess {
@@ -59,11 +88,10 @@ export interface MaskGuess {
   sequence: string;
 }
 
-export interface FillMask {
+export interface FillMask extends Pipeline {
   /** Guesses for a text with one `[MASK]`; for a text with several, or for several texts, a list of such lists. */
   (text: string, options?: { top_k?: number }): Promise<MaskGuess[] | MaskGuess[][]>;
   (texts: string[], options?: { top_k?: number }): Promise<Array<MaskGuess[] | MaskGuess[][]>>;
-  dispose(): Promise<void>;
 }
 
 /** One position of a text as the model sees it. */
@@ -90,10 +118,9 @@ export interface AttentionMap extends Tensor {
   head(layer: number, head: number): Tensor;
 }
 
-export interface Attention {
+export interface Attention extends Pipeline {
   /** Where the model looks in a text, or in a pair of texts. */
   (text: string, options?: { pair?: string }): Promise<AttentionMap>;
-  dispose(): Promise<void>;
 }
 
 /** Loads a model from the URL of its folder, or from its files. */

@@ -27,6 +27,8 @@ export const deviceInfo = (options = {}) => client().call('device', { options })
 
 /** A model in the worker that is loaded again when the worker was lost. */
 class Loaded {
+  /** How the adapter's vectors compare with the model's reference vectors; null where that was not asked or not known. */
+  verified = null;
   #load;
   #handle = null;
   #generation = -1;
@@ -37,7 +39,7 @@ class Loaded {
 
   async handle() {
     if (this.#handle === null || this.#generation !== client().generation) {
-      ({ handle: this.#handle } = await this.#load());
+      ({ handle: this.#handle, verified: this.verified } = await this.#load());
       this.#generation = client().generation;
     }
     return this.#handle;
@@ -105,19 +107,21 @@ const CALLS = {
 /**
  * Loads a model and gives back the function that runs it.
  *
- * `model` is the URL of a folder, or the files of one as `droppedFiles` and `chosenFiles` give them.
+ * `model` is the URL of a folder, or the files of one as `droppedFiles` and `chosenFiles` give them. With `verify` it
+ * rejects with `WrongResult` where the adapter does not compute the model's `reference_vectors.json`, if it has one.
  */
 export async function pipeline(task, model, options = {}) {
-  const { device = 'webgpu', dtype = 'fp32', progress_callback = () => {}, kind, hashes } = options;
+  const { device = 'webgpu', dtype = 'fp32', progress_callback = () => {}, kind, hashes, verify = false } = options;
   if (device !== 'webgpu') throw named('ConfigError', `device: expected webgpu, found ${device}`);
   if (!['fp32', 'fp16', 'auto'].includes(dtype)) throw named('ConfigError', `dtype: expected fp32, fp16 or auto, found ${dtype}`);
   if (!CALLS[task]) throw named('ConfigError', `task: expected one of ${Object.keys(CALLS).join(', ')}, found ${task}`);
-  const params = { task, model, options: { kind, hashes, dtype } };
+  const params = { task, model, options: { kind, hashes, dtype, verify } };
   const loaded = new Loaded(() => client().call('load', params, { onEvent: progress_callback }));
   await loaded.handle();
   const call = CALLS[task](loaded);
   call.dispose = () => loaded.dispose();
   call.task = task;
+  call.verified = loaded.verified;
   return call;
 }
 

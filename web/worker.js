@@ -1,7 +1,7 @@
 // The worker: the library, the device and all that is loaded live here, so that the page never waits.
 
 import init, * as wgrad from './wasm/wgrad.js';
-import { downloadModel } from './lib/download.js';
+import { REFERENCE, downloadModel } from './lib/download.js';
 import { below, folderOf, readFiles } from './lib/folder.js';
 import { named, packed } from './lib/errors.js';
 import { zip } from './lib/zip.js';
@@ -78,6 +78,31 @@ const TASKS = {
     wgrad.Embedder.open(gpu, files, 'model', pooling, normalize, half),
 };
 
+/**
+ * Compares what the adapter computes with the reference vectors of the model, if it has them: throws if it computes
+ * wrong. Every task runs the same encoder, so an embedder checks for all; an item that embeds keeps it as its model.
+ */
+async function verified(gpu, files, task, item, report) {
+  if (!JSON.parse(files.paths()).includes(`model/${REFERENCE}`)) return null;
+  report({ status: 'verify' });
+  const embeds = task === 'feature-extraction';
+  let embedder = null;
+  try {
+    embedder = await TASKS['feature-extraction'](gpu, files, embeds ? item.how : { half: false });
+    const found = JSON.parse(await embedder.verify(files, 'model'));
+    if (found.stale) report({ status: 'warning', message: found.stale });
+    if (embeds) item.model = embedder;
+    return found.right ?? null;
+  } catch (error) {
+    // Files that cannot be read say nothing of the adapter. What the task needs of them is told when it opens them.
+    if (!['FileError', 'ConfigError'].includes(error.name)) throw error;
+    report({ status: 'warning', message: `this adapter was not checked: ${error.message}` });
+    return null;
+  } finally {
+    if (item.model !== embedder) embedder?.free();
+  }
+}
+
 const methods = {
   /** What the device is; opens it. */
   async device({ options }) {
@@ -91,7 +116,7 @@ const methods = {
     if (!opener) throw named('ConfigError', `task: expected one of ${Object.keys(TASKS).join(', ')}, found ${task}`);
     let list;
     if (typeof model === 'string') {
-      list = [...(await downloadModel(model, { hashes: options.hashes, report }))];
+      list = [...(await downloadModel(model, { hashes: options.hashes, verify: options.verify, report }))];
     } else {
       const files = await readFiles(model);
       const root = folderOf(files, 'modules.json') ?? folderOf(files, 'config.json');
@@ -105,9 +130,10 @@ const methods = {
     if (item.how.half && !JSON.parse(gpu.about()).f16) {
       report({ status: 'warning', message: 'this adapter has no f16: computing in f32' });
     }
-    item.model = await item.open(item.how);
+    const comparison = options.verify ? await verified(gpu, files, task, item, report) : null;
+    item.model ??= await item.open(item.how);
     report({ status: 'ready', task, model: typeof model === 'string' ? model : undefined });
-    return { handle: keep(item) };
+    return { handle: keep(item), verified: comparison };
   },
 
   async fill({ handle, text, topK }) {
@@ -267,6 +293,7 @@ const methods = {
     loaded.delete(handle);
     item?.stop?.stop();
     item?.model?.free();
+    item?.guesser?.model.free();
     item?.files?.free();
   },
 

@@ -21,17 +21,30 @@ pub(super) struct Checksums {
     files: BTreeMap<String, Entry>,
 }
 
-#[derive(Serialize, Deserialize)]
+/// What a file must be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+pub(super) struct Entry {
     bytes: u64,
     crc32: String,
 }
 
+impl Entry {
+    /// That of a file with these bytes.
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        Digest { bytes: bytes.len() as u64, crc32: crc32fast::hash(bytes) }.into()
+    }
+}
+
+impl From<Digest> for Entry {
+    fn from(digest: Digest) -> Self {
+        Entry { bytes: digest.bytes, crc32: format!("{:08x}", digest.crc32) }
+    }
+}
+
 impl Checksums {
     pub(super) fn new(files: impl IntoIterator<Item = (&'static str, Digest)>) -> Self {
-        let entry = |digest: Digest| Entry { bytes: digest.bytes, crc32: format!("{:08x}", digest.crc32) };
-        let files = files.into_iter().map(|(name, digest)| (name.to_string(), entry(digest))).collect();
+        let files = files.into_iter().map(|(name, digest)| (name.to_string(), digest.into())).collect();
         Checksums { format: FORMAT, files }
     }
 

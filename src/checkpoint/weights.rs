@@ -121,6 +121,11 @@ impl Weights {
         &self.path
     }
 
+    /// The safetensors files, with their bytes.
+    pub(super) fn files(&self) -> impl Iterator<Item = (&Path, &[u8])> {
+        self.files.iter().map(|file| (file.path.as_path(), &*file.bytes))
+    }
+
     /// The tensors' names, in the order of the file.
     pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
         self.tensors.iter().map(|(name, _, _)| name.as_str())

@@ -1,6 +1,7 @@
 //! `wgrad embed`
 
 mod output;
+mod reference;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -21,15 +22,32 @@ that line N has vector N. Without texts and --input, standard input is read.
 jsonl: {index, text, embedding: [NUMBER]} on each line
 npy:   NumPy's file of a float32 matrix, one row per text
 
+--reference writes reference_vectors.json beside the model: the vectors of ten
+texts, with the checksums of the model's files. What is trained here has it
+already. --verify, and the web page, compute the ten again and say when a GPU
+computes others. Make the file on a device that wgrad doctor finds right.
+
+JSON of --reference: {file, texts, width, device}
+JSON of --verify:    {file, texts, cosine, difference, tolerance: {cosine,
+                     difference}, precision, device, reference_device}
+  cosine      the least of all texts
+  difference  the largest of two elements, as a share of the vector's length
+
 Examples:
   wgrad embed --model data/minilm 'a cat on a roof' 'interest rates rose'
   wgrad embed --model data/minilm --input questions.txt --output questions.npy
   zcat news.gz | wgrad embed --model data/minilm | gzip > vectors.jsonl.gz
   wgrad embed --model runs/reviews --input reviews.csv --text-column text \\
-    --pooling mean --output reviews.npy";
+    --pooling mean --output reviews.npy
+  wgrad embed --model data/minilm --reference
+  wgrad embed --model data/minilm --verify --json";
 
 /// Texts computed before their vectors are written.
 const CHUNK: usize = 4096;
+
+/// What goes with texts of one's own. The reference follows from the folder alone.
+const ABOUT_TEXTS: [&str; 8] =
+    ["text", "input", "output", "format", "strict", "pooling", "no_normalize", "max_tokens"];
 
 /// Turn texts into vectors.
 #[derive(clap::Args)]
@@ -53,6 +71,15 @@ pub struct Args {
     /// Refuse broken UTF-8, NUL, byte-order marks and CRLF instead of putting them right.
     #[arg(long)]
     strict: bool,
+    /// Write the vectors of ten texts beside the model, by which other devices are checked.
+    #[arg(long, conflicts_with_all = ABOUT_TEXTS, conflicts_with_all = ["verify", "precision"])]
+    reference: bool,
+    /// Check this device: compute those vectors again and compare.
+    #[arg(long, conflicts_with_all = ABOUT_TEXTS)]
+    verify: bool,
+    /// Print what --reference wrote or --verify found as JSON.
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     embedder: EmbedderArgs,
 }
@@ -68,6 +95,14 @@ enum Format {
 
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    match (args.reference, args.verify) {
+        (true, _) => return pollster::block_on(reference::write(&args.embedder, args.json)),
+        (_, true) => return pollster::block_on(reference::verify(&args.embedder, args.json)),
+        _ if args.json => {
+            bail!("--json goes with --reference or --verify; vectors are JSON lines by default")
+        }
+        _ => {}
+    }
     let ends_in_npy = args.output.as_ref().is_some_and(|path| path.extension() == Some("npy".as_ref()));
     let format = args.format.unwrap_or(if ends_in_npy { Format::Npy } else { Format::Jsonl });
     if format == Format::Npy && args.output.is_none() && std::io::stdout().is_terminal() {

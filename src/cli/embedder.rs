@@ -39,11 +39,21 @@ pub struct EmbedderArgs {
 }
 
 impl EmbedderArgs {
-    /// Reads the folder, then opens the device: what is wrong with the files is told first.
-    pub async fn open(&self) -> anyhow::Result<Embedder> {
+    /// The folder, found and read.
+    pub fn folder(&self) -> anyhow::Result<SentenceFolder> {
         let mut folder = SentenceFolder::load(hub::folder(&self.model)?)?;
         folder.model.weights = folder.model.weights.allow_non_finite(self.allow_non_finite);
-        let mut options = EmbedOptions::from(&folder);
+        Ok(folder)
+    }
+
+    /// Reads the folder, then opens the device: what is wrong with the files is told first.
+    pub async fn open(&self) -> anyhow::Result<Embedder> {
+        self.open_folder(&self.folder()?).await
+    }
+
+    /// [`EmbedderArgs::open`] of a folder that was read.
+    pub async fn open_folder(&self, folder: &SentenceFolder) -> anyhow::Result<Embedder> {
+        let mut options = EmbedOptions::from(folder);
         options.normalize &= !self.no_normalize;
         options.max_tokens = self.max_tokens.unwrap_or(options.max_tokens);
         options.pooling = self.pooling.chosen().unwrap_or(options.pooling);
@@ -52,7 +62,7 @@ impl EmbedderArgs {
             units::decide(self.matrix_units, precision, &device::options(self.adapter.as_deref())).await?;
         let gpu = device::open(&gpu).await?;
         options.storage = precision::decide(precision, gpu.capabilities()).storage();
-        Ok(Embedder::open(&gpu, &folder, options)?)
+        Ok(Embedder::open(&gpu, folder, options)?)
     }
 }
 

@@ -132,6 +132,11 @@ impl Embedder {
         Self::new(gpu, model, tokenizer, options)
     }
 
+    /// The device.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
     /// The model.
     pub fn model(&self) -> &Model {
         &self.model
@@ -172,6 +177,19 @@ impl Embedder {
         texts: &[impl AsRef<str> + Sync],
         progress: &mut dyn FnMut(usize),
     ) -> Result<Embeddings> {
+        let found = self.embed_unchecked(texts, progress).await?;
+        if !found.values.iter().all(|value| value.is_finite()) {
+            return Err(Error::config("the model's weights", "finite vectors", "NaN or infinity"));
+        }
+        Ok(found)
+    }
+
+    /// [`Embedder::embed`], which gives back NaN and infinity too.
+    pub(super) async fn embed_unchecked(
+        &mut self,
+        texts: &[impl AsRef<str> + Sync],
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Embeddings> {
         let tokens = texts.iter().map(|text| self.tokenize(text.as_ref())).collect::<Result<Vec<_>>>()?;
         let lengths: Vec<usize> = tokens.iter().map(|tokens| tokens.ids.len()).collect();
         let width = self.model.config.hidden_size;
@@ -180,9 +198,6 @@ impl Embedder {
         for bucket in buckets(&lengths, self.options.max_tokens, |tokens| self.capacity(tokens)) {
             let ids: Vec<&[u32]> = bucket.texts.iter().map(|&text| tokens[text].ids.as_slice()).collect();
             let vectors = self.compute(&bucket, &ids).await?;
-            if !vectors.iter().all(|value| value.is_finite()) {
-                return Err(Error::config("the model's weights", "finite vectors", "NaN or infinity"));
-            }
             for (&text, vector) in bucket.texts.iter().zip(vectors.chunks_exact(width)) {
                 values[text * width..][..width].copy_from_slice(vector);
             }

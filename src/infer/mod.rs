@@ -10,6 +10,7 @@ mod load;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod outputs;
 mod predictor;
+mod reference;
 pub(crate) mod shapes;
 mod softmax;
 
@@ -19,4 +20,5 @@ pub use embed::{EmbedOptions, Embedder, Embeddings, Tokens, cosine};
 pub use fill_mask::{Candidate, FillMask, Filled, Mask};
 pub(crate) use load::load;
 pub use predictor::Predictor;
+pub use reference::{Comparison, Tolerance, Verified, reference_vectors, save_reference, verify};
 pub use softmax::softmax;

@@ -1,6 +1,7 @@
 //! What a training run needs of the thing that learns. The run around it plans, feeds, measures and saves.
 
 use crate::Result;
+use crate::gpu::Gpu;
 
 /// What one optimizer step reported.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -69,5 +70,10 @@ pub trait Learner {
     /// What it runs on, for people: the adapter's name. May be empty.
     fn device(&self) -> String {
         String::new()
+    }
+
+    /// The device, where it has one that can run the saved model.
+    fn gpu(&self) -> Option<&Gpu> {
+        None
     }
 }

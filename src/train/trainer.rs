@@ -161,11 +161,6 @@ impl<O: Objective> Trainer<O> {
         Ok(Trainer { engine, optimizer, tickets, shapes, keys: 0, bytes, clear_totals })
     }
 
-    /// The device.
-    pub fn gpu(&self) -> &Gpu {
-        &self.engine.gpu
-    }
-
     /// The model.
     pub fn model(&self) -> &Model {
         &self.engine.model
@@ -387,5 +382,9 @@ impl<O: Objective> Learner for Trainer<O> {
 
     fn device(&self) -> String {
         self.engine.gpu.capabilities().name.clone()
+    }
+
+    fn gpu(&self) -> Option<&Gpu> {
+        Some(&self.engine.gpu)
     }
 }

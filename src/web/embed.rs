@@ -1,6 +1,6 @@
 //! Texts to vectors.
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 
 use js_sys::Float32Array;
 use wasm_bindgen::prelude::*;
@@ -71,9 +71,7 @@ impl Embedder {
 
     /// The vectors of `texts`, in their order. `progress` is called with how many are done.
     pub async fn embed(&self, texts: Vec<String>, progress: js_sys::Function) -> Result<Embeddings> {
-        let mut model = self.0.try_borrow_mut().map_err(|_| {
-            Error::config("feature-extraction", "one call at a time", "another that is running")
-        })?;
+        let mut model = self.borrowed()?;
         let mut told = |done: usize| {
             // A listener that throws must not end the work.
             let _ = progress.call1(&JsValue::NULL, &JsValue::from_f64(done as f64));
@@ -81,10 +79,26 @@ impl Embedder {
         Ok(Embeddings(model.embed(&texts, &mut told).await?))
     }
 
+    /// Compares the vectors of this device with the reference vectors of the folder that this was opened from, with the
+    /// folder's own pooling. The result is `{"right": {…}}`, `{"stale": "why"}` or `"absent"`; a device that computes
+    /// wrong is an error.
+    pub async fn verify(&self, files: &Files, folder: &str) -> Result<String> {
+        let folder = SentenceFolder::load_on(&files.0, folder)?;
+        let mut model = self.borrowed()?;
+        Ok(json(&infer::verify(&files.0, &folder, &mut model).await?))
+    }
+
     /// The token ids of each text, as JSON.
     pub fn tokenize(&self, texts: Vec<String>) -> Result<String> {
         let model = self.0.borrow();
         let ids = texts.iter().map(|text| Ok(model.tokenize(text)?.ids)).collect::<Result<Vec<_>>>()?;
         Ok(json(&ids))
+    }
+}
+
+impl Embedder {
+    fn borrowed(&self) -> Result<RefMut<'_, infer::Embedder>> {
+        let busy = |_| Error::config("feature-extraction", "one call at a time", "another that is running");
+        self.0.try_borrow_mut().map_err(busy)
     }
 }

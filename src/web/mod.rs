@@ -42,6 +42,7 @@ impl From<Error> for JsValue {
             Error::OutOfMemory { .. } => "OutOfMemory",
             Error::File { .. } | Error::Line { .. } | Error::Io { .. } => "FileError",
             Error::Config { .. } => "ConfigError",
+            Error::WrongResult { .. } => "WrongResult",
             _ => "WgradError",
         };
         let value = js_sys::Error::new(&error.to_string());

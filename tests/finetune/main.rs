@@ -18,10 +18,11 @@ use common::golden::Golden;
 use common::hugging_face::golden_folder;
 use safetensors::tensor::Dtype;
 use wgrad::bert::Pooling;
-use wgrad::checkpoint::ModelFolder;
+use wgrad::checkpoint::atomic::Disk;
+use wgrad::checkpoint::{ModelFolder, SentenceFolder};
 use wgrad::data::task::{Columns, Table, Task};
 use wgrad::gpu::Gpu;
-use wgrad::infer::{Classifier, longest};
+use wgrad::infer::{Classifier, EmbedOptions, Embedder, Verified, longest, verify};
 use wgrad::tensor::DType;
 use wgrad::train::Event;
 use wgrad::train::finetune::{
@@ -227,6 +228,14 @@ fn pairs_longer_than_in_pretraining_are_learned_and_python_joins_them_alike() {
     assert_eq!(model.encode("w7 w8", Some("w9")).unwrap().ids, [0, 7, 8, 2, 9]);
 }
 
+/// The folder has reference vectors, and the device that trained it computes them again.
+fn right(gpu: &Gpu, out: &Path) {
+    let folder = SentenceFolder::load(out).unwrap();
+    let mut embedder = Embedder::open(gpu, &folder, EmbedOptions::from(&folder)).unwrap();
+    let found = pollster::block_on(verify(&Disk, &folder, &mut embedder)).unwrap();
+    assert!(matches!(&found, Verified::Right(found) if found.difference < 1e-5), "{found:?}");
+}
+
 #[test]
 fn embeddings_are_learned_from_pairs_and_from_texts_alone() {
     let Some(gpu) = common::gpu() else { return };
@@ -245,6 +254,7 @@ fn embeddings_are_learned_from_pairs_and_from_texts_alone() {
     for file in ["modules.json", "1_Pooling/config.json", "sentence_bert_config.json"] {
         assert!(out.join(file).exists(), "{file}");
     }
+    right(&gpu, &out);
 
     // SimCSE: texts are their own partners, and dropout tells them apart.
     let alone = columns(Task::Contrastive, "text", None, None);
@@ -255,6 +265,8 @@ fn embeddings_are_learned_from_pairs_and_from_texts_alone() {
     assert!(report.saved);
     let halves = ModelFolder::load(&options.out).unwrap().weights;
     assert!(halves.names().all(|name| halves.dtype(name) == Some(Dtype::F16)));
+    // Those of the weights that were saved, not of those that were trained.
+    right(&gpu, &options.out);
     // Rounding may give a text or two another neighbour.
     let learned = score(&report, Metric::Recall);
     let found = measured(&gpu, &options.out, Task::Contrastive, place.table("dev.csv", &by));

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::{Outcome, Place, assert_same, common, result};
+use wgrad::checkpoint::REFERENCE_FILE;
 use wgrad::gpu::Gpu;
 use wgrad::train::{Event, RunOptions, Summary, TrainConfig, Trainer, pretrain};
 
@@ -34,8 +35,13 @@ fn a_stopped_run_goes_on_bitwise_on_the_device() {
     assert!(train_on(&gpu, &options, Some(4)).interrupted);
     let options = RunOptions { resume: true, ..options };
     assert!(train_on(&gpu, &options, Some(7)).interrupted);
+    // They are for a finished model, and whoever stops a run does not wait for them.
+    assert!(!options.out.join(REFERENCE_FILE).exists());
     assert_eq!(train_on(&gpu, &options, None).steps, 12);
+    assert!(options.out.join(REFERENCE_FILE).exists());
     assert_same(&result(&options.out), &expected, "stopped twice on the device");
+    let vectors = [&whole, &options].map(|options| std::fs::read(options.out.join(REFERENCE_FILE)).unwrap());
+    assert_eq!(vectors[0], vectors[1]);
 }
 
 /// Faults 31 and 44b.

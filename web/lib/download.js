@@ -120,8 +120,14 @@ const FILES = [
   ['sentence_bert_config.json', false],
 ];
 
-/** All files of the model at `base`, as a map from names to bytes. */
-export async function downloadModel(base, { hashes = {}, report }) {
+/** What folders of sentence-transformers may hold besides. */
+const SENTENCE_FILES = ['tokenizer_config.json', 'config_sentence_transformers.json'];
+
+/** The vectors by which an adapter is checked, see `wgrad embed --reference`. */
+export const REFERENCE = 'reference_vectors.json';
+
+/** All files of the model at `base`, as a map from names to bytes; with `verify` also its reference vectors. */
+export async function downloadModel(base, { hashes = {}, verify = false, report }) {
   if (!base.endsWith('/')) base += '/';
   const files = new Map();
   const fetchOne = async (name, optional) => {
@@ -130,7 +136,15 @@ export async function downloadModel(base, { hashes = {}, report }) {
     return bytes;
   };
   const text = (bytes) => new TextDecoder().decode(bytes);
-  await Promise.all(FILES.map(([name, needed]) => fetchOne(name, !needed)));
+  // No fault of a file that need not be there keeps a model from working.
+  const reference = async () => {
+    try {
+      await fetchOne(REFERENCE, true);
+    } catch (error) {
+      report({ status: 'warning', message: `this adapter is not checked: ${error.message}` });
+    }
+  };
+  await Promise.all([...FILES.map(([name, needed]) => fetchOne(name, !needed)), ...(verify ? [reference()] : [])]);
   if (files.has('modules.json')) {
     let modules = [];
     try {
@@ -140,7 +154,8 @@ export async function downloadModel(base, { hashes = {}, report }) {
     }
     const paths = (Array.isArray(modules) ? modules : []).map((module) => module?.path);
     const folders = paths.filter((path) => typeof path === 'string' && /^[\w-]+$/.test(path));
-    await Promise.all(folders.map((path) => fetchOne(`${path}/config.json`, true)));
+    const more = [...SENTENCE_FILES, ...folders.map((path) => `${path}/config.json`)];
+    await Promise.all(more.map((name) => fetchOne(name, true)));
   }
   const index = 'model.safetensors.index.json';
   if (await fetchOne('model.safetensors', true)) return files;

@@ -40,6 +40,7 @@ export class ModelPicker {
   #loading = null;
   #call = null;
   #open = false;
+  #warning = '';
 
   /** `ready` is called with every model that was loaded. */
   constructor(element, task, ready) {
@@ -112,17 +113,19 @@ export class ModelPicker {
     this.#at.dataset.state = 'loading';
     this.parts.again.hidden = true;
     this.parts.bars.replaceChildren();
+    this.#warning = '';
     say(this.parts.status, 'Loading …');
     try {
-      const call = await pipeline(this.#task, choice.model, { dtype: 'auto', progress_callback: (event) => this.#progress(choice, event) });
+      const call = await pipeline(this.#task, choice.model, { dtype: 'auto', verify: true, progress_callback: (event) => this.#progress(choice, event) });
       // Another may have been chosen meanwhile.
       if (this.#loading !== choice) return void call.dispose().catch(() => {});
       const old = this.#call;
       [this.#call, this.#loaded, this.#loading] = [call, choice, null];
       old?.dispose().catch(() => {});
       this.parts.bars.replaceChildren();
-      say(this.parts.status, '');
+      say(this.parts.status, this.#warning);
       this.#at.dataset.state = 'ready';
+      this.#at.dataset.verified = String(Boolean(call.verified));
       this.#show();
       await this.#ready(call);
     } catch (error) {
@@ -130,14 +133,16 @@ export class ModelPicker {
       this.#loading = null;
       this.#at.dataset.state = 'failed';
       this.parts.again.hidden = false;
-      say(this.parts.status, error.message, true);
+      const what = error.name === 'WrongResult' ? 'This GPU computes wrong, so nothing is answered. ' : '';
+      say(this.parts.status, what + error.message, true);
     }
   }
 
   /** Progress bars, one a file. */
   #progress(choice, event) {
     if (this.#loading !== choice) return;
-    if (event.status === 'warning') say(this.parts.status, event.message);
+    if (event.status === 'warning') say(this.parts.status, (this.#warning = event.message));
+    if (event.status === 'verify') say(this.parts.status, 'Checking what this GPU computes …');
     if (!event.file) return;
     let row = this.parts.bars.querySelector(`[data-file="${CSS.escape(event.file)}"]`);
     if (event.missing) return void row?.remove();

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use ureq::config::RedirectAuthHeaders;
 use ureq::http::Response;
 use ureq::{Agent, Body};
+use wgrad::checkpoint::REFERENCE_FILE;
 
 use super::Id;
 
@@ -141,7 +142,7 @@ impl Hub {
 impl Listing {
     /// The files that are needed to run the model.
     pub fn wanted(&self) -> anyhow::Result<Vec<RemoteFile>> {
-        const NAMES: [&str; 10] = [
+        const NAMES: [&str; 11] = [
             "config.json",
             "tokenizer.json",
             "tokenizer_config.json",
@@ -152,6 +153,7 @@ impl Listing {
             "1_Pooling/config.json",
             "2_Normalize/config.json",
             "model.safetensors.index.json",
+            REFERENCE_FILE,
         ];
         let names: HashSet<&str> = self.siblings.iter().map(|file| file.rfilename.as_str()).collect();
         let single = names.contains("model.safetensors");

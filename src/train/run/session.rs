@@ -11,6 +11,7 @@ use super::log::Log;
 use super::save::{Position, job_state, restore, save_checkpoint};
 use super::{Event, Tally};
 use crate::checkpoint::{LoadedCheckpoint, check_resume};
+use crate::infer::save_reference;
 use crate::train::learner::Learner;
 use crate::train::metrics::Row;
 use crate::{Error, Result};
@@ -82,7 +83,19 @@ pub(super) async fn live<J: Job>(
     };
     session.save(progress).await?;
     let Session { job, learner, log, at, .. } = session;
-    job.finish(learner, End { at, interrupted, device, device_losses: tally.losses, log }).await
+    let gpu = learner.gpu().cloned();
+    // It takes the learner, whose memory is needed for what comes after.
+    let end = End { at, interrupted, device, device_losses: tally.losses, log };
+    let summary = job.finish(learner, end).await?;
+    // Who stops a run does not want to wait for what the end of it will compute.
+    if let Some(gpu) = gpu.filter(|_| !interrupted) {
+        let common = job.common();
+        // The model is as good without them.
+        if let Err(error) = save_reference(&gpu, &*common.file_system, &common.out).await {
+            progress(Event::Warning(format!("the reference vectors were not saved: {error}")));
+        }
+    }
+    Ok(summary)
 }
 
 /// Refuses a checkpoint of another recipe or other data, or says what changed if that is allowed.

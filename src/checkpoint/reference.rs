@@ -1,0 +1,166 @@
+//! `reference_vectors.json`: what a model's vectors of some texts are, so that a device which computes wrong is noticed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::SentenceFolder;
+use super::atomic::{FileSystem, write_atomic};
+use super::checksums::Entry;
+use crate::bert::Pooling;
+use crate::{Error, Result};
+
+/// The file, beside the model's `config.json`. No folder must have one.
+pub const REFERENCE_FILE: &str = "reference_vectors.json";
+
+/// The layout this code writes and reads.
+const FORMAT: u32 = 1;
+
+/// Texts with the vectors that a model makes of them, computed in f32.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReferenceVectors {
+    format: u32,
+    /// The version of `wgrad` that computed them.
+    pub wgrad: String,
+    /// The adapter that computed them.
+    pub device: String,
+    /// Length and checksum of each file that the vectors follow from, by its name.
+    files: BTreeMap<String, Entry>,
+    /// How vectors were made of hidden states.
+    embedding: Embedding,
+    /// The texts.
+    pub texts: Vec<String>,
+    /// `[texts, C]`
+    pub vectors: Vec<Vec<f32>>,
+}
+
+/// What a folder says about embedding, as far as vectors follow from it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Embedding {
+    pooling: Pooling,
+    normalize: bool,
+    max_tokens: usize,
+    lower_case: bool,
+    prompt: String,
+}
+
+impl Embedding {
+    fn of(folder: &SentenceFolder) -> Self {
+        Embedding {
+            pooling: folder.pooling,
+            normalize: folder.normalize,
+            max_tokens: folder.max_tokens,
+            lower_case: folder.lower_case,
+            prompt: folder.prompt.clone(),
+        }
+    }
+}
+
+/// What every version of the file has.
+#[derive(Deserialize)]
+struct Version {
+    format: u32,
+}
+
+impl ReferenceVectors {
+    /// Ties `vectors` of `texts` to the folder that they were computed with.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a file of the folder cannot be read.
+    pub fn new(
+        fs: &dyn FileSystem,
+        folder: &SentenceFolder,
+        device: &str,
+        texts: Vec<String>,
+        vectors: Vec<Vec<f32>>,
+    ) -> Result<Self> {
+        Ok(ReferenceVectors {
+            format: FORMAT,
+            wgrad: env!("CARGO_PKG_VERSION").to_owned(),
+            device: device.to_owned(),
+            files: files(fs, folder)?,
+            embedding: Embedding::of(folder),
+            texts,
+            vectors,
+        })
+    }
+
+    /// Where a folder has the file, whether it is there or not.
+    pub fn path(folder: &SentenceFolder) -> PathBuf {
+        folder.model.path.join(REFERENCE_FILE)
+    }
+
+    /// Reads the file of a folder; none where there is none.
+    ///
+    /// # Errors
+    /// [`Error::File`] for a file of a newer version, and for one that is broken; [`Error::Io`].
+    pub fn load(fs: &dyn FileSystem, folder: &SentenceFolder) -> Result<Option<Self>> {
+        let path = Self::path(folder);
+        if !fs.exists(&path) {
+            return Ok(None);
+        }
+        let json = fs.read(&path).map_err(Error::io(&path, "read"))?;
+        let wrong = |found: String| Error::file(&path, "reference vectors", found);
+        // The version first: a newer file may have other fields.
+        let Version { format } = serde_json::from_slice(&json).map_err(|error| wrong(error.to_string()))?;
+        if format != FORMAT {
+            let found = format!("format {format}; update wgrad, or make them anew: wgrad embed --reference");
+            return Err(Error::file(&path, format!("reference vectors of format {FORMAT}"), found));
+        }
+        let read: Self = serde_json::from_slice(&json).map_err(|error| wrong(error.to_string()))?;
+        let width = folder.model.config.hidden_size;
+        if read.texts.is_empty() || read.texts.len() != read.vectors.len() {
+            return Err(wrong(format!("{} texts and {} vectors", read.texts.len(), read.vectors.len())));
+        }
+        match read.vectors.iter().find(|vector| vector.len() != width) {
+            Some(vector) => {
+                let expected = format!("vectors of {width} numbers, the model's width");
+                Err(Error::file(&path, expected, format!("one of {}", vector.len())))
+            }
+            None => Ok(Some(read)),
+        }
+    }
+
+    /// Writes the file.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn save(&self, fs: &dyn FileSystem, path: &Path) -> Result<()> {
+        // Texts and finite numbers always serialise.
+        let mut json = serde_json::to_vec(self).unwrap_or_default();
+        json.push(b'\n');
+        write_atomic(fs, path, |sink| sink.put(&json)).map(drop)
+    }
+
+    /// What has changed in the folder since the vectors were computed with it: they then say nothing about a device.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a file of the folder cannot be read.
+    pub fn stale(&self, fs: &dyn FileSystem, folder: &SentenceFolder) -> Result<Option<String>> {
+        let found = files(fs, folder)?;
+        let changed =
+            self.files.keys().chain(found.keys()).find(|name| self.files.get(*name) != found.get(*name));
+        if let Some(name) = changed {
+            return Ok(Some(name.clone()));
+        }
+        Ok((self.embedding != Embedding::of(folder))
+            .then(|| "how the folder says to cut and pool texts".to_owned()))
+    }
+}
+
+/// The files that vectors follow from.
+fn files(fs: &dyn FileSystem, folder: &SentenceFolder) -> Result<BTreeMap<String, Entry>> {
+    let config = folder.model.path.join("config.json");
+    let mut found = BTreeMap::from([
+        ("config.json".to_owned(), Entry::of(&fs.read(&config).map_err(Error::io(&config, "read"))?)),
+        ("tokenizer.json".to_owned(), Entry::of(&folder.model.tokenizer_json)),
+    ]);
+    for (path, bytes) in folder.model.weights.files() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        found.insert(name, Entry::of(bytes));
+    }
+    Ok(found)
+}
