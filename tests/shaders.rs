@@ -8,10 +8,12 @@
     reason = "a test ends at the first surprise and says what it skips"
 )]
 
+mod common;
+
+use common::kernels::{all, is_cooperative, variants};
 use naga::valid::{Capabilities, FunctionInfo, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, GlobalVariable, Handle, Module, ShaderStage, StorageAccess, TypeInner};
-use wgrad::gpu::{Constant, F16, KernelSpec, OUT_F16, TILE, shader};
-use wgrad::{ops, optim};
+use wgrad::gpu::{Constant, F16, KernelSpec, shader};
 
 /// WebGPU's default limits.
 const STORAGE_BUFFERS: u32 = 8;
@@ -304,11 +306,6 @@ fn check_stores(compiled: &Compiled) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a kernel uses matrix units, which browsers do not know.
-fn is_cooperative(constants: &[Constant]) -> bool {
-    constants.iter().any(|(name, _)| *name == TILE)
-}
-
 fn check(spec: &KernelSpec, constants: &[Constant]) -> Result<(), String> {
     let compiled = Compiled::of(spec, constants)?;
     compiled.write_for_other_languages(spec.entry, constants)?;
@@ -319,27 +316,6 @@ fn check(spec: &KernelSpec, constants: &[Constant]) -> Result<(), String> {
     compiled.check_limits(if f32_units { 2 * WORKGROUP_BYTES } else { WORKGROUP_BYTES })?;
     check_conversions(&compiled)?;
     check_stores(&compiled)
-}
-
-/// The kernels of all operations and optimizers, by name.
-fn all() -> Vec<(&'static str, &'static [KernelSpec])> {
-    let operations = ops::all().into_iter().map(|operation| (operation.name, operation.kernels));
-    let others: [(_, &[KernelSpec]); 2] = [("adamw", optim::KERNELS), ("probe", &[ops::probe::KERNEL])];
-    operations.chain(others).collect()
-}
-
-/// The constants of `spec`'s example, and with them every choice of types that it is compiled for.
-fn variants(spec: &KernelSpec) -> Vec<Vec<Constant>> {
-    let f32 = spec.example.to_vec();
-    let mut variants = vec![f32.clone()];
-    let fixed = f32.iter().any(|(name, _)| *name == F16);
-    if spec.source.text.contains("elem") && !fixed {
-        variants.push([f32.clone(), vec![(F16, 1)]].concat());
-    }
-    if spec.source.text.contains("out_elem") {
-        variants.push([f32, vec![(F16, 1), (OUT_F16, 0)][usize::from(fixed)..].to_vec()].concat());
-    }
-    variants
 }
 
 #[test]

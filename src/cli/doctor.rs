@@ -23,7 +23,8 @@ JSON: {wgrad, adapters: [ADAPTER], chosen, device: ADAPTER,
        conversions: [{value, bits}], kernels: [KERNEL],
        stress: [STRESSED] (with --stress), matmul: [SPEED], copy_gbps, ok}
   ADAPTER: {name, backend, driver, device_type, kind, f16, subgroups,
-       cooperative_matrices, matrix_tile, matrix_subgroup, max_binding, max_buffer, max_storage_buffers,
+       cooperative_matrices, matrix_tile, matrix_subgroup, vulkan_memory_model,
+       max_binding, max_buffer, max_storage_buffers,
        max_workgroup_memory, max_invocations}
   KERNEL: {operation, kind, storage, matrix_units, own, cases, passed,
        result: {error, bound},

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{GpuOptions, TEXELS};
+use super::{GpuOptions, TEXELS, spirv};
 use crate::{Error, Result};
 
 /// The kinds of adapter that kernels are tuned for.
@@ -52,6 +52,9 @@ pub struct Capabilities {
     pub matrix_tile: Option<u32>,
     /// The invocations of a subgroup there.
     pub matrix_subgroup: Option<u32>,
+    /// Whether kernels for matrix units are handed to the driver as SPIR-V that spells Vulkan's memory model out. Where
+    /// it is false they are compiled as all others are.
+    pub vulkan_memory_model: bool,
     /// The largest storage binding of the opened device.
     pub max_binding: u64,
     /// The largest buffer of the opened device.
@@ -96,6 +99,7 @@ impl Capabilities {
         if !(options.matrix_units && self.f16 && self.kind == AdapterKind::Plain) {
             self.matrix_tile = None;
             self.matrix_subgroup = None;
+            self.vulkan_memory_model = false;
         }
     }
 
@@ -144,6 +148,7 @@ impl Capabilities {
             cooperative_matrices,
             matrix_tile,
             matrix_subgroup: matrix_subgroup.filter(|_| matrix_tile.is_some()),
+            vulkan_memory_model: matrix_tile.is_some() && spirv::offered(adapter),
             max_binding: device_limits.max_storage_buffer_binding_size,
             max_buffer: device_limits.max_buffer_size,
             max_storage_buffers: device_limits.max_storage_buffers_per_shader_stage,

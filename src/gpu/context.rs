@@ -249,6 +249,9 @@ impl Gpu {
         let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
         if capabilities.matrix_tile.is_some() {
             features |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+            if capabilities.vulkan_memory_model {
+                features |= wgpu::Features::PASSTHROUGH_SHADERS;
+            }
             // SAFETY: what may go wrong is a driver that computes wrongly, which `wgrad doctor` would tell.
             experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
         }

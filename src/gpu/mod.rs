@@ -14,6 +14,9 @@ mod recording;
 mod replay;
 pub mod shader;
 mod speed;
+#[doc(hidden)]
+#[cfg_attr(any(target_arch = "wasm32", target_vendor = "apple"), path = "no_spirv.rs")]
+pub mod spirv;
 mod submission;
 
 pub use capabilities::{AdapterKind, Capabilities};

@@ -4,6 +4,7 @@
 pub mod folder;
 pub mod golden;
 pub mod hugging_face;
+pub mod kernels;
 
 use wgrad::Error;
 use wgrad::gpu::{AdapterKind, Gpu, GpuOptions};
