@@ -19,7 +19,7 @@ mod speed;
 pub mod spirv;
 mod submission;
 
-pub use capabilities::{AdapterKind, Capabilities};
+pub use capabilities::{AdapterKind, Capabilities, MatrixOperands};
 pub use context::{Buffer, Gpu, GpuOptions, Region};
 pub use kernel::{Field, Kernel, KernelSpec, ParamsLayout, TEXELS};
 pub use profile::Timing;
