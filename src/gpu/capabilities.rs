@@ -105,6 +105,12 @@ impl Capabilities {
         self.name.to_lowercase().contains(&part.to_lowercase())
     }
 
+    /// Whether Direct3D's shaders go through its old compiler, because there is no `dxcompiler.dll`. With the new one
+    /// every GPU has subgroup operations; with the old one, none.
+    pub fn is_without_dxc(&self) -> bool {
+        self.backend == "dx12" && !self.f16 && self.subgroups.is_none()
+    }
+
     /// Elements of so many `bytes` that the largest operand of a kernel has: those of software adapters read theirs
     /// through textures.
     pub fn max_operand(&self, bytes: u64) -> u64 {
