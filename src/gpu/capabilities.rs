@@ -126,6 +126,10 @@ impl Capabilities {
         self.kind = options.kind.unwrap_or(self.kind);
         self.f16 &= !options.without_f16;
         self.max_binding = self.max_binding.min(options.max_binding.unwrap_or(u64::MAX));
+        if options.unlisted_matrix_units && self.device_type == "cpu" && !self.cooperative_matrices.is_empty()
+        {
+            self.cooperative_matrices.push("8x8x8 f32->f32".into());
+        }
         self.matrix_tile = options.matrix_units.and_then(|operands| self.tile_of(operands));
         self.matrix_operands = options.matrix_units.filter(|_| self.matrix_tile.is_some());
         self.vulkan_memory_model &= self.matrix_tile.is_some();
@@ -236,6 +240,14 @@ mod tests {
         let nvidia = Capabilities { cooperative_matrices: shapes, ..apple() };
         assert_eq!(opened(nvidia.clone(), &with(f16)), (Some(f16), Some(16)));
         assert_eq!(opened(nvidia, &with(f32)), (None, None));
+        // lavapipe lists f16 alone; what a GPU does not list it is not asked to do.
+        for (device_type, tile) in [("cpu", Some(8)), ("discrete", None)] {
+            let cooperative_matrices = vec!["8x8x8 f16->f32".into()];
+            let one = Capabilities { cooperative_matrices, device_type: device_type.into(), ..apple() };
+            let options = GpuOptions { unlisted_matrix_units: true, ..with(f32) };
+            assert_eq!(opened(one.clone(), &options), (tile.map(|_| f32), tile));
+            assert_eq!(opened(one, &with(f32)), (None, None));
+        }
         // Subgroups of a size that changes, and CPUs, which pose as GPUs.
         for other in [
             Capabilities { matrix_subgroup: None, ..apple() },

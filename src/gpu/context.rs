@@ -38,6 +38,10 @@ pub struct GpuOptions {
     pub speed: Option<f64>,
     /// Let dispatches be timed ([`Gpu::start_profile`]) where the adapter has a clock for that.
     pub timestamps: bool,
+    /// Count tiles of f32 as listed where the adapter is a CPU that lists others: lavapipe multiplies them all the same, and
+    /// is all that there is to run such kernels on. For tests.
+    #[doc(hidden)]
+    pub unlisted_matrix_units: bool,
     /// Convert to f16 as a driver does whose conversion saturates. For tests.
     #[doc(hidden)]
     pub saturate_f16: bool,

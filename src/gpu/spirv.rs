@@ -197,10 +197,10 @@ pub fn spell_out(words: &[u32]) -> Result<Vec<u32>, String> {
             op::CONSTANT => {
                 constants.insert(instruction[2], instruction[3]);
             }
-            op::VARIABLE | op::FUNCTION_PARAMETER | op::ACCESS_CHAIN | op::IN_BOUNDS_ACCESS_CHAIN => {
-                if pointer_types.contains(&instruction[1]) {
-                    pointers.insert(instruction[2]);
-                }
+            op::VARIABLE | op::FUNCTION_PARAMETER | op::ACCESS_CHAIN | op::IN_BOUNDS_ACCESS_CHAIN
+                if pointer_types.contains(&instruction[1]) =>
+            {
+                pointers.insert(instruction[2]);
             }
             op::CONTROL_BARRIER | op::MEMORY_BARRIER => {
                 let id = *instruction.last().unwrap_or(&0);
