@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-use wgrad::gpu::{AdapterKind, Capabilities, Gpu, GpuOptions, MatrixOperands};
+use wgrad::gpu::{AdapterKind, Capabilities, Gpu, GpuOptions, MatrixOperands, spirv};
 use wgrad::ops::matmul;
 use wgrad::train::Precision;
 use wgrad::train::stress::{Sizes, Stressed, stress_units};
@@ -38,9 +38,10 @@ struct Verdict {
     said: String,
 }
 
-/// The program's version, and a checksum of the shaders that multiply on the units.
+/// The program's version, and a checksum of the shaders that multiply on the units and of what is done to them.
 fn version() -> String {
-    let sources = matmul::KERNELS.iter().map(|kernel| kernel.source.text).collect::<String>();
+    let shaders = matmul::KERNELS.iter().map(|kernel| kernel.source.text);
+    let sources = shaders.chain([spirv::SOURCE]).collect::<String>();
     format!("{} {:08x}", env!("CARGO_PKG_VERSION"), crc32fast::hash(sources.as_bytes()))
 }
 

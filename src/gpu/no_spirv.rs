@@ -3,6 +3,9 @@
 use super::shader::Composed;
 use crate::{Error, Result};
 
+/// As in `spirv.rs`: nothing here changes a kernel.
+pub const SOURCE: &str = "";
+
 pub(super) fn offered(_: &wgpu::Adapter) -> bool {
     false
 }

@@ -27,6 +27,9 @@ use wgpu::naga::valid::{Capabilities, ValidationFlags, Validator};
 use super::shader::Composed;
 use crate::Result;
 
+/// This file: what it does to kernels changes them as their own text does.
+pub const SOURCE: &str = include_str!("spirv.rs");
+
 /// What the device is handed for `entry` of a kernel on matrix units: one module with this entry point alone.
 ///
 /// # Errors
