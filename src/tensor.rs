@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::gpu::{Constant, F16, OUT_F16, View};
+use crate::gpu::{Constant, F16, MatrixOperands, OUT_F16, View};
 use crate::shape::Shape;
 
 /// What an element is.
@@ -34,6 +34,15 @@ impl DType {
     /// What shaders are told of the type of `out_elem`.
     pub(crate) fn out_elem(self) -> Constant {
         (OUT_F16, (self == DType::F16).into())
+    }
+}
+
+impl From<MatrixOperands> for DType {
+    fn from(operands: MatrixOperands) -> Self {
+        match operands {
+            MatrixOperands::F16 => DType::F16,
+            MatrixOperands::F32 => DType::F32,
+        }
     }
 }
 

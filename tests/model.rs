@@ -9,19 +9,22 @@
 
 mod common;
 
-use common::golden::{CASES, Golden, relative, split};
+use common::golden::{CASES, Golden, options, relative, split};
+use half::f16;
 use safetensors::SafeTensors;
 use wgrad::autograd::Graph;
 use wgrad::bert::{Ids, Inputs, encode, mlm_logits};
-use wgrad::gpu::{AdapterKind, Gpu};
+use wgrad::gpu::{AdapterKind, Buffer, Gpu};
 use wgrad::ops::embedding;
 use wgrad::tensor::{DType, Tensor};
-use wgrad::train::Learner;
+use wgrad::train::{Learner, MlmLearner, MlmOptions};
 
 /// Relative L2 distance allowed between gradients, as for single operations.
 const GRADIENT: f64 = 1e-4;
 /// The largest difference allowed between hidden states, logits and losses.
 const WHOLE_MODEL: f64 = 1e-4;
+/// Relative L2 distance allowed between them where activations are stored as f16.
+const STORED_AS_F16: f64 = 1e-2;
 
 fn largest(found: &[f32], expected: &[f32]) -> f64 {
     assert_eq!(found.len(), expected.len());
@@ -86,49 +89,86 @@ fn gradients_and_ten_steps_equal_pytorch() {
 #[test]
 fn hidden_states_and_logits_equal_pytorch() {
     each(|gpu, case, golden| {
-        let learner = golden.learner(gpu);
-        let (config, parameters) = (&learner.model().config, &learner.model().parameters);
-        let batch = golden.batch();
-        let mut graph = Graph::inference(gpu);
-        let g = &mut graph;
-        let ids = |g: &mut Graph, ids: &[u32]| {
-            let index = embedding::index(ids);
-            Ids {
-                ids: g.constant(ids, [ids.len()], DType::U32).unwrap(),
-                index: g.constant(&index, [index.len()], DType::U32).unwrap(),
-            }
-        };
-        let positions: Vec<u32> = (0..3).flat_map(|_| 0..40).collect();
-        let inputs = Inputs {
-            sequences: 3,
-            tokens: 40,
-            words: ids(g, &batch.input_ids).into(),
-            positions: Some(ids(g, &positions)),
-            types: None,
-            bounds: g.constant(&batch.bounds, [120, 2], DType::U32).unwrap(),
-        };
-        let rows = g.constant(&batch.masked_rows, [batch.masked_rows.len()], DType::U32).unwrap();
-        let hidden = encode(g, config, parameters, &inputs).unwrap();
-        let logits = mlm_logits(g, config, parameters, &hidden.last, &rows).unwrap();
-        let mut kept = Vec::new();
-        let mut keep = |g: &mut Graph, name: String, tensor: &Tensor| {
-            let elements = tensor.shape().elements();
-            let buffer = gpu.buffer("kept", elements as u64 * 4).unwrap();
-            let to = g.recorder().bind(&(&buffer).into());
-            g.recorder().copy(tensor.view(), to);
-            kept.push((name, buffer, elements));
-        };
-        keep(g, "hidden/embeddings".into(), &hidden.embeddings);
-        for (index, layer) in hidden.layers.iter().enumerate() {
-            keep(g, format!("hidden/{index}"), layer);
-        }
-        keep(g, "hidden/final".into(), &hidden.last);
-        keep(g, "logits".into(), &logits);
-        graph.finish("hidden states").unwrap().replay().unwrap();
-        for (name, buffer, elements) in kept {
-            let found: Vec<f32> = pollster::block_on(gpu.read(&buffer, 0, elements)).unwrap();
-            let error = largest(&found, &golden.f32(&name));
+        for (name, error) in forward(gpu, golden, DType::F32, largest) {
             assert!(error <= WHOLE_MODEL, "{case}: {name} off by {error:e}");
         }
     });
+}
+
+/// The smallest configuration stored as f16; on matrix units where the environment asks for them.
+#[test]
+fn hidden_states_and_logits_of_f16_are_near_pytorch() {
+    let Some(gpu) = common::gpu_as(AdapterKind::Plain) else { return };
+    if !gpu.capabilities().f16 {
+        eprintln!("SKIPPED: {} has no f16", gpu.capabilities().name);
+        return;
+    }
+    for (name, error) in forward(&gpu, &Golden::open(CASES[0]), DType::F16, relative) {
+        assert!(error <= STORED_AS_F16, "{name} off by {error:e}");
+    }
+    if gpu.capabilities().matrix_tile.is_some() {
+        println!("the model on the matrix units of {}", gpu.capabilities().name);
+    }
+}
+
+/// How far hidden states and logits are from PyTorch's where they are stored as the type says, by `distance`.
+fn forward(
+    gpu: &Gpu,
+    golden: &Golden,
+    storage: DType,
+    distance: fn(&[f32], &[f32]) -> f64,
+) -> Vec<(String, f64)> {
+    let mut learner =
+        MlmLearner::new(gpu, golden.config.clone(), MlmOptions { storage, ..options(4) }).unwrap();
+    golden.fill(&mut learner);
+    let (config, parameters) = (&learner.model().config, &learner.model().parameters);
+    let batch = golden.batch();
+    let mut graph = Graph::inference(gpu).with_storage(storage);
+    let g = &mut graph;
+    let ids = |g: &mut Graph, ids: &[u32]| {
+        let index = embedding::index(ids);
+        Ids {
+            ids: g.constant(ids, [ids.len()], DType::U32).unwrap(),
+            index: g.constant(&index, [index.len()], DType::U32).unwrap(),
+        }
+    };
+    let positions: Vec<u32> = (0..3).flat_map(|_| 0..40).collect();
+    let inputs = Inputs {
+        sequences: 3,
+        tokens: 40,
+        words: ids(g, &batch.input_ids).into(),
+        positions: Some(ids(g, &positions)),
+        types: None,
+        bounds: g.constant(&batch.bounds, [120, 2], DType::U32).unwrap(),
+    };
+    let rows = g.constant(&batch.masked_rows, [batch.masked_rows.len()], DType::U32).unwrap();
+    let hidden = encode(g, config, parameters, &inputs).unwrap();
+    let logits = mlm_logits(g, config, parameters, &hidden.last, &rows).unwrap();
+    let mut kept = Vec::new();
+    let mut keep = |g: &mut Graph, name: String, tensor: &Tensor| {
+        let elements = tensor.shape().elements();
+        let buffer = gpu.buffer("kept", elements as u64 * tensor.dtype().bytes()).unwrap();
+        let to = g.recorder().bind(&(&buffer).into());
+        g.recorder().copy(tensor.view(), to);
+        kept.push((name, buffer, elements, tensor.dtype()));
+    };
+    keep(g, "hidden/embeddings".into(), &hidden.embeddings);
+    for (index, layer) in hidden.layers.iter().enumerate() {
+        keep(g, format!("hidden/{index}"), layer);
+    }
+    keep(g, "hidden/final".into(), &hidden.last);
+    keep(g, "logits".into(), &logits);
+    graph.finish("hidden states").unwrap().replay().unwrap();
+    let values = |(name, buffer, elements, dtype): (String, Buffer, usize, DType)| {
+        let found: Vec<f32> = match dtype {
+            DType::F16 => {
+                let halves: Vec<f16> = pollster::block_on(gpu.read(&buffer, 0, elements)).unwrap();
+                halves.into_iter().map(f32::from).collect()
+            }
+            _ => pollster::block_on(gpu.read(&buffer, 0, elements)).unwrap(),
+        };
+        let error = distance(&found, &golden.f32(&name));
+        (name, error)
+    };
+    kept.into_iter().map(values).collect()
 }

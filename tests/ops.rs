@@ -9,7 +9,7 @@
 
 mod common;
 
-use wgrad::gpu::{AdapterKind, Gpu, GpuOptions};
+use wgrad::gpu::{AdapterKind, Gpu, GpuOptions, MatrixOperands};
 use wgrad::tensor::DType;
 use wgrad::train::stress::{Sizes, stress_units};
 use wgrad::{ops, optim};
@@ -55,20 +55,31 @@ fn every_operation_equals_its_reference_stored_as_f16() {
     }
 }
 
-/// On whatever has units: a GPU, or a newer lavapipe as `scripts/units` runs it.
+/// On whatever has units: a GPU, or a newer lavapipe as `scripts/units` runs it, which multiplies f32 without listing it.
 #[test]
 fn products_and_attention_equal_their_reference_on_matrix_units() {
-    let with =
-        |matrix_units| GpuOptions { kind: Some(AdapterKind::Plain), matrix_units, ..Default::default() };
-    let Some(units) = common::open(with(true)) else { return };
-    let Some(plain) = common::open(with(false)) else { return };
-    if units.capabilities().matrix_tile.is_none() {
-        eprintln!("SKIPPED: {} has no matrix units that there are kernels for", units.capabilities().name);
+    for operands in [MatrixOperands::F16, MatrixOperands::F32] {
+        on_units(operands);
+    }
+}
+
+fn on_units(operands: MatrixOperands) {
+    let with = |matrix_units| GpuOptions {
+        kind: Some(AdapterKind::Plain),
+        matrix_units,
+        unlisted_matrix_units: true,
+        ..Default::default()
+    };
+    let Some(units) = common::open(with(Some(operands))) else { return };
+    let Some(plain) = common::open(with(None)) else { return };
+    let about = units.capabilities();
+    if about.matrix_tile.is_none() {
+        eprintln!("SKIPPED: {} has no matrix units for {operands} that there are kernels for", about.name);
         return;
     }
     for operation in ops::all().into_iter().filter(|o| ["attention", "matmul"].contains(&o.name)) {
         for case in (operation.cases)() {
-            let outcome = pollster::block_on(case.run(&units, DType::F16, 64)).unwrap();
+            let outcome = pollster::block_on(case.run(&units, operands.into(), 64)).unwrap();
             assert!(outcome.passed(), "{}: {outcome:?}", operation.name);
         }
     }
@@ -76,7 +87,8 @@ fn products_and_attention_equal_their_reference_on_matrix_units() {
     for stressed in pollster::block_on(stress_units(&units, &plain, sizes)).unwrap() {
         assert!(stressed.passed(), "{stressed:?}");
     }
-    println!("on the matrix units of {}", units.capabilities().name);
+    let model = if about.vulkan_memory_model { ", Vulkan's memory model spelled out" } else { "" };
+    println!("{operands} on the matrix units of {}{model}", about.name);
 }
 
 #[test]

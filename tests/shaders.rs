@@ -1,4 +1,4 @@
-//! Every kernel without a GPU: its shader compiles for Vulkan and Metal within WebGPU's default limits, and its
+//! Every kernel without a GPU: its shader compiles for Vulkan, Metal and Direct3D within WebGPU's default limits, and its
 //! bindings and parameters are what the Rust side says. Where Chromium's shader compiler `tint` is installed, it has
 //! its say too: unlike naga it proves that barriers stand in uniform control flow, as browsers demand.
 
@@ -8,10 +8,12 @@
     reason = "a test ends at the first surprise and says what it skips"
 )]
 
+mod common;
+
+use common::kernels::{all, is_cooperative, variants};
 use naga::valid::{Capabilities, FunctionInfo, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, GlobalVariable, Handle, Module, ShaderStage, StorageAccess, TypeInner};
-use wgrad::gpu::{Constant, F16, KernelSpec, OUT_F16, TILE, shader};
-use wgrad::{ops, optim};
+use wgrad::gpu::{Constant, F16, KernelSpec, shader};
 
 /// WebGPU's default limits.
 const STORAGE_BUFFERS: u32 = 8;
@@ -84,8 +86,32 @@ impl Compiled {
         let (text, info) = msl::write_string(&self.module, &self.info, &options, &pipeline)
             .map_err(|e| format!("MSL: {e}"))?;
         match info.entry_point_names.as_slice() {
-            [Ok(written)] if text.contains(written.as_str()) => Ok(()),
-            other => Err(format!("MSL: wrote the entry points {other:?}")),
+            [Ok(written)] if text.contains(written.as_str()) => {}
+            other => return Err(format!("MSL: wrote the entry points {other:?}")),
+        }
+        // Direct3D's compiler knows no matrix units.
+        if cooperative { Ok(()) } else { self.hlsl(name).map(|_| ()) }
+    }
+
+    /// HLSL as wgpu has it written where it asks for no runtime checks, and what the entry point is called there.
+    fn hlsl(&self, name: &str) -> Result<(String, String), String> {
+        use naga::back::hlsl;
+        let options = hlsl::Options {
+            // The first one with f16.
+            shader_model: hlsl::ShaderModel::V6_2,
+            zero_initialize_workgroup_memory: false,
+            restrict_indexing: false,
+            force_loop_bounding: false,
+            ..Default::default()
+        };
+        let pipeline = hlsl::PipelineOptions { entry_point: Some((ShaderStage::Compute, name.to_string())) };
+        let mut text = String::new();
+        let info = hlsl::Writer::new(&mut text, &options, &pipeline)
+            .write(&self.module, &self.info, None)
+            .map_err(|e| format!("HLSL: {e}"))?;
+        match info.entry_point_names.as_slice() {
+            [Ok(written)] if text.contains(written.as_str()) => Ok((text, written.clone())),
+            other => Err(format!("HLSL: wrote the entry points {other:?}")),
         }
     }
 
@@ -304,11 +330,6 @@ fn check_stores(compiled: &Compiled) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a kernel uses matrix units, which browsers do not know.
-fn is_cooperative(constants: &[Constant]) -> bool {
-    constants.iter().any(|(name, _)| *name == TILE)
-}
-
 fn check(spec: &KernelSpec, constants: &[Constant]) -> Result<(), String> {
     let compiled = Compiled::of(spec, constants)?;
     compiled.write_for_other_languages(spec.entry, constants)?;
@@ -319,27 +340,6 @@ fn check(spec: &KernelSpec, constants: &[Constant]) -> Result<(), String> {
     compiled.check_limits(if f32_units { 2 * WORKGROUP_BYTES } else { WORKGROUP_BYTES })?;
     check_conversions(&compiled)?;
     check_stores(&compiled)
-}
-
-/// The kernels of all operations and optimizers, by name.
-fn all() -> Vec<(&'static str, &'static [KernelSpec])> {
-    let operations = ops::all().into_iter().map(|operation| (operation.name, operation.kernels));
-    let others: [(_, &[KernelSpec]); 2] = [("adamw", optim::KERNELS), ("probe", &[ops::probe::KERNEL])];
-    operations.chain(others).collect()
-}
-
-/// The constants of `spec`'s example, and with them every choice of types that it is compiled for.
-fn variants(spec: &KernelSpec) -> Vec<Vec<Constant>> {
-    let f32 = spec.example.to_vec();
-    let mut variants = vec![f32.clone()];
-    let fixed = f32.iter().any(|(name, _)| *name == F16);
-    if spec.source.text.contains("elem") && !fixed {
-        variants.push([f32.clone(), vec![(F16, 1)]].concat());
-    }
-    if spec.source.text.contains("out_elem") {
-        variants.push([f32, vec![(F16, 1), (OUT_F16, 0)][usize::from(fixed)..].to_vec()].concat());
-    }
-    variants
 }
 
 #[test]
@@ -457,29 +457,49 @@ fn tint(text: &str) -> Option<String> {
     Some(if output.status.success() { String::new() } else { format!("{}: {said}", output.status) })
 }
 
-/// The text of every kernel and variant that a browser may get, by a name that a file may have.
-fn texts() -> Vec<(String, String)> {
+/// A kernel in one form.
+struct Text {
+    /// What a file may be called.
+    name: String,
+    text: String,
+    spec: KernelSpec,
+    constants: Vec<Constant>,
+}
+
+/// Every kernel and variant that a browser may get.
+fn texts() -> Vec<Text> {
     let mut texts = Vec::new();
     for (name, kernels) in all() {
         for spec in kernels {
             for constants in variants(spec).into_iter().filter(|constants| !is_cooperative(constants)) {
                 let text = shader::compose(&spec.source, &constants).unwrap().text;
-                texts.push((format!("{name}-{}-{}-{}", spec.source.name, spec.entry, texts.len()), text));
+                let name = format!("{name}-{}-{}-{}", spec.source.name, spec.entry, texts.len());
+                texts.push(Text { name, text, spec: *spec, constants });
             }
         }
     }
     texts
 }
 
-/// `scripts/test-web` gives these files to Dawn.
+/// `scripts/test-web` gives the WGSL to Dawn, `scripts/long/dxc` the HLSL to Microsoft's compiler, by a list of files, entry
+/// points and constants.
 #[test]
 fn every_text_is_written_for_other_compilers() {
-    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("wgsl");
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).unwrap();
-    for (name, text) in texts() {
-        std::fs::write(folder.join(format!("{name}.wgsl")), text).unwrap();
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    for language in ["wgsl", "hlsl"] {
+        let _ = std::fs::remove_dir_all(folder.join(language));
+        std::fs::create_dir_all(folder.join(language)).unwrap();
     }
+    let mut list = String::new();
+    for Text { name, text, spec, constants } in texts() {
+        std::fs::write(folder.join(format!("wgsl/{name}.wgsl")), text).unwrap();
+        let (text, entry) = Compiled::of(&spec, &constants).unwrap().hlsl(spec.entry).unwrap();
+        std::fs::write(folder.join(format!("hlsl/{name}.hlsl")), text).unwrap();
+        let constants: Vec<String> =
+            constants.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        list += &format!("{name}.hlsl\t{entry}\t{}\n", constants.join(" "));
+    }
+    std::fs::write(folder.join("hlsl/list.tsv"), list).unwrap();
 }
 
 #[test]
@@ -491,7 +511,7 @@ fn browsers_take_every_kernel() {
         return;
     };
     assert!(said.contains("uniform control flow"), "{said}");
-    for (name, text) in texts() {
+    for Text { name, text, .. } in texts() {
         assert_eq!(tint(&text).as_deref(), Some(""), "{name}");
     }
 }

@@ -2,10 +2,9 @@
 
 use anyhow::{Context, bail};
 use serde::Serialize;
-use wgrad::gpu::{AdapterKind, Capabilities, Gpu, GpuOptions};
+use wgrad::gpu::{AdapterKind, Capabilities, Gpu, GpuOptions, MatrixOperands};
 use wgrad::ops::matmul::Layout;
 use wgrad::ops::{measure, probe};
-use wgrad::tensor::DType;
 use wgrad::train;
 use wgrad::train::stress::{Sizes, Stressed};
 
@@ -23,7 +22,8 @@ JSON: {wgrad, adapters: [ADAPTER], chosen, device: ADAPTER,
        conversions: [{value, bits}], kernels: [KERNEL],
        stress: [STRESSED] (with --stress), matmul: [SPEED], copy_gbps, ok}
   ADAPTER: {name, backend, driver, device_type, kind, f16, subgroups,
-       cooperative_matrices, matrix_tile, matrix_subgroup, max_binding, max_buffer, max_storage_buffers,
+       cooperative_matrices, matrix_operands, matrix_tile, matrix_subgroup,
+       vulkan_memory_model, max_binding, max_buffer, max_storage_buffers,
        max_workgroup_memory, max_invocations}
   KERNEL: {operation, kind, storage, matrix_units, own, cases, passed,
        result: {error, bound},
@@ -191,8 +191,11 @@ async fn stress(gpu: &Gpu, options: &GpuOptions, tell: bool) -> anyhow::Result<V
         }
     })
     .await?;
-    let options = GpuOptions { matrix_units: true, ..options.clone() };
-    if Gpu::chosen(&options).await?.matrix_tile.is_some() {
+    for operands in [MatrixOperands::F16, MatrixOperands::F32] {
+        let options = GpuOptions { matrix_units: Some(operands), ..options.clone() };
+        if Gpu::chosen(&options).await?.matrix_tile.is_none() {
+            continue;
+        }
         let stressed = async {
             let with_units = Gpu::open(&options).await?;
             let mut all = train::stress::stress_units(&with_units, gpu, sizes).await?;
@@ -214,7 +217,7 @@ async fn stress(gpu: &Gpu, options: &GpuOptions, tell: bool) -> anyhow::Result<V
                 let work = format!("matrix units: {error}");
                 let failed = Stressed {
                     work,
-                    storage: DType::F16,
+                    storage: operands.into(),
                     matrix_units: true,
                     replays: 0,
                     different: 0,

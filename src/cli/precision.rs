@@ -40,9 +40,47 @@ impl From<Choice> for Precision {
 
 /// What is used on `adapter`; says so where that is not what was asked for.
 pub fn decide(asked: Precision, adapter: &Capabilities) -> Precision {
-    let used = asked.on(adapter);
-    if (asked, used) == (Precision::Mixed, Precision::F32) {
-        print::note(format_args!("warning: {} has no f16 in shaders; f32 is used", adapter.name));
+    if let Some(said) = missing(asked, adapter) {
+        print::note(format_args!("warning: {said}; f32 is used"));
     }
-    used
+    asked.on(adapter)
+}
+
+/// Why f16 is not used, where that is not what was asked for or can be changed.
+fn missing(asked: Precision, adapter: &Capabilities) -> Option<String> {
+    if asked == Precision::F32 || adapter.f16 {
+        return None;
+    }
+    let name = &adapter.name;
+    if adapter.is_without_dxc() {
+        return Some(format!(
+            "dxcompiler.dll (Microsoft's DirectX Shader Compiler, 1.8.2502 or newer) was found neither beside the program \
+             nor in PATH, and the compiler that Windows has instead knows no f16 on {name}: put it there"
+        ));
+    }
+    (asked == Precision::Mixed).then(|| format!("{name} has no f16 in shaders"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// On Windows, which no test runs on.
+    #[test]
+    fn without_dxc_f32_is_used_and_it_is_said_why() {
+        let windows =
+            Capabilities { name: "a GPU".into(), backend: "dx12".into(), ..Capabilities::default() };
+        for asked in [Precision::Mixed, Precision::Auto] {
+            assert!(missing(asked, &windows).unwrap().contains("dxcompiler.dll"));
+            assert_eq!(asked.on(&windows), Precision::F32);
+        }
+        assert_eq!(missing(Precision::F32, &windows), None);
+        // With the compiler, a GPU may have no f16 all the same.
+        let with_dxc = Capabilities { subgroups: Some((32, 32)), ..windows.clone() };
+        assert_eq!(missing(Precision::Auto, &with_dxc), None);
+        assert_eq!(missing(Precision::Mixed, &with_dxc).unwrap(), "a GPU has no f16 in shaders");
+        let vulkan = Capabilities { backend: "vulkan".into(), ..windows.clone() };
+        assert_eq!(missing(Precision::Mixed, &vulkan).unwrap(), "a GPU has no f16 in shaders");
+        assert_eq!(missing(Precision::Mixed, &Capabilities { f16: true, ..windows }), None);
+    }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-use wgrad::gpu::{AdapterKind, Capabilities, Gpu, GpuOptions};
+use wgrad::gpu::{AdapterKind, Capabilities, Gpu, GpuOptions, MatrixOperands, spirv};
 use wgrad::ops::matmul;
 use wgrad::train::Precision;
 use wgrad::train::stress::{Sizes, Stressed, stress_units};
@@ -30,6 +30,7 @@ const REPLAYS: usize = 10;
 struct Verdict {
     adapter: String,
     driver: String,
+    operands: MatrixOperands,
     /// The version of the program, and of its kernels.
     wgrad: String,
     passed: bool,
@@ -37,16 +38,17 @@ struct Verdict {
     said: String,
 }
 
-/// The program's version, and a checksum of the shaders that multiply on the units.
+/// The program's version, and a checksum of the shaders that multiply on the units and of what is done to them.
 fn version() -> String {
-    let sources = matmul::KERNELS.iter().map(|kernel| kernel.source.text).collect::<String>();
+    let shaders = matmul::KERNELS.iter().map(|kernel| kernel.source.text);
+    let sources = shaders.chain([spirv::SOURCE]).collect::<String>();
     format!("{} {:08x}", env!("CARGO_PKG_VERSION"), crc32fast::hash(sources.as_bytes()))
 }
 
 impl Verdict {
-    fn is_of(&self, adapter: &Capabilities) -> bool {
-        (self.adapter.as_str(), self.driver.as_str(), self.wgrad.as_str())
-            == (&adapter.name, &adapter.driver, version().as_str())
+    fn is_of(&self, adapter: &Capabilities, operands: MatrixOperands) -> bool {
+        (self.adapter.as_str(), self.driver.as_str(), self.operands, self.wgrad.as_str())
+            == (&adapter.name, &adapter.driver, operands, version().as_str())
     }
 }
 
@@ -54,31 +56,30 @@ impl Verdict {
 /// what was asked for, or where a device failed.
 pub async fn decide(asked: Choice, precision: Precision, options: &GpuOptions) -> anyhow::Result<GpuOptions> {
     let with = |matrix_units| GpuOptions { matrix_units, ..options.clone() };
+    let without = with(None);
     if asked == Choice::Off {
-        return Ok(with(false));
+        return Ok(without);
     }
-    let adapter = Gpu::chosen(&with(true)).await?;
-    let wanting = if adapter.matrix_tile.is_none() {
-        Some(format!("{} lists no matrix units that there are kernels for", adapter.name))
-    } else if precision.on(&adapter) != Precision::Mixed {
-        Some("matrix units take f16, and f32 is used".into())
-    } else {
-        None
-    };
-    if let Some(why) = wanting {
+    let adapter = Gpu::chosen(&without).await?;
+    let Some(operands) = operands(precision, &adapter) else {
         if asked == Choice::On {
-            print::note(format_args!("warning: {why}: matrix units are not used"));
+            let (name, storage) = (&adapter.name, name(precision.on(&adapter)));
+            print::note(format_args!(
+                "warning: {name} lists no matrix units that there are kernels for with operands of {storage}, the type \
+                 in use: matrix units are not used"
+            ));
         }
-        return Ok(with(false));
-    }
+        return Ok(without);
+    };
+    let on_units = with(Some(operands));
     if asked == Choice::On {
-        return Ok(with(true));
+        return Ok(on_units);
     }
-    let verdict = match known(&adapter) {
+    let verdict = match known(&adapter, operands) {
         Some(verdict) => verdict,
         None => {
             // What memory the command may take does not limit a test before it.
-            let test = test(&adapter, &GpuOptions { memory: None, ..with(true) }).await;
+            let test = test(&adapter, operands, &GpuOptions { memory: None, ..on_units.clone() }).await;
             match test {
                 Ok(verdict) => {
                     // Metal names no driver, so nothing would tell when another one takes its place.
@@ -89,28 +90,45 @@ pub async fn decide(asked: Choice, precision: Precision, options: &GpuOptions) -
                 }
                 Err(error) => {
                     print::note(format_args!(
-                        "warning: the matrix units of {} could not be tested ({error}); plain kernels are used",
+                        "warning: the matrix units of {} could not be tested with {operands} ({error}); plain kernels are used",
                         adapter.name
                     ));
-                    return Ok(with(false));
+                    return Ok(without);
                 }
             }
         }
     };
     if !verdict.passed {
         print::note(format_args!(
-            "warning: the matrix units of {} compute wrongly ({}); plain kernels are used",
+            "warning: the matrix units of {} compute wrongly with {operands} ({}); plain kernels are used",
             adapter.name, verdict.said
         ));
     }
-    Ok(with(verdict.passed))
+    Ok(if verdict.passed { on_units } else { without })
+}
+
+/// What is multiplied where activations are stored in `precision`, if the adapter has units for that.
+fn operands(precision: Precision, adapter: &Capabilities) -> Option<MatrixOperands> {
+    let operands = name(precision.on(adapter));
+    adapter.tile_of(operands).map(|_| operands)
+}
+
+fn name(precision: Precision) -> MatrixOperands {
+    match precision {
+        Precision::Mixed => MatrixOperands::F16,
+        Precision::F32 | Precision::Auto => MatrixOperands::F32,
+    }
 }
 
 /// Multiplies on the units and without, and compares. That a driver refuses the kernels is a verdict; that there is no
 /// memory for them now, or that the device is lost meanwhile, is not.
-async fn test(adapter: &Capabilities, units: &GpuOptions) -> wgrad::Result<Verdict> {
+async fn test(
+    adapter: &Capabilities,
+    operands: MatrixOperands,
+    units: &GpuOptions,
+) -> wgrad::Result<Verdict> {
     let sizes = Sizes { replays: REPLAYS, ..Sizes::of(AdapterKind::Plain) };
-    let plain = Gpu::open(&GpuOptions { matrix_units: false, ..units.clone() }).await?;
+    let plain = Gpu::open(&GpuOptions { matrix_units: None, ..units.clone() }).await?;
     let tested = async { stress_units(&Gpu::open(units).await?, &plain, sizes).await };
     let said = match tested.await {
         Ok(all) => all.iter().find(|one| !one.passed()).map(failure).unwrap_or_default(),
@@ -120,6 +138,7 @@ async fn test(adapter: &Capabilities, units: &GpuOptions) -> wgrad::Result<Verdi
     Ok(Verdict {
         adapter: adapter.name.clone(),
         driver: adapter.driver.clone(),
+        operands,
         wgrad: version(),
         passed: said.is_empty(),
         said,
@@ -149,15 +168,15 @@ fn all() -> Vec<Verdict> {
     text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
 }
 
-fn known(adapter: &Capabilities) -> Option<Verdict> {
-    all().into_iter().find(|verdict| verdict.is_of(adapter))
+fn known(adapter: &Capabilities, operands: MatrixOperands) -> Option<Verdict> {
+    all().into_iter().find(|verdict| verdict.is_of(adapter, operands))
 }
 
-/// Keeps the newest verdict of each adapter. What cannot be kept is found again.
+/// Keeps the newest verdict of each adapter and type. What cannot be kept is found again.
 fn keep(verdict: &Verdict) {
     let Some(file) = file() else { return };
     let mut verdicts = all();
-    verdicts.retain(|other| other.adapter != verdict.adapter);
+    verdicts.retain(|other| (&other.adapter, other.operands) != (&verdict.adapter, verdict.operands));
     verdicts.push(verdict.clone());
     let Ok(text) = serde_json::to_string_pretty(&verdicts) else { return };
     let written = file.parent().map(std::fs::create_dir_all).transpose().and_then(|_| {
@@ -178,6 +197,48 @@ fn keep(verdict: &Verdict) {
 mod tests {
     use super::*;
 
+    /// An adapter that no machine here has.
+    fn apple() -> Capabilities {
+        Capabilities {
+            name: "Apple M1".into(),
+            f16: true,
+            cooperative_matrices: vec!["8x8x8 f16->f32".into(), "8x8x8 f32->f32".into()],
+            matrix_subgroup: Some(32),
+            max_workgroup_memory: 32 << 10,
+            ..Capabilities::default()
+        }
+    }
+
+    #[test]
+    fn units_take_what_is_stored() {
+        let (f16, f32) = (Some(MatrixOperands::F16), Some(MatrixOperands::F32));
+        let chosen = |adapter: &Capabilities| {
+            [Precision::F32, Precision::Mixed, Precision::Auto].map(|precision| operands(precision, adapter))
+        };
+        assert_eq!(chosen(&apple()), [f32, f16, f16]);
+        assert_eq!(chosen(&Capabilities { f16: false, ..apple() }), [f32, f32, f32]);
+        let f16_alone = vec!["16x16x16 f16->f32".into()];
+        assert_eq!(chosen(&Capabilities { cooperative_matrices: f16_alone, ..apple() }), [None, f16, f16]);
+        assert_eq!(chosen(&Capabilities { kind: AdapterKind::Software, ..apple() }), [None, None, None]);
+    }
+
+    #[test]
+    fn a_verdict_is_of_one_adapter_driver_version_and_type() {
+        let verdict = Verdict {
+            adapter: "Apple M1".into(),
+            driver: String::new(),
+            operands: MatrixOperands::F16,
+            wgrad: version(),
+            passed: true,
+            said: String::new(),
+        };
+        assert!(verdict.is_of(&apple(), MatrixOperands::F16));
+        assert!(!verdict.is_of(&apple(), MatrixOperands::F32));
+        assert!(!verdict.is_of(&Capabilities { driver: "2".into(), ..apple() }, MatrixOperands::F16));
+        let older = Verdict { wgrad: "0.0.1".into(), ..verdict };
+        assert!(!older.is_of(&apple(), MatrixOperands::F16));
+    }
+
     #[test]
     fn failures_say_what_differs() {
         let mut stressed = Stressed {
@@ -197,5 +258,8 @@ mod tests {
         assert!(!stressed.passed());
         stressed.error = Some(1e-9);
         assert!(stressed.passed());
+        // Of f32 more is expected.
+        stressed.storage = wgrad::tensor::DType::F32;
+        assert!(!stressed.passed());
     }
 }

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::capabilities::F32_WORKGROUP_MEMORY;
 use super::kernel::{Kernel, KernelKey};
 use super::profile::Profile;
 use super::speed::Speed;
 use super::submission::Submissions;
-use super::{AdapterKind, Capabilities};
+use super::{AdapterKind, Capabilities, MatrixOperands};
 use crate::{Error, Result};
 
 /// How to open a device.
@@ -21,9 +22,9 @@ pub struct GpuOptions {
     /// Tune kernels for this kind rather than for the adapter's own: tests run every row of the tables
     /// on whatever adapter is at hand.
     pub kind: Option<AdapterKind>,
-    /// Multiply matrices of f16 on the adapter's matrix units, where it lists a shape that kernels are written for.
-    /// wgpu calls that experimental.
-    pub matrix_units: bool,
+    /// Multiply matrices of this type on the adapter's matrix units, where [`Capabilities::tile_of`] it is some. wgpu calls
+    /// that experimental.
+    pub matrix_units: Option<MatrixOperands>,
     /// How long a submission may take, in seconds; none for 0.25. Only how commands are handed to the driver follows
     /// from it, never a result.
     pub longest_submission: Option<f64>,
@@ -37,6 +38,10 @@ pub struct GpuOptions {
     pub speed: Option<f64>,
     /// Let dispatches be timed ([`Gpu::start_profile`]) where the adapter has a clock for that.
     pub timestamps: bool,
+    /// Count tiles of f32 as listed where the adapter is a CPU that lists others: lavapipe multiplies them all the same, and
+    /// is all that there is to run such kernels on. For tests.
+    #[doc(hidden)]
+    pub unlisted_matrix_units: bool,
     /// Convert to f16 as a driver does whose conversion saturates. For tests.
     #[doc(hidden)]
     pub saturate_f16: bool,
@@ -193,9 +198,14 @@ async fn choose(options: &GpuOptions) -> Result<wgpu::Adapter> {
     Ok(adapters.swap_remove(chosen))
 }
 
-/// WebGPU's default limits, with larger bindings and buffers where they are asked for and to be had.
+/// WebGPU's default limits, with larger bindings and buffers where they are asked for and to be had, and with the workgroup
+/// memory that units for f32 take.
 fn limits(adapter: &wgpu::Adapter, options: &GpuOptions) -> wgpu::Limits {
     let (mut limits, offered) = (wgpu::Limits::default(), adapter.limits());
+    if options.matrix_units == Some(MatrixOperands::F32) {
+        let memory = offered.max_compute_workgroup_storage_size.min(F32_WORKGROUP_MEMORY);
+        limits.max_compute_workgroup_storage_size = memory.max(limits.max_compute_workgroup_storage_size);
+    }
     if let Some(asked) = options.max_binding {
         let more = |least: u64, offered: u64| asked.min(offered).max(least);
         limits.max_storage_buffer_binding_size =
@@ -223,7 +233,7 @@ impl Gpu {
     }
 
     /// Opens a device on the strongest adapter that fits, within WebGPU's default limits but for
-    /// [`GpuOptions::max_binding`].
+    /// [`GpuOptions::max_binding`] and the workgroup memory of [`GpuOptions::matrix_units`] for f32.
     ///
     /// # Errors
     /// [`Error::NoAdapter`] when none fits, [`Error::Gpu`] when the driver refuses the device.
@@ -249,6 +259,9 @@ impl Gpu {
         let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
         if capabilities.matrix_tile.is_some() {
             features |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+            if capabilities.vulkan_memory_model {
+                features |= wgpu::Features::PASSTHROUGH_SHADERS;
+            }
             // SAFETY: what may go wrong is a driver that computes wrongly, which `wgrad doctor` would tell.
             experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::context::lock;
-use super::{Constant, F16, Gpu, Source, shader};
+use super::{Constant, F16, Gpu, Source, TILE, shader, spirv};
 use crate::{Error, Result};
 
 /// Texels in one row of a buffer that is read as a texture.
@@ -94,14 +94,17 @@ impl Gpu {
             Error::Gpu { message, .. } => composed.error(&message),
             other => other,
         };
-        let descriptor = wgpu::ShaderModuleDescriptor {
-            label: Some(&name),
-            source: wgpu::ShaderSource::Wgsl(composed.text.as_str().into()),
-        };
-        // SAFETY: our shaders keep their own bounds (every index is tested against `Params`, and tests run
-        // them with poisoned surroundings), their loops end, and they divide by no zero.
-        let module = unsafe {
-            device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
+        let on_units = constants.iter().any(|&(name, _)| name == TILE);
+        let module = if on_units && self.0.capabilities.vulkan_memory_model {
+            spirv::module(device, &name, spec.entry, &composed)?
+        } else {
+            let descriptor = wgpu::ShaderModuleDescriptor {
+                label: Some(&name),
+                source: wgpu::ShaderSource::Wgsl(composed.text.as_str().into()),
+            };
+            // SAFETY: our shaders keep their own bounds (every index is tested against `Params`, and tests run
+            // them with poisoned surroundings), their loops end, and they divide by no zero.
+            unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
         };
         self.check(&name).map_err(in_source)?;
         let entries: Vec<_> = (0..=spec.reads + spec.writes)

@@ -14,9 +14,12 @@ mod recording;
 mod replay;
 pub mod shader;
 mod speed;
+#[doc(hidden)]
+#[cfg_attr(any(target_arch = "wasm32", target_vendor = "apple"), path = "no_spirv.rs")]
+pub mod spirv;
 mod submission;
 
-pub use capabilities::{AdapterKind, Capabilities};
+pub use capabilities::{AdapterKind, Capabilities, MatrixOperands};
 pub use context::{Buffer, Gpu, GpuOptions, Region};
 pub use kernel::{Field, Kernel, KernelSpec, ParamsLayout, TEXELS};
 pub use profile::Timing;

@@ -68,13 +68,19 @@ pub struct Stressed {
     pub error: Option<f64>,
 }
 
-/// The bound of [`Stressed::error`]: results are stored as f16.
-pub const BOUND: f64 = 1e-6;
+/// The bound of [`Stressed::error`]. Results that are stored as f16 were rounded to 11 bits. Sums of f32 in another order
+/// differ by far less, and operands that a device rounds to the 11 bits of TF32 by more.
+pub fn bound(storage: DType) -> f64 {
+    match storage {
+        DType::F16 => 1e-6,
+        DType::F32 | DType::U32 => 1e-11,
+    }
+}
 
 impl Stressed {
     /// Whether all bits were the same, and the result that of other kernels where it was compared.
     pub fn passed(&self) -> bool {
-        self.different == 0 && self.error.is_none_or(|error| error <= BOUND)
+        self.different == 0 && self.error.is_none_or(|error| error <= bound(self.storage))
     }
 }
 
@@ -113,7 +119,8 @@ impl Work {
                 different += 1;
             }
         }
-        let matrix_units = self.storage == DType::F16 && gpu.capabilities().matrix_tile.is_some();
+        let on_units = gpu.capabilities().matrix_operands.map(DType::from);
+        let matrix_units = on_units == Some(self.storage);
         let (work, storage) = (self.name.clone(), self.storage);
         Ok((Stressed { work, storage, matrix_units, replays, different, error: None }, first))
     }
@@ -151,33 +158,39 @@ pub async fn stress(gpu: &Gpu, sizes: Sizes, mut done: impl FnMut(&Stressed)) ->
     Ok(all)
 }
 
-/// Repeats the products of f16 that `units` multiplies on its matrix units, and compares them with those of `plain`, the
-/// same device opened without.
+/// Repeats the products that `units` multiplies on its matrix units, and compares them with those of `plain`, the same
+/// device opened without; none where it has no units.
 ///
 /// # Errors
 /// As [`stress`].
 pub async fn stress_units(units: &Gpu, plain: &Gpu, sizes: Sizes) -> Result<Vec<Stressed>> {
     let mut all = Vec::new();
+    let Some(storage) = units.capabilities().matrix_operands.map(DType::from) else { return Ok(all) };
     for layout in [Layout::Nt, Layout::Nn, Layout::Tn] {
         // The second one has edges everywhere, and takes smaller tiles.
         for shape in [[sizes.product; 3], [132, 196, 1028]] {
             let (mut stressed, found) =
-                product_of(units, layout, DType::F16, shape)?.repeat(units, sizes.replays).await?;
-            let (_, expected) = product_of(plain, layout, DType::F16, shape)?.repeat(plain, 1).await?;
-            stressed.error = Some(difference(&found[0], &expected[0]));
+                product_of(units, layout, storage, shape)?.repeat(units, sizes.replays).await?;
+            let (_, expected) = product_of(plain, layout, storage, shape)?.repeat(plain, 1).await?;
+            stressed.error = Some(difference(storage, &found[0], &expected[0]));
             all.push(stressed);
         }
     }
     Ok(all)
 }
 
-/// The normalized mean squared error of pairs of f16.
-fn difference(found: &[u32], expected: &[u32]) -> f64 {
-    let halves =
-        |word: &u32| [*word as u16, (*word >> 16) as u16].map(|bits| f64::from(f16::from_bits(bits)));
-    let pairs = || found.iter().flat_map(halves).zip(expected.iter().flat_map(halves));
-    let error: f64 = pairs().map(|(x, y)| (x - y).powi(2)).sum();
-    let power: f64 = pairs().map(|(_, y)| y * y).sum();
+/// The normalized mean squared error of elements that are stored as the type says.
+fn difference(storage: DType, found: &[u32], expected: &[u32]) -> f64 {
+    let elements = |words: &[u32]| -> Vec<f64> {
+        let half = |bits: u32| f64::from(f16::from_bits(bits as u16));
+        match storage {
+            DType::F16 => words.iter().flat_map(|&word| [half(word), half(word >> 16)]).collect(),
+            DType::F32 | DType::U32 => words.iter().map(|&word| f64::from(f32::from_bits(word))).collect(),
+        }
+    };
+    let (found, expected) = (elements(found), elements(expected));
+    let error: f64 = found.iter().zip(&expected).map(|(x, y)| (x - y).powi(2)).sum();
+    let power: f64 = expected.iter().map(|y| y * y).sum();
     error / power.max(1e-30)
 }
 
@@ -259,4 +272,47 @@ fn norm_work(gpu: &Gpu, elements: usize) -> Result<Work> {
     let (recording, partials, count) = optim::norm_recording(gpu, &gradient)?;
     let name = format!("norm of {elements} elements");
     Ok(Work { name, storage: DType::F32, recording, results: vec![(partials, count)] })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sums in another order pass, operands rounded to fewer bits do not.
+    #[test]
+    fn bounds_tell_rounding_from_other_arithmetic() {
+        const TERMS: usize = 1024;
+        let product = |round: fn(f32) -> f32, parts: usize| -> Vec<f32> {
+            let term = |i: usize, k: usize| round(filling(i * 31 + k)) * round(filling(i * 57 + 3 * k + 1));
+            let part = |i: usize, part: usize| {
+                (0..TERMS / parts).map(|k| term(i, part * TERMS / parts + k)).sum::<f32>()
+            };
+            (0..64).map(|i| (0..parts).map(|p| part(i, p)).sum()).collect()
+        };
+        let to = |storage, round, parts| -> Vec<u32> {
+            let values = product(round, parts);
+            match storage {
+                DType::F16 => values
+                    .chunks(2)
+                    .map(|pair| {
+                        let [low, high] = [pair[0], pair[1]].map(|x| u32::from(f16::from_f32(x).to_bits()));
+                        low | high << 16
+                    })
+                    .collect(),
+                DType::F32 | DType::U32 => values.iter().map(|x| x.to_bits()).collect(),
+            }
+        };
+        let tf32 = |x: f32| f32::from_bits((x.to_bits() + 0x1000) & !0x1fff);
+        for storage in [DType::F32, DType::F16] {
+            let expected = to(storage, |x| x, 1);
+            let error = difference(storage, &to(storage, |x| x, 32), &expected);
+            assert!(error <= bound(storage) / 10.0, "{storage:?}: {error:e}");
+            assert!(
+                difference(storage, &expected, &expected[..].iter().map(|x| x ^ 1 << 14).collect::<Vec<_>>())
+                    > bound(storage)
+            );
+        }
+        let error = difference(DType::F32, &to(DType::F32, tf32, 1), &to(DType::F32, |x| x, 1));
+        assert!(error > 10.0 * bound(DType::F32), "{error:e}");
+    }
 }

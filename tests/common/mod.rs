@@ -4,19 +4,20 @@
 pub mod folder;
 pub mod golden;
 pub mod hugging_face;
+pub mod kernels;
 
 use wgrad::Error;
-use wgrad::gpu::{AdapterKind, Gpu, GpuOptions};
+use wgrad::gpu::{AdapterKind, Gpu, GpuOptions, MatrixOperands};
 
 /// A device, or a visible skip where a person has no adapter. In CI a missing adapter fails.
 pub fn gpu() -> Option<Gpu> {
     open(GpuOptions::default())
 }
 
-/// A device with the kernels of `kind`, whatever the adapter is, and with its matrix units where the environment has
-/// `WGRAD_TEST_UNITS`.
+/// A device with the kernels of `kind`, whatever the adapter is, and with its matrix units for f16 where the environment
+/// has `WGRAD_TEST_UNITS`.
 pub fn gpu_as(kind: AdapterKind) -> Option<Gpu> {
-    let matrix_units = std::env::var_os("WGRAD_TEST_UNITS").is_some();
+    let matrix_units = std::env::var_os("WGRAD_TEST_UNITS").map(|_| MatrixOperands::F16);
     open(GpuOptions { kind: Some(kind), matrix_units, ..Default::default() })
 }
 

@@ -77,8 +77,8 @@ pub struct Args {
     /// How a step stores activations, and gemm its matrices.
     #[arg(long, value_enum, default_value_t = Choice::F32)]
     precision: Choice,
-    /// Multiply matrices of f16 on the GPU's matrix units (tensor cores, simdgroup matrices). auto: where they have passed
-    /// a test of some seconds, made once for an adapter and its driver.
+    /// Multiply matrices on the GPU's matrix units (tensor cores, simdgroup matrices): those of f16, and on Apple's GPUs
+    /// those of f32. auto: where they have passed a test of some seconds, made once for an adapter, its driver and the type.
     #[arg(long, value_enum, value_name = "WHEN", num_args = 0..=1, default_value_t = units::Choice::Auto, default_missing_value = "on")]
     matrix_units: units::Choice,
     /// For step: time each kernel of one more step, where the GPU has timestamps.

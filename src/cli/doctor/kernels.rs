@@ -1,7 +1,7 @@
 //! Every kernel of an adapter against its reference on the CPU.
 
 use serde::Serialize;
-use wgrad::gpu::{AdapterKind, Gpu, GpuOptions};
+use wgrad::gpu::{AdapterKind, Gpu, GpuOptions, MatrixOperands};
 use wgrad::ops::check::Outcome;
 use wgrad::tensor::DType;
 use wgrad::{ops, optim};
@@ -134,14 +134,19 @@ pub async fn check(gpu: &Gpu, options: &GpuOptions, all: bool) -> anyhow::Result
             kernels.push(checked);
         }
     }
-    let units = Gpu::open(&GpuOptions { matrix_units: true, ..options.clone() }).await?;
-    if units.capabilities().matrix_tile.is_some() {
+    for operands in [MatrixOperands::F16, MatrixOperands::F32] {
+        let options = GpuOptions { matrix_units: Some(operands), ..options.clone() };
+        if Gpu::chosen(&options).await?.matrix_tile.is_none() {
+            continue;
+        }
+        let units = Gpu::open(&options).await?;
+        let storage = DType::from(operands);
         for operation in ops::all().into_iter().filter(|o| ["attention", "matmul"].contains(&o.name)) {
             // Not the adapter's own choice: one has to ask for them.
-            let nothing = Checked::nothing(operation.name, kind, DType::F16, false);
+            let nothing = Checked::nothing(operation.name, kind, storage, false);
             let mut checked = Checked { matrix_units: true, ..nothing };
             for case in (operation.cases)() {
-                checked.note(case.run(&units, DType::F16, SAMPLES).await)?;
+                checked.note(case.run(&units, storage, SAMPLES).await)?;
             }
             kernels.push(checked);
         }

@@ -296,9 +296,10 @@ fn cut(
 /// The matrix units that products of `graph` run on.
 fn units(graph: &Graph) -> Option<Units> {
     let capabilities = graph.gpu().capabilities();
-    let half = graph.storage() == DType::F16;
+    let operands = DType::from(capabilities.matrix_operands?);
     let (tile, subgroup) = (capabilities.matrix_tile?, capabilities.matrix_subgroup?);
-    half.then(|| Units { tile, subgroup, half, vectors: capabilities.backend != "metal" })
+    let (half, vectors) = (operands == DType::F16, capabilities.backend != "metal");
+    (operands == graph.storage()).then_some(Units { tile, subgroup, half, vectors })
 }
 
 /// The piece of a product that begins at `column` of each of its matrices.
