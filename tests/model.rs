@@ -17,7 +17,7 @@ use wgrad::bert::{Ids, Inputs, encode, mlm_logits};
 use wgrad::gpu::{AdapterKind, Buffer, Gpu};
 use wgrad::ops::embedding;
 use wgrad::tensor::{DType, Tensor};
-use wgrad::train::{Learner, MlmLearner, MlmOptions};
+use wgrad::train::{Learner, MlmOptions, Trainer};
 
 /// Relative L2 distance allowed between gradients, as for single operations.
 const GRADIENT: f64 = 1e-4;
@@ -119,7 +119,7 @@ fn forward(
     distance: fn(&[f32], &[f32]) -> f64,
 ) -> Vec<(String, f64)> {
     let mut learner =
-        MlmLearner::new(gpu, golden.config.clone(), MlmOptions { storage, ..options(4) }).unwrap();
+        Trainer::pretraining(gpu, golden.config.clone(), MlmOptions { storage, ..options(4) }).unwrap();
     golden.fill(&mut learner);
     let (config, parameters) = (&learner.model().config, &learner.model().parameters);
     let batch = golden.batch();
