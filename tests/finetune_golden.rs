@@ -311,7 +311,7 @@ fn contrastive_gradients(gpu: &Gpu, pairs: usize, at_once: usize) -> Vec<(String
 #[test]
 fn chunks_of_a_contrastive_batch_give_its_gradient() {
     let Some(gpu) = common::gpu() else { return };
-    for (pairs, at_once) in [(24, 5), (24, 1), (33, 32)] {
+    for (pairs, at_once) in [(24, 5), (24, 1), (33, 32), (512, 32)] {
         let whole = contrastive_gradients(&gpu, pairs, pairs);
         let norm = |values: &[f32]| values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
         let largest = whole.iter().map(|(_, values)| norm(values)).fold(0.0, f64::max);
