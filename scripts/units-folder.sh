@@ -28,6 +28,8 @@ make_folder() {
         --aptopt='APT::Install-Recommends "false"' --include=mesa-vulkan-drivers,libvulkan1,spirv-tools,ca-certificates \
         sid "$folder.part" "$source" >&2 || return
     rm "$source"
+    # One that was made for fewer tests gives way.
+    rm -rf "$folder"
     mv "$folder.part" "$folder"
 }
 

@@ -4,10 +4,9 @@ use serde::Serialize;
 use web_time::Instant;
 
 use super::config::TrainConfig;
-use super::fit::Memory;
 use super::learner::Learner;
 use super::objective::MaskedTokens;
-use super::trainer::Trainer;
+use super::trainer::{Memory, Trainer};
 use super::workload::Workload;
 use crate::data::Batch;
 use crate::gpu::Gpu;

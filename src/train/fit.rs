@@ -1,28 +1,9 @@
 //! How much memory training takes, and the largest micro-batch that fits.
 
-use serde::Serialize;
-
 use super::config::TrainConfig;
 use super::trainer::Trainer;
 use crate::gpu::Gpu;
 use crate::{Error, Result};
-
-/// Bytes on the device while training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Memory {
-    /// The parameters, in every precision they are kept in.
-    pub weights: u64,
-    /// Their gradients.
-    pub gradients: u64,
-    /// The optimizer's state.
-    pub optimizer: u64,
-    /// What steps and measurements use on the way: activations, textures of operands, inputs, settings.
-    pub transient: u64,
-    /// What reading the largest tensor back for a checkpoint takes for a moment.
-    pub read_back: u64,
-    /// All of it.
-    pub total: u64,
-}
 
 /// The micro-batch sizes that `config` may have, largest first: the divisors of the smallest batch.
 pub fn micro_batches(config: &TrainConfig) -> Vec<u64> {

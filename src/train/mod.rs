@@ -21,12 +21,11 @@ pub mod workload;
 
 pub use config::{CheckpointConfig, EvaluateConfig, OptimizerConfig, TrainConfig};
 pub use estimate::Estimate;
-pub use fit::Memory;
 pub use learner::{Evaluation, Learner, StepReport};
 pub use objective::{MaskedTokens, Objective};
 pub use precision::Precision;
 pub use pretrain::{RunOptions, Summary, pretrain};
 pub use run::Event;
 pub use settings::Settings;
-pub use trainer::{MlmOptions, Trainer, TrainerOptions};
+pub use trainer::{Memory, MlmOptions, Trainer, TrainerOptions};
 pub use workload::Workload;

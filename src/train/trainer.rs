@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::fit::Memory;
+use serde::Serialize;
+
 use super::learner::{Evaluation, Learner, StepReport};
 use super::objective::{BatchShape, Losses, MaskedTokens, Objective};
 use crate::autograd::Graph;
@@ -43,6 +44,23 @@ pub struct MlmOptions {
     pub optimizer: AdamWOptions,
     /// Chooses the first weights.
     pub seed: u64,
+}
+
+/// Bytes on the device while training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// The parameters, in every precision they are kept in.
+    pub weights: u64,
+    /// Their gradients.
+    pub gradients: u64,
+    /// The optimizer's state.
+    pub optimizer: u64,
+    /// What steps and measurements use on the way: activations, textures of operands, inputs, settings.
+    pub transient: u64,
+    /// What reading the largest tensor back for a checkpoint takes for a moment.
+    pub read_back: u64,
+    /// All of it.
+    pub total: u64,
 }
 
 /// What is replayed for a micro-batch.

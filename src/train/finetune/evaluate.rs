@@ -1,7 +1,7 @@
 //! Measuring a finetuned model on labelled texts.
 
+use super::answers::Answers;
 use super::measure::Measured;
-use super::output::Answers;
 use super::prepare::{Cut, Prepared};
 use super::setup::{measure_set, wanted};
 use crate::bert::Pooling;

@@ -11,6 +11,7 @@
 //!
 //! and what every [run](super::run) leaves, but for its checkpoints, which go when the last seed is done.
 
+mod answers;
 mod best;
 mod card;
 mod evaluate;
@@ -27,9 +28,9 @@ use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
 
+pub use answers::Answers;
 pub use evaluate::{Evaluated, evaluate};
 pub use measure::{Measured, measure, measure_pairs, metrics};
-pub use output::Answers;
 pub use prepare::{Cut, Prepared};
 pub use recipe::{Rates, Recipe, RecipeName};
 pub use scores::Metric;

@@ -1,7 +1,6 @@
 //! What a finetuning run leaves: the model's folder, with predictions and a picture of the loss.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -9,83 +8,15 @@ use serde_json::{Map, Value, json};
 use super::FinetuneReport;
 use super::best::Best;
 use super::card::card;
-use super::measure::greatest;
 use super::setup::Setup;
 use crate::bert::Pooling;
 use crate::checkpoint::atomic::{Disk, FileSystem, write_atomic};
 use crate::checkpoint::{ModelFolder, TensorSource};
 use crate::data::task::Task;
-use crate::infer::softmax;
 use crate::tensor::DType;
-use crate::train::objective::Targets;
 use crate::train::run::PICTURE;
 use crate::viz::loss_curve::LossCurve;
 use crate::{Error, Result};
-
-/// What a model said of the texts of a set, and what is right.
-pub struct Answers {
-    rows: Vec<Answer>,
-}
-
-enum Answer {
-    Class { predicted: usize, probability: f64, actual: u32 },
-    Number { predicted: f64, actual: f32 },
-    Cosine { cosine: f64, actual: Option<f32> },
-}
-
-impl Answers {
-    /// Those of a head.
-    pub(super) fn of(outputs: Vec<Vec<f32>>, targets: &Targets) -> Self {
-        let one = |(at, output): (usize, Vec<f32>)| match targets {
-            Targets::Classes(actual) => {
-                let predicted = greatest(&output);
-                Answer::Class { predicted, probability: softmax(&output)[predicted], actual: actual[at] }
-            }
-            Targets::Numbers(actual) => {
-                Answer::Number { predicted: f64::from(output[0]), actual: actual[at] }
-            }
-            Targets::Pairs => Answer::Cosine { cosine: f64::from(output[0]), actual: None },
-        };
-        Answers { rows: outputs.into_iter().enumerate().map(one).collect() }
-    }
-
-    /// Those of vectors.
-    pub(super) fn of_pairs(texts: &[Vec<f32>], partners: &[Vec<f32>], targets: &Targets) -> Self {
-        let one = |(at, (a, b)): (usize, (&Vec<f32>, &Vec<f32>))| Answer::Cosine {
-            cosine: a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum(),
-            actual: match targets {
-                Targets::Numbers(actual) => Some(actual[at]),
-                _ => None,
-            },
-        };
-        Answers { rows: texts.iter().zip(partners).enumerate().map(one).collect() }
-    }
-
-    /// A table: the number of each text from 0 as in GLUE's own, what was predicted, and what is right.
-    pub fn tsv(&self, names: &[String]) -> String {
-        let name =
-            |class: usize| names.get(class).map_or("?", String::as_str).replace(['\t', '\n', '\r'], " ");
-        let mut text = String::from(match self.rows.first() {
-            Some(Answer::Class { .. }) => "index\tprediction\tlabel\tprobability\n",
-            _ => "index\tprediction\tlabel\n",
-        });
-        for (index, row) in self.rows.iter().enumerate() {
-            // Writing to a string does not fail.
-            let _ = match row {
-                Answer::Class { predicted, probability, actual } => {
-                    let (predicted, actual) = (name(*predicted), name(*actual as usize));
-                    writeln!(text, "{index}\t{predicted}\t{actual}\t{probability:.6}")
-                }
-                Answer::Number { predicted, actual } => writeln!(text, "{index}\t{predicted:.6}\t{actual}"),
-                Answer::Cosine { cosine, actual } => {
-                    let actual = actual.map(|actual| actual.to_string()).unwrap_or_default();
-                    writeln!(text, "{index}\t{cosine:.6}\t{actual}")
-                }
-            };
-        }
-        text
-    }
-}
 
 /// Writes the model's folder. The weights come last, with the card: a folder that has them is whole.
 pub(super) fn save(

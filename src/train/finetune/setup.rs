@@ -1,8 +1,8 @@
 //! What the seeds of a finetuning run share: texts as token ids, the model's shape, and how each seed begins.
 
 use super::FinetuneOptions;
+use super::answers::Answers;
 use super::measure::{Measured, measure, measure_pairs};
-use super::output::Answers;
 use super::prepare::{Cut, Prepared};
 use super::recipe::RecipeName;
 use serde_json::{Map, Value, json};

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::Event;
 use super::log::Log;
-use super::save::Position;
+use super::position::Position;
 use crate::Result;
 use crate::checkpoint::RunFolder;
 use crate::checkpoint::atomic::FileSystem;

@@ -14,6 +14,7 @@
 pub(super) mod card;
 pub(super) mod job;
 pub(super) mod log;
+pub(super) mod position;
 pub(super) mod save;
 mod session;
 

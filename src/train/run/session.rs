@@ -8,7 +8,8 @@ use web_time::Instant;
 
 use super::job::{End, Fed, Job, Progress};
 use super::log::Log;
-use super::save::{Position, job_state, restore, save_checkpoint};
+use super::position::Position;
+use super::save::{job_state, restore, save_checkpoint};
 use super::{Event, Tally};
 use crate::checkpoint::{LoadedCheckpoint, check_resume};
 use crate::infer::save_reference;

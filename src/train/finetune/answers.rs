@@ -1,0 +1,72 @@
+//! What a model says of texts, beside what is right.
+
+use std::fmt::Write as _;
+
+use super::measure::greatest;
+use crate::infer::softmax;
+use crate::train::objective::Targets;
+
+/// What a model said of the texts of a set, and what is right.
+pub struct Answers {
+    rows: Vec<Answer>,
+}
+
+enum Answer {
+    Class { predicted: usize, probability: f64, actual: u32 },
+    Number { predicted: f64, actual: f32 },
+    Cosine { cosine: f64, actual: Option<f32> },
+}
+
+impl Answers {
+    /// Those of a head.
+    pub(super) fn of(outputs: Vec<Vec<f32>>, targets: &Targets) -> Self {
+        let one = |(at, output): (usize, Vec<f32>)| match targets {
+            Targets::Classes(actual) => {
+                let predicted = greatest(&output);
+                Answer::Class { predicted, probability: softmax(&output)[predicted], actual: actual[at] }
+            }
+            Targets::Numbers(actual) => {
+                Answer::Number { predicted: f64::from(output[0]), actual: actual[at] }
+            }
+            Targets::Pairs => Answer::Cosine { cosine: f64::from(output[0]), actual: None },
+        };
+        Answers { rows: outputs.into_iter().enumerate().map(one).collect() }
+    }
+
+    /// Those of vectors.
+    pub(super) fn of_pairs(texts: &[Vec<f32>], partners: &[Vec<f32>], targets: &Targets) -> Self {
+        let one = |(at, (a, b)): (usize, (&Vec<f32>, &Vec<f32>))| Answer::Cosine {
+            cosine: a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum(),
+            actual: match targets {
+                Targets::Numbers(actual) => Some(actual[at]),
+                _ => None,
+            },
+        };
+        Answers { rows: texts.iter().zip(partners).enumerate().map(one).collect() }
+    }
+
+    /// A table: the number of each text from 0 as in GLUE's own, what was predicted, and what is right.
+    pub fn tsv(&self, names: &[String]) -> String {
+        let name =
+            |class: usize| names.get(class).map_or("?", String::as_str).replace(['\t', '\n', '\r'], " ");
+        let mut text = String::from(match self.rows.first() {
+            Some(Answer::Class { .. }) => "index\tprediction\tlabel\tprobability\n",
+            _ => "index\tprediction\tlabel\n",
+        });
+        for (index, row) in self.rows.iter().enumerate() {
+            // Writing to a string does not fail.
+            let _ = match row {
+                Answer::Class { predicted, probability, actual } => {
+                    let (predicted, actual) = (name(*predicted), name(*actual as usize));
+                    writeln!(text, "{index}\t{predicted}\t{actual}\t{probability:.6}")
+                }
+                Answer::Number { predicted, actual } => writeln!(text, "{index}\t{predicted:.6}\t{actual}"),
+                Answer::Cosine { cosine, actual } => {
+                    let actual = actual.map(|actual| actual.to_string()).unwrap_or_default();
+                    writeln!(text, "{index}\t{cosine:.6}\t{actual}")
+                }
+            };
+        }
+        text
+    }
+}
