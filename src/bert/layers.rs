@@ -2,7 +2,7 @@
 
 use super::config::{Config, PositionEmbedding};
 use super::dropout::Dropouts;
-use super::encoder::Inputs;
+use super::inputs::Inputs;
 use crate::Result;
 use crate::autograd::Graph;
 use crate::nn::Parameters;

@@ -22,10 +22,10 @@ pub use config::{
     Activation, Architecture, Config, HeadInit, ModelType, NormPosition, PositionEmbedding, ProblemType,
 };
 pub use dropout::Dropouts;
-pub use encoder::{Hidden, Ids, Inputs, Words, encode, encode_probed, encode_with};
+pub use encoder::{Hidden, encode, encode_probed, encode_with};
 pub use head::{Targets, mlm_logits, mlm_loss, pooled};
 pub use init::initial_values;
-pub use inputs::InputSlots;
+pub use inputs::{Ids, InputSlots, Inputs, Words};
 pub use layers::Probe;
 pub use model::Model;
 pub use parameters::{Init, ParameterSpec};

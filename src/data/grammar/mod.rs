@@ -12,6 +12,7 @@ mod language;
 mod neighbours;
 mod posterior;
 mod sample;
+mod tokens;
 mod words;
 
 pub use hmm::{Hmm, WordId};

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::hmm::{Hmm, WordId};
-use super::posterior::{KEPT, MASKED, Oracle};
+use super::tokens::{MASKED, Tokens};
 
 /// The distributions at three positions in a row, and P(class) summed over the classes with those. Beyond either
 /// end of a document stands one more than the last distribution.
@@ -67,7 +67,7 @@ impl Neighbours {
     /// `None` where the language cannot look like that.
     pub(super) fn posterior(
         &self,
-        oracle: &Oracle<'_>,
+        tokens: &Tokens<'_>,
         input: &[Option<WordId>],
         position: usize,
         selected: usize,
@@ -95,31 +95,31 @@ impl Neighbours {
         let sides = [left.map(|t| input[t]), right.map(|t| input[t])];
         let odds = odds(input.len(), selected, sides.iter().flatten().count());
         // How likely a side's token is from a distribution if it is not selected, and if it is.
-        let [lefts, mut rights] = sides.map(|side| likelihoods(oracle, side));
+        let [lefts, mut rights] = sides.map(|side| likelihoods(tokens, side));
         // Summed over whether the right one is selected, for either state of the left one.
         for r in &mut rights {
             *r = [odds[0] * r[0] + odds[1] * r[1], odds[1] * r[0] + odds[2] * r[1]];
         }
-        let mut mass = vec![0.0; oracle.hmm.distributions.len()];
+        let mut mass = vec![0.0; tokens.hmm.distributions.len()];
         for (triples, weight) in self.triples.iter().zip(weights).filter(|(_, weight)| *weight > 0.0) {
             for &([a, b, c], prior) in triples {
                 let (l, r) = (lefts[a], rights[c]);
                 mass[b] += weight * prior * (l[0] * r[0] + l[1] * r[1]);
             }
         }
-        oracle.word_posterior(&mass, input[position])
+        tokens.word_posterior(&mass, input[position])
     }
 }
 
 /// How likely a neighbour's token is from each distribution, not selected and selected; the last stands for
 /// what lies outside of the document.
-fn likelihoods(oracle: &Oracle<'_>, token: Option<Option<WordId>>) -> Vec<[f64; 2]> {
-    let inside = (0..oracle.hmm.distributions.len()).map(|distribution| match token {
+fn likelihoods(tokens: &Tokens<'_>, token: Option<Option<WordId>>) -> Vec<[f64; 2]> {
+    let inside = (0..tokens.hmm.distributions.len()).map(|distribution| match token {
         None => [1.0, 0.0],
         Some(None) => [0.0, MASKED],
         Some(Some(token)) => {
-            let clean = oracle.clean(distribution, token);
-            [clean, KEPT * clean + oracle.noise]
+            let clean = tokens.clean(distribution, token);
+            [clean, tokens.selected(clean)]
         }
     });
     inside.chain([[1.0, 0.0]]).collect()

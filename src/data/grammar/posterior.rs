@@ -9,12 +9,8 @@ use rayon::prelude::*;
 
 use super::hmm::{Hmm, WordId};
 use super::neighbours::Neighbours;
+use super::tokens::{MASKED, Tokens};
 use crate::{Error, Result};
-
-/// P(masked | selected), P(replaced | selected), P(kept | selected).
-pub(super) const MASKED: f64 = 0.8;
-pub(super) const REPLACED: f64 = 0.1;
-pub(super) const KEPT: f64 = 0.1;
 
 /// A corrupted document, `[CLS]` and `[SEP]` left out, in word ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,13 +26,10 @@ pub struct MaskedExample {
 /// Scores the best possible predictors on corrupted documents of one length, in nats per selected position.
 #[derive(Debug, Clone)]
 pub struct Oracle<'a> {
-    pub(super) hmm: &'a Hmm,
+    hmm: &'a Hmm,
     length: usize,
-    /// 10% of selected tokens become each of the vocabulary's tokens this often.
-    pub(super) noise: f64,
+    tokens: Tokens<'a>,
     endings: Vec<Vec<f64>>,
-    /// P(word | distribution), `[distributions, words]`.
-    dense: Vec<f64>,
     /// The words a class can write, `[classes, words]`.
     writes: Vec<Vec<bool>>,
     near: Neighbours,
@@ -60,10 +53,6 @@ impl<'a> Oracle<'a> {
             return Err(Error::config("vocabulary", format!("{} tokens or more", hmm.words), vocabulary));
         }
         let endings = hmm.endings(length)?;
-        let mut dense = vec![0.0; hmm.distributions.len() * hmm.words];
-        for (row, distribution) in dense.chunks_exact_mut(hmm.words).zip(&hmm.distributions) {
-            distribution.iter().for_each(|&(word, p)| row[word as usize] += p);
-        }
         let writes = (0..hmm.classes.len()).map(|class| {
             let mut writes = vec![false; hmm.words];
             for row in &hmm.emission {
@@ -73,7 +62,7 @@ impl<'a> Oracle<'a> {
         });
         let writes = writes.collect();
         let near = Neighbours::new(hmm, &endings);
-        Ok(Self { hmm, length, noise: REPLACED / vocabulary as f64, endings, dense, writes, near })
+        Ok(Self { hmm, length, tokens: Tokens::new(hmm, vocabulary), endings, writes, near })
     }
 
     /// The loss that no predictor can beat on average: mean -ln P(true word | the whole corrupted document, and
@@ -105,7 +94,7 @@ impl<'a> Oracle<'a> {
         positions: &[usize],
     ) -> Result<Vec<Vec<f64>>> {
         self.check(input, positions)?;
-        let near = |&position| self.near.posterior(self, input, position, positions.len());
+        let near = |&position| self.near.posterior(&self.tokens, input, position, positions.len());
         positions.iter().map(|position| near(position).ok_or_else(impossible)).collect()
     }
 
@@ -137,35 +126,9 @@ impl<'a> Oracle<'a> {
                 let weight = (view.log - top).exp();
                 view.mass.iter().for_each(|&(distribution, m)| mass[distribution] += weight * m);
             }
-            self.word_posterior(&mass, input[position]).ok_or_else(impossible)
+            self.tokens.word_posterior(&mass, input[position]).ok_or_else(impossible)
         });
         posteriors.collect()
-    }
-
-    /// P(token | distribution), 0 for a token that is no word.
-    pub(super) fn clean(&self, distribution: usize, token: WordId) -> f64 {
-        if (token as usize) < self.hmm.words {
-            self.dense[distribution * self.hmm.words + token as usize]
-        } else {
-            0.0
-        }
-    }
-
-    /// The words' posterior from a mass per distribution, with the position's own token taken in.
-    pub(super) fn word_posterior(&self, mass: &[f64], own: Option<WordId>) -> Option<Vec<f64>> {
-        let mut posterior = vec![0.0; self.hmm.words];
-        for (distribution, &mass) in self.hmm.distributions.iter().zip(mass).filter(|(_, mass)| **mass > 0.0)
-        {
-            distribution.iter().for_each(|&(word, p)| posterior[word as usize] += mass * p);
-        }
-        if let Some(own) = own {
-            for (word, p) in posterior.iter_mut().enumerate() {
-                *p *= self.noise + if word == own as usize { KEPT } else { 0.0 };
-            }
-        }
-        let total: f64 = posterior.iter().sum();
-        posterior.iter_mut().for_each(|p| *p /= total);
-        (total > 0.0 && total.is_finite()).then_some(posterior)
     }
 
     /// Forward and backward in one class, with `hidden` selected tokens among the visible ones.
@@ -181,8 +144,8 @@ impl<'a> Oracle<'a> {
                     to.iter_mut().zip(from).for_each(|(to, from)| *to = MASKED * from);
                     continue;
                 };
-                let clean = self.clean(self.hmm.emission[slot][class], token);
-                let dirty = KEPT * clean + self.noise;
+                let clean = self.tokens.clean(self.hmm.emission[slot][class], token);
+                let dirty = self.tokens.selected(clean);
                 for count in 0..counts {
                     let moved = if count > 0 { from[count - 1] * dirty } else { 0.0 };
                     to[count] = from[count] * clean + moved;

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::columns::Columns;
 use super::kind::Task;
-use super::table::Columns;
 use crate::{Error, Result};
 
 /// Where a task's parts are in its folder: those to train on, and those to measure on with their names.

@@ -1,5 +1,6 @@
 //! Labelled texts for finetuning: GLUE's folders and one's own tables, cut into token ids.
 
+mod columns;
 mod encode;
 mod glue;
 mod kind;
@@ -7,9 +8,10 @@ mod labels;
 mod lengths;
 mod table;
 
+pub use columns::Columns;
 pub use encode::{Encoded, PairForm, encode, encode_all};
 pub use glue::{GlueFiles, glue_files};
 pub use kind::{Kind, Task};
 pub use labels::{Labels, scores};
 pub use lengths::{batches, padded};
-pub use table::{Columns, Example, Table};
+pub use table::{Example, Table};

@@ -5,23 +5,13 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::columns::Columns;
 use super::glue;
 use super::kind::Task;
 use crate::data::clean::Repairs;
 use crate::data::rows::Rows;
 use crate::data::source::{Format, Source, sources};
 use crate::{Error, Result};
-
-/// The columns that hold what is to be read, by their names in the header or in each JSON object.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Columns {
-    /// The text, or the first of two.
-    pub text: String,
-    /// The second text, where there are two.
-    pub pair: Option<String>,
-    /// The label, where there is one.
-    pub label: Option<String>,
-}
 
 /// One text or pair of texts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
