@@ -1,52 +1,10 @@
 //! What an adapter can do, and which row of the kernel tables it takes.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::{GpuOptions, TEXELS, spirv};
-use crate::{Error, Result};
-
-/// The kinds of adapter that kernels are tuned for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AdapterKind {
-    /// A CPU that poses as a GPU (lavapipe, SwiftShader, WARP): no workgroup memory to gain from, wide
-    /// register tiles, few invocations.
-    Software,
-    /// Any GPU: workgroup memory and register tiles.
-    #[default]
-    Plain,
-}
-
-impl std::str::FromStr for AdapterKind {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        match name {
-            "software" => Ok(AdapterKind::Software),
-            "plain" => Ok(AdapterKind::Plain),
-            _ => Err(Error::config("kind", "`plain` or `software`", name)),
-        }
-    }
-}
-
-/// What matrix units multiply; their sums are f32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MatrixOperands {
-    /// f16, which all units take.
-    F16,
-    /// f32, which Apple's take too.
-    F32,
-}
-
-impl std::fmt::Display for MatrixOperands {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            MatrixOperands::F16 => "f16",
-            MatrixOperands::F32 => "f32",
-        })
-    }
-}
+use super::kernel::TEXELS;
+use super::options::{AdapterKind, GpuOptions, MatrixOperands};
+use super::spirv;
 
 /// Workgroup memory for kernels whose units take f32: more than every adapter has.
 pub(super) const F32_WORKGROUP_MEMORY: u32 = 32 << 10;

@@ -2,50 +2,17 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use super::capabilities::F32_WORKGROUP_MEMORY;
+use super::buffer::{Allocation, Buffer, Reserved};
+use super::capabilities::{Capabilities, F32_WORKGROUP_MEMORY};
 use super::kernel::{Kernel, KernelKey};
+use super::lock::lock;
+use super::options::{GpuOptions, MatrixOperands};
 use super::profile::Profile;
 use super::speed::Speed;
 use super::submission::Submissions;
-use super::{AdapterKind, Capabilities, MatrixOperands};
 use crate::{Error, Result};
-
-/// How to open a device.
-#[derive(Debug, Clone, Default)]
-pub struct GpuOptions {
-    /// Part of the adapter's name, case ignored; none takes the strongest.
-    pub adapter: Option<String>,
-    /// Bytes that buffers may take in all; none leaves it to the driver.
-    pub memory: Option<u64>,
-    /// Tune kernels for this kind rather than for the adapter's own: tests run every row of the tables
-    /// on whatever adapter is at hand.
-    pub kind: Option<AdapterKind>,
-    /// Multiply matrices of this type on the adapter's matrix units, where [`Capabilities::tile_of`] it is some. wgpu calls
-    /// that experimental.
-    pub matrix_units: Option<MatrixOperands>,
-    /// How long a submission may take, in seconds; none for 0.25. Only how commands are handed to the driver follows
-    /// from it, never a result.
-    pub longest_submission: Option<f64>,
-    /// Leave f16 in shaders unused where the adapter has it.
-    pub without_f16: bool,
-    /// Bytes that one binding may take at most, as far as the adapter has them; none for WebGPU's 128 MiB, which every
-    /// adapter has. Buffers may be as large, and 256 MiB anyhow.
-    pub max_binding: Option<u64>,
-    /// Operations per second that large matrix products reach, as [`Gpu::set_speed`]; none until it is measured. Only
-    /// how work is cut follows from it, never a result.
-    pub speed: Option<f64>,
-    /// Let dispatches be timed ([`Gpu::start_profile`]) where the adapter has a clock for that.
-    pub timestamps: bool,
-    /// Count tiles of f32 as listed where the adapter is a CPU that lists others: lavapipe multiplies them all the same, and
-    /// is all that there is to run such kernels on. For tests.
-    #[doc(hidden)]
-    pub unlisted_matrix_units: bool,
-    /// Convert to f16 as a driver does whose conversion saturates. For tests.
-    #[doc(hidden)]
-    pub saturate_f16: bool,
-}
 
 /// An open device. Cheap to clone; all clones are the same device.
 #[derive(Clone)]
@@ -73,67 +40,8 @@ struct Faults {
     lost: Option<String>,
 }
 
-/// A buffer that lives on the device until its last clone is dropped.
-#[derive(Clone)]
-pub struct Buffer(pub(super) Arc<Allocation>);
-
-pub(super) struct Allocation {
-    pub(super) raw: wgpu::Buffer,
-    _reserved: Reserved,
-}
-
-#[cfg(target_arch = "wasm32")]
-impl Drop for Allocation {
-    /// Gives the memory back at once: a browser would keep it until its garbage collector comes by, which knows nothing
-    /// of how much it is. What was submitted before still runs.
-    fn drop(&mut self) {
-        self.raw.destroy();
-    }
-}
-
-/// Bytes that count as allocated while this lives.
-pub(super) struct Reserved {
-    pub(super) bytes: u64,
-    allocated: Arc<AtomicU64>,
-}
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        self.allocated.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
 /// What to do about too little memory.
 const LESS_MEMORY: &str = "lower `micro_batch`, or choose a smaller model or sequence length";
-
-impl Buffer {
-    /// Its size in bytes.
-    pub fn bytes(&self) -> u64 {
-        self.0.raw.size()
-    }
-}
-
-/// A range of a [`Buffer`], in bytes; its offset is a multiple of 256.
-#[derive(Clone)]
-pub struct Region {
-    /// The buffer.
-    pub buffer: Buffer,
-    /// Where the range begins.
-    pub offset: u64,
-    /// How long it is.
-    pub bytes: u64,
-}
-
-impl From<&Buffer> for Region {
-    fn from(buffer: &Buffer) -> Self {
-        Region { buffer: buffer.clone(), offset: 0, bytes: buffer.bytes() }
-    }
-}
-
-/// A poisoned lock only means that another thread panicked; what these locks guard stays consistent.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 fn new_instance() -> wgpu::Instance {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
@@ -304,6 +212,26 @@ impl Gpu {
     /// What the device offers.
     pub fn capabilities(&self) -> &Capabilities {
         &self.0.capabilities
+    }
+
+    /// Operations per second that large matrix products are taken to reach.
+    pub fn speed(&self) -> f64 {
+        self.0.speed.get()
+    }
+
+    /// Whether it was given or measured rather than assumed.
+    pub fn knows_speed(&self) -> bool {
+        self.0.speed.is_known()
+    }
+
+    /// Sizes what is recorded from now on for so many operations per second.
+    pub fn set_speed(&self, operations: f64) {
+        self.0.speed.set(operations);
+    }
+
+    /// The most operations that one dispatch should hold.
+    pub fn most_operations(&self) -> f64 {
+        self.0.speed.most_operations()
     }
 
     /// Bytes that live buffers and textures of this device take.

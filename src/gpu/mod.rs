@@ -2,15 +2,21 @@
 //!
 //! This floor knows wgpu and nothing of tensors or machine learning.
 
+mod buffer;
 mod capabilities;
+mod compile;
 mod context;
+mod finish;
 mod kernel;
+mod lock;
+mod options;
 mod pace;
 mod plan;
 mod profile;
 mod readback;
 mod recorder;
 mod recording;
+mod relay;
 mod replay;
 pub mod shader;
 mod speed;
@@ -18,10 +24,14 @@ mod speed;
 #[cfg_attr(any(target_arch = "wasm32", target_vendor = "apple"), path = "no_spirv.rs")]
 pub mod spirv;
 mod submission;
+mod submit;
+mod timer;
 
-pub use capabilities::{AdapterKind, Capabilities, MatrixOperands};
-pub use context::{Buffer, Gpu, GpuOptions, Region};
+pub use buffer::{Buffer, Region};
+pub use capabilities::Capabilities;
+pub use context::Gpu;
 pub use kernel::{Field, Kernel, KernelSpec, ParamsLayout, TEXELS};
+pub use options::{AdapterKind, GpuOptions, MatrixOperands};
 pub use profile::Timing;
 pub use recorder::{BufferId, Recorder, View};
 pub use recording::Recording;

@@ -1,6 +1,7 @@
 //! Bringing results back to the CPU.
 
-use super::{Buffer, Gpu};
+use super::buffer::Buffer;
+use super::context::Gpu;
 use crate::{Error, Result};
 
 /// A reading that was asked for and may not have arrived yet.

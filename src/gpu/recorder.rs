@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use super::buffer::{Buffer, Region};
 use super::capabilities::MOST_TEXELS;
+use super::context::Gpu;
+use super::kernel::Kernel;
 use super::plan::{Lifetime, plan};
+use super::recording::Recording;
 use super::recording::{Operand, texel_bytes};
 use super::speed::OPERATIONS_PER_BYTE;
-use super::{Buffer, Gpu, Kernel, Recording, Region};
 use crate::{Error, Result};
 
 /// A buffer within one recording.

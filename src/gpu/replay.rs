@@ -4,56 +4,13 @@ use std::ops::Range;
 
 use web_time::Instant;
 
-use super::context::lock;
 use super::kernel::TEXELS;
+use super::lock::lock;
 use super::pace::rounds;
-use super::profile::{Timer, Timing};
+use super::profile::Timing;
 use super::recording::{Recording, Step};
-use super::{Buffer, Gpu};
+use super::timer::Timer;
 use crate::Result;
-
-/// Carries four bytes through every submission of a recording: each takes them on only when the one before it did, so
-/// that they arrive if and only if all of them ran.
-pub(super) struct Relay {
-    pub from: (wgpu::Buffer, u64),
-    pub to: (wgpu::Buffer, u64),
-    /// The command that delivers.
-    pub index: usize,
-    /// A slot after each submission, by turns in these two: no copy is within one buffer.
-    slots: [Buffer; 2],
-}
-
-/// Bytes that are carried.
-const BATON: u64 = 4;
-
-impl Relay {
-    pub(super) fn new(
-        gpu: &Gpu,
-        from: (wgpu::Buffer, u64),
-        to: (wgpu::Buffer, u64),
-        index: usize,
-    ) -> Result<Self> {
-        let slots = || gpu.buffer("proof of submissions", (index as u64 + 1) * BATON);
-        Ok(Relay { from, to, index, slots: [slots()?, slots()?] })
-    }
-
-    fn slot(&self, piece: usize) -> (&wgpu::Buffer, u64) {
-        (&self.slots[piece % 2].0.raw, piece as u64 * BATON)
-    }
-
-    /// Takes the baton from before submission `piece` to `to`. Nothing is left behind for the next replay to take
-    /// when a submission of it was lost.
-    fn carry(&self, encoder: &mut wgpu::CommandEncoder, piece: usize, (to, at): (&wgpu::Buffer, u64)) {
-        match piece.checked_sub(1) {
-            None => encoder.copy_buffer_to_buffer(&self.from.0, self.from.1, to, at, BATON),
-            Some(before) => {
-                let (from, offset) = self.slot(before);
-                encoder.copy_buffer_to_buffer(from, offset, to, at, BATON);
-                encoder.clear_buffer(from, offset, Some(BATON));
-            }
-        }
-    }
-}
 
 impl Recording {
     /// Encodes and submits all commands once, in as many submissions as it takes for none to run longer than
@@ -63,7 +20,7 @@ impl Recording {
     /// timed: by that the cuts between them are adjusted. A page cannot wait here, and keeps to the plan.
     ///
     /// # Errors
-    /// As [`Gpu::check`].
+    /// As [`Gpu::check`](super::Gpu::check).
     pub fn replay(&self) -> Result<()> {
         let mut pace = lock(&self.pace);
         let timed = pace.is_timed();
@@ -87,7 +44,7 @@ impl Recording {
     /// over can take longer than what it holds.
     ///
     /// # Errors
-    /// As [`Gpu::check`].
+    /// As [`Gpu::check`](super::Gpu::check).
     pub fn repeat(&self, count: usize) -> Result<()> {
         let longest = self.gpu.0.submissions.longest;
         let rounds = rounds(self.expected.iter().sum(), longest);
@@ -104,7 +61,7 @@ impl Recording {
         self.gpu.check(self.label)
     }
 
-    /// How long each submission of the next replay should take, in seconds at the [speed](Gpu::speed) that the device
+    /// How long each submission of the next replay should take, in seconds at the [speed](super::Gpu::speed) that the device
     /// had when this was recorded.
     pub fn plan(&self) -> Vec<f64> {
         let submissions = lock(&self.pace).submissions(self.steps.len());

@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{AdapterKind, Gpu};
+use super::options::AdapterKind;
 
 /// No dispatch should take longer, in seconds: a desktop shares its device with what runs, and some drivers end it.
 pub const LONGEST_DISPATCH: f64 = 0.1;
@@ -31,28 +31,25 @@ impl Speed {
         };
         Speed { known: AtomicU64::new(given.map_or(0, f64::to_bits)), assumed }
     }
-}
 
-impl Gpu {
-    /// Operations per second that large matrix products are taken to reach.
-    pub fn speed(&self) -> f64 {
-        let speed = &self.0.speed;
-        if self.knows_speed() { f64::from_bits(speed.known.load(Ordering::Relaxed)) } else { speed.assumed }
+    /// Operations per second.
+    pub fn get(&self) -> f64 {
+        if self.is_known() { f64::from_bits(self.known.load(Ordering::Relaxed)) } else { self.assumed }
     }
 
     /// Whether it was given or measured rather than assumed.
-    pub fn knows_speed(&self) -> bool {
-        self.0.speed.known.load(Ordering::Relaxed) != 0
+    pub fn is_known(&self) -> bool {
+        self.known.load(Ordering::Relaxed) != 0
     }
 
-    /// Sizes what is recorded from now on for so many operations per second.
-    pub fn set_speed(&self, operations: f64) {
+    /// Takes it to be so many operations per second.
+    pub fn set(&self, operations: f64) {
         let operations = if operations.is_finite() { operations.max(1e6) } else { 1e6 };
-        self.0.speed.known.store(operations.to_bits(), Ordering::Relaxed);
+        self.known.store(operations.to_bits(), Ordering::Relaxed);
     }
 
     /// The most operations that one dispatch should hold.
     pub fn most_operations(&self) -> f64 {
-        MARGIN * LONGEST_DISPATCH * self.speed()
+        MARGIN * LONGEST_DISPATCH * self.get()
     }
 }

@@ -1,27 +1,23 @@
-//! Handing commands to the driver, and noticing when it loses them: some drivers drop a submission and report it as
-//! done.
+//! What a device remembers of the commands that were handed to its driver.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard};
-
-use super::Gpu;
-use super::context::lock;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU32;
 
 /// What a device remembers of what it was given.
 pub(super) struct Submissions {
     /// Holds the newest read-back's number, which travels with its data.
     pub(super) canary: wgpu::Buffer,
-    reads: Mutex<u32>,
+    pub(super) reads: Mutex<u32>,
     /// How many submissions go before one that is lost; `u32::MAX` when none is to be.
-    before_loss: AtomicU32,
+    pub(super) before_loss: AtomicU32,
     /// How long one is meant to take at most, in seconds.
     pub(super) longest: f64,
     /// What was planned since somebody wanted to know.
-    plans: Mutex<Option<Vec<NamedPlan>>>,
+    pub(super) plans: Mutex<Option<Vec<NamedPlan>>>,
 }
 
 /// What a recording is called, and how many seconds each of its submissions should take.
-type NamedPlan = (&'static str, Vec<f64>);
+pub(super) type NamedPlan = (&'static str, Vec<f64>);
 
 /// How long a submission should take at most, in seconds: drivers reset a device that does not answer for a second or
 /// two, and some sooner.
@@ -38,48 +34,5 @@ impl Submissions {
         let longest = longest.unwrap_or(LONGEST_SUBMISSION);
         let (reads, before_loss) = (Mutex::new(0), AtomicU32::new(u32::MAX));
         Submissions { canary, reads, before_loss, longest, plans: Mutex::default() }
-    }
-}
-
-impl Gpu {
-    /// Submits commands; what became of them shows in [`Gpu::check`] and in canaries.
-    pub(super) fn submit(&self, commands: wgpu::CommandBuffer) {
-        let before = &self.0.submissions.before_loss;
-        let left = before.load(Ordering::Relaxed);
-        if left != u32::MAX {
-            before.store(left.wrapping_sub(1), Ordering::Relaxed);
-        }
-        if left != 0 {
-            self.0.queue.submit([commands]);
-        }
-    }
-
-    /// Writes the next read-back's number into the canary. Its commands are to be submitted before the number is
-    /// let go, so that no other read-back takes it.
-    pub(super) fn number_read(&self) -> MutexGuard<'_, u32> {
-        let mut number = lock(&self.0.submissions.reads);
-        *number = number.wrapping_add(1);
-        self.0.queue.write_buffer(&self.0.submissions.canary, 0, &number.to_le_bytes());
-        number
-    }
-
-    /// Keeps the plan of a recording if somebody wants to know.
-    pub(super) fn note_plan(&self, label: &'static str, plan: impl FnOnce() -> Vec<f64>) {
-        if let Some(plans) = &mut *lock(&self.0.submissions.plans) {
-            plans.push((label, plan()));
-        }
-    }
-
-    /// The plans ([`super::Recording::plan`]) of all recordings that were made since this was called before, none the
-    /// first time. For tests: most recordings are out of sight in what they serve.
-    #[doc(hidden)]
-    pub fn take_plans(&self) -> Vec<NamedPlan> {
-        lock(&self.0.submissions.plans).replace(Vec::new()).unwrap_or_default()
-    }
-
-    /// Loses one submission without a word, as a bad driver does: the one after the next `before`. For tests.
-    #[doc(hidden)]
-    pub fn lose_submission(&self, before: u32) {
-        self.0.submissions.before_loss.store(before, Ordering::Relaxed);
     }
 }

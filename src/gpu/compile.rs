@@ -1,0 +1,102 @@
+//! Compiling kernels, once each.
+
+use std::sync::Arc;
+
+use super::context::Gpu;
+use super::kernel::{Kernel, KernelSpec};
+use super::lock::lock;
+use super::shader::{self, Constant, F16, TILE};
+use super::spirv;
+use crate::{Error, Result};
+
+impl Gpu {
+    /// The kernel of `spec` with `constants`, compiled at its first use.
+    ///
+    /// # Errors
+    /// [`Error::Shader`] with file and line when it does not compile.
+    pub fn kernel(&self, spec: &KernelSpec, constants: &[Constant]) -> Result<Arc<Kernel>> {
+        let mut constants = constants.to_vec();
+        if self.0.saturate_f16 {
+            constants.push((shader::SATURATE, 1));
+        }
+        let key = (spec.source, spec.entry, constants);
+        if let Some(kernel) = lock(&self.0.kernels).get(&key) {
+            return Ok(Arc::clone(kernel));
+        }
+        let kernel = Arc::new(self.compile(spec, &key.2)?);
+        lock(&self.0.kernels).insert(key, Arc::clone(&kernel));
+        Ok(kernel)
+    }
+
+    fn compile(&self, spec: &KernelSpec, constants: &[Constant]) -> Result<Kernel> {
+        let name = format!("{}:{}", spec.source.name, spec.entry);
+        let composed = shader::compose(&spec.source, constants)?;
+        let device = &self.0.device;
+        self.check(&name)?;
+        let in_source = |error| match error {
+            Error::Gpu { message, .. } => composed.error(&message),
+            other => other,
+        };
+        let on_units = constants.iter().any(|&(name, _)| name == TILE);
+        let module = if on_units && self.0.capabilities.vulkan_memory_model {
+            spirv::module(device, &name, spec.entry, &composed)?
+        } else {
+            let descriptor = wgpu::ShaderModuleDescriptor {
+                label: Some(&name),
+                source: wgpu::ShaderSource::Wgsl(composed.text.as_str().into()),
+            };
+            // SAFETY: our shaders keep their own bounds (every index is tested against `Params`, and tests run
+            // them with poisoned surroundings), their loops end, and they divide by no zero.
+            unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
+        };
+        self.check(&name).map_err(in_source)?;
+        let entries: Vec<_> = (0..=spec.reads + spec.writes)
+            .map(|binding| wgpu::BindGroupLayoutEntry {
+                binding,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: if (1..=spec.textures).contains(&binding) {
+                    wgpu::BindingType::Texture {
+                        sample_type: wgpu::TextureSampleType::Float { filterable: false },
+                        view_dimension: wgpu::TextureViewDimension::D2,
+                        multisampled: false,
+                    }
+                } else {
+                    wgpu::BindingType::Buffer {
+                        ty: if binding == 0 {
+                            wgpu::BufferBindingType::Uniform
+                        } else {
+                            wgpu::BufferBindingType::Storage { read_only: binding <= spec.reads }
+                        },
+                        has_dynamic_offset: false,
+                        min_binding_size: None,
+                    }
+                },
+                count: None,
+            })
+            .collect();
+        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label: Some(&name),
+            entries: &entries,
+        });
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(&name),
+            bind_group_layouts: &[Some(&layout)],
+            ..Default::default()
+        });
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(&name),
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some(spec.entry),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                zero_initialize_workgroup_memory: false,
+                ..Default::default()
+            },
+            cache: None,
+        });
+        self.check(&name).map_err(in_source)?;
+        let KernelSpec { reads, textures, writes, .. } = *spec;
+        let f16 = constants.iter().any(|&(name, value)| name == F16 && value > 0);
+        Ok(Kernel { pipeline, layout, name, reads, textures, f16, writes })
+    }
+}

@@ -1,0 +1,220 @@
+//! What docs/architecture.md says of who knows whom, read off the sources' `use` lines and paths.
+
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A module by its path within the crate.
+type Module = Vec<String>;
+
+/// Each module of the crate may use those of the lists before its own, and those of its own list.
+const FLOORS: [&[&str]; 8] = [
+    &["error", "hash", "memory"],
+    &["gpu", "text"],
+    &["ops", "autograd", "tensor", "shape", "data"],
+    &["nn", "optim"],
+    &["bert"],
+    &["checkpoint"],
+    &["infer", "viz", "train"],
+    &["web", "cli", "main"],
+];
+
+/// Pairs that the floors would allow and that are not to be: text and data never touch the GPU, nor the GPU files;
+/// pictures are drawn from plain arrays.
+const APART: [(&str, &[&str]); 5] = [
+    ("data", &["gpu", "ops", "autograd", "tensor"]),
+    ("optim", &["data", "text"]),
+    ("bert", &["data", "text"]),
+    ("viz", &["gpu", "ops", "bert", "checkpoint", "train", "infer", "data"]),
+    ("infer", &["train", "viz"]),
+];
+
+/// The sources without comments and without their own tests.
+fn sources() -> BTreeMap<Module, String> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => walk(&path, found),
+                false => found.push(path),
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut paths = Vec::new();
+    walk(&root, &mut paths);
+    let module = |path: PathBuf| {
+        let within = path.strip_prefix(&root).unwrap().with_extension("");
+        let mut parts: Module = within.iter().map(|part| part.to_str().unwrap().to_owned()).collect();
+        if parts.last().is_some_and(|last| ["mod", "lib"].contains(&last.as_str())) {
+            parts.pop();
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let text = text.split("#[cfg(test)]\nmod ").next().unwrap();
+        let code: Vec<&str> = text.lines().map(|line| line.split("//").next().unwrap()).collect();
+        (parts, code.join("\n"))
+    };
+    paths.into_iter().filter(|path| path.extension().is_some_and(|e| e == "rs")).map(module).collect()
+}
+
+/// The paths of a `use` tree.
+fn expand(tree: &str) -> Vec<String> {
+    let tree = tree.trim();
+    let Some(open) = tree.find('{') else {
+        return vec![tree.split(" as ").next().unwrap().trim().to_owned()];
+    };
+    let (head, mut depth, mut part, mut parts) = (&tree[..open], 0, String::new(), Vec::new());
+    for letter in tree[open..].chars() {
+        match letter {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        match (letter, depth) {
+            ('{', 1) | ('}', 0) => {}
+            (',', 1) => parts.push(std::mem::take(&mut part)),
+            _ => part.push(letter),
+        }
+    }
+    parts.push(part);
+    let parts = parts.iter().filter(|part| !part.trim().is_empty());
+    parts.flat_map(|part| expand(part)).map(|rest| format!("{head}{rest}")).collect()
+}
+
+/// The trees of all `use` declarations, public ones or others, and the text without any.
+fn uses(text: &str) -> ([Vec<String>; 2], String) {
+    let (mut found, mut rest) = ([Vec::new(), Vec::new()], String::new());
+    for statement in text.split_inclusive(';') {
+        let Some(at) = statement.rfind("use ").filter(|&at| {
+            let before = &statement[..at];
+            before.is_empty() || before.ends_with(|c: char| c.is_whitespace())
+        }) else {
+            rest.push_str(statement);
+            continue;
+        };
+        let public = statement[..at].lines().last().unwrap_or_default().trim_start().starts_with("pub");
+        let tree = statement[at + 4..].trim_end_matches(';').replace('\n', " ");
+        found[usize::from(public)].push(tree);
+    }
+    (found, rest)
+}
+
+/// Where a path leads from `module`; nothing for one that leaves the crate.
+fn absolute(modules: &BTreeMap<Module, String>, module: &Module, path: &str) -> Option<Module> {
+    let mut parts: Vec<&str> = path.split("::").map(str::trim).collect();
+    let first = *parts.first()?;
+    let owned = |parts: &[&str]| parts.iter().map(|part| (*part).to_owned()).collect::<Module>();
+    match first {
+        "crate" => Some(owned(&parts[1..])),
+        "super" | "self" => {
+            let mut base = module.clone();
+            while let Some(step @ ("super" | "self")) = parts.first().copied() {
+                if step == "super" {
+                    base.pop()?;
+                }
+                parts.remove(0);
+            }
+            Some([base, owned(&parts)].concat())
+        }
+        _ => {
+            let child = [module.clone(), vec![first.to_owned()]].concat();
+            modules.contains_key(&child).then(|| [module.clone(), owned(&parts)].concat())
+        }
+    }
+}
+
+/// Which file each file uses.
+fn edges(modules: &BTreeMap<Module, String>) -> BTreeMap<Module, BTreeSet<Module>> {
+    let read: BTreeMap<&Module, _> = modules.iter().map(|(module, text)| (module, uses(text))).collect();
+    let mut exports: BTreeMap<Module, Module> = BTreeMap::new();
+    for (module, ([_, public], _)) in &read {
+        for path in public.iter().flat_map(|tree| expand(tree)) {
+            if let Some(to) = absolute(modules, module, &path)
+                && let Some(name) = to.last()
+            {
+                exports.insert([(*module).clone(), vec![name.clone()]].concat(), to);
+            }
+        }
+    }
+    // The file that a path names something of, re-exports followed.
+    let home = |mut path: Module| {
+        for _ in 0..9 {
+            let known = (1..=path.len()).rev().find_map(|length| {
+                let to = exports.get(&path[..length])?;
+                Some([to.clone(), path[length..].to_vec()].concat())
+            });
+            match known.filter(|_| !modules.contains_key(&path)) {
+                Some(next) => path = next,
+                None => break,
+            }
+        }
+        (0..=path.len()).rev().map(|length| path[..length].to_vec()).find(|path| modules.contains_key(path))
+    };
+    let mut edges = BTreeMap::new();
+    for (module, ([private, _], rest)) in &read {
+        let mut paths: Vec<String> = private.iter().flat_map(|tree| expand(tree)).collect();
+        for start in ["crate::", "super::"] {
+            for (at, _) in rest.match_indices(start) {
+                let path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+                paths.push(rest[at..].chars().take_while(|c| path(*c)).collect());
+            }
+        }
+        let to = paths.iter().filter_map(|path| absolute(modules, module, path)).filter_map(home);
+        // A folder's own file and those in it are one room.
+        let to = to.filter(|to| !to.is_empty() && !to.starts_with(module) && !module.starts_with(to));
+        edges.insert((*module).clone(), to.collect::<BTreeSet<Module>>());
+    }
+    edges
+}
+
+#[test]
+fn no_file_uses_one_of_a_floor_above() {
+    let modules = sources();
+    let floor = |module: &str| FLOORS.iter().position(|floor| floor.contains(&module));
+    let mut wrong = Vec::new();
+    for (from, all) in edges(&modules) {
+        // The crate's root says what there is.
+        let Some(user) = from.first() else { continue };
+        let own = floor(user).unwrap_or_else(|| panic!("{user} stands on no floor: put it into FLOORS"));
+        for to in all {
+            let used = to[0].as_str();
+            let apart = APART.iter().any(|(one, others)| one == user && others.contains(&used));
+            if floor(used).is_none_or(|used| used > own) || apart {
+                wrong.push(format!("{} uses {}", from.join("::"), to.join("::")));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_files_use_each_other_in_a_circle() {
+    let edges = edges(&sources());
+    assert!(edges.values().map(BTreeSet::len).sum::<usize>() > 500, "the sources were not read");
+    // What uses nothing that is left is in no circle.
+    let mut left = edges.clone();
+    loop {
+        let free: BTreeSet<Module> = left
+            .iter()
+            .filter(|(_, to)| to.iter().all(|to| !left.contains_key(to)))
+            .map(|(module, _)| module.clone())
+            .collect();
+        if free.is_empty() {
+            break;
+        }
+        left.retain(|module, _| !free.contains(module));
+    }
+    // Nor is what nothing that is left uses.
+    loop {
+        let used: BTreeSet<Module> = left.values().flatten().cloned().collect();
+        let before = left.len();
+        left.retain(|module, _| used.contains(module));
+        if left.len() == before {
+            break;
+        }
+    }
+    let names: Vec<String> = left.keys().map(|module| module.join("::")).collect();
+    assert!(names.is_empty(), "these files use each other in circles: {}", names.join(", "));
+}
