@@ -10,7 +10,7 @@
 
 use naga::valid::{Capabilities, FunctionInfo, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, GlobalVariable, Handle, Module, ShaderStage, StorageAccess, TypeInner};
-use wgrad::gpu::{Constant, F16, KernelSpec, OUT_F16, TILE, shader};
+use wgrad::gpu::{Constant, F16, KernelSpec, OUT_F16, SharedStruct, TILE, shader};
 use wgrad::{ops, optim};
 
 /// WebGPU's default limits.
@@ -18,6 +18,9 @@ const STORAGE_BUFFERS: u32 = 8;
 const WORKGROUP_BYTES: u32 = 16384;
 const INVOCATIONS: u32 = 256;
 const WORKGROUP_SIZE: [u32; 3] = [256, 256, 64];
+
+/// One field of a struct in WGSL: name, offset and size in bytes.
+type Member<'a> = (&'a str, usize, usize);
 
 /// A shader that compiled, and the entry point that is looked at.
 struct Compiled {
@@ -129,22 +132,44 @@ impl Compiled {
     fn check_params(&self, spec: &KernelSpec) -> Result<(), String> {
         let uniform =
             self.globals().find(|global| global.space == AddressSpace::Uniform).ok_or("no uniform")?;
-        let TypeInner::Struct { members, span } = &self.module.types[uniform.ty].inner else {
+        let Some((_, found, span)) = self.structure(uniform) else {
             return Err("its uniform is no struct".into());
         };
-        let size = |member: &naga::StructMember| {
-            self.module.types[member.ty].inner.size(self.module.to_ctx()) as usize
-        };
-        let found: Vec<_> = members
-            .iter()
-            .map(|member| (member.name.as_deref().unwrap_or("?"), member.offset as usize, size(member)))
-            .collect();
         if found != spec.params {
             return Err(format!("Params is {found:?} in WGSL, {:?} in Rust", spec.params));
         }
         let end = spec.params.last().map_or(0, |(_, offset, size)| offset + size);
-        if *span as usize > end.next_multiple_of(16) {
+        if span as usize > end.next_multiple_of(16) {
             return Err(format!("Params takes {span} bytes in WGSL, {end} in Rust"));
+        }
+        Ok(())
+    }
+
+    /// A global that is a struct: its type's name, fields and bytes.
+    fn structure(&self, global: &GlobalVariable) -> Option<(&str, Vec<Member<'_>>, u32)> {
+        let kind = &self.module.types[global.ty];
+        let TypeInner::Struct { members, span } = &kind.inner else { return None };
+        let size = |member: &naga::StructMember| {
+            self.module.types[member.ty].inner.size(self.module.to_ctx()) as usize
+        };
+        let fields = members
+            .iter()
+            .map(|member| (member.name.as_deref().unwrap_or("?"), member.offset as usize, size(member)))
+            .collect();
+        Some((kind.name.as_deref().unwrap_or("?"), fields, *span))
+    }
+
+    /// A buffer that holds a struct holds one of `known`, which Rust declares too.
+    fn check_structs(&self, known: &[SharedStruct]) -> Result<(), String> {
+        let storage = |global: &&GlobalVariable| matches!(global.space, AddressSpace::Storage { .. });
+        for (name, found, _) in self.globals().filter(storage).filter_map(|global| self.structure(global)) {
+            match known.iter().find(|known| known.name == name) {
+                None => return Err(format!("{name} is in WGSL alone: expected it in `optim::structs`")),
+                Some(known) if found != known.fields => {
+                    return Err(format!("{name} is {found:?} in WGSL, {:?} in Rust", known.fields));
+                }
+                Some(_) => {}
+            }
         }
         Ok(())
     }
@@ -314,6 +339,7 @@ fn check(spec: &KernelSpec, constants: &[Constant]) -> Result<(), String> {
     compiled.write_for_other_languages(spec.entry, constants)?;
     compiled.check_bindings(spec)?;
     compiled.check_params(spec)?;
+    compiled.check_structs(&optim::structs())?;
     // Units that take f32 are Apple's, whose GPUs have 32 KiB.
     let f32_units = is_cooperative(constants) && constants.contains(&(F16, 0));
     compiled.check_limits(if f32_units { 2 * WORKGROUP_BYTES } else { WORKGROUP_BYTES })?;
@@ -324,8 +350,8 @@ fn check(spec: &KernelSpec, constants: &[Constant]) -> Result<(), String> {
 /// The kernels of all operations and optimizers, by name.
 fn all() -> Vec<(&'static str, &'static [KernelSpec])> {
     let operations = ops::all().into_iter().map(|operation| (operation.name, operation.kernels));
-    let others: [(_, &[KernelSpec]); 2] = [("adamw", optim::KERNELS), ("probe", &[ops::probe::KERNEL])];
-    operations.chain(others).collect()
+    let probe: (_, &[KernelSpec]) = ("probe", &[ops::probe::KERNEL]);
+    operations.chain(optim::kernels()).chain([probe]).collect()
 }
 
 /// The constants of `spec`'s example, and with them every choice of types that it is compiled for.
@@ -407,6 +433,18 @@ fn wrong_kernels_are_found() {
     found(KernelSpec { example: &[], ..good }, "probe.wgsl, line 5");
     found(spec("@compute @workgroup_size(N) fn main() { y[0] = f32(p.n); }"), "its description says");
     found(spec("@compute @workgroup_size(N) fn main() { y[0] = x[p.n] + ; }"), "probe.wgsl, line 5");
+    for (fields, words) in [
+        ("struct Mine { a: f32 }", "Mine is in WGSL alone"),
+        ("struct State { step: f32, a: f32 }", "State is [("),
+    ] {
+        let name = fields.split(' ').nth(1).unwrap();
+        let body = format!(
+            "{fields}\n@group(0) @binding(2) var<storage, read_write> z: {name};\n\
+             @compute @workgroup_size(N) fn main() {{ {last} = x[p.n] * p.s; }}",
+            last = if name == "Mine" { "z.a" } else { "z.step" },
+        );
+        found(spec(&body), words);
+    }
     let component = "stores a component";
     for body in [
         "var<workgroup> w: array<vec4<f32>, 4>;\n@compute @workgroup_size(N) fn main() { w[p.n][p.n] = x[0]; y[0] = w[0].x; }",

@@ -10,6 +10,7 @@ pub mod learner;
 pub mod measure;
 pub mod metrics;
 pub mod objective;
+mod optimizer;
 pub mod precision;
 pub mod pretrain;
 pub mod run;
