@@ -27,6 +27,7 @@ const UPDATE: KernelSpec = KernelSpec { entry: "update", reads: 2, writes: 4, ..
 const UPDATE_HALVES: KernelSpec = KernelSpec { entry: "update_halves", writes: 5, ..UPDATE };
 
 pub(super) const RULE: Definition = Definition {
+    title: "AdamW",
     moments: &["exp_avg", "exp_avg_sq"],
     scalars: Some(Scalars {
         first: || bytemuck::cast_slice(&[Correction { power1: 1.0, power2: 1.0, rate: 0.0, root: 0.0 }]).to_vec(),

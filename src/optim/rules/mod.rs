@@ -4,6 +4,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use super::norm::{CONSTANTS, LANES, vectors};
 use crate::autograd::Graph;
 use crate::error::quoted;
@@ -21,7 +23,7 @@ macro_rules! rules {
 }
 
 // The first one is used where a recipe names none.
-rules! { adamw }
+rules! { adamw, lion }
 
 /// An update rule, by its name in recipes: that of its files.
 #[derive(Clone, Copy)]
@@ -56,6 +58,8 @@ impl Default for GroupOptions {
 
 /// What a file of a rule says.
 pub(super) struct Definition {
+    /// What people call it.
+    pub title: &'static str,
     /// What the moments are called in checkpoints, in front of a parameter's name: as many numbers each as there are
     /// parameters.
     pub moments: &'static [&'static str],
@@ -141,6 +145,11 @@ impl Rule {
         self.name
     }
 
+    /// What people call it.
+    pub fn title(self) -> &'static str {
+        self.definition.title
+    }
+
     pub(super) fn definition(self) -> &'static Definition {
         self.definition
     }
@@ -167,6 +176,18 @@ impl PartialEq for Rule {
 }
 
 impl Eq for Rule {}
+
+impl Serialize for Rule {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name)
+    }
+}
+
+impl<'de> Deserialize<'de> for Rule {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
 
 impl fmt::Debug for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
