@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-pub use super::optimizer::OptimizerConfig;
 use super::optimizer::is_amount;
+pub use super::optimizer::{GroupConfig, OptimizerConfig};
 use super::schedule::{Budget, Plan, PlanConfig, Ramp, Schedule};
 use super::trainer::MlmOptions;
 use crate::bert::{Config, PositionEmbedding};
@@ -111,7 +111,7 @@ impl TrainConfig {
             warmup_steps,
             schedule: if notebook { Schedule::Notebook } else { Schedule::Linear },
             max_skipped: 20,
-            optimizer: OptimizerConfig { betas: [0.9, 0.98], eps: 1e-12, weight_decay: 0.01, clip: 0.5 },
+            optimizer: OptimizerConfig::uniform([0.9, 0.98], 1e-12, 0.01, 0.5),
             masking: MaskingOptions::default(),
             evaluate: EvaluateConfig { every, sequences: if name == "micro" { 512 } else { 1024 } },
             checkpoint: CheckpointConfig { every, minutes: 10.0, keep: 2 },

@@ -20,7 +20,7 @@ pub mod stress;
 pub mod trainer;
 pub mod workload;
 
-pub use config::{CheckpointConfig, EvaluateConfig, OptimizerConfig, TrainConfig};
+pub use config::{CheckpointConfig, EvaluateConfig, GroupConfig, OptimizerConfig, TrainConfig};
 pub use estimate::Estimate;
 pub use fit::Memory;
 pub use learner::{Evaluation, Learner, StepReport};
