@@ -19,7 +19,7 @@ use wgrad::ops::cross_entropy::cross_entropy;
 use wgrad::ops::layer_norm::layer_norm;
 use wgrad::ops::matmul::Layout;
 use wgrad::ops::measure::matmul_recording;
-use wgrad::optim::{AdamW, AdamWOptions, Tickets, Totals};
+use wgrad::optim::{Optimizer, OptimizerOptions, Tickets, Totals};
 use wgrad::tensor::DType;
 
 const SEQUENCES: usize = 16;
@@ -165,11 +165,11 @@ fn adamw(criterion: &mut Criterion) {
     let model = Model::new(&gpu, Config::preset("tiny").unwrap(), true).unwrap();
     model.initialize(0).unwrap();
     let totals = Totals::new(&gpu).unwrap();
-    let mut optimizer = AdamW::new(&model.parameters, AdamWOptions::default(), &totals).unwrap();
+    let mut optimizer = Optimizer::new(&model.parameters, OptimizerOptions::default(), &totals).unwrap();
     let watched = model.parameters.segments()[0].values.clone();
     let count = model.config.parameter_count() as usize;
     measure(criterion, ("adamw", "update"), (&gpu, &watched), count, || {
-        optimizer.submit(&model.parameters, 1e-4, &Tickets::default()).unwrap();
+        optimizer.submit(1e-4, &Tickets::default()).unwrap();
     });
 }
 

@@ -9,7 +9,7 @@ use wgrad::data::masking::mask;
 use wgrad::data::{Batch, Masked, MaskingOptions};
 use wgrad::gpu::{Gpu, GpuOptions};
 use wgrad::ops::embedding::index;
-use wgrad::optim::AdamWOptions;
+use wgrad::optim::OptimizerOptions;
 use wgrad::tensor::DType;
 use wgrad::text::{Tokenizer, TokenizerOptions};
 use wgrad::train::{Learner, MaskedTokens, MlmOptions, Trainer};
@@ -64,7 +64,7 @@ async fn run() -> wgrad::Result<()> {
         seq_len: TOKENS,
         targets: texts.len() * 4,
         storage: DType::F32,
-        optimizer: AdamWOptions::default(),
+        optimizer: OptimizerOptions::default(),
         seed: 0,
     };
     let mut learner = Trainer::pretraining(&gpu, config, options)?;

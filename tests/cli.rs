@@ -15,6 +15,7 @@ use assert_cmd::Command;
 use common::folder::folder;
 use common::golden::Golden;
 use serde_json::Value;
+use wgrad::optim::Rule;
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::cargo_bin("wgrad").unwrap();
@@ -59,10 +60,13 @@ fn doctor_examines_the_adapter() {
     let kernels = report["kernels"].as_array().unwrap();
     let operations = wgrad::ops::all();
     let storages = 1 + usize::from(gpu.capabilities().f16);
-    assert_eq!(kernels.len(), 2 * storages * operations.len() + 1);
-    let adamw = kernels.iter().find(|kernel| kernel["operation"] == "adamw").unwrap();
-    assert_eq!((&adamw["own"], &adamw["cases"]), (&true.into(), &wgrad::optim::cases().len().into()));
-    assert!(adamw["result"]["bound"].as_f64().unwrap() > 0.0 && adamw["passed"] == adamw["cases"]);
+    assert_eq!(kernels.len(), 2 * storages * operations.len() + Rule::ALL.len());
+    for &rule in Rule::ALL {
+        let found = kernels.iter().find(|kernel| kernel["operation"] == rule.name()).unwrap();
+        let cases = wgrad::optim::cases(rule).len();
+        assert_eq!((&found["own"], &found["cases"]), (&true.into(), &cases.into()));
+        assert!(found["result"]["bound"].as_f64().unwrap() > 0.0 && found["passed"] == found["cases"]);
+    }
     for operation in operations {
         let found: Vec<_> = kernels.iter().filter(|k| k["operation"] == operation.name).collect();
         assert_eq!(found.iter().filter(|k| k["own"] == true).count(), storages);

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 use wgrad::bert::{Config, HeadInit, Init, ParameterSpec, PositionEmbedding, initial_values};
+use wgrad::nn::Role;
 
 fn preset(name: &str) -> Config {
     Config::preset(name).unwrap()
@@ -74,7 +75,12 @@ fn parameters_follow_the_layout() {
     assert_eq!(specs[13].shape, [128, 512]);
     assert_eq!(specs[9].init, Init::Normal(0.02 / 4f64.sqrt()));
     assert_eq!(specs[13].init, Init::Normal(0.02));
-    assert!(specs.iter().all(|s| s.decay != s.name.contains("LayerNorm")));
+    assert!(specs.iter().all(|s| (s.role == Role::Vector) == s.name.contains("LayerNorm")));
+
+    let roles: Vec<_> = specs.iter().map(|spec| spec.role).collect();
+    let distances = specs.iter().position(|spec| spec.name.contains("distance_embedding")).unwrap();
+    assert_eq!([roles[0], roles[distances], roles[27]], [Role::Embedding, Role::Embedding, Role::Head]);
+    assert_eq!(roles.iter().filter(|&&role| role == Role::Matrix).count(), 2 * 6);
 
     let absolute = Config { position_embedding_type: PositionEmbedding::Absolute, ..config.clone() };
     let specs = absolute.parameters();
@@ -199,7 +205,7 @@ fn unknown_words_and_wrong_types_are_refused_by_name() {
 }
 
 fn spec(name: &str, shape: &[usize], init: Init) -> ParameterSpec {
-    ParameterSpec { name: name.into(), shape: shape.into(), init, decay: true }
+    ParameterSpec { name: name.into(), shape: shape.into(), init, role: Role::Matrix }
 }
 
 #[test]

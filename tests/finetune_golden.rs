@@ -16,7 +16,7 @@ use wgrad::checkpoint::{ModelFolder, Weights};
 use wgrad::data::task::Encoded;
 use wgrad::gpu::{AdapterKind, Gpu};
 use wgrad::infer::outputs::{Outputs, Wanted};
-use wgrad::optim::AdamWOptions;
+use wgrad::optim::{GroupOptions, OptimizerOptions};
 use wgrad::tensor::DType;
 use wgrad::train::objective::{Classes, Numbers, Pairs, Targets, TextBatch, TextObjective};
 use wgrad::train::{Learner, Trainer, TrainerOptions};
@@ -141,7 +141,8 @@ const CASES: [(&str, Task); 5] = [
 
 fn options(case: &str, dropout: f32) -> TrainerOptions {
     let (epsilon, weight_decay) = if case.starts_with("wgrad") { (1e-12, 0.01) } else { (1e-6, 0.0) };
-    let optimizer = AdamWOptions { beta1: 0.9, beta2: 0.98, epsilon, weight_decay, clip: 0.0 };
+    let group = GroupOptions { beta1: 0.9, beta2: 0.98, epsilon, weight_decay, ..Default::default() };
+    let optimizer = OptimizerOptions::uniform(group, 0.0);
     TrainerOptions { storage: DType::F32, dropout, optimizer, seed: 1 }
 }
 

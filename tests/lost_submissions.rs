@@ -13,7 +13,7 @@ use wgrad::bert::{Model, Pooling, ProblemType};
 use wgrad::data::Batch;
 use wgrad::data::task::Encoded;
 use wgrad::gpu::{AdapterKind, Gpu, GpuOptions};
-use wgrad::optim::AdamWOptions;
+use wgrad::optim::OptimizerOptions;
 use wgrad::tensor::DType;
 use wgrad::train::objective::{Classes, Targets, TextBatch};
 use wgrad::train::{Learner, MaskedTokens, MlmOptions, StepReport, Trainer, TrainerOptions};
@@ -168,7 +168,7 @@ fn a_finetuning_step_cut_into_many_submissions_counts_each() {
     let config = Golden::open("relative_untied_mask").config.classifier(labels, problem, Pooling::Cls, false);
     let model = Model::new(&cut, config, true).unwrap();
     model.initialize(1).unwrap();
-    let (storage, optimizer) = (DType::F32, AdamWOptions::default());
+    let (storage, optimizer) = (DType::F32, OptimizerOptions::default());
     let options = TrainerOptions { storage, dropout: 0.1, optimizer, seed: 1 };
     let mut learner = Trainer::new(&cut, model, Classes, options).unwrap();
     let text = |length: u32| Encoded { ids: (0..length).collect(), ..Encoded::default() };

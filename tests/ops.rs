@@ -94,7 +94,7 @@ fn on_units(operands: MatrixOperands) {
 #[test]
 fn the_optimizer_equals_its_reference() {
     let Some(gpu) = common::gpu() else { return };
-    for case in optim::cases() {
+    for case in optim::Rule::ALL.iter().flat_map(|&rule| optim::cases(rule)) {
         let outcome = pollster::block_on(case.run(&gpu)).unwrap();
         assert!(outcome.passed(), "{outcome:?}");
     }

@@ -17,7 +17,7 @@ use wgrad::gpu::{Gpu, GpuOptions, LONGEST_SUBMISSION};
 use wgrad::infer::attention::AttentionReader;
 use wgrad::infer::outputs::{Outputs, Wanted};
 use wgrad::infer::{EmbedOptions, Embedder, FillMask};
-use wgrad::optim::AdamWOptions;
+use wgrad::optim::OptimizerOptions;
 use wgrad::tensor::DType;
 use wgrad::text::Tokenizer;
 use wgrad::train::objective::{Classes, Targets, TextBatch};
@@ -104,7 +104,7 @@ fn pretraining_is_cut() {
         seq_len: 128,
         targets: 64,
         storage: DType::F32,
-        optimizer: AdamWOptions::default(),
+        optimizer: OptimizerOptions::default(),
         seed: 1,
     };
     Trainer::plan(&gpu, config(48000), options).unwrap();
@@ -116,7 +116,7 @@ fn pretraining_is_cut() {
 fn finetuning_is_cut() {
     let Some(gpu) = gpu() else { return };
     let options =
-        TrainerOptions { storage: DType::F32, dropout: 0.1, optimizer: AdamWOptions::default(), seed: 1 };
+        TrainerOptions { storage: DType::F32, dropout: 0.1, optimizer: OptimizerOptions::default(), seed: 1 };
     let mut learner = Trainer::new(&gpu, model(&gpu, classifier(), true), Classes, options).unwrap();
     let batch = TextBatch {
         tokens: 128,

@@ -13,13 +13,17 @@ mod common;
 use common::kernels::{all, is_cooperative, variants};
 use naga::valid::{Capabilities, FunctionInfo, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, GlobalVariable, Handle, Module, ShaderStage, StorageAccess, TypeInner};
-use wgrad::gpu::{Constant, F16, KernelSpec, shader};
+use wgrad::gpu::{Constant, F16, KernelSpec, SharedStruct, shader};
+use wgrad::optim;
 
 /// WebGPU's default limits.
 const STORAGE_BUFFERS: u32 = 8;
 const WORKGROUP_BYTES: u32 = 16384;
 const INVOCATIONS: u32 = 256;
 const WORKGROUP_SIZE: [u32; 3] = [256, 256, 64];
+
+/// One field of a struct in WGSL: name, offset and size in bytes.
+type Member<'a> = (&'a str, usize, usize);
 
 /// A shader that compiled, and the entry point that is looked at.
 struct Compiled {
@@ -155,22 +159,44 @@ impl Compiled {
     fn check_params(&self, spec: &KernelSpec) -> Result<(), String> {
         let uniform =
             self.globals().find(|global| global.space == AddressSpace::Uniform).ok_or("no uniform")?;
-        let TypeInner::Struct { members, span } = &self.module.types[uniform.ty].inner else {
+        let Some((_, found, span)) = self.structure(uniform) else {
             return Err("its uniform is no struct".into());
         };
-        let size = |member: &naga::StructMember| {
-            self.module.types[member.ty].inner.size(self.module.to_ctx()) as usize
-        };
-        let found: Vec<_> = members
-            .iter()
-            .map(|member| (member.name.as_deref().unwrap_or("?"), member.offset as usize, size(member)))
-            .collect();
         if found != spec.params {
             return Err(format!("Params is {found:?} in WGSL, {:?} in Rust", spec.params));
         }
         let end = spec.params.last().map_or(0, |(_, offset, size)| offset + size);
-        if *span as usize > end.next_multiple_of(16) {
+        if span as usize > end.next_multiple_of(16) {
             return Err(format!("Params takes {span} bytes in WGSL, {end} in Rust"));
+        }
+        Ok(())
+    }
+
+    /// A global that is a struct: its type's name, fields and bytes.
+    fn structure(&self, global: &GlobalVariable) -> Option<(&str, Vec<Member<'_>>, u32)> {
+        let kind = &self.module.types[global.ty];
+        let TypeInner::Struct { members, span } = &kind.inner else { return None };
+        let size = |member: &naga::StructMember| {
+            self.module.types[member.ty].inner.size(self.module.to_ctx()) as usize
+        };
+        let fields = members
+            .iter()
+            .map(|member| (member.name.as_deref().unwrap_or("?"), member.offset as usize, size(member)))
+            .collect();
+        Some((kind.name.as_deref().unwrap_or("?"), fields, *span))
+    }
+
+    /// A buffer that holds a struct holds one of `known`, which Rust declares too.
+    fn check_structs(&self, known: &[SharedStruct]) -> Result<(), String> {
+        let storage = |global: &&GlobalVariable| matches!(global.space, AddressSpace::Storage { .. });
+        for (name, found, _) in self.globals().filter(storage).filter_map(|global| self.structure(global)) {
+            let known: Vec<_> = known.iter().filter(|known| known.name == name).map(|k| k.fields).collect();
+            if known.is_empty() {
+                return Err(format!("{name} is in WGSL alone: expected it in `optim::structs`"));
+            }
+            if !known.iter().any(|fields| found == *fields) {
+                return Err(format!("{name} is {found:?} in WGSL, {known:?} in Rust"));
+            }
         }
         Ok(())
     }
@@ -335,6 +361,7 @@ fn check(spec: &KernelSpec, constants: &[Constant]) -> Result<(), String> {
     compiled.write_for_other_languages(spec.entry, constants)?;
     compiled.check_bindings(spec)?;
     compiled.check_params(spec)?;
+    compiled.check_structs(&optim::structs())?;
     // Units that take f32 are Apple's, whose GPUs have 32 KiB.
     let f32_units = is_cooperative(constants) && constants.contains(&(F16, 0));
     compiled.check_limits(if f32_units { 2 * WORKGROUP_BYTES } else { WORKGROUP_BYTES })?;
@@ -357,6 +384,19 @@ fn every_kernel_compiles_and_is_what_its_description_says() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// What Rust declares for buffers, a buffer holds.
+#[test]
+fn no_struct_is_in_rust_alone() {
+    let mut found = std::collections::HashSet::new();
+    for spec in all().into_iter().flat_map(|(_, kernels)| kernels) {
+        let compiled = Compiled::of(spec, spec.example).unwrap();
+        found.extend(compiled.globals().filter_map(|global| Some(compiled.structure(global)?.0.to_owned())));
+    }
+    for declared in optim::structs() {
+        assert!(found.contains(declared.name), "no shader has {}", declared.name);
+    }
 }
 
 /// Every entry point of every operation's shader is described.
@@ -407,6 +447,18 @@ fn wrong_kernels_are_found() {
     found(KernelSpec { example: &[], ..good }, "probe.wgsl, line 5");
     found(spec("@compute @workgroup_size(N) fn main() { y[0] = f32(p.n); }"), "its description says");
     found(spec("@compute @workgroup_size(N) fn main() { y[0] = x[p.n] + ; }"), "probe.wgsl, line 5");
+    for (fields, words) in [
+        ("struct Mine { a: f32 }", "Mine is in WGSL alone"),
+        ("struct State { step: f32, a: f32 }", "State is [("),
+    ] {
+        let name = fields.split(' ').nth(1).unwrap();
+        let body = format!(
+            "{fields}\n@group(0) @binding(2) var<storage, read_write> z: {name};\n\
+             @compute @workgroup_size(N) fn main() {{ {last} = x[p.n] * p.s; }}",
+            last = if name == "Mine" { "z.a" } else { "z.step" },
+        );
+        found(spec(&body), words);
+    }
     let component = "stores a component";
     for body in [
         "var<workgroup> w: array<vec4<f32>, 4>;\n@compute @workgroup_size(N) fn main() { w[p.n][p.n] = x[0]; y[0] = w[0].x; }",

@@ -7,7 +7,7 @@ use super::init::initial_values;
 use super::parameters::ParameterSpec;
 use super::words::WordTable;
 use crate::gpu::Gpu;
-use crate::nn::{Declaration, Parameters};
+use crate::nn::{Declaration, Division, Parameters};
 use crate::{Error, Result};
 
 /// A BERT on a device.
@@ -26,7 +26,15 @@ impl Model {
     /// # Errors
     /// As [`Config::validate`] and [`Parameters::new`].
     pub fn new(gpu: &Gpu, config: Config, trained: bool) -> Result<Self> {
-        Self::build(gpu, config, trained, None)
+        Self::build(gpu, config, Division::default(), trained, None)
+    }
+
+    /// [`Model::new`] for training by an optimizer that updates alike what `division` puts together.
+    ///
+    /// # Errors
+    /// As [`Model::new`].
+    pub fn trained(gpu: &Gpu, config: Config, division: Division) -> Result<Self> {
+        Self::build(gpu, config, division, true, None)
     }
 
     /// [`Model::new`] for a model that is not trained and whose word embeddings stay in `words`, so that they take no
@@ -39,23 +47,29 @@ impl Model {
             let expected = "false, for word embeddings that stay on the CPU";
             return Err(Error::config("tie_word_embeddings", expected, true));
         }
-        Self::build(gpu, config, false, Some(Arc::new(words)))
+        Self::build(gpu, config, Division::default(), false, Some(Arc::new(words)))
     }
 
-    fn build(gpu: &Gpu, config: Config, trained: bool, words: Option<Arc<WordTable>>) -> Result<Self> {
+    fn build(
+        gpu: &Gpu,
+        config: Config,
+        division: Division,
+        trained: bool,
+        words: Option<Arc<WordTable>>,
+    ) -> Result<Self> {
         config.validate()?;
         // Queries, keys and values are one product, their biases one sum.
         let mut groups: Vec<Vec<Declaration>> = Vec::new();
         for spec in config.parameters().into_iter().filter(|spec| is_on_device(spec, &words)) {
             let joins = [".self.key.", ".self.value."].iter().any(|part| spec.name.contains(part))
                 && !spec.name.ends_with(".distance_embedding.weight");
-            let declaration = Declaration { name: spec.name, shape: spec.shape, decay: spec.decay };
+            let declaration = Declaration { name: spec.name, shape: spec.shape, role: spec.role };
             match groups.last_mut().filter(|_| joins) {
                 Some(group) => group.push(declaration),
                 None => groups.push(vec![declaration]),
             }
         }
-        let parameters = Parameters::new(gpu, &groups, trained)?;
+        let parameters = Parameters::new(gpu, &groups, division, trained)?;
         Ok(Model { config, parameters, words })
     }
 

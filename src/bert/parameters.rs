@@ -1,6 +1,7 @@
-//! The one list of a model's parameters: names, shapes, starting values, weight decay.
+//! The one list of a model's parameters: names, shapes, starting values, roles.
 
 use super::config::{Config, HeadInit, ModelType, PositionEmbedding};
+use crate::nn::Role;
 
 /// How a parameter's values start.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,8 +25,8 @@ pub struct ParameterSpec {
     pub shape: Vec<usize>,
     /// How its values start.
     pub init: Init,
-    /// Whether weight decay applies: to tensors of two or more dimensions.
-    pub decay: bool,
+    /// What it is for: an optimizer may treat it by that.
+    pub role: Role,
 }
 
 impl ParameterSpec {
@@ -118,6 +119,9 @@ impl Config {
     }
 }
 
+/// How the names of what stands above the encoder begin.
+const HEADS: [&str; 3] = ["bert.pooler.", "classifier.", "cls."];
+
 struct List {
     specs: Vec<ParameterSpec>,
     /// Whether linear layers have one.
@@ -126,8 +130,15 @@ struct List {
 
 impl List {
     fn add(&mut self, name: &str, shape: &[usize], init: Init) {
-        let decay = shape.len() >= 2;
-        self.specs.push(ParameterSpec { name: name.to_string(), shape: shape.to_vec(), init, decay });
+        let role = match shape {
+            [] | [_] => Role::Vector,
+            _ if name.ends_with("_embeddings.weight") || name.ends_with("_embedding.weight") => {
+                Role::Embedding
+            }
+            _ if HEADS.iter().any(|head| name.starts_with(head)) => Role::Head,
+            _ => Role::Matrix,
+        };
+        self.specs.push(ParameterSpec { name: name.to_string(), shape: shape.to_vec(), init, role });
     }
 
     fn norm(&mut self, name: &str, width: usize) {

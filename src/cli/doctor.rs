@@ -34,7 +34,7 @@ JSON: {wgrad, adapters: [ADAPTER], chosen, device: ADAPTER,
   storage    how activations are stored: f32 or f16
   own        whether the adapter uses this kind of kernel
   error      the one nearest to its bound, or farthest beyond it; bound is 0
-             where nothing was compared: the optimizer, adamw, has no gradient
+             where nothing was compared: optimizers, as adamw, have no gradient
   different  replays whose bits are not those of the first one; error, of products
              on matrix units, is the normalized mean squared one to plain kernels
   conversions  what the device makes of f32 values beyond f16, as the 16 bits

@@ -5,23 +5,50 @@ use super::shader::{Constant, Source};
 /// Texels in one row of a buffer that is read as a texture.
 pub const TEXELS: u32 = 1024;
 
-/// One field of a `Params` struct: name, offset and size in bytes.
+/// One field of a struct that shaders share: name, offset and size in bytes.
 pub type Field = (&'static str, usize, usize);
 
 /// The fields of a `Params` struct in Rust, compared by a test with the shader's.
 pub type ParamsLayout = &'static [Field];
 
-/// Declares an operation's uniform parameters: a `#[repr(C)]` struct of 4-byte fields named `Params`, its
-/// layout beside it as `LAYOUT`.
+/// A struct of 4-byte fields that Rust and shaders both declare, under one name: a test compares the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SharedStruct {
+    /// Its name.
+    pub name: &'static str,
+    /// Its fields in Rust.
+    pub fields: ParamsLayout,
+}
+
+/// Declares structs of 4-byte fields that lie in buffers of shaders: `#[repr(C)]`, each with its layout as `SHARED`.
+macro_rules! shared {
+    ($(
+        $(#[$note:meta])*
+        $visible:vis struct $name:ident { $($(#[$about:meta])* $field:ident: $kind:ty),+ $(,)? }
+    )+) => {$(
+        $(#[$note])*
+        #[repr(C)]
+        #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+        $visible struct $name { $($(#[$about])* $visible $field: $kind),+ }
+
+        impl $name {
+            $visible const SHARED: $crate::gpu::SharedStruct = $crate::gpu::SharedStruct {
+                name: stringify!($name),
+                fields: &[
+                    $((stringify!($field), std::mem::offset_of!($name, $field), size_of::<$kind>())),+
+                ],
+            };
+        }
+    )+};
+}
+pub(crate) use shared;
+
+/// Declares an operation's uniform parameters: a struct named `Params`, its layout beside it as `LAYOUT`.
 macro_rules! params {
     ($($field:ident: $kind:ty),+ $(,)?) => {
-        #[repr(C)]
-        #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-        struct Params { $($field: $kind),+ }
+        $crate::gpu::shared! { struct Params { $($field: $kind),+ } }
 
-        const LAYOUT: $crate::gpu::ParamsLayout = &[
-            $((stringify!($field), std::mem::offset_of!(Params, $field), size_of::<$kind>())),+
-        ];
+        const LAYOUT: $crate::gpu::ParamsLayout = Params::SHARED.fields;
     };
 }
 pub(crate) use params;

@@ -35,6 +35,7 @@ const LIBRARY: &[Source] = &[
     shader!("lib/grid"),
     shader!("lib/matmul"),
     shader!("lib/narrow"),
+    shader!("lib/optimizer"),
     shader!("lib/random"),
     shader!("lib/reduce"),
 ];

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use half::f16;
 
+use super::role::{Division, Role};
 use crate::autograd::Graph;
 use crate::gpu::{Buffer, Gpu, Region};
 use crate::shape::Shape;
@@ -25,8 +26,8 @@ pub struct Declaration {
     pub name: String,
     /// Its shape, row-major.
     pub shape: Vec<usize>,
-    /// Whether weight decay applies to it.
-    pub decay: bool,
+    /// What it is for.
+    pub role: Role,
 }
 
 /// A buffer of parameters that are updated alike, and of their gradients.
@@ -37,8 +38,8 @@ pub struct Segment {
     pub halves: Option<Buffer>,
     /// Their gradients, of the same layout; none for inference.
     pub gradients: Option<Buffer>,
-    /// Whether weight decay applies.
-    pub decay: bool,
+    /// The roles of the parameters in it.
+    pub roles: Vec<Role>,
     /// How many elements there are, those of padding counted in.
     pub elements: usize,
 }
@@ -60,19 +61,22 @@ pub struct Parameters {
 
 impl Parameters {
     /// Makes room for `groups` of parameters; those of one group stand next to each other without gaps, so that
-    /// they can be used as one (queries, keys and values). All values are zero.
+    /// they can be used as one (queries, keys and values). All values are zero. A segment holds what `division` puts
+    /// together.
     ///
     /// # Errors
     /// [`Error::Limit`] when a group exceeds the largest binding, [`Error::OutOfMemory`].
-    pub fn new(gpu: &Gpu, groups: &[Vec<Declaration>], trained: bool) -> Result<Self> {
+    pub fn new(gpu: &Gpu, groups: &[Vec<Declaration>], division: Division, trained: bool) -> Result<Self> {
         let limit = gpu.capabilities().max_binding as usize / 4;
         let usual = limit.min(SEGMENT);
-        let mut sizes: Vec<(bool, usize)> = Vec::new();
+        let mut sizes: Vec<(Vec<Role>, usize)> = Vec::new();
         let mut names = Vec::new();
         let mut places = HashMap::new();
-        for decay in [true, false] {
+        for part in division.parts() {
             let mut open = false;
-            for group in groups.iter().filter(|group| group.first().is_some_and(|d| d.decay == decay)) {
+            for group in groups {
+                let role = group.first().map(|declaration| declaration.role);
+                let Some(role) = role.filter(|&role| division.part(role) == part) else { continue };
                 let room = |d: &Declaration| d.shape.iter().product::<usize>();
                 let elements = group.iter().map(room).sum::<usize>().next_multiple_of(ALIGNMENT);
                 if elements > limit {
@@ -88,12 +92,15 @@ impl Parameters {
                 }
                 let fits = sizes.last().is_some_and(|(_, used)| used + elements <= usual);
                 if !(open && fits) {
-                    sizes.push((decay, 0));
+                    sizes.push((Vec::new(), 0));
                     open = true;
                 }
                 let segment = sizes.len() - 1;
                 let mut offset = sizes[segment].1;
                 sizes[segment].1 += elements;
+                if !sizes[segment].0.contains(&role) {
+                    sizes[segment].0.push(role);
+                }
                 for declaration in group {
                     let place = Place { shape: declaration.shape.clone(), segment, offset };
                     places.insert(declaration.name.clone(), place);
@@ -106,13 +113,13 @@ impl Parameters {
         }
         let segments = sizes
             .into_iter()
-            .map(|(decay, elements)| {
+            .map(|(roles, elements)| {
                 let bytes = elements as u64 * 4;
                 Ok(Segment {
                     values: gpu.buffer("the parameters", bytes)?,
                     halves: None,
                     gradients: if trained { Some(gpu.buffer("the gradients", bytes)?) } else { None },
-                    decay,
+                    roles,
                     elements,
                 })
             })

@@ -1,11 +1,12 @@
-//! Compares AdamW on the GPU with an f64 reference on the CPU, step by step.
+//! Compares optimizers on the GPU with f64 references on the CPU, step by step.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use super::{AdamW, AdamWOptions, Tickets, Totals};
+use super::rules::Element;
+use super::{GroupOptions, Optimizer, OptimizerOptions, Rule, Tickets, Totals};
 use crate::gpu::Gpu;
-use crate::nn::{Declaration, Parameters};
+use crate::nn::{Declaration, Parameters, Role};
 use crate::ops::check::{Outcome, normal};
 use crate::{Error, Result};
 
@@ -15,8 +16,9 @@ const TOLERANCE: f64 = 1e-5;
 /// Large, so that whatever is wrong with an update shows.
 const RATE: f32 = 0.1;
 
-/// A parameter that weight decay applies to, and one that it does not.
+/// A parameter that weight decay applies to, and one that it usually does not.
 const NAMES: [&str; 2] = ["decayed", "plain"];
+const ROLES: [Role; 2] = [Role::Matrix, Role::Vector];
 
 /// What one step is given.
 #[derive(Debug, Clone, Copy)]
@@ -32,17 +34,20 @@ enum Given {
 /// One comparison: a few steps with one set of options.
 pub struct Case {
     name: &'static str,
-    options: AdamWOptions,
+    options: OptimizerOptions,
     /// Elements of the two parameters.
     sizes: [usize; 2],
     steps: Vec<Given>,
 }
 
-/// Comparisons with the reference: with and without clipping, with and without steps to skip, for the
-/// tests and `wgrad doctor`.
-pub fn cases() -> Vec<Case> {
-    let options = AdamWOptions::default();
-    let loose = AdamWOptions { beta1: 0.7, beta2: 0.9, epsilon: 0.05, weight_decay: 0.3, clip: 0.0 };
+/// Comparisons of `rule` with its reference: with and without clipping, with and without steps to skip, with settings
+/// by role, for the tests and `wgrad doctor`.
+pub fn cases(rule: Rule) -> Vec<Case> {
+    let group = GroupOptions { rule, ..GroupOptions::default() };
+    let other = GroupOptions { beta1: 0.7, beta2: 0.9, epsilon: 0.05, weight_decay: 0.3, ..group };
+    let (options, loose) = (OptimizerOptions::uniform(group, 0.5), OptimizerOptions::uniform(other, 0.0));
+    let mut apart = options;
+    apart.groups[Role::Vector as usize] = GroupOptions { learning_rate: 0.5, ..other };
     let steps = vec![Given::Gradient(1.0), Given::Gradient(3.0), Given::Gradient(0.01), Given::Gradient(1.0)];
     let mut broken = steps.clone();
     // The square of 1e30 is beyond f32.
@@ -54,26 +59,29 @@ pub fn cases() -> Vec<Case> {
     vec![
         case("clipped", options, [129, 7], &steps),
         case("not clipped", loose, [7, 129], &steps),
-        case("shorter than the clip", AdamWOptions { clip: 1e3, ..loose }, [1, 1], &steps),
+        case("shorter than the clip", OptimizerOptions { clip: 1e3, ..loose }, [1, 1], &steps),
         // More than the invocations of a dispatch, so that each has several elements.
         case("many elements", options, [70_001, 2049], &steps[..2]),
-        case("steps to skip", options, [33, 65], &broken),
+        case("settings by role", apart, [33, 65], &steps),
+        case("steps to skip", apart, [33, 65], &broken),
     ]
 }
 
-/// AdamW as the paper writes it, in f64.
+/// The rules as their papers write them, in f64.
 struct Reference {
-    options: AdamWOptions,
+    options: OptimizerOptions,
     step: i32,
-    /// Weights, first and second moments of each parameter.
-    tensors: [[Vec<f64>; 3]; 2],
+    /// Weights and moments of each parameter.
+    tensors: [Vec<Vec<f64>>; 2],
 }
 
 impl Reference {
-    /// No loss scale, no steps counted for it, β1ᵗ, β2ᵗ and t.
-    fn state(&self) -> [f64; 5] {
-        let power = |beta: f32| f64::from(beta).powi(self.step);
-        [1.0, 0.0, power(self.options.beta1), power(self.options.beta2), f64::from(self.step)]
+    /// No loss scale, no steps counted for it, what the rule keeps beside the moments, and the number of steps.
+    fn state(&self) -> Vec<f64> {
+        let group = self.options.of(ROLES[0]);
+        let scalars = group.rule.definition().scalars.as_ref();
+        let kept = scalars.map_or(Vec::new(), |scalars| (scalars.reference)(group, self.step));
+        [vec![1.0, 0.0], kept, vec![f64::from(self.step)]].concat()
     }
 
     /// Returns the gradient's norm and whether it was used.
@@ -85,17 +93,24 @@ impl Reference {
             return (norm, false);
         }
         self.step += 1;
-        let AdamWOptions { beta1, beta2, epsilon, weight_decay, clip } = self.options;
-        let [b1, b2, epsilon, decay, clip] = [beta1, beta2, epsilon, weight_decay, clip].map(f64::from);
+        let clip = f64::from(self.options.clip);
         let scale = if clip > 0.0 && norm > clip { clip / norm } else { 1.0 };
-        let rate = f64::from(RATE);
-        for (([w, m, v], gradient), decay) in self.tensors.iter_mut().zip(gradients).zip([decay, 0.0]) {
+        for ((tensors, gradient), role) in self.tensors.iter_mut().zip(gradients).zip(ROLES) {
+            let group = self.options.of(role);
             for (i, &g) in gradient.iter().enumerate() {
-                let g = f64::from(g) * scale;
-                m[i] = b1 * m[i] + (1.0 - b1) * g;
-                v[i] = b2 * v[i] + (1.0 - b2) * g * g;
-                let (mean, square) = (m[i] / (1.0 - b1.powi(self.step)), v[i] / (1.0 - b2.powi(self.step)));
-                w[i] -= rate * (decay * w[i] + mean / (square.sqrt() + epsilon));
+                let (weight, moments) = tensors.split_at_mut(1);
+                let mut values: Vec<f64> = moments.iter().map(|moment| moment[i]).collect();
+                (group.rule.definition().reference)(
+                    group,
+                    &mut Element {
+                        step: self.step,
+                        rate: f64::from(RATE),
+                        gradient: f64::from(g) * scale,
+                        weight: &mut weight[0][i],
+                        moments: &mut values,
+                    },
+                );
+                moments.iter_mut().zip(values).for_each(|(moment, value)| moment[i] = value);
             }
         }
         (norm, true)
@@ -115,17 +130,18 @@ impl Case {
         };
         let declare = |index: usize| {
             let (name, shape) = (NAMES[index].to_string(), vec![self.sizes[index]]);
-            vec![Declaration { name, shape, decay: index == 0 }]
+            vec![Declaration { name, shape, role: ROLES[index] }]
         };
-        let parameters = Parameters::new(gpu, &[declare(0), declare(1)], true)?;
+        let parameters = Parameters::new(gpu, &[declare(0), declare(1)], self.options.division(), true)?;
         let totals = Totals::new(gpu)?;
-        let mut optimizer = AdamW::new(&parameters, self.options, &totals)?;
+        let mut optimizer = Optimizer::new(&parameters, self.options, &totals)?;
         let mut reference = Reference { options: self.options, step: 0, tensors: Default::default() };
-        for (index, [w, m, v]) in reference.tensors.iter_mut().enumerate() {
+        let moments = ROLES.map(|role| self.options.of(role).rule.definition().moments);
+        for (index, tensors) in reference.tensors.iter_mut().enumerate() {
             let values = draw(self.sizes[index], 1.0);
             parameters.write(NAMES[index], &values)?;
-            *w = values.into_iter().map(f64::from).collect();
-            (*m, *v) = (vec![0.0; w.len()], vec![0.0; w.len()]);
+            *tensors = vec![vec![0.0; values.len()]; 1 + moments[index].len()];
+            tensors[0] = values.into_iter().map(f64::from).collect();
         }
         let mut worst = (0.0, String::new());
         let mut note = |error: f64, what: &dyn Fn() -> String| {
@@ -156,7 +172,7 @@ impl Case {
             for (region, value) in [(totals.loss(), loss), (totals.tickets(), tickets.sum())] {
                 gpu.write(&region.buffer, region.offset, &[value]);
             }
-            let report = optimizer.step(&parameters, RATE, &tickets).await?;
+            let report = optimizer.step(RATE, &tickets).await?;
             let (norm, used) = reference.step(&gradients, loss);
             if report.applied != used {
                 note(f64::INFINITY, &|| format!("step {number}, whether it is skipped"));
@@ -164,16 +180,15 @@ impl Case {
             if used {
                 note((f64::from(report.norm) - norm).abs() / norm, &|| format!("step {number}, the norm"));
             }
-            let state = optimizer.read(&parameters, "adamw.step").await?;
+            let state = optimizer.read(&parameters, &optimizer.step_name()).await?;
             note(distance(&state, &reference.state()), &|| format!("step {number}, the state"));
-            for (name, [w, m, v]) in NAMES.iter().zip(&reference.tensors) {
-                let found = [
-                    parameters.read(name).await?,
-                    optimizer.read(&parameters, &format!("exp_avg.{name}")).await?,
-                    optimizer.read(&parameters, &format!("exp_avg_sq.{name}")).await?,
-                ];
-                for ((found, exact), what) in found.iter().zip([w, m, v]).zip(["values", "mean", "square"]) {
-                    note(distance(found, exact), &|| format!("step {number}, {what} of {name}"));
+            for (index, (name, tensors)) in NAMES.iter().zip(&reference.tensors).enumerate() {
+                let found = parameters.read(name).await?;
+                note(distance(&found, &tensors[0]), &|| format!("step {number}, values of {name}"));
+                for (moment, exact) in moments[index].iter().zip(&tensors[1..]) {
+                    let tensor = format!("{moment}.{name}");
+                    let found = optimizer.read(&parameters, &tensor).await?;
+                    note(distance(&found, exact), &|| format!("step {number}, {tensor}"));
                 }
             }
         }

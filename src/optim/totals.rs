@@ -1,13 +1,21 @@
 //! What the micro-batches of a step add up on the device, and the proof that all of them did.
 
+use std::mem::offset_of;
+
 use crate::autograd::Graph;
 use crate::gpu::{Buffer, Gpu, Recorder, Region};
 use crate::ops::reduce::sum_into;
 use crate::tensor::Tensor;
 use crate::{Error, Result};
 
-/// Regions of a buffer begin at multiples of this.
-const REGION: u64 = 256;
+/// The sums as they lie in their buffer: each is bound by itself, and what is bound begins at a multiple of 256 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Layout {
+    loss: [f32; 64],
+    correct: [f32; 64],
+    tickets: [f32; 64],
+}
 
 /// Sums over the replays since they were last cleared: weighted losses, right answers, tickets; one f32 each.
 #[derive(Clone)]
@@ -36,27 +44,27 @@ impl Totals {
     /// # Errors
     /// As [`Gpu::buffer`].
     pub fn new(gpu: &Gpu) -> Result<Self> {
-        let sums = gpu.buffer("the totals", 3 * REGION)?;
+        let sums = gpu.buffer("the totals", size_of::<Layout>() as u64)?;
         Ok(Totals { sums, cleared: gpu.upload("the ticket of clearing", &[CLEARED])? })
     }
 
-    fn region(&self, index: u64) -> Region {
-        Region { buffer: self.sums.clone(), offset: index * REGION, bytes: 16 }
+    fn region(&self, offset: usize) -> Region {
+        Region { buffer: self.sums.clone(), offset: offset as u64, bytes: 16 }
     }
 
     /// Where weighted losses are added up.
     pub fn loss(&self) -> Region {
-        self.region(0)
+        self.region(offset_of!(Layout, loss))
     }
 
     /// Where right answers are counted.
     pub fn correct(&self) -> Region {
-        self.region(1)
+        self.region(offset_of!(Layout, correct))
     }
 
     /// Where tickets are added up.
     pub fn tickets(&self) -> Region {
-        self.region(2)
+        self.region(offset_of!(Layout, tickets))
     }
 
     /// Records zeroing all of them, which counts only when everything that was recorded before it ran.
@@ -83,10 +91,10 @@ impl Totals {
     /// # Errors
     /// [`Error::Gpu`] when not all of them ran; as [`Gpu::read`].
     pub async fn read(&self, gpu: &Gpu, tickets: &Tickets) -> Result<Sums> {
-        let stride = REGION as usize / 4;
-        let words: Vec<f32> = gpu.read(&self.sums, 0, 2 * stride + 1).await?;
-        tickets.verify("measuring", words[2 * stride])?;
-        Ok(Sums { loss: words[0], correct: words[stride] })
+        let found: Vec<Layout> = gpu.read(&self.sums, 0, 1).await?;
+        let Layout { loss, correct, tickets: arrived } = found[0];
+        tickets.verify("measuring", arrived[0])?;
+        Ok(Sums { loss: loss[0], correct: correct[0] })
     }
 }
 

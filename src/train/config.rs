@@ -2,26 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::optimizer::is_amount;
+pub use super::optimizer::{GroupConfig, OptimizerConfig};
 use super::schedule::{Budget, Plan, PlanConfig, Ramp, Schedule};
 use super::trainer::MlmOptions;
 use crate::bert::{Config, PositionEmbedding};
 use crate::data::{Hidden, MaskingOptions, Objective};
-use crate::optim::AdamWOptions;
 use crate::train::Precision;
 use crate::{Error, Result};
-
-/// AdamW (Loshchilov and Hutter 2019) with the gradient's norm clipped.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct OptimizerConfig {
-    /// How slowly the gradient's mean and its square's mean move.
-    pub betas: [f64; 2],
-    /// Added to the root of the square's mean.
-    pub eps: f64,
-    /// The share of a weight that a learning rate of 1 takes away; for tensors of two or more dimensions.
-    pub weight_decay: f64,
-    /// A longer gradient is scaled down to this L2 norm; 0 leaves all as they are.
-    pub clip: f64,
-}
 
 /// When held-out sequences are looked at. They also are before the first step and after the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,7 +111,7 @@ impl TrainConfig {
             warmup_steps,
             schedule: if notebook { Schedule::Notebook } else { Schedule::Linear },
             max_skipped: 20,
-            optimizer: OptimizerConfig { betas: [0.9, 0.98], eps: 1e-12, weight_decay: 0.01, clip: 0.5 },
+            optimizer: OptimizerConfig::uniform([0.9, 0.98], 1e-12, 0.01, 0.5),
             masking: MaskingOptions::default(),
             evaluate: EvaluateConfig { every, sequences: if name == "micro" { 512 } else { 1024 } },
             checkpoint: CheckpointConfig { every, minutes: 10.0, keep: 2 },
@@ -157,19 +145,12 @@ impl TrainConfig {
             }
             None => micro_batch * hidden,
         };
-        let [beta1, beta2] = self.optimizer.betas.map(|beta| beta as f32);
         MlmOptions {
             micro_batch,
             seq_len: self.seq_len,
             targets,
             storage: self.precision.storage(),
-            optimizer: AdamWOptions {
-                beta1,
-                beta2,
-                epsilon: self.optimizer.eps as f32,
-                weight_decay: self.optimizer.weight_decay as f32,
-                clip: self.optimizer.clip as f32,
-            },
+            optimizer: self.optimizer.options(),
             seed: self.seed,
         }
     }
@@ -222,26 +203,9 @@ impl TrainConfig {
                 format!("masking.{key}")
             })
         })?;
-        let optimizer = &self.optimizer;
-        // The device computes in f32, where a number just below 1 may become 1, and one near 0 may vanish.
-        let share = |value: f64| (0.0..1.0).contains(&value) && (value as f32) < 1.0;
-        let amount = |value: f64| (0.0..1e30).contains(&value);
-        if !optimizer.betas.into_iter().all(share) {
-            let found = format!("{:?}", optimizer.betas);
-            return Err(Error::config("optimizer.betas", "two numbers from 0 to below 1", found));
-        }
-        if !((optimizer.eps as f32) >= 1e-30 && amount(optimizer.eps)) {
-            return Err(Error::config("optimizer.eps", "1e-30 or more", optimizer.eps));
-        }
-        let amounts = [
-            ("optimizer.weight_decay", optimizer.weight_decay),
-            ("optimizer.clip", optimizer.clip),
-            ("checkpoint.minutes", self.checkpoint.minutes),
-        ];
-        for (key, value) in amounts {
-            if !amount(value) {
-                return Err(Error::config(key, "0 or more", value));
-            }
+        self.optimizer.check()?;
+        if !is_amount(self.checkpoint.minutes) {
+            return Err(Error::config("checkpoint.minutes", "0 or more", self.checkpoint.minutes));
         }
         if self.checkpoint.keep == 0 {
             return Err(Error::config("checkpoint.keep", "1 or more", 0));

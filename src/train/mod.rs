@@ -10,6 +10,7 @@ pub mod learner;
 pub mod measure;
 pub mod metrics;
 pub mod objective;
+mod optimizer;
 pub mod precision;
 pub mod pretrain;
 pub mod run;
@@ -19,7 +20,7 @@ pub mod stress;
 pub mod trainer;
 pub mod workload;
 
-pub use config::{CheckpointConfig, EvaluateConfig, OptimizerConfig, TrainConfig};
+pub use config::{CheckpointConfig, EvaluateConfig, GroupConfig, OptimizerConfig, TrainConfig};
 pub use estimate::Estimate;
 pub use learner::{Evaluation, Learner, StepReport};
 pub use objective::{MaskedTokens, Objective};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::config::TrainConfig;
+use super::config::{OptimizerConfig, TrainConfig};
 use crate::data::Dataset;
 use crate::error::quoted;
 use crate::{Error, Result};
@@ -90,7 +90,9 @@ impl Settings {
         if preset.is_none() {
             let budget = BUDGETS.iter().any(|key| settings.given.contains_key(*key));
             let known = |key: &String| {
-                settings.given.contains_key(key) || (budget && BUDGETS.contains(&key.as_str()))
+                settings.given.contains_key(key)
+                    || (budget && BUDGETS.contains(&key.as_str()))
+                    || optional(key).is_some()
             };
             let missing: Vec<_> =
                 settings.keys().into_iter().filter(|key| !known(key)).map(|k| quoted(&k)).collect();
@@ -189,8 +191,11 @@ impl Settings {
             let expected = format!("a known setting{}", close.unwrap_or_default());
             return Err(Error::config(key, expected, "an unknown one"));
         };
-        let expected =
-            if old.is_null() { "a whole number".to_owned() } else { format!("a value like {old}") };
+        let expected = match optional(key) {
+            _ if !old.is_null() => format!("a value like {old}"),
+            Some(what) => what.to_owned(),
+            None => "a whole number".to_owned(),
+        };
         let mut changed = self.tree.clone();
         if let Some(other) = BUDGETS.iter().position(|budget| *budget == key) {
             assign(&mut changed, BUDGETS[1 - other], Value::Null);
@@ -207,7 +212,14 @@ impl Settings {
 
 fn tree(config: &TrainConfig) -> Value {
     // A struct of numbers, booleans and unit variants always serialises.
-    serde_json::to_value(config).unwrap_or_default()
+    let mut tree = serde_json::to_value(config).unwrap_or_default();
+    config.optimizer.fill(&mut tree["optimizer"]);
+    tree
+}
+
+/// What the value of a key is that recipes may leave out.
+fn optional(key: &str) -> Option<&'static str> {
+    OptimizerConfig::optional().find(|(known, _)| known == key).map(|(_, what)| what)
 }
 
 fn lookup<'a>(tree: &'a Value, key: &str) -> Option<&'a Value> {

@@ -12,7 +12,7 @@ use crate::gpu::{Buffer, Gpu, Recorder, Recording, Region};
 use crate::infer::shapes::Shapes;
 use crate::ops::dropout::Key;
 use crate::ops::reduce::{broadcast, sum_into};
-use crate::optim::{AdamW, AdamWOptions, Tickets, Totals};
+use crate::optim::{Optimizer, OptimizerOptions, Tickets, Totals};
 use crate::tensor::DType;
 use crate::{Error, Result};
 
@@ -24,7 +24,7 @@ pub struct TrainerOptions {
     /// The share that dropout zeroes, of hidden states and of attention probabilities.
     pub dropout: f32,
     /// The optimizer.
-    pub optimizer: AdamWOptions,
+    pub optimizer: OptimizerOptions,
     /// Chooses what dropout zeroes.
     pub seed: u64,
 }
@@ -41,7 +41,7 @@ pub struct MlmOptions {
     /// How activations are stored: f32, or f16 with a dynamic loss scale.
     pub storage: DType,
     /// The optimizer.
-    pub optimizer: AdamWOptions,
+    pub optimizer: OptimizerOptions,
     /// Chooses the first weights.
     pub seed: u64,
 }
@@ -75,7 +75,7 @@ enum Pass {
 /// A model, its optimizer, and what was recorded for them.
 pub struct Trainer<O: Objective> {
     engine: Engine<O>,
-    optimizer: AdamW,
+    optimizer: Optimizer,
     /// What the replays since the last clearing have added to the totals.
     tickets: Tickets,
     shapes: Shapes<Recorded<O::Buffers>>,
@@ -139,7 +139,7 @@ impl Trainer<MaskedTokens> {
     fn build(gpu: &Gpu, config: Config, options: MlmOptions) -> Result<Self> {
         let MlmOptions { micro_batch, seq_len, targets, storage, optimizer, seed } = options;
         let before = gpu.allocated();
-        let mut model = Model::new(gpu, config, true)?;
+        let mut model = Model::trained(gpu, config, optimizer.division())?;
         if storage == DType::F16 {
             model = model.with_halves()?;
         }
@@ -161,7 +161,7 @@ impl<O: Objective> Trainer<O> {
     pub fn new(gpu: &Gpu, model: Model, objective: O, options: TrainerOptions) -> Result<Self> {
         let before = gpu.allocated();
         let totals = Totals::new(gpu)?;
-        let optimizer = AdamW::new(&model.parameters, options.optimizer, &totals)?;
+        let optimizer = Optimizer::new(&model.parameters, options.optimizer, &totals)?;
         let mut recorder = Recorder::new(gpu);
         totals.clear(&mut recorder);
         let clear_totals = recorder.finish("clear totals")?;
@@ -246,7 +246,7 @@ impl<O: Objective> Trainer<O> {
     /// [`Error::Shape`] for a batch that does not fit; as [`Trainer::prepare`].
     pub fn accumulate(&mut self, micro_batches: &[O::Batch]) -> Result<usize> {
         let answers = micro_batches.iter().map(|batch| self.engine.objective.answers(batch)).sum();
-        self.optimizer.expect(&self.engine.gpu, answers);
+        self.optimizer.expect(answers);
         self.optimizer.begin()?;
         self.tickets = Tickets::default();
         for batch in micro_batches {
@@ -261,16 +261,16 @@ impl<O: Objective> Trainer<O> {
     /// As [`Trainer::accumulate`].
     pub fn submit(&mut self, micro_batches: &[O::Batch], learning_rate: f64) -> Result<usize> {
         let answers = self.accumulate(micro_batches)?;
-        self.optimizer.submit(&self.engine.model.parameters, learning_rate as f32, &self.tickets)?;
+        self.optimizer.submit(learning_rate as f32, &self.tickets)?;
         Ok(answers)
     }
 
     /// The second half of [`Learner::step`]: waits for what was submitted last, a step of so many answers.
     ///
     /// # Errors
-    /// As [`AdamW::report`].
+    /// As [`Optimizer::report`].
     pub async fn report(&self, answers: usize) -> Result<StepReport> {
-        let report = self.optimizer.report(&self.engine.model.parameters, &self.tickets).await?;
+        let report = self.optimizer.report(&self.tickets).await?;
         Ok(StepReport {
             loss: f64::from(report.sums.loss),
             accuracy: f64::from(report.sums.correct) / answers.max(1) as f64,

@@ -3,7 +3,7 @@
 
 use crate::bert::Config;
 use crate::data::Batch;
-use crate::optim::AdamWOptions;
+use crate::optim::OptimizerOptions;
 use crate::train::{MlmOptions, Precision};
 use crate::{Error, Result};
 
@@ -67,7 +67,7 @@ impl Workload {
             seq_len: self.tokens,
             targets: self.targets,
             storage: self.precision.storage(),
-            optimizer: AdamWOptions::default(),
+            optimizer: OptimizerOptions::default(),
             seed: 0,
         }
     }

@@ -4,7 +4,7 @@ use safetensors::SafeTensors;
 use wgrad::bert::{Config, HeadInit, PositionEmbedding};
 use wgrad::data::Batch;
 use wgrad::gpu::Gpu;
-use wgrad::optim::AdamWOptions;
+use wgrad::optim::OptimizerOptions;
 use wgrad::tensor::DType;
 use wgrad::train::{Learner, MaskedTokens, MlmOptions, Trainer};
 
@@ -102,7 +102,7 @@ pub fn options(micro_batch: usize) -> MlmOptions {
         seq_len: 40,
         targets: 20,
         storage: DType::F32,
-        optimizer: AdamWOptions::default(),
+        optimizer: OptimizerOptions::default(),
         seed: 1,
     }
 }

@@ -6,8 +6,8 @@ use wgrad::{ops, optim};
 /// The kernels of all operations and optimizers, by name.
 pub fn all() -> Vec<(&'static str, &'static [KernelSpec])> {
     let operations = ops::all().into_iter().map(|operation| (operation.name, operation.kernels));
-    let others: [(_, &[KernelSpec]); 2] = [("adamw", optim::KERNELS), ("probe", &[ops::probe::KERNEL])];
-    operations.chain(others).collect()
+    let probe: (_, &[KernelSpec]) = ("probe", &[ops::probe::KERNEL]);
+    operations.chain(optim::kernels()).chain([probe]).collect()
 }
 
 /// The constants of `spec`'s example, and with them every choice of types that it is compiled for.

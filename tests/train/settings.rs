@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::Place;
+use wgrad::nn::Role;
 use wgrad::train::schedule::{Budget, Ramp, Schedule};
 use wgrad::train::{Settings, TrainConfig};
 
@@ -195,4 +196,65 @@ fn the_data_decides_what_was_not_asked_for() {
     settings.set(&format!("model.vocab_size={}", data.vocab_size())).unwrap();
     settings.set("model.max_position_embeddings=99").unwrap();
     assert_eq!(settings.for_data(data).unwrap().model.max_position_embeddings, 99);
+}
+
+/// What recipes of earlier versions do not have is not written either, and may be set all the same.
+#[test]
+fn the_optimizer_has_tables_by_role() {
+    let keys = |config: &TrainConfig| {
+        let tree = serde_json::to_value(config).unwrap();
+        tree["optimizer"].as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ")
+    };
+    let plain = TrainConfig::preset("micro").unwrap();
+    assert_eq!(keys(&plain), "betas eps weight_decay clip");
+
+    let mut settings = Settings::preset("micro").unwrap();
+    for set in [
+        "optimizer.rule=lion",
+        "optimizer.embedding.lr=0.5",
+        "optimizer.vector.rule=adamw",
+        "optimizer.vector.betas=[0.8, 0.9]",
+        "optimizer.head.weight_decay=0",
+    ] {
+        settings.set(set).unwrap();
+    }
+    let config = settings.config().unwrap();
+    assert_eq!(keys(&config), "rule betas eps weight_decay clip embedding head vector");
+    let options = config.optimizer.options();
+    let of = |role| options.of(role);
+    assert_eq!(Role::ALL.map(|role| of(role).rule.name()), ["lion", "lion", "lion", "adamw"]);
+    assert_eq!(Role::ALL.map(|role| of(role).learning_rate), [1.0, 0.5, 1.0, 1.0]);
+    assert_eq!(Role::ALL.map(|role| of(role).weight_decay), [0.01, 0.01, 0.0, 0.0]);
+    assert_eq!((of(Role::Vector).beta1, of(Role::Matrix).beta1), (0.8, 0.9));
+    assert_eq!(options.division().parts(), 0..4);
+
+    // A file with tables, and what is written of it.
+    let place = Place::new();
+    let text = "preset = \"micro\"\n[optimizer]\nrule = \"lion\"\n[optimizer.embedding]\nlr = 0.5\n\
+                [optimizer.vector]\nrule = \"adamw\"\nbetas = [0.8, 0.9]\n[optimizer.head]\nweight_decay = 0\n";
+    let of_file = |name, text: &str| Settings::file(&file(&place, name, text)).unwrap().config().unwrap();
+    assert_eq!(of_file("tables.toml", text), config);
+    assert_eq!(of_file("all.toml", &toml::to_string(&config).unwrap()), config);
+    assert_eq!(of_file("all.json", &serde_json::to_string(&config).unwrap()), config);
+
+    // Taking all of it back leaves the recipe of before.
+    for set in
+        ["rule=adamw", "embedding.lr=null", "vector.rule=null", "vector.betas=null", "head.weight_decay=null"]
+    {
+        settings.set(&format!("optimizer.{set}")).unwrap();
+    }
+    assert_eq!(settings.config().unwrap(), plain);
+
+    for (set, expected) in [
+        ("optimizer.embeding.lr=1", "a known setting, perhaps `optimizer.embedding.lr`"),
+        ("optimizer.embedding=1", "one of `optimizer.embedding.betas`"),
+        ("optimizer.embedding.lr=fast", "optimizer.embedding.lr: expected a number, found \"fast\""),
+        ("optimizer.rule=lino", "one of `adamw`, `lion`"),
+    ] {
+        let error = settings.set(set).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    settings.set("optimizer.head.betas=[0.9, 1]").unwrap();
+    let error = settings.config().unwrap_err().to_string();
+    assert!(error.starts_with("optimizer.head.betas: expected two numbers"), "{error}");
 }

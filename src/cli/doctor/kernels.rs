@@ -127,11 +127,13 @@ pub async fn check(gpu: &Gpu, options: &GpuOptions, all: bool) -> anyhow::Result
         }
         // The optimizer has the same kernels for every adapter, and keeps its numbers as f32.
         if own {
-            let mut checked = Checked::nothing("adamw", kind, DType::F32, own);
-            for case in optim::cases() {
-                checked.note(case.run(&gpu).await)?;
+            for &rule in optim::Rule::ALL {
+                let mut checked = Checked::nothing(rule.name(), kind, DType::F32, own);
+                for case in optim::cases(rule) {
+                    checked.note(case.run(&gpu).await)?;
+                }
+                kernels.push(checked);
             }
-            kernels.push(checked);
         }
     }
     for operands in [MatrixOperands::F16, MatrixOperands::F32] {

@@ -69,11 +69,13 @@ fn recipe(setup: &Setup<'_>, best: &Best, report: &FinetuneReport) -> Vec<(Strin
         ("epochs", format!("{}, the best of {}", best.epoch, recipe.epochs)),
         ("batch", recipe.batch.to_string()),
         ("learning rate", rates),
-        adamw(&recipe.optimizer),
+    ];
+    rows.extend(recipe.optimizer.rows(adamw(&recipe.optimizer).1));
+    rows.extend([
         ("dropout", recipe.dropout.to_string()),
         ("longest text", format!("{} tokens", recipe.max_length)),
         ("seed", best.seed.to_string()),
-    ];
+    ]);
     if report.interrupted {
         rows.push(("state", "stopped before its end".to_owned()));
     }

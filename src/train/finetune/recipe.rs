@@ -88,7 +88,7 @@ pub struct Recipe {
     pub micro_batch: usize,
     /// The learning rate.
     pub rates: Rates,
-    /// AdamW and clipping.
+    /// Update rules and clipping.
     pub optimizer: OptimizerConfig,
     /// The share that dropout zeroes, of hidden states and of attention probabilities.
     pub dropout: f64,
@@ -126,7 +126,7 @@ impl Recipe {
                 RecipeName::Cramming => Rates::Cosine { peak: 4e-5, warmup: 0.1 },
                 RecipeName::Notebook => Rates::PerEpoch(vec![1e-5, 4e-5, 4e-5, 2e-5, 1e-5]),
             },
-            optimizer: OptimizerConfig { betas: [0.9, 0.98], eps, weight_decay, clip: 0.0 },
+            optimizer: OptimizerConfig::uniform([0.9, 0.98], eps, weight_decay, 0.0),
             dropout: if notebook { 0.0 } else { 0.1 },
             pooler: !notebook,
             max_length: match task {
@@ -162,6 +162,7 @@ impl Recipe {
         };
         share("dropout", self.dropout)?;
         share("weight-decay", self.optimizer.weight_decay)?;
+        self.optimizer.check()?;
         let rates = match &self.rates {
             Rates::Cosine { peak, warmup } => {
                 share("warmup", *warmup)?;

@@ -12,7 +12,6 @@ use crate::checkpoint::SentenceFolder;
 use crate::data::task::{Example, Kind, Labels, PairForm, Table, Task};
 use crate::gpu::Gpu;
 use crate::infer::outputs::{Outputs, Wanted};
-use crate::optim::AdamWOptions;
 use crate::tensor::DType;
 use crate::text::{Tokenizer, open_pairs};
 use crate::train::objective::{Classes, Numbers, Pairs, TextBatch, TextObjective};
@@ -116,7 +115,7 @@ impl<'a> Setup<'a> {
     /// A trainer of the model with the weights of the folder, and first values where it has none.
     pub fn trainer(&self, gpu: &Gpu, seed: u64) -> Result<Trainer<TextObjective>> {
         let FinetuneOptions { model: folder, recipe, task, storage, .. } = self.options;
-        let mut model = Model::new(gpu, self.config.clone(), true)?;
+        let mut model = Model::trained(gpu, self.config.clone(), recipe.optimizer.options().division())?;
         if *storage == DType::F16 {
             model = model.with_halves()?;
         }
@@ -129,7 +128,6 @@ impl<'a> Setup<'a> {
             };
             model.parameters.write(&spec.name, &values)?;
         }
-        let [beta1, beta2] = recipe.optimizer.betas.map(|beta| beta as f32);
         let objective: TextObjective = match task.kind() {
             Kind::Classes => Box::new(Classes),
             Kind::Number => Box::new(Numbers),
@@ -142,13 +140,7 @@ impl<'a> Setup<'a> {
         let options = TrainerOptions {
             storage: *storage,
             dropout: recipe.dropout as f32,
-            optimizer: AdamWOptions {
-                beta1,
-                beta2,
-                epsilon: recipe.optimizer.eps as f32,
-                weight_decay: recipe.optimizer.weight_decay as f32,
-                clip: recipe.optimizer.clip as f32,
-            },
+            optimizer: recipe.optimizer.options(),
             seed,
         };
         Trainer::new(gpu, model, objective, options)

@@ -64,11 +64,13 @@ fn data(options: &RunOptions) -> Vec<String> {
 fn settings(options: &RunOptions) -> Vec<(String, String)> {
     let config = &options.config;
     let optimizer = &config.optimizer;
-    named(vec![
+    let mut rows = vec![
         ("learning rate", format!("{:e}", config.learning_rate)),
         ("schedule", format!("{}, {} warm-up steps", config.schedule, config.warmup_steps)),
         ("batch", format!("{} sequences, ramp {}", config.batch_sequences, config.ramp)),
-        adamw(optimizer),
+    ];
+    rows.extend(optimizer.rows(adamw(optimizer).1));
+    rows.extend([
         ("gradient norm clipped at", optimizer.clip.to_string()),
         (
             "masking",
@@ -83,7 +85,8 @@ fn settings(options: &RunOptions) -> Vec<(String, String)> {
             .replace("[mask]", "[MASK]"),
         ),
         ("seed", config.seed.to_string()),
-    ])
+    ]);
+    named(rows)
 }
 
 fn percent(share: f64) -> f64 {

@@ -1,0 +1,262 @@
+//! What every optimizer decides, whatever its update rules: the gradient's norm and whether it is finite, clipping, the
+//! scale of the loss, and the proof that nothing of a step was lost.
+
+use std::mem::offset_of;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::norm::{CONSTANTS, NORM, Params, norm_groups, record_norm, vectors};
+use super::totals::{Sums, Tickets, Totals};
+use crate::autograd::Graph;
+use crate::gpu::{Buffer, Gpu, KernelSpec, Recorder, Recording, Region, SharedStruct, View, shared};
+use crate::nn::Parameters;
+use crate::{Error, Result};
+
+shared! {
+    /// What changes from step to step and is written before each.
+    struct Settings {
+        learning_rate: f32,
+        /// This step's own.
+        ticket: u32,
+        /// The sum of those of its micro-batches.
+        tickets: f32,
+    }
+
+    /// What is kept from step to step, and this one's decision.
+    pub(super) struct State {
+        /// What the loss is multiplied by before it is differentiated.
+        loss_scale: f32,
+        /// Steps whose gradient was finite since the scale changed.
+        clean: f32,
+        /// Steps that were applied.
+        step: f32,
+        apply: u32, scale: f32, learning_rate: f32,
+    }
+
+    /// What the CPU reads of a step.
+    struct Outcome {
+        loss: f32, correct: f32, tickets: f32, norm: f32, apply: u32, ticket: u32,
+        /// The step's ticket, which comes here by way of every submission of the step.
+        relayed: u32,
+    }
+}
+
+const DECIDE: KernelSpec = KernelSpec { entry: "decide", reads: 5, writes: 2, ..NORM };
+
+pub(super) const KERNELS: &[KernelSpec] = &[NORM, DECIDE];
+pub(super) const STRUCTS: &[SharedStruct] = &[Settings::SHARED, State::SHARED, Outcome::SHARED];
+
+/// PyTorch's: where the loss scale starts at least, and after how many clean steps it doubles.
+const FIRST_LOSS_SCALE: f32 = 65536.0;
+/// What the gradient of one target's loss is multiplied by at least in the first step: a mean over many targets leaves
+/// each of them so small a share that its gradient would vanish as f16.
+const FIRST_TARGET_SCALE: f32 = 128.0;
+/// The loss scale grows no further.
+const LARGEST_LOSS_SCALE: f32 = 16_777_216.0;
+const GROWTH: u32 = 2000;
+
+/// What one step did.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Report {
+    /// What the micro-batches added up.
+    pub sums: Sums,
+    /// The gradient's norm before clipping.
+    pub norm: f32,
+    /// Whether the gradient was finite and the parameters have changed.
+    pub applied: bool,
+}
+
+/// The buffers of the decision, and what the CPU knows of them.
+pub(super) struct Control {
+    gpu: Gpu,
+    settings: Buffer,
+    state: Buffer,
+    outcome: Buffer,
+    /// Zeroes totals, and totals and gradients at once.
+    clear: [Recording; 2],
+    /// Whether the newest step was the last to touch the gradients: it leaves zeros.
+    zeroed: AtomicBool,
+    /// Whether the state is what [`Control::new`] left.
+    fresh: AtomicBool,
+    /// The newest step's.
+    ticket: u32,
+    mixed: bool,
+}
+
+/// What [`Control::record`] leaves for the update rules.
+pub(super) struct Decided {
+    /// The [`State`].
+    pub state: View,
+    /// The gradients of each segment.
+    pub gradients: Vec<View>,
+    settings: View,
+    outcome: View,
+}
+
+impl Control {
+    pub(super) fn new(parameters: &Parameters, totals: &Totals) -> Result<Self> {
+        let gpu = parameters.gpu();
+        let mixed = parameters.segments().iter().any(|segment| segment.halves.is_some());
+        let loss_scale = if mixed { FIRST_LOSS_SCALE } else { 1.0 };
+        let first = State { loss_scale, clean: 0.0, step: 0.0, apply: 0, scale: 0.0, learning_rate: 0.0 };
+        Ok(Control {
+            gpu: gpu.clone(),
+            settings: gpu.buffer("the step's settings", size_of::<Settings>() as u64)?,
+            state: gpu.upload("the optimizer's state", &[first])?,
+            outcome: gpu.buffer("the step's outcome", size_of::<Outcome>() as u64)?,
+            clear: [clear(parameters, totals, false)?, clear(parameters, totals, true)?],
+            zeroed: AtomicBool::new(false),
+            fresh: AtomicBool::new(true),
+            ticket: 0,
+            mixed,
+        })
+    }
+
+    /// See [`Optimizer::expect`](super::Optimizer::expect).
+    pub(super) fn expect(&mut self, targets: usize) {
+        if std::mem::take(self.fresh.get_mut()) && self.mixed {
+            let at = offset_of!(State, loss_scale) as u64;
+            self.gpu.write(&self.state, at, &[first_loss_scale(targets)]);
+        }
+    }
+
+    /// Zeroes the totals, and the gradients unless the newest step did.
+    pub(super) fn begin(&mut self) -> Result<()> {
+        let zeroed = std::mem::take(self.zeroed.get_mut());
+        self.clear[usize::from(!zeroed)].replay()
+    }
+
+    /// Replays `step` with a ticket of its own.
+    pub(super) fn submit(&mut self, step: &Recording, learning_rate: f32, tickets: &Tickets) -> Result<()> {
+        self.ticket = self.ticket.wrapping_add(0x9e37_79b9);
+        let settings = Settings { learning_rate, ticket: self.ticket, tickets: tickets.sum() };
+        self.gpu.write(&self.settings, 0, &[settings]);
+        step.replay()?;
+        *self.zeroed.get_mut() = true;
+        Ok(())
+    }
+
+    /// Waits for the newest step and proves that all of it ran.
+    pub(super) async fn report(&self, tickets: &Tickets) -> Result<Report> {
+        // Until it is known to have run, it is not known to have left zeros.
+        let zeroed = self.zeroed.swap(false, Ordering::Relaxed);
+        let outcome: Vec<Outcome> = self.gpu.read(&self.outcome, 0, 1).await?;
+        let Outcome { loss, correct, tickets: found, norm, apply, ticket, relayed } = outcome[0];
+        verify(ticket, self.ticket)?;
+        // A long step is several submissions; this number went through all of them.
+        verify(relayed, self.ticket)?;
+        tickets.verify("the optimizer step", found)?;
+        self.zeroed.store(zeroed, Ordering::Relaxed);
+        Ok(Report { sums: Sums { loss, correct }, norm, applied: apply != 0 })
+    }
+
+    /// Where the loss scale lies.
+    pub(super) fn loss_scale(&self) -> Region {
+        Region { buffer: self.state.clone(), offset: offset_of!(State, loss_scale) as u64, bytes: 16 }
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.settings.bytes() + self.state.bytes() + self.outcome.bytes()
+    }
+
+    pub(super) async fn read(&self) -> Result<State> {
+        Ok(self.gpu.read(&self.state, 0, 1).await?[0])
+    }
+
+    /// Replaces what is kept. The next step decides the rest anew.
+    pub(super) fn write(&self, [loss_scale, clean, step]: [f32; 3]) {
+        let state = State { loss_scale, clean, step, apply: 0, scale: 0.0, learning_rate: 0.0 };
+        self.gpu.write(&self.state, 0, &[state]);
+        self.fresh.store(false, Ordering::Relaxed);
+    }
+
+    /// Records the norm and the decision, which come first in a step.
+    pub(super) fn record(
+        &self,
+        graph: &mut Graph,
+        parameters: &Parameters,
+        clip: f32,
+        totals: &Totals,
+    ) -> Result<Decided> {
+        let segments = parameters.segments();
+        let all: Vec<u32> = segments.iter().map(|segment| norm_groups(segment.elements)).collect();
+        let count = all.iter().sum::<u32>();
+        let partials = graph.scratch("optimizer", count as usize)?;
+        let growth = if self.mixed { GROWTH } else { 0 };
+        let base = Params { partials: count, clip, growth, ..Params::NONE };
+        let mut gradients = Vec::new();
+        let mut first = 0;
+        for (segment, &groups) in segments.iter().zip(&all) {
+            let view = segment.gradients.as_ref().ok_or_else(|| {
+                Error::config("optimizer", "trained parameters", "parameters for inference")
+            })?;
+            let view = graph.recorder().bind(&view.into());
+            let params = Params { vectors: vectors(segment.elements), first, groups, ..base };
+            first += groups;
+            record_norm(graph, params, view, partials)?;
+            gradients.push(view);
+        }
+        let [settings, state, outcome] =
+            [&self.settings, &self.state, &self.outcome].map(|buffer| graph.recorder().bind(&buffer.into()));
+        let [loss, correct, tickets] =
+            [totals.loss(), totals.correct(), totals.tickets()].map(|total| graph.recorder().bind(&total));
+        let reads = [settings, partials, loss, correct, tickets];
+        graph.dispatch((&DECIDE, CONSTANTS), base, &reads, &[state, outcome], [1, 1, 1])?;
+        Ok(Decided { state, gradients, settings, outcome })
+    }
+}
+
+impl Decided {
+    /// Records the proof that everything before it ran, which comes last in a step.
+    pub(super) fn prove(&self, recorder: &mut Recorder) {
+        let from = self.settings.part(offset_of!(Settings, ticket) as u64, 4);
+        recorder.relay(from, self.outcome.part(offset_of!(Outcome, relayed) as u64, 4));
+    }
+}
+
+/// A power of two, so that it changes no digit of a gradient.
+fn first_loss_scale(targets: usize) -> f32 {
+    let wanted = FIRST_TARGET_SCALE * targets as f32;
+    wanted.clamp(FIRST_LOSS_SCALE, LARGEST_LOSS_SCALE).log2().ceil().exp2()
+}
+
+/// An outcome that carries another step's ticket was never written: some drivers count a failed submission as
+/// completed.
+fn verify(found: u32, expected: u32) -> Result<()> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::Gpu {
+        operation: "the optimizer step".into(),
+        message: format!(
+            "the report carries {found:#x} instead of {expected:#x}: the step was not completed"
+        ),
+    })
+}
+
+/// Zeroes the gradients where it is asked for, and the totals, which tell when any of that was dropped.
+fn clear(parameters: &Parameters, totals: &Totals, gradients: bool) -> Result<Recording> {
+    let mut recorder = Recorder::new(parameters.gpu());
+    let segments = parameters.segments().iter().filter(|_| gradients);
+    for gradients in segments.filter_map(|segment| segment.gradients.as_ref()) {
+        let view = recorder.bind(&gradients.into());
+        recorder.clear(view);
+    }
+    totals.clear(&mut recorder);
+    recorder.finish("clear totals and gradients")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_first_loss_scale_grows_with_the_targets() {
+        let found = [1, 512, 513, 4864, 1 << 20].map(super::first_loss_scale);
+        assert_eq!(found, [65536.0, 65536.0, 131_072.0, 1_048_576.0, 16_777_216.0]);
+    }
+
+    #[test]
+    fn an_outcome_of_another_step_is_rejected() {
+        assert!(super::verify(7, 7).is_ok());
+        let error = super::verify(0, 7).unwrap_err().to_string();
+        assert!(error.contains("not completed"), "{error}");
+    }
+}
