@@ -20,6 +20,7 @@ pub use capabilities::{AdapterKind, Capabilities};
 pub use context::{Buffer, Gpu, GpuOptions, Region};
 pub use kernel::{Field, Kernel, KernelSpec, ParamsLayout, TEXELS};
 pub use profile::Timing;
+pub use readback::ReadBack;
 pub use recorder::{BufferId, Recorder, View};
 pub use recording::Recording;
 pub use shader::{Constant, F16, OUT_F16, Source, TILE};
