@@ -82,7 +82,7 @@ fn config(hidden_size: usize) -> Config {
     let plain = Config {
         vocab_size: 60,
         hidden_size,
-        intermediate_size: 2 * hidden_size,
+        intermediate_size: 256,
         num_attention_heads: 4,
         num_hidden_layers: 1,
         ..Config::preset("tiny").unwrap()
@@ -102,8 +102,8 @@ fn text(length: usize, seed: usize) -> Encoded {
     Encoded { ids, ..Encoded::default() }
 }
 
-/// Sums over a wide model are so long that GPUs compute parts of some side by side: which ones must not follow from the
-/// number of texts.
+/// Sums over a wide model are so long that GPUs compute parts of some side by side, unless there are many rows: whether
+/// must not follow from the number of texts.
 #[test]
 fn nor_do_the_outputs_of_a_wide_model() {
     for kind in KINDS {
@@ -111,17 +111,18 @@ fn nor_do_the_outputs_of_a_wide_model() {
         for storage in storages(&gpu) {
             let mut session = session(&gpu, 1024, storage);
             let vector = Readout::Vector { pooling: Pooling::Mean, normalize: true };
-            let texts: Vec<Encoded> = (0..9).map(|seed| text([4, 11, 12][seed % 3], seed)).collect();
+            let texts: Vec<Encoded> =
+                (0..60).map(|seed| text(if seed == 7 { 4 } else { 12 }, seed)).collect();
             for readout in [Readout::Head, vector] {
                 let mut compute = |texts: &[Encoded]| {
                     pollster::block_on(session.compute(readout, texts, &mut |_| {})).unwrap()
                 };
                 let together = compute(&texts);
-                for (text, expected) in texts.iter().zip(&together) {
-                    let alone = compute(std::slice::from_ref(text));
-                    assert_eq!(bits(&alone[0]), bits(expected), "{kind:?}, {storage:?}, {readout:?}");
+                for text in [0, 7, 59] {
+                    let alone = compute(&texts[text..=text]);
+                    assert_eq!(bits(&alone[0]), bits(&together[text]), "{kind:?}, {storage:?}, {readout:?}");
                 }
-                assert_ne!(together[0], together[3]);
+                assert_ne!(together[0], together[1]);
             }
         }
     }
