@@ -12,6 +12,7 @@ use wgrad::checkpoint::ModelFolder;
 use wgrad::data::task::{Table, Task};
 use wgrad::gpu::{Gpu, GpuOptions};
 use wgrad::infer::Classifier;
+use wgrad::tensor::DType;
 use wgrad::train::Event;
 use wgrad::train::finetune::{FinetuneOptions, Recipe, RecipeName, columns, finetune};
 use wgrad::{Error, Result};
@@ -41,7 +42,7 @@ async fn run(model: &Path, train: &Path, eval: &Path, out: &Path) -> Result<()> 
     finetune(&options, open, &mut show, &AtomicBool::new(false)).await?;
 
     let gpu = open().await?;
-    let mut classifier = Classifier::open(&gpu, &ModelFolder::load(out)?)?;
+    let mut classifier = Classifier::open(&gpu, &ModelFolder::load(out)?, DType::F32)?;
     let texts = ["a lovely, funny film", "two hours I will never get back", "it is a film"];
     let texts = texts.map(|text| (text.to_owned(), None));
     for ((text, _), answer) in texts.iter().zip(classifier.predict(&texts, &mut |_| ()).await?) {

@@ -53,7 +53,7 @@ fn place(dir: &Path) -> [PathBuf; 3] {
 
 #[test]
 fn a_task_of_glue_from_its_folder_to_predictions() {
-    let Some(_) = common::gpu() else { return };
+    let Some(gpu) = common::gpu() else { return };
     let dir = tempfile::tempdir().unwrap();
     let paths = place(dir.path());
     let [model, glue, out] = paths.each_ref().map(|path| path.to_str().unwrap());
@@ -68,15 +68,30 @@ fn a_task_of_glue_from_its_folder_to_predictions() {
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(told.contains("seed 2, epoch 3: dev accuracy"), "{told}");
 
-    let measured = stdout(&run(&[&["evaluate", "--model", out, "--json"][..], &task].concat(), ""));
-    let measured: Value = serde_json::from_str(&measured).unwrap();
+    let evaluate = ["evaluate", "--model", out, "--json", "--precision"];
+    let evaluate = |precision| {
+        let told = stdout(&run(&[&evaluate[..], &[precision], &task].concat(), ""));
+        serde_json::from_str::<Value>(&told).unwrap()
+    };
+    let measured = evaluate("f32");
     assert_eq!(measured["sets"][0]["scores"]["accuracy"].as_f64(), Some(accuracy));
+    assert_eq!(measured["precision"], "f32");
+    let help = stdout(&run(&["evaluate", "--help"], ""));
+    for key in measured.as_object().unwrap().keys() {
+        assert!(help.contains(key), "no {key} in the help");
+    }
+    let mixed = evaluate("mixed");
+    assert_eq!(mixed["precision"], if gpu.capabilities().f16 { "f16" } else { "f32" });
+    assert!(mixed["sets"][0]["scores"]["accuracy"].as_f64().unwrap() > 0.9, "{mixed}");
     let plain = stdout(&run(&[&["evaluate", "--model", out][..], &task].concat(), ""));
     assert!(plain.starts_with("dev accuracy") && plain.ends_with("(30 texts)\n"), "{plain}");
 
-    let found = stdout(&run(&["predict", "--model", out], "w20 w7 w21\n\nw8\n"));
-    let labels: Vec<&str> = found.lines().map(|line| line.split('\t').next().unwrap()).collect();
-    assert_eq!((labels.len(), labels[0], labels[2]), (3, "positive", "negative"), "{found}");
+    for precision in ["auto", "mixed"] {
+        let predict = ["predict", "--model", out, "--precision", precision, "--matrix-units", "off"];
+        let found = stdout(&run(&predict, "w20 w7 w21\n\nw8\n"));
+        let labels: Vec<&str> = found.lines().map(|line| line.split('\t').next().unwrap()).collect();
+        assert_eq!((labels.len(), labels[0], labels[2]), (3, "positive", "negative"), "{found}");
+    }
     let found = stdout(&run(&["predict", "--model", out, "--json"], "w20 w7\tw21"));
     let found: Value = serde_json::from_str(&found).unwrap();
     assert_eq!((&found["text"], &found["pair"]), (&Value::from("w20 w7"), &Value::from("w21")));

@@ -15,7 +15,7 @@ use wgrad::bert::{Config, Model, Pooling, ProblemType};
 use wgrad::checkpoint::{ModelFolder, Weights};
 use wgrad::data::task::Encoded;
 use wgrad::gpu::{AdapterKind, Gpu};
-use wgrad::infer::outputs::{Outputs, Wanted};
+use wgrad::infer::{Readout, Session};
 use wgrad::optim::{GroupOptions, OptimizerOptions};
 use wgrad::tensor::DType;
 use wgrad::train::objective::{Classes, Numbers, Pairs, Targets, TextBatch, TextObjective};
@@ -163,11 +163,14 @@ fn ten_steps_equal_pytorch() {
                 Trainer::new(&gpu, golden.model(&gpu, task), task.objective(), options(case, 0.0)).unwrap();
             let batch = golden.batch(task);
 
-            let wanted = if task == Task::Pairs { Wanted::Vector(Pooling::Mean) } else { Wanted::Head };
-            let mut outputs = Outputs::new(&gpu, wanted);
-            let mut quiet = |_| ();
-            let found = outputs.compute(learner.model(), &batch.texts, &mut quiet);
-            let found = pollster::block_on(found).unwrap().concat();
+            let readout = match task {
+                Task::Pairs => Readout::Vector { pooling: Pooling::Mean, normalize: true },
+                _ => Readout::Head,
+            };
+            let mut session = Session::new(&gpu, learner.shared_model(), DType::F32);
+            let found = pollster::block_on(session.compute(readout, &batch.texts, &mut |_| ()));
+            let found = found.unwrap().concat();
+            drop(session);
             for (found, expected) in found.iter().zip(golden.f32("outputs")) {
                 close(f64::from(*found), expected, &format!("{case}, {kind:?}: an output"));
             }

@@ -9,6 +9,7 @@
 mod common;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use assert_cmd::Command;
 use common::folder::{spelling, tokenizer};
@@ -18,8 +19,7 @@ use wgrad::checkpoint::{ModelFolder, SentenceFolder, TensorSource};
 use wgrad::data::task::Encoded;
 use wgrad::gpu::Gpu;
 use wgrad::infer::attention::AttentionReader;
-use wgrad::infer::outputs::{Outputs, Wanted};
-use wgrad::infer::{Classifier, EmbedOptions, Embedder, cosine};
+use wgrad::infer::{Classifier, EmbedOptions, Embedder, Readout, Session, cosine};
 use wgrad::tensor::DType;
 
 /// That of XLM-R and of the models made from it, whose table of this width has 366 MiB.
@@ -96,7 +96,7 @@ fn texts() -> Vec<String> {
 }
 
 /// What a model of the few rows that the texts need makes of them, its table on the device as in training.
-fn expected(gpu: &Gpu, config: Config, wanted: Wanted) -> Vec<Vec<f32>> {
+fn expected(gpu: &Gpu, config: Config, readout: Readout) -> Vec<Vec<f32>> {
     let model = Model::new(gpu, config, false).unwrap();
     let shapes = model.parameters.shapes();
     let read = |name: &str| {
@@ -111,7 +111,8 @@ fn expected(gpu: &Gpu, config: Config, wanted: Wanted) -> Vec<Vec<f32>> {
         Encoded { ids: ids.into_iter().map(|at| at as u32).collect(), ..Encoded::default() }
     };
     let texts: Vec<Encoded> = TEXTS.iter().map(encoded).collect();
-    pollster::block_on(Outputs::new(gpu, wanted).compute(&model, &texts, &mut |_| {})).unwrap()
+    let mut session = Session::new(gpu, Arc::new(model), DType::F32);
+    pollster::block_on(session.compute(readout, &texts, &mut |_| {})).unwrap()
 }
 
 #[track_caller]
@@ -132,7 +133,11 @@ fn a_large_table_needs_no_memory_of_the_device() {
     assert_eq!(gpu.capabilities().max_binding, BINDING);
     let dir = tempfile::tempdir().unwrap();
     save(dir.path(), &config(VOCABULARY));
-    let vectors = expected(&gpu, config(USED.len()).encoder(), Wanted::Vector(Pooling::Mean));
+    let vectors = expected(
+        &gpu,
+        config(USED.len()).encoder(),
+        Readout::Vector { pooling: Pooling::Mean, normalize: true },
+    );
     for storage in [DType::F32, DType::F16] {
         if storage == DType::F16 && !gpu.capabilities().f16 {
             continue;
@@ -146,10 +151,10 @@ fn a_large_table_needs_no_memory_of_the_device() {
     }
 
     let folder = ModelFolder::load(dir.path()).unwrap();
-    let mut model = Classifier::open(&gpu, &folder).unwrap();
+    let mut model = Classifier::open(&gpu, &folder, DType::F32).unwrap();
     let encoded: Vec<Encoded> = texts().iter().map(|text| model.encode(text, None).unwrap()).collect();
     let found = pollster::block_on(model.outputs(&encoded, &mut |_| {})).unwrap();
-    let logits = expected(&gpu, config(USED.len()), Wanted::Head);
+    let logits = expected(&gpu, config(USED.len()), Readout::Head);
     for (found, expected) in found.iter().flatten().zip(logits.iter().flatten()) {
         assert!((found - expected).abs() <= 1e-4, "{found} instead of {expected}");
     }

@@ -9,14 +9,14 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use common::folder::tokenizer;
 use wgrad::bert::{Config, Model, Pooling, ProblemType};
 use wgrad::data::task::Encoded;
 use wgrad::gpu::{Gpu, GpuOptions, LONGEST_SUBMISSION};
 use wgrad::infer::attention::AttentionReader;
-use wgrad::infer::outputs::{Outputs, Wanted};
-use wgrad::infer::{EmbedOptions, Embedder, FillMask};
+use wgrad::infer::{EmbedOptions, Embedder, FillMask, Readout, Session};
 use wgrad::optim::OptimizerOptions;
 use wgrad::tensor::DType;
 use wgrad::text::Tokenizer;
@@ -130,13 +130,14 @@ fn finetuning_is_cut() {
 #[test]
 fn prediction_and_its_evaluation_are_cut() {
     let Some(gpu) = gpu() else { return };
-    let model = model(&gpu, classifier(), false);
+    let model = Arc::new(model(&gpu, classifier(), false));
     let texts = [encoded(TOKENS)];
-    for wanted in [Wanted::Head, Wanted::Vector(Pooling::Mean)] {
-        let mut outputs = Outputs::new(&gpu, wanted);
-        let found = pollster::block_on(outputs.compute(&model, &texts, &mut |_| {})).unwrap();
+    let vector = Readout::Vector { pooling: Pooling::Mean, normalize: true };
+    for (readout, name) in [(Readout::Head, "outputs"), (vector, "embedding")] {
+        let mut session = Session::new(&gpu, Arc::clone(&model), DType::F32);
+        let found = pollster::block_on(session.compute(readout, &texts, &mut |_| {})).unwrap();
         assert_eq!(found.len(), 1);
-        check(&gpu, &["outputs"], &[]);
+        check(&gpu, &[name], &[]);
     }
 }
 

@@ -205,6 +205,34 @@ impl InputSlots {
         self.write_typed(gpu, config, ids, &[], bounds)
     }
 
+    /// Puts texts, each as its token ids and their types (none at all where all are 0), into a sequence each. What a
+    /// text leaves of its sequence, and the sequences that are lacking, become padding that attends to nothing.
+    ///
+    /// # Errors
+    /// As [`InputSlots::write_typed`]; [`Error::Shape`] for a text longer than a sequence.
+    pub fn write_texts<'a>(
+        &self,
+        gpu: &Gpu,
+        config: &Config,
+        texts: impl Iterator<Item = (&'a [u32], &'a [u32])>,
+    ) -> Result<()> {
+        let (mut ids, mut types, mut bounds) = (Vec::new(), Vec::new(), Vec::new());
+        for (text, of_type) in texts {
+            let end = ids.len() + self.tokens;
+            if text.len() > self.tokens {
+                let (operation, expected) = ("texts", format!("at most {} tokens", self.tokens));
+                return Err(Error::Shape { operation, expected, found: text.len().to_string() });
+            }
+            ids.extend(text);
+            types.extend(of_type);
+            bounds.resize(ids.len(), [0, text.len() as u32]);
+            ids.resize(end, config.pad_token_id);
+            types.resize(end, 0);
+            bounds.resize(end, [0, 0]);
+        }
+        self.write_typed(gpu, config, &ids, &types, &bounds)
+    }
+
     /// [`InputSlots::write`] with token types, one for each id or none at all. A model without token types ignores
     /// them.
     ///

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use wgrad::checkpoint::SentenceFolder;
 use wgrad::infer::{EmbedOptions, Embedder};
 
-use super::{device, hub, pooling, precision, print, units};
+use super::precision::ComputeArgs;
+use super::{hub, pooling, precision, print};
 
 /// The model, and how its hidden states become vectors.
 #[derive(clap::Args)]
@@ -23,19 +24,14 @@ pub struct EmbedderArgs {
     /// How many tokens of a text are seen; what the folder says by default.
     #[arg(long, value_name = "N")]
     max_tokens: Option<usize>,
-    /// How activations are stored.
-    #[arg(long, value_enum, default_value_t = precision::Choice::F32)]
-    precision: precision::Choice,
-    /// Multiply matrices on the GPU's matrix units (tensor cores, simdgroup matrices): those of f16, and on Apple's GPUs
-    /// those of f32. auto: where they have passed a test of some seconds, made once for an adapter, its driver and the type.
-    #[arg(long, value_enum, value_name = "WHEN", num_args = 0..=1, default_value_t = units::Choice::Auto, default_missing_value = "on")]
-    matrix_units: units::Choice,
     /// Load weights that hold NaN or infinity.
     #[arg(long)]
     allow_non_finite: bool,
-    /// Part of the name of the GPU to use; the strongest by default.
-    #[arg(long, value_name = "NAME")]
-    adapter: Option<String>,
+    /// How activations are stored.
+    #[arg(long, value_enum, default_value_t = precision::Choice::F32)]
+    precision: precision::Choice,
+    #[command(flatten)]
+    compute: ComputeArgs,
 }
 
 impl EmbedderArgs {
@@ -57,11 +53,8 @@ impl EmbedderArgs {
         options.normalize &= !self.no_normalize;
         options.max_tokens = self.max_tokens.unwrap_or(options.max_tokens);
         options.pooling = self.pooling.chosen().unwrap_or(options.pooling);
-        let precision = self.precision.into();
-        let gpu =
-            units::decide(self.matrix_units, precision, &device::options(self.adapter.as_deref())).await?;
-        let gpu = device::open(&gpu).await?;
-        options.storage = precision::decide(precision, gpu.capabilities()).storage();
+        let (gpu, storage) = self.compute.open(self.precision).await?;
+        options.storage = storage;
         Ok(Embedder::open(&gpu, folder, options)?)
     }
 }

@@ -9,19 +9,19 @@ use wgrad::checkpoint::ModelFolder;
 use wgrad::train::finetune::evaluate;
 
 use super::labelled::Labelled;
+use super::precision::ComputeArgs;
 use super::watch::summary;
-use super::{device, hub, print};
+use super::{hub, precision, print};
 
 /// Measure a finetuned model on labelled texts.
 #[derive(clap::Args)]
-#[command(
-    after_help = "JSON: {model, task, sets: [{set, texts, truncated, loss, scores: {accuracy: …}}], adapter}
+#[command(after_help = "JSON: {model, task, sets: [{set, texts, truncated, loss, scores: {accuracy: …}}],
+       precision, adapter}
 
 Examples:
   wgrad evaluate --model runs/sst2 --task sst2 --data glue
   wgrad evaluate --model runs/reviews --task classify --eval test.csv --json
-  wgrad evaluate --model runs/mnli --task mnli --eval dev_mismatched.tsv --predictions mismatched.tsv"
-)]
+  wgrad evaluate --model runs/mnli --task mnli --eval dev_mismatched.tsv --predictions mismatched.tsv")]
 pub struct Args {
     #[command(flatten)]
     labelled: Labelled,
@@ -31,9 +31,11 @@ pub struct Args {
     /// Also write what the model says of each text of the first set.
     #[arg(long, value_name = "FILE")]
     predictions: Option<PathBuf>,
-    /// Part of the name of the GPU to use.
-    #[arg(long, value_name = "NAME")]
-    adapter: Option<String>,
+    /// How activations are stored.
+    #[arg(long, value_enum, default_value_t = precision::Choice::Auto)]
+    precision: precision::Choice,
+    #[command(flatten)]
+    compute: ComputeArgs,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -44,16 +46,15 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let task = args.labelled.task;
     let sets = args.labelled.sets()?;
     let folder = ModelFolder::load(hub::folder(&args.model)?)?;
-    let options = device::options(args.adapter.as_deref());
     let bar = print::Items::new("texts");
-    let (found, adapter) = pollster::block_on(async {
-        let gpu = device::open(&options).await?;
+    let (found, precision, adapter) = pollster::block_on(async {
+        let (gpu, storage) = args.compute.open(args.precision).await?;
         let mut progress = |done, total| {
             bar.total(total);
             bar.set(done);
         };
-        let found = evaluate(&gpu, &folder, task, &sets, &mut progress).await?;
-        Ok::<_, Error>((found, gpu.capabilities().name.clone()))
+        let found = evaluate(&gpu, (&folder, storage), task, &sets, &mut progress).await?;
+        anyhow::Ok((found, storage, gpu.capabilities().name.clone()))
     })?;
     bar.end();
     if let (Some(path), Some(first)) = (&args.predictions, found.first()) {
@@ -81,6 +82,6 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         })
     });
     let sets: Vec<Value> = sets.collect();
-    let report = json!({ "model": args.model, "task": task, "sets": sets, "adapter": adapter });
+    let report = json!({ "model": args.model, "task": task, "sets": sets, "precision": precision, "adapter": adapter });
     print::line(serde_json::to_string(&report).context("the report as JSON")?)
 }

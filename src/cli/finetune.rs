@@ -15,7 +15,7 @@ use wgrad::train::finetune::{FinetuneOptions, FinetuneReport, Rates, Recipe, Rec
 use super::interrupt::{self, INTERRUPTED};
 use super::labelled::Labelled;
 use super::watch::Watch;
-use super::{device, hub, pooling, precision, print, units};
+use super::{device, hub, pooling, precision, print};
 
 /// Teach a pretrained model a task.
 #[derive(clap::Args)]
@@ -94,10 +94,8 @@ pub struct Args {
     /// How activations are stored while it learns. What is measured and saved is computed from f32 weights.
     #[arg(long, value_enum, default_value_t = precision::Choice::Auto)]
     precision: precision::Choice,
-    /// Multiply matrices on the GPU's matrix units (tensor cores, simdgroup matrices): those of f16, and on Apple's GPUs
-    /// those of f32. auto: where they have passed a test of some seconds, made once for an adapter, its driver and the type.
-    #[arg(long, value_enum, value_name = "WHEN", num_args = 0..=1, default_value_t = units::Choice::Auto, default_missing_value = "on")]
-    matrix_units: units::Choice,
+    #[command(flatten)]
+    compute: precision::ComputeArgs,
     /// Go on with the run in --out: the same command with this.
     #[arg(long)]
     resume: bool,
@@ -107,9 +105,6 @@ pub struct Args {
     /// Load weights that hold NaN or infinity.
     #[arg(long)]
     allow_non_finite: bool,
-    /// Part of the name of the GPU to use.
-    #[arg(long, value_name = "NAME")]
-    adapter: Option<String>,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -135,9 +130,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let dir = hub::folder(&args.model)?;
     let mut model = ModelFolder::load(&dir)?;
     model.weights = model.weights.allow_non_finite(args.allow_non_finite);
-    let gpu = device::options(args.adapter.as_deref());
     let asked = Precision::from(args.precision);
-    let gpu = pollster::block_on(units::decide(args.matrix_units, asked, &gpu))?;
+    let gpu = pollster::block_on(args.compute.options(asked, None))?;
     let storage = precision::decide(asked, &pollster::block_on(Gpu::chosen(&gpu))?).storage();
     let options = FinetuneOptions {
         task: args.labelled.task,

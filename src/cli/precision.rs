@@ -1,10 +1,39 @@
 //! How activations are stored, as an option that several commands share.
 
 use clap::ValueEnum;
-use wgrad::gpu::Capabilities;
+use wgrad::gpu::{Capabilities, Gpu, GpuOptions};
+use wgrad::tensor::DType;
 use wgrad::train::Precision;
 
-use super::print;
+use super::{device, print, units};
+
+/// On what a command computes.
+#[derive(clap::Args)]
+pub struct ComputeArgs {
+    /// Multiply matrices on the GPU's matrix units (tensor cores, simdgroup matrices): those of f16, and on Apple's GPUs
+    /// those of f32. auto: where they have passed a test of some seconds, made once for an adapter, its driver and the type.
+    #[arg(long, value_enum, value_name = "WHEN", num_args = 0..=1, default_value_t = units::Choice::Auto, default_missing_value = "on")]
+    matrix_units: units::Choice,
+    /// Part of the name of the GPU to use; the strongest by default.
+    #[arg(long, value_name = "NAME")]
+    adapter: Option<String>,
+}
+
+impl ComputeArgs {
+    /// Opens the device, and says how activations are stored there.
+    pub async fn open(&self, precision: Choice) -> anyhow::Result<(Gpu, DType)> {
+        let precision = precision.into();
+        let gpu = device::open(&self.options(precision, None).await?).await?;
+        let storage = decide(precision, gpu.capabilities()).storage();
+        Ok((gpu, storage))
+    }
+
+    /// How to open the device of a command that computes in `precision` and may take `memory` bytes there.
+    pub async fn options(&self, precision: Precision, memory: Option<u64>) -> anyhow::Result<GpuOptions> {
+        let options = GpuOptions { memory, ..device::options(self.adapter.as_deref()) };
+        units::decide(self.matrix_units, precision, &options).await
+    }
+}
 
 /// The values of `--precision`.
 #[derive(Clone, Copy, ValueEnum)]

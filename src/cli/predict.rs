@@ -7,7 +7,8 @@ use serde_json::{Map, json};
 use wgrad::checkpoint::ModelFolder;
 use wgrad::infer::{Classifier, Prediction};
 
-use super::{device, hub, print};
+use super::precision::ComputeArgs;
+use super::{hub, precision, print};
 
 const HELP: &str = "\
 Without --input texts are read from standard input, one a line; two texts of a pair stand on one line with a tab
@@ -36,9 +37,11 @@ pub struct Args {
     /// The column or field of a table that holds the second text of a pair.
     #[arg(long, value_name = "NAME")]
     pair_column: Option<String>,
-    /// Part of the name of the GPU to use.
-    #[arg(long, value_name = "NAME")]
-    adapter: Option<String>,
+    /// How activations are stored.
+    #[arg(long, value_enum, default_value_t = precision::Choice::Auto)]
+    precision: precision::Choice,
+    #[command(flatten)]
+    compute: ComputeArgs,
     /// Print JSON lines.
     #[arg(long)]
     json: bool,
@@ -50,9 +53,8 @@ const CHUNK: usize = 4096;
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let folder = ModelFolder::load(hub::folder(&args.model)?)?;
-    let options = device::options(args.adapter.as_deref());
-    let gpu = pollster::block_on(device::open(&options))?;
-    let mut model = Classifier::open(&gpu, &folder)?;
+    let (gpu, storage) = pollster::block_on(args.compute.open(args.precision))?;
+    let mut model = Classifier::open(&gpu, &folder, storage)?;
     let bar = print::Items::new("texts");
     let (mut before, mut truncated) = (0, 0);
     let mut texts = super::texts::pairs(&args.input, &args.text_column, args.pair_column.as_deref())?;

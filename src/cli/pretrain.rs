@@ -16,7 +16,7 @@ use super::fit::{self, MicroBatch, bytes, micro_batch};
 use super::interrupt::INTERRUPTED;
 use super::print::{self, count};
 use super::training::{decide, train};
-use super::{device, precision, units};
+use super::{device, precision};
 
 /// How long a dry run measures.
 const SECONDS: f64 = 2.0;
@@ -61,9 +61,6 @@ pub struct Args {
     /// Change one setting of the recipe: learning_rate=1e-3, model.tie_word_embeddings=true.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Part of the name of the GPU to use.
-    #[arg(long, value_name = "NAME")]
-    adapter: Option<String>,
     /// Chooses the first weights, the order of the data and the masks.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -80,10 +77,8 @@ pub struct Args {
     /// How activations are stored; the presets say auto.
     #[arg(long, value_enum)]
     precision: Option<precision::Choice>,
-    /// Multiply matrices on the GPU's matrix units (tensor cores, simdgroup matrices): those of f16, and on Apple's GPUs
-    /// those of f32. auto: where they have passed a test of some seconds, made once for an adapter, its driver and the type.
-    #[arg(long, value_enum, value_name = "WHEN", num_args = 0..=1, default_value_t = units::Choice::Auto, default_missing_value = "on")]
-    matrix_units: units::Choice,
+    #[command(flatten)]
+    compute: precision::ComputeArgs,
     /// Write the batches and learning rates of the whole run to a safetensors file first.
     #[arg(long, value_name = "FILE", hide_short_help = true)]
     dump_batches: Option<PathBuf>,
@@ -115,8 +110,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         save_initial(&options)?;
         return report_initial(&options, args.json);
     }
-    let gpu = GpuOptions { memory: args.memory, ..device::options(args.adapter.as_deref()) };
-    let gpu = pollster::block_on(units::decide(args.matrix_units, options.config.precision, &gpu))?;
+    let gpu = pollster::block_on(args.compute.options(options.config.precision, args.memory))?;
     if args.micro_batch == Some(MicroBatch::Auto) || args.dry_run {
         decide(&mut options.config, &gpu)?;
     }

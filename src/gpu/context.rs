@@ -350,7 +350,17 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::check`].
     pub fn wait(&self, operation: &str) -> Result<()> {
-        if let Err(error) = self.0.device.poll(wgpu::PollType::wait_indefinitely()) {
+        self.wait_for(operation, None)
+    }
+
+    /// [`Gpu::wait`] for one submission and those before it; for all where it is none.
+    pub(super) fn wait_for(
+        &self,
+        operation: &str,
+        submission_index: Option<wgpu::SubmissionIndex>,
+    ) -> Result<()> {
+        let until = wgpu::PollType::Wait { submission_index, timeout: None };
+        if let Err(error) = self.0.device.poll(until) {
             self.check(operation)?;
             return Err(Error::Gpu { operation: operation.into(), message: error.to_string() });
         }

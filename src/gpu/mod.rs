@@ -33,6 +33,7 @@ pub use context::Gpu;
 pub use kernel::{Field, Kernel, KernelSpec, ParamsLayout, SharedStruct, TEXELS};
 pub use options::{AdapterKind, GpuOptions, MatrixOperands};
 pub use profile::Timing;
+pub use readback::ReadBack;
 pub use recorder::{BufferId, Recorder, View};
 pub use recording::Recording;
 pub use shader::{Constant, F16, OUT_F16, Source, TILE};

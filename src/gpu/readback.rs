@@ -4,9 +4,8 @@ use super::buffer::Buffer;
 use super::context::Gpu;
 use crate::{Error, Result};
 
-/// A reading that was asked for and may not have arrived yet.
-#[cfg(not(target_arch = "wasm32"))]
-type Arrival = std::sync::mpsc::Receiver<Result<(), wgpu::BufferAsyncError>>;
+/// What a mapping was answered with.
+type Mapped = std::result::Result<(), wgpu::BufferAsyncError>;
 
 /// Bytes that are read at once, so that reading a large tensor takes no memory of its size.
 const PIECE: u64 = 16 << 20;
@@ -37,14 +36,24 @@ impl Gpu {
         let mut data = vec![T::zeroed(); count];
         let mut at = offset;
         for piece in bytemuck::cast_slice_mut::<T, u8>(&mut data).chunks_mut(PIECE as usize) {
-            self.read_piece(buffer, at, piece).await?;
+            self.begin_piece(buffer, at, piece.len() as u64)?.deliver(self, piece).await?;
             at += PIECE;
         }
         Ok(data)
     }
 
-    async fn read_piece(&self, buffer: &Buffer, offset: u64, data: &mut [u8]) -> Result<()> {
-        let bytes = data.len() as u64;
+    /// Begins to read `bytes` from `offset` on, as they are after everything submitted so far: what is submitted later
+    /// does not change what arrives. Until [`ReadBack::finish`] it takes as much memory of the device as it reads.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`]; [`Error::DeviceLost`] and [`Error::Gpu`].
+    pub fn begin_read(&self, buffer: &Buffer, offset: u64, bytes: u64) -> Result<ReadBack> {
+        let starts = (0..bytes).step_by(PIECE as usize);
+        let piece = |start: u64| self.begin_piece(buffer, offset + start, PIECE.min(bytes - start));
+        Ok(ReadBack { gpu: self.clone(), bytes, pieces: starts.map(piece).collect::<Result<_>>()? })
+    }
+
+    fn begin_piece(&self, buffer: &Buffer, offset: u64, bytes: u64) -> Result<Piece> {
         // The data and, behind it, a number that no earlier read-back had.
         let padded = bytes.next_multiple_of(4);
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
@@ -52,50 +61,99 @@ impl Gpu {
         let mut encoder = self.0.device.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(&buffer.0.raw, offset, &staging.0.raw, 0, padded);
         encoder.copy_buffer_to_buffer(&self.0.submissions.canary, 0, &staging.0.raw, padded, CANARY);
-        let canary = {
+        let (submission, canary) = {
             let number = self.number_read();
-            self.submit(encoder.finish());
-            *number
+            (self.submit(encoder.finish()), *number)
         };
         self.check("read-back")?;
-        self.map(&staging).await?;
-        let view = staging
-            .0
-            .raw
-            .get_mapped_range(..)
-            .map_err(|e| Error::Gpu { operation: "read-back".into(), message: e.to_string() })?;
-        if view[padded as usize..] != canary.to_le_bytes() {
-            let message = "the data never arrived: the driver dropped the copy and called it done";
-            return Err(Error::Gpu { operation: "read-back".into(), message: message.into() });
+        let arrival = Arrival::of(&staging);
+        Ok(Piece { staging, padded, canary, submission, arrival })
+    }
+}
+
+/// A read-back that was submitted and may not have arrived yet.
+pub struct ReadBack {
+    gpu: Gpu,
+    bytes: u64,
+    pieces: Vec<Piece>,
+}
+
+impl ReadBack {
+    /// Waits for the elements, and for nothing that was submitted after them.
+    ///
+    /// # Errors
+    /// As [`Gpu::read`].
+    pub async fn finish<T: bytemuck::Pod>(self) -> Result<Vec<T>> {
+        let mut data = vec![T::zeroed(); self.bytes as usize / size_of::<T>()];
+        let into = bytemuck::cast_slice_mut::<T, u8>(&mut data).chunks_mut(PIECE as usize);
+        for (piece, into) in self.pieces.into_iter().zip(into) {
+            piece.deliver(&self.gpu, into).await?;
         }
-        data.copy_from_slice(&view[..bytes as usize]);
+        Ok(data)
+    }
+}
+
+/// A part of a read-back.
+struct Piece {
+    staging: Buffer,
+    /// Where the number stands behind the data.
+    padded: u64,
+    canary: u32,
+    /// None where the submission was lost on purpose, in a test.
+    submission: Option<wgpu::SubmissionIndex>,
+    arrival: Arrival,
+}
+
+impl Piece {
+    /// Waits for the data.
+    async fn deliver(self, gpu: &Gpu, data: &mut [u8]) -> Result<()> {
+        let failed = |message: String| Error::Gpu { operation: "read-back".into(), message };
+        self.arrival.wait(gpu, self.submission).await?;
+        let view = self.staging.0.raw.get_mapped_range(..).map_err(|e| failed(e.to_string()))?;
+        if view[self.padded as usize..] != self.canary.to_le_bytes() {
+            let message = "the data never arrived: the driver dropped the copy and called it done";
+            return Err(failed(message.into()));
+        }
+        data.copy_from_slice(&view[..data.len()]);
         Ok(())
     }
+}
 
-    #[cfg(not(target_arch = "wasm32"))]
-    async fn map(&self, staging: &Buffer) -> Result<()> {
-        let (sender, arrival): (_, Arrival) = std::sync::mpsc::channel();
+/// The answer to a mapping, which comes at some time.
+#[cfg(not(target_arch = "wasm32"))]
+struct Arrival(std::sync::mpsc::Receiver<Mapped>);
+
+#[cfg(not(target_arch = "wasm32"))]
+impl Arrival {
+    fn of(staging: &Buffer) -> Self {
+        let (sender, receiver) = std::sync::mpsc::channel();
         staging.0.raw.map_async(wgpu::MapMode::Read, .., move |result| {
             // The receiver is gone only when the caller gave up; there is nobody left to tell.
             let _ = sender.send(result);
         });
-        // Native wgpu answers only while it is polled.
-        self.wait("read-back")?;
-        match arrival.try_recv() {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(Error::Gpu { operation: "read-back".into(), message: error.to_string() }),
-            Err(_) => Err(Error::Gpu { operation: "read-back".into(), message: "no answer".into() }),
-        }
+        Arrival(receiver)
     }
 
-    #[cfg(target_arch = "wasm32")]
-    async fn map(&self, staging: &Buffer) -> Result<()> {
-        use std::cell::RefCell;
-        use std::rc::Rc;
-        use std::task::{Poll, Waker};
-        type State = (Option<Result<(), wgpu::BufferAsyncError>>, Option<Waker>);
-        let state: Rc<RefCell<State>> = Rc::default();
-        let shared = Rc::clone(&state);
+    async fn wait(self, gpu: &Gpu, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        // Native wgpu answers only while it is polled.
+        gpu.wait_for("read-back", submission)?;
+        let failed = |message: String| Error::Gpu { operation: "read-back".into(), message };
+        match self.0.try_recv() {
+            Ok(mapped) => mapped.map_err(|error| failed(error.to_string())),
+            Err(_) => Err(failed("no answer".into())),
+        }
+    }
+}
+
+/// The answer to a mapping, and who is to be woken by it.
+#[cfg(target_arch = "wasm32")]
+struct Arrival(std::rc::Rc<std::cell::RefCell<(Option<Mapped>, Option<std::task::Waker>)>>);
+
+#[cfg(target_arch = "wasm32")]
+impl Arrival {
+    fn of(staging: &Buffer) -> Self {
+        let arrival = Arrival(std::rc::Rc::default());
+        let shared = std::rc::Rc::clone(&arrival.0);
         staging.0.raw.map_async(wgpu::MapMode::Read, .., move |result| {
             let mut state = shared.borrow_mut();
             state.0 = Some(result);
@@ -103,8 +161,13 @@ impl Gpu {
                 waker.wake();
             }
         });
+        arrival
+    }
+
+    async fn wait(self, gpu: &Gpu, _: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        use std::task::Poll;
         let mapped = std::future::poll_fn(|context| {
-            let mut state = state.borrow_mut();
+            let mut state = self.0.borrow_mut();
             match state.0.take() {
                 Some(result) => Poll::Ready(result),
                 None => {
@@ -119,7 +182,7 @@ impl Gpu {
             // A browser tells that the device was lost after it has failed what waited for it.
             turn().await;
         }
-        self.check("read-back")?;
+        gpu.check("read-back")?;
         mapped
     }
 }

@@ -9,16 +9,15 @@ use super::lock::lock;
 use super::submission::NamedPlan;
 
 impl Gpu {
-    /// Submits commands; what became of them shows in [`Gpu::check`] and in canaries.
-    pub(super) fn submit(&self, commands: wgpu::CommandBuffer) {
+    /// Submits commands; what became of them shows in [`Gpu::check`] and in canaries. Gives back which submission it
+    /// was, unless a test had it lost.
+    pub(super) fn submit(&self, commands: wgpu::CommandBuffer) -> Option<wgpu::SubmissionIndex> {
         let before = &self.0.submissions.before_loss;
         let left = before.load(Ordering::Relaxed);
         if left != u32::MAX {
             before.store(left.wrapping_sub(1), Ordering::Relaxed);
         }
-        if left != 0 {
-            self.0.queue.submit([commands]);
-        }
+        (left != 0).then(|| self.0.queue.submit([commands]))
     }
 
     /// Writes the next read-back's number into the canary. Its commands are to be submitted before the number is

@@ -1,14 +1,17 @@
 //! What a finetuned model says of texts: classes with their probabilities, or numbers.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::load::load;
-use super::outputs::{Outputs, Wanted};
+use super::readout::Readout;
+use super::session::{Sequence, Session, WINDOW};
 use super::softmax::softmax;
-use crate::bert::{Config, Model, ProblemType};
+use crate::bert::{Config, ProblemType};
 use crate::checkpoint::ModelFolder;
 use crate::data::task::{Encoded, PairForm, encode};
 use crate::gpu::Gpu;
@@ -33,38 +36,46 @@ pub struct Prediction {
 
 /// A finetuned model and its tokenizer, ready to predict.
 pub struct Classifier {
-    model: Model,
+    session: Session,
     tokenizer: Tokenizer,
     form: PairForm,
     longest: usize,
-    outputs: Outputs,
+}
+
+impl Sequence for Encoded {
+    fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    fn types(&self) -> &[u32] {
+        &self.types
+    }
 }
 
 impl Classifier {
-    /// Loads a folder onto a device.
+    /// Loads a folder onto a device. Activations are stored as `storage`: f32, or f16 on devices that have it.
     ///
     /// # Errors
     /// [`Error::Config`] for a model without a head on its first token; those of reading the files and of the device.
-    pub fn open(gpu: &Gpu, folder: &ModelFolder) -> Result<Self> {
+    pub fn open(gpu: &Gpu, folder: &ModelFolder, storage: DType) -> Result<Self> {
         if !folder.config.classifies() {
             let expected = "a finetuned model, such as BertForSequenceClassification";
             let found = format!("{:?} in {}", folder.config.architectures, folder.path.display());
             return Err(Error::config("architectures", expected, found));
         }
         let tokenizer = Tokenizer::load(&folder.tokenizer)?;
-        let model = load(gpu, folder.config.clone(), &folder.weights, DType::F32)?;
+        let model = load(gpu, folder.config.clone(), &folder.weights, storage)?;
         Ok(Classifier {
             form: PairForm::of(&tokenizer)?,
             longest: longest(&folder.path, &folder.config)?,
-            outputs: Outputs::new(gpu, Wanted::Head),
-            model,
+            session: Session::new(gpu, Arc::new(model), storage),
             tokenizer,
         })
     }
 
     /// The model's shape.
     pub fn config(&self) -> &Config {
-        &self.model.config
+        &self.session.model().config
     }
 
     /// How many tokens of a text are seen at most.
@@ -84,13 +95,13 @@ impl Classifier {
     /// are done.
     ///
     /// # Errors
-    /// As [`Outputs::compute`].
+    /// As [`Session::compute`].
     pub async fn outputs(
         &mut self,
         texts: &[Encoded],
         progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<Vec<f32>>> {
-        self.outputs.compute(&self.model, texts, progress).await
+        self.session.compute(Readout::Head, texts, progress).await
     }
 
     /// What the model says of each text or pair, in their order.
@@ -102,28 +113,35 @@ impl Classifier {
         texts: &[(String, Option<String>)],
         progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<Prediction>> {
-        let one = |(text, pair): &(String, Option<String>)| self.encode(text, pair.as_deref());
-        let encoded = texts.iter().map(one).collect::<Result<Vec<_>>>()?;
-        let outputs = self.outputs(&encoded, progress).await?;
-        Ok(outputs.iter().zip(&encoded).map(|(output, text)| self.prediction(output, text)).collect())
+        let Classifier { session, tokenizer, form, longest } = self;
+        let mut truncated = Vec::with_capacity(texts.len());
+        let mut windows = texts.chunks(WINDOW).map(|window| {
+            let one = |(text, pair): &(String, Option<String>)| {
+                encode(tokenizer, *form, text, pair.as_deref(), *longest)
+            };
+            let window = window.par_iter().map(one).collect::<Result<Vec<_>>>()?;
+            truncated.extend(window.iter().map(|text| text.truncated));
+            Ok(window)
+        });
+        let outputs = session.compute_windows(Readout::Head, &mut windows, progress).await?;
+        Ok(outputs
+            .iter()
+            .zip(truncated)
+            .map(|(output, truncated)| self.prediction(output, truncated))
+            .collect())
     }
 
-    fn prediction(&self, output: &[f32], text: &Encoded) -> Prediction {
-        let config = &self.model.config;
+    fn prediction(&self, output: &[f32], truncated: usize) -> Prediction {
+        let config = self.config();
         let number = config.problem_type == Some(ProblemType::Regression) || config.labels.len() == 1;
         if number {
             let (label, probabilities) = (None, Vec::new());
-            return Prediction {
-                label,
-                score: f64::from(output[0]),
-                probabilities,
-                truncated: text.truncated,
-            };
+            return Prediction { label, score: f64::from(output[0]), probabilities, truncated };
         }
         let probabilities = softmax(output);
         let best = (0..output.len()).rev().max_by(|&a, &b| output[a].total_cmp(&output[b])).unwrap_or(0);
         let label = config.labels.get(best).cloned();
-        Prediction { label, score: probabilities[best], probabilities, truncated: text.truncated }
+        Prediction { label, score: probabilities[best], probabilities, truncated }
     }
 }
 

@@ -1,16 +1,16 @@
 //! Texts to vectors: encoder, pooling over the tokens, L2 normalisation.
 
-use half::f16;
+use std::sync::Arc;
+
+use rayon::prelude::*;
 use serde::Serialize;
 
-use super::buckets::{Bucket, buckets};
 use super::load::load;
-use super::shapes::Shapes;
-use crate::autograd::Graph;
-use crate::bert::{InputSlots, Model, Pooling, encode};
+use super::readout::Readout;
+use super::session::{Sequence, Session, WINDOW};
+use crate::bert::{Model, Pooling};
 use crate::checkpoint::SentenceFolder;
-use crate::gpu::{AdapterKind, Buffer, Gpu, Recording};
-use crate::ops::normalize::normalize;
+use crate::gpu::Gpu;
 use crate::tensor::DType;
 use crate::text::Tokenizer;
 use crate::{Error, Result};
@@ -45,6 +45,26 @@ impl From<&SentenceFolder> for EmbedOptions {
     }
 }
 
+impl EmbedOptions {
+    /// The tokens of a text: see [`Embedder::tokenize`].
+    fn tokenize(&self, tokenizer: &Tokenizer, text: &str) -> Result<Tokens> {
+        let end = (0..=text.len().min(MAX_BYTES)).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        let mut text = format!("{}{}", self.prompt, &text[..end]);
+        if self.lower_case {
+            text = text.to_lowercase();
+        }
+        let mut ids = tokenizer.encode_with_specials(&text)?;
+        let most = self.max_tokens;
+        let truncated = ids.len().saturating_sub(most);
+        if truncated > 0 {
+            let last = ids.last().copied();
+            ids.truncate(most - 1);
+            ids.extend(last);
+        }
+        Ok(Tokens { ids, truncated })
+    }
+}
+
 /// The tokens of a text as the model sees them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tokens {
@@ -52,6 +72,12 @@ pub struct Tokens {
     pub ids: Vec<u32>,
     /// How many more the text has than the model sees; at least these, for one of over a million bytes.
     pub truncated: usize,
+}
+
+impl Sequence for Tokens {
+    fn ids(&self) -> &[u32] {
+        &self.ids
+    }
 }
 
 /// The vectors of some texts.
@@ -86,21 +112,9 @@ const MAX_BYTES: usize = 1 << 20;
 
 /// A model and its tokenizer, ready to embed texts. It keeps the recordings of the lengths it has met.
 pub struct Embedder {
-    gpu: Gpu,
-    model: Model,
+    session: Session,
     tokenizer: Tokenizer,
     options: EmbedOptions,
-    recorded: Shapes<Recorded>,
-}
-
-/// B texts of T tokens.
-struct Recorded {
-    slots: InputSlots,
-    /// What is pooled: see [`Pooling::slots`].
-    pooled: Buffer,
-    /// `[B, C]`
-    vectors: Buffer,
-    recording: Recording,
 }
 
 impl Embedder {
@@ -119,7 +133,8 @@ impl Embedder {
         if !(3..=most).contains(&options.max_tokens) {
             return Err(Error::config("max-tokens", format!("3 to {most}"), options.max_tokens));
         }
-        Ok(Embedder { gpu: gpu.clone(), model, tokenizer, options, recorded: Shapes::new() })
+        let session = Session::new(gpu, Arc::new(model), options.storage);
+        Ok(Embedder { session, tokenizer, options })
     }
 
     /// Loads a folder onto a device; a head that guesses stays on the disk.
@@ -134,12 +149,12 @@ impl Embedder {
 
     /// The device.
     pub fn gpu(&self) -> &Gpu {
-        &self.gpu
+        self.session.gpu()
     }
 
     /// The model.
     pub fn model(&self) -> &Model {
-        &self.model
+        self.session.model()
     }
 
     /// How vectors are made.
@@ -152,20 +167,7 @@ impl Embedder {
     /// # Errors
     /// As [`Tokenizer::encode`].
     pub fn tokenize(&self, text: &str) -> Result<Tokens> {
-        let end = (0..=text.len().min(MAX_BYTES)).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-        let mut text = format!("{}{}", self.options.prompt, &text[..end]);
-        if self.options.lower_case {
-            text = text.to_lowercase();
-        }
-        let mut ids = self.tokenizer.encode_with_specials(&text)?;
-        let most = self.options.max_tokens;
-        let truncated = ids.len().saturating_sub(most);
-        if truncated > 0 {
-            let last = ids.last().copied();
-            ids.truncate(most - 1);
-            ids.extend(last);
-        }
-        Ok(Tokens { ids, truncated })
+        self.options.tokenize(&self.tokenizer, text)
     }
 
     /// The vectors of `texts`, in their order. `progress` is told after each batch how many are done.
@@ -190,89 +192,23 @@ impl Embedder {
         texts: &[impl AsRef<str> + Sync],
         progress: &mut dyn FnMut(usize),
     ) -> Result<Embeddings> {
-        let tokens = texts.iter().map(|text| self.tokenize(text.as_ref())).collect::<Result<Vec<_>>>()?;
-        let lengths: Vec<usize> = tokens.iter().map(|tokens| tokens.ids.len()).collect();
-        let width = self.model.config.hidden_size;
+        let Embedder { session, tokenizer, options } = self;
+        let width = session.model().config.hidden_size;
         let mut values = vec![0f32; texts.len() * width];
-        let mut done = 0;
-        for bucket in buckets(&lengths, self.options.max_tokens, |tokens| self.capacity(tokens)) {
-            let ids: Vec<&[u32]> = bucket.texts.iter().map(|&text| tokens[text].ids.as_slice()).collect();
-            let vectors = self.compute(&bucket, &ids).await?;
-            for (&text, vector) in bucket.texts.iter().zip(vectors.chunks_exact(width)) {
-                values[text * width..][..width].copy_from_slice(vector);
-            }
-            done += bucket.texts.len();
-            progress(done);
-        }
-        let truncated = tokens.iter().filter(|tokens| tokens.truncated > 0).count();
-        Ok(Embeddings { width, values, truncated, tokens: lengths.iter().sum() })
-    }
-
-    /// How many sequences of `tokens` are computed at once: as many as keep the device busy, within its bindings.
-    fn capacity(&self, tokens: usize) -> usize {
-        let config = &self.model.config;
-        let rows = match self.gpu.capabilities().kind {
-            AdapterKind::Software => 1024,
-            AdapterKind::Plain => 8192,
+        let (mut truncated, mut seen) = (0, 0);
+        let mut windows = texts.chunks(WINDOW).map(|window| {
+            let one = |text: &_| options.tokenize(tokenizer, AsRef::<str>::as_ref(text));
+            let window = window.par_iter().map(one).collect::<Result<Vec<Tokens>>>()?;
+            truncated += window.iter().filter(|tokens| tokens.truncated > 0).count();
+            seen += window.iter().map(|tokens| tokens.ids.len()).sum::<usize>();
+            Ok(window)
+        });
+        let mut keep = |text: usize, vector: &[f32]| {
+            values[text * width..][..width].copy_from_slice(vector);
+            Ok(())
         };
-        let scores = config.num_attention_heads * tokens * tokens.next_multiple_of(4);
-        let widest = tokens * config.intermediate_size.max(3 * config.hidden_size);
-        let bindable = self.gpu.capabilities().max_binding as usize / 4 / scores.max(widest);
-        (rows / tokens).min(bindable).max(1)
+        let readout = Readout::Vector { pooling: options.pooling, normalize: options.normalize };
+        session.each(readout, &mut windows, &mut keep, progress).await?;
+        Ok(Embeddings { width, values, truncated, tokens: seen })
     }
-
-    /// The vectors of one bucket, `[B, C]`.
-    async fn compute(&mut self, bucket: &Bucket, texts: &[&[u32]]) -> Result<Vec<f32>> {
-        let (sequences, tokens) = (texts.len(), bucket.tokens);
-        let config = &self.model.config;
-        let mut ids = vec![config.pad_token_id; sequences * tokens];
-        let mut bounds = vec![[0u32, 0]; sequences * tokens];
-        for (sequence, text) in texts.iter().enumerate() {
-            let start = sequence * tokens;
-            ids[start..start + text.len()].copy_from_slice(text);
-            bounds[start..start + text.len()].fill([0, text.len() as u32]);
-        }
-        let lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
-        let pooled = self.options.pooling.slots(&lengths, tokens);
-        let (gpu, model, options) = (&self.gpu, &self.model, &self.options);
-        let recorded =
-            self.recorded.get((sequences, tokens), || record(gpu, model, options, sequences, tokens))?;
-        recorded.slots.write(&self.gpu, &self.model.config, &ids, &bounds)?;
-        self.gpu.write(&recorded.pooled, 0, &pooled);
-        recorded.recording.replay()?;
-        let elements = sequences * self.model.config.hidden_size;
-        if self.options.storage == DType::F16 {
-            // Widths are multiples of 4, so that pairs end where vectors do.
-            let halves: Vec<f16> = self.gpu.read(&recorded.vectors, 0, elements).await?;
-            return Ok(halves.into_iter().map(f16::to_f32).collect());
-        }
-        self.gpu.read(&recorded.vectors, 0, elements).await
-    }
-}
-
-/// Records B texts of T tokens, and says how many bytes the recording takes on the device.
-fn record(
-    gpu: &Gpu,
-    model: &Model,
-    options: &EmbedOptions,
-    sequences: usize,
-    tokens: usize,
-) -> Result<(Recorded, u64)> {
-    let slots = InputSlots::of(gpu, model, options.storage, sequences, tokens)?;
-    let mut graph = Graph::inference(gpu).with_storage(options.storage);
-    let config = &model.config;
-    let inputs = slots.inputs(&mut graph, config)?;
-    let hidden = encode(&mut graph, config, &model.parameters, &inputs)?;
-    let pooled = gpu.buffer("pooled rows", sequences as u64 * 8)?;
-    let rows = graph.input(&pooled, options.pooling.slots_shape(sequences).as_slice(), DType::U32)?;
-    let mut vectors = options.pooling.record(&mut graph, &hidden.last, &rows)?;
-    if options.normalize {
-        vectors = normalize(&mut graph, &vectors)?;
-    }
-    let kept = gpu.buffer("vectors", vectors.shape().elements() as u64 * vectors.dtype().bytes())?;
-    let to = graph.recorder().bind(&(&kept).into());
-    graph.recorder().copy(vectors.view(), to);
-    let recording = graph.finish("embedding")?;
-    let bytes = recording.transient_bytes();
-    Ok((Recorded { slots, pooled, vectors: kept, recording }, bytes))
 }

@@ -1,4 +1,4 @@
-//! Running a trained model.
+//! Running a trained model: a [`Session`], and what stands on it.
 
 pub mod attention;
 mod buckets;
@@ -7,10 +7,10 @@ mod classifier;
 mod embed;
 mod fill_mask;
 mod load;
-#[cfg(not(target_arch = "wasm32"))]
-pub mod outputs;
 mod predictor;
+mod readout;
 mod reference;
+mod session;
 pub(crate) mod shapes;
 mod softmax;
 
@@ -20,5 +20,7 @@ pub use embed::{EmbedOptions, Embedder, Embeddings, Tokens, cosine};
 pub use fill_mask::{Candidate, FillMask, Filled, Mask};
 pub(crate) use load::load;
 pub use predictor::Predictor;
+pub use readout::Readout;
 pub use reference::{Comparison, Tolerance, Verified, reference_vectors, save_reference, verify};
+pub use session::{Sequence, Session};
 pub use softmax::softmax;

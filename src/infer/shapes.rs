@@ -1,4 +1,4 @@
-//! Recordings by the shape of what they compute: B sequences of T tokens.
+//! Recordings by the shape of what they compute, such as B sequences of T tokens.
 
 use crate::{Error, Result};
 
@@ -6,17 +6,17 @@ use crate::{Error, Result};
 const KEPT_BYTES: u64 = 1 << 30;
 
 /// What was recorded for some shapes; the one used last stands last, and the others give way when memory is short.
-pub(crate) struct Shapes<R> {
-    kept: Vec<Entry<R>>,
+pub(crate) struct Shapes<R, S = (usize, usize)> {
+    kept: Vec<Entry<R, S>>,
 }
 
-struct Entry<R> {
-    shape: (usize, usize),
+struct Entry<R, S> {
+    shape: S,
     bytes: u64,
     recorded: R,
 }
 
-impl<R> Shapes<R> {
+impl<R, S: PartialEq> Shapes<R, S> {
     /// None yet.
     pub fn new() -> Self {
         Shapes { kept: Vec::new() }
@@ -26,7 +26,7 @@ impl<R> Shapes<R> {
     ///
     /// # Errors
     /// Those of `make`; when memory ran out, once more after all others were given up.
-    pub fn get(&mut self, shape: (usize, usize), make: impl Fn() -> Result<(R, u64)>) -> Result<&mut R> {
+    pub fn get(&mut self, shape: S, make: impl Fn() -> Result<(R, u64)>) -> Result<&mut R> {
         let entry = match self.kept.iter().position(|entry| entry.shape == shape) {
             Some(at) => self.kept.remove(at),
             None => {

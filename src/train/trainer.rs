@@ -184,6 +184,11 @@ impl<O: Objective> Trainer<O> {
         &self.engine.model
     }
 
+    /// The model, for who measures it between steps.
+    pub fn shared_model(&self) -> Arc<Model> {
+        Arc::clone(&self.engine.model)
+    }
+
     /// What is learned.
     pub fn objective(&self) -> &O {
         &self.engine.objective

@@ -99,7 +99,8 @@ fn score(report: &FinetuneReport, metric: Metric) -> f64 {
 fn measured(gpu: &Gpu, dir: &Path, task: Task, table: Table) -> Vec<(Metric, Option<f64>)> {
     let folder = ModelFolder::load(dir).unwrap();
     let sets = [("dev".to_owned(), table)];
-    let mut found = pollster::block_on(evaluate(gpu, &folder, task, &sets, &mut |_, _| ())).unwrap();
+    let mut found =
+        pollster::block_on(evaluate(gpu, (&folder, DType::F32), task, &sets, &mut |_, _| ())).unwrap();
     found.remove(0).measured.scores
 }
 
@@ -138,7 +139,7 @@ fn classes_are_learned_saved_and_predicted() {
     assert_eq!((lines.len(), lines[1][0], lines[40][0]), (41, "0", "39"));
     let right = lines[1..].iter().filter(|line| line[1] == line[2]).count();
     assert!((right as f64 / 40.0 - of(&report.seeds[1])).abs() < 1e-9);
-    let mut model = Classifier::open(&gpu, &folder).unwrap();
+    let mut model = Classifier::open(&gpu, &folder, DType::F32).unwrap();
     assert_eq!(model.longest(), 128);
     let texts = [("w7 w7 w20".to_owned(), None), ("w8".to_owned(), None), (String::new(), None)];
     let found = pollster::block_on(model.predict(&texts, &mut |_| ())).unwrap();
@@ -203,7 +204,8 @@ fn numbers_are_learned() {
     // It has no classes.
     let folder = ModelFolder::load(place.path("out")).unwrap();
     let sets = [("dev".to_owned(), place.table("dev.csv", &columns(Task::Classify, "text", None, None)))];
-    let error = pollster::block_on(evaluate(&gpu, &folder, Task::Classify, &sets, &mut |_, _| ()));
+    let error =
+        pollster::block_on(evaluate(&gpu, (&folder, DType::F32), Task::Classify, &sets, &mut |_, _| ()));
     assert!(error.err().unwrap().to_string().contains("one with 1 outputs"));
 }
 
@@ -224,7 +226,7 @@ fn pairs_longer_than_in_pretraining_are_learned_and_python_joins_them_alike() {
     assert_eq!(tokenizer["post_processor"]["pair"].as_array().unwrap().len(), 4);
     let folder = ModelFolder::load(&out).unwrap();
     assert_eq!(longest(&out, &folder.config).unwrap(), 200);
-    let model = Classifier::open(&gpu, &folder).unwrap();
+    let model = Classifier::open(&gpu, &folder, DType::F32).unwrap();
     assert_eq!(model.encode("w7 w8", Some("w9")).unwrap().ids, [0, 7, 8, 2, 9]);
 }
 
@@ -330,7 +332,7 @@ fn a_hugging_face_model_keeps_its_names_and_its_bounds() {
         settings.contains("\"token_type_ids\"") && settings.contains("\"model_max_length\": 48"),
         "{settings}"
     );
-    let encoded = Classifier::open(&gpu, &folder).unwrap().encode("w7", Some("w8 w9")).unwrap();
+    let encoded = Classifier::open(&gpu, &folder, DType::F32).unwrap().encode("w7", Some("w8 w9")).unwrap();
     assert_eq!(encoded.types, [0, 0, 0, 1, 1, 1]);
 }
 
@@ -370,6 +372,6 @@ fn faults_are_told_before_anything_is_written() {
     );
     assert!(!place.path("out").exists());
     // A model that was not finetuned predicts nothing.
-    let error = Classifier::open(&gpu, &options.model).err().unwrap().to_string();
+    let error = Classifier::open(&gpu, &options.model, DType::F32).err().unwrap().to_string();
     assert!(error.contains("a finetuned model"), "{error}");
 }

@@ -1,9 +1,11 @@
 //! Where a model looks: its attention probabilities on one text or on a pair.
 //!
-//! They are read by a recording of their own, which copies them out of the memory that the encoder shares between
-//! layers. Training and guessing do not pay for that.
+//! They are read by a recording of their own ([`Readout::Attention`]), which copies them out of the memory that the
+//! encoder shares between layers. Training and guessing do not pay for that.
 
 mod probabilities;
+
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -13,20 +15,32 @@ use crate::bert::{Model, PositionEmbedding};
 use crate::checkpoint::ModelFolder;
 use crate::gpu::Gpu;
 use crate::infer::load;
+use crate::infer::readout::Readout;
+use crate::infer::session::{Sequence, Session};
 use crate::tensor::DType;
 use crate::text::Tokenizer;
 use crate::{Error, Result};
-use probabilities::Recorded;
 
 /// The longest sequence for models whose weights set no limit: its probabilities still fit one binding.
 const LONGEST: usize = 1024;
 
-/// A model and its tokenizer, ready to be looked into. It keeps the recording of the last length.
+/// A model and its tokenizer, ready to be looked into. It keeps the recordings of the lengths it has met.
 pub struct AttentionReader {
-    gpu: Gpu,
-    model: Model,
+    session: Session,
     tokenizer: Tokenizer,
-    recorded: Option<Recorded>,
+}
+
+/// Token ids with their types.
+struct Typed<'a>(&'a [u32], &'a [u32]);
+
+impl Sequence for Typed<'_> {
+    fn ids(&self) -> &[u32] {
+        self.0
+    }
+
+    fn types(&self) -> &[u32] {
+        self.1
+    }
 }
 
 /// One position of a text as the model sees it.
@@ -79,7 +93,7 @@ impl AttentionReader {
             let expected = "room for [CLS], a token and [SEP]";
             return Err(Error::config("max_position_embeddings", expected, config.max_position_embeddings));
         }
-        Ok(AttentionReader { gpu: gpu.clone(), model, tokenizer, recorded: None })
+        Ok(AttentionReader { session: Session::new(gpu, Arc::new(model), DType::F32), tokenizer })
     }
 
     /// Loads the encoder of a model folder onto a device.
@@ -95,14 +109,14 @@ impl AttentionReader {
 
     /// The model.
     pub fn model(&self) -> &Model {
-        &self.model
+        self.session.model()
     }
 
     /// The longest sequence, `[CLS]` and `[SEP]` counted: the table of absolute positions; 1024 where positions
     /// are relative.
     pub fn longest(&self) -> usize {
-        match self.model.config.position_embedding_type {
-            PositionEmbedding::Absolute => self.model.config.max_position_embeddings,
+        match self.model().config.position_embedding_type {
+            PositionEmbedding::Absolute => self.model().config.max_position_embeddings,
             PositionEmbedding::RelativeBucket => LONGEST,
         }
     }
@@ -138,7 +152,7 @@ impl AttentionReader {
         }
         let ids: Vec<u32> = tokens.iter().map(|token| token.id).collect();
         // A model with a single type has no other for the second text.
-        let types = self.model.config.type_vocab_size;
+        let types = self.model().config.type_vocab_size;
         let kind = |token: &AttendedToken| if types > 1 { token.part as u32 } else { 0 };
         let types: Vec<u32> = tokens.iter().map(kind).collect();
         let probabilities = self.probabilities(&ids, &types, ids.len()).await?;
@@ -168,19 +182,10 @@ impl AttentionReader {
                 found: format!("{} tokens, {length} of them no padding", ids.len()),
             });
         }
-        // A few lengths share a recording.
-        let tokens = ids.len().next_multiple_of(8).min(longest);
-        let recorded = match self.recorded.take() {
-            Some(recorded) if recorded.tokens() == tokens => recorded,
-            // The old recording's memory is free before the new one takes its own.
-            old => {
-                drop(old);
-                Recorded::new(&self.gpu, &self.model, tokens)?
-            }
-        };
-        let read = recorded.run(&self.gpu, &self.model.config, (ids, types), length).await;
-        self.recorded = Some(recorded);
-        read
+        // Padding is the same to the model whatever stands there.
+        let text = Typed(&ids[..length], types.get(..length).unwrap_or(types));
+        let read = self.session.single(Readout::Attention, text, &[]).await?;
+        Ok(Probabilities::collect(&self.model().config, &read, ids.len(), length))
     }
 
     /// The tokens of one text.

@@ -1,11 +1,9 @@
-//! The recording that keeps the probabilities of every layer.
+//! The probabilities of every layer as plain arrays.
 
 use serde::Serialize;
 
-use crate::autograd::Graph;
-use crate::bert::{Config, InputSlots, Model, encode_probed};
-use crate::gpu::{Buffer, Gpu, Recording, View};
-use crate::{Error, Result};
+use crate::bert::Config;
+use crate::infer::session::Single;
 
 /// The probabilities of all layers and heads on one sequence.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -24,95 +22,32 @@ pub struct Probabilities {
     pub by_distance: Option<Vec<f32>>,
 }
 
-/// A recording for sequences of one length.
-pub(super) struct Recorded {
-    tokens: usize,
-    slots: InputSlots,
-    layers: Vec<Kept>,
-    recording: Recording,
-}
-
-/// What one layer leaves.
-struct Kept {
-    /// `[H, T, Tp]`
-    probabilities: Buffer,
-    /// `[H, T, buckets]`
-    relative: Option<Buffer>,
-}
-
-impl Recorded {
-    /// A recording of `model` on a sequence of `tokens`.
-    ///
-    /// # Errors
-    /// Those of the device.
-    pub fn new(gpu: &Gpu, model: &Model, tokens: usize) -> Result<Self> {
-        let mut graph = Graph::inference(gpu);
-        let slots = InputSlots::of(gpu, model, graph.storage(), 1, tokens)?;
-        let inputs = slots.inputs(&mut graph, &model.config)?;
-        let mut layers = Vec::new();
-        encode_probed(&mut graph, &model.config, &model.parameters, &inputs, &mut |graph, seen| {
-            let mut keep = |view: View| {
-                let buffer = gpu.buffer("attention probabilities", view.bytes)?;
-                let to = graph.recorder().bind(&(&buffer).into());
-                graph.recorder().copy(view, to);
-                Ok::<_, Error>(buffer)
-            };
-            let probabilities = keep(seen.view)?;
-            layers.push(Kept { probabilities, relative: seen.relative.map(keep).transpose()? });
-            Ok(())
-        })?;
-        Ok(Recorded { tokens, slots, layers, recording: graph.finish("attention")? })
-    }
-
-    /// T
-    pub fn tokens(&self) -> usize {
-        self.tokens
-    }
-
-    /// Runs on token ids with their types; those from `length` on are padding.
-    ///
-    /// # Errors
-    /// As [`InputSlots::write_typed`]; those of the device.
-    pub async fn run(
-        &self,
-        gpu: &Gpu,
-        config: &Config,
-        (ids, types): (&[u32], &[u32]),
-        length: usize,
-    ) -> Result<Probabilities> {
-        let end = length as u32;
-        let bounds: Vec<[u32; 2]> =
-            (0..ids.len()).map(|at| if at < length { [0, end] } else { [0, 0] }).collect();
-        self.slots.write_typed(gpu, config, ids, types, &bounds)?;
-        self.recording.replay()?;
-        self.collect(gpu, config, ids.len(), length).await
-    }
-
-    /// Reads back what is there of the first `count` tokens, `length` of which are no padding.
-    async fn collect(
-        &self,
-        gpu: &Gpu,
-        config: &Config,
-        count: usize,
-        length: usize,
-    ) -> Result<Probabilities> {
-        let (heads, tokens) = (config.num_attention_heads, self.tokens);
+impl Probabilities {
+    /// What a recording left of the first `count` tokens, `length` of which are no padding.
+    pub(super) fn collect(config: &Config, read: &Single, count: usize, length: usize) -> Self {
+        let (heads, tokens) = (config.num_attention_heads, read.tokens);
         let (stride, buckets) = (tokens.next_multiple_of(4), config.relative_attention_num_buckets);
-        let mut values = Vec::with_capacity(self.layers.len() * heads * count * count);
+        // Probabilities of a layer, and behind them what its relative positions add, where it has any.
+        let layers = config.num_hidden_layers;
+        let per_layer = (read.outputs.len() / layers).max(1);
+        let mut values = Vec::with_capacity(layers * heads * count * count);
         let mut by_distance = None;
-        for layer in &self.layers {
-            let all: Vec<f32> = gpu.read(&layer.probabilities, 0, heads * tokens * stride).await?;
-            for head in all.chunks(tokens * stride) {
-                values.extend(head.chunks(stride).take(count).flat_map(|row| &row[..count]));
+        for layer in read.outputs.chunks(per_layer) {
+            for head in layer[0].chunks(tokens * stride).take(heads) {
+                for row in head.chunks(stride).take(count) {
+                    values.extend(&row[..count.min(tokens)]);
+                    values.resize(values.len() + count.saturating_sub(tokens), 0.0);
+                }
+                // Padding for which the recording had no room.
+                values.resize(values.len() + count.saturating_sub(tokens) * count, 0.0);
             }
-            let Some(relative) = &layer.relative else { continue };
-            let all: Vec<f32> = gpu.read(relative, 0, heads * tokens * buckets).await?;
+            let Some(relative) = layer.get(1) else { continue };
             let means = by_distance.get_or_insert_with(Vec::new);
-            for head in all.chunks(tokens * buckets) {
+            for head in relative.chunks(tokens * buckets).take(heads) {
                 means.extend(mean_by_distance(head, buckets, length));
             }
         }
-        Ok(Probabilities { layers: self.layers.len(), heads, tokens: count, values, by_distance })
+        Probabilities { layers, heads, tokens: count, values, by_distance }
     }
 }
 

@@ -212,10 +212,12 @@ pub(crate) fn product_with(
 }
 
 /// The terms of a part, where a product has too few outputs to keep a GPU busy and sums so long that parts of them can be
-/// computed side by side. It depends on the shape alone, so that sums have one order on all GPUs.
+/// computed side by side. It depends on the shape alone, so that sums have one order on all GPUs. The layout of linear
+/// layers' forward pass (`nt`) is never split: its M grows with the batch, and what a model computes of a text must not
+/// depend on the texts beside it.
 fn split(graph: &Graph, product: &Product, c: &Matrix, after: &Epilogue) -> Option<usize> {
     let Product { m, n, k, batch, .. } = *product;
-    let whole = batch == (1, 1) && after.is_nothing() && (c.base, c.row) == (0, n);
+    let whole = product.layout != Layout::Nt && batch == (1, 1) && after.is_nothing() && (c.base, c.row) == (0, n);
     if graph.gpu().capabilities().kind != AdapterKind::Plain || !whole || !n.is_multiple_of(4) {
         return None;
     }

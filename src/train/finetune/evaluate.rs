@@ -1,15 +1,16 @@
 //! Measuring a finetuned model on labelled texts.
 
+use std::sync::Arc;
+
 use super::answers::Answers;
 use super::measure::Measured;
 use super::prepare::{Cut, Prepared};
-use super::setup::{measure_set, wanted};
+use super::setup::measure_set;
 use crate::bert::Pooling;
 use crate::checkpoint::{ModelFolder, SentenceFolder};
 use crate::data::task::{Kind, Labels, PairForm, Table, Task};
 use crate::gpu::Gpu;
-use crate::infer::outputs::Outputs;
-use crate::infer::{load, longest};
+use crate::infer::{Session, load, longest};
 use crate::tensor::DType;
 use crate::text::Tokenizer;
 use crate::{Error, Result};
@@ -28,14 +29,14 @@ pub struct Evaluated {
     pub answers: Answers,
 }
 
-/// Measures the model of `folder` on labelled texts. `progress` is told how many texts of a set are done, and of how
-/// many.
+/// Measures the model of `folder` on labelled texts; activations are stored as `storage`. `progress` is told how many
+/// texts of a set are done, and of how many.
 ///
 /// # Errors
 /// [`Error::Config`] for a model that does not answer as the task asks; those of labels, files and the device.
 pub async fn evaluate(
     gpu: &Gpu,
-    folder: &ModelFolder,
+    (folder, storage): (&ModelFolder, DType),
     task: Task,
     sets: &[(String, Table)],
     progress: &mut dyn FnMut(usize, usize),
@@ -83,12 +84,12 @@ pub async fn evaluate(
         prepared.push(set);
     }
     let shape = if task.kind() == Kind::Vector { config.encoder() } else { config.clone() };
-    let model = load(gpu, shape, &folder.weights, DType::F32)?;
-    let mut outputs = Outputs::new(gpu, wanted(task, pooling));
+    let model = load(gpu, shape, &folder.weights, storage)?;
+    let mut session = Session::new(gpu, Arc::new(model), storage);
     let mut found = Vec::new();
     for ((name, _), set) in sets.iter().zip(&prepared) {
         let mut tell = |done| progress(done, set.len());
-        let (measured, answers) = measure_set(task, &mut outputs, &model, set, &mut tell).await?;
+        let (measured, answers) = measure_set((task, pooling), &mut session, set, &mut tell).await?;
         let (name, texts, truncated) = (name.clone(), set.len(), set.truncated);
         found.push(Evaluated { name, texts, truncated, measured, answers });
     }

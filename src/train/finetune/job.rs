@@ -8,14 +8,15 @@ use serde_json::Value;
 
 use super::best::{Best, clean, prune};
 use super::scores::median;
-use super::setup::{Setup, measure_set, wanted};
+use super::setup::{Setup, measure_set};
 use super::{FinetuneOptions, FinetuneReport, SeedReport, output};
 use crate::checkpoint::atomic::{Disk, write_atomic};
 use crate::checkpoint::{MODEL_FILE, RunFolder};
 use crate::data::task::{Kind, batches};
 use crate::gpu::Gpu;
-use crate::infer::outputs::Outputs;
+use crate::infer::Session;
 use crate::ops::measure::settle_speed;
+use crate::tensor::DType;
 use crate::train::Trainer;
 use crate::train::config::CheckpointConfig;
 use crate::train::learner::Learner;
@@ -46,8 +47,9 @@ pub(super) struct Finetuning<'a, O> {
     setup: Setup<'a>,
     common: Common,
     open: O,
-    /// The device, and what measures models there.
-    device: Option<(Gpu, Outputs)>,
+    device: Option<Gpu>,
+    /// What measures the model of the seed at hand.
+    session: Option<Session>,
     lengths: Vec<usize>,
     order: Option<Order>,
     state: State,
@@ -105,7 +107,17 @@ impl<'a, O> Finetuning<'a, O> {
             unigram_entropy: None,
         };
         let (state, saved) = Default::default();
-        Ok(Finetuning { setup, common, open, device: None, lengths, order: None, state, saved })
+        Ok(Finetuning {
+            setup,
+            common,
+            open,
+            device: None,
+            session: None,
+            lengths,
+            order: None,
+            state,
+            saved,
+        })
     }
 
     /// Steps of an epoch.
@@ -128,11 +140,8 @@ impl<'a, O> Finetuning<'a, O> {
         Place { seed, epoch: step / self.per_epoch(), number: step % self.per_epoch(), step }
     }
 
-    fn device(&mut self) -> Result<&mut (Gpu, Outputs)> {
-        self.device.as_mut().ok_or_else(|| Error::Training {
-            step: 0,
-            message: "no device was opened: this is a defect".to_owned(),
-        })
+    fn unopened() -> Error {
+        Error::Training { step: 0, message: "no device was opened: this is a defect".to_owned() }
     }
 
     /// Measures every set, and keeps the epoch if it is the best of its seed. What the first set gave is put into `row`.
@@ -143,12 +152,12 @@ impl<'a, O> Finetuning<'a, O> {
         progress: Progress<'_>,
     ) -> Result<()> {
         let (mut measured, mut predictions) = (Vec::new(), Vec::new());
-        let Some((_, outputs)) = &mut self.device else { return self.device().map(drop) };
+        let session = self.session.as_mut().ok_or_else(Self::unopened)?;
+        let measured_as = (self.setup.options.task, self.setup.pooling);
         for (name, set) in &self.setup.evals {
             let total = set.len();
             let mut tell = |done| progress(Event::Measuring { done, total });
-            let task = self.setup.options.task;
-            let (result, answers) = measure_set(task, outputs, learner.model(), set, &mut tell).await?;
+            let (result, answers) = measure_set(measured_as, session, set, &mut tell).await?;
             measured.push((name.clone(), result));
             predictions.push(answers.tsv(&self.setup.config.labels));
         }
@@ -194,9 +203,7 @@ impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
     async fn open(&mut self, done: u64) -> Result<Self::Learner> {
         let gpu = (self.open)().await?;
         settle_speed(&gpu).await?;
-        let FinetuneOptions { task, .. } = self.setup.options;
-        let outputs = Outputs::new(&gpu, wanted(*task, self.setup.pooling));
-        self.device = Some((gpu, outputs));
+        self.device = Some(gpu);
         self.begin(done).await
     }
 
@@ -206,12 +213,12 @@ impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
 
     async fn begin(&mut self, done: u64) -> Result<Self::Learner> {
         let seed = self.place(done).seed;
-        let wanted = wanted(self.setup.options.task, self.setup.pooling);
-        let (gpu, outputs) = self.device()?;
-        // What was recorded is bound to the weights of the last seed.
-        *outputs = Outputs::new(gpu, wanted);
-        let gpu = gpu.clone();
-        self.setup.trainer(&gpu, seed)
+        // The memory of the last seed's model is free before the next one takes its own.
+        self.session = None;
+        let gpu = self.device.as_ref().ok_or_else(Self::unopened)?;
+        let learner = self.setup.trainer(gpu, seed)?;
+        self.session = Some(Session::new(gpu, learner.shared_model(), DType::F32));
+        Ok(learner)
     }
 
     fn seek(&mut self, _: &Position, state: &Value) -> Result<()> {

@@ -11,7 +11,7 @@ use crate::bert::{Config, Model, ModelType, Pooling, ProblemType, initial_values
 use crate::checkpoint::SentenceFolder;
 use crate::data::task::{Example, Kind, Labels, PairForm, Table, Task};
 use crate::gpu::Gpu;
-use crate::infer::outputs::{Outputs, Wanted};
+use crate::infer::{Readout, Session};
 use crate::tensor::DType;
 use crate::text::{Tokenizer, open_pairs};
 use crate::train::objective::{Classes, Numbers, Pairs, TextBatch, TextObjective};
@@ -192,28 +192,28 @@ impl<'a> Setup<'a> {
     }
 }
 
-/// What is wanted of each text of a task.
-pub(super) fn wanted(task: Task, pooling: Pooling) -> Wanted {
+/// What is read of each text of a task.
+fn readout(task: Task, pooling: Pooling) -> Readout {
     match task.kind() {
-        Kind::Vector => Wanted::Vector(pooling),
-        Kind::Classes | Kind::Number => Wanted::Head,
+        Kind::Vector => Readout::Vector { pooling, normalize: true },
+        Kind::Classes | Kind::Number => Readout::Head,
     }
 }
 
-/// What `model` says of a set of `task`, and how good that is.
+/// What the model of `session` says of a set of `task`, and how good that is.
 pub(super) async fn measure_set(
-    task: Task,
-    outputs: &mut Outputs,
-    model: &Model,
+    (task, pooling): (Task, Pooling),
+    session: &mut Session,
     set: &Prepared,
     progress: &mut dyn FnMut(usize),
 ) -> Result<(Measured, Answers)> {
-    let texts = outputs.compute(model, &set.texts, progress).await?;
+    let readout = readout(task, pooling);
+    let texts = session.compute(readout, &set.texts, progress).await?;
     if task.kind() != Kind::Vector {
         let measured = measure(task, &texts, &set.targets);
         return Ok((measured, Answers::of(texts, &set.targets)));
     }
-    let partners = outputs.compute(model, &set.partners, progress).await?;
+    let partners = session.compute(readout, &set.partners, progress).await?;
     let measured = measure_pairs(&texts, &partners, &set.targets);
     Ok((measured, Answers::of_pairs(&texts, &partners, &set.targets)))
 }

@@ -5,7 +5,6 @@ use crate::autograd::Graph;
 use crate::bert::{Config, Dropouts, InputSlots, Inputs, Model, Pooling, classify, encode_with};
 use crate::data::task::Encoded;
 use crate::gpu::{Buffer, Gpu};
-use crate::infer::outputs::put;
 use crate::tensor::{DType, Tensor};
 use crate::{Error, Result};
 
@@ -108,7 +107,8 @@ impl TextBuffers {
         for chunk in &self.chunks {
             let texts = &batch.texts[start..start + chunk.texts];
             start += chunk.texts;
-            put(gpu, &chunk.inputs, model, texts.iter(), batch.tokens)?;
+            let parts = texts.iter().map(|text| (text.ids.as_slice(), text.types.as_slice()));
+            chunk.inputs.write_texts(gpu, &model.config, parts)?;
             let lengths: Vec<usize> = texts.iter().map(|text| text.ids.len()).collect();
             gpu.write(&chunk.pooled, 0, &pooling.slots(&lengths, batch.tokens));
         }

@@ -1,0 +1,200 @@
+//! What is read of texts: the outputs of a head, pooled vectors, the logits of masked tokens, or attention.
+
+use half::f16;
+
+use crate::Result;
+use crate::autograd::Graph;
+use crate::bert::{Config, InputSlots, Inputs, Model, Pooling, classify, encode, encode_probed, mlm_logits};
+use crate::gpu::{Buffer, Gpu, ReadBack, Recording, View};
+use crate::ops::normalize::normalize;
+use crate::tensor::DType;
+
+/// What a recording is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shape {
+    /// B
+    pub sequences: usize,
+    /// T
+    pub tokens: usize,
+}
+
+/// What is read of each text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readout {
+    /// The logits of the classes, or the number.
+    Head,
+    /// A vector.
+    Vector {
+        /// How the vectors of the tokens become one.
+        pooling: Pooling,
+        /// Whether it is divided by its length.
+        normalize: bool,
+    },
+    /// The logits of all tokens at some positions.
+    Tokens {
+        /// How many positions there is room for.
+        positions: usize,
+    },
+    /// The attention probabilities of every layer, and what relative positions add to them.
+    Attention,
+}
+
+/// What was recorded for one readout of texts of one shape.
+pub(super) struct Recorded {
+    /// The texts.
+    pub slots: InputSlots,
+    /// Which rows of hidden states are read: see [`Readout::rows`].
+    pub rows: Option<Buffer>,
+    /// What is kept: of attention the probabilities of each layer, each followed by what relative positions add.
+    pub outputs: Vec<Output>,
+    pub recording: Recording,
+}
+
+/// What a recording leaves in a buffer of its own.
+pub(super) struct Output {
+    pub buffer: Buffer,
+    pub dtype: DType,
+    pub elements: usize,
+}
+
+impl Output {
+    /// Begins to read it.
+    pub fn begin_read(&self, gpu: &Gpu) -> Result<Reading> {
+        // The rows of f16 tensors are multiples of 4 wide, so that pairs end where tensors do.
+        let bytes = self.elements as u64 * self.dtype.bytes();
+        Ok(Reading { data: gpu.begin_read(&self.buffer, 0, bytes)?, dtype: self.dtype })
+    }
+}
+
+/// An output on its way to the CPU.
+pub(super) struct Reading {
+    data: ReadBack,
+    dtype: DType,
+}
+
+impl Reading {
+    /// Its elements in f32.
+    pub async fn finish(self) -> Result<Vec<f32>> {
+        if self.dtype == DType::F16 {
+            let halves: Vec<f16> = self.data.finish().await?;
+            return Ok(halves.into_iter().map(f16::to_f32).collect());
+        }
+        self.data.finish().await
+    }
+}
+
+impl Readout {
+    /// What its recordings are called.
+    fn name(self) -> &'static str {
+        match self {
+            Readout::Head => "outputs",
+            Readout::Vector { .. } => "embedding",
+            Readout::Tokens { .. } => "prediction",
+            Readout::Attention => "attention",
+        }
+    }
+
+    /// How tokens are pooled, by what has one row for each text.
+    fn pooling(self, config: &Config) -> Option<Pooling> {
+        match self {
+            Readout::Head => Some(config.classifier_pooling),
+            Readout::Vector { pooling, .. } => Some(pooling),
+            Readout::Tokens { .. } | Readout::Attention => None,
+        }
+    }
+
+    /// The numbers of a text's row that count; the rest of it is unspecified.
+    pub(super) fn width(self, config: &Config) -> usize {
+        match self {
+            Readout::Head => config.labels.len(),
+            Readout::Vector { .. } => config.hidden_size,
+            Readout::Tokens { .. } => config.vocab_size,
+            Readout::Attention => 0,
+        }
+    }
+
+    /// What pooling reads for texts of `lengths`; those that are lacking are empty.
+    pub(super) fn rows(self, config: &Config, lengths: &[usize], shape: Shape) -> Vec<u32> {
+        let mut lengths = lengths.to_vec();
+        lengths.resize(shape.sequences, 0);
+        self.pooling(config).map(|pooling| pooling.slots(&lengths, shape.tokens)).unwrap_or_default()
+    }
+
+    /// Records it, and says how many bytes that takes on the device.
+    ///
+    /// # Errors
+    /// Those of the operations and of the device.
+    pub(super) fn record(
+        self,
+        gpu: &Gpu,
+        model: &Model,
+        storage: DType,
+        shape: Shape,
+    ) -> Result<(Recorded, u64)> {
+        let slots = InputSlots::of(gpu, model, storage, shape.sequences, shape.tokens)?;
+        let mut graph = Graph::inference(gpu).with_storage(storage);
+        let inputs = slots.inputs(&mut graph, &model.config)?;
+        let (rows, outputs) = match self {
+            Readout::Attention => (None, self.attention(&mut graph, model, &inputs)?),
+            Readout::Head => self.selected(&mut graph, model, &inputs, model.config.classifier_pooling)?,
+            Readout::Vector { pooling, .. } => self.selected(&mut graph, model, &inputs, pooling)?,
+            Readout::Tokens { .. } => self.selected(&mut graph, model, &inputs, Pooling::Cls)?,
+        };
+        let recording = graph.finish(self.name())?;
+        let kept: u64 = outputs.iter().map(|output| output.buffer.bytes()).sum();
+        let bytes = recording.transient_bytes() + kept;
+        Ok((Recorded { slots, rows, outputs, recording }, bytes))
+    }
+
+    /// Records the encoder and copies the attention of each layer before the next one overwrites it.
+    fn attention(self, graph: &mut Graph, model: &Model, inputs: &Inputs) -> Result<Vec<Output>> {
+        let mut outputs = Vec::new();
+        encode_probed(graph, &model.config, &model.parameters, inputs, &mut |graph, seen| {
+            for view in [Some(seen.view), seen.relative].into_iter().flatten() {
+                let dtype = graph.storage();
+                let elements = (view.bytes / dtype.bytes()) as usize;
+                outputs.push(self.keep(graph, view, dtype, elements)?);
+            }
+            Ok(())
+        })?;
+        Ok(outputs)
+    }
+
+    /// Records what reads only some rows of the hidden states: which ones is said before each replay.
+    fn selected(
+        self,
+        graph: &mut Graph,
+        model: &Model,
+        inputs: &Inputs,
+        pooling: Pooling,
+    ) -> Result<(Option<Buffer>, Vec<Output>)> {
+        let (config, parameters) = (&model.config, &model.parameters);
+        let shape = match self {
+            Readout::Tokens { positions } => vec![positions],
+            _ => pooling.slots_shape(inputs.sequences),
+        };
+        let rows = graph.gpu().buffer("rows to read", shape.iter().product::<usize>() as u64 * 4)?;
+        let read = graph.input(&rows, shape.as_slice(), DType::U32)?;
+        let hidden = encode(graph, config, parameters, inputs)?.last;
+        let computed = match self {
+            Readout::Tokens { .. } => mlm_logits(graph, config, parameters, &hidden, &read)?,
+            Readout::Vector { normalize: true, .. } => {
+                let vectors = pooling.record(graph, &hidden, &read)?;
+                normalize(graph, &vectors)?
+            }
+            Readout::Vector { .. } => pooling.record(graph, &hidden, &read)?,
+            Readout::Head | Readout::Attention => classify(graph, config, parameters, &hidden, &read, None)?,
+        };
+        let elements = computed.shape().elements();
+        let output = self.keep(graph, computed.view(), computed.dtype(), elements)?;
+        Ok((Some(rows), vec![output]))
+    }
+
+    /// Records a copy into a buffer that outlives the replay.
+    fn keep(self, graph: &mut Graph, view: View, dtype: DType, elements: usize) -> Result<Output> {
+        let buffer = graph.gpu().buffer(self.name(), view.bytes)?;
+        let to = graph.recorder().bind(&(&buffer).into());
+        graph.recorder().copy(view, to);
+        Ok(Output { buffer, dtype, elements })
+    }
+}
