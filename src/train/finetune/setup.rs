@@ -1,12 +1,12 @@
 //! What the seeds of a finetuning run share: texts as token ids, the model's shape, and how each seed begins.
 
+use serde_json::{Map, Value, json};
+
 use super::FinetuneOptions;
 use super::answers::Answers;
 use super::measure::{Measured, measure, measure_pairs};
 use super::prepare::{Cut, Prepared};
 use super::recipe::RecipeName;
-use serde_json::{Map, Value, json};
-
 use crate::bert::{Config, Model, ModelType, Pooling, ProblemType, initial_values};
 use crate::checkpoint::SentenceFolder;
 use crate::data::task::{Example, Kind, Labels, PairForm, Table, Task};
