@@ -242,7 +242,11 @@ impl Session {
         rows: &[u32],
     ) -> Result<&Recorded> {
         let Session { gpu, model, storage, recorded } = self;
-        let recorded = recorded.get((readout, shape), || readout.record(gpu, model, *storage, shape))?;
+        let recorded = recorded.get(
+            (readout, shape),
+            || readout.record(gpu, model, *storage, shape),
+            || gpu.wait("making room for a recording"),
+        )?;
         recorded.slots.write_texts(gpu, &model.config, texts)?;
         if let Some(buffer) = &recorded.rows {
             gpu.write(buffer, 0, rows);

@@ -22,17 +22,24 @@ impl<R, S: PartialEq> Shapes<R, S> {
         Shapes { kept: Vec::new() }
     }
 
-    /// What was recorded for `shape`; `make` records it, and says how many bytes it holds, where there is none.
+    /// What was recorded for `shape`; `make` records it, and says how many bytes it holds, where there is none. Memory of
+    /// recordings that are given up is free when the device is done with them, for which `settle` waits.
     ///
     /// # Errors
     /// Those of `make`; when memory ran out, once more after all others were given up.
-    pub fn get(&mut self, shape: S, make: impl Fn() -> Result<(R, u64)>) -> Result<&mut R> {
+    pub fn get(
+        &mut self,
+        shape: S,
+        make: impl Fn() -> Result<(R, u64)>,
+        settle: impl FnOnce() -> Result<()>,
+    ) -> Result<&mut R> {
         let entry = match self.kept.iter().position(|entry| entry.shape == shape) {
             Some(at) => self.kept.remove(at),
             None => {
                 let (recorded, bytes) = match make() {
                     Err(Error::OutOfMemory { .. }) if !self.kept.is_empty() => {
                         self.kept.clear();
+                        settle()?;
                         make()?
                     }
                     other => other?,
@@ -66,7 +73,7 @@ mod tests {
                 made.borrow_mut().push(shape);
                 Ok((shape, bytes))
             };
-            assert_eq!(*shapes.get(shape, make).unwrap(), shape);
+            assert_eq!(*shapes.get(shape, make, || Ok(())).unwrap(), shape);
         };
         get((1, 8), 1 << 29);
         get((1, 16), 1 << 29);
@@ -81,14 +88,20 @@ mod tests {
     #[test]
     fn a_full_device_gets_a_second_try() {
         let mut shapes = Shapes::new();
-        shapes.get((1, 8), || Ok((1, 1))).unwrap();
+        shapes.get((1, 8), || Ok((1, 1)), || Ok(())).unwrap();
         let tries = std::cell::Cell::new(0);
         let full = || {
             tries.set(tries.get() + 1);
             let (operation, hint) = ("test".to_string(), String::new());
             if tries.get() == 1 { Err(Error::OutOfMemory { operation, bytes: 1, hint }) } else { Ok((2, 1)) }
         };
-        assert_eq!(*shapes.get((1, 16), full).unwrap(), 2);
+        let settled = std::cell::Cell::new(0);
+        let settle = || {
+            settled.set(tries.get());
+            Ok(())
+        };
+        assert_eq!(*shapes.get((1, 16), full, settle).unwrap(), 2);
+        assert_eq!(settled.get(), 1);
         assert_eq!(tries.get(), 2);
     }
 }

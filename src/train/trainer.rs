@@ -81,7 +81,7 @@ pub struct Trainer<O: Objective> {
     shapes: Shapes<Recorded<O::Buffers>>,
     /// Keys of dropout used so far: every replay drops others.
     keys: u64,
-    /// What it takes on the device, recordings of further shapes left out.
+    /// What it takes on the device beside the model; of recordings those that were prepared.
     bytes: u64,
     /// Zeroes totals.
     clear_totals: Recording,
@@ -138,7 +138,6 @@ impl Trainer<MaskedTokens> {
     /// A trainer whose parameters are all zero.
     fn build(gpu: &Gpu, config: Config, options: MlmOptions) -> Result<Self> {
         let MlmOptions { micro_batch, seq_len, targets, storage, optimizer, seed } = options;
-        let before = gpu.allocated();
         let mut model = Model::trained(gpu, config, optimizer.division())?;
         if storage == DType::F16 {
             model = model.with_halves()?;
@@ -147,7 +146,6 @@ impl Trainer<MaskedTokens> {
         let shared = TrainerOptions { storage, dropout: 0.0, optimizer, seed };
         let mut trainer = Self::new(gpu, model, objective, shared)?;
         trainer.prepare((micro_batch, seq_len))?;
-        trainer.bytes = gpu.allocated() - before;
         Ok(trainer)
     }
 }
@@ -203,8 +201,9 @@ impl<O: Objective> Trainer<O> {
         let optimizer = self.optimizer.bytes();
         let largest = parameters.shapes().iter().map(|(_, shape)| shape.iter().product::<usize>()).max();
         let read_back = Gpu::read_back_bytes(4 * largest.unwrap_or(0) as u64);
-        let transient = self.bytes - weights - gradients - optimizer;
-        Memory { weights, gradients, optimizer, transient, read_back, total: self.bytes + read_back }
+        let transient = self.bytes - optimizer;
+        let total = weights + gradients + self.bytes + read_back;
+        Memory { weights, gradients, optimizer, transient, read_back, total }
     }
 
     /// Records both passes of a shape now, so that what does not fit shows before the first step.
@@ -213,8 +212,11 @@ impl<O: Objective> Trainer<O> {
     /// [`Error::OutOfMemory`], [`Error::Limit`]; those of the operations.
     pub fn prepare(&mut self, shape: BatchShape) -> Result<()> {
         let engine = &self.engine;
-        let recorded = self.shapes.get(shape, || engine.record(shape))?;
-        engine.record_measure(recorded)
+        let before = engine.gpu.allocated();
+        let recorded = self.shapes.get(shape, || engine.record(shape), || engine.settle())?;
+        engine.record_measure(recorded)?;
+        self.bytes += engine.gpu.allocated().saturating_sub(before);
+        Ok(())
     }
 
     /// Replays `pass` for `batch`, each of whose losses weighs `weight`.
@@ -222,7 +224,7 @@ impl<O: Objective> Trainer<O> {
         let engine = &self.engine;
         engine.objective.check(&engine.model.config, batch)?;
         let shape = engine.objective.shape(batch);
-        let recorded = self.shapes.get(shape, || engine.record(shape))?;
+        let recorded = self.shapes.get(shape, || engine.record(shape), || engine.settle())?;
         if pass == Pass::Measure {
             engine.record_measure(recorded)?;
         }
@@ -291,6 +293,11 @@ impl<O: Objective> Trainer<O> {
 }
 
 impl<O: Objective> Engine<O> {
+    /// Waits until the device is done with recordings that were given up.
+    fn settle(&self) -> Result<()> {
+        self.gpu.wait("making room for a recording")
+    }
+
     /// Records forward and backward of a shape, and says how many bytes that holds.
     fn record(&self, shape: BatchShape) -> Result<(Recorded<O::Buffers>, u64)> {
         let buffers = self.objective.buffers(&self.gpu, &self.model, shape)?;

@@ -212,9 +212,45 @@ fn a_folder_belongs_to_one_run_of_one_recipe() {
         }),
     );
     assert_eq!(report.unwrap().steps, 40);
-    // It is done: nothing of it is left to go on with.
+    // It is done: nothing of it is left to go on with, not even where removing was cut short.
     let done: PathBuf = place.path("out");
     assert!(!done.join("checkpoints").exists() && !done.join("best").exists());
+    for _ in 0..2 {
+        let error = run(&gpu, &changed(|_| ())).unwrap_err().to_string();
+        assert!(error.contains("is done"), "{error}");
+        fs::create_dir_all(done.join("checkpoints")).unwrap();
+    }
+}
+
+/// What says which seed and epoch a step is of cannot change, whatever is allowed; seeds may follow.
+#[test]
+fn a_run_keeps_its_seeds_and_epochs() {
+    let Some(gpu) = common::gpu() else { return };
+    let place = Place::new();
+    until(&gpu, &options(&place, DType::F32, "out"), 25);
+    type Change = fn(&mut FinetuneOptions);
+    let changed = |change: Change| {
+        let out = options(&place, DType::F32, "out");
+        let mut options = FinetuneOptions { resume: true, allow_changes: true, ..out };
+        change(&mut options);
+        options
+    };
+    let changes: [Change; 4] = [
+        |options| options.recipe.epochs = 4,
+        |options| options.recipe.batch = 32,
+        |options| options.seeds = vec![7, 2],
+        |options| options.evals[0].1.examples[0].text.push_str(" w9"),
+    ];
+    for change in changes {
+        let error = run(&gpu, &changed(change)).unwrap_err().to_string();
+        assert!(error.contains("start a new run"), "{error}");
+    }
+    // A best epoch that somebody removed is missed at once, and not at the end.
+    let best = place.path("out/best");
+    fs::rename(&best, place.path("away")).unwrap();
     let error = run(&gpu, &changed(|_| ())).unwrap_err().to_string();
-    assert!(error.contains("is done"), "{error}");
+    assert!(error.contains("the best epoch of a seed"), "{error}");
+    fs::rename(place.path("away"), &best).unwrap();
+    let report = run(&gpu, &changed(|options| options.seeds.push(9))).unwrap();
+    assert_eq!((report.steps, report.seeds.len()), (60, 3));
 }

@@ -63,10 +63,19 @@ impl Best {
     ) -> Result<()> {
         let folder = self.folder(out);
         fs.create_dir_all(&folder).map_err(Error::io(&folder, "create the folder"))?;
+        // The name of a new folder survives a power cut only when the folder that it is in was synced.
+        for above in [out.join(FOLDER).as_path(), out] {
+            fs.sync_dir(above).map_err(Error::io(above, "sync"))?;
+        }
         for (name, text) in self.predictions().zip(predictions) {
             write_atomic(fs, &folder.join(name), |sink| sink.put(text.as_bytes()))?;
         }
         write_atomic(fs, &folder.join(MODEL_FILE), |sink| weights.write(sink)).map(drop)
+    }
+
+    /// Whether its folder is there.
+    pub fn is_kept(&self, fs: &dyn FileSystem, out: &Path) -> bool {
+        fs.exists(&self.folder(out).join(MODEL_FILE))
     }
 
     /// The weights that were saved.
@@ -86,9 +95,19 @@ pub(super) fn prune<'b>(fs: &dyn FileSystem, out: &Path, kept: impl Iterator<Ite
     }
 }
 
-/// Removes what only a run that is not done needs.
-pub(super) fn clean(fs: &dyn FileSystem, out: &Path) {
-    for name in [FOLDER, "checkpoints"] {
-        let _ = fs.remove_dir_all(&out.join(name));
+/// Removes what only a run that is not done needs. The checkpoints lose their name at once, so that nothing goes on from
+/// some of them.
+///
+/// # Errors
+/// [`Error::Io`] for what could not be removed; the model is whole all the same.
+pub(super) fn clean(fs: &dyn FileSystem, out: &Path) -> Result<()> {
+    let (checkpoints, removed) = (out.join("checkpoints"), out.join(".removed-checkpoints"));
+    if fs.exists(&removed) {
+        fs.remove_dir_all(&removed).map_err(Error::io(&removed, "remove"))?;
     }
+    fs.rename(&checkpoints, &removed).map_err(Error::io(&checkpoints, "rename"))?;
+    for folder in [removed, out.join(FOLDER)] {
+        fs.remove_dir_all(&folder).map_err(Error::io(&folder, "remove"))?;
+    }
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! Finetuning as the engine of a run sees it: seeds one after the other, each of which is epochs of steps.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use super::best::{Best, clean, prune};
 use super::scores::median;
 use super::setup::{Setup, measure_set};
 use super::{FinetuneOptions, FinetuneReport, SeedReport, output};
-use crate::checkpoint::atomic::{Disk, write_atomic};
+use crate::checkpoint::atomic::{Disk, FileSystem, write_atomic};
 use crate::checkpoint::{MODEL_FILE, RunFolder};
 use crate::data::task::{Kind, batches};
 use crate::gpu::Gpu;
@@ -39,8 +40,29 @@ const MAX_SKIPPED: u64 = 20;
 /// What a checkpoint keeps besides the tensors.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct State {
+    layout: Layout,
     /// The best epoch so far of each seed that has one.
     best: Vec<Best>,
+}
+
+/// What says where a step lies, and what scores are of.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Layout {
+    seeds: Vec<u64>,
+    epochs: u64,
+    /// Steps of an epoch.
+    per_epoch: u64,
+    /// The names and checksums of the sets that are measured.
+    sets: Value,
+}
+
+impl Layout {
+    /// Whether a run may go on as `other`: with more seeds at most.
+    fn leads_to(&self, other: &Layout) -> bool {
+        let Layout { seeds, epochs, per_epoch, sets } = self;
+        other.seeds.starts_with(seeds)
+            && (*epochs, *per_epoch, sets) == (other.epochs, other.per_epoch, &other.sets)
+    }
 }
 
 pub(super) struct Finetuning<'a, O> {
@@ -80,7 +102,7 @@ impl<'a, O> Finetuning<'a, O> {
         let out = &options.out;
         if !options.resume {
             refuse_model(&Disk, out)?;
-        } else if out.join(MODEL_FILE).exists() && !out.join("checkpoints").exists() {
+        } else if out.join(MODEL_FILE).exists() && !has_checkpoints(out) {
             let expected = "a run that was stopped or killed";
             return Err(Error::file(out, expected, "one that is done, or a model from elsewhere"));
         }
@@ -118,6 +140,15 @@ impl<'a, O> Finetuning<'a, O> {
             state,
             saved,
         })
+    }
+
+    fn layout(&self) -> Layout {
+        Layout {
+            seeds: self.setup.options.seeds.clone(),
+            epochs: self.setup.options.recipe.epochs,
+            per_epoch: self.per_epoch(),
+            sets: self.common.fingerprint.get("eval").cloned().unwrap_or_default(),
+        }
     }
 
     /// Steps of an epoch.
@@ -222,12 +253,27 @@ impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
     }
 
     fn seek(&mut self, _: &Position, state: &Value) -> Result<()> {
+        let (out, fs) = (&self.common.out, &*self.common.file_system);
+        let layout = self.layout();
         self.state = match state {
             Value::Null => State::default(),
-            state => serde_json::from_value(state.clone()).map_err(|error| {
-                Error::file(&self.common.out, "the checkpoint of a finetuning run", error.to_string())
-            })?,
+            state => {
+                let state: State = serde_json::from_value(state.clone()).map_err(|error| {
+                    Error::file(out, "the checkpoint of a finetuning run", error.to_string())
+                })?;
+                if !state.layout.leads_to(&layout) {
+                    let expected = "the seeds (more may follow), epochs, texts per step and sets to measure on that the \
+                                    run has begun with, which no change of settings can do without";
+                    return Err(Error::config("resume", expected, "others: start a new run"));
+                }
+                state
+            }
         };
+        if let Some(lost) = self.state.best.iter().find(|best| !best.is_kept(fs, out)) {
+            let found = "none: it was removed, and the run cannot go on without it";
+            return Err(Error::file(lost.folder(out), "the best epoch of a seed", found));
+        }
+        self.state.layout = layout;
         self.saved = self.state.clone();
         Ok(())
     }
@@ -290,8 +336,14 @@ impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
         picture(&self.setup, rows, seed, format!("seed {seed}"))
     }
 
-    async fn finish(&mut self, learner: Self::Learner, end: End) -> Result<FinetuneReport> {
+    async fn finish(
+        &mut self,
+        learner: Self::Learner,
+        end: End,
+        progress: Progress<'_>,
+    ) -> Result<FinetuneReport> {
         drop(learner);
+        self.session = None;
         let mut runs = self.state.best.clone();
         runs.sort_by(|a, b| a.main().total_cmp(&b.main()));
         let seeds: Vec<SeedReport> = runs.iter().map(Best::report).collect();
@@ -320,11 +372,18 @@ impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
             let picture = picture(&self.setup, end.log.rows(), best.seed, subtitle);
             output::save(fs, &self.setup, best, &report, &picture)?;
         }
-        if !end.interrupted {
-            clean(fs, &self.common.out);
+        // The model is whole all the same.
+        if let Some(error) = (!end.interrupted).then(|| clean(fs, &self.common.out).err()).flatten() {
+            progress(Event::Warning(format!("what only an unfinished run needs is left: {error}")));
         }
         Ok(report)
     }
+}
+
+/// Whether there is a checkpoint to go on from.
+fn has_checkpoints(out: &Path) -> bool {
+    let names = Disk.list(&out.join("checkpoints")).unwrap_or_default();
+    names.iter().any(|name| name.starts_with("step-"))
 }
 
 /// The loss of a seed.

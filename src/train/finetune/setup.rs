@@ -174,6 +174,8 @@ impl<'a> Setup<'a> {
             ("pooling", json!(self.pooling)),
             ("storage", json!(storage)),
             ("model", json!(format!("{:08x}", weights.finalize()))),
+            ("config", json!(format!("{:08x}", crc32fast::hash(self.config.to_json().as_bytes())))),
+            ("tokenizer", json!(format!("{:08x}", crc32fast::hash(self.tokenizer.json())))),
             ("train", json!(checksum(train))),
             ("eval", Value::Object(sets.collect())),
         ] {

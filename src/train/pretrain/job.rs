@@ -171,7 +171,7 @@ where
         }
     }
 
-    async fn finish(&mut self, mut learner: L, end: End) -> Result<Summary> {
+    async fn finish(&mut self, mut learner: L, end: End, _: Progress<'_>) -> Result<Summary> {
         let options = self.options;
         let End { at, interrupted, device, device_losses, log } = end;
         // An interrupted run was last measured with other weights than those it leaves.

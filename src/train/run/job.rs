@@ -144,5 +144,10 @@ pub(crate) trait Job {
     fn picture(&self, rows: &[Row], device: &str) -> LossCurve;
 
     /// Leaves the model and says how it went.
-    async fn finish(&mut self, learner: Self::Learner, end: End) -> Result<Self::Summary>;
+    async fn finish(
+        &mut self,
+        learner: Self::Learner,
+        end: End,
+        progress: Progress<'_>,
+    ) -> Result<Self::Summary>;
 }

@@ -67,6 +67,8 @@ pub(super) async fn live<J: Job>(
         progress(Event::Warning(error.to_string()));
     }
     let mut session = Session::new(job, learner, checkpoint.as_ref(), progress)?;
+    // Its files are mapped, and some systems do not remove such.
+    drop(checkpoint);
     let device = session.learner.device();
     let common = session.job.common();
     progress(Event::Ready {
@@ -87,7 +89,7 @@ pub(super) async fn live<J: Job>(
     let gpu = learner.gpu().cloned();
     // It takes the learner, whose memory is needed for what comes after.
     let end = End { at, interrupted, device, device_losses: tally.losses, log };
-    let summary = job.finish(learner, end).await?;
+    let summary = job.finish(learner, end, progress).await?;
     // Who stops a run does not want to wait for what the end of it will compute.
     if let Some(gpu) = gpu.filter(|_| !interrupted) {
         let common = job.common();
@@ -122,7 +124,8 @@ impl<'a, J: Job> Session<'a, J> {
             None => (Log::create(fs, out, columns)?, Position::default()),
             Some(checkpoint) => {
                 let at = Position::of(checkpoint)?;
-                if !job.begins(at.step) {
+                // A learner that nothing has changed is the one that was just made.
+                if at.step > 0 && !job.begins(at.step) {
                     restore(&mut learner, checkpoint)?;
                 }
                 let (log, unreadable) = Log::resume(fs, out, columns, at.step)?;
