@@ -12,8 +12,8 @@ mod common;
 use common::golden::{Golden, options, relative, split};
 use wgrad::Error;
 use wgrad::autograd::Graph;
-use wgrad::bert::{Config, InputSlots, Model, Targets, encode, mlm_loss};
 use wgrad::gpu::{AdapterKind, GpuOptions, LONGEST_DISPATCH};
+use wgrad::models::{Config, InputBuffers, Model, Targets};
 use wgrad::ops::matmul::linear;
 use wgrad::ops::measure::settle_speed;
 use wgrad::tensor::DType;
@@ -60,17 +60,17 @@ fn no_dispatch_of_a_large_model_takes_long() {
         let Some(gpu) = common::open(options) else { return };
         let Workload { model, sequences, tokens, targets, .. } = Workload::named("base").unwrap();
         let config = Config { num_hidden_layers: 1, ..model };
-        let Model { config, parameters, .. } = Model::new(&gpu, config, true).unwrap();
-        let slots = InputSlots::new(&gpu, sequences, tokens).unwrap();
+        let model = Model::new(&gpu, config, true).unwrap();
+        let slots = InputBuffers::new(&gpu, sequences, tokens).unwrap();
         let mut graph = Graph::training(&gpu);
-        let inputs = slots.inputs(&mut graph, &config).unwrap();
+        let inputs = slots.inputs(&mut graph, &model.config).unwrap();
         let targets = Targets {
             rows: graph.constant(&vec![0u32; targets], [targets], DType::U32).unwrap(),
             labels: graph.constant(&vec![0u32; targets], [targets], DType::U32).unwrap(),
             weights: graph.constant(&vec![0f32; targets], [targets], DType::F32).unwrap(),
         };
-        let hidden = encode(&mut graph, &config, &parameters, &inputs).unwrap();
-        let guesses = mlm_loss(&mut graph, &config, &parameters, &hidden.last, &targets).unwrap();
+        let hidden = model.encode(&mut graph, &inputs).unwrap();
+        let guesses = model.masked_loss(&mut graph, &hidden.last, &targets).unwrap();
         let ones = graph.constant(&vec![1f32; 608], [608], DType::F32).unwrap();
         graph.backward(&guesses.loss, ones).unwrap();
         let list = graph.recorder().expected();
@@ -83,7 +83,7 @@ fn no_dispatch_of_a_large_model_takes_long() {
         // Nothing is lost: the products' operations are those of the formula.
         let products: f64 = list.iter().filter(|(name, _)| name.starts_with("matmul")).map(|(_, s)| s).sum();
         let rows = (sequences * tokens) as f64;
-        let expected = (rows * config.body_flops(tokens) + 608.0 * config.head_flops()) / SPEED;
+        let expected = (rows * model.config.body_flops(tokens) + 608.0 * model.config.head_flops()) / SPEED;
         let share = products / expected;
         assert!((0.99..1.01).contains(&share), "{kind:?}: {products} s of {expected}");
         assert!(list.len() > 300, "{} commands", list.len());

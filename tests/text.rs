@@ -197,9 +197,13 @@ fn a_crafted_file_is_an_error() {
     assert!(broken(&|json| json["pre_tokenizer"]["pattern"] = serde_json::json!({"Regex": "("})).is_err());
     assert!(broken(&|json| json["model"] = serde_json::json!([])).is_err());
 
-    let lacking = json.replace("[MASK]", "[MUSK]").replace("[SEP]", "[SUP]");
+    let lacking = json.replace("[MASK]", "[MUSK]").replace("[PAD]", "[PUD]");
     let error = message(Tokenizer::from_bytes(lacking));
-    assert!(error.contains("[SEP] or [MASK]"), "{error}");
+    assert!(error.contains("no pad_token such as [PAD], no mask_token such as [MASK]"), "{error}");
+    // What the template puts around a text is known by that, whatever it is called.
+    let renamed = Tokenizer::from_bytes(json.replace("[SEP]", "</s>").replace("[CLS]", "<start>")).unwrap();
+    assert_eq!(renamed.specials(), Tokenizer::from_bytes(json.clone()).unwrap().specials());
+    assert_eq!(renamed.special_tokens().cls.as_deref(), Some("<start>"));
 
     for length in (0..json.len()).step_by(json.len() / 50) {
         assert!(Tokenizer::from_bytes(&json[..length]).is_err(), "cut at {length}");

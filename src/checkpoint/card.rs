@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::bert::{Config, ModelType, NormPosition, Pooling, PositionEmbedding};
+use crate::models::{Config, NormPosition, Pooling, PositionEmbedding};
 
 /// One line of the table of scores.
 #[derive(Debug, Clone, PartialEq)]
@@ -113,10 +113,8 @@ impl ModelCard {
     }
 
     fn front_matter(&self, config: &Config) -> String {
-        let library = match config.model_type {
-            ModelType::Wgrad => "wgrad",
-            ModelType::Bert => "transformers",
-        };
+        // What `transformers` needs code for is not its own.
+        let library = config.family().python().map_or("transformers", |_| "wgrad");
         let purpose = match (config.guesses(), config.classifies()) {
             (true, _) => "fill-mask",
             (_, true) => "text-classification",

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::bert::{Config, ParameterSpec};
 use crate::error::quoted;
+use crate::models::Config;
+use crate::nn::ParameterSpec;
 use crate::{Error, Result};
 
 /// Checks that a file holds the expected tensors, with their shapes, and no others; `path` is for the messages.
@@ -77,28 +78,6 @@ pub fn tokenizer_vocabulary(json: &[u8], path: impl AsRef<Path>) -> Result<usize
         largest = largest.max(Some(id));
     }
     largest.map(|id| id as usize + 1).ok_or_else(|| wrong("no tokens".into()))
-}
-
-/// The special tokens that a `tokenizer.json` has, as the key in `config.json` and the id. What is not there, or
-/// broken, is left out: reading the tokenizer says so.
-pub fn special_tokens(json: &[u8]) -> Vec<(&'static str, u32)> {
-    let tokenizer: Value = serde_json::from_slice(json).unwrap_or_default();
-    let added = tokenizer.get("added_tokens").and_then(Value::as_array);
-    let id = |token: &str| {
-        let called = |entry: &&Value| entry.get("content").and_then(Value::as_str) == Some(token);
-        let added = added.and_then(|list| list.iter().find(called)).and_then(|entry| entry.get("id"));
-        let id = added.or_else(|| tokenizer.get("model")?.get("vocab")?.get(token));
-        id.and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok())
-    };
-    [
-        ("pad_token_id", "[PAD]"),
-        ("cls_token_id", "[CLS]"),
-        ("sep_token_id", "[SEP]"),
-        ("mask_token_id", "[MASK]"),
-    ]
-    .into_iter()
-    .filter_map(|(key, token)| Some((key, id(token)?)))
-    .collect()
 }
 
 /// Checks that tokenizer and model agree on the number of tokens; `path` is the tokenizer's, for the message.

@@ -21,7 +21,7 @@ pub mod weights;
 pub mod writer;
 
 pub use card::{ModelCard, Score};
-pub use check::{check_tensors, check_vocabulary, special_tokens, tokenizer_vocabulary};
+pub use check::{check_tensors, check_vocabulary, tokenizer_vocabulary};
 pub use model_folder::ModelFolder;
 pub use names::from_hugging_face;
 pub use reference::{REFERENCE_FILE, ReferenceVectors};

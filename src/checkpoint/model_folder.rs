@@ -6,17 +6,15 @@ use serde_json::json;
 
 use super::MODEL_FILE;
 use super::atomic::{Disk, FileSystem, write_file};
-use super::check::{check_tensors, check_vocabulary, special_tokens, tokenizer_vocabulary};
+use super::check::{check_tensors, check_vocabulary, tokenizer_vocabulary};
 use super::header::{foreign, refuse_pickle};
 use super::names::from_hugging_face;
 use super::shards::{INDEX_FILE, complete};
 use super::weights::Weights;
 use super::writer::TensorSource;
-use crate::bert::{Config, ModelType, PositionEmbedding};
+use crate::models::{Config, PositionEmbedding};
+use crate::text::{SpecialTokens, special_token_ids};
 use crate::{Error, Result};
-
-/// The architecture `wgrad` in PyTorch, for `transformers`.
-const MODELING_FILE: &str = "modeling_wgrad.py";
 
 /// Where a folder is put together.
 const STAGING: &str = ".partial";
@@ -60,7 +58,7 @@ impl ModelFolder {
         // Before the configuration looks into it for its special tokens.
         serde_json::from_slice::<serde::de::IgnoredAny>(&json)
             .map_err(|error| Error::file(&tokenizer, "a tokenizer.json", error.to_string()))?;
-        let mut config = Config::from_json_with(&config, &config_path, &special_tokens(&json))?;
+        let mut config = Config::from_json_with(&config, &config_path, &special_token_ids(&json))?;
 
         let weights = from_hugging_face(Weights::open_folder_on(fs, dir)?, &mut config)?;
         check_tensors(&config.parameters(), weights.shapes(), weights.path())?;
@@ -118,12 +116,10 @@ impl ModelFolder {
             let mut small = vec![
                 ("config.json", config.to_json().into_bytes()),
                 ("tokenizer.json", tokenizer_json.to_vec()),
-                ("tokenizer_config.json", tokenizer_config(config).into_bytes()),
+                ("tokenizer_config.json", tokenizer_config(config, tokenizer_json).into_bytes()),
                 ("README.md", card.as_bytes().to_vec()),
             ];
-            if config.model_type == ModelType::Wgrad {
-                small.push((MODELING_FILE, include_bytes!("modeling_wgrad.py").to_vec()));
-            }
+            small.extend(config.family().python().map(|(name, code)| (name, code.into())));
             write_file(fs, &staging.join(MODEL_FILE), |sink| tensors.write(sink))?;
             for (name, bytes) in &small {
                 write_file(fs, &staging.join(name), |sink| sink.put(bytes))?;
@@ -142,12 +138,14 @@ impl ModelFolder {
 }
 
 /// What Python needs to know of a tokenizer beside its `tokenizer.json`.
-fn tokenizer_config(config: &Config) -> String {
-    let mut value = json!({
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]",
-        "mask_token": "[MASK]",
-    });
+fn tokenizer_config(config: &Config, tokenizer_json: &[u8]) -> String {
+    let mut value = json!({"tokenizer_class": "PreTrainedTokenizerFast"});
+    let file = serde_json::from_slice(tokenizer_json).unwrap_or_default();
+    for (role, token) in SpecialTokens::of(&file).roles() {
+        if let Some(token) = token {
+            value[role] = json!(token);
+        }
+    }
     if config.type_vocab_size > 1 {
         // Without this Python would take both texts of a pair for the first.
         value["model_input_names"] = json!(["input_ids", "token_type_ids", "attention_mask"]);

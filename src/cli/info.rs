@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use wgrad::bert::{Config, Pooling, PositionEmbedding};
 use wgrad::checkpoint::SentenceFolder;
+use wgrad::models::{Config, Pooling, PositionEmbedding};
 use wgrad::text::Tokenizer;
 
 use super::{hub, print};
@@ -58,7 +58,7 @@ fn describe(name: &str, folder: &SentenceFolder, tokenizer: &Tokenizer) -> Value
     let specials = tokenizer.specials();
     json!({
         "model": name,
-        "architecture": config.architecture(),
+        "architecture": config.architectures.first(),
         "family": config.model_type,
         "parameters": config.parameter_count(),
         "vocabulary": config.vocab_size,

@@ -4,9 +4,9 @@ use serde::Serialize;
 
 use super::Predictor;
 use super::load::load;
-use crate::bert::Model;
 use crate::checkpoint::ModelFolder;
 use crate::gpu::Gpu;
+use crate::models::Model;
 use crate::tensor::DType;
 use crate::text::Tokenizer;
 use crate::{Error, Result};
@@ -119,7 +119,9 @@ impl FillMask {
         let room = self.model().config.max_position_embeddings - 2;
         let start = window(&all, specials.mask, room).ok_or_else(|| {
             let found = if text.trim().is_empty() { "an empty text" } else { "none" };
-            Error::config("text", "[MASK] where a word is to be guessed, as in `The dog [MASK] home.`", found)
+            let mask = self.tokenizer.special_tokens().mask.as_deref().unwrap_or_default();
+            let expected = format!("{mask} where a word is to be guessed, as in `The dog {mask} home.`");
+            Error::config("text", expected, found)
         })?;
         let kept = &all[start..all.len().min(start + room)];
 

@@ -1,9 +1,9 @@
 //! Loading a model to run it.
 
 use crate::Result;
-use crate::bert::{Config, Model, WordTable};
 use crate::checkpoint::Weights;
 use crate::gpu::Gpu;
+use crate::models::{Config, Model, WordTable};
 use crate::tensor::DType;
 
 /// A model of `config` with the values that `weights` has for its parameters, for recordings that store activations as
@@ -18,7 +18,7 @@ pub(crate) fn load(gpu: &Gpu, config: Config, weights: &Weights, storage: DType)
     let model = if config.guesses() && config.tie_word_embeddings {
         Model::new(gpu, config, false)?
     } else {
-        let rows = weights.rows(Config::WORD_EMBEDDINGS)?;
+        let rows = weights.rows(&config.word_embeddings())?;
         Model::with_words(gpu, config, WordTable::new(move |ids| rows.f32(ids)))?
     };
     let model = if storage == DType::F16 { model.with_halves()? } else { model };

@@ -4,8 +4,8 @@ use half::f16;
 
 use crate::Result;
 use crate::autograd::Graph;
-use crate::bert::{Config, InputSlots, Inputs, Model, Pooling, classify, encode, encode_probed, mlm_logits};
 use crate::gpu::{Buffer, Gpu, ReadBack, Recording, View};
+use crate::models::{Config, InputBuffers, Inputs, Model, Pooling};
 use crate::ops::normalize::normalize;
 use crate::tensor::DType;
 
@@ -42,7 +42,7 @@ pub enum Readout {
 /// What was recorded for one readout of texts of one shape.
 pub(super) struct Recorded {
     /// The texts.
-    pub slots: InputSlots,
+    pub slots: InputBuffers,
     /// Which rows of hidden states are read: see [`Readout::rows`].
     pub rows: Option<Buffer>,
     /// What is kept: of attention the probabilities of each layer, each followed by what relative positions add.
@@ -131,7 +131,7 @@ impl Readout {
         storage: DType,
         shape: Shape,
     ) -> Result<(Recorded, u64)> {
-        let slots = InputSlots::of(gpu, model, storage, shape.sequences, shape.tokens)?;
+        let slots = InputBuffers::of(gpu, model, storage, shape.sequences, shape.tokens)?;
         let mut graph = Graph::inference(gpu).with_storage(storage);
         let inputs = slots.inputs(&mut graph, &model.config)?;
         let (rows, outputs) = match self {
@@ -149,7 +149,7 @@ impl Readout {
     /// Records the encoder and copies the attention of each layer before the next one overwrites it.
     fn attention(self, graph: &mut Graph, model: &Model, inputs: &Inputs) -> Result<Vec<Output>> {
         let mut outputs = Vec::new();
-        encode_probed(graph, &model.config, &model.parameters, inputs, &mut |graph, seen| {
+        model.encode_probed(graph, inputs, &mut |graph, seen| {
             for view in [Some(seen.view), seen.relative].into_iter().flatten() {
                 let dtype = graph.storage();
                 let elements = (view.bytes / dtype.bytes()) as usize;
@@ -168,22 +168,21 @@ impl Readout {
         inputs: &Inputs,
         pooling: Pooling,
     ) -> Result<(Option<Buffer>, Vec<Output>)> {
-        let (config, parameters) = (&model.config, &model.parameters);
         let shape = match self {
             Readout::Tokens { positions } => vec![positions],
             _ => pooling.slots_shape(inputs.sequences),
         };
         let rows = graph.gpu().buffer("rows to read", shape.iter().product::<usize>() as u64 * 4)?;
         let read = graph.input(&rows, shape.as_slice(), DType::U32)?;
-        let hidden = encode(graph, config, parameters, inputs)?.last;
+        let hidden = model.encode(graph, inputs)?.last;
         let computed = match self {
-            Readout::Tokens { .. } => mlm_logits(graph, config, parameters, &hidden, &read)?,
+            Readout::Tokens { .. } => model.masked_logits(graph, &hidden, &read)?,
             Readout::Vector { normalize: true, .. } => {
                 let vectors = pooling.record(graph, &hidden, &read)?;
                 normalize(graph, &vectors)?
             }
             Readout::Vector { .. } => pooling.record(graph, &hidden, &read)?,
-            Readout::Head | Readout::Attention => classify(graph, config, parameters, &hidden, &read, None)?,
+            Readout::Head | Readout::Attention => model.classify(graph, &hidden, &read, None)?,
         };
         let elements = computed.shape().elements();
         let output = self.keep(graph, computed.view(), computed.dtype(), elements)?;

@@ -1,8 +1,18 @@
-//! Named parameters.
+//! Layers and their parameters: declared once, laid out on a device, bound in each recording.
 
+mod context;
+mod declare;
+mod dropout;
+mod init;
+mod layers;
 mod parameters;
 mod role;
 
+pub use context::{Context, Dropouts};
+pub use declare::{Declarations, Init, Parameter, ParameterSpec, Scope};
+pub use dropout::DropoutSite;
+pub use init::initial_values;
+pub use layers::{Embedding, Ids, LayerNorm, Linear};
 pub(crate) use parameters::ALIGNMENT;
-pub use parameters::{Declaration, Parameters};
+pub use parameters::Parameters;
 pub use role::{Division, Role};

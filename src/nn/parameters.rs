@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use half::f16;
 
+use super::declare::{Declarations, Parameter, ParameterSpec};
 use super::role::{Division, Role};
 use crate::autograd::Graph;
 use crate::gpu::{Buffer, Gpu, Region};
@@ -18,17 +19,6 @@ pub(crate) const ALIGNMENT: usize = 128;
 /// Elements of a segment, unless a single group is larger: 128 MiB, what WebGPU binds at least. It does not grow with
 /// what a device binds, because the order of the optimizer's sums follows from it.
 const SEGMENT: usize = 32 << 20;
-
-/// One parameter to make room for.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Declaration {
-    /// Its name in files.
-    pub name: String,
-    /// Its shape, row-major.
-    pub shape: Vec<usize>,
-    /// What it is for.
-    pub role: Role,
-}
 
 /// A buffer of parameters that are updated alike, and of their gradients.
 pub struct Segment {
@@ -44,8 +34,9 @@ pub struct Segment {
     pub elements: usize,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Place {
+    name: String,
     shape: Vec<usize>,
     segment: usize,
     offset: usize,
@@ -55,33 +46,42 @@ struct Place {
 pub struct Parameters {
     gpu: Gpu,
     segments: Vec<Segment>,
-    names: Vec<String>,
-    places: HashMap<String, Place>,
+    /// In the order of declaration; none for a parameter that is not on the device.
+    places: Vec<Option<Place>>,
+    names: HashMap<String, usize>,
 }
 
 impl Parameters {
-    /// Makes room for `groups` of parameters; those of one group stand next to each other without gaps, so that
-    /// they can be used as one (queries, keys and values). All values are zero. A segment holds what `division` puts
-    /// together.
+    /// Makes room for parameters, all but the one that is `elsewhere`; those of one handle stand next to each other
+    /// without gaps, so that they can be used as one. All values are zero. A segment holds what `division` puts
+    /// together. Those that are `trained` have gradients.
     ///
     /// # Errors
-    /// [`Error::Limit`] when a group exceeds the largest binding, [`Error::OutOfMemory`].
-    pub fn new(gpu: &Gpu, groups: &[Vec<Declaration>], division: Division, trained: bool) -> Result<Self> {
+    /// [`Error::Limit`] when what one handle stands for exceeds the largest binding, [`Error::OutOfMemory`].
+    pub fn new(
+        gpu: &Gpu,
+        declarations: &Declarations,
+        elsewhere: Option<Parameter>,
+        division: Division,
+        trained: bool,
+    ) -> Result<Self> {
         let limit = gpu.capabilities().max_binding as usize / 4;
         let usual = limit.min(SEGMENT);
         let mut sizes: Vec<(Vec<Role>, usize)> = Vec::new();
-        let mut names = Vec::new();
-        let mut places = HashMap::new();
+        let mut places: Vec<Option<Place>> = declarations.specs().iter().map(|_| None).collect();
         for part in division.parts() {
             let mut open = false;
-            for group in groups {
-                let role = group.first().map(|declaration| declaration.role);
-                let Some(role) = role.filter(|&role| division.part(role) == part) else { continue };
-                let room = |d: &Declaration| d.shape.iter().product::<usize>();
-                let elements = group.iter().map(room).sum::<usize>().next_multiple_of(ALIGNMENT);
+            for &handle in declarations.handles().iter().filter(|&&handle| Some(handle) != elsewhere) {
+                let specs = declarations.of(handle);
+                let Some(role) = specs.first().map(|spec| spec.role) else { continue };
+                if division.part(role) != part {
+                    continue;
+                }
+                let elements = specs.iter().map(ParameterSpec::elements).sum::<usize>();
+                let elements = elements.next_multiple_of(ALIGNMENT);
                 if elements > limit {
                     return Err(Error::Limit {
-                        operation: format!("the parameter {}", group[0].name),
+                        operation: format!("the parameter {}", specs[0].name),
                         adapter: gpu.capabilities().name.clone(),
                         expected: format!(
                             "{} bytes in one binding (choose a smaller vocabulary or width)",
@@ -101,16 +101,15 @@ impl Parameters {
                 if !sizes[segment].0.contains(&role) {
                     sizes[segment].0.push(role);
                 }
-                for declaration in group {
-                    let place = Place { shape: declaration.shape.clone(), segment, offset };
-                    places.insert(declaration.name.clone(), place);
-                    offset += room(declaration);
+                for (index, spec) in (handle.first..).zip(specs) {
+                    let (name, shape) = (spec.name.clone(), spec.shape.clone());
+                    places[index] = Some(Place { name, shape, segment, offset });
+                    offset += spec.elements();
                 }
             }
         }
-        for declaration in groups.iter().flatten() {
-            names.push(declaration.name.clone());
-        }
+        let named = |(index, place): (usize, &Option<Place>)| Some((place.as_ref()?.name.clone(), index));
+        let names = places.iter().enumerate().filter_map(named).collect();
         let segments = sizes
             .into_iter()
             .map(|(roles, elements)| {
@@ -124,7 +123,7 @@ impl Parameters {
                 })
             })
             .collect::<Result<_>>()?;
-        Ok(Parameters { gpu: gpu.clone(), segments, names, places })
+        Ok(Parameters { gpu: gpu.clone(), segments, places, names })
     }
 
     /// Keeps f16 copies for recordings whose activations are f16: [`Parameters::write`] and the optimizer keep them
@@ -151,11 +150,12 @@ impl Parameters {
 
     /// Names and shapes, in the order of declaration.
     pub fn shapes(&self) -> Vec<(String, Vec<usize>)> {
-        self.names.iter().map(|name| (name.clone(), self.places[name].shape.clone())).collect()
+        self.places.iter().flatten().map(|place| (place.name.clone(), place.shape.clone())).collect()
     }
 
-    fn place(&self, name: &str) -> Result<&Place> {
-        self.places.get(name).ok_or_else(|| Error::config("parameter", "a parameter of the model", name))
+    fn place(&self, index: Option<usize>, what: &str) -> Result<&Place> {
+        let place = index.and_then(|index| self.places.get(index)?.as_ref());
+        place.ok_or_else(|| Error::config("parameter", "a parameter that is on the device", what))
     }
 
     /// Where `name` lies: its segment, first element and number of elements.
@@ -163,54 +163,19 @@ impl Parameters {
     /// # Errors
     /// [`Error::Config`] for a name that was not declared.
     pub fn locate(&self, name: &str) -> Result<(usize, usize, usize)> {
-        let place = self.place(name)?;
+        let place = self.place(self.names.get(name).copied(), name)?;
         Ok((place.segment, place.offset, place.shape.iter().product()))
     }
 
-    /// The parameter as a tensor of `graph`.
+    /// What a handle stands for, as a tensor of `graph`.
     ///
     /// # Errors
-    /// [`Error::Config`] for a name that was not declared; [`Error::Shape`] for one inside a group that does not
-    /// begin where a device can bind it.
-    pub fn tensor(&self, graph: &mut Graph, name: &str) -> Result<Tensor> {
-        let place = self.place(name)?.clone();
-        if !place.offset.is_multiple_of(ALIGNMENT) {
-            return Err(Error::Shape {
-                operation: "parameter",
-                expected: format!("{name} at a multiple of {ALIGNMENT} elements, or stacked with its group"),
-                found: place.offset.to_string(),
-            });
-        }
-        self.bind(graph, &place, place.shape.as_slice().into())
-    }
-
-    /// Parameters of one group, one below the other, as one tensor: `[out, in]` each become
-    /// `[count · out, in]`.
-    ///
-    /// # Errors
-    /// [`Error::Config`] for a name that was not declared, [`Error::Shape`] when they do not stand next to
-    /// each other without gaps.
-    pub fn stacked(&self, graph: &mut Graph, names: &[String]) -> Result<Tensor> {
-        let first = names.first().map_or("", String::as_str);
-        let place = self.place(first)?.clone();
-        let elements: usize = place.shape.iter().product();
-        for (index, name) in names.iter().enumerate() {
-            let other = self.place(name)?;
-            let expected = place.offset + index * elements;
-            if (other.segment, other.offset, &other.shape) != (place.segment, expected, &place.shape) {
-                return Err(Error::Shape {
-                    operation: "stacked parameters",
-                    expected: format!("{name} next to {first} and of its shape"),
-                    found: format!("{other:?}"),
-                });
-            }
-        }
-        let mut shape = place.shape.clone();
-        shape[0] *= names.len();
-        self.bind(graph, &place, shape.as_slice().into())
-    }
-
-    fn bind(&self, graph: &mut Graph, place: &Place, shape: Shape) -> Result<Tensor> {
+    /// [`Error::Config`] for what is not on the device, and for f16 activations without f16 copies.
+    pub fn tensor(&self, graph: &mut Graph, parameter: Parameter) -> Result<Tensor> {
+        let place = self.place(Some(parameter.first), "one that is elsewhere")?;
+        let mut sizes = place.shape.clone();
+        sizes[0] *= parameter.count;
+        let shape = Shape::from(sizes.as_slice());
         let segment = &self.segments[place.segment];
         // Vectors are f32 always; matrices are what the activations are that they meet.
         let dtype = if place.shape.len() < 2 { DType::F32 } else { graph.storage() };

@@ -6,7 +6,7 @@ use rand_chacha::rand_core::SeedableRng;
 use super::rules::Element;
 use super::{GroupOptions, Optimizer, OptimizerOptions, Rule, Tickets, Totals};
 use crate::gpu::Gpu;
-use crate::nn::{Declaration, Parameters, Role};
+use crate::nn::{Declarations, Init, Parameters, Role};
 use crate::ops::check::{Outcome, normal};
 use crate::{Error, Result};
 
@@ -17,7 +17,7 @@ const TOLERANCE: f64 = 1e-5;
 const RATE: f32 = 0.1;
 
 /// A parameter that weight decay applies to, and one that it usually does not.
-const NAMES: [&str; 2] = ["decayed", "plain"];
+const NAMES: [&str; 2] = ["decayed.weight", "plain"];
 const ROLES: [Role; 2] = [Role::Matrix, Role::Vector];
 
 /// What one step is given.
@@ -128,11 +128,10 @@ impl Case {
         let mut draw = |count: usize, scale: f32| -> Vec<f32> {
             (0..count).map(|_| scale * normal(&mut random)).collect()
         };
-        let declare = |index: usize| {
-            let (name, shape) = (NAMES[index].to_string(), vec![self.sizes[index]]);
-            vec![Declaration { name, shape, role: ROLES[index] }]
-        };
-        let parameters = Parameters::new(gpu, &[declare(0), declare(1)], self.options.division(), true)?;
+        let mut declarations = Declarations::default();
+        declarations.scope().matrix(&["decayed"], [1, self.sizes[0]], Init::Zeros);
+        declarations.scope().vector("plain", self.sizes[1], Init::Zeros);
+        let parameters = Parameters::new(gpu, &declarations, None, self.options.division(), true)?;
         let totals = Totals::new(gpu)?;
         let mut optimizer = Optimizer::new(&parameters, self.options, &totals)?;
         let mut reference = Reference { options: self.options, step: 0, tensors: Default::default() };

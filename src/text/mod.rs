@@ -9,7 +9,9 @@ pub mod train;
 
 mod check;
 mod pairs;
+mod specials;
 
 pub use pairs::open_pairs;
 pub use pipeline::{TokenizerKind, TokenizerOptions};
-pub use tokenizer::{SpecialIds, TokenTable, Tokenizer};
+pub use specials::{SpecialIds, SpecialTokens, special_token_ids};
+pub use tokenizer::{TokenTable, Tokenizer};

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-/// The same file with `[CLS] a [SEP] b` for two texts, so that Python joins them as the model was finetuned. A file
+/// The same file with `[CLS] a [SEP] b` for two texts, whatever the tokens are called, so that Python joins them as the model was finetuned. A file
 /// whose template is another comes back as it is.
 pub fn open_pairs(json: &[u8]) -> Vec<u8> {
     let changed = || {
@@ -18,7 +18,8 @@ pub fn open_pairs(json: &[u8]) -> Vec<u8> {
             .map(|part| named(part, "SpecialToken").or_else(|| named(part, "Sequence")))
             .collect();
         let ids: Vec<&str> = ids.iter().map(|id| id.as_deref().unwrap_or_default()).collect();
-        if ids != ["[CLS]", "A", "[SEP]", "B", "[SEP]"] {
+        let [_, "A", between, "B", last] = ids[..] else { return None };
+        if between != last {
             return None;
         }
         parts.pop();

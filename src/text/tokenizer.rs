@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tokenizers::{EncodeInput, Encoding, ModelWrapper};
 
 use super::check;
-use super::pipeline::SPECIALS;
+use super::specials::{SpecialIds, SpecialTokens};
 use crate::hash::fnv1a;
 use crate::{Error, Result};
 
@@ -16,35 +16,6 @@ pub const FILE: &str = "tokenizer.json";
 
 /// A bigger `tokenizer.json` is refused unread.
 const MAX_FILE: u64 = 256 << 20;
-
-/// The ids of the special tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct SpecialIds {
-    /// `[PAD]`: fills a batch's short sequences.
-    pub pad: u32,
-    /// `[UNK]`: a character outside the vocabulary.
-    pub unk: u32,
-    /// `[CLS]`: opens a sequence.
-    pub cls: u32,
-    /// `[SEP]`: closes a sequence.
-    pub sep: u32,
-    /// `[MASK]`: stands where a token is to be guessed.
-    pub mask: u32,
-}
-
-impl SpecialIds {
-    /// The five ids, ascending.
-    pub fn sorted(&self) -> [u32; 5] {
-        let mut ids = [self.pad, self.unk, self.cls, self.sep, self.mask];
-        ids.sort_unstable();
-        ids
-    }
-
-    /// Whether `id` is one of the five.
-    pub fn contains(&self, id: u32) -> bool {
-        [self.pad, self.unk, self.cls, self.sep, self.mask].contains(&id)
-    }
-}
 
 /// How a vocabulary marks the pieces of a word.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +77,7 @@ pub struct Tokenizer {
     /// The file as it was read or made, so that a copy is the same to the byte.
     json: Vec<u8>,
     table: TokenTable,
+    special_tokens: SpecialTokens,
 }
 
 impl std::fmt::Debug for Tokenizer {
@@ -159,11 +131,13 @@ impl Tokenizer {
             Ok(Err(error)) => return Err(found(error.to_string())),
             Err(_) => return Err(found("one whose parts contradict each other".to_owned())),
         };
-        let table = table(&inner).map_err(|(expected, found)| Error::file(path, expected, found))?;
+        let special_tokens = SpecialTokens::of(&serde_json::from_slice(&json).unwrap_or_default());
+        let table =
+            table(&inner, &special_tokens).map_err(|(expected, found)| Error::file(path, expected, found))?;
         if highest.is_some_and(|id| id as usize >= table.vocab_size()) {
             return Err(found(format!("a template with ids past the {} tokens", table.vocab_size())));
         }
-        Ok(Tokenizer { inner, json, table })
+        Ok(Tokenizer { inner, json, table, special_tokens })
     }
 
     /// Writes `tokenizer.json` into `folder`, which is made if need be: written aside, synced, renamed.
@@ -261,6 +235,11 @@ impl Tokenizer {
         &self.table.specials
     }
 
+    /// What the special tokens are called.
+    pub fn special_tokens(&self) -> &SpecialTokens {
+        &self.special_tokens
+    }
+
     /// What is known of each id.
     pub fn table(&self) -> &TokenTable {
         &self.table
@@ -288,13 +267,14 @@ fn caught(encode: impl FnOnce() -> std::result::Result<Encoding, tokenizers::Err
     Err(Error::config("tokenizer", "a token for every piece of the text", found))
 }
 
-fn table(inner: &tokenizers::Tokenizer) -> Result<TokenTable, check::Complaint> {
-    let missing: Vec<_> = SPECIALS.iter().filter(|token| inner.token_to_id(token).is_none()).collect();
-    let ids: Vec<_> = SPECIALS.iter().filter_map(|token| inner.token_to_id(token)).collect();
-    let &[pad, unk, cls, sep, mask] = ids.as_slice() else {
-        let names: Vec<_> = missing.iter().map(|token| token.to_string()).collect();
-        let expected = format!("the special tokens {}", SPECIALS.join(" "));
-        return Err((expected, format!("none called {}", names.join(" or "))));
+fn table(inner: &tokenizers::Tokenizer, tokens: &SpecialTokens) -> Result<TokenTable, check::Complaint> {
+    let ids = tokens.roles().map(|(role, token)| (role, token.and_then(|token| inner.token_to_id(token))));
+    let [(_, Some(pad)), (_, Some(unk)), (_, Some(cls)), (_, Some(sep)), (_, Some(mask))] = ids else {
+        let named = ids.iter().zip(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]);
+        let missing = named.filter(|((_, id), _)| id.is_none());
+        let missing: Vec<_> = missing.map(|((role, _), name)| format!("no {role} such as {name}")).collect();
+        let expected = format!("the special tokens {}", ids.map(|(role, _)| role).join(", "));
+        return Err((expected, missing.join(", ")));
     };
     let vocab = inner.get_vocab(true);
     let marker = marker(inner);

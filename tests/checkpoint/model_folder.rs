@@ -6,9 +6,10 @@ use std::path::Path;
 use half::f16;
 use safetensors::tensor::Dtype;
 use serde_json::json;
-use wgrad::bert::{Config, ModelType, initial_values};
 use wgrad::checkpoint::atomic::{Disk, FileSystem, write_atomic};
 use wgrad::checkpoint::{ModelFolder, TensorSource, check_vocabulary, tokenizer_vocabulary};
+use wgrad::models::Config;
+use wgrad::nn::initial_values;
 
 use super::faulty::{Fault, Faulty};
 use super::run_folder::names;
@@ -60,7 +61,7 @@ fn seed_of(dir: &Path) -> u64 {
     let folder = ModelFolder::load(dir).unwrap();
     let is = |seed| {
         let same = |spec| {
-            folder.weights.f32(&wgrad::bert::ParameterSpec::clone(spec).name).unwrap()
+            folder.weights.f32(&wgrad::nn::ParameterSpec::clone(spec).name).unwrap()
                 == initial_values(spec, seed)
         };
         folder.config.parameters().iter().all(same)
@@ -92,7 +93,7 @@ fn saves_what_it_loads() {
 fn the_model_that_ships_with_the_page_loads_and_has_the_python_that_is_saved_today() {
     let dir = Path::new("web/model");
     let folder = ModelFolder::load(dir).unwrap();
-    assert_eq!(folder.config.model_type, ModelType::Wgrad);
+    assert_eq!(folder.config.model_type.name(), "wgrad");
     for spec in folder.config.parameters() {
         assert!(
             folder.weights.f32(&spec.name).unwrap().iter().all(|value| value.is_finite()),
@@ -100,7 +101,7 @@ fn the_model_that_ships_with_the_page_loads_and_has_the_python_that_is_saved_tod
             spec.name
         );
     }
-    let saved = fs::read_to_string("src/checkpoint/modeling_wgrad.py").unwrap();
+    let saved = fs::read_to_string("src/models/modeling_wgrad.py").unwrap();
     assert_eq!(fs::read_to_string(dir.join("modeling_wgrad.py")).unwrap(), saved);
 }
 

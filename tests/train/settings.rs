@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::Place;
+use wgrad::models::Config;
 use wgrad::nn::Role;
 use wgrad::train::schedule::{Budget, Ramp, Schedule};
 use wgrad::train::{Settings, TrainConfig};
@@ -15,7 +16,7 @@ fn file(place: &Place, name: &str, text: &str) -> PathBuf {
 
 #[test]
 fn presets_are_sound() {
-    for name in wgrad::bert::config::PRESETS {
+    for name in Config::presets() {
         let config = TrainConfig::preset(name).unwrap();
         config.check().unwrap();
         assert_eq!(config.seq_len, config.model.max_position_embeddings);

@@ -7,11 +7,12 @@ use super::answers::Answers;
 use super::measure::{Measured, measure, measure_pairs};
 use super::prepare::{Cut, Prepared};
 use super::recipe::RecipeName;
-use crate::bert::{Config, Model, ModelType, Pooling, ProblemType, initial_values};
 use crate::checkpoint::SentenceFolder;
 use crate::data::task::{Example, Kind, Labels, PairForm, Table, Task};
 use crate::gpu::Gpu;
 use crate::infer::{Readout, Session};
+use crate::models::{Config, Model, Pooling, ProblemType};
+use crate::nn::initial_values;
 use crate::tensor::DType;
 use crate::text::{Tokenizer, open_pairs};
 use crate::train::objective::{Classes, Numbers, Pairs, TextBatch, TextObjective};
@@ -39,9 +40,9 @@ impl<'a> Setup<'a> {
             return Err(Error::config("seeds", "at least one", 0));
         }
         let pooling = pooling(options)?;
-        let bert = model.config.model_type == ModelType::Bert;
-        if bert && task.kind() != Kind::Vector && pooling != Pooling::Cls {
-            let expected = "cls: the head of Hugging Face's BERT reads the first token";
+        let family = model.config.family();
+        if task.kind() != Kind::Vector && family.classifier(pooling, false).0 != pooling {
+            let expected = format!("cls: the head of a `{}` reads the first token", family.model_type());
             return Err(Error::config("pooling", expected, "mean"));
         }
         let longest = model.config.longest_text();
@@ -56,10 +57,9 @@ impl<'a> Setup<'a> {
             return Err(Error::config("dropout", expected, recipe.dropout));
         }
         let loaded = Tokenizer::load(&model.tokenizer)?;
-        // This crate's models join pairs as *A BERT for laptops* does, and say so in their tokenizer.
-        let tokenizer = match model.config.model_type {
-            ModelType::Wgrad => Tokenizer::from_bytes(open_pairs(loaded.json()))?,
-            ModelType::Bert => loaded,
+        let tokenizer = match family.joins_pairs_openly() {
+            true => Tokenizer::from_bytes(open_pairs(loaded.json()))?,
+            false => loaded,
         };
         let labels = match task.kind() {
             Kind::Classes if task.is_glue() => Labels::glue(*task),
@@ -227,9 +227,8 @@ fn pooling(options: &FinetuneOptions) -> Result<Pooling> {
         Some(pooling) => pooling,
         None if task.kind() == Kind::Vector => SentenceFolder::load(&model.path)?.pooling,
         None if model.config.classifies() => model.config.classifier_pooling,
-        None if model.config.model_type == ModelType::Bert => Pooling::Cls,
         None if recipe.name == RecipeName::Notebook => Pooling::Cls,
-        None => Pooling::Mean,
+        None => model.config.family().classifier(Pooling::Mean, false).0,
     })
 }
 

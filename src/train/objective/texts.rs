@@ -2,9 +2,10 @@
 
 use super::{BatchShape, Objective};
 use crate::autograd::Graph;
-use crate::bert::{Config, Dropouts, InputSlots, Inputs, Model, Pooling, classify, encode_with};
 use crate::data::task::Encoded;
 use crate::gpu::{Buffer, Gpu};
+use crate::models::{Config, InputBuffers, Inputs, Model, Pooling};
+use crate::nn::Dropouts;
 use crate::tensor::{DType, Tensor};
 use crate::{Error, Result};
 
@@ -65,7 +66,7 @@ pub struct TextBuffers {
 /// Texts of a batch that are computed at once.
 pub(super) struct Chunk {
     pub texts: usize,
-    inputs: InputSlots,
+    inputs: InputBuffers,
     /// What pooling reads.
     pooled: Buffer,
 }
@@ -84,7 +85,7 @@ impl TextBuffers {
         let starts = (0..sequences).step_by(at_once.max(1));
         let chunk = |start: usize| {
             let texts = at_once.max(1).min(sequences - start);
-            let inputs = InputSlots::new(gpu, texts, tokens)?;
+            let inputs = InputBuffers::new(gpu, texts, tokens)?;
             Ok(Chunk { texts, inputs, pooled: words("pooled rows", texts)? })
         };
         Ok(TextBuffers {
@@ -123,10 +124,9 @@ impl TextBuffers {
 
     /// The outputs of the model's head for all texts, which are one chunk.
     pub fn classify(&self, graph: &mut Graph, model: &Model, dropouts: &[Dropouts]) -> Result<Tensor> {
-        let (config, parameters) = (&model.config, &model.parameters);
-        let chunk = self.chunks[0].inputs(graph, config, config.classifier_pooling)?;
-        let hidden = encode_with(graph, config, parameters, &chunk.inputs, dropouts.first())?.last;
-        classify(graph, config, parameters, &hidden, &chunk.slots, dropouts.first())
+        let chunk = self.chunks[0].inputs(graph, &model.config, model.config.classifier_pooling)?;
+        let hidden = model.encode_with(graph, &chunk.inputs, dropouts.first())?.last;
+        model.classify(graph, &hidden, &chunk.slots, dropouts.first())
     }
 }
 
@@ -148,7 +148,7 @@ impl ChunkInputs {
         pooling: Pooling,
         dropouts: Option<&Dropouts>,
     ) -> Result<Tensor> {
-        let hidden = encode_with(graph, &model.config, &model.parameters, &self.inputs, dropouts)?.last;
+        let hidden = model.encode_with(graph, &self.inputs, dropouts)?.last;
         pooling.record(graph, &hidden, &self.slots)
     }
 }

@@ -7,57 +7,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use half::f16;
 
 use super::config::{Config, PositionEmbedding};
+use super::inputs::{Inputs, Words};
 use super::model::Model;
 use super::words::WordTable;
 use crate::autograd::Graph;
 use crate::gpu::{Buffer, Gpu};
+use crate::nn::Ids;
 use crate::ops::embedding;
-use crate::tensor::{DType, Tensor};
+use crate::tensor::DType;
 use crate::{Error, Result};
 
-/// Token ids with the index that their gradient needs (see [`crate::ops::embedding::index`]).
-#[derive(Debug, Clone)]
-pub struct Ids {
-    /// `[N]` u32.
-    pub ids: Tensor,
-    /// The index of `ids`.
-    pub index: Tensor,
-}
-
-/// The words of a batch as the encoder takes them.
-#[derive(Debug, Clone)]
-pub enum Words {
-    /// Their ids, by which rows of a table on the device are looked up.
-    Ids(Ids),
-    /// `[N, C]`: their embeddings, already looked up.
-    Rows(Tensor),
-}
-
-impl From<Ids> for Words {
-    fn from(ids: Ids) -> Self {
-        Words::Ids(ids)
-    }
-}
-
-/// What one batch feeds to the encoder. N = B·T rows.
-#[derive(Debug, Clone)]
-pub struct Inputs {
-    /// B.
-    pub sequences: usize,
-    /// T.
-    pub tokens: usize,
-    /// The tokens.
-    pub words: Words,
-    /// The position of each row in its sequence; needed for absolute positions only.
-    pub positions: Option<Ids>,
-    /// Which of two texts each row is of; needed for models with token types only.
-    pub types: Option<Ids>,
-    /// `[N, 2]` u32: the range of positions that each row attends to.
-    pub bounds: Tensor,
-}
-
 /// Room for B sequences of T tokens.
-pub struct InputSlots {
+pub struct InputBuffers {
     sequences: usize,
     tokens: usize,
     words: WordSlot,
@@ -127,14 +88,14 @@ impl Slot {
     }
 }
 
-impl InputSlots {
+impl InputBuffers {
     /// Room for `sequences` of `tokens` each.
     ///
     /// # Errors
     /// As [`Gpu::buffer`].
     pub fn new(gpu: &Gpu, sequences: usize, tokens: usize) -> Result<Self> {
         let rows = sequences * tokens;
-        let slots = InputSlots {
+        let slots = InputBuffers {
             sequences,
             tokens,
             words: WordSlot::Ids(Slot::new(gpu, "token ids", rows)?),
@@ -158,7 +119,7 @@ impl InputSlots {
         let width = model.config.hidden_size;
         let bytes = (sequences * tokens * width) as u64 * storage.bytes();
         let (table, rows) = (Arc::clone(table), gpu.buffer("word embeddings", bytes)?);
-        Ok(InputSlots { words: WordSlot::Rows { table, rows, width, storage }, ..slots })
+        Ok(InputBuffers { words: WordSlot::Rows { table, rows, width, storage }, ..slots })
     }
 
     /// What the encoder reads in recordings of `graph`.
@@ -166,7 +127,7 @@ impl InputSlots {
     /// # Errors
     /// As [`Graph::input`].
     pub fn inputs(&self, graph: &mut Graph, config: &Config) -> Result<Inputs> {
-        let InputSlots { sequences, tokens, .. } = *self;
+        let InputBuffers { sequences, tokens, .. } = *self;
         let rows = sequences * tokens;
         let positions = match config.position_embedding_type {
             PositionEmbedding::RelativeBucket => None,
@@ -209,7 +170,7 @@ impl InputSlots {
     /// text leaves of its sequence, and the sequences that are lacking, become padding that attends to nothing.
     ///
     /// # Errors
-    /// As [`InputSlots::write_typed`]; [`Error::Shape`] for a text longer than a sequence.
+    /// As [`InputBuffers::write_typed`]; [`Error::Shape`] for a text longer than a sequence.
     pub fn write_texts<'a>(
         &self,
         gpu: &Gpu,
@@ -233,11 +194,11 @@ impl InputSlots {
         self.write_typed(gpu, config, &ids, &types, &bounds)
     }
 
-    /// [`InputSlots::write`] with token types, one for each id or none at all. A model without token types ignores
+    /// [`InputBuffers::write`] with token types, one for each id or none at all. A model without token types ignores
     /// them.
     ///
     /// # Errors
-    /// As [`InputSlots::write`]; [`Error::Shape`] for another number of types or one beyond the model's.
+    /// As [`InputBuffers::write`]; [`Error::Shape`] for another number of types or one beyond the model's.
     pub fn write_typed(
         &self,
         gpu: &Gpu,

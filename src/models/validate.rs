@@ -1,8 +1,10 @@
 //! What must hold of a configuration before anything is computed with it.
 
-use super::config::{Config, MAX_POSITIONS, ModelType, NormPosition, PositionEmbedding, ProblemType};
-use super::parameters::ParameterSpec;
-use super::pooling::Pooling;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::config::{Config, MAX_POSITIONS, ProblemType};
+use crate::nn::ParameterSpec;
 use crate::{Error, Result};
 
 // Bounds that keep every product of sizes inside 32-bit shader indices and 64-bit byte counts.
@@ -63,6 +65,7 @@ impl Config {
             let found = format!("{heads}, which gives heads of {}", self.head_size());
             return Err(Error::config("num_attention_heads", expected, found));
         }
+        within("type_vocab_size", self.type_vocab_size, 0, MAX_TYPES)?;
         within("id2label", self.labels.len(), 0, MAX_LABELS)?;
         positive("layer_norm_eps", self.layer_norm_eps)?;
         positive("initializer_range", self.initializer_range)?;
@@ -99,44 +102,36 @@ impl Config {
         Ok(())
     }
 
-    /// Whether everything is as it is in all models of the family.
+    /// Checks a value that all models of the family have in common.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where `found` is another than `expected`.
+    pub(super) fn require<T: PartialEq + Serialize>(&self, field: &str, expected: T, found: T) -> Result<()> {
+        if found == expected {
+            return Ok(());
+        }
+        // As `config.json` spells them.
+        let [expected, found] = [expected, found].map(|value| match json!(value) {
+            Value::String(word) => word,
+            other => other.to_string(),
+        });
+        let family = self.model_type.name();
+        Err(Error::config(field, format!("{expected} where `model_type` is `{family}`"), found))
+    }
+
+    /// Checks what stands on the encoder, and what the family says.
     fn validate_family(&self) -> Result<()> {
-        let family = self.model_type;
-        let bert = family == ModelType::Bert;
-        let name = if bert { "bert" } else { "wgrad" };
-        let differs = |field: &str, expected: &str, found: String| {
-            Err(Error::config(field, format!("{expected} where `model_type` is `{name}`"), found))
-        };
-        if let Some(architecture) = self.architecture().filter(|a| a.family() != family) {
-            return differs("architectures", "one of its models", format!("{architecture:?}"));
-        }
-        let norm = if bert { NormPosition::Post } else { NormPosition::Pre };
-        if self.norm_position != norm {
-            return differs("norm_position", &format!("{norm:?}"), format!("{:?}", self.norm_position));
-        }
-        if self.use_bias != bert {
-            return differs("use_bias", &bert.to_string(), self.use_bias.to_string());
-        }
-        if bert && self.position_embedding_type != PositionEmbedding::Absolute {
-            let found = format!("{:?}", self.position_embedding_type);
-            return differs("position_embedding_type", "absolute", found);
-        }
-        let types = if bert { 1..=MAX_TYPES } else { 0..=0 };
-        if !types.contains(&self.type_vocab_size) {
-            let expected = if bert { format!("1 to {MAX_TYPES}") } else { "0".into() };
-            return differs("type_vocab_size", &expected, self.type_vocab_size.to_string());
-        }
-        if self.pooler && !bert && !self.classifies() {
-            return differs("pooler", "false", "true".into());
-        }
-        if self.classifier_pooling != Pooling::Cls && (bert || !self.classifies()) {
-            return differs("classifier_pooling", "cls", "mean".into());
+        if self.head().is_none() {
+            let classes: Vec<&str> = self.family().architectures().iter().map(|(class, _)| *class).collect();
+            let expected =
+                format!("one of {} where `model_type` is `{}`", classes.join(", "), self.model_type.name());
+            return Err(Error::config("architectures", expected, self.architectures.join(", ")));
         }
         let numbers = self.problem_type == Some(ProblemType::Regression);
         if self.classifies() && (self.labels.is_empty() || (numbers && self.labels.len() != 1)) {
             let expected = if numbers { "one name" } else { "at least one name" };
             return Err(Error::config("id2label", expected, self.labels.len()));
         }
-        Ok(())
+        self.family().validate(self)
     }
 }

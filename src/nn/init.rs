@@ -3,7 +3,8 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use super::parameters::{Init, ParameterSpec};
+use super::declare::{Init, ParameterSpec};
+use crate::hash::fnv1a;
 
 /// Values that one random stream fills; even, because normal values come in pairs.
 const CHUNK: usize = 1 << 14;
@@ -44,13 +45,6 @@ fn stream(name: &str, seed: u64, chunk: usize) -> ChaCha8Rng {
     let mut generator = ChaCha8Rng::from_seed(key);
     generator.set_stream(chunk as u64);
     generator
-}
-
-/// The 64-bit FNV-1a hash: short, and the same in every version.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Uniform in `[0, 1)`, with 53 bits.

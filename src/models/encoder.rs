@@ -1,0 +1,198 @@
+//! What the encoders of all families are made of: embeddings, attention, feed-forward blocks.
+
+use super::config::{Config, PositionEmbedding};
+use super::inputs::{Inputs, Words};
+use crate::autograd::Graph;
+use crate::nn::{Context, DropoutSite, Embedding, Init, LayerNorm, Linear, Scope};
+use crate::ops::add::add;
+use crate::ops::attention::{Heads, Probabilities, attention_with_dropout, attention_with_probabilities};
+use crate::ops::matmul::feed_forward;
+use crate::tensor::Tensor;
+use crate::{Error, Result};
+
+/// Records what is to be done with the attention probabilities of a layer.
+pub type Probe<'a> = dyn FnMut(&mut Graph, Probabilities) -> Result<()> + 'a;
+
+/// From token ids to hidden states.
+pub trait Encoder: Send + Sync {
+    /// The table of word embeddings.
+    fn words(&self) -> Embedding;
+
+    /// Records it; `probe`, if there is one, is called after the attention of each layer, first to last.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] and [`Error::Config`] when inputs and parameters do not fit, and those of `probe`.
+    fn forward(&self, context: &mut Context, inputs: &Inputs, probe: Option<&mut Probe>) -> Result<Hidden>;
+}
+
+/// The hidden states of all floors of the encoder, each `[N, C]`.
+pub struct Hidden {
+    /// After the embeddings and their norm.
+    pub embeddings: Tensor,
+    /// After each layer.
+    pub layers: Vec<Tensor>,
+    /// After the last norm: the last layer's where each ends in one.
+    pub last: Tensor,
+}
+
+/// The normed sum of the embeddings of words, positions and token types.
+pub(super) struct Embeddings {
+    pub words: Embedding,
+    positions: Option<Embedding>,
+    types: Option<Embedding>,
+    norm: LayerNorm,
+    dropout: DropoutSite,
+    longest: usize,
+}
+
+impl Embeddings {
+    /// Declares what `config` asks for under `embeddings`.
+    pub fn new(scope: &mut Scope, config: &Config) -> Self {
+        let dropout = DropoutSite::new(scope, "embeddings");
+        let (scope, width) = (&mut scope.child("embeddings"), config.hidden_size);
+        let init = Init::Normal(config.initializer_range);
+        let words = Embedding::new(scope, "word_embeddings", [config.vocab_size, width], init);
+        let mut table =
+            |name: &str, rows: usize| (rows > 0).then(|| Embedding::new(scope, name, [rows, width], init));
+        let longest = config.max_position_embeddings;
+        let absolute = config.position_embedding_type == PositionEmbedding::Absolute;
+        let positions = table("position_embeddings", if absolute { longest } else { 0 });
+        let types = table("token_type_embeddings", config.type_vocab_size);
+        let norm = LayerNorm::new(scope, "LayerNorm", width, config.layer_norm_eps);
+        Embeddings { words, positions, types, norm, dropout, longest }
+    }
+
+    /// `[N, C]`.
+    pub fn forward(&self, context: &mut Context, inputs: &Inputs) -> Result<Tensor> {
+        let mut x = match &inputs.words {
+            Words::Ids(ids) => self.words.forward(context, ids)?,
+            Words::Rows(rows) => rows.clone(),
+        };
+        if let Some(table) = &self.positions {
+            let positions = inputs.positions.as_ref().filter(|_| inputs.tokens <= self.longest);
+            let positions = positions.ok_or_else(|| Error::Shape {
+                operation: "position embeddings",
+                expected: format!("positions below {}", self.longest),
+                found: format!("{} tokens", inputs.tokens),
+            })?;
+            let position = table.forward(context, positions)?;
+            x = add(context.graph, &x, &position)?;
+        }
+        if let Some(table) = &self.types {
+            let types = inputs.types.as_ref().ok_or_else(|| Error::Shape {
+                operation: "token type embeddings",
+                expected: "a token type for each row".into(),
+                found: "none".into(),
+            })?;
+            let types = table.forward(context, types)?;
+            x = add(context.graph, &x, &types)?;
+        }
+        let normed = self.norm.forward(context, &x)?;
+        self.dropout.hidden(context, normed)
+    }
+}
+
+/// What the parts of an attention are called in files.
+pub(super) struct AttentionNames {
+    /// Queries, keys and values.
+    pub projections: [&'static str; 3],
+    /// The place of the probabilities' dropout.
+    pub probabilities: &'static str,
+    /// The table of distances, where positions are relative.
+    pub distances: &'static str,
+    /// The layer after the heads.
+    pub output: &'static str,
+}
+
+impl AttentionNames {
+    /// As in Hugging Face's BERT.
+    pub const BERT: Self = AttentionNames {
+        projections: ["self.query", "self.key", "self.value"],
+        probabilities: "self",
+        distances: "self.distance_embedding",
+        output: "output.dense",
+    };
+}
+
+/// Self-attention (Vaswani et al. 2017), with a vector per distance added to the keys where positions are relative (Shaw
+/// et al. 2018).
+pub(super) struct Attention {
+    /// Queries, keys and values side by side: `[N, 3C]`.
+    projections: Linear,
+    distances: Option<Embedding>,
+    output: Linear,
+    heads: usize,
+    dropout: DropoutSite,
+    output_dropout: DropoutSite,
+}
+
+impl Attention {
+    /// Declares an attention in the scope that is its own; `output` is how the layer after the heads starts.
+    pub fn new(scope: &mut Scope, config: &Config, names: &AttentionNames, output: Init) -> Self {
+        let (c, init) = (config.hidden_size, Init::Normal(config.initializer_range));
+        let projections = Linear::stacked(scope, &names.projections, [c, c], init, config.use_bias);
+        let table = [config.distances(), config.head_size()];
+        let distances = (table[0] > 0).then(|| Embedding::new(scope, names.distances, table, init));
+        Attention {
+            projections,
+            distances,
+            output: Linear::new(scope, names.output, [c, c], output, config.use_bias),
+            heads: config.num_attention_heads,
+            dropout: DropoutSite::new(scope, names.probabilities),
+            output_dropout: DropoutSite::new(scope, names.output),
+        }
+    }
+
+    /// `residual` plus the attention over `x [N, C]`; `probe`, if there is one, sees its probabilities.
+    pub fn forward(
+        &self,
+        context: &mut Context,
+        x: &Tensor,
+        inputs: &Inputs,
+        residual: &Tensor,
+        probe: Option<&mut Probe>,
+    ) -> Result<Tensor> {
+        let projected = self.projections.forward(context, x, None)?; // [N, 3C]
+        let distances = self.distances.map(|table| context.tensor(table.table)).transpose()?;
+        let heads = Heads { sequences: inputs.sequences, tokens: inputs.tokens, heads: self.heads };
+        let dropout = self.dropout.attention(context);
+        let (distances, bounds, dropout) = (distances.as_ref(), &inputs.bounds, dropout.as_ref());
+        let graph = &mut *context.graph;
+        let attended = match probe {
+            None => attention_with_dropout(graph, &projected, distances, bounds, heads, dropout)?,
+            Some(probe) => {
+                let (attended, probabilities) =
+                    attention_with_probabilities(graph, &projected, distances, bounds, heads, dropout)?;
+                probe(graph, probabilities)?;
+                attended
+            }
+        };
+        self.output_dropout
+            .onto(context, residual, |context, added| self.output.forward(context, &attended, added))
+    }
+}
+
+/// Two linear layers with GELU between them.
+pub(super) struct FeedForward {
+    inner: Linear,
+    outer: Linear,
+    dropout: DropoutSite,
+}
+
+impl FeedForward {
+    /// Declares the two layers by their names.
+    pub fn new(scope: &mut Scope, config: &Config, [inner, outer]: [&str; 2]) -> Self {
+        let (c, f, init) =
+            (config.hidden_size, config.intermediate_size, Init::Normal(config.initializer_range));
+        let dropout = DropoutSite::new(scope, outer);
+        let inner = Linear::new(scope, inner, [f, c], init, config.use_bias);
+        FeedForward { inner, outer: Linear::new(scope, outer, [c, f], init, config.use_bias), dropout }
+    }
+
+    /// `residual` plus the feed-forward block over `x [N, C]`.
+    pub fn forward(&self, context: &mut Context, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        let (inner, outer) = (self.inner.affine(context)?, self.outer.affine(context)?);
+        self.dropout
+            .onto(context, residual, |context, added| feed_forward(context.graph, x, [&inner, &outer], added))
+    }
+}

@@ -1,0 +1,144 @@
+//! `config.json`, of this crate's models and of Hugging Face's.
+
+use std::path::Path;
+
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::{Map, Value, json};
+
+use super::config::{Config, ModelType};
+use crate::{Error, Result};
+
+impl Config {
+    /// Reads and checks the bytes of a `config.json`; `path` is for the messages. The keys of other tools are
+    /// ignored, except those that change what is computed.
+    ///
+    /// # Errors
+    /// [`Error::File`], naming the key at fault.
+    pub fn from_json(bytes: &[u8], path: impl AsRef<Path>) -> Result<Config> {
+        Self::from_json_with(bytes, path, &[])
+    }
+
+    /// [`Config::from_json`] with the tokenizer's special tokens, as key and id, for the keys that the file lacks:
+    /// those of Hugging Face do not name them.
+    ///
+    /// # Errors
+    /// As [`Config::from_json`].
+    pub fn from_json_with(bytes: &[u8], path: impl AsRef<Path>, tokens: &[(&str, u32)]) -> Result<Config> {
+        let path = path.as_ref();
+        let Keys(mut keys) = serde_json::from_slice(bytes)
+            .map_err(|error| Error::file(path, "a config.json", error.to_string()))?;
+        let about = |error| match error {
+            Error::Config { field, expected, found } => {
+                Error::file(path, format!("`{field}` to be {expected}"), found)
+            }
+            other => other,
+        };
+        // The first models of this crate did not say what they are.
+        let model_type = keys.entry("model_type").or_insert_with(|| json!("wgrad"));
+        let name = model_type.as_str().map_or_else(|| model_type.to_string(), str::to_owned);
+        let family = super::family(ModelType::new(&name).map_err(about)?);
+        for key in ["is_decoder", "add_cross_attention"] {
+            if keys.get(key) == Some(&Value::Bool(true)) {
+                return Err(Error::file(path, format!("an encoder, with `{key}` false"), "true"));
+            }
+        }
+        for (theirs, ours) in family.renamed_keys() {
+            if let Some(value) = keys.remove(*theirs) {
+                keys.insert((*ours).into(), value);
+            }
+        }
+        for (key, value) in family.defaults() {
+            keys.entry(key).or_insert(value);
+        }
+        for (key, id) in tokens {
+            if keys.get(*key).is_none_or(Value::is_null) {
+                keys.insert((*key).into(), json!(id));
+            }
+        }
+        keys.extend(family.constants().into_iter().map(|(key, value)| (key.to_owned(), value)));
+        let config: Config = serde_json::from_value(Value::Object(keys.clone())).map_err(|error| {
+            let place = culprit(&keys).map(|key| format!(" in `{key}`")).unwrap_or_default();
+            Error::file(path, format!("a config.json of the family `{name}`"), format!("{error}{place}"))
+        })?;
+        let config = match config.classifies() && config.labels.is_empty() {
+            // Two classes without names are not written down.
+            true => {
+                let count = keys.get("num_labels").and_then(Value::as_u64).unwrap_or(2).min(1 << 16);
+                Config { labels: (0..count).map(|id| format!("LABEL_{id}")).collect(), ..config }
+            }
+            false => config,
+        };
+        config.validate().map_err(about)?;
+        Ok(config)
+    }
+
+    /// The text of `config.json`, indented, with a final newline. Python's `transformers` reads that of a family which
+    /// it knows as it is, others with the PyTorch file of a model folder.
+    pub fn to_json(&self) -> String {
+        let family = self.family();
+        // A struct of numbers, booleans and unit variants always serialises.
+        let mut value = serde_json::to_value(self).unwrap_or_default();
+        let Some(keys) = value.as_object_mut() else { return String::new() };
+        if !self.labels.is_empty() {
+            let ids = self.labels.iter().zip(0..).map(|(label, id)| (label.clone(), json!(id))).collect();
+            keys.insert("label2id".into(), Value::Object(ids));
+        }
+        if family.defaults().iter().any(|(key, _)| *key == "hidden_dropout_prob") {
+            // A rate of 0 that is left out would mean the family's default.
+            keys.insert("hidden_dropout_prob".into(), json!(self.hidden_dropout_prob));
+            keys.insert("attention_probs_dropout_prob".into(), json!(self.attention_probs_dropout_prob));
+        }
+        let constants = family.constants();
+        let constant = |key: &str| constants.iter().any(|(constant, _)| *constant == key);
+        let renamed = |ours: String| {
+            let theirs = family.renamed_keys().iter().find(|(_, known)| *known == ours);
+            theirs.map_or(ours, |(theirs, _)| theirs.to_string())
+        };
+        let all = std::mem::take(keys).into_iter().filter(|(key, _)| !constant(key));
+        *keys = all.map(|(key, value)| (renamed(key), value)).collect();
+        keys.extend(family.further_keys());
+        let mut text = serde_json::to_string_pretty(&value).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+}
+
+/// The keys of a file, none of which may come twice.
+struct Keys(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Keys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Once;
+
+        impl<'de> Visitor<'de> for Once {
+            type Value = Keys;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Keys, A::Error> {
+                let mut keys = Map::new();
+                while let Some((key, value)) = map.next_entry::<String, Value>()? {
+                    if keys.contains_key(&key) {
+                        return Err(A::Error::custom(format!("duplicate field `{key}`")));
+                    }
+                    keys.insert(key, value);
+                }
+                Ok(Keys(keys))
+            }
+        }
+
+        deserializer.deserialize_map(Once)
+    }
+}
+
+/// The key whose value makes these unreadable: the one that also spoils an otherwise good configuration.
+fn culprit(given: &Map<String, Value>) -> Option<String> {
+    let good = serde_json::to_value(Config::preset("micro").ok()?).ok()?;
+    given.iter().find_map(|(key, value)| {
+        let mut trial = good.clone();
+        *trial.get_mut(key)? = value.clone();
+        serde_json::from_value::<Config>(trial).is_err().then(|| key.clone())
+    })
+}

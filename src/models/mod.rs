@@ -1,0 +1,51 @@
+//! Models: what all families of encoders share, and one file for each family.
+
+mod by_family;
+pub mod config;
+mod encoder;
+mod family;
+mod heads;
+mod input_buffers;
+mod inputs;
+mod json;
+mod labels;
+mod model;
+mod pooling;
+mod validate;
+mod words;
+
+pub use config::{
+    Activation, Config, Head, HeadInit, ModelType, NormPosition, PositionEmbedding, ProblemType,
+};
+pub use encoder::{Encoder, Hidden, Probe};
+pub use family::Family;
+pub use heads::{Classifier, Heads, MaskedHead, Pooler, Targets};
+pub use input_buffers::InputBuffers;
+pub use inputs::{Inputs, Words};
+pub use model::Model;
+pub use pooling::Pooling;
+pub use words::WordTable;
+
+/// Declares the modules of the families and collects them for [`families`].
+macro_rules! families {
+    ($($name:ident),+ $(,)?) => {
+        $(mod $name;)+
+
+        /// Every family.
+        pub fn families() -> Vec<&'static dyn Family> {
+            vec![$($name::FAMILY),+]
+        }
+    };
+}
+
+families! {
+    notebook,
+    bert,
+}
+
+/// The family of a model type.
+fn family(model_type: ModelType) -> &'static dyn Family {
+    let named = families().into_iter().find(|family| family.model_type() == model_type.name());
+    // A model type is only ever made for a family that there is.
+    named.unwrap_or(notebook::FAMILY)
+}
