@@ -60,26 +60,21 @@ fn model(gpu: &Gpu, trained: bool) -> Model {
 }
 
 /// The golden batch in slots for one sequence more than it has, so that filling up is tried too.
-fn inputs(graph: &mut Graph, config: &Config, golden: &Golden) -> Inputs {
-    let gpu = graph.gpu().clone();
-    let slots = InputSlots::new(&gpu, 4, TOKENS).unwrap();
+fn inputs(gpu: &Gpu, graph: &mut Graph, config: &Config, golden: &Golden) -> Inputs {
+    let slots = InputSlots::new(gpu, 4, TOKENS).unwrap();
     let bounds: Vec<[u32; 2]> = golden
         .u32("lengths")
         .into_iter()
         .flat_map(|length| (0..TOKENS as u32).map(move |t| if t < length { [0, length] } else { [0, 0] }))
         .collect();
     let (ids, types) = (golden.u32("input_ids"), golden.u32("token_type_ids"));
-    slots.write_typed(&gpu, config, &ids, &types, &bounds).unwrap();
+    slots.write_typed(gpu, config, &ids, &types, &bounds).unwrap();
     slots.inputs(graph, config).unwrap()
 }
 
 /// Has the values of a tensor kept when the recording runs.
-fn keep(graph: &mut Graph, tensor: &Tensor) -> (Buffer, usize) {
-    let elements = tensor.shape().elements();
-    let buffer = graph.gpu().buffer("kept", elements as u64 * 4).unwrap();
-    let to = graph.recorder().bind(&(&buffer).into());
-    graph.recorder().copy(tensor.view(), to);
-    (buffer, elements)
+fn keep(gpu: &Gpu, graph: &mut Graph, tensor: &Tensor) -> (Buffer, usize) {
+    (graph.keep(gpu, "kept", tensor.view()).unwrap(), tensor.shape().elements())
 }
 
 fn read(gpu: &Gpu, (buffer, elements): &(Buffer, usize)) -> Vec<f32> {
@@ -109,7 +104,7 @@ fn hidden_states_pooler_and_logits_equal_pytorch() {
         let Model { config, parameters, .. } = &model(gpu, false);
         let mut graph = Graph::inference(gpu);
         let g = &mut graph;
-        let inputs = inputs(g, config, &golden);
+        let inputs = inputs(gpu, g, config, &golden);
         let hidden = encode(g, config, parameters, &inputs).unwrap();
         let firsts = g.constant(&[0u32, 40, 80], [3], DType::U32).unwrap();
         let rows = golden.u32("masked_rows");
@@ -117,9 +112,9 @@ fn hidden_states_pooler_and_logits_equal_pytorch() {
         let pooled = pooled(g, config, parameters, &hidden.last, &firsts).unwrap();
         let logits = mlm_logits(g, config, parameters, &hidden.last, &rows).unwrap();
         let states: Vec<_> = [&hidden.embeddings].into_iter().chain(&hidden.layers).collect();
-        let states: Vec<_> = states.into_iter().map(|state| keep(g, state)).collect();
-        let (pooled, logits) = (keep(g, &pooled), keep(g, &logits));
-        graph.finish("hidden states").unwrap().replay().unwrap();
+        let states: Vec<_> = states.into_iter().map(|state| keep(gpu, g, state)).collect();
+        let (pooled, logits) = (keep(gpu, g, &pooled), keep(gpu, g, &logits));
+        graph.finish(gpu, "hidden states").unwrap().replay().unwrap();
 
         let lengths = golden.u32("lengths");
         for (layer, state) in states.iter().enumerate() {
@@ -145,7 +140,7 @@ fn fault_26_a_sequence_that_is_all_padding_gives_zeros() {
         let mut graph = Graph::inference(gpu);
         let g = &mut graph;
         // Three golden sequences, and one of padding.
-        let inputs = inputs(g, config, &golden);
+        let inputs = inputs(gpu, g, config, &golden);
         let hidden = encode(g, config, parameters, &inputs).unwrap();
         let mut lengths: Vec<usize> =
             golden.u32("lengths").into_iter().map(|length| length as usize).collect();
@@ -153,8 +148,8 @@ fn fault_26_a_sequence_that_is_all_padding_gives_zeros() {
         let slots = g.constant(&Pooling::Mean.slots(&lengths, TOKENS), [4, 2], DType::U32).unwrap();
         let vectors = Pooling::Mean.record(g, &hidden.last, &slots).unwrap();
         let unit = normalize(g, &vectors).unwrap();
-        let (last, unit) = (keep(g, &hidden.last), keep(g, &unit));
-        graph.finish("padding").unwrap().replay().unwrap();
+        let (last, unit) = (keep(gpu, g, &hidden.last), keep(gpu, g, &unit));
+        graph.finish(gpu, "padding").unwrap().replay().unwrap();
         assert!(read(gpu, &last).iter().all(|value| value.is_finite()));
         let rows: Vec<f64> =
             read(gpu, &unit).chunks(40).map(|row| row.iter().map(|&x| f64::from(x).powi(2)).sum()).collect();
@@ -169,7 +164,7 @@ fn loss_and_gradients_equal_pytorch() {
         let Model { config, parameters, .. } = &model(gpu, true);
         let mut graph = Graph::training(gpu);
         let g = &mut graph;
-        let inputs = inputs(g, config, &golden);
+        let inputs = inputs(gpu, g, config, &golden);
         let count = golden.u32("masked_rows").len();
         let targets = Targets {
             rows: g.constant(&golden.u32("masked_rows"), [count], DType::U32).unwrap(),
@@ -178,10 +173,10 @@ fn loss_and_gradients_equal_pytorch() {
         };
         let hidden = encode(g, config, parameters, &inputs).unwrap();
         let guesses = mlm_loss(g, config, parameters, &hidden.last, &targets).unwrap();
-        let losses = keep(g, &guesses.loss);
+        let losses = keep(gpu, g, &guesses.loss);
         let ones = g.constant(&vec![1f32; count], [count], DType::F32).unwrap();
         g.backward(&guesses.loss, ones).unwrap();
-        graph.finish("gradients").unwrap().replay().unwrap();
+        graph.finish(gpu, "gradients").unwrap().replay().unwrap();
         let loss: f32 = read(gpu, &losses).iter().sum();
         close(&[loss], &golden.f32("loss"), "loss");
         same_gradients(&golden, "gradients/", parameters, 40);
@@ -195,13 +190,13 @@ fn gradients_through_the_pooler_equal_pytorch() {
         let Model { config, parameters, .. } = &model(gpu, true);
         let mut graph = Graph::training(gpu);
         let g = &mut graph;
-        let inputs = inputs(g, config, &golden);
+        let inputs = inputs(gpu, g, config, &golden);
         let hidden = encode(g, config, parameters, &inputs).unwrap();
         let firsts = g.constant(&[0u32, 40, 80], [3], DType::U32).unwrap();
         let pooled = pooled(g, config, parameters, &hidden.last, &firsts).unwrap();
         let upstream = g.constant(&golden.f32("upstream"), [3, 40], DType::F32).unwrap();
         g.backward(&pooled, upstream).unwrap();
-        graph.finish("gradients").unwrap().replay().unwrap();
+        graph.finish(gpu, "gradients").unwrap().replay().unwrap();
         same_gradients(&golden, "pooled_gradients/", parameters, 37);
     });
 }

@@ -147,9 +147,7 @@ fn forward(
     let mut kept = Vec::new();
     let mut keep = |g: &mut Graph, name: String, tensor: &Tensor| {
         let elements = tensor.shape().elements();
-        let buffer = gpu.buffer("kept", elements as u64 * tensor.dtype().bytes()).unwrap();
-        let to = g.recorder().bind(&(&buffer).into());
-        g.recorder().copy(tensor.view(), to);
+        let buffer = g.keep(gpu, "kept", tensor.view()).unwrap();
         kept.push((name, buffer, elements, tensor.dtype()));
     };
     keep(g, "hidden/embeddings".into(), &hidden.embeddings);
@@ -158,7 +156,7 @@ fn forward(
     }
     keep(g, "hidden/final".into(), &hidden.last);
     keep(g, "logits".into(), &logits);
-    graph.finish("hidden states").unwrap().replay().unwrap();
+    graph.finish(gpu, "hidden states").unwrap().replay().unwrap();
     let values = |(name, buffer, elements, dtype): (String, Buffer, usize, DType)| {
         let found: Vec<f32> = match dtype {
             DType::F16 => {

@@ -40,15 +40,13 @@ fn run(
     let mut kept = Vec::new();
     for result in &results {
         let elements = result.shape().elements();
-        let buffer = gpu.buffer("kept", elements as u64 * 4).unwrap();
-        let view = graph.recorder().bind(&(&buffer).into());
-        graph.recorder().copy(result.view(), view);
+        let buffer = graph.keep(gpu, "kept", result.view()).unwrap();
         kept.push((buffer, elements));
     }
     let ones = vec![1f32; results[0].shape().elements()];
     let d_y = graph.constant(&ones, results[0].shape().dims(), DType::F32).unwrap();
     graph.backward(&results[0], d_y).unwrap();
-    let recording = graph.finish("test").unwrap();
+    let recording = graph.finish(gpu, "test").unwrap();
     recording.poison(wgrad::ops::check::POISON);
     recording.replay().unwrap();
     let read = |buffer: &Buffer, count| pollster::block_on(gpu.read::<f32>(buffer, 0, count)).unwrap();

@@ -229,11 +229,6 @@ impl Gpu {
         self.0.speed.set(operations);
     }
 
-    /// The most operations that one dispatch should hold.
-    pub fn most_operations(&self) -> f64 {
-        self.0.speed.most_operations()
-    }
-
     /// Bytes that live buffers and textures of this device take.
     pub fn allocated(&self) -> u64 {
         self.0.allocated.load(Ordering::Relaxed)

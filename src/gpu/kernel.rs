@@ -74,6 +74,13 @@ pub struct KernelSpec {
     pub example: &'static [Constant],
 }
 
+impl KernelSpec {
+    /// What it is called in errors and profiles: `gelu:forward`.
+    pub fn name(&self) -> String {
+        format!("{}:{}", self.source.name, self.entry)
+    }
+}
+
 /// The whole source, not its name alone: others may name a shader like one of ours.
 pub(super) type KernelKey = (Source, &'static str, Vec<Constant>);
 
@@ -82,9 +89,4 @@ pub struct Kernel {
     pub(super) pipeline: wgpu::ComputePipeline,
     pub(super) layout: wgpu::BindGroupLayout,
     pub(super) name: String,
-    pub(super) reads: u32,
-    pub(super) textures: u32,
-    /// Whether `elem`, and with it what textures hold, is f16.
-    pub(super) f16: bool,
-    pub(super) writes: u32,
 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use super::buffer::{Buffer, Reserved};
 use super::context::Gpu;
+use super::cost::Cost;
 use super::kernel::Kernel;
 use super::pace::Pace;
 use super::relay::Relay;
@@ -48,6 +49,7 @@ pub(super) enum Step {
         kernel: Arc<Kernel>,
         bind_group: wgpu::BindGroup,
         groups: [u32; 3],
+        cost: Cost,
     },
     Clear {
         buffer: wgpu::Buffer,
@@ -79,9 +81,8 @@ pub struct Recording {
     pub(super) steps: Vec<Step>,
     pub(super) relay: Option<Relay>,
     pub(super) pace: Mutex<Pace>,
-    /// How long each command should take, in seconds, and at which speed of the device that was reckoned.
+    /// How long each command should take, in seconds.
     pub(super) expected: Vec<f64>,
-    pub(super) speed: f64,
     pub(super) memory: Vec<Buffer>,
     pub(super) textures: Vec<Operand>,
     // Held so that they live as long as the commands that use them.

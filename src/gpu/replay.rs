@@ -100,20 +100,16 @@ impl Recording {
         timer: &mut Option<Timer>,
     ) {
         let last = commands.end == self.steps.len();
-        let mut steps = self.steps[commands.clone()].iter().zip(&self.expected[commands]).peekable();
-        while let Some((step, seconds)) = steps.peek() {
-            if let Step::Dispatch { kernel, groups, .. } = step {
-                let timing = || Timing {
-                    kernel: kernel.name.clone(),
-                    groups: *groups,
-                    operations: *seconds * self.speed,
-                    seconds: 0.0,
-                };
+        let mut steps = self.steps[commands].iter().peekable();
+        while let Some(step) = steps.peek() {
+            if let Step::Dispatch { kernel, groups, cost, .. } = step {
+                let timing =
+                    || Timing { kernel: kernel.name.clone(), groups: *groups, cost: *cost, seconds: 0.0 };
                 let timed = timer.is_some();
                 let timestamp_writes = timer.as_mut().map(|timer| timer.around(timing()));
                 let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
                 let mut pass = encoder.begin_compute_pass(&descriptor);
-                while let Some((Step::Dispatch { kernel, bind_group, groups: [x, y, z] }, _)) = steps.peek() {
+                while let Some(Step::Dispatch { kernel, bind_group, groups: [x, y, z], .. }) = steps.peek() {
                     pass.set_pipeline(&kernel.pipeline);
                     pass.set_bind_group(0, bind_group, &[]);
                     pass.dispatch_workgroups(*x, *y, *z);

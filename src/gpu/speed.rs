@@ -47,9 +47,9 @@ impl Speed {
         let operations = if operations.is_finite() { operations.max(1e6) } else { 1e6 };
         self.known.store(operations.to_bits(), Ordering::Relaxed);
     }
+}
 
-    /// The most operations that one dispatch should hold.
-    pub fn most_operations(&self) -> f64 {
-        MARGIN * LONGEST_DISPATCH * self.get()
-    }
+/// The most operations that one dispatch should hold on a device of this speed.
+pub(super) fn most_operations(speed: f64) -> f64 {
+    MARGIN * LONGEST_DISPATCH * speed
 }

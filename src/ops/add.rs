@@ -70,7 +70,8 @@ pub(crate) fn accumulate(graph: &mut Graph, sum: View, a: &Tensor) -> Result<()>
         &[a.view],
         &[sum],
         grid(elements, WORKGROUP),
-    )
+    )?;
+    Ok(())
 }
 
 /// Comparisons with the reference.

@@ -231,12 +231,10 @@ impl Case {
         }
         let y = (self.on_gpu)(&mut graph, &tensors)?;
         let elements = y.shape.elements();
-        let kept = gpu.buffer("result", elements as u64 * y.dtype.bytes())?;
-        let to = graph.recorder().bind(&(&kept).into());
-        graph.recorder().copy(y.view, to);
+        let kept = graph.keep(gpu, "result", y.view)?;
         let d_y = graph.input(&upload(gpu, "d_y", upstream, y.dtype)?, y.shape.dims(), y.dtype)?;
         graph.backward(&y, d_y)?;
-        let recording = graph.finish("check")?;
+        let recording = graph.finish(gpu, "check")?;
         recording.poison(POISON);
         recording.replay()?;
         let result = download(gpu, &kept, elements, y.dtype).await?;

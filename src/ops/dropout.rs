@@ -107,7 +107,8 @@ impl Dropout {
         let params = self.params(elements)?;
         let groups = grid(elements, WORKGROUP);
         let constants = [WORKGROUP_SIZE, dtype.elem()];
-        graph.dispatch((&FORWARD, &constants), params, &[self.key.view, from], &[to], groups)
+        graph.dispatch((&FORWARD, &constants), params, &[self.key.view, from], &[to], groups)?.flops(elements as f64);
+        Ok(())
     }
 
     /// `x = factors · x`.
@@ -121,7 +122,8 @@ impl Dropout {
         let params = self.params(elements)?;
         let groups = grid(elements, WORKGROUP);
         let constants = [WORKGROUP_SIZE, dtype.elem()];
-        graph.dispatch((&IN_PLACE, &constants), params, &[self.key.view], &[x], groups)
+        graph.dispatch((&IN_PLACE, &constants), params, &[self.key.view], &[x], groups)?.flops(elements as f64);
+        Ok(())
     }
 }
 

@@ -49,7 +49,8 @@ pub fn gather_rows(graph: &mut Graph, x: &Tensor, rows: &Tensor) -> Result<Tenso
                 graph.recorder().clear(to);
             }
             let constants = [WORKGROUP_SIZE, graph.gradient_dtype(&x).out_elem()];
-            graph.dispatch((&BACKWARD, &constants), params, &[d_y.view, rows.view], &[to], groups)
+            graph.dispatch((&BACKWARD, &constants), params, &[d_y.view, rows.view], &[to], groups)?;
+            Ok(())
         })
     });
     Ok(y)

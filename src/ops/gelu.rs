@@ -38,7 +38,7 @@ pub const KERNELS: &[KernelSpec] = &[FORWARD, BACKWARD, SOFTWARE_FORWARD, SOFTWA
 pub fn gelu(graph: &mut Graph, x: &Tensor) -> Result<Tensor> {
     let elements = x.shape.elements();
     let params = Params { elements: elements as u32 };
-    let (forward, backward, groups) = match graph.gpu().capabilities().kind {
+    let (forward, backward, groups) = match graph.capabilities().kind {
         AdapterKind::Software => (&SOFTWARE_FORWARD, &SOFTWARE_BACKWARD, grid(elements.div_ceil(4), 8)),
         AdapterKind::Plain => (&FORWARD, &BACKWARD, grid(elements, WORKGROUP)),
     };

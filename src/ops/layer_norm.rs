@@ -39,6 +39,12 @@ const SOFTWARE_ONTO: KernelSpec = KernelSpec { reads: 5, textures: 5, example: &
 const SOFTWARE_PARTIALS: KernelSpec = KernelSpec { entry: "partials", writes: 1, ..SOFTWARE_FORWARD };
 const REDUCE: KernelSpec = KernelSpec { entry: "reduce", reads: 1, writes: 1, ..FORWARD };
 
+/// Operations to an element: sums of values and squares and what is made of them; the two sums of the way back and the
+/// gradient; the parts of the gradients of weight and bias.
+const FORWARD_FLOPS: f64 = 7.0;
+const BACKWARD_FLOPS: f64 = 11.0;
+const PARTIALS_FLOPS: f64 = 5.0;
+
 /// For the shader tests.
 pub const KERNELS: &[KernelSpec] = &[
     FORWARD,
@@ -65,6 +71,7 @@ pub fn layer_norm(graph: &mut Graph, x: &Tensor, weight: &Tensor, bias: &Tensor,
     rows::vector("layer_norm", bias, columns, DType::F32)?;
     let lanes = rows::lanes(graph, PLAIN);
     let blocks = rows.div_ceil(BLOCK_ROWS);
+    let elements = (rows * columns) as f64;
     let params = Params {
         rows: rows as u32,
         columns: columns as u32,
@@ -76,7 +83,7 @@ pub fn layer_norm(graph: &mut Graph, x: &Tensor, weight: &Tensor, bias: &Tensor,
     };
     let y = graph.output("layer_norm", [rows, columns], &[x, weight, bias])?;
     let stats = graph.scratch("layer_norm", (2 * rows).next_multiple_of(4))?;
-    let software = graph.gpu().capabilities().kind == AdapterKind::Software
+    let software = graph.capabilities().kind == AdapterKind::Software
         && columns.is_multiple_of(4)
         && x.dtype == DType::F32;
     // Each kernel with the workgroups for its rows, or its blocks and columns.
@@ -94,7 +101,8 @@ pub fn layer_norm(graph: &mut Graph, x: &Tensor, weight: &Tensor, bias: &Tensor,
         &[x.view, weight.view, bias.view],
         &[y.view, stats],
         row_groups,
-    )?;
+    )?
+    .flops(FORWARD_FLOPS * elements);
     let (x, weight, bias) = (x.clone(), weight.clone(), bias.clone());
     graph.on_backward(&y, move |graph, d_y| {
         let partial = graph.scratch("layer_norm", 2 * blocks * columns)?;
@@ -105,13 +113,16 @@ pub fn layer_norm(graph: &mut Graph, x: &Tensor, weight: &Tensor, bias: &Tensor,
                 &[x.view, d_y.view, stats],
                 &[partial],
                 block_groups,
-            )?;
+            )?
+            .flops(PARTIALS_FLOPS * elements);
         }
         for (tensor, offset) in [(&weight, 0), (&bias, columns)] {
             graph.contribute_with("layer_norm", tensor, |graph, to, accumulate| {
                 let params = Params { offset: offset as u32, accumulate: accumulate.into(), ..params };
                 let groups = grid(columns, lanes[0].1);
-                graph.dispatch((&REDUCE, lanes), params, &[partial], &[to], groups)
+                let dispatch = graph.dispatch((&REDUCE, lanes), params, &[partial], &[to], groups)?;
+                dispatch.bytes(partial.bytes as f64 / 2.0).flops((blocks * columns) as f64);
+                Ok(())
             })?;
         }
         graph.contribute_onto("layer_norm", &x, |graph, d_x, there| {
@@ -120,7 +131,8 @@ pub fn layer_norm(graph: &mut Graph, x: &Tensor, weight: &Tensor, bias: &Tensor,
             let mut constants = lanes.to_vec();
             constants.extend(there.map(|_| ONTO));
             let kernel = (backward[usize::from(there.is_some())], constants.as_slice());
-            graph.dispatch(kernel, params, &reads, &[d_x], row_groups)
+            graph.dispatch(kernel, params, &reads, &[d_x], row_groups)?.flops(BACKWARD_FLOPS * elements);
+            Ok(())
         })
     });
     Ok(y)

@@ -95,7 +95,7 @@ pub fn matmul_recording(
     };
     let ((a, _), (b, _), (c, watched)) = (matrix(a)?, matrix(b)?, matrix([m, n])?);
     product(&mut graph, Product::single(layout, storage, [m, n, k]), a, b, c)?;
-    Ok((graph.finish("matrix product")?, watched))
+    Ok((graph.finish(gpu, "matrix product")?, watched))
 }
 
 /// The speed of the fastest large square product, in GFLOP/s: what the speeds of other work are held against. Each
@@ -173,7 +173,7 @@ pub async fn attention_seconds(
             let d_y = graph.constant(&values(rows * width), [rows, width], DType::F32)?;
             graph.backward(&y, d_y)?;
         }
-        graph.finish("attention")
+        graph.finish(gpu, "attention")
     };
     let forward = seconds(gpu, &record(Graph::inference(gpu))?, &qkv, budget).await?;
     let both = seconds(gpu, &record(Graph::training(gpu))?, &qkv, budget).await?;
@@ -190,7 +190,7 @@ pub async fn copy(gpu: &Gpu, bytes: u64, budget: f64) -> Result<f64> {
     let mut recorder = Recorder::new(gpu);
     let (source, target) = (recorder.bind(&(&from).into()), recorder.bind(&(&to).into()));
     recorder.copy(source, target);
-    let recording = recorder.finish("copy")?;
+    let recording = recorder.finish(gpu, "copy")?;
     let taken = seconds(gpu, &recording, &to, budget).await?;
     Ok(2.0 * bytes as f64 / taken / 1e9)
 }

@@ -35,11 +35,13 @@ pub fn normalize(graph: &mut Graph, x: &Tensor) -> Result<Tensor> {
     let params = Params { rows: rows as u32, columns: columns as u32 };
     let groups = grid(rows, WORKGROUP);
     let y = graph.output("normalize", [rows, columns], &[x])?;
-    graph.dispatch((&FORWARD, CONSTANTS), params, &[x.view], &[y.view], groups)?;
+    graph.dispatch((&FORWARD, CONSTANTS), params, &[x.view], &[y.view], groups)?.flops((3 * rows * columns) as f64);
     let x = x.clone();
     graph.on_backward(&y, move |graph, d_y| {
         let d_x = graph.output("normalize", [rows, columns], &[])?;
-        graph.dispatch((&BACKWARD, CONSTANTS), params, &[x.view, d_y.view], &[d_x.view], groups)?;
+        let dispatch =
+            graph.dispatch((&BACKWARD, CONSTANTS), params, &[x.view, d_y.view], &[d_x.view], groups)?;
+        dispatch.flops((7 * rows * columns) as f64);
         graph.contribute(&x, d_x)
     });
     Ok(y)

@@ -82,7 +82,9 @@ pub(crate) fn sum_as(
     accumulate: bool,
 ) -> Result<()> {
     let params = Params { rows: rows as u32, width: width as u32, accumulate: accumulate.into() };
-    graph.dispatch((&FORWARD, &[WORKGROUP_SIZE, from.elem(), to.out_elem()]), params, &[x], &[y], grid(width, WORKGROUP))
+    let kernel = (&FORWARD, &[WORKGROUP_SIZE, from.elem(), to.out_elem()][..]);
+    graph.dispatch(kernel, params, &[x], &[y], grid(width, WORKGROUP))?.flops((rows * width) as f64);
+    Ok(())
 }
 
 /// Comparisons with the reference.

@@ -11,7 +11,7 @@ pub(super) const SOFTWARE: &[Constant] = &[("LANES", 8)];
 
 /// How many invocations share a row: `plain` on a GPU, [`SOFTWARE`] where that is the CPU.
 pub(super) fn lanes(graph: &Graph, plain: &'static [Constant]) -> &'static [Constant] {
-    match graph.gpu().capabilities().kind {
+    match graph.capabilities().kind {
         AdapterKind::Software => SOFTWARE,
         AdapterKind::Plain => plain,
     }

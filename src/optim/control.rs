@@ -242,7 +242,7 @@ fn clear(parameters: &Parameters, totals: &Totals, gradients: bool) -> Result<Re
         recorder.clear(view);
     }
     totals.clear(&mut recorder);
-    recorder.finish("clear totals and gradients")
+    recorder.finish(parameters.gpu(), "clear totals and gradients")
 }
 
 #[cfg(test)]

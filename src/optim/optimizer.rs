@@ -5,7 +5,7 @@ use super::options::OptimizerOptions;
 use super::rules::{GroupOptions, Part, Rule, Scalars};
 use super::totals::{Tickets, Totals};
 use crate::autograd::Graph;
-use crate::gpu::{Buffer, Gpu, OPERATIONS_PER_BYTE, Recording, Region, View};
+use crate::gpu::{Buffer, Gpu, OPERATIONS_PER_BYTE, Recording, Region, View, split};
 use crate::nn::{ALIGNMENT, Parameters};
 use crate::{Error, Result};
 
@@ -256,8 +256,6 @@ fn record(
         bound.push(view);
     }
     let kind = parameters.gpu().capabilities().kind;
-    // None of the dispatches takes long; how many there are changes no bit.
-    let most = parameters.gpu().most_operations() / OPERATIONS_PER_BYTE;
     let segments = parameters.segments().iter().zip(&decided.gradients);
     for ((segment, &gradients), (group, moments)) in segments.zip(groups.iter().zip(moments)) {
         let mut bind = |buffer: &Buffer| graph.recorder().bind(&buffer.into());
@@ -267,17 +265,18 @@ fn record(
         let suits = scalars.iter().zip(&bound).find(|(kept, _)| kept.suits(group));
         let reads: Vec<View> = std::iter::once(decided.state).chain(suits.map(|(_, view)| *view)).collect();
         // Each of the views is read and written.
-        let room = (most / (8 * views.len()) as f64) as usize / ALIGNMENT * ALIGNMENT;
-        for start in (0..segment.elements).step_by(room.max(ALIGNMENT)) {
-            let elements = room.max(ALIGNMENT).min(segment.elements - start);
+        let room = graph.most_operations() / (OPERATIONS_PER_BYTE * (8 * views.len()) as f64);
+        for range in split(segment.elements, ALIGNMENT, room) {
+            let elements = range.len();
             let part =
-                |view: View, bytes: usize| view.part((start * bytes) as u64, (elements * bytes) as u64);
+                |view: View, bytes: usize| view.part((range.start * bytes) as u64, (elements * bytes) as u64);
             let mut writes: Vec<View> = views.iter().map(|&view| part(view, 4)).collect();
             writes.extend(halves.map(|view| part(view, 2)));
-            let part = Part { kind, elements, reads: reads.clone(), writes, halves: halves.is_some() };
+            let flops = group.rule.definition().flops;
+            let part = Part { kind, elements, flops, reads: reads.clone(), writes, halves: halves.is_some() };
             (group.rule.definition().update)(&mut graph, group, &part)?;
         }
     }
     decided.prove(graph.recorder());
-    graph.finish("optimizer step")
+    graph.finish(parameters.gpu(), "optimizer step")
 }

@@ -162,7 +162,7 @@ impl<O: Objective> Trainer<O> {
         let optimizer = Optimizer::new(&model.parameters, options.optimizer, &totals)?;
         let mut recorder = Recorder::new(gpu);
         totals.clear(&mut recorder);
-        let clear_totals = recorder.finish("clear totals")?;
+        let clear_totals = recorder.finish(gpu, "clear totals")?;
         let engine = Engine {
             gpu: gpu.clone(),
             model: Arc::new(model),
@@ -341,7 +341,7 @@ impl<O: Objective> Engine<O> {
             graph_ref.backward(&loss, d_loss)?;
         }
         self.totals.arrive(graph_ref, &ticket)?;
-        graph.finish(if loss.needs_gradient() { "training step" } else { "evaluation" })
+        graph.finish(&self.gpu, if loss.needs_gradient() { "training step" } else { "evaluation" })
     }
 }
 

@@ -89,13 +89,11 @@ fn forward(gpu: &Gpu, model: &Model, batch: &Batch) -> (Vec<f32>, Vec<f32>) {
     let guesses = mlm_loss(g, config, parameters, &hidden.last, &targets).unwrap();
     let keep = |g: &mut Graph, tensor: &Tensor| -> (Buffer, usize) {
         let elements = tensor.shape().elements();
-        let buffer = gpu.buffer("kept", elements as u64 * 4).unwrap();
-        let to = g.recorder().bind(&(&buffer).into());
-        g.recorder().copy(tensor.view(), to);
+        let buffer = g.keep(gpu, "kept", tensor.view()).unwrap();
         (buffer, elements)
     };
     let kept = [keep(g, &hidden.last), keep(g, &guesses.loss)];
-    graph.finish("forward").unwrap().replay().unwrap();
+    graph.finish(gpu, "forward").unwrap().replay().unwrap();
     let [hidden, losses] =
         kept.map(|(buffer, elements)| pollster::block_on(gpu.read::<f32>(&buffer, 0, elements)).unwrap());
     (hidden, losses)

@@ -42,7 +42,7 @@ fn kernels(profile: &[Timing]) -> Vec<Kernel> {
         let (count, seconds, operations) = sums.entry((&timing.kernel, timing.groups)).or_default();
         *count += 1;
         *seconds += timing.seconds;
-        *operations += timing.operations;
+        *operations += timing.cost.flops;
     }
     let sum = |((kernel, groups), (count, seconds, operations)): ((&str, _), (_, f64, f64))| Kernel {
         kernel: kernel.to_owned(),

@@ -3,7 +3,7 @@
 use super::{Form, Plan};
 use crate::Result;
 use crate::autograd::Graph;
-use crate::gpu::{Constant, KernelSpec, View, grid, params, shader};
+use crate::gpu::{Constant, KernelSpec, View, grid, params, shader, split};
 use crate::ops::dropout::Dropout;
 use crate::tensor::Tensor;
 
@@ -63,7 +63,7 @@ fn params(plan: &Plan, dropout: Option<&Dropout>) -> Result<Params> {
 }
 
 /// Workgroups that a dispatch has in one dimension.
-const MOST_BLOCKS: usize = 65535;
+const MOST_BLOCKS: f64 = 65535.0;
 
 /// Operations of a product in here take as long as so many of a large product.
 const SLOWER: f64 = 4.0;
@@ -79,14 +79,13 @@ fn dispatch(
     writes: &[View],
 ) -> Result<()> {
     let blocks = plan.heads.tokens.div_ceil(ROWS) * plan.heads.sequences * plan.heads.heads;
-    let each = SLOWER * (2 * products * ROWS * plan.heads.tokens * plan.size) as f64;
+    let each = (2 * products * ROWS * plan.heads.tokens * plan.size) as f64;
     // A grid that has to be folded is larger than what it covers, and would compute rows of the next part again.
-    let room = ((graph.gpu().most_operations() / each) as usize).clamp(1, blocks.clamp(1, MOST_BLOCKS));
-    for first in (0..blocks).step_by(room) {
-        let count = room.min(blocks - first);
-        let params = Params { first: first as u32, ..params };
-        graph.dispatch((kernel, constants), params, reads, writes, grid(count, 1))?;
-        graph.recorder().counts(each * count as f64);
+    for part in split(blocks, 1, (graph.most_operations() / (SLOWER * each)).min(MOST_BLOCKS)) {
+        let params = Params { first: part.start as u32, ..params };
+        let dispatch = graph.dispatch((kernel, constants), params, reads, writes, grid(part.len(), 1))?;
+        let flops = each * part.len() as f64;
+        dispatch.flops(flops).takes(SLOWER * flops);
     }
     Ok(())
 }
@@ -135,7 +134,8 @@ fn backward(
         &[y, d_y.view, lse],
         &[statistics],
         grid(plan.rows(), DELTA_WORKGROUP),
-    )?;
+    )?
+    .flops((2 * plan.rows() * plan.size) as f64);
     // Computed again rather than kept since the forward pass.
     let relative = plan.by_distance(graph, qkv, distances)?.unwrap_or(bounds.view);
     let d_relative =

@@ -77,7 +77,7 @@ pub fn attention_with_dropout(
     dropout: Option<&Dropout>,
 ) -> Result<Tensor> {
     let size = qkv.shape.width() / 3 / heads.heads.max(1);
-    let form = Form::choose(graph.gpu().capabilities(), heads, size, graph.storage());
+    let form = Form::choose(graph.capabilities(), heads, size, graph.storage());
     attention_as(form, graph, qkv, distances, bounds, heads, dropout)
 }
 

@@ -24,6 +24,11 @@ pub(super) const SOFTMAX: KernelSpec = KernelSpec {
 };
 pub(super) const BACKWARD: KernelSpec = KernelSpec { entry: "backward", reads: 1, writes: 2, ..SOFTMAX };
 
+/// Operations to a logit: the largest one is found and subtracted, there is an exponential, a sum and a quotient. On the way
+/// back there is a product, its sum, a difference and another product.
+const SOFTMAX_FLOPS: usize = 5;
+const BACKWARD_FLOPS: usize = 4;
+
 /// The attention probabilities of one layer.
 #[derive(Clone, Copy)]
 pub struct Probabilities {
@@ -108,7 +113,8 @@ fn probabilities(
         &[relative.unwrap_or(bounds.view), bounds.view],
         &[scores],
         grid(plan.rows(), 1),
-    )?;
+    )?
+    .flops((SOFTMAX_FLOPS * plan.rows() * stride) as f64);
     Ok(Probabilities { view: scores, relative })
 }
 
@@ -141,7 +147,8 @@ fn backward(
         &[probabilities],
         &[d_scores, d_relative],
         grid(plan.rows(), 1),
-    )?;
+    )?
+    .flops((BACKWARD_FLOPS * plan.rows() * stride) as f64);
 
     graph.contribute_with("attention", qkv, |graph, d_qkv, accumulate| {
         let into = graph.gradient_dtype(qkv);

@@ -41,6 +41,7 @@ pub(crate) fn gradient(
     };
     let partial = graph.scratch("bias", blocks * columns)?;
     let groups = grid(blocks * columns, WORKGROUP);
-    graph.dispatch((&PARTIALS, CONSTANTS), params, &[d_y], &[partial], groups)?;
+    let dispatch = graph.dispatch((&PARTIALS, CONSTANTS), params, &[d_y], &[partial], groups)?;
+    dispatch.flops((rows * columns) as f64);
     reduce::sum_into(graph, partial, [blocks, columns], to, accumulate)
 }

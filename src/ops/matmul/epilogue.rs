@@ -107,6 +107,8 @@ impl Epilogue {
             (vec![("WORKGROUP", WORKGROUP)], Vec::new(), vec![c]);
         let spec = self.fit(PASS, &mut constants, &mut reads, &mut writes);
         let groups = grid(rows * stride, WORKGROUP);
-        graph.dispatch((&spec, &constants), params, &reads, &writes, groups)
+        let added = (reads.len() * rows * columns) as f64;
+        graph.dispatch((&spec, &constants), params, &reads, &writes, groups)?.flops(added);
+        Ok(())
     }
 }

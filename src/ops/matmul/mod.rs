@@ -192,7 +192,7 @@ pub(crate) fn product_with(
     c: Matrix,
     after: Epilogue,
 ) -> Result<()> {
-    if graph.gpu().capabilities().kind == AdapterKind::Software && !after.is_nothing() {
+    if graph.capabilities().kind == AdapterKind::Software && !after.is_nothing() {
         product(graph, whole, a, b, c)?;
         return after.pass(graph, c.view, [whole.m, whole.n, c.row]);
     }
@@ -218,7 +218,7 @@ pub(crate) fn product_with(
 fn split(graph: &Graph, product: &Product, c: &Matrix, after: &Epilogue) -> Option<usize> {
     let Product { m, n, k, batch, .. } = *product;
     let whole = product.layout != Layout::Nt && batch == (1, 1) && after.is_nothing() && (c.base, c.row) == (0, n);
-    if graph.gpu().capabilities().kind != AdapterKind::Plain || !whole || !n.is_multiple_of(4) {
+    if graph.capabilities().kind != AdapterKind::Plain || !whole || !n.is_multiple_of(4) {
         return None;
     }
     let groups = (m.div_ceil(64) * n.div_ceil(64)).max(1);
@@ -269,12 +269,12 @@ fn cut(
     after: Epilogue,
 ) -> Result<()> {
     let Product { layout, m, n, k, batch: (outer, inner), .. } = product;
-    let tile = match graph.gpu().capabilities().kind {
+    let tile = match graph.capabilities().kind {
         AdapterKind::Software => 16,
         AdapterKind::Plain => 64,
     };
     let operations = 2.0 * k as f64;
-    let list = pieces([outer, inner, m, n], tile, operations, graph.gpu().most_operations());
+    let list = pieces([outer, inner, m, n], tile, operations, graph.most_operations());
     if list.len() <= 1 {
         return dispatch(graph, product, 0, [a, b, c], after);
     }
@@ -297,7 +297,7 @@ fn cut(
 
 /// The matrix units that products of `graph` run on.
 fn units(graph: &Graph) -> Option<Units> {
-    let capabilities = graph.gpu().capabilities();
+    let capabilities = graph.capabilities();
     let operands = DType::from(capabilities.matrix_operands?);
     let (tile, subgroup) = (capabilities.matrix_tile?, capabilities.matrix_subgroup?);
     let (half, vectors) = (operands == DType::F16, capabilities.backend != "metal");
@@ -354,7 +354,7 @@ fn dispatch(
     };
     let batches = (outer * inner) as u32;
     let tiles_of_64 = [n.div_ceil(64) as u32, m.div_ceil(64) as u32, batches];
-    let capabilities = graph.gpu().capabilities();
+    let capabilities = graph.capabilities();
     let mut constants = vec![product.into.out_elem()];
     let units = units(graph);
     let (spec, groups) = match (capabilities.kind, units) {
@@ -387,9 +387,12 @@ fn dispatch(
         }
     };
     let (mut reads, mut writes) = (vec![a.view, b.view], vec![c.view]);
+    let operand = graph.storage();
     let spec = after.fit(spec, &mut constants, &mut reads, &mut writes);
-    graph.dispatch((&spec, &constants), params, &reads, &writes, groups)?;
-    graph.recorder().counts(2.0 * (m * n * k * outer * inner) as f64);
+    let dispatch = graph.dispatch((&spec, &constants), params, &reads, &writes, groups)?;
+    let bytes = (m + n) * k * operand.bytes() as usize + m * n * product.into.bytes() as usize;
+    let flops = 2.0 * (m * n * k * outer * inner) as f64;
+    dispatch.flops(flops).takes(flops).bytes((outer * inner * bytes) as f64);
     Ok(())
 }
 

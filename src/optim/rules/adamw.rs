@@ -37,6 +37,7 @@ pub(super) const RULE: Definition = Definition {
     }),
     kernels: &[ADVANCE, UPDATE, UPDATE_HALVES],
     structs: &[Correction::SHARED],
+    flops: 15.0,
     update,
     reference,
 };
@@ -47,7 +48,8 @@ fn params(options: &GroupOptions, vectors: u32) -> Params {
 }
 
 fn advance(graph: &mut Graph, options: &GroupOptions, decided: View, correction: View) -> Result<()> {
-    graph.dispatch((&ADVANCE, CONSTANTS), params(options, 0), &[decided], &[correction], [1, 1, 1])
+    graph.dispatch((&ADVANCE, CONSTANTS), params(options, 0), &[decided], &[correction], [1, 1, 1])?;
+    Ok(())
 }
 
 fn update(graph: &mut Graph, options: &GroupOptions, part: &Part) -> Result<()> {

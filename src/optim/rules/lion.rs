@@ -24,6 +24,7 @@ pub(super) const RULE: Definition = Definition {
     scalars: None,
     kernels: &[UPDATE, UPDATE_HALVES],
     structs: &[],
+    flops: 11.0,
     update,
     reference,
 };
