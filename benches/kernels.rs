@@ -19,7 +19,7 @@ use wgrad::ops::cross_entropy::cross_entropy;
 use wgrad::ops::layer_norm::layer_norm;
 use wgrad::ops::matmul::Layout;
 use wgrad::ops::measure::matmul_recording;
-use wgrad::optim::{Optimizer, OptimizerOptions, Tickets, Totals};
+use wgrad::optim::{Optimizer, OptimizerOptions, Proofs, Totals};
 use wgrad::tensor::DType;
 
 const SEQUENCES: usize = 16;
@@ -169,7 +169,7 @@ fn adamw(criterion: &mut Criterion) {
     let watched = model.parameters.segments()[0].values.clone();
     let count = model.config.parameter_count() as usize;
     measure(criterion, ("adamw", "update"), (&gpu, &watched), count, || {
-        optimizer.submit(1e-4, &Tickets::default()).unwrap();
+        optimizer.submit(1e-4, &Proofs::default()).unwrap();
     });
 }
 

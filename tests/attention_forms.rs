@@ -53,7 +53,7 @@ fn run(gpu: &Gpu, form: Form) -> [Vec<f32>; 3] {
 
 #[test]
 fn the_forms_are_equal_and_the_fused_one_repeats_itself() {
-    for kind in [AdapterKind::Software, AdapterKind::Plain] {
+    for kind in [AdapterKind::Cpu, AdapterKind::Gpu] {
         let Some(gpu) = common::gpu_as(kind) else { return };
         let (unfused, fused) = (run(&gpu, Form::Unfused), run(&gpu, Form::Fused));
         for (part, (a, b)) in ["y", "d_qkv", "d_distances"].iter().zip(unfused.iter().zip(&fused)) {

@@ -91,7 +91,7 @@ fn close(found: &[f32], expected: &[f32], what: &str) {
 }
 
 fn each(check: impl Fn(&Gpu)) {
-    for kind in [AdapterKind::Software, AdapterKind::Plain] {
+    for kind in [AdapterKind::Cpu, AdapterKind::Gpu] {
         let Some(gpu) = common::gpu_as(kind) else { return };
         check(&gpu);
     }

@@ -16,7 +16,7 @@ use wgrad::checkpoint::ModelFolder;
 use wgrad::gpu::{AdapterKind, Gpu};
 use wgrad::infer::{FillMask, Predictor};
 
-const KINDS: [AdapterKind; 2] = [AdapterKind::Software, AdapterKind::Plain];
+const KINDS: [AdapterKind; 2] = [AdapterKind::Cpu, AdapterKind::Gpu];
 /// The largest difference allowed between logits.
 const WHOLE_MODEL: f32 = 1e-4;
 

@@ -33,7 +33,7 @@ fn largest(found: &[f32], expected: &[f32]) -> f64 {
 }
 
 fn each(check: impl Fn(&Gpu, &str, &Golden)) {
-    for kind in [AdapterKind::Software, AdapterKind::Plain] {
+    for kind in [AdapterKind::Cpu, AdapterKind::Gpu] {
         let Some(gpu) = common::gpu_as(kind) else { return };
         for case in CASES {
             check(&gpu, &format!("{case}, {kind:?}"), &Golden::open(case));
@@ -98,7 +98,7 @@ fn hidden_states_and_logits_equal_pytorch() {
 /// The smallest configuration stored as f16; on matrix units where the environment asks for them.
 #[test]
 fn hidden_states_and_logits_of_f16_are_near_pytorch() {
-    let Some(gpu) = common::gpu_as(AdapterKind::Plain) else { return };
+    let Some(gpu) = common::gpu_as(AdapterKind::Gpu) else { return };
     if !gpu.capabilities().f16 {
         eprintln!("SKIPPED: {} has no f16", gpu.capabilities().name);
         return;

@@ -92,7 +92,7 @@ impl Golden {
 }
 
 fn on_both_kinds(test: impl Fn(&Gpu)) {
-    for kind in [AdapterKind::Software, AdapterKind::Plain] {
+    for kind in [AdapterKind::Cpu, AdapterKind::Gpu] {
         if let Some(gpu) = common::gpu_as(kind) {
             test(&gpu);
         }

@@ -18,7 +18,7 @@ use wgrad::gpu::{AdapterKind, Gpu};
 use wgrad::infer::{EmbedOptions, Embedder, Readout, Session};
 use wgrad::tensor::DType;
 
-const KINDS: [AdapterKind; 2] = [AdapterKind::Software, AdapterKind::Plain];
+const KINDS: [AdapterKind; 2] = [AdapterKind::Cpu, AdapterKind::Gpu];
 
 fn storages(gpu: &Gpu) -> Vec<DType> {
     if gpu.capabilities().f16 {

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use crate::gpu::{
-    Buffer, Capabilities, Constant, Dispatched, F16, Gpu, KernelSpec, Recorder, Recording, Region, Target, View,
+    Buffer, Capabilities, Constant, Dispatched, F16, Gpu, KernelSpec, Recorder, Recording, Region, Target,
+    View,
 };
 use crate::ops;
 use crate::shape::Shape;

@@ -40,9 +40,6 @@ struct Faults {
     lost: Option<String>,
 }
 
-/// What to do about too little memory.
-const LESS_MEMORY: &str = "lower `micro_batch`, or choose a smaller model or sequence length";
-
 fn new_instance() -> wgpu::Instance {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = wgpu::Backends::PRIMARY;
@@ -256,7 +253,7 @@ impl Gpu {
             return Err(Error::Limit {
                 operation: format!("the buffer for {label}"),
                 adapter: inner.capabilities.name.clone(),
-                expected: format!("{bytes} bytes in one buffer ({LESS_MEMORY})"),
+                expected: format!("{bytes} bytes in one buffer"),
                 found: format!("at most {}", inner.capabilities.max_buffer),
             });
         }
@@ -279,7 +276,7 @@ impl Gpu {
         let reserved = Reserved { bytes, allocated: Arc::clone(&inner.allocated) };
         match inner.memory {
             Some(budget) if before.saturating_add(bytes) > budget => {
-                let hint = format!("{before} of {budget} are taken; {LESS_MEMORY}");
+                let hint = format!("{before} of {budget} are taken");
                 Err(Error::OutOfMemory { operation: label.to_string(), bytes, hint })
             }
             _ => {
@@ -326,8 +323,7 @@ impl Gpu {
         }
         match faults.error.take() {
             None => Ok(()),
-            Some((true, message)) => {
-                let hint = format!("{LESS_MEMORY} ({message})");
+            Some((true, hint)) => {
                 Err(Error::OutOfMemory { operation: operation.into(), bytes: self.allocated(), hint })
             }
             Some((false, message)) => Err(Error::Gpu { operation: operation.into(), message }),

@@ -8,9 +8,9 @@ use super::context::Gpu;
 use super::kernel::TEXELS;
 use super::pace::Pace;
 use super::plan::{Plan, plan};
+use super::proof::Proof;
 use super::recorder::{Action, Recorder, View, Virtual};
 use super::recording::{Operand, OperandTexture, Recording, Step, texel_bytes};
-use super::relay::Relay;
 use crate::{Error, Result};
 
 impl Recorder {
@@ -48,7 +48,7 @@ impl Recorder {
         let mut loaded: Vec<Option<(*const Allocation, View)>> = vec![None; textures.len()];
         let mut steps = Vec::with_capacity(self.commands.len());
         let speed = self.target().speed;
-        let (mut relay, mut expected) = (None, Vec::with_capacity(self.commands.len()));
+        let (mut proof, mut expected) = (None, Vec::with_capacity(self.commands.len()));
         for command in &self.commands {
             let name = &*command.name();
             match &command.action {
@@ -111,10 +111,10 @@ impl Recorder {
                         bytes: from.bytes.min(to.bytes),
                     });
                 }
-                Action::Relay([from, to]) => {
+                Action::Prove([from, to]) => {
                     let from = (real(name, from)?.raw.clone(), from.offset);
                     let to = (real(name, to)?.raw.clone(), to.offset);
-                    relay = Some(Relay::new(gpu, from, to, steps.len())?);
+                    proof = Some(Proof::new(gpu, from, to, steps.len())?);
                     steps.push(Step::Deliver);
                 }
             }
@@ -130,14 +130,14 @@ impl Recorder {
                 }
             }
         }
-        let together = relay.as_ref().map_or(steps.len(), |relay| relay.index);
+        let together = proof.as_ref().map_or(steps.len(), |proof| proof.index);
         let longest = gpu.0.submissions.longest;
         let pace = Mutex::new(Pace::planned(&expected, together, longest, !cfg!(target_arch = "wasm32")));
         let recording = Recording {
             gpu: gpu.clone(),
             label,
             steps,
-            relay,
+            proof,
             pace,
             expected,
             memory,

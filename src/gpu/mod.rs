@@ -14,17 +14,17 @@ mod options;
 mod pace;
 mod plan;
 mod profile;
+mod proof;
 mod readback;
 mod recorder;
 mod recording;
-mod relay;
 mod replay;
 pub mod shader;
 mod speed;
-mod split;
 #[doc(hidden)]
 #[cfg_attr(any(target_arch = "wasm32", target_vendor = "apple"), path = "no_spirv.rs")]
 pub mod spirv;
+mod split;
 mod submission;
 mod submit;
 mod target;

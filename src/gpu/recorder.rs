@@ -66,8 +66,8 @@ pub(super) enum Action {
     Clear(View),
     /// From the first to the second.
     Copy([View; 2]),
-    /// As [`Recorder::relay`] says.
-    Relay([View; 2]),
+    /// As [`Recorder::prove`] says.
+    Prove([View; 2]),
 }
 
 pub(super) struct Command {
@@ -80,7 +80,7 @@ impl Command {
         match &self.action {
             Action::Dispatch(dispatch) => dispatch.kernel.name(),
             Action::Clear(_) => "clear".into(),
-            Action::Copy(_) | Action::Relay(_) => "copy".into(),
+            Action::Copy(_) | Action::Prove(_) => "copy".into(),
         }
     }
 
@@ -89,7 +89,7 @@ impl Command {
         match &self.action {
             Action::Dispatch(dispatch) => dispatch.views.split_at(dispatch.kernel.reads as usize),
             Action::Clear(view) => (&[], std::slice::from_ref(view)),
-            Action::Copy(views) | Action::Relay(views) => views.split_at(1),
+            Action::Copy(views) | Action::Prove(views) => views.split_at(1),
         }
     }
 }
@@ -224,7 +224,8 @@ impl Recorder {
         let params = (self.params.len() as u64, bytes.len().next_multiple_of(16) as u64);
         let dispatch = Dispatch { kernel: *kernel, constants: constants.to_vec(), params, views, groups };
         let textures = reads.iter().take(kernel.textures as usize);
-        let (largest, most) = (textures.map(|view| view.bytes).max(), MOST_TEXELS * texel_bytes(dispatch.f16()));
+        let (largest, most) =
+            (textures.map(|view| view.bytes).max(), MOST_TEXELS * texel_bytes(dispatch.f16()));
         if let Some(bytes) = largest.filter(|&bytes| bytes > most) {
             return Err(self.limit(kernel.name(), format!("an operand of {bytes} bytes"), most.to_string()));
         }
@@ -273,8 +274,8 @@ impl Recorder {
     /// Appends copying the first 4 bytes of `from` to `to` by way of every submission before: they arrive if and only
     /// if all of those ran. One at most per recording; all that follows it is in the last submission. The offsets of
     /// the two are multiples of 4.
-    pub fn relay(&mut self, from: View, to: View) {
-        self.push(Action::Relay([from, to]), 0);
+    pub fn prove(&mut self, from: View, to: View) {
+        self.push(Action::Prove([from, to]), 0);
     }
 
     /// How large each buffer is, and which commands use it; those that the plan has no place for count as unused.

@@ -7,7 +7,7 @@ use super::context::Gpu;
 use super::cost::Cost;
 use super::kernel::Kernel;
 use super::pace::Pace;
-use super::relay::Relay;
+use super::proof::Proof;
 
 /// A texture that operands are copied to.
 #[derive(Clone)]
@@ -70,7 +70,7 @@ pub(super) enum Step {
         texel: u64,
         to: wgpu::Texture,
     },
-    /// What the relay carries arrives.
+    /// The proof arrives.
     Deliver,
 }
 
@@ -79,7 +79,7 @@ pub struct Recording {
     pub(super) gpu: Gpu,
     pub(super) label: &'static str,
     pub(super) steps: Vec<Step>,
-    pub(super) relay: Option<Relay>,
+    pub(super) proof: Option<Proof>,
     pub(super) pace: Mutex<Pace>,
     /// How long each command should take, in seconds.
     pub(super) expected: Vec<f64>,

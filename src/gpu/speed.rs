@@ -26,8 +26,8 @@ impl Speed {
     /// As given, or assumed: less than what adapters of the kind reach, so that dispatches are rather too short.
     pub fn new(given: Option<f64>, kind: AdapterKind) -> Self {
         let assumed = match kind {
-            AdapterKind::Software => 5e9,
-            AdapterKind::Plain => 100e9,
+            AdapterKind::Cpu => 5e9,
+            AdapterKind::Gpu => 100e9,
         };
         Speed { known: AtomicU64::new(given.map_or(0, f64::to_bits)), assumed }
     }

@@ -136,7 +136,9 @@ impl Readout {
         let inputs = slots.inputs(&mut graph, &model.config)?;
         let (rows, outputs) = match self {
             Readout::Attention => (None, self.attention(gpu, &mut graph, model, &inputs)?),
-            Readout::Head => self.selected(gpu, &mut graph, model, &inputs, model.config.classifier_pooling)?,
+            Readout::Head => {
+                self.selected(gpu, &mut graph, model, &inputs, model.config.classifier_pooling)?
+            }
             Readout::Vector { pooling, .. } => self.selected(gpu, &mut graph, model, &inputs, pooling)?,
             Readout::Tokens { .. } => self.selected(gpu, &mut graph, model, &inputs, Pooling::Cls)?,
         };
@@ -147,13 +149,7 @@ impl Readout {
     }
 
     /// Records the encoder and copies the attention of each layer before the next one overwrites it.
-    fn attention(
-        self,
-        gpu: &Gpu,
-        graph: &mut Graph,
-        model: &Model,
-        inputs: &Inputs,
-    ) -> Result<Vec<Output>> {
+    fn attention(self, gpu: &Gpu, graph: &mut Graph, model: &Model, inputs: &Inputs) -> Result<Vec<Output>> {
         let mut outputs = Vec::new();
         encode_probed(graph, &model.config, &model.parameters, inputs, &mut |graph, seen| {
             for view in [Some(seen.view), seen.relative].into_iter().flatten() {

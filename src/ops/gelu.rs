@@ -39,8 +39,8 @@ pub fn gelu(graph: &mut Graph, x: &Tensor) -> Result<Tensor> {
     let elements = x.shape.elements();
     let params = Params { elements: elements as u32 };
     let (forward, backward, groups) = match graph.capabilities().kind {
-        AdapterKind::Software => (&SOFTWARE_FORWARD, &SOFTWARE_BACKWARD, grid(elements.div_ceil(4), 8)),
-        AdapterKind::Plain => (&FORWARD, &BACKWARD, grid(elements, WORKGROUP)),
+        AdapterKind::Cpu => (&SOFTWARE_FORWARD, &SOFTWARE_BACKWARD, grid(elements.div_ceil(4), 8)),
+        AdapterKind::Gpu => (&FORWARD, &BACKWARD, grid(elements, WORKGROUP)),
     };
     let y = graph.output("gelu", x.shape.dims(), &[x])?;
     graph.dispatch((forward, CONSTANTS), params, &[x.view], &[y.view], groups)?;

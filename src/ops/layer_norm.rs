@@ -83,7 +83,7 @@ pub fn layer_norm(graph: &mut Graph, x: &Tensor, weight: &Tensor, bias: &Tensor,
     };
     let y = graph.output("layer_norm", [rows, columns], &[x, weight, bias])?;
     let stats = graph.scratch("layer_norm", (2 * rows).next_multiple_of(4))?;
-    let software = graph.capabilities().kind == AdapterKind::Software
+    let software = graph.capabilities().kind == AdapterKind::Cpu
         && columns.is_multiple_of(4)
         && x.dtype == DType::F32;
     // Each kernel with the workgroups for its rows, or its blocks and columns.

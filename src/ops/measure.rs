@@ -108,8 +108,8 @@ pub async fn matmul_peak(gpu: &Gpu, budget: f64) -> Result<f64> {
     settle_speed(gpu).await?;
     // Large enough to keep a fast GPU busy, and not to keep a CPU busy for minutes.
     let size = match gpu.capabilities().kind {
-        AdapterKind::Software => 1024,
-        AdapterKind::Plain => 4096,
+        AdapterKind::Cpu => 1024,
+        AdapterKind::Gpu => 4096,
     };
     let mut peak: f64 = 0.0;
     for layout in [Layout::Nt, Layout::Nn, Layout::Tn] {
@@ -130,8 +130,8 @@ pub async fn settle_speed(gpu: &Gpu) -> Result<()> {
     }
     // Not as large as a GPU needs to be at its fastest: dispatches come out rather too short.
     let size = match gpu.capabilities().kind {
-        AdapterKind::Software => 512,
-        AdapterKind::Plain => 1024,
+        AdapterKind::Cpu => 512,
+        AdapterKind::Gpu => 1024,
     };
     match matmul(gpu, Layout::Nt, [size; 3], 0.01).await {
         Ok(gigaflops) => gpu.set_speed(1e9 * gigaflops),

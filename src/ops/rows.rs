@@ -12,8 +12,8 @@ pub(super) const SOFTWARE: &[Constant] = &[("LANES", 8)];
 /// How many invocations share a row: `plain` on a GPU, [`SOFTWARE`] where that is the CPU.
 pub(super) fn lanes(graph: &Graph, plain: &'static [Constant]) -> &'static [Constant] {
     match graph.capabilities().kind {
-        AdapterKind::Software => SOFTWARE,
-        AdapterKind::Plain => plain,
+        AdapterKind::Cpu => SOFTWARE,
+        AdapterKind::Gpu => plain,
     }
 }
 

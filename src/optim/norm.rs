@@ -3,7 +3,9 @@
 
 use crate::Result;
 use crate::autograd::Graph;
-use crate::gpu::{Buffer, Constant, Gpu, KernelSpec, OPERATIONS_PER_BYTE, Recording, View, shader, shared, split};
+use crate::gpu::{
+    Buffer, Constant, Gpu, KernelSpec, OPERATIONS_PER_BYTE, Recording, View, shader, shared, split,
+};
 
 shared! {
     /// The uniform parameters of the norm and of the decision that follows it.

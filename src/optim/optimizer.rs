@@ -3,7 +3,7 @@
 use super::control::{Control, Report};
 use super::options::OptimizerOptions;
 use super::rules::{GroupOptions, Part, Rule, Scalars};
-use super::totals::{Tickets, Totals};
+use super::totals::{Proofs, Totals};
 use crate::autograd::Graph;
 use crate::gpu::{Buffer, Gpu, OPERATIONS_PER_BYTE, Recording, Region, View, split};
 use crate::nn::{ALIGNMENT, Parameters};
@@ -96,22 +96,22 @@ impl Optimizer {
         self.control.begin()
     }
 
-    /// Updates the parameters from the gradients that the replays with `tickets` accumulated, and tells what
+    /// Updates the parameters from the gradients that the replays with `proofs` accumulated, and tells what
     /// happened.
     ///
     /// # Errors
     /// As [`Optimizer::submit`] and [`Optimizer::report`].
-    pub async fn step(&mut self, learning_rate: f32, tickets: &Tickets) -> Result<Report> {
-        self.submit(learning_rate, tickets)?;
-        self.report(tickets).await
+    pub async fn step(&mut self, learning_rate: f32, proofs: &Proofs) -> Result<Report> {
+        self.submit(learning_rate, proofs)?;
+        self.report(proofs).await
     }
 
     /// The first half of [`Optimizer::step`]: submits the update and waits for nothing.
     ///
     /// # Errors
     /// As [`Recording::replay`].
-    pub fn submit(&mut self, learning_rate: f32, tickets: &Tickets) -> Result<()> {
-        self.control.submit(&self.step, learning_rate, tickets)
+    pub fn submit(&mut self, learning_rate: f32, proofs: &Proofs) -> Result<()> {
+        self.control.submit(&self.step, learning_rate, proofs)
     }
 
     /// The second half of [`Optimizer::step`]: waits for the newest update and tells what it did.
@@ -120,8 +120,8 @@ impl Optimizer {
     /// [`Error::Gpu`] when the driver dropped work without saying so: one of the replays, and nothing was changed,
     /// or the step itself, whose report is then an earlier one's. Where a step is so long that it is several
     /// submissions, a lost one may leave it half done: only the checkpoint before is whole then.
-    pub async fn report(&self, tickets: &Tickets) -> Result<Report> {
-        self.control.report(tickets).await
+    pub async fn report(&self, proofs: &Proofs) -> Result<Report> {
+        self.control.report(proofs).await
     }
 
     /// What the loss is multiplied by before it is differentiated, one f32, so that gradients survive being stored

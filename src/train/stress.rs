@@ -33,14 +33,14 @@ impl Sizes {
     /// What keeps a GPU busy, or a CPU for not too long.
     pub fn of(kind: AdapterKind) -> Self {
         match kind {
-            AdapterKind::Plain => Sizes {
+            AdapterKind::Gpu => Sizes {
                 replays: 20,
                 product: 1024,
                 attention: [8, 512, 12],
                 cross_entropy: [512, 32768],
                 norm: 32 << 20,
             },
-            AdapterKind::Software => Sizes {
+            AdapterKind::Cpu => Sizes {
                 replays: 2,
                 product: 256,
                 attention: [1, 128, 2],

@@ -102,7 +102,7 @@ fn forward(gpu: &Gpu, model: &Model, batch: &Batch) -> (Vec<f32>, Vec<f32>) {
 /// A model on each kind of kernels with each kind of positions. Weights are large enough that what is attended to
 /// shows in the losses.
 fn each(dataset: &Dataset, check: impl Fn(&Gpu, &Model, &str)) {
-    for kind in [AdapterKind::Software, AdapterKind::Plain] {
+    for kind in [AdapterKind::Cpu, AdapterKind::Gpu] {
         let Some(gpu) = common::gpu_as(kind) else { return };
         for positions in [PositionEmbedding::RelativeBucket, PositionEmbedding::Absolute] {
             let config = Config { initializer_range: 0.3, ..config(dataset, positions) };

@@ -23,7 +23,7 @@ pub fn feed_forward(
     [inner, outer]: [&Affine; 2],
     residual: Option<&Tensor>,
 ) -> Result<Tensor> {
-    if graph.capabilities().kind == AdapterKind::Software {
+    if graph.capabilities().kind == AdapterKind::Cpu {
         let hidden = affine(graph, x, inner, None)?;
         let hidden = gelu(graph, &hidden)?;
         return affine(graph, &hidden, outer, residual);

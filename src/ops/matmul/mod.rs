@@ -192,7 +192,7 @@ pub(crate) fn product_with(
     c: Matrix,
     after: Epilogue,
 ) -> Result<()> {
-    if graph.capabilities().kind == AdapterKind::Software && !after.is_nothing() {
+    if graph.capabilities().kind == AdapterKind::Cpu && !after.is_nothing() {
         product(graph, whole, a, b, c)?;
         return after.pass(graph, c.view, [whole.m, whole.n, c.row]);
     }
@@ -218,7 +218,7 @@ pub(crate) fn product_with(
 fn split(graph: &Graph, product: &Product, c: &Matrix, after: &Epilogue) -> Option<usize> {
     let Product { m, n, k, batch, .. } = *product;
     let whole = product.layout != Layout::Nt && batch == (1, 1) && after.is_nothing() && (c.base, c.row) == (0, n);
-    if graph.capabilities().kind != AdapterKind::Plain || !whole || !n.is_multiple_of(4) {
+    if graph.capabilities().kind != AdapterKind::Gpu || !whole || !n.is_multiple_of(4) {
         return None;
     }
     let groups = (m.div_ceil(64) * n.div_ceil(64)).max(1);
@@ -270,8 +270,8 @@ fn cut(
 ) -> Result<()> {
     let Product { layout, m, n, k, batch: (outer, inner), .. } = product;
     let tile = match graph.capabilities().kind {
-        AdapterKind::Software => 16,
-        AdapterKind::Plain => 64,
+        AdapterKind::Cpu => 16,
+        AdapterKind::Gpu => 64,
     };
     let operations = 2.0 * k as f64;
     let list = pieces([outer, inner, m, n], tile, operations, graph.most_operations());
@@ -358,7 +358,7 @@ fn dispatch(
     let mut constants = vec![product.into.out_elem()];
     let units = units(graph);
     let (spec, groups) = match (capabilities.kind, units) {
-        (AdapterKind::Software, _) => {
+        (AdapterKind::Cpu, _) => {
             let [x, y, _] = grid(m.div_ceil(16) * n.div_ceil(16), 8);
             let spec = match layout {
                 Layout::Nt => SOFTWARE_NT,
@@ -367,7 +367,7 @@ fn dispatch(
             };
             (spec, [x, y, batches])
         }
-        (AdapterKind::Plain, Some(units)) => {
+        (AdapterKind::Gpu, Some(units)) => {
             let (spec, layout) = match layout {
                 Layout::Nt => (COOPERATIVE_NT, NT),
                 Layout::Nn => (COOPERATIVE_NN, NN),
@@ -377,7 +377,7 @@ fn dispatch(
             constants.extend(units.constants());
             (spec, tiles_of_64)
         }
-        (AdapterKind::Plain, None) => {
+        (AdapterKind::Gpu, None) => {
             let spec = match layout {
                 Layout::Nt => TILED_NT,
                 Layout::Nn => TILED_NN,

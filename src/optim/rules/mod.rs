@@ -132,8 +132,8 @@ impl Part {
         };
         // On a GPU as many workgroups as a dispatch may have, on a CPU fewer, which do not cost it more than their work.
         let most = match self.kind {
-            AdapterKind::Software => 256,
-            AdapterKind::Plain => 65535,
+            AdapterKind::Cpu => 256,
+            AdapterKind::Gpu => 65535,
         };
         let groups = [self.vectors().div_ceil(LANES).min(most), 1, 1];
         let dispatch = graph.dispatch(kernel, params, &self.reads, &self.writes, groups)?;
