@@ -34,16 +34,14 @@ pub use buffer::{Buffer, Region};
 pub use capabilities::Capabilities;
 pub use context::Gpu;
 pub use cost::{Cost, Dispatched};
-pub use kernel::{Field, Kernel, KernelSpec, ParamsLayout, SharedStruct, TEXELS};
+pub use kernel::{Field, Kernel, KernelSpec, ParamsLayout, SharedStruct, TEXELS, params, shared};
 pub use options::{AdapterKind, GpuOptions, MatrixOperands};
 pub use profile::Timing;
 pub use readback::ReadBack;
 pub use recorder::{BufferId, Recorder, View};
 pub use recording::Recording;
-pub use shader::{Constant, F16, OUT_F16, Source, TILE};
+pub use shader::{Constant, F16, OUT_F16, Source, TILE, shader};
 
-pub(crate) use kernel::{params, shared};
-pub(crate) use shader::shader;
 pub use speed::LONGEST_DISPATCH;
 pub(crate) use speed::OPERATIONS_PER_BYTE;
 pub(crate) use split::split;

@@ -13,15 +13,7 @@ use crate::{Error, Result};
 params! { rows: u32, stride: u32, classes: u32 }
 
 const PLAIN: &[Constant] = &[("LANES", 256)];
-const FORWARD: KernelSpec = KernelSpec {
-    source: shader!("cross_entropy"),
-    entry: "forward",
-    reads: 3,
-    textures: 0,
-    writes: 3,
-    params: LAYOUT,
-    example: PLAIN,
-};
+const FORWARD: KernelSpec = KernelSpec::new(shader!("cross_entropy"), "forward", [3, 3], LAYOUT, PLAIN);
 const BACKWARD: KernelSpec = KernelSpec { entry: "backward", reads: 5, writes: 1, ..FORWARD };
 const IN_PLACE: KernelSpec = KernelSpec { entry: "in_place", reads: 4, writes: 1, ..FORWARD };
 

@@ -12,15 +12,8 @@ params! { rows: u32, columns: u32, entries: u32, first: u32, count: u32 }
 
 const WORKGROUP: u32 = 64;
 const WORKGROUP_SIZE: Constant = ("WORKGROUP", WORKGROUP);
-const FORWARD: KernelSpec = KernelSpec {
-    source: shader!("embedding"),
-    entry: "forward",
-    reads: 2,
-    textures: 0,
-    writes: 1,
-    params: LAYOUT,
-    example: &[WORKGROUP_SIZE],
-};
+const FORWARD: KernelSpec =
+    KernelSpec::new(shader!("embedding"), "forward", [2, 1], LAYOUT, &[WORKGROUP_SIZE]);
 const BACKWARD: KernelSpec = KernelSpec { entry: "backward", ..FORWARD };
 
 /// As many bytes one after the other take the time of an element of the gradient: its place is looked up.

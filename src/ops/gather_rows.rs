@@ -15,15 +15,8 @@ pub const UNUSED: u32 = u32::MAX;
 
 const WORKGROUP: u32 = 64;
 const WORKGROUP_SIZE: Constant = ("WORKGROUP", WORKGROUP);
-const FORWARD: KernelSpec = KernelSpec {
-    source: shader!("gather_rows"),
-    entry: "forward",
-    reads: 2,
-    textures: 0,
-    writes: 1,
-    params: LAYOUT,
-    example: &[WORKGROUP_SIZE],
-};
+const FORWARD: KernelSpec =
+    KernelSpec::new(shader!("gather_rows"), "forward", [2, 1], LAYOUT, &[WORKGROUP_SIZE]);
 const BACKWARD: KernelSpec = KernelSpec { entry: "backward", ..FORWARD };
 
 /// For the shader tests.

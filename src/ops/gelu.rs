@@ -2,24 +2,15 @@
 
 use super::Case;
 use super::check::{Inputs, Metric, elementwise_shapes, erf};
+use super::elementwise::{CONSTANTS, Keeps, Unary, WORKGROUP, unary};
 use crate::Result;
 use crate::autograd::Graph;
-use crate::gpu::{AdapterKind, Constant, KernelSpec, grid, params, shader};
+use crate::gpu::{AdapterKind, KernelSpec, params, shader};
 use crate::tensor::Tensor;
 
 params! { elements: u32 }
 
-const WORKGROUP: u32 = 64;
-const CONSTANTS: &[Constant] = &[("WORKGROUP", WORKGROUP)];
-const FORWARD: KernelSpec = KernelSpec {
-    source: shader!("gelu"),
-    entry: "forward",
-    reads: 1,
-    textures: 0,
-    writes: 1,
-    params: LAYOUT,
-    example: CONSTANTS,
-};
+const FORWARD: KernelSpec = KernelSpec::new(shader!("gelu"), "forward", [1, 1], LAYOUT, CONSTANTS);
 const BACKWARD: KernelSpec = KernelSpec { entry: "backward", reads: 2, ..FORWARD };
 
 /// For adapters that are CPUs; both may touch up to three elements beyond the last.
@@ -36,21 +27,22 @@ pub const KERNELS: &[KernelSpec] = &[FORWARD, BACKWARD, SOFTWARE_FORWARD, SOFTWA
 /// # Errors
 /// As [`Graph::output`].
 pub fn gelu(graph: &mut Graph, x: &Tensor) -> Result<Tensor> {
-    let elements = x.shape.elements();
-    let params = Params { elements: elements as u32 };
-    let (forward, backward, groups) = match graph.capabilities().kind {
-        AdapterKind::Cpu => (&SOFTWARE_FORWARD, &SOFTWARE_BACKWARD, grid(elements.div_ceil(4), 8)),
-        AdapterKind::Gpu => (&FORWARD, &BACKWARD, grid(elements, WORKGROUP)),
+    const GELU: Unary = Unary {
+        name: "gelu",
+        forward: FORWARD,
+        backward: BACKWARD,
+        keeps: Keeps::Input,
+        per_workgroup: WORKGROUP,
+        flops: [5.0, 11.0],
     };
-    let y = graph.output("gelu", x.shape.dims(), &[x])?;
-    graph.dispatch((forward, CONSTANTS), params, &[x.view], &[y.view], groups)?;
-    let x = x.clone();
-    graph.on_backward(&y, move |graph, d_y| {
-        let d_x = graph.output("gelu", x.shape.dims(), &[])?;
-        graph.dispatch((backward, CONSTANTS), params, &[x.view, d_y.view], &[d_x.view], groups)?;
-        graph.contribute(&x, d_x)
-    });
-    Ok(y)
+    /// Eight invocations of four elements each.
+    const SOFTWARE: Unary =
+        Unary { forward: SOFTWARE_FORWARD, backward: SOFTWARE_BACKWARD, per_workgroup: 32, ..GELU };
+    let kernels = match graph.capabilities().kind {
+        AdapterKind::Cpu => &SOFTWARE,
+        AdapterKind::Gpu => &GELU,
+    };
+    unary(graph, kernels, Params { elements: x.shape.elements() as u32 }, x)
 }
 
 /// Comparisons with the reference.

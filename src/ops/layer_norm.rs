@@ -16,15 +16,7 @@ params! { rows: u32, columns: u32, block_rows: u32, blocks: u32, offset: u32, ac
 const BLOCK_ROWS: usize = 64;
 
 const PLAIN: &[Constant] = &[("LANES", 64)];
-const FORWARD: KernelSpec = KernelSpec {
-    source: shader!("layer_norm"),
-    entry: "forward",
-    reads: 3,
-    textures: 0,
-    writes: 2,
-    params: LAYOUT,
-    example: PLAIN,
-};
+const FORWARD: KernelSpec = KernelSpec::new(shader!("layer_norm"), "forward", [3, 2], LAYOUT, PLAIN);
 const BACKWARD: KernelSpec = KernelSpec { entry: "backward", reads: 4, writes: 1, ..FORWARD };
 /// With another gradient added.
 const ONTO: Constant = ("ONTO", 1);

@@ -12,15 +12,7 @@ params! { sequences: u32, tokens: u32, columns: u32 }
 
 const WORKGROUP: u32 = 64;
 const CONSTANTS: &[Constant] = &[("WORKGROUP", WORKGROUP)];
-const FORWARD: KernelSpec = KernelSpec {
-    source: shader!("mean_rows"),
-    entry: "forward",
-    reads: 2,
-    textures: 0,
-    writes: 1,
-    params: LAYOUT,
-    example: CONSTANTS,
-};
+const FORWARD: KernelSpec = KernelSpec::new(shader!("mean_rows"), "forward", [2, 1], LAYOUT, CONSTANTS);
 const BACKWARD: KernelSpec = KernelSpec { entry: "backward", ..FORWARD };
 
 /// For the shader tests.

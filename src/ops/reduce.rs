@@ -11,15 +11,7 @@ params! { rows: u32, width: u32, accumulate: u32 }
 
 const WORKGROUP: u32 = 64;
 const WORKGROUP_SIZE: Constant = ("WORKGROUP", WORKGROUP);
-const FORWARD: KernelSpec = KernelSpec {
-    source: shader!("reduce"),
-    entry: "forward",
-    reads: 1,
-    textures: 0,
-    writes: 1,
-    params: LAYOUT,
-    example: &[WORKGROUP_SIZE],
-};
+const FORWARD: KernelSpec = KernelSpec::new(shader!("reduce"), "forward", [1, 1], LAYOUT, &[WORKGROUP_SIZE]);
 const BACKWARD: KernelSpec = KernelSpec { entry: "backward", ..FORWARD };
 
 /// For the shader tests.

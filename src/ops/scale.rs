@@ -2,24 +2,15 @@
 
 use super::Case;
 use super::check::{Inputs, Metric, elementwise_shapes};
+use super::elementwise::{CONSTANTS, Keeps, Unary, WORKGROUP, unary};
 use crate::Result;
 use crate::autograd::Graph;
-use crate::gpu::{Constant, KernelSpec, grid, params, shader};
+use crate::gpu::{KernelSpec, params, shader};
 use crate::tensor::Tensor;
 
 params! { elements: u32, factor: f32 }
 
-const WORKGROUP: u32 = 64;
-const WORKGROUP_SIZE: Constant = ("WORKGROUP", WORKGROUP);
-const FORWARD: KernelSpec = KernelSpec {
-    source: shader!("scale"),
-    entry: "forward",
-    reads: 1,
-    textures: 0,
-    writes: 1,
-    params: LAYOUT,
-    example: &[WORKGROUP_SIZE],
-};
+const FORWARD: KernelSpec = KernelSpec::new(shader!("scale"), "forward", [1, 1], LAYOUT, CONSTANTS);
 
 /// For the shader tests.
 pub const KERNELS: &[KernelSpec] = &[FORWARD];
@@ -29,19 +20,15 @@ pub const KERNELS: &[KernelSpec] = &[FORWARD];
 /// # Errors
 /// As [`Graph::output`].
 pub fn scale(graph: &mut Graph, x: &Tensor, factor: f32) -> Result<Tensor> {
-    let elements = x.shape.elements();
-    let params = Params { elements: elements as u32, factor };
-    let groups = grid(elements, WORKGROUP);
-    let constants = [WORKGROUP_SIZE, x.dtype.elem()];
-    let y = graph.output_as(x.dtype, "scale", x.shape.dims(), &[x])?;
-    graph.dispatch((&FORWARD, &constants), params, &[x.view], &[y.view], groups)?;
-    let x = x.clone();
-    graph.on_backward(&y, move |graph, d_y| {
-        let d_x = graph.output_as(x.dtype, "scale", x.shape.dims(), &[])?;
-        graph.dispatch((&FORWARD, &constants), params, &[d_y.view], &[d_x.view], groups)?;
-        graph.contribute(&x, d_x)
-    });
-    Ok(y)
+    const SCALE: Unary = Unary {
+        name: "scale",
+        forward: FORWARD,
+        backward: FORWARD,
+        keeps: Keeps::Nothing,
+        per_workgroup: WORKGROUP,
+        flops: [1.0, 1.0],
+    };
+    unary(graph, &SCALE, Params { elements: x.shape.elements() as u32, factor }, x)
 }
 
 /// Comparisons with the reference.

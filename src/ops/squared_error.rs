@@ -12,15 +12,8 @@ params! { rows: u32, stride: u32 }
 
 const WORKGROUP: u32 = 64;
 const WORKGROUP_SIZE: Constant = ("WORKGROUP", WORKGROUP);
-const FORWARD: KernelSpec = KernelSpec {
-    source: shader!("squared_error"),
-    entry: "forward",
-    reads: 3,
-    textures: 0,
-    writes: 1,
-    params: LAYOUT,
-    example: &[WORKGROUP_SIZE],
-};
+const FORWARD: KernelSpec =
+    KernelSpec::new(shader!("squared_error"), "forward", [3, 1], LAYOUT, &[WORKGROUP_SIZE]);
 const BACKWARD: KernelSpec = KernelSpec { entry: "backward", reads: 4, ..FORWARD };
 
 /// For the shader tests.

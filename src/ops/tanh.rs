@@ -2,24 +2,15 @@
 
 use super::Case;
 use super::check::{Inputs, Metric, elementwise_shapes};
+use super::elementwise::{CONSTANTS, Keeps, Unary, WORKGROUP, unary};
 use crate::Result;
 use crate::autograd::Graph;
-use crate::gpu::{Constant, KernelSpec, grid, params, shader};
+use crate::gpu::{KernelSpec, params, shader};
 use crate::tensor::Tensor;
 
 params! { elements: u32 }
 
-const WORKGROUP: u32 = 64;
-const CONSTANTS: &[Constant] = &[("WORKGROUP", WORKGROUP)];
-const FORWARD: KernelSpec = KernelSpec {
-    source: shader!("tanh"),
-    entry: "forward",
-    reads: 1,
-    textures: 0,
-    writes: 1,
-    params: LAYOUT,
-    example: CONSTANTS,
-};
+const FORWARD: KernelSpec = KernelSpec::new(shader!("tanh"), "forward", [1, 1], LAYOUT, CONSTANTS);
 const BACKWARD: KernelSpec = KernelSpec { entry: "backward", reads: 2, ..FORWARD };
 
 /// For the shader tests.
@@ -30,18 +21,15 @@ pub const KERNELS: &[KernelSpec] = &[FORWARD, BACKWARD];
 /// # Errors
 /// As [`Graph::output`].
 pub fn tanh(graph: &mut Graph, x: &Tensor) -> Result<Tensor> {
-    let elements = x.shape.elements();
-    let params = Params { elements: elements as u32 };
-    let groups = grid(elements, WORKGROUP);
-    let y = graph.output("tanh", x.shape.dims(), &[x])?;
-    graph.dispatch((&FORWARD, CONSTANTS), params, &[x.view], &[y.view], groups)?;
-    let (x, result) = (x.clone(), y.view);
-    graph.on_backward(&y, move |graph, d_y| {
-        let d_x = graph.output("tanh", x.shape.dims(), &[])?;
-        graph.dispatch((&BACKWARD, CONSTANTS), params, &[result, d_y.view], &[d_x.view], groups)?;
-        graph.contribute(&x, d_x)
-    });
-    Ok(y)
+    const TANH: Unary = Unary {
+        name: "tanh",
+        forward: FORWARD,
+        backward: BACKWARD,
+        keeps: Keeps::Output,
+        per_workgroup: WORKGROUP,
+        flops: [7.0, 3.0],
+    };
+    unary(graph, &TANH, Params { elements: x.shape.elements() as u32 }, x)
 }
 
 /// Comparisons with the reference.

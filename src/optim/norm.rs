@@ -23,15 +23,8 @@ impl Params {
 /// Invocations of a workgroup, of every kernel of an optimizer.
 pub(super) const LANES: u32 = 256;
 pub(super) const CONSTANTS: &[Constant] = &[("LANES", LANES)];
-pub(super) const NORM: KernelSpec = KernelSpec {
-    source: shader!("control"),
-    entry: "norm",
-    reads: 1,
-    textures: 0,
-    writes: 1,
-    params: Params::SHARED.fields,
-    example: CONSTANTS,
-};
+pub(super) const NORM: KernelSpec =
+    KernelSpec::new(shader!("control"), "norm", [1, 1], Params::SHARED.fields, CONSTANTS);
 
 /// Vectors of four elements that an invocation sums at least, and workgroups that share the elements of a segment at
 /// most: 512 of them keep 2 MiB of loads under way.

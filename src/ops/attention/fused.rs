@@ -19,15 +19,9 @@ const ROWS: usize = 32;
 /// Invocations of a workgroup of [`DELTA`].
 const DELTA_WORKGROUP: u32 = 64;
 
-pub(super) const FORWARD: KernelSpec = KernelSpec {
-    source: shader!("attention_fused"),
-    entry: "forward",
-    reads: 4,
-    textures: 0,
-    writes: 2,
-    params: LAYOUT,
-    example: &[("SIZE", 64), ("COLUMNS", 2), ("RELATIVE", 1), ("DROPOUT", 1)],
-};
+const EXAMPLE: &[Constant] = &[("SIZE", 64), ("COLUMNS", 2), ("RELATIVE", 1), ("DROPOUT", 1)];
+pub(super) const FORWARD: KernelSpec =
+    KernelSpec::new(shader!("attention_fused"), "forward", [4, 2], LAYOUT, EXAMPLE);
 pub(super) const DELTA: KernelSpec = KernelSpec { entry: "delta", reads: 3, writes: 1, ..FORWARD };
 pub(super) const QUERIES: KernelSpec = KernelSpec { entry: "queries", reads: 6, ..FORWARD };
 pub(super) const KEYS: KernelSpec = KernelSpec { entry: "keys", writes: 1, ..QUERIES };

@@ -13,15 +13,9 @@ params! { sequences: u32, tokens: u32, heads: u32, stride: u32, buckets: u32 }
 
 /// Lanes of a row: 32 vectors are a row of 128 tokens.
 const PLAIN: &[Constant] = &[("LANES", 32)];
-pub(super) const SOFTMAX: KernelSpec = KernelSpec {
-    source: shader!("attention"),
-    entry: "softmax",
-    reads: 2,
-    textures: 0,
-    writes: 1,
-    params: LAYOUT,
-    example: &[PLAIN[0], ("RELATIVE", 1)],
-};
+const EXAMPLE: &[Constant] = &[PLAIN[0], ("RELATIVE", 1)];
+pub(super) const SOFTMAX: KernelSpec =
+    KernelSpec::new(shader!("attention"), "softmax", [2, 1], LAYOUT, EXAMPLE);
 pub(super) const BACKWARD: KernelSpec = KernelSpec { entry: "backward", reads: 1, writes: 2, ..SOFTMAX };
 
 /// Operations to a logit: the largest one is found and subtracted, there is an exponential, a sum and a quotient. On the way

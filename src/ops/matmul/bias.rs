@@ -12,15 +12,8 @@ const BLOCK_ROWS: usize = 64;
 
 const WORKGROUP: u32 = 64;
 const CONSTANTS: &[Constant] = &[("WORKGROUP", WORKGROUP)];
-pub(super) const PARTIALS: KernelSpec = KernelSpec {
-    source: shader!("bias_gradient"),
-    entry: "partials",
-    reads: 1,
-    textures: 0,
-    writes: 1,
-    params: LAYOUT,
-    example: CONSTANTS,
-};
+pub(super) const PARTIALS: KernelSpec =
+    KernelSpec::new(shader!("bias_gradient"), "partials", [1, 1], LAYOUT, CONSTANTS);
 
 /// The gradient of a bias from that of the rows it was added to, `d_y [rows, stride]`, put into `to [columns]` or added
 /// to what is there.

@@ -31,15 +31,8 @@ pub(crate) enum Then {
 params! { rows: u32, columns: u32, stride: u32 }
 
 const WORKGROUP: u32 = 64;
-const PASS: KernelSpec = KernelSpec {
-    source: shader!("epilogue"),
-    entry: "add",
-    reads: 2,
-    textures: 0,
-    writes: 1,
-    params: LAYOUT,
-    example: &[("WORKGROUP", WORKGROUP), ("RESULT", 3), ("BIAS", 1), ("OTHER", 1)],
-};
+const EXAMPLE: &[Constant] = &[("WORKGROUP", WORKGROUP), ("RESULT", 3), ("BIAS", 1), ("OTHER", 1)];
+const PASS: KernelSpec = KernelSpec::new(shader!("epilogue"), "add", [2, 1], LAYOUT, EXAMPLE);
 
 /// For the shader tests.
 pub(super) const KERNELS: [KernelSpec; 3] = [

@@ -196,26 +196,26 @@ pub(crate) fn product_with(
         product(graph, whole, a, b, c)?;
         return after.pass(graph, c.view, [whole.m, whole.n, c.row]);
     }
-    if let Some(depth) = split(graph, &whole, &c, &after) {
+    if let Some(depth) = part_of_sums(graph, &whole, &c, &after) {
         return in_parts(graph, whole, depth, a, b, c);
     }
     let mut part = whole;
     if whole.layout == Layout::Tn {
         while part.k > LONGEST_SUM {
-            cut(graph, Product { k: LONGEST_SUM, ..part }, a, b, c, after)?;
+            in_pieces(graph, Product { k: LONGEST_SUM, ..part }, a, b, c, after)?;
             a.base += LONGEST_SUM * a.row;
             b.base += LONGEST_SUM * b.row;
             part = Product { k: part.k - LONGEST_SUM, accumulate: true, ..part };
         }
     }
-    cut(graph, part, a, b, c, after)
+    in_pieces(graph, part, a, b, c, after)
 }
 
 /// The terms of a part, where a product has too few outputs to keep a GPU busy and sums so long that parts of them can be
 /// computed side by side. It depends on the shape alone, so that sums have one order on all GPUs. The layout of linear
-/// layers' forward pass (`nt`) is never split: its M grows with the batch, and what a model computes of a text must not
+/// layers' forward pass (`nt`) has no parts: its M grows with the batch, and what a model computes of a text must not
 /// depend on the texts beside it.
-fn split(graph: &Graph, product: &Product, c: &Matrix, after: &Epilogue) -> Option<usize> {
+fn part_of_sums(graph: &Graph, product: &Product, c: &Matrix, after: &Epilogue) -> Option<usize> {
     let Product { m, n, k, batch, .. } = *product;
     let whole = product.layout != Layout::Nt && batch == (1, 1) && after.is_nothing() && (c.base, c.row) == (0, n);
     if graph.capabilities().kind != AdapterKind::Gpu || !whole || !n.is_multiple_of(4) {
@@ -251,16 +251,16 @@ fn in_parts(
     let part = Product { into: DType::F32, accumulate: false, ..whole };
     let place = Matrix { outer: m * n, ..Matrix::whole(sums, n) };
     let (a, b) = (Matrix { outer: a_step, ..a }, Matrix { outer: b_step, ..b });
-    cut(graph, Product { k: depth, batch: (full, 1), ..part }, a, b, place, Epilogue::default())?;
+    in_pieces(graph, Product { k: depth, batch: (full, 1), ..part }, a, b, place, Epilogue::default())?;
     if rest > 0 {
         let at = |x: Matrix| Matrix { base: x.base + full * x.outer, outer: 0, ..x };
-        cut(graph, Product { k: rest, ..part }, at(a), at(b), at(place), Epilogue::default())?;
+        in_pieces(graph, Product { k: rest, ..part }, at(a), at(b), at(place), Epilogue::default())?;
     }
     reduce::sum_as([DType::F32, whole.into], graph, sums, [parts, m * n], c.view, whole.accumulate)
 }
 
 /// As many dispatches as it takes for none to run long.
-fn cut(
+fn in_pieces(
     graph: &mut Graph,
     product: Product,
     a: Matrix,

@@ -14,15 +14,7 @@ shared! {
     struct Correction { power1: f32, power2: f32, rate: f32, root: f32 }
 }
 
-const ADVANCE: KernelSpec = KernelSpec {
-    source: shader!("adamw"),
-    entry: "advance",
-    reads: 1,
-    textures: 0,
-    writes: 1,
-    params: LAYOUT,
-    example: CONSTANTS,
-};
+const ADVANCE: KernelSpec = KernelSpec::new(shader!("adamw"), "advance", [1, 1], LAYOUT, CONSTANTS);
 const UPDATE: KernelSpec = KernelSpec { entry: "update", reads: 2, writes: 4, ..ADVANCE };
 const UPDATE_HALVES: KernelSpec = KernelSpec { entry: "update_halves", writes: 5, ..UPDATE };
 
