@@ -152,6 +152,15 @@ impl Error {
         Error::File { path: path.as_ref().to_path_buf(), expected: expected.into(), found: found.into() }
     }
 
+    /// An [`Error::Shape`].
+    pub fn shape(
+        operation: &'static str,
+        expected: impl Into<String>,
+        found: impl std::fmt::Display,
+    ) -> Self {
+        Error::Shape { operation, expected: expected.into(), found: found.to_string() }
+    }
+
     /// An [`Error::Config`].
     pub fn config(
         field: impl Into<String>,

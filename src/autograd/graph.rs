@@ -103,11 +103,8 @@ impl Graph {
     fn place(&mut self, view: View, shape: Shape, dtype: DType) -> Result<Tensor> {
         let bytes = shape.elements() as u64 * dtype.bytes();
         if view.bytes < bytes {
-            return Err(Error::Shape {
-                operation: "input",
-                expected: format!("{bytes} bytes for {shape}"),
-                found: format!("{} bytes", view.bytes),
-            });
+            let found = format!("{} bytes", view.bytes);
+            return Err(Error::shape("input", format!("{bytes} bytes for {shape}"), found));
         }
         Ok(self.tensor(view, shape, dtype, Gradient::None))
     }
@@ -256,7 +253,7 @@ impl Graph {
             Gradient::None => {}
             Gradient::Parameter(view) => ops::add::accumulate(self, view, &gradient)?,
             Gradient::Flows => {
-                // Out of place: the tensor that is there may also be somebody else's gradient.
+                // The sum is a tensor of its own, because the one that is there may also be another tensor's gradient.
                 let sum = match self.gradients.remove(&tensor.id) {
                     Some(there) => ops::add::forward(self, &there, &gradient)?,
                     None => gradient,
@@ -303,7 +300,7 @@ impl Graph {
         if !tensor.needs_gradient() {
             return Ok(());
         }
-        // A parameter has none under its number, and one that accumulates.
+        // Only gradients of activations are kept by number. A parameter's accumulates, and `contribute` adds to it.
         let there = self.gradients.remove(&tensor.id);
         let gradient = self.output_as(tensor.dtype, operation, tensor.shape.dims(), &[])?;
         write(self, gradient.view, there.map(|there| there.view))?;

@@ -69,8 +69,8 @@ impl Capabilities {
         self.backend == "dx12" && !self.f16 && self.subgroups.is_none()
     }
 
-    /// Elements of so many `bytes` that the largest operand of a kernel has: those of software adapters read theirs
-    /// through textures.
+    /// How many elements of so many `bytes` the largest operand of a kernel may have: kernels for software adapters read
+    /// theirs through textures.
     pub fn max_operand(&self, bytes: u64) -> u64 {
         let bound = self.max_binding / bytes;
         match self.kind {
@@ -79,7 +79,7 @@ impl Capabilities {
         }
     }
 
-    /// What is left of it under `options`.
+    /// Restricts what the adapter offers to what `options` ask for.
     pub(super) fn adjust(&mut self, options: &GpuOptions) {
         self.kind = options.kind.unwrap_or(self.kind);
         self.f16 &= !options.without_f16;

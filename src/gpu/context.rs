@@ -216,7 +216,7 @@ impl Gpu {
         self.0.speed.get()
     }
 
-    /// Whether it was given or measured rather than assumed.
+    /// Whether the speed was given or measured rather than assumed.
     pub fn knows_speed(&self) -> bool {
         self.0.speed.is_known()
     }

@@ -14,7 +14,7 @@ use super::recording::{Operand, OperandTexture, Recording, Step, texel_bytes};
 use crate::{Error, Result};
 
 impl Recorder {
-    /// Plans memory, allocates it on `gpu`, compiles the kernels that were not compiled before and prepares every binding.
+    /// Plans memory, allocates it on `gpu`, compiles kernels that were not compiled before and prepares every binding.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`]; [`Error::Shader`] for a kernel that does not compile; [`Error::Gpu`] when the driver

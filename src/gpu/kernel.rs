@@ -100,7 +100,7 @@ impl KernelSpec {
     }
 }
 
-/// The whole source, not its name alone: others may name a shader like one of ours.
+/// What a compiled kernel is found by: the whole source, because a program may name its shader as this crate does.
 pub(super) type KernelKey = (Source, &'static str, Vec<Constant>);
 
 /// A compiled entry point.

@@ -30,7 +30,7 @@ pub struct View {
 }
 
 impl View {
-    /// `bytes` of it from `offset` on, a multiple of 256 where it is to be bound.
+    /// The range of `bytes` that begins `offset` bytes into this one: a multiple of 256 for what is to be bound.
     pub fn part(self, offset: u64, bytes: u64) -> View {
         View { offset: self.offset + offset, bytes, ..self }
     }

@@ -23,7 +23,7 @@ pub(super) struct Speed {
 }
 
 impl Speed {
-    /// As given, or assumed: less than what adapters of the kind reach, so that dispatches are rather too short.
+    /// The given speed, or one below what adapters of the kind reach: dispatches are then rather too short than too long.
     pub fn new(given: Option<f64>, kind: AdapterKind) -> Self {
         let assumed = match kind {
             AdapterKind::Cpu => 5e9,
@@ -42,7 +42,7 @@ impl Speed {
         self.known.load(Ordering::Relaxed) != 0
     }
 
-    /// Takes it to be so many operations per second.
+    /// Replaces the speed.
     pub fn set(&self, operations: f64) {
         let operations = if operations.is_finite() { operations.max(1e6) } else { 1e6 };
         self.known.store(operations.to_bits(), Ordering::Relaxed);

@@ -20,8 +20,8 @@ impl Gpu {
         (left != 0).then(|| self.0.queue.submit([commands]))
     }
 
-    /// Writes the next read-back's number where it travels with the data as a proof. Its commands are to be submitted before the number is
-    /// let go, so that no other read-back takes it.
+    /// Writes the next read-back's number, which travels with the data as their proof, to where the device copies it from.
+    /// The commands of the read-back are to be submitted before the guard is let go, so that no other takes the number.
     pub(super) fn number_read(&self) -> MutexGuard<'_, u32> {
         let mut number = lock(&self.0.submissions.reads);
         *number = number.wrapping_add(1);

@@ -13,7 +13,7 @@ params! { elements: u32 }
 const FORWARD: KernelSpec = KernelSpec::new(shader!("add"), "forward", [2, 1], LAYOUT, CONSTANTS);
 const ACCUMULATE: KernelSpec = KernelSpec { entry: "accumulate", reads: 1, ..FORWARD };
 
-/// For the shader tests.
+/// The kernels, for the shader tests.
 pub const KERNELS: &[KernelSpec] = &[FORWARD, ACCUMULATE];
 
 /// `y = a + b`, all of one shape.
@@ -22,11 +22,8 @@ pub const KERNELS: &[KernelSpec] = &[FORWARD, ACCUMULATE];
 /// [`Error::Shape`] when the shapes or types differ.
 pub fn add(graph: &mut Graph, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if a.shape != b.shape || a.dtype != b.dtype {
-        return Err(Error::Shape {
-            operation: "add",
-            expected: "two tensors of one shape and type".into(),
-            found: format!("{} of {:?} and {} of {:?}", a.shape, a.dtype, b.shape, b.dtype),
-        });
+        let found = format!("{} of {:?} and {} of {:?}", a.shape, a.dtype, b.shape, b.dtype);
+        return Err(Error::shape("add", "two tensors of one shape and type", found));
     }
     let y = forward(graph, a, b)?;
     let inputs = [a.clone(), b.clone()];

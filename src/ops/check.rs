@@ -164,11 +164,8 @@ impl Case {
         let upstream = stored(&upstream, storage);
         let (result, gradients) = self.run_gpu(gpu, storage, &upstream).await?;
         if result.len() != reference.len() {
-            return Err(Error::Shape {
-                operation: "check",
-                expected: format!("{} elements, as the reference of {}", reference.len(), self.name),
-                found: result.len().to_string(),
-            });
+            let expected = format!("{} elements, as the reference of {}", reference.len(), self.name);
+            return Err(Error::shape("check", expected, result.len()));
         }
         let objective = |inputs: &[Vec<f64>]| -> f64 {
             let values = (self.on_cpu)(inputs);

@@ -17,7 +17,7 @@ const FORWARD: KernelSpec = KernelSpec::new(shader!("cross_entropy"), "forward",
 const BACKWARD: KernelSpec = KernelSpec { entry: "backward", reads: 5, writes: 1, ..FORWARD };
 const IN_PLACE: KernelSpec = KernelSpec { entry: "in_place", reads: 4, writes: 1, ..FORWARD };
 
-/// For the shader tests.
+/// The kernels, for the shader tests.
 pub const KERNELS: &[KernelSpec] = &[
     FORWARD,
     BACKWARD,
@@ -54,11 +54,8 @@ pub fn cross_entropy(
     rows::vector("cross_entropy", labels, rows, DType::U32)?;
     rows::vector("cross_entropy", weights, rows, DType::F32)?;
     if classes == 0 || classes > stride {
-        return Err(Error::Shape {
-            operation: "cross_entropy",
-            expected: format!("1 to {stride} classes for logits of {}", logits.shape),
-            found: classes.to_string(),
-        });
+        let expected = format!("1 to {stride} classes for logits of {}", logits.shape);
+        return Err(Error::shape("cross_entropy", expected, classes));
     }
     let loss = graph.output_as(DType::F32, "cross_entropy", [rows], &[logits])?;
     let correct = graph.output_as(DType::F32, "cross_entropy", [rows], &[])?;
@@ -129,7 +126,7 @@ impl Rows {
         split(rows, ALIGNMENT, graph.most_operations() / row).map(part).collect()
     }
 
-    /// Their part of a vector of f32 in which `first` is the first of them.
+    /// The part of a vector of f32 that belongs to these rows, of which `first` is the first.
     pub fn values(&self, vector: View, first: usize) -> View {
         vector.part(first as u64 * 4, self.sizes[0] as u64 * 4)
     }

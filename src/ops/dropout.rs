@@ -13,7 +13,7 @@ params! { elements: u32, site: u32, threshold: u32, scale: f32 }
 const FORWARD: KernelSpec = KernelSpec::new(shader!("dropout"), "forward", [2, 1], LAYOUT, CONSTANTS);
 const IN_PLACE: KernelSpec = KernelSpec { entry: "in_place", reads: 1, ..FORWARD };
 
-/// For the shader tests.
+/// The kernels, for the shader tests.
 pub const KERNELS: &[KernelSpec] = &[FORWARD, IN_PLACE];
 
 /// What the random numbers of a step follow from. It lies in a small buffer that is written before each replay,

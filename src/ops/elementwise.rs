@@ -1,5 +1,7 @@
 //! What operations on single elements share: how they are dispatched, and the way back of those of one tensor.
 
+use super::Case;
+use super::check::{Inputs, Metric};
 use crate::Result;
 use crate::autograd::Graph;
 use crate::gpu::{Constant, Dispatched, KernelSpec, View, grid};
@@ -24,6 +26,18 @@ pub struct Unary {
     pub per_workgroup: u32,
     /// Floating-point operations to an element, there and back.
     pub flops: [f64; 2],
+}
+
+impl Unary {
+    /// An operation with an invocation for each element, whose kernels are there and back.
+    pub const fn new(
+        name: &'static str,
+        [forward, backward]: [KernelSpec; 2],
+        keeps: Keeps,
+        flops: [f64; 2],
+    ) -> Self {
+        Unary { name, forward, backward, keeps, per_workgroup: WORKGROUP, flops }
+    }
 }
 
 /// What the way back reads besides the gradient of the result.
@@ -84,4 +98,20 @@ pub fn each<'a, P: bytemuck::NoUninit>(
 ) -> Result<Dispatched<'a>> {
     let kernel = (kernel, &[CONSTANTS[0], dtype.elem()][..]);
     graph.dispatch(kernel, params, reads, writes, grid(elements, WORKGROUP))
+}
+
+/// Comparisons of an operation on normal values of this deviation with its reference for one element.
+pub fn compare(
+    run: fn(&mut Graph, &Tensor) -> Result<Tensor>,
+    reference: fn(f64) -> f64,
+    (seed, deviation): (u64, f32),
+    shapes: Vec<Vec<usize>>,
+) -> Vec<Case> {
+    let case = |shape: Vec<usize>| {
+        let inputs = Inputs::new(seed).normal("x", &shape, deviation);
+        Case::new(format!("{shape:?} of deviation {deviation}"), inputs, Metric::Elementwise(1e-5))
+            .gpu(move |graph, x| run(graph, &x[0]))
+            .reference(move |x| x[0].iter().map(|&x| reference(x)).collect())
+    };
+    shapes.into_iter().map(case).collect()
 }

@@ -1,8 +1,8 @@
 //! Gaussian error linear unit, exact.
 
 use super::Case;
-use super::check::{Inputs, Metric, elementwise_shapes, erf};
-use super::elementwise::{CONSTANTS, Keeps, Unary, WORKGROUP, unary};
+use super::check::{elementwise_shapes, erf};
+use super::elementwise::{CONSTANTS, Keeps, Unary, compare, unary};
 use crate::Result;
 use crate::autograd::Graph;
 use crate::gpu::{AdapterKind, KernelSpec, params, shader};
@@ -19,7 +19,7 @@ const SOFTWARE_FORWARD: KernelSpec =
 const SOFTWARE_BACKWARD: KernelSpec =
     KernelSpec { entry: "backward", reads: 2, textures: 2, ..SOFTWARE_FORWARD };
 
-/// For the shader tests.
+/// The kernels, for the shader tests.
 pub const KERNELS: &[KernelSpec] = &[FORWARD, BACKWARD, SOFTWARE_FORWARD, SOFTWARE_BACKWARD];
 
 /// `y = x Φ(x)`, elementwise, Φ the normal distribution function.
@@ -27,14 +27,7 @@ pub const KERNELS: &[KernelSpec] = &[FORWARD, BACKWARD, SOFTWARE_FORWARD, SOFTWA
 /// # Errors
 /// As [`Graph::output`].
 pub fn gelu(graph: &mut Graph, x: &Tensor) -> Result<Tensor> {
-    const GELU: Unary = Unary {
-        name: "gelu",
-        forward: FORWARD,
-        backward: BACKWARD,
-        keeps: Keeps::Input,
-        per_workgroup: WORKGROUP,
-        flops: [5.0, 11.0],
-    };
+    const GELU: Unary = Unary::new("gelu", [FORWARD, BACKWARD], Keeps::Input, [5.0, 11.0]);
     /// Eight invocations of four elements each.
     const SOFTWARE: Unary =
         Unary { forward: SOFTWARE_FORWARD, backward: SOFTWARE_BACKWARD, per_workgroup: 32, ..GELU };
@@ -47,18 +40,6 @@ pub fn gelu(graph: &mut Graph, x: &Tensor) -> Result<Tensor> {
 
 /// Comparisons with the reference.
 pub fn cases() -> Vec<Case> {
-    elementwise_shapes()
-        .into_iter()
-        .map(|shape| {
-            Case::new(
-                format!("{shape:?}"),
-                Inputs::new(2).normal("x", &shape, 3.0),
-                Metric::Elementwise(1e-5),
-            )
-            .gpu(|graph, x| gelu(graph, &x[0]))
-            .reference(|x| {
-                x[0].iter().map(|&x| 0.5 * x * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2))).collect()
-            })
-        })
-        .collect()
+    let reference = |x| 0.5 * x * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2));
+    compare(gelu, reference, (2, 3.0), elementwise_shapes())
 }

@@ -16,7 +16,7 @@ use crate::gpu::{KernelSpec, View, split};
 use crate::tensor::{DType, Tensor};
 use crate::{Error, Result};
 
-/// For the shader tests: it has none of its own.
+/// The kernels, for the shader tests: those of the operation that it is made of.
 pub const KERNELS: &[KernelSpec] = cross_entropy::KERNELS;
 
 /// Bytes of a chunk's logits: what WebGPU binds at least. No more where a device binds more, because the order of the
@@ -75,11 +75,8 @@ fn in_chunks(
     let (rows, width) = rows::matrix(NAME, x)?;
     let (classes, inputs) = rows::matrix(NAME, weight)?;
     if inputs != width || !width.is_multiple_of(4) || x.dtype != weight.dtype {
-        return Err(Error::Shape {
-            operation: NAME,
-            expected: "x [M, C] and weight [V, C] of one type, C a multiple of 4".into(),
-            found: format!("{} of {:?} and {} of {:?}", x.shape, x.dtype, weight.shape, weight.dtype),
-        });
+        let found = format!("{} of {:?} and {} of {:?}", x.shape, x.dtype, weight.shape, weight.dtype);
+        return Err(Error::shape(NAME, "x [M, C] and weight [V, C] of one type, C a multiple of 4", found));
     }
     if let Some(bias) = bias {
         rows::vector(NAME, bias, classes, DType::F32)?;

@@ -12,7 +12,7 @@ params! { elements: u32 }
 const WORKGROUP: u32 = 64;
 const CONSTANTS: &[Constant] = &[("WORKGROUP", WORKGROUP), (F16, 1)];
 
-/// For the shader tests.
+/// The kernels, for the shader tests.
 pub const KERNEL: KernelSpec = KernelSpec::new(shader!("probe_f16"), "main", [1, 1], LAYOUT, CONSTANTS);
 
 /// Values whose conversion to f16 differs between devices: beyond its range, at the edge of that on both sides, and in

@@ -34,9 +34,5 @@ pub(super) fn vector(operation: &'static str, tensor: &Tensor, length: usize, dt
 }
 
 fn mismatch(operation: &'static str, expected: &str, tensor: &Tensor) -> Error {
-    Error::Shape {
-        operation,
-        expected: expected.into(),
-        found: format!("{} of {:?}", tensor.shape, tensor.dtype),
-    }
+    Error::shape(operation, expected, format!("{} of {:?}", tensor.shape, tensor.dtype))
 }

@@ -212,11 +212,8 @@ impl Optimizer {
         };
         match (tensor, values) {
             _ if values.len() != expected => {
-                return Err(Error::Shape {
-                    operation: "writing optimizer state",
-                    expected: format!("{expected} values for {name}"),
-                    found: values.len().to_string(),
-                });
+                let expected = format!("{expected} values for {name}");
+                return Err(Error::shape("writing optimizer state", expected, values.len()));
             }
             (Tensor::Step(kept), [loss_scale, clean, scalars @ .., step]) => {
                 self.control.write([*loss_scale, *clean, *step]);

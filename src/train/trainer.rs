@@ -402,11 +402,8 @@ impl<O: Objective> Learner for Trainer<O> {
         let parameters = &self.engine.model.parameters;
         if self.drops() && name == DROPOUT_KEYS {
             let [high, low] = values else {
-                return Err(Error::Shape {
-                    operation: "writing optimizer state",
-                    expected: format!("2 values for {name}"),
-                    found: values.len().to_string(),
-                });
+                let expected = format!("2 values for {name}");
+                return Err(Error::shape("writing optimizer state", expected, values.len()));
             };
             self.keys = *high as u64 * DIGIT + *low as u64;
             return Ok(());

@@ -84,7 +84,7 @@ fn dispatch(
     Ok(())
 }
 
-/// Appends it, and leaves its gradient on the tape.
+/// Records the fused form, and leaves its gradient on the tape.
 pub(super) fn record(
     graph: &mut Graph,
     plan: Plan,
@@ -130,7 +130,7 @@ fn backward(
         grid(plan.rows(), DELTA_WORKGROUP),
     )?
     .flops((2 * plan.rows() * plan.size) as f64);
-    // Computed again rather than kept since the forward pass.
+    // What the distances add is computed again rather than kept since the forward pass.
     let relative = plan.by_distance(graph, qkv, distances)?.unwrap_or(bounds.view);
     let d_relative =
         graph.scratch_as(plan.storage, "attention by distance", plan.rows() * plan.buckets)?;

@@ -21,7 +21,7 @@ use crate::gpu::{KernelSpec, View};
 use crate::tensor::{DType, Tensor};
 use crate::{Error, Result};
 
-/// For the shader tests.
+/// The kernels, for the shader tests.
 pub const KERNELS: &[KernelSpec] = &[
     unfused::SOFTMAX,
     unfused::BACKWARD,

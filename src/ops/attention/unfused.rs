@@ -46,7 +46,7 @@ fn params(plan: &Plan) -> Params {
     }
 }
 
-/// Appends it, and leaves its gradient on the tape.
+/// Records the unfused form, and leaves its gradient on the tape.
 pub(super) fn record(
     graph: &mut Graph,
     plan: Plan,
@@ -75,7 +75,7 @@ pub(super) fn record(
     Ok((y, probabilities))
 }
 
-/// The probabilities after dropout; themselves without.
+/// The probabilities after dropout, or as they are where there is none.
 fn drop(graph: &mut Graph, plan: Plan, probabilities: View, dropout: Option<&Dropout>) -> Result<View> {
     let Some(dropout) = dropout else { return Ok(probabilities) };
     let elements = plan.rows() * plan.stride;
@@ -123,7 +123,7 @@ fn backward(
 ) -> Result<()> {
     let Plan { size, stride, buckets, scale, .. } = plan;
     let tokens = plan.heads.tokens;
-    // Drawn again rather than kept since the forward pass.
+    // What dropout zeroes is drawn again rather than kept since the forward pass.
     let dropped = drop(graph, plan, probabilities, dropout)?;
     let (d_y, p) = (plan.columns(d_y.view, plan.width(), 0), plan.square(dropped, stride));
 

@@ -2,7 +2,8 @@
 
 use crate::Result;
 use crate::autograd::Graph;
-use crate::gpu::{Constant, KernelSpec, View, grid, params, shader};
+use crate::gpu::{KernelSpec, View, grid, params, shader};
+use crate::ops::elementwise::{CONSTANTS, WORKGROUP};
 use crate::ops::reduce;
 
 params! { rows: u32, columns: u32, stride: u32, block_rows: u32, blocks: u32 }
@@ -10,8 +11,6 @@ params! { rows: u32, columns: u32, stride: u32, block_rows: u32, blocks: u32 }
 /// Rows whose part of the gradient one invocation sums.
 const BLOCK_ROWS: usize = 64;
 
-const WORKGROUP: u32 = 64;
-const CONSTANTS: &[Constant] = &[("WORKGROUP", WORKGROUP)];
 pub(super) const PARTIALS: KernelSpec =
     KernelSpec::new(shader!("bias_gradient"), "partials", [1, 1], LAYOUT, CONSTANTS);
 

@@ -34,7 +34,7 @@ const WORKGROUP: u32 = 64;
 const EXAMPLE: &[Constant] = &[("WORKGROUP", WORKGROUP), ("RESULT", 3), ("BIAS", 1), ("OTHER", 1)];
 const PASS: KernelSpec = KernelSpec::new(shader!("epilogue"), "add", [2, 1], LAYOUT, EXAMPLE);
 
-/// For the shader tests.
+/// The kernels, for the shader tests.
 pub(super) const KERNELS: [KernelSpec; 3] = [
     PASS,
     KernelSpec { reads: 1, example: &[("WORKGROUP", WORKGROUP), ("RESULT", 2), ("BIAS", 1)], ..PASS },
@@ -42,7 +42,7 @@ pub(super) const KERNELS: [KernelSpec; 3] = [
 ];
 
 impl Epilogue {
-    /// `add`, where there is something to be added.
+    /// Adds `matrix` where there is one.
     pub fn add(matrix: Option<View>) -> Self {
         Epilogue { bias: None, then: matrix.map_or(Then::Store, Then::Add) }
     }
@@ -86,7 +86,7 @@ impl Epilogue {
         KernelSpec { reads: reads.len() as u32, writes: writes.len() as u32, ..spec }
     }
 
-    /// Appends it as a pass of its own over the result `c [rows, stride]`, whose first `columns` count: for adapters
+    /// Records the epilogue as a pass of its own over the result `c [rows, stride]`, whose first `columns` count: for adapters
     /// that are CPUs, where each further product kernel takes seconds to compile.
     pub fn pass(&self, graph: &mut Graph, c: View, [rows, columns, stride]: [usize; 3]) -> Result<()> {
         if let Then::Gelu(_) | Then::GeluSlope(_) = self.then {

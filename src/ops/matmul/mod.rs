@@ -80,7 +80,7 @@ const COOPERATIVE_NN: KernelSpec =
 const COOPERATIVE_TN: KernelSpec =
     KernelSpec { entry: "tn", example: &NVIDIA.example(TN, ALONE), ..COOPERATIVE_NT };
 
-/// For the shader tests.
+/// The kernels, for the shader tests.
 pub const KERNELS: &[KernelSpec] = &[
     SOFTWARE_NT,
     SOFTWARE_NN,
@@ -124,8 +124,8 @@ pub enum Layout {
     Tn,
 }
 
-/// A matrix, or a batch of them numbered by two indices, within a buffer. All in elements, all multiples of
-/// 4: rows may be read to the end of their last four elements.
+/// A matrix, or a batch of them numbered by two indices, within a buffer. All numbers are in elements and multiples
+/// of 4, because rows may be read to the end of their last four elements.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Matrix {
     pub view: View,
@@ -143,7 +143,7 @@ impl Matrix {
         Matrix { view, base: 0, row: width, outer: 0, inner: 0 }
     }
 
-    /// It from where `piece` begins, and from row `row` and column `column` of each matrix on.
+    /// The matrices that begin where `piece` does, at this row and column of each of them.
     fn from(self, piece: &Piece, row: usize, column: usize) -> Self {
         let batch = piece.outer.start * self.outer + piece.inner.start * self.inner;
         Matrix { base: self.base + batch + row * self.row + column, ..self }
@@ -259,7 +259,7 @@ fn in_parts(
     reduce::sum_as([DType::F32, whole.into], graph, sums, [parts, m * n], c.view, whole.accumulate)
 }
 
-/// As many dispatches as it takes for none to run long.
+/// Records a product in as many dispatches as it takes for none to run long.
 fn in_pieces(
     graph: &mut Graph,
     product: Product,
@@ -317,19 +317,12 @@ fn dispatch(
         return Ok(());
     }
     if k == 0 {
-        return Err(Error::Shape {
-            operation: "matmul",
-            expected: "at least one term in each sum".into(),
-            found: format!("{product:?}"),
-        });
+        return Err(Error::shape("matmul", "at least one term in each sum", format!("{product:?}")));
     }
     let aligned = |x: &Matrix| (x.base | x.row | x.outer | x.inner).is_multiple_of(4);
     if !(aligned(&a) && aligned(&b) && aligned(&c)) || (layout == Layout::Nt && !k.is_multiple_of(4)) {
-        return Err(Error::Shape {
-            operation: "matmul",
-            expected: "rows and offsets in multiples of 4".into(),
-            found: format!("{product:?} of {a:?}, {b:?} into {c:?}"),
-        });
+        let found = format!("{product:?} of {a:?}, {b:?} into {c:?}");
+        return Err(Error::shape("matmul", "rows and offsets in multiples of 4", found));
     }
     let params = Params {
         m: m as u32,
