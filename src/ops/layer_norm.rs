@@ -87,26 +87,16 @@ pub fn layer_norm(graph: &mut Graph, x: &Tensor, weight: &Tensor, bias: &Tensor,
         let blocks = grid(blocks * columns, lanes[0].1);
         (&FORWARD, [&BACKWARD, &BACKWARD_ONTO], &PARTIALS, grid(rows, 1), blocks)
     };
-    graph.dispatch(
-        (forward, lanes),
-        params,
-        &[x.view, weight.view, bias.view],
-        &[y.view, stats],
-        row_groups,
-    )?
-    .flops(FORWARD_FLOPS * elements);
+    let reads = [x.view, weight.view, bias.view];
+    let dispatch = graph.dispatch((forward, lanes), params, &reads, &[y.view, stats], row_groups)?;
+    dispatch.flops(FORWARD_FLOPS * elements);
     let (x, weight, bias) = (x.clone(), weight.clone(), bias.clone());
     graph.on_backward(&y, move |graph, d_y| {
         let partial = graph.scratch("layer_norm", 2 * blocks * columns)?;
         if weight.needs_gradient() || bias.needs_gradient() {
-            graph.dispatch(
-                (partials, lanes),
-                params,
-                &[x.view, d_y.view, stats],
-                &[partial],
-                block_groups,
-            )?
-            .flops(PARTIALS_FLOPS * elements);
+            let reads = [x.view, d_y.view, stats];
+            let dispatch = graph.dispatch((partials, lanes), params, &reads, &[partial], block_groups)?;
+            dispatch.flops(PARTIALS_FLOPS * elements);
         }
         for (tensor, offset) in [(&weight, 0), (&bias, columns)] {
             graph.contribute_with("layer_norm", tensor, |graph, to, accumulate| {

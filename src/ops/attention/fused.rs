@@ -41,12 +41,13 @@ fn constants(plan: &Plan, dropout: Option<&Dropout>) -> [Constant; 4] {
 
 fn params(plan: &Plan, dropout: Option<&Dropout>) -> Result<Params> {
     let (threshold, kept) = dropout.map_or(Ok((0, 1.0)), Dropout::threshold)?;
+    let [sequences, tokens, heads, stride, buckets] = plan.sizes();
     Ok(Params {
-        sequences: plan.heads.sequences as u32,
-        tokens: plan.heads.tokens as u32,
-        heads: plan.heads.heads as u32,
-        stride: plan.stride as u32,
-        buckets: plan.buckets as u32,
+        sequences,
+        tokens,
+        heads,
+        stride,
+        buckets,
         first: 0,
         accumulate: 0,
         site: dropout.map_or(0, |dropout| dropout.site),
@@ -122,14 +123,9 @@ fn backward(
 ) -> Result<()> {
     let mut constants = constants(&plan, dropout).to_vec();
     let statistics = graph.scratch("attention statistics", 2 * plan.rows())?;
-    graph.dispatch(
-        (&DELTA, &constants),
-        params,
-        &[y, d_y.view, lse],
-        &[statistics],
-        grid(plan.rows(), DELTA_WORKGROUP),
-    )?
-    .flops((2 * plan.rows() * plan.size) as f64);
+    let (reads, groups) = ([y, d_y.view, lse], grid(plan.rows(), DELTA_WORKGROUP));
+    let flops = (2 * plan.rows() * plan.size) as f64;
+    graph.dispatch((&DELTA, &constants), params, &reads, &[statistics], groups)?.flops(flops);
     // What the distances add is computed again rather than kept since the forward pass.
     let relative = plan.by_distance(graph, qkv, distances)?.unwrap_or(bounds.view);
     let d_relative =

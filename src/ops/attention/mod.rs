@@ -178,6 +178,12 @@ impl Plan {
         self.heads.sequences * self.heads.heads * self.heads.tokens
     }
 
+    /// B, T, H, Tp and the number of buckets, as kernels are told.
+    fn sizes(&self) -> [u32; 5] {
+        let Heads { sequences, tokens, heads } = self.heads;
+        [sequences, tokens, heads, self.stride, self.buckets].map(|size| size as u32)
+    }
+
     /// C
     fn width(&self) -> usize {
         self.heads.heads * self.size

@@ -37,13 +37,8 @@ fn constants(graph: &Graph, plan: &Plan) -> [Constant; 2] {
 }
 
 fn params(plan: &Plan) -> Params {
-    Params {
-        sequences: plan.heads.sequences as u32,
-        tokens: plan.heads.tokens as u32,
-        heads: plan.heads.heads as u32,
-        stride: plan.stride as u32,
-        buckets: plan.buckets as u32,
-    }
+    let [sequences, tokens, heads, stride, buckets] = plan.sizes();
+    Params { sequences, tokens, heads, stride, buckets }
 }
 
 /// Records the unfused form, and leaves its gradient on the tape.
@@ -101,14 +96,10 @@ fn probabilities(
         plan.square(scores, stride),
     )?;
     let relative = plan.by_distance(graph, qkv, distances)?;
-    graph.dispatch(
-        (&SOFTMAX, &constants(graph, &plan)),
-        params(&plan),
-        &[relative.unwrap_or(bounds.view), bounds.view],
-        &[scores],
-        grid(plan.rows(), 1),
-    )?
-    .flops((SOFTMAX_FLOPS * plan.rows() * stride) as f64);
+    let reads = [relative.unwrap_or(bounds.view), bounds.view];
+    let (constants, groups) = (constants(graph, &plan), grid(plan.rows(), 1));
+    let dispatch = graph.dispatch((&SOFTMAX, &constants), params(&plan), &reads, &[scores], groups)?;
+    dispatch.flops((SOFTMAX_FLOPS * plan.rows() * stride) as f64);
     Ok(Probabilities { view: scores, relative })
 }
 
@@ -135,14 +126,10 @@ fn backward(
         dropout.apply_in_place(graph, plan.storage, d_scores, plan.rows() * stride)?;
     }
     let d_relative = graph.scratch_as(plan.storage, "attention by distance", plan.rows() * buckets)?;
-    graph.dispatch(
-        (&BACKWARD, &constants(graph, &plan)),
-        params(&plan),
-        &[probabilities],
-        &[d_scores, d_relative],
-        grid(plan.rows(), 1),
-    )?
-    .flops((BACKWARD_FLOPS * plan.rows() * stride) as f64);
+    let (constants, groups) = (constants(graph, &plan), grid(plan.rows(), 1));
+    let (kernel, writes) = ((&BACKWARD, &constants[..]), [d_scores, d_relative]);
+    let dispatch = graph.dispatch(kernel, params(&plan), &[probabilities], &writes, groups)?;
+    dispatch.flops((BACKWARD_FLOPS * plan.rows() * stride) as f64);
 
     graph.contribute_with("attention", qkv, |graph, d_qkv, accumulate| {
         let into = graph.gradient_dtype(qkv);
