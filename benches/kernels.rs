@@ -19,7 +19,7 @@ use wgrad::ops::cross_entropy::cross_entropy;
 use wgrad::ops::layer_norm::layer_norm;
 use wgrad::ops::matmul::Layout;
 use wgrad::ops::measure::matmul_recording;
-use wgrad::optim::{Optimizer, OptimizerOptions, Tickets, Totals};
+use wgrad::optim::{Optimizer, OptimizerOptions, Proofs, Totals};
 use wgrad::tensor::DType;
 
 const SEQUENCES: usize = 16;
@@ -117,7 +117,7 @@ fn attentions(criterion: &mut Criterion) {
             let d_y = graph.constant(&values(ROWS * WIDTH), [ROWS, WIDTH], DType::F32).unwrap();
             graph.backward(&y, d_y).unwrap();
         }
-        let recording = graph.finish("attention").unwrap();
+        let recording = graph.finish(&gpu, "attention").unwrap();
         replay(criterion, ("attention", name), (&gpu, &qkv), ROWS, &recording);
     }
 }
@@ -138,7 +138,7 @@ fn layer_norms(criterion: &mut Criterion) {
     let y = layer_norm(&mut graph, &tensors[0], &tensors[1], &tensors[2], 1e-6).unwrap();
     let d_y = graph.constant(&values(ROWS * WIDTH), [ROWS, WIDTH], DType::F32).unwrap();
     graph.backward(&y, d_y).unwrap();
-    let recording = graph.finish("layer norm").unwrap();
+    let recording = graph.finish(&gpu, "layer norm").unwrap();
     replay(criterion, ("layer_norm", "both"), (&gpu, &x.0), ROWS * WIDTH, &recording);
 }
 
@@ -155,7 +155,7 @@ fn cross_entropies(criterion: &mut Criterion) {
     let guesses = cross_entropy(&mut graph, &x, &labels, &weights, VOCABULARY).unwrap();
     let d_loss = graph.constant(&[1.0_f32; TARGETS], [TARGETS], DType::F32).unwrap();
     graph.backward(&guesses.loss, d_loss).unwrap();
-    let recording = graph.finish("cross entropy").unwrap();
+    let recording = graph.finish(&gpu, "cross entropy").unwrap();
     replay(criterion, ("cross_entropy", "both"), (&gpu, &logits), TARGETS * VOCABULARY, &recording);
 }
 
@@ -169,7 +169,7 @@ fn adamw(criterion: &mut Criterion) {
     let watched = model.parameters.segments()[0].values.clone();
     let count = model.config.parameter_count() as usize;
     measure(criterion, ("adamw", "update"), (&gpu, &watched), count, || {
-        optimizer.submit(1e-4, &Tickets::default()).unwrap();
+        optimizer.submit(1e-4, &Proofs::default()).unwrap();
     });
 }
 

@@ -4,38 +4,20 @@
 //!     cargo run --example own_operation
 #![allow(clippy::print_stdout)]
 
-use std::mem::{offset_of, size_of};
 use std::process::ExitCode;
 
 use wgrad::autograd::Graph;
-use wgrad::gpu::{Constant, Gpu, GpuOptions, KernelSpec, ParamsLayout, Source, grid};
+use wgrad::gpu::{Constant, Gpu, GpuOptions, KernelSpec, grid, params, shader};
 use wgrad::ops::check::{Case, Inputs, Metric};
 use wgrad::tensor::{DType, Tensor};
 use wgrad::{Error, Result};
 
-/// The shader's `Params`: fields of 4 bytes in the same order.
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    rows: u32,
-    width: u32,
-}
+params! { rows: u32, width: u32 }
 
-const LAYOUT: ParamsLayout = &[
-    ("rows", offset_of!(Params, rows), size_of::<u32>()),
-    ("width", offset_of!(Params, width), size_of::<u32>()),
-];
 const WORKGROUP: u32 = 64;
 const CONSTANTS: &[Constant] = &[("WORKGROUP", WORKGROUP)];
-const FORWARD: KernelSpec = KernelSpec {
-    source: Source { name: "own_operation", text: include_str!("own_operation.wgsl") },
-    entry: "forward",
-    reads: 1,
-    textures: 0,
-    writes: 1,
-    params: LAYOUT,
-    example: CONSTANTS,
-};
+const FORWARD: KernelSpec =
+    KernelSpec::new(shader!("own_operation" in "examples"), "forward", [1, 1], LAYOUT, CONSTANTS);
 const BACKWARD: KernelSpec = KernelSpec { entry: "backward", reads: 2, ..FORWARD };
 
 /// `y [N, F] = g sigmoid(g) v` of `x [N, 2F]`, which holds the gate g and the value v side by side.
@@ -51,11 +33,13 @@ fn swiglu(graph: &mut Graph, x: &Tensor) -> Result<Tensor> {
     let params = Params { rows: rows as u32, width: width as u32 };
     let groups = grid(rows * width, WORKGROUP);
     let y = graph.output("swiglu", [rows, width], &[x])?;
-    graph.dispatch((&FORWARD, CONSTANTS), params, &[x.view()], &[y.view()], groups)?;
+    let elements = (rows * width) as f64;
+    graph.dispatch((&FORWARD, CONSTANTS), params, &[x.view()], &[y.view()], groups)?.flops(5.0 * elements);
     let x = x.clone();
     graph.on_backward(&y, move |graph, d_y| {
         let d_x = graph.output("swiglu", x.shape().dims(), &[])?;
-        graph.dispatch((&BACKWARD, CONSTANTS), params, &[x.view(), d_y.view()], &[d_x.view()], groups)?;
+        let reads = [x.view(), d_y.view()];
+        graph.dispatch((&BACKWARD, CONSTANTS), params, &reads, &[d_x.view()], groups)?.flops(11.0 * elements);
         graph.contribute(&x, d_x)
     });
     Ok(y)

@@ -120,10 +120,8 @@ async fn guess(model: &Model, tokenizer: &Tokenizer, text: &str) -> wgrad::Resul
     let logits = model.masked_logits(&mut graph, &hidden.last, &rows)?;
 
     // Transient memory is reused after its last reader; what is to be read back is copied out.
-    let kept = gpu.buffer("logits", logits.view().bytes)?;
-    let to = graph.recorder().bind(&(&kept).into());
-    graph.recorder().copy(logits.view(), to);
-    graph.finish("guess")?.replay()?;
+    let kept = graph.keep(gpu, "logits", logits.view())?;
+    graph.finish(gpu, "guess")?.replay()?;
     let logits: Vec<f32> = gpu.read(&kept, 0, model.config.vocab_size).await?;
     let best = (0..).zip(&logits).max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(id, _)| id);
     Ok(tokenizer.token(best).unwrap_or_default())

@@ -1,5 +1,5 @@
 // What every optimizer decides on the GPU, whatever its update rule: global gradient clipping, the scale of the loss, and
-// whether there is a step at all. One whose gradient is not finite changes nothing, nor does one whose tickets do not
+// whether there is a step at all. One whose gradient is not finite changes nothing, nor does one whose proofs do not
 // add up: a part of its gradient is missing.
 //   norm:   partial_i = sum of g^2 over the elements i, i + invocations, ...
 //   decide: |g| = sqrt(sum of partials) / s; finite and whole -> t += 1, clip = min(1, limit / |g|)
@@ -30,16 +30,16 @@ fn norm(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) id: v
     if (lane == 0u) { partial[p.first + group] = sum; }
 }
 
-// The ticket is this step's, the tickets the sum of those that its micro-batches were given.
-struct Settings { learning_rate: f32, ticket: u32, tickets: f32 }
-// What became of them, read back by the CPU; `relayed` is this step's ticket again, which the recording copies there
+// The proof is this step's, the proofs the sum of those that its micro-batches were given.
+struct Settings { learning_rate: f32, proof: u32, proofs: f32 }
+// What became of them, read back by the CPU; `delivered` is this step's proof again, which the recording copies there
 // after everything else.
-struct Outcome { loss: f32, correct: f32, tickets: f32, norm: f32, apply: u32, ticket: u32, relayed: u32 }
+struct Outcome { loss: f32, correct: f32, proofs: f32, norm: f32, apply: u32, proof: u32, delivered: u32 }
 @group(0) @binding(1) var<storage, read> settings: Settings;
 @group(0) @binding(2) var<storage, read> partials: array<f32>;
 @group(0) @binding(3) var<storage, read> loss: array<f32>;
 @group(0) @binding(4) var<storage, read> correct: array<f32>;
-@group(0) @binding(5) var<storage, read> tickets: array<f32>;
+@group(0) @binding(5) var<storage, read> proofs: array<f32>;
 @group(0) @binding(6) var<storage, read_write> state: State;
 @group(0) @binding(7) var<storage, read_write> outcome: Outcome;
 
@@ -56,7 +56,7 @@ fn decide(@builtin(local_invocation_index) lane: u32) {
     if (lane != 0u) { return; }
     let length = sqrt(total) / state.loss_scale;
     let finite = is_finite(total) && is_finite(loss[0]);
-    let apply = finite && tickets[0] == settings.tickets;
+    let apply = finite && proofs[0] == settings.proofs;
     state.apply = u32(apply);
     if (apply) {
         state.step += 1.0;
@@ -78,8 +78,8 @@ fn decide(@builtin(local_invocation_index) lane: u32) {
     }
     outcome.loss = loss[0];
     outcome.correct = correct[0];
-    outcome.tickets = tickets[0];
+    outcome.proofs = proofs[0];
     outcome.norm = length;
     outcome.apply = u32(apply);
-    outcome.ticket = settings.ticket;
+    outcome.proof = settings.proof;
 }

@@ -107,7 +107,7 @@ pub enum Error {
         operation: String,
         /// How much it asked for.
         bytes: u64,
-        /// Which setting to lower.
+        /// What is taken, and what to do.
         hint: String,
     },
     /// The driver dropped the device: a reset, a sleep, an unplugged card.
@@ -152,6 +152,15 @@ impl Error {
         Error::File { path: path.as_ref().to_path_buf(), expected: expected.into(), found: found.into() }
     }
 
+    /// An [`Error::Shape`].
+    pub fn shape(
+        operation: &'static str,
+        expected: impl Into<String>,
+        found: impl std::fmt::Display,
+    ) -> Self {
+        Error::Shape { operation, expected: expected.into(), found: found.to_string() }
+    }
+
     /// An [`Error::Config`].
     pub fn config(
         field: impl Into<String>,
@@ -159,6 +168,20 @@ impl Error {
         found: impl std::fmt::Display,
     ) -> Self {
         Error::Config { field: field.into(), expected: expected.into(), found: found.to_string() }
+    }
+
+    /// Adds what whoever asked for too much can do about it: limits and memory are known where commands are recorded, and
+    /// the settings that lead to them only further up.
+    pub(crate) fn with_advice(self, advice: &str) -> Self {
+        match self {
+            Error::Limit { operation, adapter, expected, found } if !expected.contains(advice) => {
+                Error::Limit { operation, adapter, expected: format!("{expected} ({advice})"), found }
+            }
+            Error::OutOfMemory { operation, bytes, hint } if !hint.contains(advice) => {
+                Error::OutOfMemory { operation, bytes, hint: format!("{hint}; {advice}") }
+            }
+            other => other,
+        }
     }
 }
 
@@ -172,6 +195,27 @@ pub(crate) fn quoted(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn advice_is_given_once_and_to_those_who_asked_for_too_much() {
+        let limit = Error::Limit {
+            operation: "linear".into(),
+            adapter: "a card".into(),
+            expected: "8 bytes in one binding".into(),
+            found: "at most 4".into(),
+        };
+        let told = limit.with_advice("lower it").with_advice("lower it").to_string();
+        assert_eq!(
+            told,
+            "linear: this adapter (a card) gives at most 4, needed 8 bytes in one binding (lower it)"
+        );
+        let full =
+            Error::OutOfMemory { operation: "linear".into(), bytes: 8, hint: "3 of 4 are taken".into() };
+        let told = full.with_advice("lower it").with_advice("lower it").to_string();
+        assert_eq!(told, "out of GPU memory: linear asked for 8 bytes; 3 of 4 are taken; lower it");
+        let other = Error::config("a", "b", "c").with_advice("lower it").to_string();
+        assert!(!other.contains("lower it"), "{other}");
+    }
 
     #[test]
     fn what_the_system_said_is_said_once() {

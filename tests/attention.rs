@@ -23,7 +23,7 @@ use wgrad::infer::attention::{AttentionReader, Probabilities};
 use wgrad::models::Model;
 use wgrad::text::Tokenizer;
 
-const KINDS: [AdapterKind; 2] = [AdapterKind::Software, AdapterKind::Plain];
+const KINDS: [AdapterKind; 2] = [AdapterKind::Cpu, AdapterKind::Gpu];
 /// The largest difference allowed between probabilities.
 const CLOSE: f32 = 1e-5;
 const TOKENS: usize = 40;

@@ -35,18 +35,16 @@ fn run(gpu: &Gpu, form: Form) -> [Vec<f32>; 3] {
     let d_qkv = gpu.upload("d_qkv", &vec![0f32; rows * 3 * width]).unwrap();
     let distances = gpu.upload("distances", &values(BUCKETS * SIZE)).unwrap();
     let d_distances = gpu.upload("d_distances", &vec![0f32; BUCKETS * SIZE]).unwrap();
-    let kept = gpu.buffer("y", (rows * width * 4) as u64).unwrap();
     let x = graph.parameter(&qkv, &d_qkv, [rows, 3 * width]).unwrap();
     let p = graph.parameter(&distances, &d_distances, [BUCKETS, SIZE]).unwrap();
     let bounds = graph.constant(&bounds, [rows, 2], DType::U32).unwrap();
     let key = graph.constant(&[5u32, 6], [2], DType::U32).unwrap();
     let dropout = Dropout { rate: 0.1, key, site: 9 };
     let y = attention_as(form, &mut graph, &x, Some(&p), &bounds, HEADS, Some(&dropout)).unwrap();
-    let to = graph.recorder().bind(&(&kept).into());
-    graph.recorder().copy(y.view(), to);
+    let kept = graph.keep(gpu, "y", y.view()).unwrap();
     let d_y = graph.constant(&values(rows * width), [rows, width], DType::F32).unwrap();
     graph.backward(&y, d_y).unwrap();
-    let recording = graph.finish("attention").unwrap();
+    let recording = graph.finish(gpu, "attention").unwrap();
     recording.poison(wgrad::ops::check::POISON);
     recording.replay().unwrap();
     [(&kept, rows * width), (&d_qkv, 3 * rows * width), (&d_distances, BUCKETS * SIZE)]
@@ -55,7 +53,7 @@ fn run(gpu: &Gpu, form: Form) -> [Vec<f32>; 3] {
 
 #[test]
 fn the_forms_are_equal_and_the_fused_one_repeats_itself() {
-    for kind in [AdapterKind::Software, AdapterKind::Plain] {
+    for kind in [AdapterKind::Cpu, AdapterKind::Gpu] {
         let Some(gpu) = common::gpu_as(kind) else { return };
         let (unfused, fused) = (run(&gpu, Form::Unfused), run(&gpu, Form::Fused));
         for (part, (a, b)) in ["y", "d_qkv", "d_distances"].iter().zip(unfused.iter().zip(&fused)) {

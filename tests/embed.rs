@@ -94,7 +94,7 @@ fn small(gpu: &Gpu, change: impl FnOnce(&mut EmbedOptions)) -> Embedder {
 
 #[test]
 fn a_sentence_transformers_folder_gives_its_vectors() {
-    for kind in [AdapterKind::Software, AdapterKind::Plain] {
+    for kind in [AdapterKind::Cpu, AdapterKind::Gpu] {
         let Some(gpu) = common::gpu_as(kind) else { return };
         let expected = Expected::open("sentence_transformers.safetensors");
         let mut embedder = small(&gpu, |_| {});

@@ -155,7 +155,7 @@ fn close(found: f64, expected: f32, what: &str) {
 
 #[test]
 fn ten_steps_equal_pytorch() {
-    for kind in [AdapterKind::Software, AdapterKind::Plain] {
+    for kind in [AdapterKind::Cpu, AdapterKind::Gpu] {
         let Some(gpu) = common::gpu_as(kind) else { return };
         for (case, task) in CASES {
             let golden = Golden::open(case);

@@ -58,26 +58,21 @@ fn model(gpu: &Gpu, trained: bool) -> Model {
 }
 
 /// The golden batch in slots for one sequence more than it has, so that filling up is tried too.
-fn inputs(graph: &mut Graph, config: &Config, golden: &Golden) -> Inputs {
-    let gpu = graph.gpu().clone();
-    let slots = InputBuffers::new(&gpu, 4, TOKENS).unwrap();
+fn inputs(gpu: &Gpu, graph: &mut Graph, config: &Config, golden: &Golden) -> Inputs {
+    let slots = InputBuffers::new(gpu, 4, TOKENS).unwrap();
     let bounds: Vec<[u32; 2]> = golden
         .u32("lengths")
         .into_iter()
         .flat_map(|length| (0..TOKENS as u32).map(move |t| if t < length { [0, length] } else { [0, 0] }))
         .collect();
     let (ids, types) = (golden.u32("input_ids"), golden.u32("token_type_ids"));
-    slots.write_typed(&gpu, config, &ids, &types, &bounds).unwrap();
+    slots.write_typed(gpu, config, &ids, &types, &bounds).unwrap();
     slots.inputs(graph, config).unwrap()
 }
 
 /// Has the values of a tensor kept when the recording runs.
-fn keep(graph: &mut Graph, tensor: &Tensor) -> (Buffer, usize) {
-    let elements = tensor.shape().elements();
-    let buffer = graph.gpu().buffer("kept", elements as u64 * 4).unwrap();
-    let to = graph.recorder().bind(&(&buffer).into());
-    graph.recorder().copy(tensor.view(), to);
-    (buffer, elements)
+fn keep(gpu: &Gpu, graph: &mut Graph, tensor: &Tensor) -> (Buffer, usize) {
+    (graph.keep(gpu, "kept", tensor.view()).unwrap(), tensor.shape().elements())
 }
 
 fn read(gpu: &Gpu, (buffer, elements): &(Buffer, usize)) -> Vec<f32> {
@@ -94,7 +89,7 @@ fn close(found: &[f32], expected: &[f32], what: &str) {
 }
 
 fn each(check: impl Fn(&Gpu)) {
-    for kind in [AdapterKind::Software, AdapterKind::Plain] {
+    for kind in [AdapterKind::Cpu, AdapterKind::Gpu] {
         let Some(gpu) = common::gpu_as(kind) else { return };
         check(&gpu);
     }
@@ -107,7 +102,7 @@ fn hidden_states_pooler_and_logits_equal_pytorch() {
         let model = &model(gpu, false);
         let mut graph = Graph::inference(gpu);
         let g = &mut graph;
-        let inputs = inputs(g, &model.config, &golden);
+        let inputs = inputs(gpu, g, &model.config, &golden);
         let hidden = model.encode(g, &inputs).unwrap();
         let firsts = g.constant(&[0u32, 40, 80], [3], DType::U32).unwrap();
         let rows = golden.u32("masked_rows");
@@ -115,9 +110,9 @@ fn hidden_states_pooler_and_logits_equal_pytorch() {
         let pooled = model.pooled(g, &hidden.last, &firsts).unwrap();
         let logits = model.masked_logits(g, &hidden.last, &rows).unwrap();
         let states: Vec<_> = [&hidden.embeddings].into_iter().chain(&hidden.layers).collect();
-        let states: Vec<_> = states.into_iter().map(|state| keep(g, state)).collect();
-        let (pooled, logits) = (keep(g, &pooled), keep(g, &logits));
-        graph.finish("hidden states").unwrap().replay().unwrap();
+        let states: Vec<_> = states.into_iter().map(|state| keep(gpu, g, state)).collect();
+        let (pooled, logits) = (keep(gpu, g, &pooled), keep(gpu, g, &logits));
+        graph.finish(gpu, "hidden states").unwrap().replay().unwrap();
 
         let lengths = golden.u32("lengths");
         for (layer, state) in states.iter().enumerate() {
@@ -143,7 +138,7 @@ fn fault_26_a_sequence_that_is_all_padding_gives_zeros() {
         let mut graph = Graph::inference(gpu);
         let g = &mut graph;
         // Three golden sequences, and one of padding.
-        let inputs = inputs(g, &model.config, &golden);
+        let inputs = inputs(gpu, g, &model.config, &golden);
         let hidden = model.encode(g, &inputs).unwrap();
         let mut lengths: Vec<usize> =
             golden.u32("lengths").into_iter().map(|length| length as usize).collect();
@@ -151,8 +146,8 @@ fn fault_26_a_sequence_that_is_all_padding_gives_zeros() {
         let slots = g.constant(&Pooling::Mean.slots(&lengths, TOKENS), [4, 2], DType::U32).unwrap();
         let vectors = Pooling::Mean.record(g, &hidden.last, &slots).unwrap();
         let unit = normalize(g, &vectors).unwrap();
-        let (last, unit) = (keep(g, &hidden.last), keep(g, &unit));
-        graph.finish("padding").unwrap().replay().unwrap();
+        let (last, unit) = (keep(gpu, g, &hidden.last), keep(gpu, g, &unit));
+        graph.finish(gpu, "padding").unwrap().replay().unwrap();
         assert!(read(gpu, &last).iter().all(|value| value.is_finite()));
         let rows: Vec<f64> =
             read(gpu, &unit).chunks(40).map(|row| row.iter().map(|&x| f64::from(x).powi(2)).sum()).collect();
@@ -167,7 +162,7 @@ fn loss_and_gradients_equal_pytorch() {
         let model = &model(gpu, true);
         let mut graph = Graph::training(gpu);
         let g = &mut graph;
-        let inputs = inputs(g, &model.config, &golden);
+        let inputs = inputs(gpu, g, &model.config, &golden);
         let count = golden.u32("masked_rows").len();
         let targets = Targets {
             rows: g.constant(&golden.u32("masked_rows"), [count], DType::U32).unwrap(),
@@ -176,10 +171,10 @@ fn loss_and_gradients_equal_pytorch() {
         };
         let hidden = model.encode(g, &inputs).unwrap();
         let guesses = model.masked_loss(g, &hidden.last, &targets).unwrap();
-        let losses = keep(g, &guesses.loss);
+        let losses = keep(gpu, g, &guesses.loss);
         let ones = g.constant(&vec![1f32; count], [count], DType::F32).unwrap();
         g.backward(&guesses.loss, ones).unwrap();
-        graph.finish("gradients").unwrap().replay().unwrap();
+        graph.finish(gpu, "gradients").unwrap().replay().unwrap();
         let loss: f32 = read(gpu, &losses).iter().sum();
         close(&[loss], &golden.f32("loss"), "loss");
         same_gradients(&golden, "gradients/", &model.parameters, 40);
@@ -193,13 +188,13 @@ fn gradients_through_the_pooler_equal_pytorch() {
         let model = &model(gpu, true);
         let mut graph = Graph::training(gpu);
         let g = &mut graph;
-        let inputs = inputs(g, &model.config, &golden);
+        let inputs = inputs(gpu, g, &model.config, &golden);
         let hidden = model.encode(g, &inputs).unwrap();
         let firsts = g.constant(&[0u32, 40, 80], [3], DType::U32).unwrap();
         let pooled = model.pooled(g, &hidden.last, &firsts).unwrap();
         let upstream = g.constant(&golden.f32("upstream"), [3, 40], DType::F32).unwrap();
         g.backward(&pooled, upstream).unwrap();
-        graph.finish("gradients").unwrap().replay().unwrap();
+        graph.finish(gpu, "gradients").unwrap().replay().unwrap();
         same_gradients(&golden, "pooled_gradients/", &model.parameters, 37);
     });
 }

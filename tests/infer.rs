@@ -16,7 +16,7 @@ use wgrad::gpu::{AdapterKind, Gpu};
 use wgrad::infer::{FillMask, Predictor};
 use wgrad::models::{Config, Model};
 
-const KINDS: [AdapterKind; 2] = [AdapterKind::Software, AdapterKind::Plain];
+const KINDS: [AdapterKind; 2] = [AdapterKind::Cpu, AdapterKind::Gpu];
 /// The largest difference allowed between logits.
 const WHOLE_MODEL: f32 = 1e-4;
 

@@ -55,7 +55,7 @@ fn is_told(error: &Error) {
 
 #[test]
 fn a_step_with_a_lost_submission_is_rejected() {
-    for kind in [AdapterKind::Software, AdapterKind::Plain] {
+    for kind in [AdapterKind::Cpu, AdapterKind::Gpu] {
         // However slow a busy machine is, no replay is cut: submissions are counted here.
         let whole = GpuOptions { kind: Some(kind), longest_submission: Some(1e9), ..Default::default() };
         let Some(gpu) = common::open(whole) else { return };
@@ -184,7 +184,7 @@ fn a_finetuning_step_cut_into_many_submissions_counts_each() {
 
 #[test]
 fn a_measurement_with_a_lost_submission_is_rejected() {
-    for kind in [AdapterKind::Software, AdapterKind::Plain] {
+    for kind in [AdapterKind::Cpu, AdapterKind::Gpu] {
         let Some(gpu) = common::gpu_as(kind) else { return };
         let golden = Golden::open("relative_untied_mask");
         let batches = split(&golden.batch());

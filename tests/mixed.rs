@@ -15,7 +15,7 @@ use wgrad::train::{Learner, MaskedTokens, MlmOptions, Precision, Trainer};
 
 /// Runs `test` with the kernels of both kinds of adapter, where there is f16.
 fn each(test: impl Fn(&Gpu)) {
-    for kind in [AdapterKind::Software, AdapterKind::Plain] {
+    for kind in [AdapterKind::Cpu, AdapterKind::Gpu] {
         match common::gpu_as(kind) {
             Some(gpu) if gpu.capabilities().f16 => test(&gpu),
             Some(gpu) => eprintln!("SKIPPED: {} has no f16", gpu.capabilities().name),
@@ -74,7 +74,7 @@ fn an_overflow_skips_the_step_and_halves_the_scale() {
 /// The same where a driver's conversion to f16 makes 65504 of all that is larger.
 #[test]
 fn an_overflow_is_noticed_where_f16_saturates() {
-    for kind in [AdapterKind::Software, AdapterKind::Plain] {
+    for kind in [AdapterKind::Cpu, AdapterKind::Gpu] {
         let options = GpuOptions { kind: Some(kind), saturate_f16: true, ..Default::default() };
         match common::open(options) {
             Some(gpu) if gpu.capabilities().f16 => overflow(&gpu),
@@ -161,10 +161,10 @@ fn without_f16_precision_is_f32() {
         assert_eq!(precision.on(&adapter), Precision::F32);
     }
     adapter.f16 = true;
-    adapter.kind = AdapterKind::Plain;
+    adapter.kind = AdapterKind::Gpu;
     assert_eq!(Precision::Auto.on(&adapter), Precision::Mixed);
     assert_eq!(Precision::F32.on(&adapter), Precision::F32);
-    adapter.kind = AdapterKind::Software;
+    adapter.kind = AdapterKind::Cpu;
     assert_eq!(Precision::Auto.on(&adapter), Precision::F32);
     assert_eq!(Precision::Mixed.on(&adapter), Precision::Mixed);
 }

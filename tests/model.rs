@@ -34,7 +34,7 @@ fn largest(found: &[f32], expected: &[f32]) -> f64 {
 }
 
 fn each(check: impl Fn(&Gpu, &str, &Golden)) {
-    for kind in [AdapterKind::Software, AdapterKind::Plain] {
+    for kind in [AdapterKind::Cpu, AdapterKind::Gpu] {
         let Some(gpu) = common::gpu_as(kind) else { return };
         for case in CASES {
             check(&gpu, &format!("{case}, {kind:?}"), &Golden::open(case));
@@ -99,7 +99,7 @@ fn hidden_states_and_logits_equal_pytorch() {
 /// The smallest configuration stored as f16; on matrix units where the environment asks for them.
 #[test]
 fn hidden_states_and_logits_of_f16_are_near_pytorch() {
-    let Some(gpu) = common::gpu_as(AdapterKind::Plain) else { return };
+    let Some(gpu) = common::gpu_as(AdapterKind::Gpu) else { return };
     if !gpu.capabilities().f16 {
         eprintln!("SKIPPED: {} has no f16", gpu.capabilities().name);
         return;
@@ -148,9 +148,7 @@ fn forward(
     let mut kept = Vec::new();
     let mut keep = |g: &mut Graph, name: String, tensor: &Tensor| {
         let elements = tensor.shape().elements();
-        let buffer = gpu.buffer("kept", elements as u64 * tensor.dtype().bytes()).unwrap();
-        let to = g.recorder().bind(&(&buffer).into());
-        g.recorder().copy(tensor.view(), to);
+        let buffer = g.keep(gpu, "kept", tensor.view()).unwrap();
         kept.push((name, buffer, elements, tensor.dtype()));
     };
     keep(g, "hidden/embeddings".into(), &hidden.embeddings);
@@ -159,7 +157,7 @@ fn forward(
     }
     keep(g, "hidden/final".into(), &hidden.last);
     keep(g, "logits".into(), &logits);
-    graph.finish("hidden states").unwrap().replay().unwrap();
+    graph.finish(gpu, "hidden states").unwrap().replay().unwrap();
     let values = |(name, buffer, elements, dtype): (String, Buffer, usize, DType)| {
         let found: Vec<f32> = match dtype {
             DType::F16 => {

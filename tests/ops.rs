@@ -32,21 +32,21 @@ fn run_all(gpu: &Gpu, storage: DType) {
 
 #[test]
 fn every_operation_equals_its_reference_with_kernels_for_software_adapters() {
-    if let Some(gpu) = common::gpu_as(AdapterKind::Software) {
+    if let Some(gpu) = common::gpu_as(AdapterKind::Cpu) {
         run_all(&gpu, DType::F32);
     }
 }
 
 #[test]
 fn every_operation_equals_its_reference_with_kernels_for_any_gpu() {
-    if let Some(gpu) = common::gpu_as(AdapterKind::Plain) {
+    if let Some(gpu) = common::gpu_as(AdapterKind::Gpu) {
         run_all(&gpu, DType::F32);
     }
 }
 
 #[test]
 fn every_operation_equals_its_reference_stored_as_f16() {
-    for kind in [AdapterKind::Software, AdapterKind::Plain] {
+    for kind in [AdapterKind::Cpu, AdapterKind::Gpu] {
         match common::gpu_as(kind) {
             Some(gpu) if gpu.capabilities().f16 => run_all(&gpu, DType::F16),
             Some(gpu) => eprintln!("SKIPPED: {} has no f16", gpu.capabilities().name),
@@ -65,7 +65,7 @@ fn products_and_attention_equal_their_reference_on_matrix_units() {
 
 fn on_units(operands: MatrixOperands) {
     let with = |matrix_units| GpuOptions {
-        kind: Some(AdapterKind::Plain),
+        kind: Some(AdapterKind::Gpu),
         matrix_units,
         unlisted_matrix_units: true,
         ..Default::default()
@@ -83,7 +83,7 @@ fn on_units(operands: MatrixOperands) {
             assert!(outcome.passed(), "{}: {outcome:?}", operation.name);
         }
     }
-    let sizes = Sizes { replays: 5, product: 256, ..Sizes::of(AdapterKind::Software) };
+    let sizes = Sizes { replays: 5, product: 256, ..Sizes::of(AdapterKind::Cpu) };
     for stressed in pollster::block_on(stress_units(&units, &plain, sizes)).unwrap() {
         assert!(stressed.passed(), "{stressed:?}");
     }

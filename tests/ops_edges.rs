@@ -21,7 +21,7 @@ use wgrad::ops::measure;
 use wgrad::ops::normalize::normalize;
 use wgrad::tensor::{DType, Tensor};
 
-const KINDS: [AdapterKind; 2] = [AdapterKind::Software, AdapterKind::Plain];
+const KINDS: [AdapterKind; 2] = [AdapterKind::Cpu, AdapterKind::Gpu];
 
 /// Runs an operation on `x` of `shape`, whose gradient begins at `before`, with 1 as the gradient of its first
 /// result. Gives its results and that gradient.
@@ -40,15 +40,13 @@ fn run(
     let mut kept = Vec::new();
     for result in &results {
         let elements = result.shape().elements();
-        let buffer = gpu.buffer("kept", elements as u64 * 4).unwrap();
-        let view = graph.recorder().bind(&(&buffer).into());
-        graph.recorder().copy(result.view(), view);
+        let buffer = graph.keep(gpu, "kept", result.view()).unwrap();
         kept.push((buffer, elements));
     }
     let ones = vec![1f32; results[0].shape().elements()];
     let d_y = graph.constant(&ones, results[0].shape().dims(), DType::F32).unwrap();
     graph.backward(&results[0], d_y).unwrap();
-    let recording = graph.finish("test").unwrap();
+    let recording = graph.finish(gpu, "test").unwrap();
     recording.poison(wgrad::ops::check::POISON);
     recording.replay().unwrap();
     let read = |buffer: &Buffer, count| pollster::block_on(gpu.read::<f32>(buffer, 0, count)).unwrap();
@@ -239,11 +237,9 @@ fn a_row_of_zeros_has_no_direction() {
 #[test]
 fn large_products_equal_their_reference() {
     let [m, n, k] = [1028, 1156, 44];
-    for (kind, storage) in [
-        (AdapterKind::Software, DType::F32),
-        (AdapterKind::Plain, DType::F32),
-        (AdapterKind::Plain, DType::F16),
-    ] {
+    for (kind, storage) in
+        [(AdapterKind::Cpu, DType::F32), (AdapterKind::Gpu, DType::F32), (AdapterKind::Gpu, DType::F16)]
+    {
         let Some(gpu) = common::gpu_as(kind) else { return };
         if storage == DType::F16 && !gpu.capabilities().f16 {
             eprintln!("SKIPPED: {} has no f16", gpu.capabilities().name);

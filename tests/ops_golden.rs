@@ -68,12 +68,10 @@ impl Golden {
             gradients.push((name, gradient, values.len()));
         }
         let result = operation(&mut graph, &tensors).unwrap();
-        let kept = gpu.buffer("y", y.len() as u64 * 4).unwrap();
-        let to = graph.recorder().bind(&(&kept).into());
-        graph.recorder().copy(result.view(), to);
+        let kept = graph.keep(gpu, "y", result.view()).unwrap();
         let d_y = graph.constant(d_y, result.shape().dims(), DType::F32).unwrap();
         graph.backward(&result, d_y).unwrap();
-        graph.finish("golden").unwrap().replay().unwrap();
+        graph.finish(gpu, "golden").unwrap().replay().unwrap();
 
         let read = |buffer: &Buffer, count| pollster::block_on(gpu.read::<f32>(buffer, 0, count)).unwrap();
         for (i, (found, expected)) in read(&kept, y.len()).iter().zip(y).enumerate() {
@@ -94,7 +92,7 @@ impl Golden {
 }
 
 fn on_both_kinds(test: impl Fn(&Gpu)) {
-    for kind in [AdapterKind::Software, AdapterKind::Plain] {
+    for kind in [AdapterKind::Cpu, AdapterKind::Gpu] {
         if let Some(gpu) = common::gpu_as(kind) {
             test(&gpu);
         }

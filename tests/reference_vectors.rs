@@ -88,7 +88,7 @@ fn a_device_that_computes_right_is_found_right() {
     let mut embedder = Embedder::open(&gpu, &folder, EmbedOptions::from(&folder)).unwrap();
     assert!(pollster::block_on(embedder.embed(&read.texts, &mut |_| {})).unwrap().truncated >= 1);
 
-    for kind in [AdapterKind::Software, AdapterKind::Plain] {
+    for kind in [AdapterKind::Cpu, AdapterKind::Gpu] {
         let Some(gpu) = common::gpu_as(kind) else { return };
         let Verified::Right(found) = verified(&gpu, &files, DType::F32).unwrap() else {
             panic!("not compared")

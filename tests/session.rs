@@ -11,14 +11,15 @@ mod common;
 use std::path::Path;
 use std::sync::Arc;
 
+use wgrad::Error;
 use wgrad::checkpoint::SentenceFolder;
 use wgrad::data::task::Encoded;
-use wgrad::gpu::{AdapterKind, Gpu};
+use wgrad::gpu::{AdapterKind, Gpu, GpuOptions};
 use wgrad::infer::{EmbedOptions, Embedder, Readout, Session};
 use wgrad::models::{Config, Model, Pooling, ProblemType};
 use wgrad::tensor::DType;
 
-const KINDS: [AdapterKind; 2] = [AdapterKind::Software, AdapterKind::Plain];
+const KINDS: [AdapterKind; 2] = [AdapterKind::Cpu, AdapterKind::Gpu];
 
 fn storages(gpu: &Gpu) -> Vec<DType> {
     if gpu.capabilities().f16 {
@@ -146,4 +147,22 @@ fn few_shapes_are_recorded() {
         pollster::block_on(session.compute(Readout::Head, &texts, &mut |_| {})).unwrap();
         assert!(gpu.take_plans().is_empty());
     }
+}
+
+/// What a device lacks is said where commands are recorded, and what to do about it where it is known that texts are.
+#[test]
+fn a_session_without_memory_says_what_to_choose() {
+    let Some(gpu) = common::gpu() else { return };
+    let whole = session(&gpu, 64, DType::F32);
+    let memory = Some(gpu.allocated() + 1024);
+    drop(whole);
+    let gpu = common::open(GpuOptions { memory, ..Default::default() }).unwrap();
+    let mut session = session(&gpu, 64, DType::F32);
+    let error = pollster::block_on(session.compute(Readout::Head, &[text(40, 1)], &mut |_| {})).unwrap_err();
+    assert!(matches!(error, Error::OutOfMemory { .. }), "{error}");
+    let told = error.to_string();
+    assert!(
+        told.contains("are taken") && told.ends_with("; choose a smaller model or shorter texts"),
+        "{told}"
+    );
 }

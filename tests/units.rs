@@ -14,7 +14,7 @@ use wgrad::tensor::DType;
 /// A device opened for f16 on its units, without which there is nothing to run.
 fn units() -> Gpu {
     let options = GpuOptions {
-        kind: Some(AdapterKind::Plain),
+        kind: Some(AdapterKind::Gpu),
         matrix_units: Some(MatrixOperands::F16),
         ..Default::default()
     };

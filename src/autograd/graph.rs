@@ -1,9 +1,11 @@
 //! A recording under construction, and its tape of closures.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use crate::gpu::{Constant, F16, Gpu, Kernel, KernelSpec, Recorder, Recording, Region, View};
+use crate::gpu::{
+    Buffer, Capabilities, Constant, Dispatched, F16, Gpu, KernelSpec, Recorder, Recording, Region, Target,
+    View,
+};
 use crate::ops;
 use crate::shape::Shape;
 use crate::tensor::{DType, Gradient, Tensor};
@@ -36,14 +38,14 @@ pub struct Graph {
 
 impl Graph {
     /// A recording without gradients.
-    pub fn inference(gpu: &Gpu) -> Self {
+    pub fn inference(target: impl Into<Target>) -> Self {
         let storage = DType::F32;
-        Graph { recorder: Recorder::new(gpu), tape: None, gradients: HashMap::new(), next: 0, storage }
+        Graph { recorder: Recorder::new(target), tape: None, gradients: HashMap::new(), next: 0, storage }
     }
 
     /// A recording that can be differentiated.
-    pub fn training(gpu: &Gpu) -> Self {
-        Graph { tape: Some(Vec::new()), ..Graph::inference(gpu) }
+    pub fn training(target: impl Into<Target>) -> Self {
+        Graph { tape: Some(Vec::new()), ..Graph::inference(target) }
     }
 
     /// Stores activations as `storage`, f32 or f16.
@@ -61,17 +63,22 @@ impl Graph {
         &mut self.recorder
     }
 
-    /// The device.
-    pub fn gpu(&self) -> &Gpu {
-        self.recorder.gpu()
+    /// What the device offers that is recorded for.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.recorder.target().capabilities
     }
 
-    /// Plans memory and prepares all commands.
+    /// The most operations that one dispatch should hold.
+    pub fn most_operations(&self) -> f64 {
+        self.recorder.target().most_operations()
+    }
+
+    /// Plans memory, compiles kernels and prepares all commands, on the device that was recorded for.
     ///
     /// # Errors
     /// As [`Recorder::finish`].
-    pub fn finish(self, label: &'static str) -> Result<Recording> {
-        self.recorder.finish(label)
+    pub fn finish(self, gpu: &Gpu, label: &'static str) -> Result<Recording> {
+        self.recorder.finish(gpu, label)
     }
 
     fn tensor(&mut self, view: View, shape: Shape, dtype: DType, gradient: Gradient) -> Tensor {
@@ -89,31 +96,31 @@ impl Graph {
         shape: impl Into<Shape>,
         dtype: DType,
     ) -> Result<Tensor> {
-        let (region, shape) = (region.into(), shape.into());
+        let view = self.recorder.bind(&region.into());
+        self.place(view, shape.into(), dtype)
+    }
+
+    fn place(&mut self, view: View, shape: Shape, dtype: DType) -> Result<Tensor> {
         let bytes = shape.elements() as u64 * dtype.bytes();
-        if region.bytes < bytes {
-            return Err(Error::Shape {
-                operation: "input",
-                expected: format!("{bytes} bytes for {shape}"),
-                found: format!("{} bytes", region.bytes),
-            });
+        if view.bytes < bytes {
+            let found = format!("{} bytes", view.bytes);
+            return Err(Error::shape("input", format!("{bytes} bytes for {shape}"), found));
         }
-        let view = self.recorder.bind(&region);
         Ok(self.tensor(view, shape, dtype, Gradient::None))
     }
 
-    /// A constant that is uploaded now.
+    /// A constant, which becomes part of the recording.
     ///
     /// # Errors
-    /// As [`Gpu::upload`].
+    /// [`Error::Shape`] when there is too little data for `shape`.
     pub fn constant<T: bytemuck::NoUninit>(
         &mut self,
         data: &[T],
         shape: impl Into<Shape>,
         dtype: DType,
     ) -> Result<Tensor> {
-        let buffer = self.gpu().upload("constant", data)?;
-        self.input(&buffer, shape, dtype)
+        let view = self.recorder.constant(data);
+        self.place(view, shape.into(), dtype)
     }
 
     /// A trained tensor of f32: its gradient is added to what `gradient` already holds.
@@ -195,22 +202,10 @@ impl Graph {
         self.recorder.transient(operation, elements as u64 * dtype.bytes())
     }
 
-    /// The compiled kernel of `spec`. Unless `constants` say what its `elem` is, it is how activations are stored.
+    /// Appends one dispatch of a kernel. Unless its constants say what its `elem` is, it is how activations are stored.
     ///
     /// # Errors
-    /// As [`Gpu::kernel`].
-    pub fn kernel(&self, spec: &KernelSpec, constants: &[Constant]) -> Result<Arc<Kernel>> {
-        if self.storage == DType::F32 || constants.iter().any(|(name, _)| *name == F16) {
-            return self.gpu().kernel(spec, constants);
-        }
-        let constants: Vec<_> = constants.iter().copied().chain([self.storage.elem()]).collect();
-        self.gpu().kernel(spec, &constants)
-    }
-
-    /// Compiles `spec` and appends one dispatch of it.
-    ///
-    /// # Errors
-    /// As [`Gpu::kernel`] and [`Recorder::dispatch`].
+    /// As [`Recorder::dispatch`].
     pub fn dispatch<P: bytemuck::NoUninit>(
         &mut self,
         (spec, constants): (&KernelSpec, &[Constant]),
@@ -218,9 +213,24 @@ impl Graph {
         reads: &[View],
         writes: &[View],
         groups: [u32; 3],
-    ) -> Result<()> {
-        let kernel = self.kernel(spec, constants)?;
-        self.recorder.dispatch(&kernel, params, reads, writes, groups)
+    ) -> Result<Dispatched<'_>> {
+        let mut constants = constants.to_vec();
+        if self.storage != DType::F32 && constants.iter().all(|(name, _)| *name != F16) {
+            constants.push(self.storage.elem());
+        }
+        self.recorder.dispatch((spec, &constants), params, reads, writes, groups)
+    }
+
+    /// Has what `view` holds at this point of each replay copied into a buffer of its own, which outlives the recording:
+    /// transient memory is used again after its last reader.
+    ///
+    /// # Errors
+    /// As [`Gpu::buffer`].
+    pub fn keep(&mut self, gpu: &Gpu, label: &str, view: View) -> Result<Buffer> {
+        let buffer = gpu.buffer(label, view.bytes)?;
+        let to = self.recorder.bind(&(&buffer).into());
+        self.recorder.copy(view, to);
+        Ok(buffer)
     }
 
     /// Puts `backward` on the tape if a gradient flows to `output`.
@@ -243,7 +253,7 @@ impl Graph {
             Gradient::None => {}
             Gradient::Parameter(view) => ops::add::accumulate(self, view, &gradient)?,
             Gradient::Flows => {
-                // Out of place: the tensor that is there may also be somebody else's gradient.
+                // The sum is a tensor of its own, because the one that is there may also be another tensor's gradient.
                 let sum = match self.gradients.remove(&tensor.id) {
                     Some(there) => ops::add::forward(self, &there, &gradient)?,
                     None => gradient,
@@ -290,7 +300,7 @@ impl Graph {
         if !tensor.needs_gradient() {
             return Ok(());
         }
-        // A parameter has none under its number, and one that accumulates.
+        // Only gradients of activations are kept by number. A parameter's accumulates, and `contribute` adds to it.
         let there = self.gradients.remove(&tensor.id);
         let gradient = self.output_as(tensor.dtype, operation, tensor.shape.dims(), &[])?;
         write(self, gradient.view, there.map(|there| there.view))?;

@@ -3,3 +3,6 @@
 mod graph;
 
 pub use graph::Graph;
+
+#[cfg(test)]
+mod tests;

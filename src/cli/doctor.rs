@@ -241,8 +241,8 @@ async fn speeds(
     measure::settle_speed(gpu).await?;
     // The larger one keeps a fast GPU busy, and does not keep a CPU busy for minutes.
     let sizes = match gpu.capabilities().kind {
-        AdapterKind::Software => [256, 1024],
-        AdapterKind::Plain => [1024, 4096],
+        AdapterKind::Cpu => [256, 1024],
+        AdapterKind::Gpu => [1024, 4096],
     };
     let mut matmul = Vec::new();
     let mut rows = vec![vec![], vec!["speed".to_string(), String::new()]];

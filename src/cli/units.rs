@@ -127,7 +127,7 @@ async fn test(
     operands: MatrixOperands,
     units: &GpuOptions,
 ) -> wgrad::Result<Verdict> {
-    let sizes = Sizes { replays: REPLAYS, ..Sizes::of(AdapterKind::Plain) };
+    let sizes = Sizes { replays: REPLAYS, ..Sizes::of(AdapterKind::Gpu) };
     let plain = Gpu::open(&GpuOptions { matrix_units: None, ..units.clone() }).await?;
     let tested = async { stress_units(&Gpu::open(units).await?, &plain, sizes).await };
     let said = match tested.await {
@@ -219,7 +219,7 @@ mod tests {
         assert_eq!(chosen(&Capabilities { f16: false, ..apple() }), [f32, f32, f32]);
         let f16_alone = vec!["16x16x16 f16->f32".into()];
         assert_eq!(chosen(&Capabilities { cooperative_matrices: f16_alone, ..apple() }), [None, f16, f16]);
-        assert_eq!(chosen(&Capabilities { kind: AdapterKind::Software, ..apple() }), [None, None, None]);
+        assert_eq!(chosen(&Capabilities { kind: AdapterKind::Cpu, ..apple() }), [None, None, None]);
     }
 
     #[test]

@@ -69,17 +69,17 @@ impl Capabilities {
         self.backend == "dx12" && !self.f16 && self.subgroups.is_none()
     }
 
-    /// Elements of so many `bytes` that the largest operand of a kernel has: those of software adapters read theirs
-    /// through textures.
+    /// How many elements of so many `bytes` the largest operand of a kernel may have: kernels for software adapters read
+    /// theirs through textures.
     pub fn max_operand(&self, bytes: u64) -> u64 {
         let bound = self.max_binding / bytes;
         match self.kind {
-            AdapterKind::Software => bound.min(MOST_TEXELS * 4),
-            AdapterKind::Plain => bound,
+            AdapterKind::Cpu => bound.min(MOST_TEXELS * 4),
+            AdapterKind::Gpu => bound,
         }
     }
 
-    /// What is left of it under `options`.
+    /// Restricts what the adapter offers to what `options` ask for.
     pub(super) fn adjust(&mut self, options: &GpuOptions) {
         self.kind = options.kind.unwrap_or(self.kind);
         self.f16 &= !options.without_f16;
@@ -104,17 +104,14 @@ impl Capabilities {
             MatrixOperands::F32 if self.max_workgroup_memory < F32_WORKGROUP_MEMORY => None,
             MatrixOperands::F32 => listed("8x8x8 f32->f32").then_some(8),
         };
-        tile.filter(|_| self.kind == AdapterKind::Plain && self.matrix_subgroup.is_some())
+        tile.filter(|_| self.kind == AdapterKind::Gpu && self.matrix_subgroup.is_some())
     }
 
     pub(super) fn of(adapter: &wgpu::Adapter, device_limits: &wgpu::Limits) -> Self {
         let info = adapter.get_info();
         let features = adapter.features();
-        let kind = if info.device_type == wgpu::DeviceType::Cpu {
-            AdapterKind::Software
-        } else {
-            AdapterKind::Plain
-        };
+        let kind =
+            if info.device_type == wgpu::DeviceType::Cpu { AdapterKind::Cpu } else { AdapterKind::Gpu };
         let cooperative_matrices = if features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
             adapter.cooperative_matrix_properties().iter().map(matrix).collect()
         } else {
@@ -209,7 +206,7 @@ mod tests {
         // Subgroups of a size that changes, and CPUs, which pose as GPUs.
         for other in [
             Capabilities { matrix_subgroup: None, ..apple() },
-            Capabilities { kind: AdapterKind::Software, ..apple() },
+            Capabilities { kind: AdapterKind::Cpu, ..apple() },
         ] {
             assert_eq!(opened(other.clone(), &with(f16)), (None, None));
             assert_eq!(opened(other, &with(f32)), (None, None));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::context::Gpu;
 use super::kernel::{Kernel, KernelSpec};
 use super::lock::lock;
-use super::shader::{self, Constant, F16, TILE};
+use super::shader::{self, Constant, TILE};
 use super::spirv;
 use crate::{Error, Result};
 
@@ -29,7 +29,7 @@ impl Gpu {
     }
 
     fn compile(&self, spec: &KernelSpec, constants: &[Constant]) -> Result<Kernel> {
-        let name = format!("{}:{}", spec.source.name, spec.entry);
+        let name = spec.name();
         let composed = shader::compose(&spec.source, constants)?;
         let device = &self.0.device;
         self.check(&name)?;
@@ -95,8 +95,6 @@ impl Gpu {
             cache: None,
         });
         self.check(&name).map_err(in_source)?;
-        let KernelSpec { reads, textures, writes, .. } = *spec;
-        let f16 = constants.iter().any(|&(name, value)| name == F16 && value > 0);
-        Ok(Kernel { pipeline, layout, name, reads, textures, f16, writes })
+        Ok(Kernel { pipeline, layout, name })
     }
 }

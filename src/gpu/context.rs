@@ -40,9 +40,6 @@ struct Faults {
     lost: Option<String>,
 }
 
-/// What to do about too little memory.
-const LESS_MEMORY: &str = "lower `micro_batch`, or choose a smaller model or sequence length";
-
 fn new_instance() -> wgpu::Instance {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = wgpu::Backends::PRIMARY;
@@ -219,7 +216,7 @@ impl Gpu {
         self.0.speed.get()
     }
 
-    /// Whether it was given or measured rather than assumed.
+    /// Whether the speed was given or measured rather than assumed.
     pub fn knows_speed(&self) -> bool {
         self.0.speed.is_known()
     }
@@ -227,11 +224,6 @@ impl Gpu {
     /// Sizes what is recorded from now on for so many operations per second.
     pub fn set_speed(&self, operations: f64) {
         self.0.speed.set(operations);
-    }
-
-    /// The most operations that one dispatch should hold.
-    pub fn most_operations(&self) -> f64 {
-        self.0.speed.most_operations()
     }
 
     /// Bytes that live buffers and textures of this device take.
@@ -261,7 +253,7 @@ impl Gpu {
             return Err(Error::Limit {
                 operation: format!("the buffer for {label}"),
                 adapter: inner.capabilities.name.clone(),
-                expected: format!("{bytes} bytes in one buffer ({LESS_MEMORY})"),
+                expected: format!("{bytes} bytes in one buffer"),
                 found: format!("at most {}", inner.capabilities.max_buffer),
             });
         }
@@ -284,7 +276,7 @@ impl Gpu {
         let reserved = Reserved { bytes, allocated: Arc::clone(&inner.allocated) };
         match inner.memory {
             Some(budget) if before.saturating_add(bytes) > budget => {
-                let hint = format!("{before} of {budget} are taken; {LESS_MEMORY}");
+                let hint = format!("{before} of {budget} are taken");
                 Err(Error::OutOfMemory { operation: label.to_string(), bytes, hint })
             }
             _ => {
@@ -331,8 +323,7 @@ impl Gpu {
         }
         match faults.error.take() {
             None => Ok(()),
-            Some((true, message)) => {
-                let hint = format!("{LESS_MEMORY} ({message})");
+            Some((true, hint)) => {
                 Err(Error::OutOfMemory { operation: operation.into(), bytes: self.allocated(), hint })
             }
             Some((false, message)) => Err(Error::Gpu { operation: operation.into(), message }),

@@ -4,53 +4,57 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use super::buffer::{Allocation, Buffer};
+use super::context::Gpu;
 use super::kernel::TEXELS;
 use super::pace::Pace;
 use super::plan::{Plan, plan};
-use super::recorder::{Command, Recorder, View, Virtual};
+use super::proof::Proof;
+use super::recorder::{Action, Recorder, View, Virtual};
 use super::recording::{Operand, OperandTexture, Recording, Step, texel_bytes};
-use super::relay::Relay;
 use crate::{Error, Result};
 
 impl Recorder {
-    /// Plans memory, allocates it and prepares every binding.
+    /// Plans memory, allocates it on `gpu`, compiles kernels that were not compiled before and prepares every binding.
     ///
     /// # Errors
-    /// [`crate::Error::OutOfMemory`], or [`crate::Error::Gpu`] when the driver rejects a binding.
-    pub fn finish(self, label: &'static str) -> Result<Recording> {
+    /// [`Error::OutOfMemory`]; [`Error::Shader`] for a kernel that does not compile; [`Error::Gpu`] when the driver
+    /// rejects a binding.
+    pub fn finish(mut self, gpu: &Gpu, label: &'static str) -> Result<Recording> {
         let Plan { slots, bytes } = plan(&self.lifetimes(), !self.isolate);
-        let memory = self.memory(label, &bytes)?;
+        let memory = self.memory(gpu, label, &bytes)?;
+        let mut persistent = Vec::with_capacity(self.buffers.len());
+        for buffer in std::mem::take(&mut self.buffers) {
+            persistent.push(match buffer {
+                Virtual::Persistent(buffer) => Some(buffer),
+                Virtual::Constant(data) => Some(gpu.upload("constant", &data)?),
+                Virtual::Transient(_) => None,
+            });
+        }
         let missing = |name: &str, what: String| Error::Gpu {
             operation: name.into(),
             message: format!("{what} has no memory in the plan of the {label}: a defect of the planner"),
         };
         let real = |name: &str, view: &View| -> Result<&Allocation> {
-            match &self.buffers[view.buffer.0 as usize] {
-                Virtual::Persistent(buffer) => Ok(&buffer.0),
-                Virtual::Transient(_) => match slots[view.buffer.0 as usize] {
-                    Some(slot) => Ok(&memory[slot].0),
-                    None => Err(missing(name, format!("{view:?}"))),
-                },
-            }
+            let index = view.buffer.0 as usize;
+            let planned = || slots[index].map(|slot| &memory[slot]);
+            let buffer = persistent[index].as_ref().or_else(planned);
+            buffer.map(|buffer| &*buffer.0).ok_or_else(|| missing(name, format!("{view:?}")))
         };
         let uniform = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
-        let params = self.gpu.allocate("params", (self.params.len() as u64).max(256), uniform)?;
-        self.gpu.write(&params, 0, &self.params);
-        let textures = self.textures()?;
+        let params = gpu.allocate("params", (self.params.len() as u64).max(256), uniform)?;
+        gpu.write(&params, 0, &self.params);
+        let textures = self.textures(gpu)?;
         // What each texture holds at this point of the list.
         let mut loaded: Vec<Option<(*const Allocation, View)>> = vec![None; textures.len()];
         let mut steps = Vec::with_capacity(self.commands.len());
-        let speed = self.gpu.speed();
-        let (mut relay, mut expected) = (None, Vec::with_capacity(self.commands.len()));
+        let speed = self.target().speed;
+        let (mut proof, mut expected) = (None, Vec::with_capacity(self.commands.len()));
         for command in &self.commands {
-            let name = command.name();
-            let written = match command {
-                Command::Dispatch { kernel, views, .. } => &views[kernel.reads as usize..],
-                Command::Clear(view) => std::slice::from_ref(view),
-                Command::Copy { to, .. } | Command::Relay { to, .. } => std::slice::from_ref(to),
-            };
-            match command {
-                Command::Dispatch { kernel, params: offset, params_bytes, views, groups, .. } => {
+            let name = &*command.name();
+            match &command.action {
+                Action::Dispatch(dispatch) => {
+                    let kernel = gpu.kernel(&dispatch.kernel, &dispatch.constants)?;
+                    let f16 = dispatch.f16();
                     let binding = |buffer, offset, bytes| {
                         wgpu::BindingResource::Buffer(wgpu::BufferBinding {
                             buffer,
@@ -58,11 +62,11 @@ impl Recorder {
                             size: std::num::NonZeroU64::new(bytes),
                         })
                     };
-                    let mut resources = vec![binding(&params.0.raw, *offset, *params_bytes)];
-                    for (index, view) in views.iter().enumerate() {
+                    let mut resources = vec![binding(&params.0.raw, dispatch.params.0, dispatch.params.1)];
+                    for (index, view) in dispatch.views.iter().enumerate() {
                         let buffer = real(name, view)?;
-                        if index < kernel.textures as usize {
-                            let fits = |o: &Operand| (o.index, o.f16) == (index, kernel.f16);
+                        if index < dispatch.kernel.textures as usize {
+                            let fits = |o: &Operand| (o.index, o.f16) == (index, f16);
                             let slot = textures.iter().position(fits);
                             let slot = slot.ok_or_else(|| missing(name, format!("the texture {index}")))?;
                             let Operand { texture, view: texture_view, .. } = &textures[slot];
@@ -72,7 +76,7 @@ impl Recorder {
                                     from: buffer.raw.clone(),
                                     offset: view.offset,
                                     bytes: view.bytes,
-                                    texel: texel_bytes(kernel.f16),
+                                    texel: texel_bytes(f16),
                                     to: texture.raw.clone(),
                                 });
                             }
@@ -85,19 +89,20 @@ impl Recorder {
                         .zip(resources)
                         .map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource })
                         .collect();
-                    let bind_group = self.gpu.0.device.create_bind_group(&wgpu::BindGroupDescriptor {
-                        label: Some(&kernel.name),
+                    let bind_group = gpu.0.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                        label: Some(name),
                         layout: &kernel.layout,
                         entries: &entries,
                     });
-                    self.gpu.check(&kernel.name)?;
-                    steps.push(Step::Dispatch { kernel: Arc::clone(kernel), bind_group, groups: *groups });
+                    gpu.check(name)?;
+                    let (groups, cost) = (dispatch.groups, command.cost);
+                    steps.push(Step::Dispatch { kernel, bind_group, groups, cost });
                 }
-                Command::Clear(view) => {
+                Action::Clear(view) => {
                     let (offset, bytes) = (view.offset, view.bytes);
                     steps.push(Step::Clear { buffer: real(name, view)?.raw.clone(), offset, bytes });
                 }
-                Command::Copy { from, to } => {
+                Action::Copy([from, to]) => {
                     steps.push(Step::Copy {
                         from: real(name, from)?.raw.clone(),
                         from_offset: from.offset,
@@ -106,59 +111,52 @@ impl Recorder {
                         bytes: from.bytes.min(to.bytes),
                     });
                 }
-                Command::Relay { from, to } => {
+                Action::Prove([from, to]) => {
                     let from = (real(name, from)?.raw.clone(), from.offset);
                     let to = (real(name, to)?.raw.clone(), to.offset);
-                    relay = Some(Relay::new(&self.gpu, from, to, steps.len())?);
+                    proof = Some(Proof::new(gpu, from, to, steps.len())?);
                     steps.push(Step::Deliver);
                 }
             }
             // What is copied to textures before a dispatch counts as part of it.
             if steps.len() > expected.len() {
                 expected.resize(steps.len() - 1, 0.0);
-                expected.push(command.operations() / speed);
+                expected.push(command.cost.operations() / speed);
             }
-            for view in written {
+            for view in command.views().1 {
                 let buffer = real(name, view)?;
                 for slot in &mut loaded {
                     *slot = slot.take_if(|(held, _)| !std::ptr::eq(*held, buffer));
                 }
             }
         }
-        let persistent = self
-            .buffers
-            .into_iter()
-            .filter_map(|b| if let Virtual::Persistent(buffer) = b { Some(buffer) } else { None })
-            .collect();
-        let together = relay.as_ref().map_or(steps.len(), |relay| relay.index);
-        let longest = self.gpu.0.submissions.longest;
+        let together = proof.as_ref().map_or(steps.len(), |proof| proof.index);
+        let longest = gpu.0.submissions.longest;
         let pace = Mutex::new(Pace::planned(&expected, together, longest, !cfg!(target_arch = "wasm32")));
-        let gpu = self.gpu;
         let recording = Recording {
-            gpu,
+            gpu: gpu.clone(),
             label,
             steps,
-            relay,
+            proof,
             pace,
             expected,
-            speed,
             memory,
             textures,
             params,
-            persistent,
+            persistent: persistent.into_iter().flatten().collect(),
         };
-        recording.gpu.note_plan(label, || recording.plan());
+        gpu.note_plan(label, || recording.plan());
         Ok(recording)
     }
 
     /// Buffers of at least `bytes`, spare ones first.
-    fn memory(&self, label: &str, bytes: &[u64]) -> Result<Vec<Buffer>> {
+    fn memory(&self, gpu: &Gpu, label: &str, bytes: &[u64]) -> Result<Vec<Buffer>> {
         let mut spare = self.spare.0.clone();
         let take = |&bytes: &u64| {
             let fits = (0..spare.len()).filter(|&index| spare[index].bytes() >= bytes);
             match fits.min_by_key(|&index| spare[index].bytes()) {
                 Some(index) => Ok(spare.swap_remove(index)),
-                None => self.gpu.buffer(label, bytes),
+                None => gpu.buffer(label, bytes),
             }
         };
         bytes.iter().map(take).collect()
@@ -166,14 +164,15 @@ impl Recorder {
 
     /// One texture for each position among the texture reads and each type, large enough for all dispatches: each
     /// is filled right before the dispatch that reads it.
-    fn textures(&self) -> Result<Vec<Operand>> {
+    fn textures(&self, gpu: &Gpu) -> Result<Vec<Operand>> {
         const LABEL: &str = "the textures of operands";
         let mut heights: BTreeMap<(usize, bool), u64> = BTreeMap::new();
         for command in &self.commands {
-            let Command::Dispatch { kernel, views, .. } = command else { continue };
-            for (index, view) in views.iter().take(kernel.textures as usize).enumerate() {
-                let rows = view.bytes.div_ceil(u64::from(TEXELS) * texel_bytes(kernel.f16));
-                let height = heights.entry((index, kernel.f16)).or_insert(1);
+            let Action::Dispatch(dispatch) = &command.action else { continue };
+            let f16 = dispatch.f16();
+            for (index, view) in dispatch.views.iter().take(dispatch.kernel.textures as usize).enumerate() {
+                let rows = view.bytes.div_ceil(u64::from(TEXELS) * texel_bytes(f16));
+                let height = heights.entry((index, f16)).or_insert(1);
                 *height = rows.max(*height);
             }
         }
@@ -185,8 +184,8 @@ impl Recorder {
                     return Ok(spare.clone());
                 }
                 let bytes = height * u64::from(TEXELS) * texel_bytes(f16);
-                let reserved = self.gpu.reserve(LABEL, bytes)?;
-                let raw = self.gpu.0.device.create_texture(&wgpu::TextureDescriptor {
+                let reserved = gpu.reserve(LABEL, bytes)?;
+                let raw = gpu.0.device.create_texture(&wgpu::TextureDescriptor {
                     label: Some(LABEL),
                     size: wgpu::Extent3d { width: TEXELS, height: height as u32, depth_or_array_layers: 1 },
                     mip_level_count: 1,
@@ -200,7 +199,7 @@ impl Recorder {
                     view_formats: &[],
                 });
                 let texture = Arc::new(OperandTexture { raw, reserved });
-                self.gpu.check_created(LABEL, bytes)?;
+                gpu.check_created(LABEL, bytes)?;
                 let view = texture.raw.create_view(&Default::default());
                 Ok(Operand { index, f16, texture, view })
             })

@@ -20,8 +20,11 @@ pub struct SharedStruct {
     pub fields: ParamsLayout,
 }
 
-/// Declares structs of 4-byte fields that lie in buffers of shaders: `#[repr(C)]`, each with its layout as `SHARED`.
-macro_rules! shared {
+/// Declares structs of 4-byte fields that lie in buffers of shaders: `#[repr(C)]`, each with its layout as `SHARED`. The
+/// crate that does so depends on `bytemuck` and its derives.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __shared {
     ($(
         $(#[$note:meta])*
         $visible:vis struct $name:ident { $($(#[$about:meta])* $field:ident: $kind:ty),+ $(,)? }
@@ -41,17 +44,22 @@ macro_rules! shared {
         }
     )+};
 }
-pub(crate) use shared;
+#[doc(inline)]
+pub use __shared as shared;
 
-/// Declares an operation's uniform parameters: a struct named `Params`, its layout beside it as `LAYOUT`.
-macro_rules! params {
+/// Declares an operation's uniform parameters: a struct named `Params`, its layout beside it as `LAYOUT`. The crate that
+/// does so depends on `bytemuck` and its derives.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __params {
     ($($field:ident: $kind:ty),+ $(,)?) => {
         $crate::gpu::shared! { struct Params { $($field: $kind),+ } }
 
         const LAYOUT: $crate::gpu::ParamsLayout = Params::SHARED.fields;
     };
 }
-pub(crate) use params;
+#[doc(inline)]
+pub use __params as params;
 
 /// What a kernel is compiled from. Bindings follow one rule: `Params` at 0 (uniform), then the buffers it
 /// reads (`read`), then those it writes (`read_write`).
@@ -74,7 +82,25 @@ pub struct KernelSpec {
     pub example: &'static [Constant],
 }
 
-/// The whole source, not its name alone: others may name a shader like one of ours.
+impl KernelSpec {
+    /// The kernel `entry` of `source` without textures, which reads and writes so many buffers.
+    pub const fn new(
+        source: Source,
+        entry: &'static str,
+        [reads, writes]: [u32; 2],
+        params: ParamsLayout,
+        example: &'static [Constant],
+    ) -> Self {
+        KernelSpec { source, entry, reads, textures: 0, writes, params, example }
+    }
+
+    /// What it is called in errors and profiles: `gelu:forward`.
+    pub fn name(&self) -> String {
+        format!("{}:{}", self.source.name, self.entry)
+    }
+}
+
+/// What a compiled kernel is found by: the whole source, because a program may name its shader as this crate does.
 pub(super) type KernelKey = (Source, &'static str, Vec<Constant>);
 
 /// A compiled entry point.
@@ -82,9 +108,4 @@ pub struct Kernel {
     pub(super) pipeline: wgpu::ComputePipeline,
     pub(super) layout: wgpu::BindGroupLayout,
     pub(super) name: String,
-    pub(super) reads: u32,
-    pub(super) textures: u32,
-    /// Whether `elem`, and with it what textures hold, is f16.
-    pub(super) f16: bool,
-    pub(super) writes: u32,
 }

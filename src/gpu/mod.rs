@@ -6,6 +6,7 @@ mod buffer;
 mod capabilities;
 mod compile;
 mod context;
+mod cost;
 mod finish;
 mod kernel;
 mod lock;
@@ -13,36 +14,39 @@ mod options;
 mod pace;
 mod plan;
 mod profile;
+mod proof;
 mod readback;
 mod recorder;
 mod recording;
-mod relay;
 mod replay;
 pub mod shader;
 mod speed;
 #[doc(hidden)]
 #[cfg_attr(any(target_arch = "wasm32", target_vendor = "apple"), path = "no_spirv.rs")]
 pub mod spirv;
+mod split;
 mod submission;
 mod submit;
+mod target;
 mod timer;
 
 pub use buffer::{Buffer, Region};
 pub use capabilities::Capabilities;
 pub use context::Gpu;
-pub use kernel::{Field, Kernel, KernelSpec, ParamsLayout, SharedStruct, TEXELS};
+pub use cost::{Cost, Dispatched};
+pub use kernel::{Field, Kernel, KernelSpec, ParamsLayout, SharedStruct, TEXELS, params, shared};
 pub use options::{AdapterKind, GpuOptions, MatrixOperands};
 pub use profile::Timing;
 pub use readback::ReadBack;
 pub use recorder::{BufferId, Recorder, View};
 pub use recording::Recording;
-pub use shader::{Constant, F16, OUT_F16, Source, TILE};
+pub use shader::{Constant, F16, OUT_F16, Source, TILE, shader};
 
-pub(crate) use kernel::{params, shared};
-pub(crate) use shader::shader;
 pub use speed::LONGEST_DISPATCH;
 pub(crate) use speed::OPERATIONS_PER_BYTE;
+pub(crate) use split::split;
 pub use submission::LONGEST_SUBMISSION;
+pub use target::Target;
 
 /// Workgroups for `items` invocations of `workgroup` each, folded into two dimensions where one would
 /// exceed WebGPU's 65535. Shaders undo the fold with `lib/grid`.

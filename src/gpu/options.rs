@@ -6,14 +6,15 @@ use crate::{Error, Result};
 
 /// The kinds of adapter that kernels are tuned for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
 pub enum AdapterKind {
-    /// A CPU that poses as a GPU (lavapipe, SwiftShader, WARP): no workgroup memory to gain from, wide
-    /// register tiles, few invocations.
-    Software,
     /// Any GPU: workgroup memory and register tiles.
     #[default]
-    Plain,
+    #[serde(rename = "plain")]
+    Gpu,
+    /// A CPU that poses as a GPU (lavapipe, SwiftShader, WARP): no workgroup memory to gain from, wide
+    /// register tiles, few invocations.
+    #[serde(rename = "software")]
+    Cpu,
 }
 
 impl std::str::FromStr for AdapterKind {
@@ -21,8 +22,8 @@ impl std::str::FromStr for AdapterKind {
 
     fn from_str(name: &str) -> Result<Self> {
         match name {
-            "software" => Ok(AdapterKind::Software),
-            "plain" => Ok(AdapterKind::Plain),
+            "software" => Ok(AdapterKind::Cpu),
+            "plain" => Ok(AdapterKind::Gpu),
             _ => Err(Error::config("kind", "`plain` or `software`", name)),
         }
     }

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 /// A transient buffer: its size in bytes and the commands, first to last, that use it.
 #[derive(Debug, Clone)]
-pub(super) struct Lifetime {
+pub(crate) struct Lifetime {
     pub bytes: u64,
     pub used: Option<RangeInclusive<usize>>,
 }

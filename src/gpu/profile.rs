@@ -4,6 +4,7 @@
 //! overlap: the parts may add up to more than the whole takes without a profile.
 
 use super::buffer::Buffer;
+use super::cost::Cost;
 
 /// What one dispatch took.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,9 +13,8 @@ pub struct Timing {
     pub kernel: String,
     /// Its workgroups.
     pub groups: [u32; 3],
-    /// The floating-point operations that its operation counted; where it counted none, what takes as long as
-    /// reading and writing its bindings once.
-    pub operations: f64,
+    /// The operations and bytes that its operation counted.
+    pub cost: Cost,
     /// How long it ran.
     pub seconds: f64,
 }

@@ -11,12 +11,12 @@ type Mapped = std::result::Result<(), wgpu::BufferAsyncError>;
 const PIECE: u64 = 16 << 20;
 
 /// Bytes of the number that every read-back carries.
-const CANARY: u64 = 4;
+const PROOF: u64 = 4;
 
 impl Gpu {
     /// Bytes that reading `bytes` takes on the device for a moment.
     pub fn read_back_bytes(bytes: u64) -> u64 {
-        bytes.min(PIECE).next_multiple_of(4) + CANARY
+        bytes.min(PIECE).next_multiple_of(4) + PROOF
     }
 
     /// Takes that many bytes as a read-back would, and gives them back.
@@ -60,14 +60,14 @@ impl Gpu {
         let staging = self.allocate("read-back", Self::read_back_bytes(bytes), usage)?;
         let mut encoder = self.0.device.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(&buffer.0.raw, offset, &staging.0.raw, 0, padded);
-        encoder.copy_buffer_to_buffer(&self.0.submissions.canary, 0, &staging.0.raw, padded, CANARY);
-        let (submission, canary) = {
+        encoder.copy_buffer_to_buffer(&self.0.submissions.proof, 0, &staging.0.raw, padded, PROOF);
+        let (submission, proof) = {
             let number = self.number_read();
             (self.submit(encoder.finish()), *number)
         };
         self.check("read-back")?;
         let arrival = Arrival::of(&staging);
-        Ok(Piece { staging, padded, canary, submission, arrival })
+        Ok(Piece { staging, padded, proof, submission, arrival })
     }
 }
 
@@ -98,7 +98,7 @@ struct Piece {
     staging: Buffer,
     /// Where the number stands behind the data.
     padded: u64,
-    canary: u32,
+    proof: u32,
     /// None where the submission was lost on purpose, in a test.
     submission: Option<wgpu::SubmissionIndex>,
     arrival: Arrival,
@@ -110,7 +110,7 @@ impl Piece {
         let failed = |message: String| Error::Gpu { operation: "read-back".into(), message };
         self.arrival.wait(gpu, self.submission).await?;
         let view = self.staging.0.raw.get_mapped_range(..).map_err(|e| failed(e.to_string()))?;
-        if view[self.padded as usize..] != self.canary.to_le_bytes() {
+        if view[self.padded as usize..] != self.proof.to_le_bytes() {
             let message = "the data never arrived: the driver dropped the copy and called it done";
             return Err(failed(message.into()));
         }

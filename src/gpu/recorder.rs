@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use super::buffer::{Buffer, Region};
 use super::capabilities::MOST_TEXELS;
-use super::context::Gpu;
-use super::kernel::Kernel;
+use super::cost::{Cost, Dispatched};
+use super::kernel::KernelSpec;
 use super::plan::{Lifetime, plan};
-use super::recording::Recording;
-use super::recording::{Operand, texel_bytes};
+use super::recording::{Operand, Recording, texel_bytes};
+use super::shader::{Constant, F16};
 use super::speed::OPERATIONS_PER_BYTE;
+use super::split::split;
+use super::target::Target;
 use crate::{Error, Result};
 
 /// A buffer within one recording.
@@ -28,7 +30,7 @@ pub struct View {
 }
 
 impl View {
-    /// `bytes` of it from `offset` on, a multiple of 256 where it is to be bound.
+    /// The range of `bytes` that begins `offset` bytes into this one: a multiple of 256 for what is to be bound.
     pub fn part(self, offset: u64, bytes: u64) -> View {
         View { offset: self.offset + offset, bytes, ..self }
     }
@@ -36,54 +38,66 @@ impl View {
 
 pub(super) enum Virtual {
     Persistent(Buffer),
+    /// Uploaded when the recording is finished.
+    Constant(Vec<u8>),
     Transient(u64),
 }
 
-pub(super) enum Command {
-    Dispatch {
-        kernel: Arc<Kernel>,
-        params: u64,
-        params_bytes: u64,
-        views: Vec<View>,
-        groups: [u32; 3],
-        /// What it takes the time of.
-        operations: f64,
-    },
+/// One dispatch, as it was recorded.
+pub(super) struct Dispatch {
+    pub(super) kernel: KernelSpec,
+    pub(super) constants: Vec<Constant>,
+    /// Where its parameters lie among those of the recording, and how many bytes they are.
+    pub(super) params: (u64, u64),
+    /// What it reads, then what it writes.
+    pub(super) views: Vec<View>,
+    pub(super) groups: [u32; 3],
+}
+
+impl Dispatch {
+    /// Whether `elem`, and with it what textures hold, is f16.
+    pub(super) fn f16(&self) -> bool {
+        self.constants.iter().any(|&(name, value)| name == F16 && value > 0)
+    }
+}
+
+pub(super) enum Action {
+    Dispatch(Dispatch),
     Clear(View),
-    Copy {
-        from: View,
-        to: View,
-    },
-    Relay {
-        from: View,
-        to: View,
-    },
+    /// From the first to the second.
+    Copy([View; 2]),
+    /// As [`Recorder::prove`] says.
+    Prove([View; 2]),
+}
+
+pub(super) struct Command {
+    pub(super) action: Action,
+    pub(super) cost: Cost,
 }
 
 impl Command {
-    pub(super) fn name(&self) -> &str {
-        match self {
-            Command::Dispatch { kernel, .. } => &kernel.name,
-            Command::Clear(_) => "clear",
-            Command::Copy { .. } | Command::Relay { .. } => "copy",
+    pub(super) fn name(&self) -> String {
+        match &self.action {
+            Action::Dispatch(dispatch) => dispatch.kernel.name(),
+            Action::Clear(_) => "clear".into(),
+            Action::Copy(_) | Action::Prove(_) => "copy".into(),
         }
     }
 
-    /// Operations that take as long.
-    pub(super) fn operations(&self) -> f64 {
-        match self {
-            Command::Dispatch { operations, .. } => *operations,
-            Command::Clear(view) | Command::Copy { from: view, .. } => {
-                view.bytes as f64 * OPERATIONS_PER_BYTE
-            }
-            Command::Relay { .. } => 0.0,
+    /// What it reads and what it writes.
+    pub(super) fn views(&self) -> (&[View], &[View]) {
+        match &self.action {
+            Action::Dispatch(dispatch) => dispatch.views.split_at(dispatch.kernel.reads as usize),
+            Action::Clear(view) => (&[], std::slice::from_ref(view)),
+            Action::Copy(views) | Action::Prove(views) => views.split_at(1),
         }
     }
 }
 
-/// Collects commands. Nothing runs, and no transient memory exists, until [`Recorder::finish`].
+/// Collects commands as plain data. Nothing runs, nothing is compiled and no memory is taken until
+/// [`Recorder::finish`], which alone needs the device.
 pub struct Recorder {
-    pub(super) gpu: Gpu,
+    target: Target,
     pub(super) buffers: Vec<Virtual>,
     pub(super) commands: Vec<Command>,
     pub(super) params: Vec<u8>,
@@ -99,10 +113,10 @@ const PARAMS_ALIGNMENT: usize = 256;
 pub(super) const MAX_GROUPS: u32 = 65535;
 
 impl Recorder {
-    /// An empty recording for `gpu`.
-    pub fn new(gpu: &Gpu) -> Self {
+    /// An empty recording for a device, or for one that is only described.
+    pub fn new(target: impl Into<Target>) -> Self {
         Recorder {
-            gpu: gpu.clone(),
+            target: target.into(),
             buffers: Vec::new(),
             commands: Vec::new(),
             params: Vec::new(),
@@ -123,9 +137,9 @@ impl Recorder {
         self.spare = (other.memory.clone(), other.textures.clone());
     }
 
-    /// The device.
-    pub fn gpu(&self) -> &Gpu {
-        &self.gpu
+    /// What is recorded for.
+    pub fn target(&self) -> &Target {
+        &self.target
     }
 
     /// How many commands are recorded.
@@ -151,155 +165,130 @@ impl Recorder {
         View { buffer: BufferId(index as u32), offset: region.offset, bytes: region.bytes }
     }
 
+    fn add(&mut self, buffer: Virtual, bytes: u64) -> View {
+        self.buffers.push(buffer);
+        View { buffer: BufferId(self.buffers.len() as u32 - 1), offset: 0, bytes }
+    }
+
+    /// Memory that holds `data` when the finished recording is replayed first.
+    pub fn constant<T: bytemuck::NoUninit>(&mut self, data: &[T]) -> View {
+        let bytes: &[u8] = bytemuck::cast_slice(data);
+        self.add(Virtual::Constant(bytes.to_vec()), (bytes.len().max(1) as u64).next_multiple_of(16))
+    }
+
     /// A buffer that only this recording uses; its contents are unspecified until written.
     ///
     /// # Errors
     /// [`Error::Limit`] when it would exceed the device's largest binding.
     pub fn transient(&mut self, operation: &'static str, bytes: u64) -> Result<View> {
         let bytes = bytes.max(1).next_multiple_of(16);
-        let capabilities = self.gpu.capabilities();
-        if bytes > capabilities.max_binding {
-            return Err(Error::Limit {
-                operation: operation.into(),
-                adapter: capabilities.name.clone(),
-                expected: format!("{bytes} bytes in one binding (lower `micro_batch` or the vocabulary)"),
-                found: format!("at most {}", capabilities.max_binding),
-            });
+        let most = self.target.capabilities.max_binding;
+        if bytes > most {
+            return Err(self.limit(operation, format!("{bytes} bytes in one binding"), most.to_string()));
         }
-        self.buffers.push(Virtual::Transient(bytes));
-        Ok(View { buffer: BufferId(self.buffers.len() as u32 - 1), offset: 0, bytes })
+        Ok(self.add(Virtual::Transient(bytes), bytes))
     }
 
-    /// Appends one dispatch: `params`, then `reads`, then `writes` are its bindings.
+    /// The error of something that exceeds what the device offers.
+    fn limit(&self, operation: impl Into<String>, expected: String, most: String) -> Error {
+        let adapter = self.target.capabilities.name.clone();
+        Error::Limit { operation: operation.into(), adapter, expected, found: format!("at most {most}") }
+    }
+
+    /// Appends one dispatch of `kernel` with `constants`: `params`, then `reads`, then `writes` are its bindings.
     ///
     /// # Errors
     /// [`Error::Limit`] for more workgroups than a device runs; [`Error::Gpu`] when the bindings do not fit
     /// the kernel: a defect of the calling operation.
     pub fn dispatch<P: bytemuck::NoUninit>(
         &mut self,
-        kernel: &Arc<Kernel>,
+        (kernel, constants): (&KernelSpec, &[Constant]),
         params: P,
         reads: &[View],
         writes: &[View],
         groups: [u32; 3],
-    ) -> Result<()> {
+    ) -> Result<Dispatched<'_>> {
         let clash = writes.iter().any(|w| reads.iter().any(|r| r.buffer == w.buffer));
         if reads.len() != kernel.reads as usize || writes.len() != kernel.writes as usize || clash {
             return Err(Error::Gpu {
-                operation: kernel.name.clone(),
+                operation: kernel.name(),
                 message: format!(
                     "takes {} reads and {} other writes, was given {reads:?} and {writes:?}",
                     kernel.reads, kernel.writes
                 ),
             });
         }
+        let views: Vec<View> = reads.iter().chain(writes).copied().collect();
+        let touched: u64 = views.iter().map(|view| view.bytes).sum();
+        let bytes = bytemuck::bytes_of(&params);
+        let params = (self.params.len() as u64, bytes.len().next_multiple_of(16) as u64);
+        let dispatch = Dispatch { kernel: *kernel, constants: constants.to_vec(), params, views, groups };
         let textures = reads.iter().take(kernel.textures as usize);
-        let (largest, most) = (textures.map(|view| view.bytes).max(), MOST_TEXELS * texel_bytes(kernel.f16));
+        let (largest, most) =
+            (textures.map(|view| view.bytes).max(), MOST_TEXELS * texel_bytes(dispatch.f16()));
         if let Some(bytes) = largest.filter(|&bytes| bytes > most) {
-            return Err(Error::Limit {
-                operation: kernel.name.clone(),
-                adapter: self.gpu.capabilities().name.clone(),
-                expected: format!("an operand of {bytes} bytes (lower `micro_batch` or the vocabulary)"),
-                found: format!("at most {most}"),
-            });
+            return Err(self.limit(kernel.name(), format!("an operand of {bytes} bytes"), most.to_string()));
         }
         if groups.iter().any(|&count| count > MAX_GROUPS) {
-            return Err(Error::Limit {
-                operation: kernel.name.clone(),
-                adapter: self.gpu.capabilities().name.clone(),
-                expected: format!("{groups:?} workgroups (lower `micro_batch`)"),
-                found: format!("at most {MAX_GROUPS} each way"),
-            });
+            let most = format!("{MAX_GROUPS} each way");
+            return Err(self.limit(kernel.name(), format!("{groups:?} workgroups"), most));
         }
-        let touched: u64 = reads.iter().chain(writes).map(|view| view.bytes).sum();
-        let bytes = bytemuck::bytes_of(&params);
-        let offset = self.params.len();
         self.params.extend_from_slice(bytes);
         self.params.resize(self.params.len().next_multiple_of(PARAMS_ALIGNMENT), 0);
-        self.commands.push(Command::Dispatch {
-            kernel: Arc::clone(kernel),
-            params: offset as u64,
-            params_bytes: bytes.len().next_multiple_of(16) as u64,
-            views: reads.iter().chain(writes).copied().collect(),
-            groups,
-            operations: touched as f64 * OPERATIONS_PER_BYTE,
-        });
-        Ok(())
+        self.push(Action::Dispatch(dispatch), touched);
+        let newest = self.commands.len() - 1;
+        Ok(Dispatched(&mut self.commands[newest].cost))
     }
 
-    /// Says how many bytes the newest dispatch reads and writes, where that is not each of its bindings once.
-    pub fn touches(&mut self, bytes: f64) {
-        self.counts(bytes * OPERATIONS_PER_BYTE);
+    fn push(&mut self, action: Action, bytes: u64) {
+        self.commands.push(Command { action, cost: Cost::of_bytes(bytes as f64) });
     }
 
-    /// Says how many floating-point operations the newest dispatch takes. Without it, its time is taken to be that of
-    /// what it reads and writes.
-    pub fn counts(&mut self, operations: f64) {
-        if let Some(Command::Dispatch { operations: counted, .. }) = self.commands.last_mut() {
-            *counted = operations;
-        }
-    }
-
-    /// What each command is called and how many seconds it should take at the device's [speed](Gpu::speed).
-    pub fn expected(&self) -> Vec<(&str, f64)> {
-        let speed = self.gpu.speed();
-        self.commands.iter().map(|command| (command.name(), command.operations() / speed)).collect()
+    /// What each command is called, what it costs, and how many seconds it should take at the device's
+    /// [speed](Target::speed).
+    pub fn expected(&self) -> Vec<(String, Cost, f64)> {
+        let seconds = |cost: Cost| cost.operations() / self.target.speed;
+        self.commands.iter().map(|command| (command.name(), command.cost, seconds(command.cost))).collect()
     }
 
     /// Appends zeroing `view`, in parts none of which takes long.
     pub fn clear(&mut self, view: View) {
         for (offset, bytes) in self.parts(view.bytes) {
-            self.commands.push(Command::Clear(view.part(offset, bytes)));
+            self.push(Action::Clear(view.part(offset, bytes)), bytes);
         }
     }
 
-    /// Appends copying `from` to `to`, which are equally long, in parts none of which takes long.
+    /// Appends copying `from` to `to`, as much as the shorter one holds, in parts none of which takes long.
     pub fn copy(&mut self, from: View, to: View) {
         for (offset, bytes) in self.parts(from.bytes.min(to.bytes)) {
-            self.commands.push(Command::Copy { from: from.part(offset, bytes), to: to.part(offset, bytes) });
+            self.push(Action::Copy([from, to].map(|view| view.part(offset, bytes))), bytes);
         }
     }
 
-    /// Offsets and lengths of the fewest parts of `bytes` that hold no more than one command should.
+    /// Offsets and lengths of the parts of `bytes` that one command each should take.
     fn parts(&self, bytes: u64) -> impl Iterator<Item = (u64, u64)> + use<> {
-        let most = (self.gpu.most_operations() / OPERATIONS_PER_BYTE) as u64 / 256 * 256;
-        let most = most.max(256);
-        (0..bytes).step_by(most as usize).map(move |offset| (offset, most.min(bytes - offset)))
+        let room = self.target.most_operations() / OPERATIONS_PER_BYTE;
+        split(bytes as usize, 256, room).map(|part| (part.start as u64, part.len() as u64))
     }
 
     /// Appends copying the first 4 bytes of `from` to `to` by way of every submission before: they arrive if and only
     /// if all of those ran. One at most per recording; all that follows it is in the last submission. The offsets of
     /// the two are multiples of 4.
-    pub fn relay(&mut self, from: View, to: View) {
-        self.commands.push(Command::Relay { from, to });
+    pub fn prove(&mut self, from: View, to: View) {
+        self.push(Action::Prove([from, to]), 0);
     }
 
-    pub(super) fn lifetimes(&self) -> Vec<Lifetime> {
-        let mut lifetimes: Vec<_> = self
-            .buffers
-            .iter()
-            .map(|buffer| match buffer {
-                Virtual::Transient(bytes) => Lifetime { bytes: *bytes, used: None },
-                Virtual::Persistent(_) => Lifetime { bytes: 0, used: None },
-            })
-            .collect();
+    /// How large each buffer is, and which commands use it; those that the plan has no place for count as unused.
+    pub(crate) fn lifetimes(&self) -> Vec<Lifetime> {
+        let bytes = |buffer: &Virtual| if let Virtual::Transient(bytes) = buffer { *bytes } else { 0 };
+        let lifetime = |buffer| Lifetime { bytes: bytes(buffer), used: None };
+        let mut lifetimes: Vec<_> = self.buffers.iter().map(lifetime).collect();
         for (index, command) in self.commands.iter().enumerate() {
-            let mut touch = |view: &View| {
-                let used = &mut lifetimes[view.buffer.0 as usize].used;
+            let (reads, writes) = command.views();
+            for view in reads.iter().chain(writes) {
+                let Lifetime { bytes: 1.., used } = &mut lifetimes[view.buffer.0 as usize] else { continue };
                 let first = used.as_ref().map_or(index, |used| *used.start());
                 *used = Some(first..=index);
-            };
-            match command {
-                Command::Dispatch { views, .. } => views.iter().for_each(&mut touch),
-                Command::Clear(view) => touch(view),
-                Command::Copy { from, to } | Command::Relay { from, to } => {
-                    [from, to].into_iter().for_each(&mut touch)
-                }
-            }
-        }
-        for (lifetime, buffer) in lifetimes.iter_mut().zip(&self.buffers) {
-            if matches!(buffer, Virtual::Persistent(_)) {
-                lifetime.used = None;
             }
         }
         lifetimes

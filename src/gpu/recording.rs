@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex};
 
 use super::buffer::{Buffer, Reserved};
 use super::context::Gpu;
+use super::cost::Cost;
 use super::kernel::Kernel;
 use super::pace::Pace;
-use super::relay::Relay;
+use super::proof::Proof;
 
 /// A texture that operands are copied to.
 #[derive(Clone)]
@@ -48,6 +49,7 @@ pub(super) enum Step {
         kernel: Arc<Kernel>,
         bind_group: wgpu::BindGroup,
         groups: [u32; 3],
+        cost: Cost,
     },
     Clear {
         buffer: wgpu::Buffer,
@@ -68,7 +70,7 @@ pub(super) enum Step {
         texel: u64,
         to: wgpu::Texture,
     },
-    /// What the relay carries arrives.
+    /// The proof arrives.
     Deliver,
 }
 
@@ -77,11 +79,10 @@ pub struct Recording {
     pub(super) gpu: Gpu,
     pub(super) label: &'static str,
     pub(super) steps: Vec<Step>,
-    pub(super) relay: Option<Relay>,
+    pub(super) proof: Option<Proof>,
     pub(super) pace: Mutex<Pace>,
-    /// How long each command should take, in seconds, and at which speed of the device that was reckoned.
+    /// How long each command should take, in seconds.
     pub(super) expected: Vec<f64>,
-    pub(super) speed: f64,
     pub(super) memory: Vec<Buffer>,
     pub(super) textures: Vec<Operand>,
     // Held so that they live as long as the commands that use them.

@@ -48,7 +48,7 @@ impl Recording {
     pub fn repeat(&self, count: usize) -> Result<()> {
         let longest = self.gpu.0.submissions.longest;
         let rounds = rounds(self.expected.iter().sum(), longest);
-        if rounds <= 1 || self.relay.is_some() || self.gpu.is_profiled() {
+        if rounds <= 1 || self.proof.is_some() || self.gpu.is_profiled() {
             return (0..count).try_for_each(|_| self.replay());
         }
         for first in (0..count).step_by(rounds) {
@@ -71,7 +71,7 @@ impl Recording {
     /// The first of the commands that stay with the last submission: the one that delivers a proof, as what follows
     /// it counts only when the proof has arrived.
     fn together(&self) -> usize {
-        self.relay.as_ref().map_or(self.steps.len(), |relay| relay.index)
+        self.proof.as_ref().map_or(self.steps.len(), |proof| proof.index)
     }
 
     fn encoder(&self) -> wgpu::CommandEncoder {
@@ -100,20 +100,16 @@ impl Recording {
         timer: &mut Option<Timer>,
     ) {
         let last = commands.end == self.steps.len();
-        let mut steps = self.steps[commands.clone()].iter().zip(&self.expected[commands]).peekable();
-        while let Some((step, seconds)) = steps.peek() {
-            if let Step::Dispatch { kernel, groups, .. } = step {
-                let timing = || Timing {
-                    kernel: kernel.name.clone(),
-                    groups: *groups,
-                    operations: *seconds * self.speed,
-                    seconds: 0.0,
-                };
+        let mut steps = self.steps[commands].iter().peekable();
+        while let Some(step) = steps.peek() {
+            if let Step::Dispatch { kernel, groups, cost, .. } = step {
+                let timing =
+                    || Timing { kernel: kernel.name.clone(), groups: *groups, cost: *cost, seconds: 0.0 };
                 let timed = timer.is_some();
                 let timestamp_writes = timer.as_mut().map(|timer| timer.around(timing()));
                 let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
                 let mut pass = encoder.begin_compute_pass(&descriptor);
-                while let Some((Step::Dispatch { kernel, bind_group, groups: [x, y, z] }, _)) = steps.peek() {
+                while let Some(Step::Dispatch { kernel, bind_group, groups: [x, y, z], .. }) = steps.peek() {
                     pass.set_pipeline(&kernel.pipeline);
                     pass.set_bind_group(0, bind_group, &[]);
                     pass.dispatch_workgroups(*x, *y, *z);
@@ -124,14 +120,14 @@ impl Recording {
                 }
                 continue;
             }
-            match (step, &self.relay) {
-                (Step::Deliver, Some(relay)) => relay.carry(encoder, number, (&relay.to.0, relay.to.1)),
+            match (step, &self.proof) {
+                (Step::Deliver, Some(proof)) => proof.carry(encoder, number, (&proof.to.0, proof.to.1)),
                 _ => step.transfer(encoder),
             }
             steps.next();
         }
-        if let Some(relay) = self.relay.as_ref().filter(|_| !last) {
-            relay.carry(encoder, number, relay.slot(number));
+        if let Some(proof) = self.proof.as_ref().filter(|_| !last) {
+            proof.carry(encoder, number, proof.slot(number));
         }
     }
 }

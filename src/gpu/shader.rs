@@ -16,16 +16,22 @@ pub struct Source {
     pub text: &'static str,
 }
 
-/// The [`Source`] of `shaders/NAME.wgsl`.
-macro_rules! shader {
+/// The [`Source`] of `shaders/NAME.wgsl` in the crate that says so; of another folder with `shader!("NAME" in "FOLDER")`.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __shader {
     ($name:literal) => {
+        $crate::gpu::shader!($name in "shaders")
+    };
+    ($name:literal in $folder:literal) => {
         $crate::gpu::Source {
             name: $name,
-            text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $name, ".wgsl")),
+            text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $folder, "/", $name, ".wgsl")),
         }
     };
 }
-pub(crate) use shader;
+#[doc(inline)]
+pub use __shader as shader;
 
 /// What `#import` may name.
 const LIBRARY: &[Source] = &[

@@ -23,11 +23,11 @@ pub(super) struct Speed {
 }
 
 impl Speed {
-    /// As given, or assumed: less than what adapters of the kind reach, so that dispatches are rather too short.
+    /// The given speed, or one below what adapters of the kind reach: dispatches are then rather too short than too long.
     pub fn new(given: Option<f64>, kind: AdapterKind) -> Self {
         let assumed = match kind {
-            AdapterKind::Software => 5e9,
-            AdapterKind::Plain => 100e9,
+            AdapterKind::Cpu => 5e9,
+            AdapterKind::Gpu => 100e9,
         };
         Speed { known: AtomicU64::new(given.map_or(0, f64::to_bits)), assumed }
     }
@@ -42,14 +42,14 @@ impl Speed {
         self.known.load(Ordering::Relaxed) != 0
     }
 
-    /// Takes it to be so many operations per second.
+    /// Replaces the speed.
     pub fn set(&self, operations: f64) {
         let operations = if operations.is_finite() { operations.max(1e6) } else { 1e6 };
         self.known.store(operations.to_bits(), Ordering::Relaxed);
     }
+}
 
-    /// The most operations that one dispatch should hold.
-    pub fn most_operations(&self) -> f64 {
-        MARGIN * LONGEST_DISPATCH * self.get()
-    }
+/// The most operations that one dispatch should hold on a device of this speed.
+pub(super) fn most_operations(speed: f64) -> f64 {
+    MARGIN * LONGEST_DISPATCH * speed
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU32;
 /// What a device remembers of what it was given.
 pub(super) struct Submissions {
     /// Holds the newest read-back's number, which travels with its data.
-    pub(super) canary: wgpu::Buffer,
+    pub(super) proof: wgpu::Buffer,
     pub(super) reads: Mutex<u32>,
     /// How many submissions go before one that is lost; `u32::MAX` when none is to be.
     pub(super) before_loss: AtomicU32,
@@ -25,14 +25,14 @@ pub const LONGEST_SUBMISSION: f64 = 0.25;
 
 impl Submissions {
     pub(super) fn new(device: &wgpu::Device, longest: Option<f64>) -> Self {
-        let canary = device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("canary"),
+        let proof = device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("proof"),
             size: 4,
             usage: wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
         let longest = longest.unwrap_or(LONGEST_SUBMISSION);
         let (reads, before_loss) = (Mutex::new(0), AtomicU32::new(u32::MAX));
-        Submissions { canary, reads, before_loss, longest, plans: Mutex::default() }
+        Submissions { proof, reads, before_loss, longest, plans: Mutex::default() }
     }
 }

@@ -9,7 +9,7 @@ use super::lock::lock;
 use super::submission::NamedPlan;
 
 impl Gpu {
-    /// Submits commands; what became of them shows in [`Gpu::check`] and in canaries. Gives back which submission it
+    /// Submits commands; what became of them shows in [`Gpu::check`] and in what they prove. Gives back which submission it
     /// was, unless a test had it lost.
     pub(super) fn submit(&self, commands: wgpu::CommandBuffer) -> Option<wgpu::SubmissionIndex> {
         let before = &self.0.submissions.before_loss;
@@ -20,12 +20,12 @@ impl Gpu {
         (left != 0).then(|| self.0.queue.submit([commands]))
     }
 
-    /// Writes the next read-back's number into the canary. Its commands are to be submitted before the number is
-    /// let go, so that no other read-back takes it.
+    /// Writes the next read-back's number, which travels with the data as their proof, to where the device copies it from.
+    /// The commands of the read-back are to be submitted before the guard is let go, so that no other takes the number.
     pub(super) fn number_read(&self) -> MutexGuard<'_, u32> {
         let mut number = lock(&self.0.submissions.reads);
         *number = number.wrapping_add(1);
-        self.0.queue.write_buffer(&self.0.submissions.canary, 0, &number.to_le_bytes());
+        self.0.queue.write_buffer(&self.0.submissions.proof, 0, &number.to_le_bytes());
         number
     }
 

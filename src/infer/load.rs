@@ -16,12 +16,13 @@ use crate::tensor::DType;
 /// Those of reading the weights and of the device.
 pub(crate) fn load(gpu: &Gpu, config: Config, weights: &Weights, storage: DType) -> Result<Model> {
     let model = if config.guesses() && config.tie_word_embeddings {
-        Model::new(gpu, config, false)?
+        Model::new(gpu, config, false)
     } else {
         let rows = weights.rows(&config.word_embeddings())?;
-        Model::with_words(gpu, config, WordTable::new(move |ids| rows.f32(ids)))?
+        Model::with_words(gpu, config, WordTable::new(move |ids| rows.f32(ids)))
     };
-    let model = if storage == DType::F16 { model.with_halves()? } else { model };
+    let model = if storage == DType::F16 { model.and_then(Model::with_halves) } else { model };
+    let model = model.map_err(|error| error.with_advice("choose a smaller model"))?;
     model.load(|name| weights.f32(name))?;
     Ok(model)
 }

@@ -4,7 +4,7 @@ use half::f16;
 
 use crate::Result;
 use crate::autograd::Graph;
-use crate::gpu::{Buffer, Gpu, ReadBack, Recording, View};
+use crate::gpu::{Buffer, Gpu, ReadBack, Recording};
 use crate::models::{Config, InputBuffers, Inputs, Model, Pooling};
 use crate::ops::normalize::normalize;
 use crate::tensor::DType;
@@ -135,25 +135,28 @@ impl Readout {
         let mut graph = Graph::inference(gpu).with_storage(storage);
         let inputs = slots.inputs(&mut graph, &model.config)?;
         let (rows, outputs) = match self {
-            Readout::Attention => (None, self.attention(&mut graph, model, &inputs)?),
-            Readout::Head => self.selected(&mut graph, model, &inputs, model.config.classifier_pooling)?,
-            Readout::Vector { pooling, .. } => self.selected(&mut graph, model, &inputs, pooling)?,
-            Readout::Tokens { .. } => self.selected(&mut graph, model, &inputs, Pooling::Cls)?,
+            Readout::Attention => (None, self.attention(gpu, &mut graph, model, &inputs)?),
+            Readout::Head => {
+                self.selected(gpu, &mut graph, model, &inputs, model.config.classifier_pooling)?
+            }
+            Readout::Vector { pooling, .. } => self.selected(gpu, &mut graph, model, &inputs, pooling)?,
+            Readout::Tokens { .. } => self.selected(gpu, &mut graph, model, &inputs, Pooling::Cls)?,
         };
-        let recording = graph.finish(self.name())?;
+        let recording = graph.finish(gpu, self.name())?;
         let kept: u64 = outputs.iter().map(|output| output.buffer.bytes()).sum();
         let bytes = recording.transient_bytes() + kept;
         Ok((Recorded { slots, rows, outputs, recording }, bytes))
     }
 
     /// Records the encoder and copies the attention of each layer before the next one overwrites it.
-    fn attention(self, graph: &mut Graph, model: &Model, inputs: &Inputs) -> Result<Vec<Output>> {
+    fn attention(self, gpu: &Gpu, graph: &mut Graph, model: &Model, inputs: &Inputs) -> Result<Vec<Output>> {
         let mut outputs = Vec::new();
         model.encode_probed(graph, inputs, &mut |graph, seen| {
             for view in [Some(seen.view), seen.relative].into_iter().flatten() {
                 let dtype = graph.storage();
                 let elements = (view.bytes / dtype.bytes()) as usize;
-                outputs.push(self.keep(graph, view, dtype, elements)?);
+                let buffer = graph.keep(gpu, self.name(), view)?;
+                outputs.push(Output { buffer, dtype, elements });
             }
             Ok(())
         })?;
@@ -163,6 +166,7 @@ impl Readout {
     /// Records what reads only some rows of the hidden states: which ones is said before each replay.
     fn selected(
         self,
+        gpu: &Gpu,
         graph: &mut Graph,
         model: &Model,
         inputs: &Inputs,
@@ -172,7 +176,7 @@ impl Readout {
             Readout::Tokens { positions } => vec![positions],
             _ => pooling.slots_shape(inputs.sequences),
         };
-        let rows = graph.gpu().buffer("rows to read", shape.iter().product::<usize>() as u64 * 4)?;
+        let rows = gpu.buffer("rows to read", shape.iter().product::<usize>() as u64 * 4)?;
         let read = graph.input(&rows, shape.as_slice(), DType::U32)?;
         let hidden = model.encode(graph, inputs)?.last;
         let computed = match self {
@@ -185,15 +189,7 @@ impl Readout {
             Readout::Head | Readout::Attention => model.classify(graph, &hidden, &read, None)?,
         };
         let elements = computed.shape().elements();
-        let output = self.keep(graph, computed.view(), computed.dtype(), elements)?;
-        Ok((Some(rows), vec![output]))
-    }
-
-    /// Records a copy into a buffer that outlives the replay.
-    fn keep(self, graph: &mut Graph, view: View, dtype: DType, elements: usize) -> Result<Output> {
-        let buffer = graph.gpu().buffer(self.name(), view.bytes)?;
-        let to = graph.recorder().bind(&(&buffer).into());
-        graph.recorder().copy(view, to);
-        Ok(Output { buffer, dtype, elements })
+        let buffer = graph.keep(gpu, self.name(), computed.view())?;
+        Ok((Some(rows), vec![Output { buffer, dtype: computed.dtype(), elements }]))
     }
 }

@@ -194,8 +194,8 @@ impl Session {
     fn buckets<S: Sequence>(&self, window: &[S]) -> Vec<Bucket> {
         let lengths: Vec<usize> = window.iter().map(|text| text.ids().len()).collect();
         let spare = match self.gpu.capabilities().kind {
-            AdapterKind::Software => SPARE[0],
-            AdapterKind::Plain => SPARE[1],
+            AdapterKind::Cpu => SPARE[0],
+            AdapterKind::Gpu => SPARE[1],
         };
         buckets(&lengths, self.model.config.longest_text(), |tokens| self.capacity(tokens), spare)
     }
@@ -204,8 +204,8 @@ impl Session {
     fn capacity(&self, tokens: usize) -> usize {
         let (config, capabilities) = (&self.model.config, self.gpu.capabilities());
         let rows = match capabilities.kind {
-            AdapterKind::Software => ROWS[0],
-            AdapterKind::Plain => ROWS[1],
+            AdapterKind::Cpu => ROWS[0],
+            AdapterKind::Gpu => ROWS[1],
         };
         let scores = config.num_attention_heads * tokens * tokens.next_multiple_of(4);
         let widest = tokens * config.intermediate_size.max(3 * config.hidden_size);
@@ -246,7 +246,9 @@ impl Session {
             (readout, shape),
             || readout.record(gpu, model, *storage, shape),
             || gpu.wait("making room for a recording"),
-        )?;
+        );
+        let recorded =
+            recorded.map_err(|error| error.with_advice("choose a smaller model or shorter texts"))?;
         recorded.slots.write_texts(gpu, &model.config, texts)?;
         if let Some(buffer) = &recorded.rows {
             gpu.write(buffer, 0, rows);

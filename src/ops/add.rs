@@ -2,27 +2,18 @@
 
 use super::Case;
 use super::check::{Inputs, Metric, elementwise_shapes};
+use super::elementwise::{CONSTANTS, each};
 use crate::autograd::Graph;
-use crate::gpu::{Constant, KernelSpec, View, grid, params, shader};
+use crate::gpu::{KernelSpec, View, params, shader};
 use crate::tensor::Tensor;
 use crate::{Error, Result};
 
 params! { elements: u32 }
 
-const WORKGROUP: u32 = 64;
-const WORKGROUP_SIZE: Constant = ("WORKGROUP", WORKGROUP);
-const FORWARD: KernelSpec = KernelSpec {
-    source: shader!("add"),
-    entry: "forward",
-    reads: 2,
-    textures: 0,
-    writes: 1,
-    params: LAYOUT,
-    example: &[WORKGROUP_SIZE],
-};
+const FORWARD: KernelSpec = KernelSpec::new(shader!("add"), "forward", [2, 1], LAYOUT, CONSTANTS);
 const ACCUMULATE: KernelSpec = KernelSpec { entry: "accumulate", reads: 1, ..FORWARD };
 
-/// For the shader tests.
+/// The kernels, for the shader tests.
 pub const KERNELS: &[KernelSpec] = &[FORWARD, ACCUMULATE];
 
 /// `y = a + b`, all of one shape.
@@ -31,11 +22,8 @@ pub const KERNELS: &[KernelSpec] = &[FORWARD, ACCUMULATE];
 /// [`Error::Shape`] when the shapes or types differ.
 pub fn add(graph: &mut Graph, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if a.shape != b.shape || a.dtype != b.dtype {
-        return Err(Error::Shape {
-            operation: "add",
-            expected: "two tensors of one shape and type".into(),
-            found: format!("{} of {:?} and {} of {:?}", a.shape, a.dtype, b.shape, b.dtype),
-        });
+        let found = format!("{} of {:?} and {} of {:?}", a.shape, a.dtype, b.shape, b.dtype);
+        return Err(Error::shape("add", "two tensors of one shape and type", found));
     }
     let y = forward(graph, a, b)?;
     let inputs = [a.clone(), b.clone()];
@@ -51,26 +39,18 @@ pub fn add(graph: &mut Graph, a: &Tensor, b: &Tensor) -> Result<Tensor> {
 pub(crate) fn forward(graph: &mut Graph, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let y = graph.output_as(a.dtype, "add", a.shape.dims(), &[a, b])?;
     let elements = a.shape.elements();
-    graph.dispatch(
-        (&FORWARD, &[WORKGROUP_SIZE, a.dtype.elem()]),
-        Params { elements: elements as u32 },
-        &[a.view, b.view],
-        &[y.view],
-        grid(elements, WORKGROUP),
-    )?;
+    let params = Params { elements: elements as u32 };
+    let dispatch = each(graph, (&FORWARD, a.dtype), params, &[a.view, b.view], &[y.view], elements)?;
+    dispatch.flops(elements as f64);
     Ok(y)
 }
 
 /// `sum += a`, for gradients that accumulate.
 pub(crate) fn accumulate(graph: &mut Graph, sum: View, a: &Tensor) -> Result<()> {
     let elements = a.shape.elements();
-    graph.dispatch(
-        (&ACCUMULATE, &[WORKGROUP_SIZE, a.dtype.elem()]),
-        Params { elements: elements as u32 },
-        &[a.view],
-        &[sum],
-        grid(elements, WORKGROUP),
-    )
+    let params = Params { elements: elements as u32 };
+    each(graph, (&ACCUMULATE, a.dtype), params, &[a.view], &[sum], elements)?.flops(elements as f64);
+    Ok(())
 }
 
 /// Comparisons with the reference.

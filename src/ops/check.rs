@@ -164,11 +164,8 @@ impl Case {
         let upstream = stored(&upstream, storage);
         let (result, gradients) = self.run_gpu(gpu, storage, &upstream).await?;
         if result.len() != reference.len() {
-            return Err(Error::Shape {
-                operation: "check",
-                expected: format!("{} elements, as the reference of {}", reference.len(), self.name),
-                found: result.len().to_string(),
-            });
+            let expected = format!("{} elements, as the reference of {}", reference.len(), self.name);
+            return Err(Error::shape("check", expected, result.len()));
         }
         let objective = |inputs: &[Vec<f64>]| -> f64 {
             let values = (self.on_cpu)(inputs);
@@ -231,12 +228,10 @@ impl Case {
         }
         let y = (self.on_gpu)(&mut graph, &tensors)?;
         let elements = y.shape.elements();
-        let kept = gpu.buffer("result", elements as u64 * y.dtype.bytes())?;
-        let to = graph.recorder().bind(&(&kept).into());
-        graph.recorder().copy(y.view, to);
+        let kept = graph.keep(gpu, "result", y.view)?;
         let d_y = graph.input(&upload(gpu, "d_y", upstream, y.dtype)?, y.shape.dims(), y.dtype)?;
         graph.backward(&y, d_y)?;
-        let recording = graph.finish("check")?;
+        let recording = graph.finish(gpu, "check")?;
         recording.poison(POISON);
         recording.replay()?;
         let result = download(gpu, &kept, elements, y.dtype).await?;

@@ -7,7 +7,7 @@ use crate::gpu::KernelSpec;
 use crate::tensor::Tensor;
 use crate::{Error, Result};
 
-/// It copies, and needs no kernel.
+/// The kernels, for the shader tests: copying needs none.
 pub const KERNELS: &[KernelSpec] = &[];
 
 /// `[n1, C]`, `[n2, C]`, … as `[n1 + n2 + …, C]`.
@@ -18,11 +18,7 @@ pub fn concat_rows(graph: &mut Graph, parts: &[Tensor]) -> Result<Tensor> {
     let (dtype, width) = parts.first().map_or((graph.storage(), 0), |part| (part.dtype, part.shape.width()));
     if width == 0 || parts.iter().any(|part| part.shape.width() != width || part.dtype != dtype) {
         let shapes: Vec<_> = parts.iter().map(|part| format!("{:?} {}", part.dtype, part.shape)).collect();
-        return Err(Error::Shape {
-            operation: "concat_rows",
-            expected: "tensors of one width and type".into(),
-            found: shapes.join(", "),
-        });
+        return Err(Error::shape("concat_rows", "tensors of one width and type", shapes.join(", ")));
     }
     let bytes = |part: &Tensor| part.shape.elements() as u64 * dtype.bytes();
     let rows = parts.iter().map(|part| part.shape.elements() / width).sum::<usize>();

@@ -1,29 +1,23 @@
 //! Cross entropy of the softmax of each row.
 
+use std::ops::Range;
+
 use super::Case;
 use super::check::{Inputs, Metric};
 use super::rows;
 use crate::autograd::Graph;
-use crate::gpu::{Constant, KernelSpec, OPERATIONS_PER_BYTE, View, grid, params, shader};
+use crate::gpu::{Constant, KernelSpec, OPERATIONS_PER_BYTE, View, grid, params, shader, split};
 use crate::tensor::{DType, Tensor};
 use crate::{Error, Result};
 
 params! { rows: u32, stride: u32, classes: u32 }
 
 const PLAIN: &[Constant] = &[("LANES", 256)];
-const FORWARD: KernelSpec = KernelSpec {
-    source: shader!("cross_entropy"),
-    entry: "forward",
-    reads: 3,
-    textures: 0,
-    writes: 3,
-    params: LAYOUT,
-    example: PLAIN,
-};
+const FORWARD: KernelSpec = KernelSpec::new(shader!("cross_entropy"), "forward", [3, 3], LAYOUT, PLAIN);
 const BACKWARD: KernelSpec = KernelSpec { entry: "backward", reads: 5, writes: 1, ..FORWARD };
 const IN_PLACE: KernelSpec = KernelSpec { entry: "in_place", reads: 4, writes: 1, ..FORWARD };
 
-/// For the shader tests.
+/// The kernels, for the shader tests.
 pub const KERNELS: &[KernelSpec] = &[
     FORWARD,
     BACKWARD,
@@ -60,11 +54,8 @@ pub fn cross_entropy(
     rows::vector("cross_entropy", labels, rows, DType::U32)?;
     rows::vector("cross_entropy", weights, rows, DType::F32)?;
     if classes == 0 || classes > stride {
-        return Err(Error::Shape {
-            operation: "cross_entropy",
-            expected: format!("1 to {stride} classes for logits of {}", logits.shape),
-            found: classes.to_string(),
-        });
+        let expected = format!("1 to {stride} classes for logits of {}", logits.shape);
+        return Err(Error::shape("cross_entropy", expected, classes));
     }
     let loss = graph.output_as(DType::F32, "cross_entropy", [rows], &[logits])?;
     let correct = graph.output_as(DType::F32, "cross_entropy", [rows], &[])?;
@@ -95,6 +86,9 @@ pub fn cross_entropy(
 /// exponential to each.
 const READINGS: u64 = 4;
 
+/// Operations to a logit: to subtract the largest one, the exponential, and to sum or to scale.
+const FLOPS: usize = 3;
+
 /// Parts of rows begin at multiples of so many: what every device can bind of a vector.
 pub(super) const ALIGNMENT: usize = 64;
 
@@ -111,14 +105,14 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// Them in parts that no dispatch takes long for, each with its first row. Rows are a multiple of 4 wide.
+    /// Splits the rows so that no dispatch runs longer than it should, and gives each part with its first row. The rows are
+    /// a multiple of 4 wide.
     pub fn parts(&self, graph: &Graph) -> Vec<(usize, Rows)> {
         let [rows, stride, classes] = self.sizes;
         let row = (READINGS * stride as u64 * graph.storage().bytes()) as f64 * OPERATIONS_PER_BYTE;
-        let room = (graph.gpu().most_operations() / row) as usize / ALIGNMENT * ALIGNMENT;
-        let (room, width) = (room.max(ALIGNMENT), stride * graph.storage().bytes() as usize);
-        let part = |first: usize| {
-            let count = room.min(rows - first);
+        let width = stride * graph.storage().bytes() as usize;
+        let part = |part: Range<usize>| {
+            let (first, count) = (part.start, part.len());
             let of = |view: View, bytes: usize| view.part((first * bytes) as u64, (count * bytes) as u64);
             let part = Rows {
                 sizes: [count, stride, classes],
@@ -129,10 +123,10 @@ impl Rows {
             };
             (first, part)
         };
-        (0..rows).step_by(room).map(part).collect()
+        split(rows, ALIGNMENT, graph.most_operations() / row).map(part).collect()
     }
 
-    /// Their part of a vector of f32 in which `first` is the first of them.
+    /// The part of a vector of f32 that belongs to these rows, of which `first` is the first.
     pub fn values(&self, vector: View, first: usize) -> View {
         vector.part(first as u64 * 4, self.sizes[0] as u64 * 4)
     }
@@ -162,8 +156,9 @@ impl Rows {
         let lanes = rows::lanes(graph, PLAIN);
         let [rows, stride, classes] = self.sizes;
         let params = Params { rows: rows as u32, stride: stride as u32, classes: classes as u32 };
-        graph.dispatch((kernel, lanes), params, reads, writes, grid(rows, 1))?;
-        graph.recorder().touches((READINGS * self.logits.bytes) as f64);
+        let dispatch = graph.dispatch((kernel, lanes), params, reads, writes, grid(rows, 1))?;
+        let time = (READINGS * self.logits.bytes) as f64 * OPERATIONS_PER_BYTE;
+        dispatch.flops((FLOPS * rows * classes) as f64).takes(time);
         Ok(())
     }
 }

@@ -2,27 +2,18 @@
 
 use super::Case;
 use super::check::{Inputs, Metric, elementwise_shapes};
+use super::elementwise::{CONSTANTS, each};
 use crate::autograd::Graph;
-use crate::gpu::{Buffer, Constant, Gpu, KernelSpec, View, grid, params, shader};
+use crate::gpu::{Buffer, Gpu, KernelSpec, View, params, shader};
 use crate::tensor::{DType, Tensor};
 use crate::{Error, Result};
 
 params! { elements: u32, site: u32, threshold: u32, scale: f32 }
 
-const WORKGROUP: u32 = 64;
-const WORKGROUP_SIZE: Constant = ("WORKGROUP", WORKGROUP);
-const FORWARD: KernelSpec = KernelSpec {
-    source: shader!("dropout"),
-    entry: "forward",
-    reads: 2,
-    textures: 0,
-    writes: 1,
-    params: LAYOUT,
-    example: &[WORKGROUP_SIZE],
-};
+const FORWARD: KernelSpec = KernelSpec::new(shader!("dropout"), "forward", [2, 1], LAYOUT, CONSTANTS);
 const IN_PLACE: KernelSpec = KernelSpec { entry: "in_place", reads: 1, ..FORWARD };
 
-/// For the shader tests.
+/// The kernels, for the shader tests.
 pub const KERNELS: &[KernelSpec] = &[FORWARD, IN_PLACE];
 
 /// What the random numbers of a step follow from. It lies in a small buffer that is written before each replay,
@@ -105,9 +96,9 @@ impl Dropout {
         elements: usize,
     ) -> Result<()> {
         let params = self.params(elements)?;
-        let groups = grid(elements, WORKGROUP);
-        let constants = [WORKGROUP_SIZE, dtype.elem()];
-        graph.dispatch((&FORWARD, &constants), params, &[self.key.view, from], &[to], groups)
+        let reads = [self.key.view, from];
+        each(graph, (&FORWARD, dtype), params, &reads, &[to], elements)?.flops(elements as f64);
+        Ok(())
     }
 
     /// `x = factors · x`.
@@ -119,9 +110,8 @@ impl Dropout {
         elements: usize,
     ) -> Result<()> {
         let params = self.params(elements)?;
-        let groups = grid(elements, WORKGROUP);
-        let constants = [WORKGROUP_SIZE, dtype.elem()];
-        graph.dispatch((&IN_PLACE, &constants), params, &[self.key.view], &[x], groups)
+        each(graph, (&IN_PLACE, dtype), params, &[self.key.view], &[x], elements)?.flops(elements as f64);
+        Ok(())
     }
 }
 

@@ -2,31 +2,23 @@
 
 use super::Case;
 use super::check::{Inputs, Metric};
+use super::elementwise::{CONSTANTS, WORKGROUP};
 use super::rows;
 use crate::Result;
 use crate::autograd::Graph;
-use crate::gpu::{Constant, KernelSpec, OPERATIONS_PER_BYTE, grid, params, shader};
+use crate::gpu::{KernelSpec, OPERATIONS_PER_BYTE, grid, params, shader, split};
 use crate::tensor::{DType, Tensor};
 
 params! { rows: u32, columns: u32, entries: u32, first: u32, count: u32 }
 
-const WORKGROUP: u32 = 64;
-const WORKGROUP_SIZE: Constant = ("WORKGROUP", WORKGROUP);
-const FORWARD: KernelSpec = KernelSpec {
-    source: shader!("embedding"),
-    entry: "forward",
-    reads: 2,
-    textures: 0,
-    writes: 1,
-    params: LAYOUT,
-    example: &[WORKGROUP_SIZE],
-};
+const FORWARD: KernelSpec =
+    KernelSpec::new(shader!("embedding"), "forward", [2, 1], LAYOUT, CONSTANTS);
 const BACKWARD: KernelSpec = KernelSpec { entry: "backward", ..FORWARD };
 
-/// As many bytes one after the other take the time of an element of the gradient: its place is looked up.
+/// Reading so many bytes one after the other takes as long as an element of the gradient, whose place is looked up.
 const GATHERED: usize = 48;
 
-/// For the shader tests.
+/// The kernels, for the shader tests.
 pub const KERNELS: &[KernelSpec] = &[FORWARD, BACKWARD];
 
 /// The words that [`index`] makes of `rows` ids.
@@ -76,27 +68,30 @@ pub fn embedding(graph: &mut Graph, table: &Tensor, ids: &Tensor, index: &Tensor
     };
     let groups = grid(rows * columns, WORKGROUP);
     let y = graph.output("embedding", [rows, columns], &[table])?;
-    graph.dispatch((&FORWARD, &[WORKGROUP_SIZE]), params, &[table.view, ids.view], &[y.view], groups)?;
-    // Of the table, no more than there is of the result.
-    let touched = 2.0 * y.view.bytes as f64;
-    graph.recorder().touches(touched);
+    let kernel = (&FORWARD, CONSTANTS);
+    let dispatch = graph.dispatch(kernel, params, &[table.view, ids.view], &[y.view], groups)?;
+    // No more of the table is read than there is of the result.
+    dispatch.bytes(2.0 * y.view.bytes as f64);
     let (table, index) = (table.clone(), index.clone());
     graph.on_backward(&y, move |graph, d_y| {
         graph.contribute_with("embedding", &table, |graph, to, accumulate| {
             if !accumulate {
                 graph.recorder().clear(to);
             }
-            let constants = [WORKGROUP_SIZE, graph.gradient_dtype(&table).out_elem()];
-            // One id may have all rows, so what takes long is cut between columns.
+            let constants = [CONSTANTS[0], graph.gradient_dtype(&table).out_elem()];
+            // One id may have all rows, so what takes long is split between columns.
             let column = (GATHERED * rows) as f64;
-            let room = graph.gpu().most_operations() / (column * OPERATIONS_PER_BYTE);
-            let room = (room as usize).clamp(1, columns);
-            for first in (0..columns).step_by(room) {
-                let count = room.min(columns - first);
-                let params = Params { first: first as u32, count: count as u32, ..params };
-                let groups = grid(rows * count, WORKGROUP);
-                graph.dispatch((&BACKWARD, &constants), params, &[d_y.view, index.view], &[to], groups)?;
-                graph.recorder().touches(column * count as f64);
+            let room = graph.most_operations() / (column * OPERATIONS_PER_BYTE);
+            for part in split(columns, 1, room) {
+                let (first, count) = (part.start as u32, part.len() as u32);
+                let params = Params { first, count, ..params };
+                let (kernel, groups) = ((&BACKWARD, &constants[..]), grid(rows * part.len(), WORKGROUP));
+                let dispatch = graph.dispatch(kernel, params, &[d_y.view, index.view], &[to], groups)?;
+                let elements = (rows * part.len()) as f64;
+                dispatch
+                    .flops(elements)
+                    .bytes(8.0 * elements)
+                    .takes(column * f64::from(count) * OPERATIONS_PER_BYTE);
             }
             Ok(())
         })

@@ -2,10 +2,11 @@
 
 use super::Case;
 use super::check::{Inputs, Metric};
+use super::elementwise::{CONSTANTS, WORKGROUP};
 use super::rows;
 use crate::Result;
 use crate::autograd::Graph;
-use crate::gpu::{Constant, KernelSpec, grid, params, shader};
+use crate::gpu::{KernelSpec, grid, params, shader};
 use crate::tensor::{DType, Tensor};
 
 params! { rows: u32, columns: u32, slots: u32 }
@@ -13,20 +14,11 @@ params! { rows: u32, columns: u32, slots: u32 }
 /// Marks a slot that takes no row.
 pub const UNUSED: u32 = u32::MAX;
 
-const WORKGROUP: u32 = 64;
-const WORKGROUP_SIZE: Constant = ("WORKGROUP", WORKGROUP);
-const FORWARD: KernelSpec = KernelSpec {
-    source: shader!("gather_rows"),
-    entry: "forward",
-    reads: 2,
-    textures: 0,
-    writes: 1,
-    params: LAYOUT,
-    example: &[WORKGROUP_SIZE],
-};
+const FORWARD: KernelSpec =
+    KernelSpec::new(shader!("gather_rows"), "forward", [2, 1], LAYOUT, CONSTANTS);
 const BACKWARD: KernelSpec = KernelSpec { entry: "backward", ..FORWARD };
 
-/// For the shader tests.
+/// The kernels, for the shader tests.
 pub const KERNELS: &[KernelSpec] = &[FORWARD, BACKWARD];
 
 /// `y[m] = x[rows[m]]`: `x` is `[N, C]`, `rows` `[M]` of u32, the result `[M, C]`. The rows that are taken
@@ -41,15 +33,16 @@ pub fn gather_rows(graph: &mut Graph, x: &Tensor, rows: &Tensor) -> Result<Tenso
     let params = Params { rows: count as u32, columns: columns as u32, slots: slots as u32 };
     let groups = grid(slots * columns, WORKGROUP);
     let y = graph.output("gather_rows", [slots, columns], &[x])?;
-    graph.dispatch((&FORWARD, &[WORKGROUP_SIZE]), params, &[x.view, rows.view], &[y.view], groups)?;
+    graph.dispatch((&FORWARD, CONSTANTS), params, &[x.view, rows.view], &[y.view], groups)?;
     let (x, rows) = (x.clone(), rows.clone());
     graph.on_backward(&y, move |graph, d_y| {
         graph.contribute_with("gather_rows", &x, |graph, to, accumulate| {
             if !accumulate {
                 graph.recorder().clear(to);
             }
-            let constants = [WORKGROUP_SIZE, graph.gradient_dtype(&x).out_elem()];
-            graph.dispatch((&BACKWARD, &constants), params, &[d_y.view, rows.view], &[to], groups)
+            let constants = [CONSTANTS[0], graph.gradient_dtype(&x).out_elem()];
+            graph.dispatch((&BACKWARD, &constants), params, &[d_y.view, rows.view], &[to], groups)?;
+            Ok(())
         })
     });
     Ok(y)

@@ -16,15 +16,7 @@ params! { rows: u32, columns: u32, block_rows: u32, blocks: u32, offset: u32, ac
 const BLOCK_ROWS: usize = 64;
 
 const PLAIN: &[Constant] = &[("LANES", 64)];
-const FORWARD: KernelSpec = KernelSpec {
-    source: shader!("layer_norm"),
-    entry: "forward",
-    reads: 3,
-    textures: 0,
-    writes: 2,
-    params: LAYOUT,
-    example: PLAIN,
-};
+const FORWARD: KernelSpec = KernelSpec::new(shader!("layer_norm"), "forward", [3, 2], LAYOUT, PLAIN);
 const BACKWARD: KernelSpec = KernelSpec { entry: "backward", reads: 4, writes: 1, ..FORWARD };
 /// With another gradient added.
 const ONTO: Constant = ("ONTO", 1);
@@ -39,7 +31,13 @@ const SOFTWARE_ONTO: KernelSpec = KernelSpec { reads: 5, textures: 5, example: &
 const SOFTWARE_PARTIALS: KernelSpec = KernelSpec { entry: "partials", writes: 1, ..SOFTWARE_FORWARD };
 const REDUCE: KernelSpec = KernelSpec { entry: "reduce", reads: 1, writes: 1, ..FORWARD };
 
-/// For the shader tests.
+/// Operations to an element: sums of values and squares and what is made of them; the two sums of the way back and the
+/// gradient; the parts of the gradients of weight and bias.
+const FORWARD_FLOPS: f64 = 7.0;
+const BACKWARD_FLOPS: f64 = 11.0;
+const PARTIALS_FLOPS: f64 = 5.0;
+
+/// The kernels, for the shader tests.
 pub const KERNELS: &[KernelSpec] = &[
     FORWARD,
     BACKWARD,
@@ -65,6 +63,7 @@ pub fn layer_norm(graph: &mut Graph, x: &Tensor, weight: &Tensor, bias: &Tensor,
     rows::vector("layer_norm", bias, columns, DType::F32)?;
     let lanes = rows::lanes(graph, PLAIN);
     let blocks = rows.div_ceil(BLOCK_ROWS);
+    let elements = (rows * columns) as f64;
     let params = Params {
         rows: rows as u32,
         columns: columns as u32,
@@ -76,7 +75,7 @@ pub fn layer_norm(graph: &mut Graph, x: &Tensor, weight: &Tensor, bias: &Tensor,
     };
     let y = graph.output("layer_norm", [rows, columns], &[x, weight, bias])?;
     let stats = graph.scratch("layer_norm", (2 * rows).next_multiple_of(4))?;
-    let software = graph.gpu().capabilities().kind == AdapterKind::Software
+    let software = graph.capabilities().kind == AdapterKind::Cpu
         && columns.is_multiple_of(4)
         && x.dtype == DType::F32;
     // Each kernel with the workgroups for its rows, or its blocks and columns.
@@ -88,30 +87,24 @@ pub fn layer_norm(graph: &mut Graph, x: &Tensor, weight: &Tensor, bias: &Tensor,
         let blocks = grid(blocks * columns, lanes[0].1);
         (&FORWARD, [&BACKWARD, &BACKWARD_ONTO], &PARTIALS, grid(rows, 1), blocks)
     };
-    graph.dispatch(
-        (forward, lanes),
-        params,
-        &[x.view, weight.view, bias.view],
-        &[y.view, stats],
-        row_groups,
-    )?;
+    let reads = [x.view, weight.view, bias.view];
+    let dispatch = graph.dispatch((forward, lanes), params, &reads, &[y.view, stats], row_groups)?;
+    dispatch.flops(FORWARD_FLOPS * elements);
     let (x, weight, bias) = (x.clone(), weight.clone(), bias.clone());
     graph.on_backward(&y, move |graph, d_y| {
         let partial = graph.scratch("layer_norm", 2 * blocks * columns)?;
         if weight.needs_gradient() || bias.needs_gradient() {
-            graph.dispatch(
-                (partials, lanes),
-                params,
-                &[x.view, d_y.view, stats],
-                &[partial],
-                block_groups,
-            )?;
+            let reads = [x.view, d_y.view, stats];
+            let dispatch = graph.dispatch((partials, lanes), params, &reads, &[partial], block_groups)?;
+            dispatch.flops(PARTIALS_FLOPS * elements);
         }
         for (tensor, offset) in [(&weight, 0), (&bias, columns)] {
             graph.contribute_with("layer_norm", tensor, |graph, to, accumulate| {
                 let params = Params { offset: offset as u32, accumulate: accumulate.into(), ..params };
                 let groups = grid(columns, lanes[0].1);
-                graph.dispatch((&REDUCE, lanes), params, &[partial], &[to], groups)
+                let dispatch = graph.dispatch((&REDUCE, lanes), params, &[partial], &[to], groups)?;
+                dispatch.flops((blocks * columns) as f64);
+                Ok(())
             })?;
         }
         graph.contribute_onto("layer_norm", &x, |graph, d_x, there| {
@@ -120,7 +113,8 @@ pub fn layer_norm(graph: &mut Graph, x: &Tensor, weight: &Tensor, bias: &Tensor,
             let mut constants = lanes.to_vec();
             constants.extend(there.map(|_| ONTO));
             let kernel = (backward[usize::from(there.is_some())], constants.as_slice());
-            graph.dispatch(kernel, params, &reads, &[d_x], row_groups)
+            graph.dispatch(kernel, params, &reads, &[d_x], row_groups)?.flops(BACKWARD_FLOPS * elements);
+            Ok(())
         })
     });
     Ok(y)

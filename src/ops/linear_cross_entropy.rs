@@ -12,11 +12,11 @@ use super::cross_entropy::{self, ALIGNMENT, CrossEntropy, Rows};
 use super::matmul::{Epilogue, Layout, Matrix, Product, bias, product, product_with};
 use super::rows;
 use crate::autograd::Graph;
-use crate::gpu::{KernelSpec, View};
+use crate::gpu::{KernelSpec, View, split};
 use crate::tensor::{DType, Tensor};
 use crate::{Error, Result};
 
-/// For the shader tests: it has none of its own.
+/// The kernels, for the shader tests: those of the operation that it is made of.
 pub const KERNELS: &[KernelSpec] = cross_entropy::KERNELS;
 
 /// Bytes of a chunk's logits: what WebGPU binds at least. No more where a device binds more, because the order of the
@@ -37,7 +37,7 @@ pub fn linear_cross_entropy(
     weights: &Tensor,
 ) -> Result<CrossEntropy> {
     let width = weight.shape.dims().first().map_or(1, |classes| classes.next_multiple_of(4)).max(1);
-    let capabilities = graph.gpu().capabilities();
+    let capabilities = graph.capabilities();
     let elements = (CHUNK.min(capabilities.max_binding) / graph.storage().bytes())
         .min(capabilities.max_operand(graph.storage().bytes()));
     let room = elements as usize / width;
@@ -75,11 +75,8 @@ fn in_chunks(
     let (rows, width) = rows::matrix(NAME, x)?;
     let (classes, inputs) = rows::matrix(NAME, weight)?;
     if inputs != width || !width.is_multiple_of(4) || x.dtype != weight.dtype {
-        return Err(Error::Shape {
-            operation: NAME,
-            expected: "x [M, C] and weight [V, C] of one type, C a multiple of 4".into(),
-            found: format!("{} of {:?} and {} of {:?}", x.shape, x.dtype, weight.shape, weight.dtype),
-        });
+        let found = format!("{} of {:?} and {} of {:?}", x.shape, x.dtype, weight.shape, weight.dtype);
+        return Err(Error::shape(NAME, "x [M, C] and weight [V, C] of one type, C a multiple of 4", found));
     }
     if let Some(bias) = bias {
         rows::vector(NAME, bias, classes, DType::F32)?;
@@ -87,9 +84,7 @@ fn in_chunks(
     rows::vector(NAME, labels, rows, DType::U32)?;
     rows::vector(NAME, weights, rows, DType::F32)?;
     let stride = classes.next_multiple_of(4);
-    // As few chunks as there must be, and those alike.
-    let count = rows.div_ceil((room / ALIGNMENT * ALIGNMENT).max(ALIGNMENT));
-    let chunk = rows.div_ceil(count).next_multiple_of(ALIGNMENT).min(rows);
+    let chunk = split(rows, ALIGNMENT, room as f64).next().map_or(rows, |chunk| chunk.len());
     let mut parents = vec![x, weight];
     parents.extend(bias);
     let loss = graph.output_as(DType::F32, NAME, [rows], &parents)?;

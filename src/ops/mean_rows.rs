@@ -2,28 +2,19 @@
 
 use super::Case;
 use super::check::{Inputs, Metric};
+use super::elementwise::{CONSTANTS, WORKGROUP};
 use super::rows;
 use crate::autograd::Graph;
-use crate::gpu::{Constant, KernelSpec, grid, params, shader};
+use crate::gpu::{KernelSpec, grid, params, shader};
 use crate::tensor::{DType, Tensor};
 use crate::{Error, Result};
 
 params! { sequences: u32, tokens: u32, columns: u32 }
 
-const WORKGROUP: u32 = 64;
-const CONSTANTS: &[Constant] = &[("WORKGROUP", WORKGROUP)];
-const FORWARD: KernelSpec = KernelSpec {
-    source: shader!("mean_rows"),
-    entry: "forward",
-    reads: 2,
-    textures: 0,
-    writes: 1,
-    params: LAYOUT,
-    example: CONSTANTS,
-};
+const FORWARD: KernelSpec = KernelSpec::new(shader!("mean_rows"), "forward", [2, 1], LAYOUT, CONSTANTS);
 const BACKWARD: KernelSpec = KernelSpec { entry: "backward", ..FORWARD };
 
-/// For the shader tests.
+/// The kernels, for the shader tests.
 pub const KERNELS: &[KernelSpec] = &[FORWARD, BACKWARD];
 
 /// The mean over rows `start..end` of each sequence: `x` is `[B·T, C]`, `ranges` `[B, 2]` of u32, the result
@@ -38,26 +29,24 @@ pub fn mean_rows(graph: &mut Graph, x: &Tensor, ranges: &Tensor) -> Result<Tenso
             sequences
         }
         _ => {
-            return Err(Error::Shape {
-                operation: "mean_rows",
-                expected: "x [B·T, C] and ranges [B, 2] of u32".into(),
-                found: format!("{} and {} of {:?}", x.shape, ranges.shape, ranges.dtype),
-            });
+            let found = format!("{} and {} of {:?}", x.shape, ranges.shape, ranges.dtype);
+            return Err(Error::shape("mean_rows", "x [B·T, C] and ranges [B, 2] of u32", found));
         }
     };
-    let params = Params {
-        sequences: sequences as u32,
-        tokens: (rows / sequences) as u32,
-        columns: columns as u32,
-    };
+    let params =
+        Params { sequences: sequences as u32, tokens: (rows / sequences) as u32, columns: columns as u32 };
     let y = graph.output("mean_rows", [sequences, columns], &[x])?;
     let groups = grid(sequences * columns, WORKGROUP);
-    graph.dispatch((&FORWARD, CONSTANTS), params, &[x.view, ranges.view], &[y.view], groups)?;
+    let dispatch =
+        graph.dispatch((&FORWARD, CONSTANTS), params, &[x.view, ranges.view], &[y.view], groups)?;
+    dispatch.flops((rows * columns) as f64);
     let (x, ranges) = (x.clone(), ranges.clone());
     graph.on_backward(&y, move |graph, d_y| {
         let d_x = graph.output("mean_rows", [rows, columns], &[])?;
         let groups = grid(rows * columns, WORKGROUP);
-        graph.dispatch((&BACKWARD, CONSTANTS), params, &[d_y.view, ranges.view], &[d_x.view], groups)?;
+        let dispatch =
+            graph.dispatch((&BACKWARD, CONSTANTS), params, &[d_y.view, ranges.view], &[d_x.view], groups)?;
+        dispatch.flops((rows * columns) as f64);
         graph.contribute(&x, d_x)
     });
     Ok(y)

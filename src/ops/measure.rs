@@ -95,7 +95,7 @@ pub fn matmul_recording(
     };
     let ((a, _), (b, _), (c, watched)) = (matrix(a)?, matrix(b)?, matrix([m, n])?);
     product(&mut graph, Product::single(layout, storage, [m, n, k]), a, b, c)?;
-    Ok((graph.finish("matrix product")?, watched))
+    Ok((graph.finish(gpu, "matrix product")?, watched))
 }
 
 /// The speed of the fastest large square product, in GFLOP/s: what the speeds of other work are held against. Each
@@ -108,8 +108,8 @@ pub async fn matmul_peak(gpu: &Gpu, budget: f64) -> Result<f64> {
     settle_speed(gpu).await?;
     // Large enough to keep a fast GPU busy, and not to keep a CPU busy for minutes.
     let size = match gpu.capabilities().kind {
-        AdapterKind::Software => 1024,
-        AdapterKind::Plain => 4096,
+        AdapterKind::Cpu => 1024,
+        AdapterKind::Gpu => 4096,
     };
     let mut peak: f64 = 0.0;
     for layout in [Layout::Nt, Layout::Nn, Layout::Tn] {
@@ -130,8 +130,8 @@ pub async fn settle_speed(gpu: &Gpu) -> Result<()> {
     }
     // Not as large as a GPU needs to be at its fastest: dispatches come out rather too short.
     let size = match gpu.capabilities().kind {
-        AdapterKind::Software => 512,
-        AdapterKind::Plain => 1024,
+        AdapterKind::Cpu => 512,
+        AdapterKind::Gpu => 1024,
     };
     match matmul(gpu, Layout::Nt, [size; 3], 0.01).await {
         Ok(gigaflops) => gpu.set_speed(1e9 * gigaflops),
@@ -173,7 +173,7 @@ pub async fn attention_seconds(
             let d_y = graph.constant(&values(rows * width), [rows, width], DType::F32)?;
             graph.backward(&y, d_y)?;
         }
-        graph.finish("attention")
+        graph.finish(gpu, "attention")
     };
     let forward = seconds(gpu, &record(Graph::inference(gpu))?, &qkv, budget).await?;
     let both = seconds(gpu, &record(Graph::training(gpu))?, &qkv, budget).await?;
@@ -190,7 +190,7 @@ pub async fn copy(gpu: &Gpu, bytes: u64, budget: f64) -> Result<f64> {
     let mut recorder = Recorder::new(gpu);
     let (source, target) = (recorder.bind(&(&from).into()), recorder.bind(&(&to).into()));
     recorder.copy(source, target);
-    let recording = recorder.finish("copy")?;
+    let recording = recorder.finish(gpu, "copy")?;
     let taken = seconds(gpu, &recording, &to, budget).await?;
     Ok(2.0 * bytes as f64 / taken / 1e9)
 }

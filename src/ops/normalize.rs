@@ -2,28 +2,19 @@
 
 use super::Case;
 use super::check::{Inputs, Metric};
+use super::elementwise::{CONSTANTS, WORKGROUP};
 use super::rows;
 use crate::Result;
 use crate::autograd::Graph;
-use crate::gpu::{Constant, KernelSpec, grid, params, shader};
+use crate::gpu::{KernelSpec, grid, params, shader};
 use crate::tensor::Tensor;
 
 params! { rows: u32, columns: u32 }
 
-const WORKGROUP: u32 = 64;
-const CONSTANTS: &[Constant] = &[("WORKGROUP", WORKGROUP)];
-const FORWARD: KernelSpec = KernelSpec {
-    source: shader!("normalize"),
-    entry: "forward",
-    reads: 1,
-    textures: 0,
-    writes: 1,
-    params: LAYOUT,
-    example: CONSTANTS,
-};
+const FORWARD: KernelSpec = KernelSpec::new(shader!("normalize"), "forward", [1, 1], LAYOUT, CONSTANTS);
 const BACKWARD: KernelSpec = KernelSpec { entry: "backward", reads: 2, ..FORWARD };
 
-/// For the shader tests.
+/// The kernels, for the shader tests.
 pub const KERNELS: &[KernelSpec] = &[FORWARD, BACKWARD];
 
 /// `y = x / |x|` for each row of `x [N, C]`; a row of zeros stays one and has no gradient.
@@ -35,11 +26,14 @@ pub fn normalize(graph: &mut Graph, x: &Tensor) -> Result<Tensor> {
     let params = Params { rows: rows as u32, columns: columns as u32 };
     let groups = grid(rows, WORKGROUP);
     let y = graph.output("normalize", [rows, columns], &[x])?;
-    graph.dispatch((&FORWARD, CONSTANTS), params, &[x.view], &[y.view], groups)?;
+    let dispatch = graph.dispatch((&FORWARD, CONSTANTS), params, &[x.view], &[y.view], groups)?;
+    dispatch.flops((3 * rows * columns) as f64);
     let x = x.clone();
     graph.on_backward(&y, move |graph, d_y| {
         let d_x = graph.output("normalize", [rows, columns], &[])?;
-        graph.dispatch((&BACKWARD, CONSTANTS), params, &[x.view, d_y.view], &[d_x.view], groups)?;
+        let dispatch =
+            graph.dispatch((&BACKWARD, CONSTANTS), params, &[x.view, d_y.view], &[d_x.view], groups)?;
+        dispatch.flops((7 * rows * columns) as f64);
         graph.contribute(&x, d_x)
     });
     Ok(y)

@@ -1,7 +1,9 @@
-//! Cutting a batch of products into dispatches none of which takes long. Each element of the result is computed by one
-//! dispatch, in the order of sums that it always has, so that cuts change no bit.
+//! Splitting a batch of products into dispatches none of which takes long. Each element of the result is computed by one
+//! dispatch, in the order of sums that it always has, so that no bit depends on where the pieces end.
 
 use std::ops::Range;
+
+use crate::gpu::split;
 
 /// What one dispatch computes: matrices of the batch by their two indices, rows and columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,28 +14,21 @@ pub(super) struct Piece {
     pub columns: Range<usize>,
 }
 
-/// Cuts `[outer, inner, rows, columns]` into pieces of at most `most` operations, each element taking `operations`:
+/// Splits `[outer, inner, rows, columns]` into pieces of at most `most` operations, each element taking `operations`:
 /// between matrices where single ones are small enough, else between tiles of `tile` rows and columns. A single tile is
-/// never cut.
+/// never split.
 pub(super) fn pieces(sizes: [usize; 4], tile: usize, operations: f64, most: f64) -> Vec<Piece> {
     let units = [1, 1, tile, tile];
-    let mut steps = sizes;
+    let mut rooms = [f64::INFINITY; 4];
     let mut whole = sizes.iter().map(|&size| size as f64).product::<f64>() * operations;
     for axis in 0..4 {
         if whole <= most {
             break;
         }
-        // As few pieces as there must be, and those alike.
-        let count = sizes[axis].div_ceil(units[axis]);
-        let one = whole * units[axis].min(sizes[axis]) as f64 / sizes[axis] as f64;
-        let fit = ((most / one) as usize).clamp(1, count);
-        steps[axis] = count.div_ceil(count.div_ceil(fit)) * units[axis];
-        whole = one;
+        whole *= units[axis].min(sizes[axis]) as f64 / sizes[axis] as f64;
+        rooms[axis] = most / whole * units[axis] as f64;
     }
-    let along = |axis: usize| {
-        let (size, step) = (sizes[axis], steps[axis].max(1));
-        (0..size).step_by(step).map(move |first| first..(first + step).min(size))
-    };
+    let along = |axis: usize| split(sizes[axis], units[axis], rooms[axis]);
     let mut pieces = Vec::new();
     for outer in along(0) {
         for inner in along(1) {
@@ -57,7 +52,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn cuts_are_where_they_should_be() {
+    fn pieces_end_where_they_should() {
         let whole = pieces([2, 3, 100, 70], 16, 2.0, 1e6);
         assert_eq!(whole, [Piece { outer: 0..2, inner: 0..3, rows: 0..100, columns: 0..70 }]);
         // Matrices of 14,000 operations.

@@ -12,16 +12,8 @@ params! { elements: u32 }
 const WORKGROUP: u32 = 64;
 const CONSTANTS: &[Constant] = &[("WORKGROUP", WORKGROUP), (F16, 1)];
 
-/// For the shader tests.
-pub const KERNEL: KernelSpec = KernelSpec {
-    source: shader!("probe_f16"),
-    entry: "main",
-    reads: 1,
-    textures: 0,
-    writes: 1,
-    params: LAYOUT,
-    example: CONSTANTS,
-};
+/// The kernels, for the shader tests.
+pub const KERNEL: KernelSpec = KernelSpec::new(shader!("probe_f16"), "main", [1, 1], LAYOUT, CONSTANTS);
 
 /// Values whose conversion to f16 differs between devices: beyond its range, at the edge of that on both sides, and in
 /// the range of subnormal numbers.
@@ -35,12 +27,12 @@ pub async fn conversions(gpu: &Gpu) -> Result<Vec<f16>> {
     if !gpu.capabilities().f16 {
         return Ok(Vec::new());
     }
-    let result = gpu.buffer("what became of them", 2 * VALUES.len() as u64)?;
     let mut graph = Graph::inference(gpu);
     let values = graph.constant(&VALUES, [VALUES.len()], DType::F32)?;
-    let to = graph.recorder().bind(&(&result).into());
+    let to = graph.scratch_as(DType::F16, "probe", VALUES.len())?;
     let params = Params { elements: VALUES.len() as u32 };
     graph.dispatch((&KERNEL, CONSTANTS), params, &[values.view()], &[to], grid(VALUES.len(), WORKGROUP))?;
-    graph.finish("probe")?.replay()?;
+    let result = graph.keep(gpu, "what became of them", to)?;
+    graph.finish(gpu, "probe")?.replay()?;
     gpu.read(&result, 0, VALUES.len()).await
 }

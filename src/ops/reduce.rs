@@ -2,27 +2,18 @@
 
 use super::Case;
 use super::check::{Inputs, Metric};
+use super::elementwise::{CONSTANTS, WORKGROUP, each};
 use crate::Result;
 use crate::autograd::Graph;
-use crate::gpu::{Constant, KernelSpec, View, grid, params, shader};
+use crate::gpu::{KernelSpec, View, grid, params, shader};
 use crate::tensor::{DType, Tensor};
 
 params! { rows: u32, width: u32, accumulate: u32 }
 
-const WORKGROUP: u32 = 64;
-const WORKGROUP_SIZE: Constant = ("WORKGROUP", WORKGROUP);
-const FORWARD: KernelSpec = KernelSpec {
-    source: shader!("reduce"),
-    entry: "forward",
-    reads: 1,
-    textures: 0,
-    writes: 1,
-    params: LAYOUT,
-    example: &[WORKGROUP_SIZE],
-};
+const FORWARD: KernelSpec = KernelSpec::new(shader!("reduce"), "forward", [1, 1], LAYOUT, CONSTANTS);
 const BACKWARD: KernelSpec = KernelSpec { entry: "backward", ..FORWARD };
 
-/// For the shader tests.
+/// The kernels, for the shader tests.
 pub const KERNELS: &[KernelSpec] = &[FORWARD, BACKWARD];
 
 /// `y [W]`, the sum of `x [R, W]` over its rows.
@@ -37,13 +28,7 @@ pub fn sum_rows(graph: &mut Graph, x: &Tensor) -> Result<Tensor> {
     graph.on_backward(&y, move |graph, d_y| {
         let d_x = graph.output_as(x.dtype, "sum_rows", x.shape.dims(), &[])?;
         let params = Params { rows: rows as u32, width: width as u32, accumulate: 0 };
-        graph.dispatch(
-            (&BACKWARD, &[WORKGROUP_SIZE, x.dtype.elem()]),
-            params,
-            &[d_y.view],
-            &[d_x.view],
-            grid(rows * width, WORKGROUP),
-        )?;
+        each(graph, (&BACKWARD, x.dtype), params, &[d_y.view], &[d_x.view], rows * width)?;
         graph.contribute(&x, d_x)
     });
     Ok(y)
@@ -56,8 +41,7 @@ pub fn sum_rows(graph: &mut Graph, x: &Tensor) -> Result<Tensor> {
 pub fn broadcast(graph: &mut Graph, x: &Tensor, count: usize) -> Result<Tensor> {
     let y = graph.output_as(x.dtype, "broadcast", [count], &[])?;
     let params = Params { rows: count as u32, width: 1, accumulate: 0 };
-    let kernel = (&BACKWARD, &[WORKGROUP_SIZE, x.dtype.elem()][..]);
-    graph.dispatch(kernel, params, &[x.view], &[y.view], grid(count, WORKGROUP))?;
+    each(graph, (&BACKWARD, x.dtype), params, &[x.view], &[y.view], count)?;
     Ok(y)
 }
 
@@ -82,7 +66,9 @@ pub(crate) fn sum_as(
     accumulate: bool,
 ) -> Result<()> {
     let params = Params { rows: rows as u32, width: width as u32, accumulate: accumulate.into() };
-    graph.dispatch((&FORWARD, &[WORKGROUP_SIZE, from.elem(), to.out_elem()]), params, &[x], &[y], grid(width, WORKGROUP))
+    let kernel = (&FORWARD, &[CONSTANTS[0], from.elem(), to.out_elem()][..]);
+    graph.dispatch(kernel, params, &[x], &[y], grid(width, WORKGROUP))?.flops((rows * width) as f64);
+    Ok(())
 }
 
 /// Comparisons with the reference.

@@ -11,9 +11,9 @@ pub(super) const SOFTWARE: &[Constant] = &[("LANES", 8)];
 
 /// How many invocations share a row: `plain` on a GPU, [`SOFTWARE`] where that is the CPU.
 pub(super) fn lanes(graph: &Graph, plain: &'static [Constant]) -> &'static [Constant] {
-    match graph.gpu().capabilities().kind {
-        AdapterKind::Software => SOFTWARE,
-        AdapterKind::Plain => plain,
+    match graph.capabilities().kind {
+        AdapterKind::Cpu => SOFTWARE,
+        AdapterKind::Gpu => plain,
     }
 }
 
@@ -34,9 +34,5 @@ pub(super) fn vector(operation: &'static str, tensor: &Tensor, length: usize, dt
 }
 
 fn mismatch(operation: &'static str, expected: &str, tensor: &Tensor) -> Error {
-    Error::Shape {
-        operation,
-        expected: expected.into(),
-        found: format!("{} of {:?}", tensor.shape, tensor.dtype),
-    }
+    Error::shape(operation, expected, format!("{} of {:?}", tensor.shape, tensor.dtype))
 }

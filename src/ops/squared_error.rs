@@ -2,28 +2,20 @@
 
 use super::Case;
 use super::check::{Inputs, Metric};
+use super::elementwise::{CONSTANTS, each};
 use super::rows;
 use crate::Result;
 use crate::autograd::Graph;
-use crate::gpu::{Constant, KernelSpec, grid, params, shader};
+use crate::gpu::{KernelSpec, params, shader};
 use crate::tensor::{DType, Tensor};
 
 params! { rows: u32, stride: u32 }
 
-const WORKGROUP: u32 = 64;
-const WORKGROUP_SIZE: Constant = ("WORKGROUP", WORKGROUP);
-const FORWARD: KernelSpec = KernelSpec {
-    source: shader!("squared_error"),
-    entry: "forward",
-    reads: 3,
-    textures: 0,
-    writes: 1,
-    params: LAYOUT,
-    example: &[WORKGROUP_SIZE],
-};
+const FORWARD: KernelSpec =
+    KernelSpec::new(shader!("squared_error"), "forward", [3, 1], LAYOUT, CONSTANTS);
 const BACKWARD: KernelSpec = KernelSpec { entry: "backward", reads: 4, ..FORWARD };
 
-/// For the shader tests.
+/// The kernels, for the shader tests.
 pub const KERNELS: &[KernelSpec] = &[FORWARD, BACKWARD];
 
 /// `weights[m] · (x[m, 0] - targets[m])²`, `[M]`: `x` is `[M, S]`, of which only the first column counts;
@@ -37,15 +29,15 @@ pub fn squared_error(graph: &mut Graph, x: &Tensor, targets: &Tensor, weights: &
     rows::vector("squared_error", targets, rows, DType::F32)?;
     rows::vector("squared_error", weights, rows, DType::F32)?;
     let params = Params { rows: rows as u32, stride: stride as u32 };
-    let constants = [WORKGROUP_SIZE, x.dtype.elem()];
     let loss = graph.output_as(DType::F32, "squared_error", [rows], &[x])?;
     let reads = [x.view, targets.view, weights.view];
-    graph.dispatch((&FORWARD, &constants), params, &reads, &[loss.view], grid(rows, WORKGROUP))?;
+    each(graph, (&FORWARD, x.dtype), params, &reads, &[loss.view], rows)?.flops((3 * rows) as f64);
     let (x, targets, weights) = (x.clone(), targets.clone(), weights.clone());
     graph.on_backward(&loss, move |graph, d_loss| {
         let d_x = graph.output_as(x.dtype, "squared_error", [rows, stride], &[])?;
         let reads = [x.view, targets.view, weights.view, d_loss.view];
-        graph.dispatch((&BACKWARD, &constants), params, &reads, &[d_x.view], grid(rows * stride, WORKGROUP))?;
+        let dispatch = each(graph, (&BACKWARD, x.dtype), params, &reads, &[d_x.view], rows * stride)?;
+        dispatch.flops((3 * rows) as f64);
         graph.contribute(&x, d_x)
     });
     Ok(loss)

@@ -4,7 +4,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::rules::Element;
-use super::{GroupOptions, Optimizer, OptimizerOptions, Rule, Tickets, Totals};
+use super::{GroupOptions, Optimizer, OptimizerOptions, Proofs, Rule, Totals};
 use crate::gpu::Gpu;
 use crate::nn::{Declarations, Init, Parameters, Role};
 use crate::ops::check::{Outcome, normal};
@@ -166,12 +166,12 @@ impl Case {
                 let buffer = buffer.ok_or_else(|| Error::config("gradient", "trained parameters", name))?;
                 gpu.write(buffer, offset as u64 * 4, gradient);
             }
-            let mut tickets = Tickets::default();
-            tickets.issue();
-            for (region, value) in [(totals.loss(), loss), (totals.tickets(), tickets.sum())] {
+            let mut proofs = Proofs::default();
+            proofs.issue();
+            for (region, value) in [(totals.loss(), loss), (totals.proofs(), proofs.sum())] {
                 gpu.write(&region.buffer, region.offset, &[value]);
             }
-            let report = optimizer.step(RATE, &tickets).await?;
+            let report = optimizer.step(RATE, &proofs).await?;
             let (norm, used) = reference.step(&gradients, loss);
             if report.applied != used {
                 note(f64::INFINITY, &|| format!("step {number}, whether it is skipped"));

@@ -5,7 +5,7 @@ use std::mem::offset_of;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::norm::{CONSTANTS, NORM, Params, norm_groups, record_norm, vectors};
-use super::totals::{Sums, Tickets, Totals};
+use super::totals::{Proofs, Sums, Totals};
 use crate::autograd::Graph;
 use crate::gpu::{Buffer, Gpu, KernelSpec, Recorder, Recording, Region, SharedStruct, View, shared};
 use crate::nn::Parameters;
@@ -16,9 +16,9 @@ shared! {
     struct Settings {
         learning_rate: f32,
         /// This step's own.
-        ticket: u32,
+        proof: u32,
         /// The sum of those of its micro-batches.
-        tickets: f32,
+        proofs: f32,
     }
 
     /// What is kept from step to step, and this one's decision.
@@ -34,9 +34,9 @@ shared! {
 
     /// What the CPU reads of a step.
     struct Outcome {
-        loss: f32, correct: f32, tickets: f32, norm: f32, apply: u32, ticket: u32,
-        /// The step's ticket, which comes here by way of every submission of the step.
-        relayed: u32,
+        loss: f32, correct: f32, proofs: f32, norm: f32, apply: u32, proof: u32,
+        /// The step's proof, which comes here by way of every submission of the step.
+        delivered: u32,
     }
 }
 
@@ -78,7 +78,7 @@ pub(super) struct Control {
     /// Whether the state is what [`Control::new`] left.
     fresh: AtomicBool,
     /// The newest step's.
-    ticket: u32,
+    proof: u32,
     mixed: bool,
 }
 
@@ -106,7 +106,7 @@ impl Control {
             clear: [clear(parameters, totals, false)?, clear(parameters, totals, true)?],
             zeroed: AtomicBool::new(false),
             fresh: AtomicBool::new(true),
-            ticket: 0,
+            proof: 0,
             mixed,
         })
     }
@@ -125,10 +125,10 @@ impl Control {
         self.clear[usize::from(!zeroed)].replay()
     }
 
-    /// Replays `step` with a ticket of its own.
-    pub(super) fn submit(&mut self, step: &Recording, learning_rate: f32, tickets: &Tickets) -> Result<()> {
-        self.ticket = self.ticket.wrapping_add(0x9e37_79b9);
-        let settings = Settings { learning_rate, ticket: self.ticket, tickets: tickets.sum() };
+    /// Replays `step` with a proof of its own.
+    pub(super) fn submit(&mut self, step: &Recording, learning_rate: f32, proofs: &Proofs) -> Result<()> {
+        self.proof = self.proof.wrapping_add(0x9e37_79b9);
+        let settings = Settings { learning_rate, proof: self.proof, proofs: proofs.sum() };
         self.gpu.write(&self.settings, 0, &[settings]);
         step.replay()?;
         *self.zeroed.get_mut() = true;
@@ -136,15 +136,15 @@ impl Control {
     }
 
     /// Waits for the newest step and proves that all of it ran.
-    pub(super) async fn report(&self, tickets: &Tickets) -> Result<Report> {
+    pub(super) async fn report(&self, proofs: &Proofs) -> Result<Report> {
         // Until it is known to have run, it is not known to have left zeros.
         let zeroed = self.zeroed.swap(false, Ordering::Relaxed);
         let outcome: Vec<Outcome> = self.gpu.read(&self.outcome, 0, 1).await?;
-        let Outcome { loss, correct, tickets: found, norm, apply, ticket, relayed } = outcome[0];
-        verify(ticket, self.ticket)?;
+        let Outcome { loss, correct, proofs: found, norm, apply, proof, delivered } = outcome[0];
+        verify(proof, self.proof)?;
         // A long step is several submissions; this number went through all of them.
-        verify(relayed, self.ticket)?;
-        tickets.verify("the optimizer step", found)?;
+        verify(delivered, self.proof)?;
+        proofs.verify("the optimizer step", found)?;
         self.zeroed.store(zeroed, Ordering::Relaxed);
         Ok(Report { sums: Sums { loss, correct }, norm, applied: apply != 0 })
     }
@@ -197,9 +197,9 @@ impl Control {
         }
         let [settings, state, outcome] =
             [&self.settings, &self.state, &self.outcome].map(|buffer| graph.recorder().bind(&buffer.into()));
-        let [loss, correct, tickets] =
-            [totals.loss(), totals.correct(), totals.tickets()].map(|total| graph.recorder().bind(&total));
-        let reads = [settings, partials, loss, correct, tickets];
+        let [loss, correct, proofs] =
+            [totals.loss(), totals.correct(), totals.proofs()].map(|total| graph.recorder().bind(&total));
+        let reads = [settings, partials, loss, correct, proofs];
         graph.dispatch((&DECIDE, CONSTANTS), base, &reads, &[state, outcome], [1, 1, 1])?;
         Ok(Decided { state, gradients, settings, outcome })
     }
@@ -208,8 +208,8 @@ impl Control {
 impl Decided {
     /// Records the proof that everything before it ran, which comes last in a step.
     pub(super) fn prove(&self, recorder: &mut Recorder) {
-        let from = self.settings.part(offset_of!(Settings, ticket) as u64, 4);
-        recorder.relay(from, self.outcome.part(offset_of!(Outcome, relayed) as u64, 4));
+        let from = self.settings.part(offset_of!(Settings, proof) as u64, 4);
+        recorder.prove(from, self.outcome.part(offset_of!(Outcome, delivered) as u64, 4));
     }
 }
 
@@ -219,7 +219,7 @@ fn first_loss_scale(targets: usize) -> f32 {
     wanted.clamp(FIRST_LOSS_SCALE, LARGEST_LOSS_SCALE).log2().ceil().exp2()
 }
 
-/// An outcome that carries another step's ticket was never written: some drivers count a failed submission as
+/// An outcome that carries another step's proof was never written: some drivers count a failed submission as
 /// completed.
 fn verify(found: u32, expected: u32) -> Result<()> {
     if found == expected {
@@ -242,7 +242,7 @@ fn clear(parameters: &Parameters, totals: &Totals, gradients: bool) -> Result<Re
         recorder.clear(view);
     }
     totals.clear(&mut recorder);
-    recorder.finish("clear totals and gradients")
+    recorder.finish(parameters.gpu(), "clear totals and gradients")
 }
 
 #[cfg(test)]

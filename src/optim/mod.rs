@@ -19,7 +19,7 @@ pub use norm::norm_recording;
 pub use optimizer::Optimizer;
 pub use options::OptimizerOptions;
 pub use rules::{GroupOptions, Rule};
-pub use totals::{Sums, Tickets, Totals};
+pub use totals::{Proofs, Sums, Totals};
 
 /// All kernels, by the shader they are in, for the shader tests.
 pub fn kernels() -> Vec<(&'static str, &'static [KernelSpec])> {

@@ -3,7 +3,9 @@
 
 use crate::Result;
 use crate::autograd::Graph;
-use crate::gpu::{Buffer, Constant, Gpu, KernelSpec, OPERATIONS_PER_BYTE, Recording, View, shader, shared};
+use crate::gpu::{
+    Buffer, Constant, Gpu, KernelSpec, OPERATIONS_PER_BYTE, Recording, View, shader, shared, split,
+};
 
 shared! {
     /// The uniform parameters of the norm and of the decision that follows it.
@@ -21,15 +23,8 @@ impl Params {
 /// Invocations of a workgroup, of every kernel of an optimizer.
 pub(super) const LANES: u32 = 256;
 pub(super) const CONSTANTS: &[Constant] = &[("LANES", LANES)];
-pub(super) const NORM: KernelSpec = KernelSpec {
-    source: shader!("control"),
-    entry: "norm",
-    reads: 1,
-    textures: 0,
-    writes: 1,
-    params: Params::SHARED.fields,
-    example: CONSTANTS,
-};
+pub(super) const NORM: KernelSpec =
+    KernelSpec::new(shader!("control"), "norm", [1, 1], Params::SHARED.fields, CONSTANTS);
 
 /// Vectors of four elements that an invocation sums at least, and workgroups that share the elements of a segment at
 /// most: 512 of them keep 2 MiB of loads under way.
@@ -49,14 +44,14 @@ pub(super) fn norm_groups(elements: usize) -> u32 {
 /// Records sums of the squares of a segment's `gradients`, one for each of `params.groups` workgroups. None of the
 /// dispatches takes long; how many there are changes no bit.
 pub(super) fn record_norm(graph: &mut Graph, params: Params, gradients: View, partials: View) -> Result<()> {
-    let most = graph.gpu().most_operations() / OPERATIONS_PER_BYTE;
-    let all = params.groups;
-    let share = most / gradients.bytes as f64 * f64::from(all);
-    let room = (share as u32).clamp(1, all);
-    for start in (0..all).step_by(room as usize) {
-        let (params, groups) = (Params { start, ..params }, room.min(all - start));
-        graph.dispatch((&NORM, CONSTANTS), params, &[gradients], &[partials], [groups, 1, 1])?;
-        graph.recorder().touches(gradients.bytes as f64 * f64::from(groups) / f64::from(all));
+    let each = gradients.bytes as f64 / f64::from(params.groups);
+    let room = graph.most_operations() / (each * OPERATIONS_PER_BYTE);
+    for part in split(params.groups as usize, 1, room) {
+        let (groups, bytes) = (part.len() as u32, each * part.len() as f64);
+        let params = Params { start: part.start as u32, ..params };
+        let kernel = (&NORM, CONSTANTS);
+        let dispatch = graph.dispatch(kernel, params, &[gradients], &[partials], [groups, 1, 1])?;
+        dispatch.bytes(bytes).flops(bytes / 2.0);
     }
     Ok(())
 }
@@ -74,5 +69,5 @@ pub fn norm_recording(gpu: &Gpu, gradient: &Buffer) -> Result<(Recording, Buffer
     let [gradient, to] = [gradient, &partials].map(|buffer| graph.recorder().bind(&buffer.into()));
     let params = Params { vectors: vectors(elements), groups, partials: groups, ..Params::NONE };
     record_norm(&mut graph, params, gradient, to)?;
-    Ok((graph.finish("norm")?, partials, groups as usize))
+    Ok((graph.finish(gpu, "norm")?, partials, groups as usize))
 }

@@ -3,9 +3,9 @@
 use super::control::{Control, Report};
 use super::options::OptimizerOptions;
 use super::rules::{GroupOptions, Part, Rule, Scalars};
-use super::totals::{Tickets, Totals};
+use super::totals::{Proofs, Totals};
 use crate::autograd::Graph;
-use crate::gpu::{Buffer, Gpu, OPERATIONS_PER_BYTE, Recording, Region, View};
+use crate::gpu::{Buffer, Gpu, OPERATIONS_PER_BYTE, Recording, Region, View, split};
 use crate::nn::{ALIGNMENT, Parameters};
 use crate::{Error, Result};
 
@@ -96,22 +96,22 @@ impl Optimizer {
         self.control.begin()
     }
 
-    /// Updates the parameters from the gradients that the replays with `tickets` accumulated, and tells what
+    /// Updates the parameters from the gradients that the replays with `proofs` accumulated, and tells what
     /// happened.
     ///
     /// # Errors
     /// As [`Optimizer::submit`] and [`Optimizer::report`].
-    pub async fn step(&mut self, learning_rate: f32, tickets: &Tickets) -> Result<Report> {
-        self.submit(learning_rate, tickets)?;
-        self.report(tickets).await
+    pub async fn step(&mut self, learning_rate: f32, proofs: &Proofs) -> Result<Report> {
+        self.submit(learning_rate, proofs)?;
+        self.report(proofs).await
     }
 
     /// The first half of [`Optimizer::step`]: submits the update and waits for nothing.
     ///
     /// # Errors
     /// As [`Recording::replay`].
-    pub fn submit(&mut self, learning_rate: f32, tickets: &Tickets) -> Result<()> {
-        self.control.submit(&self.step, learning_rate, tickets)
+    pub fn submit(&mut self, learning_rate: f32, proofs: &Proofs) -> Result<()> {
+        self.control.submit(&self.step, learning_rate, proofs)
     }
 
     /// The second half of [`Optimizer::step`]: waits for the newest update and tells what it did.
@@ -120,8 +120,8 @@ impl Optimizer {
     /// [`Error::Gpu`] when the driver dropped work without saying so: one of the replays, and nothing was changed,
     /// or the step itself, whose report is then an earlier one's. Where a step is so long that it is several
     /// submissions, a lost one may leave it half done: only the checkpoint before is whole then.
-    pub async fn report(&self, tickets: &Tickets) -> Result<Report> {
-        self.control.report(tickets).await
+    pub async fn report(&self, proofs: &Proofs) -> Result<Report> {
+        self.control.report(proofs).await
     }
 
     /// What the loss is multiplied by before it is differentiated, one f32, so that gradients survive being stored
@@ -212,11 +212,8 @@ impl Optimizer {
         };
         match (tensor, values) {
             _ if values.len() != expected => {
-                return Err(Error::Shape {
-                    operation: "writing optimizer state",
-                    expected: format!("{expected} values for {name}"),
-                    found: values.len().to_string(),
-                });
+                let expected = format!("{expected} values for {name}");
+                return Err(Error::shape("writing optimizer state", expected, values.len()));
             }
             (Tensor::Step(kept), [loss_scale, clean, scalars @ .., step]) => {
                 self.control.write([*loss_scale, *clean, *step]);
@@ -256,8 +253,6 @@ fn record(
         bound.push(view);
     }
     let kind = parameters.gpu().capabilities().kind;
-    // None of the dispatches takes long; how many there are changes no bit.
-    let most = parameters.gpu().most_operations() / OPERATIONS_PER_BYTE;
     let segments = parameters.segments().iter().zip(&decided.gradients);
     for ((segment, &gradients), (group, moments)) in segments.zip(groups.iter().zip(moments)) {
         let mut bind = |buffer: &Buffer| graph.recorder().bind(&buffer.into());
@@ -267,17 +262,18 @@ fn record(
         let suits = scalars.iter().zip(&bound).find(|(kept, _)| kept.suits(group));
         let reads: Vec<View> = std::iter::once(decided.state).chain(suits.map(|(_, view)| *view)).collect();
         // Each of the views is read and written.
-        let room = (most / (8 * views.len()) as f64) as usize / ALIGNMENT * ALIGNMENT;
-        for start in (0..segment.elements).step_by(room.max(ALIGNMENT)) {
-            let elements = room.max(ALIGNMENT).min(segment.elements - start);
+        let room = graph.most_operations() / (OPERATIONS_PER_BYTE * (8 * views.len()) as f64);
+        for range in split(segment.elements, ALIGNMENT, room) {
+            let elements = range.len();
             let part =
-                |view: View, bytes: usize| view.part((start * bytes) as u64, (elements * bytes) as u64);
+                |view: View, bytes: usize| view.part((range.start * bytes) as u64, (elements * bytes) as u64);
             let mut writes: Vec<View> = views.iter().map(|&view| part(view, 4)).collect();
             writes.extend(halves.map(|view| part(view, 2)));
-            let part = Part { kind, elements, reads: reads.clone(), writes, halves: halves.is_some() };
+            let flops = group.rule.definition().flops;
+            let part = Part { kind, elements, flops, reads: reads.clone(), writes, halves: halves.is_some() };
             (group.rule.definition().update)(&mut graph, group, &part)?;
         }
     }
     decided.prove(graph.recorder());
-    graph.finish("optimizer step")
+    graph.finish(parameters.gpu(), "optimizer step")
 }

@@ -14,18 +14,18 @@ use crate::{Error, Result};
 struct Layout {
     loss: [f32; 64],
     correct: [f32; 64],
-    tickets: [f32; 64],
+    proofs: [f32; 64],
 }
 
-/// Sums over the replays since they were last cleared: weighted losses, right answers, tickets; one f32 each.
+/// Sums over the replays since they were last cleared: weighted losses, right answers, proofs; one f32 each.
 #[derive(Clone)]
 pub struct Totals {
     sums: Buffer,
-    /// The ticket of the clearing itself.
+    /// The proof of the clearing itself.
     cleared: Buffer,
 }
 
-/// The ticket of the clearing: the sum of tickets begins with it, so that a lost clearing is missed as a lost
+/// The proof of the clearing: the sum of proofs begins with it, so that a lost clearing is missed as a lost
 /// micro-batch is, also where it is several submissions.
 const CLEARED: f32 = 1.0;
 
@@ -45,7 +45,7 @@ impl Totals {
     /// As [`Gpu::buffer`].
     pub fn new(gpu: &Gpu) -> Result<Self> {
         let sums = gpu.buffer("the totals", size_of::<Layout>() as u64)?;
-        Ok(Totals { sums, cleared: gpu.upload("the ticket of clearing", &[CLEARED])? })
+        Ok(Totals { sums, cleared: gpu.upload("the proof of clearing", &[CLEARED])? })
     }
 
     fn region(&self, offset: usize) -> Region {
@@ -62,64 +62,64 @@ impl Totals {
         self.region(offset_of!(Layout, correct))
     }
 
-    /// Where tickets are added up.
-    pub fn tickets(&self) -> Region {
-        self.region(offset_of!(Layout, tickets))
+    /// Where proofs are added up.
+    pub fn proofs(&self) -> Region {
+        self.region(offset_of!(Layout, proofs))
     }
 
     /// Records zeroing all of them, which counts only when everything that was recorded before it ran.
     pub fn clear(&self, recorder: &mut Recorder) {
         let all = recorder.bind(&(&self.sums).into());
         recorder.clear(all);
-        let (from, to) = (recorder.bind(&(&self.cleared).into()), recorder.bind(&self.tickets()));
-        recorder.relay(from, to);
+        let (from, to) = (recorder.bind(&(&self.cleared).into()), recorder.bind(&self.proofs()));
+        recorder.prove(from, to);
     }
 
-    /// Records adding `ticket [1]`. It comes last in a recording, as it counts only when everything before it ran.
+    /// Records adding `proof [1]`. It comes last in a recording, as it counts only when everything before it ran.
     ///
     /// # Errors
     /// Those of the device.
-    pub fn arrive(&self, graph: &mut Graph, ticket: &Tensor) -> Result<()> {
-        let arrived = graph.scratch("ticket", 1)?;
-        graph.recorder().relay(ticket.view(), arrived);
-        let total = graph.recorder().bind(&self.tickets());
+    pub fn arrive(&self, graph: &mut Graph, proof: &Tensor) -> Result<()> {
+        let arrived = graph.scratch("proof", 1)?;
+        graph.recorder().prove(proof.view(), arrived);
+        let total = graph.recorder().bind(&self.proofs());
         sum_into(graph, arrived, [1, 1], total, true)
     }
 
-    /// Reads the sums over the replays that were given `tickets`.
+    /// Reads the sums over the replays that were given `proofs`.
     ///
     /// # Errors
     /// [`Error::Gpu`] when not all of them ran; as [`Gpu::read`].
-    pub async fn read(&self, gpu: &Gpu, tickets: &Tickets) -> Result<Sums> {
+    pub async fn read(&self, gpu: &Gpu, proofs: &Proofs) -> Result<Sums> {
         let found: Vec<Layout> = gpu.read(&self.sums, 0, 1).await?;
-        let Layout { loss, correct, tickets: arrived } = found[0];
-        tickets.verify("measuring", arrived[0])?;
+        let Layout { loss, correct, proofs: arrived } = found[0];
+        proofs.verify("measuring", arrived[0])?;
         Ok(Sums { loss: loss[0], correct: correct[0] })
     }
 }
 
 /// One number for each replay, which adds it to the totals. Some drivers drop a submission and report it as done;
-/// the sum of the tickets then is another.
+/// the sum of the proofs then is another.
 #[derive(Debug)]
-pub struct Tickets {
+pub struct Proofs {
     issued: u32,
     sum: f32,
 }
 
-impl Default for Tickets {
+impl Default for Proofs {
     /// None but that of the clearing.
     fn default() -> Self {
-        Tickets { issued: 0, sum: CLEARED }
+        Proofs { issued: 0, sum: CLEARED }
     }
 }
 
-impl Tickets {
-    /// The next replay's: small, so that f32 adds up the tickets of a million replays exactly.
+impl Proofs {
+    /// The next replay's: small, so that f32 adds up the proofs of a million replays exactly.
     pub fn issue(&mut self) -> f32 {
-        let ticket = (self.issued % 16 + 1) as f32;
+        let proof = (self.issued % 16 + 1) as f32;
         self.issued += 1;
-        self.sum += ticket;
-        ticket
+        self.sum += proof;
+        proof
     }
 
     /// The sum of those issued.
@@ -135,7 +135,7 @@ impl Tickets {
         Err(Error::Gpu {
             operation: operation.into(),
             message: format!(
-                "the tickets of {} micro-batches add up to {found} instead of {}: not all of them were computed",
+                "the proofs of {} micro-batches add up to {found} instead of {}: not all of them were computed",
                 self.issued, self.sum
             ),
         })
@@ -144,25 +144,25 @@ impl Tickets {
 
 #[cfg(test)]
 mod tests {
-    use super::{CLEARED, Tickets};
+    use super::{CLEARED, Proofs};
 
     #[test]
-    fn every_missing_or_repeated_ticket_shows() {
-        let mut tickets = Tickets::default();
-        let issued: Vec<f32> = (0..40).map(|_| tickets.issue()).collect();
-        tickets.verify("test", tickets.sum()).unwrap();
-        for ticket in issued {
-            for found in [tickets.sum() - ticket, tickets.sum() + ticket, f32::NAN] {
-                let error = tickets.verify("test", found).unwrap_err().to_string();
+    fn every_missing_or_repeated_proof_shows() {
+        let mut proofs = Proofs::default();
+        let issued: Vec<f32> = (0..40).map(|_| proofs.issue()).collect();
+        proofs.verify("test", proofs.sum()).unwrap();
+        for proof in issued {
+            for found in [proofs.sum() - proof, proofs.sum() + proof, f32::NAN] {
+                let error = proofs.verify("test", found).unwrap_err().to_string();
                 assert!(error.contains("not all of them were computed"), "{error}");
             }
         }
     }
 
     #[test]
-    fn a_million_tickets_are_added_exactly() {
-        let mut tickets = Tickets::default();
-        let exact: u64 = (0..1 << 20).map(|_| tickets.issue() as u64).sum();
-        assert_eq!(tickets.sum() as u64, CLEARED as u64 + exact);
+    fn a_million_proofs_are_added_exactly() {
+        let mut proofs = Proofs::default();
+        let exact: u64 = (0..1 << 20).map(|_| proofs.issue() as u64).sum();
+        assert_eq!(proofs.sum() as u64, CLEARED as u64 + exact);
     }
 }

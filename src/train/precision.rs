@@ -23,7 +23,7 @@ impl Precision {
     /// What is used on an adapter: never `Auto`, and never `Mixed` where shaders have no f16.
     pub fn on(self, adapter: &Capabilities) -> Precision {
         // A CPU converts every f16 it touches: half the memory there, and no time saved.
-        let worth_it = self == Precision::Mixed || adapter.kind != AdapterKind::Software;
+        let worth_it = self == Precision::Mixed || adapter.kind != AdapterKind::Cpu;
         match self {
             Precision::Mixed | Precision::Auto if adapter.f16 && worth_it => Precision::Mixed,
             _ => Precision::F32,

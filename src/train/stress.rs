@@ -33,14 +33,14 @@ impl Sizes {
     /// What keeps a GPU busy, or a CPU for not too long.
     pub fn of(kind: AdapterKind) -> Self {
         match kind {
-            AdapterKind::Plain => Sizes {
+            AdapterKind::Gpu => Sizes {
                 replays: 20,
                 product: 1024,
                 attention: [8, 512, 12],
                 cross_entropy: [512, 32768],
                 norm: 32 << 20,
             },
-            AdapterKind::Software => Sizes {
+            AdapterKind::Cpu => Sizes {
                 replays: 2,
                 product: 256,
                 attention: [1, 128, 2],
@@ -239,7 +239,7 @@ fn attention_work(gpu: &Gpu, form: Form, sizes: Sizes, storage: DType) -> Result
     let upstream = values(gpu, "d_y", rows * width, storage)?;
     let d_y = graph.input(&upstream, [rows, width], storage)?;
     graph.backward(&y, d_y)?;
-    let recording = graph.finish("attention")?;
+    let recording = graph.finish(gpu, "attention")?;
     let results = vec![(d_qkv, rows * 3 * width), (d_distances, BUCKETS * SIZE)];
     let name = format!("{form:?} attention, B {sequences}, H {count}, T {tokens}").to_lowercase();
     Ok(Work { name, storage, recording, results })
@@ -257,12 +257,10 @@ fn cross_entropy_work(gpu: &Gpu, sizes: Sizes, storage: DType) -> Result<Work> {
     let labels = graph.constant(&labels, [rows], DType::U32)?;
     let weights = graph.constant(&vec![1f32; rows], [rows], DType::F32)?;
     let y = cross_entropy(&mut graph, &x, &labels, &weights, classes)?;
-    let loss = gpu.buffer("losses", (rows * 4) as u64)?;
-    let kept = graph.recorder().bind(&(&loss).into());
-    graph.recorder().copy(y.loss.view(), kept);
+    let loss = graph.keep(gpu, "losses", y.loss.view())?;
     let ones = graph.constant(&vec![1f32; rows], [rows], DType::F32)?;
     graph.backward(&y.loss, ones)?;
-    let recording = graph.finish("cross entropy")?;
+    let recording = graph.finish(gpu, "cross entropy")?;
     let results = vec![(loss, rows), (gradient, rows * classes)];
     Ok(Work { name: format!("cross entropy, {rows} x {classes}"), storage, recording, results })
 }

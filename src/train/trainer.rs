@@ -13,7 +13,7 @@ use crate::models::{Config, Model};
 use crate::nn::Dropouts;
 use crate::ops::dropout::Key;
 use crate::ops::reduce::{broadcast, sum_into};
-use crate::optim::{Optimizer, OptimizerOptions, Tickets, Totals};
+use crate::optim::{Optimizer, OptimizerOptions, Proofs, Totals};
 use crate::tensor::DType;
 use crate::{Error, Result};
 
@@ -78,7 +78,7 @@ pub struct Trainer<O: Objective> {
     engine: Engine<O>,
     optimizer: Optimizer,
     /// What the replays since the last clearing have added to the totals.
-    tickets: Tickets,
+    proofs: Proofs,
     shapes: Shapes<Recorded<O::Buffers>>,
     /// Keys of dropout used so far: every replay drops others.
     keys: u64,
@@ -96,7 +96,7 @@ struct Engine<O> {
     options: TrainerOptions,
     totals: Totals,
     /// The number that the next replay adds to the totals.
-    ticket: Buffer,
+    proof: Buffer,
     loss_scale: Region,
 }
 
@@ -106,6 +106,11 @@ struct Recorded<B> {
     keys: Vec<Key>,
     learn: Recording,
     measure: Option<Recording>,
+}
+
+/// Says what to change where training does not fit the device.
+pub(super) fn less_memory(error: Error) -> Error {
+    error.with_advice("lower `micro_batch`, or choose a smaller model, vocabulary or sequence length")
 }
 
 /// The name of the optimizer tensor that holds how many keys of dropout were used.
@@ -132,20 +137,21 @@ impl Trainer<MaskedTokens> {
     pub fn plan(gpu: &Gpu, config: Config, options: MlmOptions) -> Result<Memory> {
         let trainer = Self::build(gpu, config, options)?;
         let memory = trainer.memory();
-        gpu.try_read_back(memory.read_back)?;
+        gpu.try_read_back(memory.read_back).map_err(less_memory)?;
         Ok(memory)
     }
 
     /// A trainer whose parameters are all zero.
     fn build(gpu: &Gpu, config: Config, options: MlmOptions) -> Result<Self> {
         let MlmOptions { micro_batch, seq_len, targets, storage, optimizer, seed } = options;
-        let mut model = Model::trained(gpu, config, optimizer.division())?;
+        let mut model = Model::trained(gpu, config, optimizer.division());
         if storage == DType::F16 {
-            model = model.with_halves()?;
+            model = model.and_then(Model::with_halves);
         }
+        let model = model.map_err(less_memory)?;
         let objective = MaskedTokens { sequences: micro_batch, tokens: seq_len, targets: targets.max(1) };
         let shared = TrainerOptions { storage, dropout: 0.0, optimizer, seed };
-        let mut trainer = Self::new(gpu, model, objective, shared)?;
+        let mut trainer = Self::new(gpu, model, objective, shared).map_err(less_memory)?;
         trainer.prepare((micro_batch, seq_len))?;
         Ok(trainer)
     }
@@ -163,19 +169,19 @@ impl<O: Objective> Trainer<O> {
         let optimizer = Optimizer::new(&model.parameters, options.optimizer, &totals)?;
         let mut recorder = Recorder::new(gpu);
         totals.clear(&mut recorder);
-        let clear_totals = recorder.finish("clear totals")?;
+        let clear_totals = recorder.finish(gpu, "clear totals")?;
         let engine = Engine {
             gpu: gpu.clone(),
             model: Arc::new(model),
             objective,
             options,
             totals,
-            ticket: gpu.buffer("the ticket", 4)?,
+            proof: gpu.buffer("the proof", 4)?,
             loss_scale: optimizer.loss_scale(),
         };
-        let (tickets, shapes) = (Tickets::default(), Shapes::new());
+        let (proofs, shapes) = (Proofs::default(), Shapes::new());
         let bytes = gpu.allocated() - before;
-        Ok(Trainer { engine, optimizer, tickets, shapes, keys: 0, bytes, clear_totals })
+        Ok(Trainer { engine, optimizer, proofs, shapes, keys: 0, bytes, clear_totals })
     }
 
     /// The model.
@@ -214,8 +220,8 @@ impl<O: Objective> Trainer<O> {
     pub fn prepare(&mut self, shape: BatchShape) -> Result<()> {
         let engine = &self.engine;
         let before = engine.gpu.allocated();
-        let recorded = self.shapes.get(shape, || engine.record(shape), || engine.settle())?;
-        engine.record_measure(recorded)?;
+        let recorded = self.shapes.get(shape, || engine.record(shape), || engine.settle());
+        recorded.and_then(|recorded| engine.record_measure(recorded)).map_err(less_memory)?;
         self.bytes += engine.gpu.allocated().saturating_sub(before);
         Ok(())
     }
@@ -225,22 +231,23 @@ impl<O: Objective> Trainer<O> {
         let engine = &self.engine;
         engine.objective.check(&engine.model.config, batch)?;
         let shape = engine.objective.shape(batch);
-        let recorded = self.shapes.get(shape, || engine.record(shape), || engine.settle())?;
+        let recorded = self.shapes.get(shape, || engine.record(shape), || engine.settle());
+        let recorded = recorded.map_err(less_memory)?;
         if pass == Pass::Measure {
-            engine.record_measure(recorded)?;
+            engine.record_measure(recorded).map_err(less_memory)?;
         }
         for replay in 0..engine.objective.replays(batch) {
             let Recorded { buffers, keys, learn, measure } = &*recorded;
             engine.objective.upload(&engine.gpu, &engine.model, buffers, batch, replay, weight)?;
-            engine.gpu.write(&engine.ticket, 0, &[self.tickets.issue()]);
+            engine.gpu.write(&engine.proof, 0, &[self.proofs.issue()]);
             match measure {
-                Some(measure) if pass == Pass::Measure => measure.replay()?,
+                Some(measure) if pass == Pass::Measure => measure.replay().map_err(less_memory)?,
                 _ => {
                     for key in keys {
                         key.write(&engine.gpu, engine.options.seed, self.keys);
                         self.keys += 1;
                     }
-                    learn.replay()?;
+                    learn.replay().map_err(less_memory)?;
                 }
             }
         }
@@ -256,7 +263,7 @@ impl<O: Objective> Trainer<O> {
         let answers = micro_batches.iter().map(|batch| self.engine.objective.answers(batch)).sum();
         self.optimizer.expect(answers);
         self.optimizer.begin()?;
-        self.tickets = Tickets::default();
+        self.proofs = Proofs::default();
         for batch in micro_batches {
             self.replay(Pass::Learn, batch, 1.0 / answers.max(1) as f32)?;
         }
@@ -269,7 +276,7 @@ impl<O: Objective> Trainer<O> {
     /// As [`Trainer::accumulate`].
     pub fn submit(&mut self, micro_batches: &[O::Batch], learning_rate: f64) -> Result<usize> {
         let answers = self.accumulate(micro_batches)?;
-        self.optimizer.submit(learning_rate as f32, &self.tickets)?;
+        self.optimizer.submit(learning_rate as f32, &self.proofs)?;
         Ok(answers)
     }
 
@@ -278,7 +285,7 @@ impl<O: Objective> Trainer<O> {
     /// # Errors
     /// As [`Optimizer::report`].
     pub async fn report(&self, answers: usize) -> Result<StepReport> {
-        let report = self.optimizer.report(&self.tickets).await?;
+        let report = self.optimizer.report(&self.proofs).await?;
         Ok(StepReport {
             loss: f64::from(report.sums.loss),
             accuracy: f64::from(report.sums.correct) / answers.max(1) as f64,
@@ -330,7 +337,7 @@ impl<O: Objective> Engine<O> {
         let dropouts = dropouts.collect::<Result<Vec<_>>>()?;
         let Losses { loss, correct } = self.objective.record(graph_ref, &self.model, buffers, &dropouts)?;
         let answers = loss.shape().elements();
-        let ticket = graph_ref.input(&self.ticket, [1], DType::F32)?;
+        let proof = graph_ref.input(&self.proof, [1], DType::F32)?;
         let correct = correct.iter().map(|correct| (correct, self.totals.correct()));
         for (values, total) in [(&loss, self.totals.loss())].into_iter().chain(correct) {
             let total = graph_ref.recorder().bind(&total);
@@ -341,8 +348,8 @@ impl<O: Objective> Engine<O> {
             let d_loss = broadcast(graph_ref, &scale, answers)?;
             graph_ref.backward(&loss, d_loss)?;
         }
-        self.totals.arrive(graph_ref, &ticket)?;
-        graph.finish(if loss.needs_gradient() { "training step" } else { "evaluation" })
+        self.totals.arrive(graph_ref, &proof)?;
+        graph.finish(&self.gpu, if loss.needs_gradient() { "training step" } else { "evaluation" })
     }
 }
 
@@ -358,9 +365,9 @@ impl<O: Objective> Learner for Trainer<O> {
         let (mut loss, mut correct, mut masked) = (0.0, 0.0, 0);
         for batch in batches {
             self.clear_totals.replay()?;
-            self.tickets = Tickets::default();
+            self.proofs = Proofs::default();
             self.replay(Pass::Measure, batch, 1.0)?;
-            let sums = self.engine.totals.read(&self.engine.gpu, &self.tickets).await?;
+            let sums = self.engine.totals.read(&self.engine.gpu, &self.proofs).await?;
             loss += f64::from(sums.loss);
             correct += f64::from(sums.correct);
             masked += self.engine.objective.answers(batch) as u64;
@@ -396,11 +403,8 @@ impl<O: Objective> Learner for Trainer<O> {
         let parameters = &self.engine.model.parameters;
         if self.drops() && name == DROPOUT_KEYS {
             let [high, low] = values else {
-                return Err(Error::Shape {
-                    operation: "writing optimizer state",
-                    expected: format!("2 values for {name}"),
-                    found: values.len().to_string(),
-                });
+                let expected = format!("2 values for {name}");
+                return Err(Error::shape("writing optimizer state", expected, values.len()));
             };
             self.keys = *high as u64 * DIGIT + *low as u64;
             return Ok(());

@@ -89,13 +89,11 @@ fn forward(gpu: &Gpu, model: &Model, batch: &Batch) -> (Vec<f32>, Vec<f32>) {
     let guesses = model.masked_loss(g, &hidden.last, &targets).unwrap();
     let keep = |g: &mut Graph, tensor: &Tensor| -> (Buffer, usize) {
         let elements = tensor.shape().elements();
-        let buffer = gpu.buffer("kept", elements as u64 * 4).unwrap();
-        let to = g.recorder().bind(&(&buffer).into());
-        g.recorder().copy(tensor.view(), to);
+        let buffer = g.keep(gpu, "kept", tensor.view()).unwrap();
         (buffer, elements)
     };
     let kept = [keep(g, &hidden.last), keep(g, &guesses.loss)];
-    graph.finish("forward").unwrap().replay().unwrap();
+    graph.finish(gpu, "forward").unwrap().replay().unwrap();
     let [hidden, losses] =
         kept.map(|(buffer, elements)| pollster::block_on(gpu.read::<f32>(&buffer, 0, elements)).unwrap());
     (hidden, losses)
@@ -104,7 +102,7 @@ fn forward(gpu: &Gpu, model: &Model, batch: &Batch) -> (Vec<f32>, Vec<f32>) {
 /// A model on each kind of kernels with each kind of positions. Weights are large enough that what is attended to
 /// shows in the losses.
 fn each(dataset: &Dataset, check: impl Fn(&Gpu, &Model, &str)) {
-    for kind in [AdapterKind::Software, AdapterKind::Plain] {
+    for kind in [AdapterKind::Cpu, AdapterKind::Gpu] {
         let Some(gpu) = common::gpu_as(kind) else { return };
         for positions in [PositionEmbedding::RelativeBucket, PositionEmbedding::Absolute] {
             let config = Config { initializer_range: 0.3, ..config(dataset, positions) };

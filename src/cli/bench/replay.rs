@@ -38,7 +38,7 @@ async fn noop(kind: AdapterKind) -> anyhow::Result<Gpu> {
 pub(super) async fn run(workload: &Workload, tell: bool) -> anyhow::Result<Replay> {
     let mut kinds = Vec::new();
     let mut table = vec![["kernels for", "ms", "fastest", "steps"].map(String::from).to_vec()];
-    for (kind, name) in [(AdapterKind::Plain, "GPUs"), (AdapterKind::Software, "CPUs")] {
+    for (kind, name) in [(AdapterKind::Gpu, "GPUs"), (AdapterKind::Cpu, "CPUs")] {
         let gpu = noop(kind).await?;
         let batches = [workload.batch()];
         let mut learner = Trainer::pretraining(&gpu, workload.model.clone(), workload.options())?;

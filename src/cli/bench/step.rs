@@ -39,17 +39,17 @@ struct Kernel {
 fn kernels(profile: &[Timing]) -> Vec<Kernel> {
     let mut sums: BTreeMap<(&str, [u32; 3]), (usize, f64, f64)> = BTreeMap::new();
     for timing in profile {
-        let (count, seconds, operations) = sums.entry((&timing.kernel, timing.groups)).or_default();
+        let (count, seconds, flops) = sums.entry((&timing.kernel, timing.groups)).or_default();
         *count += 1;
         *seconds += timing.seconds;
-        *operations += timing.operations;
+        *flops += timing.cost.flops;
     }
-    let sum = |((kernel, groups), (count, seconds, operations)): ((&str, _), (_, f64, f64))| Kernel {
+    let sum = |((kernel, groups), (count, seconds, flops)): ((&str, _), (_, f64, f64))| Kernel {
         kernel: kernel.to_owned(),
         groups,
         count,
         ms: 1e3 * seconds,
-        gflops: operations / seconds / 1e9,
+        gflops: flops / seconds / 1e9,
     };
     let mut kernels: Vec<_> = sums.into_iter().map(sum).collect();
     kernels.sort_by(|a, b| b.ms.total_cmp(&a.ms));

@@ -107,8 +107,8 @@ pub async fn check(gpu: &Gpu, options: &GpuOptions, all: bool) -> anyhow::Result
     let mut kernels = Vec::new();
     let kind = gpu.capabilities().kind;
     let other = match kind {
-        AdapterKind::Software => AdapterKind::Plain,
-        AdapterKind::Plain => AdapterKind::Software,
+        AdapterKind::Cpu => AdapterKind::Gpu,
+        AdapterKind::Gpu => AdapterKind::Cpu,
     };
     for (kind, own) in [(kind, true), (other, false)].into_iter().take(1 + usize::from(all)) {
         let gpu = match own {

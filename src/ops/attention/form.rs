@@ -33,8 +33,8 @@ impl Form {
         let fits = elements as u64 * storage.bytes() <= device.max_binding;
         let unfused = tokens < WORTH_IT || (tokens < LONG && fits);
         match device.kind {
-            AdapterKind::Plain if !unfused && size <= Self::WIDEST_FUSED => Form::Fused,
-            AdapterKind::Plain | AdapterKind::Software => Form::Unfused,
+            AdapterKind::Gpu if !unfused && size <= Self::WIDEST_FUSED => Form::Fused,
+            AdapterKind::Gpu | AdapterKind::Cpu => Form::Unfused,
         }
     }
 }
@@ -49,18 +49,18 @@ mod tests {
 
     #[test]
     fn what_is_long_or_does_not_fit_a_binding_is_fused_on_gpus() {
-        use AdapterKind::{Plain, Software};
+        use AdapterKind::{Cpu, Gpu};
         let choose = |kind, sequences, tokens, size, storage| {
             let device = Capabilities { kind, max_binding: 128 << 20, ..Capabilities::default() };
             Form::choose(&device, Heads { sequences, tokens, heads: 12 }, size, storage)
         };
-        assert_eq!(choose(Plain, 256, 128, 64, DType::F32), Form::Unfused);
-        assert_eq!(choose(Plain, 1000, 128, 64, DType::F32), Form::Unfused);
-        assert_eq!(choose(Plain, 8, 512, 64, DType::F32), Form::Unfused);
-        assert_eq!(choose(Plain, 16, 512, 64, DType::F16), Form::Unfused);
-        assert_eq!(choose(Plain, 16, 512, 64, DType::F32), Form::Fused);
-        assert_eq!(choose(Plain, 1, 1024, 64, DType::F16), Form::Fused);
-        assert_eq!(choose(Plain, 16, 512, 132, DType::F32), Form::Unfused);
-        assert_eq!(choose(Software, 16, 2048, 64, DType::F32), Form::Unfused);
+        assert_eq!(choose(Gpu, 256, 128, 64, DType::F32), Form::Unfused);
+        assert_eq!(choose(Gpu, 1000, 128, 64, DType::F32), Form::Unfused);
+        assert_eq!(choose(Gpu, 8, 512, 64, DType::F32), Form::Unfused);
+        assert_eq!(choose(Gpu, 16, 512, 64, DType::F16), Form::Unfused);
+        assert_eq!(choose(Gpu, 16, 512, 64, DType::F32), Form::Fused);
+        assert_eq!(choose(Gpu, 1, 1024, 64, DType::F16), Form::Fused);
+        assert_eq!(choose(Gpu, 16, 512, 132, DType::F32), Form::Unfused);
+        assert_eq!(choose(Cpu, 16, 2048, 64, DType::F32), Form::Unfused);
     }
 }

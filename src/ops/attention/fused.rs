@@ -3,7 +3,7 @@
 use super::{Form, Plan};
 use crate::Result;
 use crate::autograd::Graph;
-use crate::gpu::{Constant, KernelSpec, View, grid, params, shader};
+use crate::gpu::{Constant, KernelSpec, View, grid, params, shader, split};
 use crate::ops::dropout::Dropout;
 use crate::tensor::Tensor;
 
@@ -19,15 +19,9 @@ const ROWS: usize = 32;
 /// Invocations of a workgroup of [`DELTA`].
 const DELTA_WORKGROUP: u32 = 64;
 
-pub(super) const FORWARD: KernelSpec = KernelSpec {
-    source: shader!("attention_fused"),
-    entry: "forward",
-    reads: 4,
-    textures: 0,
-    writes: 2,
-    params: LAYOUT,
-    example: &[("SIZE", 64), ("COLUMNS", 2), ("RELATIVE", 1), ("DROPOUT", 1)],
-};
+const EXAMPLE: &[Constant] = &[("SIZE", 64), ("COLUMNS", 2), ("RELATIVE", 1), ("DROPOUT", 1)];
+pub(super) const FORWARD: KernelSpec =
+    KernelSpec::new(shader!("attention_fused"), "forward", [4, 2], LAYOUT, EXAMPLE);
 pub(super) const DELTA: KernelSpec = KernelSpec { entry: "delta", reads: 3, writes: 1, ..FORWARD };
 pub(super) const QUERIES: KernelSpec = KernelSpec { entry: "queries", reads: 6, ..FORWARD };
 pub(super) const KEYS: KernelSpec = KernelSpec { entry: "keys", writes: 1, ..QUERIES };
@@ -47,12 +41,13 @@ fn constants(plan: &Plan, dropout: Option<&Dropout>) -> [Constant; 4] {
 
 fn params(plan: &Plan, dropout: Option<&Dropout>) -> Result<Params> {
     let (threshold, kept) = dropout.map_or(Ok((0, 1.0)), Dropout::threshold)?;
+    let [sequences, tokens, heads, stride, buckets] = plan.sizes();
     Ok(Params {
-        sequences: plan.heads.sequences as u32,
-        tokens: plan.heads.tokens as u32,
-        heads: plan.heads.heads as u32,
-        stride: plan.stride as u32,
-        buckets: plan.buckets as u32,
+        sequences,
+        tokens,
+        heads,
+        stride,
+        buckets,
         first: 0,
         accumulate: 0,
         site: dropout.map_or(0, |dropout| dropout.site),
@@ -63,7 +58,7 @@ fn params(plan: &Plan, dropout: Option<&Dropout>) -> Result<Params> {
 }
 
 /// Workgroups that a dispatch has in one dimension.
-const MOST_BLOCKS: usize = 65535;
+const MOST_BLOCKS: f64 = 65535.0;
 
 /// Operations of a product in here take as long as so many of a large product.
 const SLOWER: f64 = 4.0;
@@ -79,19 +74,18 @@ fn dispatch(
     writes: &[View],
 ) -> Result<()> {
     let blocks = plan.heads.tokens.div_ceil(ROWS) * plan.heads.sequences * plan.heads.heads;
-    let each = SLOWER * (2 * products * ROWS * plan.heads.tokens * plan.size) as f64;
+    let each = (2 * products * ROWS * plan.heads.tokens * plan.size) as f64;
     // A grid that has to be folded is larger than what it covers, and would compute rows of the next part again.
-    let room = ((graph.gpu().most_operations() / each) as usize).clamp(1, blocks.clamp(1, MOST_BLOCKS));
-    for first in (0..blocks).step_by(room) {
-        let count = room.min(blocks - first);
-        let params = Params { first: first as u32, ..params };
-        graph.dispatch((kernel, constants), params, reads, writes, grid(count, 1))?;
-        graph.recorder().counts(each * count as f64);
+    for part in split(blocks, 1, (graph.most_operations() / (SLOWER * each)).min(MOST_BLOCKS)) {
+        let params = Params { first: part.start as u32, ..params };
+        let dispatch = graph.dispatch((kernel, constants), params, reads, writes, grid(part.len(), 1))?;
+        let flops = each * part.len() as f64;
+        dispatch.flops(flops).takes(SLOWER * flops);
     }
     Ok(())
 }
 
-/// Appends it, and leaves its gradient on the tape.
+/// Records the fused form, and leaves its gradient on the tape.
 pub(super) fn record(
     graph: &mut Graph,
     plan: Plan,
@@ -129,14 +123,10 @@ fn backward(
 ) -> Result<()> {
     let mut constants = constants(&plan, dropout).to_vec();
     let statistics = graph.scratch("attention statistics", 2 * plan.rows())?;
-    graph.dispatch(
-        (&DELTA, &constants),
-        params,
-        &[y, d_y.view, lse],
-        &[statistics],
-        grid(plan.rows(), DELTA_WORKGROUP),
-    )?;
-    // Computed again rather than kept since the forward pass.
+    let (reads, groups) = ([y, d_y.view, lse], grid(plan.rows(), DELTA_WORKGROUP));
+    let flops = (2 * plan.rows() * plan.size) as f64;
+    graph.dispatch((&DELTA, &constants), params, &reads, &[statistics], groups)?.flops(flops);
+    // What the distances add is computed again rather than kept since the forward pass.
     let relative = plan.by_distance(graph, qkv, distances)?.unwrap_or(bounds.view);
     let d_relative =
         graph.scratch_as(plan.storage, "attention by distance", plan.rows() * plan.buckets)?;

@@ -21,7 +21,7 @@ use crate::gpu::{KernelSpec, View};
 use crate::tensor::{DType, Tensor};
 use crate::{Error, Result};
 
-/// For the shader tests.
+/// The kernels, for the shader tests.
 pub const KERNELS: &[KernelSpec] = &[
     unfused::SOFTMAX,
     unfused::BACKWARD,
@@ -77,7 +77,7 @@ pub fn attention_with_dropout(
     dropout: Option<&Dropout>,
 ) -> Result<Tensor> {
     let size = qkv.shape.width() / 3 / heads.heads.max(1);
-    let form = Form::choose(graph.gpu().capabilities(), heads, size, graph.storage());
+    let form = Form::choose(graph.capabilities(), heads, size, graph.storage());
     attention_as(form, graph, qkv, distances, bounds, heads, dropout)
 }
 
@@ -176,6 +176,12 @@ impl Plan {
     /// Rows of all heads.
     fn rows(&self) -> usize {
         self.heads.sequences * self.heads.heads * self.heads.tokens
+    }
+
+    /// B, T, H, Tp and the number of buckets, as kernels are told.
+    fn sizes(&self) -> [u32; 5] {
+        let Heads { sequences, tokens, heads } = self.heads;
+        [sequences, tokens, heads, self.stride, self.buckets].map(|size| size as u32)
     }
 
     /// C

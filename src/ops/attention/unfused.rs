@@ -13,16 +13,15 @@ params! { sequences: u32, tokens: u32, heads: u32, stride: u32, buckets: u32 }
 
 /// Lanes of a row: 32 vectors are a row of 128 tokens.
 const PLAIN: &[Constant] = &[("LANES", 32)];
-pub(super) const SOFTMAX: KernelSpec = KernelSpec {
-    source: shader!("attention"),
-    entry: "softmax",
-    reads: 2,
-    textures: 0,
-    writes: 1,
-    params: LAYOUT,
-    example: &[PLAIN[0], ("RELATIVE", 1)],
-};
+const EXAMPLE: &[Constant] = &[PLAIN[0], ("RELATIVE", 1)];
+pub(super) const SOFTMAX: KernelSpec =
+    KernelSpec::new(shader!("attention"), "softmax", [2, 1], LAYOUT, EXAMPLE);
 pub(super) const BACKWARD: KernelSpec = KernelSpec { entry: "backward", reads: 1, writes: 2, ..SOFTMAX };
+
+/// Operations to a logit: the largest one is found and subtracted, there is an exponential, a sum and a quotient. On the way
+/// back there is a product, its sum, a difference and another product.
+const SOFTMAX_FLOPS: usize = 5;
+const BACKWARD_FLOPS: usize = 4;
 
 /// The attention probabilities of one layer.
 #[derive(Clone, Copy)]
@@ -38,16 +37,11 @@ fn constants(graph: &Graph, plan: &Plan) -> [Constant; 2] {
 }
 
 fn params(plan: &Plan) -> Params {
-    Params {
-        sequences: plan.heads.sequences as u32,
-        tokens: plan.heads.tokens as u32,
-        heads: plan.heads.heads as u32,
-        stride: plan.stride as u32,
-        buckets: plan.buckets as u32,
-    }
+    let [sequences, tokens, heads, stride, buckets] = plan.sizes();
+    Params { sequences, tokens, heads, stride, buckets }
 }
 
-/// Appends it, and leaves its gradient on the tape.
+/// Records the unfused form, and leaves its gradient on the tape.
 pub(super) fn record(
     graph: &mut Graph,
     plan: Plan,
@@ -76,7 +70,7 @@ pub(super) fn record(
     Ok((y, probabilities))
 }
 
-/// The probabilities after dropout; themselves without.
+/// The probabilities after dropout, or as they are where there is none.
 fn drop(graph: &mut Graph, plan: Plan, probabilities: View, dropout: Option<&Dropout>) -> Result<View> {
     let Some(dropout) = dropout else { return Ok(probabilities) };
     let elements = plan.rows() * plan.stride;
@@ -102,13 +96,10 @@ fn probabilities(
         plan.square(scores, stride),
     )?;
     let relative = plan.by_distance(graph, qkv, distances)?;
-    graph.dispatch(
-        (&SOFTMAX, &constants(graph, &plan)),
-        params(&plan),
-        &[relative.unwrap_or(bounds.view), bounds.view],
-        &[scores],
-        grid(plan.rows(), 1),
-    )?;
+    let reads = [relative.unwrap_or(bounds.view), bounds.view];
+    let (constants, groups) = (constants(graph, &plan), grid(plan.rows(), 1));
+    let dispatch = graph.dispatch((&SOFTMAX, &constants), params(&plan), &reads, &[scores], groups)?;
+    dispatch.flops((SOFTMAX_FLOPS * plan.rows() * stride) as f64);
     Ok(Probabilities { view: scores, relative })
 }
 
@@ -123,7 +114,7 @@ fn backward(
 ) -> Result<()> {
     let Plan { size, stride, buckets, scale, .. } = plan;
     let tokens = plan.heads.tokens;
-    // Drawn again rather than kept since the forward pass.
+    // What dropout zeroes is drawn again rather than kept since the forward pass.
     let dropped = drop(graph, plan, probabilities, dropout)?;
     let (d_y, p) = (plan.columns(d_y.view, plan.width(), 0), plan.square(dropped, stride));
 
@@ -135,13 +126,10 @@ fn backward(
         dropout.apply_in_place(graph, plan.storage, d_scores, plan.rows() * stride)?;
     }
     let d_relative = graph.scratch_as(plan.storage, "attention by distance", plan.rows() * buckets)?;
-    graph.dispatch(
-        (&BACKWARD, &constants(graph, &plan)),
-        params(&plan),
-        &[probabilities],
-        &[d_scores, d_relative],
-        grid(plan.rows(), 1),
-    )?;
+    let (constants, groups) = (constants(graph, &plan), grid(plan.rows(), 1));
+    let (kernel, writes) = ((&BACKWARD, &constants[..]), [d_scores, d_relative]);
+    let dispatch = graph.dispatch(kernel, params(&plan), &[probabilities], &writes, groups)?;
+    dispatch.flops((BACKWARD_FLOPS * plan.rows() * stride) as f64);
 
     graph.contribute_with("attention", qkv, |graph, d_qkv, accumulate| {
         let into = graph.gradient_dtype(qkv);

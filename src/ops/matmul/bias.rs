@@ -2,7 +2,8 @@
 
 use crate::Result;
 use crate::autograd::Graph;
-use crate::gpu::{Constant, KernelSpec, View, grid, params, shader};
+use crate::gpu::{KernelSpec, View, grid, params, shader};
+use crate::ops::elementwise::{CONSTANTS, WORKGROUP};
 use crate::ops::reduce;
 
 params! { rows: u32, columns: u32, stride: u32, block_rows: u32, blocks: u32 }
@@ -10,17 +11,8 @@ params! { rows: u32, columns: u32, stride: u32, block_rows: u32, blocks: u32 }
 /// Rows whose part of the gradient one invocation sums.
 const BLOCK_ROWS: usize = 64;
 
-const WORKGROUP: u32 = 64;
-const CONSTANTS: &[Constant] = &[("WORKGROUP", WORKGROUP)];
-pub(super) const PARTIALS: KernelSpec = KernelSpec {
-    source: shader!("bias_gradient"),
-    entry: "partials",
-    reads: 1,
-    textures: 0,
-    writes: 1,
-    params: LAYOUT,
-    example: CONSTANTS,
-};
+pub(super) const PARTIALS: KernelSpec =
+    KernelSpec::new(shader!("bias_gradient"), "partials", [1, 1], LAYOUT, CONSTANTS);
 
 /// The gradient of a bias from that of the rows it was added to, `d_y [rows, stride]`, put into `to [columns]` or added
 /// to what is there.
@@ -41,6 +33,7 @@ pub(crate) fn gradient(
     };
     let partial = graph.scratch("bias", blocks * columns)?;
     let groups = grid(blocks * columns, WORKGROUP);
-    graph.dispatch((&PARTIALS, CONSTANTS), params, &[d_y], &[partial], groups)?;
+    let dispatch = graph.dispatch((&PARTIALS, CONSTANTS), params, &[d_y], &[partial], groups)?;
+    dispatch.flops((rows * columns) as f64);
     reduce::sum_into(graph, partial, [blocks, columns], to, accumulate)
 }

@@ -31,17 +31,10 @@ pub(crate) enum Then {
 params! { rows: u32, columns: u32, stride: u32 }
 
 const WORKGROUP: u32 = 64;
-const PASS: KernelSpec = KernelSpec {
-    source: shader!("epilogue"),
-    entry: "add",
-    reads: 2,
-    textures: 0,
-    writes: 1,
-    params: LAYOUT,
-    example: &[("WORKGROUP", WORKGROUP), ("RESULT", 3), ("BIAS", 1), ("OTHER", 1)],
-};
+const EXAMPLE: &[Constant] = &[("WORKGROUP", WORKGROUP), ("RESULT", 3), ("BIAS", 1), ("OTHER", 1)];
+const PASS: KernelSpec = KernelSpec::new(shader!("epilogue"), "add", [2, 1], LAYOUT, EXAMPLE);
 
-/// For the shader tests.
+/// The kernels, for the shader tests.
 pub(super) const KERNELS: [KernelSpec; 3] = [
     PASS,
     KernelSpec { reads: 1, example: &[("WORKGROUP", WORKGROUP), ("RESULT", 2), ("BIAS", 1)], ..PASS },
@@ -49,7 +42,7 @@ pub(super) const KERNELS: [KernelSpec; 3] = [
 ];
 
 impl Epilogue {
-    /// `add`, where there is something to be added.
+    /// Adds `matrix` where there is one.
     pub fn add(matrix: Option<View>) -> Self {
         Epilogue { bias: None, then: matrix.map_or(Then::Store, Then::Add) }
     }
@@ -93,7 +86,7 @@ impl Epilogue {
         KernelSpec { reads: reads.len() as u32, writes: writes.len() as u32, ..spec }
     }
 
-    /// Appends it as a pass of its own over the result `c [rows, stride]`, whose first `columns` count: for adapters
+    /// Records the epilogue as a pass of its own over the result `c [rows, stride]`, whose first `columns` count: for adapters
     /// that are CPUs, where each further product kernel takes seconds to compile.
     pub fn pass(&self, graph: &mut Graph, c: View, [rows, columns, stride]: [usize; 3]) -> Result<()> {
         if let Then::Gelu(_) | Then::GeluSlope(_) = self.then {
@@ -107,6 +100,8 @@ impl Epilogue {
             (vec![("WORKGROUP", WORKGROUP)], Vec::new(), vec![c]);
         let spec = self.fit(PASS, &mut constants, &mut reads, &mut writes);
         let groups = grid(rows * stride, WORKGROUP);
-        graph.dispatch((&spec, &constants), params, &reads, &writes, groups)
+        let added = (reads.len() * rows * columns) as f64;
+        graph.dispatch((&spec, &constants), params, &reads, &writes, groups)?.flops(added);
+        Ok(())
     }
 }

@@ -23,7 +23,7 @@ pub fn feed_forward(
     [inner, outer]: [&Affine; 2],
     residual: Option<&Tensor>,
 ) -> Result<Tensor> {
-    if graph.gpu().capabilities().kind == AdapterKind::Software {
+    if graph.capabilities().kind == AdapterKind::Cpu {
         let hidden = affine(graph, x, inner, None)?;
         let hidden = gelu(graph, &hidden)?;
         return affine(graph, &hidden, outer, residual);
@@ -49,11 +49,9 @@ fn fused(
     parents.extend(residual);
     let y = graph.output(NAME, [rows, out], &parents)?;
     if !out.is_multiple_of(4) || residual.is_some_and(|r| r.shape != y.shape || r.dtype != y.dtype) {
-        return Err(Error::Shape {
-            operation: NAME,
-            expected: format!("outputs in a multiple of 4, and a residual of {} and {:?}", y.shape, y.dtype),
-            found: format!("{out} outputs and {residual:?}"),
-        });
+        let expected = format!("outputs in a multiple of 4, and a residual of {} and {:?}", y.shape, y.dtype);
+        let found = format!("{out} outputs and {residual:?}");
+        return Err(Error::shape(NAME, expected, found));
     }
     let kept = match y.needs_gradient() {
         true => Some(graph.scratch_as(hidden.dtype, NAME, rows * between)?),

@@ -41,11 +41,8 @@ pub fn affine(graph: &mut Graph, x: &Tensor, layer: &Affine, residual: Option<&T
     parents.extend(residual);
     let y = graph.output("linear", [rows, padded], &parents)?;
     if let Some(residual) = residual.filter(|r| r.shape != y.shape || r.dtype != y.dtype) {
-        return Err(Error::Shape {
-            operation: "linear",
-            expected: format!("a residual of {} and {:?}", y.shape, y.dtype),
-            found: format!("{} of {:?}", residual.shape, residual.dtype),
-        });
+        let found = format!("{} of {:?}", residual.shape, residual.dtype);
+        return Err(Error::shape("linear", format!("a residual of {} and {:?}", y.shape, y.dtype), found));
     }
     let sizes = Product::single(Layout::Nt, y.dtype, [rows, out, width]);
     let weight = Matrix::whole(layer.weight.view, width);

@@ -80,7 +80,7 @@ const COOPERATIVE_NN: KernelSpec =
 const COOPERATIVE_TN: KernelSpec =
     KernelSpec { entry: "tn", example: &NVIDIA.example(TN, ALONE), ..COOPERATIVE_NT };
 
-/// For the shader tests.
+/// The kernels, for the shader tests.
 pub const KERNELS: &[KernelSpec] = &[
     SOFTWARE_NT,
     SOFTWARE_NN,
@@ -124,8 +124,8 @@ pub enum Layout {
     Tn,
 }
 
-/// A matrix, or a batch of them numbered by two indices, within a buffer. All in elements, all multiples of
-/// 4: rows may be read to the end of their last four elements.
+/// A matrix, or a batch of them numbered by two indices, within a buffer. All numbers are in elements and multiples
+/// of 4, because rows may be read to the end of their last four elements.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Matrix {
     pub view: View,
@@ -143,7 +143,7 @@ impl Matrix {
         Matrix { view, base: 0, row: width, outer: 0, inner: 0 }
     }
 
-    /// It from where `piece` begins, and from row `row` and column `column` of each matrix on.
+    /// The matrices that begin where `piece` does, at this row and column of each of them.
     fn from(self, piece: &Piece, row: usize, column: usize) -> Self {
         let batch = piece.outer.start * self.outer + piece.inner.start * self.inner;
         Matrix { base: self.base + batch + row * self.row + column, ..self }
@@ -192,33 +192,33 @@ pub(crate) fn product_with(
     c: Matrix,
     after: Epilogue,
 ) -> Result<()> {
-    if graph.gpu().capabilities().kind == AdapterKind::Software && !after.is_nothing() {
+    if graph.capabilities().kind == AdapterKind::Cpu && !after.is_nothing() {
         product(graph, whole, a, b, c)?;
         return after.pass(graph, c.view, [whole.m, whole.n, c.row]);
     }
-    if let Some(depth) = split(graph, &whole, &c, &after) {
+    if let Some(depth) = part_of_sums(graph, &whole, &c, &after) {
         return in_parts(graph, whole, depth, a, b, c);
     }
     let mut part = whole;
     if whole.layout == Layout::Tn {
         while part.k > LONGEST_SUM {
-            cut(graph, Product { k: LONGEST_SUM, ..part }, a, b, c, after)?;
+            in_pieces(graph, Product { k: LONGEST_SUM, ..part }, a, b, c, after)?;
             a.base += LONGEST_SUM * a.row;
             b.base += LONGEST_SUM * b.row;
             part = Product { k: part.k - LONGEST_SUM, accumulate: true, ..part };
         }
     }
-    cut(graph, part, a, b, c, after)
+    in_pieces(graph, part, a, b, c, after)
 }
 
 /// The terms of a part, where a product has too few outputs to keep a GPU busy and sums so long that parts of them can be
 /// computed side by side. It depends on the shape alone, so that sums have one order on all GPUs. The layout of linear
-/// layers' forward pass (`nt`) is never split: its M grows with the batch, and what a model computes of a text must not
+/// layers' forward pass (`nt`) has no parts: its M grows with the batch, and what a model computes of a text must not
 /// depend on the texts beside it.
-fn split(graph: &Graph, product: &Product, c: &Matrix, after: &Epilogue) -> Option<usize> {
+fn part_of_sums(graph: &Graph, product: &Product, c: &Matrix, after: &Epilogue) -> Option<usize> {
     let Product { m, n, k, batch, .. } = *product;
     let whole = product.layout != Layout::Nt && batch == (1, 1) && after.is_nothing() && (c.base, c.row) == (0, n);
-    if graph.gpu().capabilities().kind != AdapterKind::Plain || !whole || !n.is_multiple_of(4) {
+    if graph.capabilities().kind != AdapterKind::Gpu || !whole || !n.is_multiple_of(4) {
         return None;
     }
     let groups = (m.div_ceil(64) * n.div_ceil(64)).max(1);
@@ -251,16 +251,16 @@ fn in_parts(
     let part = Product { into: DType::F32, accumulate: false, ..whole };
     let place = Matrix { outer: m * n, ..Matrix::whole(sums, n) };
     let (a, b) = (Matrix { outer: a_step, ..a }, Matrix { outer: b_step, ..b });
-    cut(graph, Product { k: depth, batch: (full, 1), ..part }, a, b, place, Epilogue::default())?;
+    in_pieces(graph, Product { k: depth, batch: (full, 1), ..part }, a, b, place, Epilogue::default())?;
     if rest > 0 {
         let at = |x: Matrix| Matrix { base: x.base + full * x.outer, outer: 0, ..x };
-        cut(graph, Product { k: rest, ..part }, at(a), at(b), at(place), Epilogue::default())?;
+        in_pieces(graph, Product { k: rest, ..part }, at(a), at(b), at(place), Epilogue::default())?;
     }
     reduce::sum_as([DType::F32, whole.into], graph, sums, [parts, m * n], c.view, whole.accumulate)
 }
 
-/// As many dispatches as it takes for none to run long.
-fn cut(
+/// Records a product in as many dispatches as it takes for none to run long.
+fn in_pieces(
     graph: &mut Graph,
     product: Product,
     a: Matrix,
@@ -269,12 +269,12 @@ fn cut(
     after: Epilogue,
 ) -> Result<()> {
     let Product { layout, m, n, k, batch: (outer, inner), .. } = product;
-    let tile = match graph.gpu().capabilities().kind {
-        AdapterKind::Software => 16,
-        AdapterKind::Plain => 64,
+    let tile = match graph.capabilities().kind {
+        AdapterKind::Cpu => 16,
+        AdapterKind::Gpu => 64,
     };
     let operations = 2.0 * k as f64;
-    let list = pieces([outer, inner, m, n], tile, operations, graph.gpu().most_operations());
+    let list = pieces([outer, inner, m, n], tile, operations, graph.most_operations());
     if list.len() <= 1 {
         return dispatch(graph, product, 0, [a, b, c], after);
     }
@@ -297,7 +297,7 @@ fn cut(
 
 /// The matrix units that products of `graph` run on.
 fn units(graph: &Graph) -> Option<Units> {
-    let capabilities = graph.gpu().capabilities();
+    let capabilities = graph.capabilities();
     let operands = DType::from(capabilities.matrix_operands?);
     let (tile, subgroup) = (capabilities.matrix_tile?, capabilities.matrix_subgroup?);
     let (half, vectors) = (operands == DType::F16, capabilities.backend != "metal");
@@ -317,19 +317,12 @@ fn dispatch(
         return Ok(());
     }
     if k == 0 {
-        return Err(Error::Shape {
-            operation: "matmul",
-            expected: "at least one term in each sum".into(),
-            found: format!("{product:?}"),
-        });
+        return Err(Error::shape("matmul", "at least one term in each sum", format!("{product:?}")));
     }
     let aligned = |x: &Matrix| (x.base | x.row | x.outer | x.inner).is_multiple_of(4);
     if !(aligned(&a) && aligned(&b) && aligned(&c)) || (layout == Layout::Nt && !k.is_multiple_of(4)) {
-        return Err(Error::Shape {
-            operation: "matmul",
-            expected: "rows and offsets in multiples of 4".into(),
-            found: format!("{product:?} of {a:?}, {b:?} into {c:?}"),
-        });
+        let found = format!("{product:?} of {a:?}, {b:?} into {c:?}");
+        return Err(Error::shape("matmul", "rows and offsets in multiples of 4", found));
     }
     let params = Params {
         m: m as u32,
@@ -354,11 +347,11 @@ fn dispatch(
     };
     let batches = (outer * inner) as u32;
     let tiles_of_64 = [n.div_ceil(64) as u32, m.div_ceil(64) as u32, batches];
-    let capabilities = graph.gpu().capabilities();
+    let capabilities = graph.capabilities();
     let mut constants = vec![product.into.out_elem()];
     let units = units(graph);
     let (spec, groups) = match (capabilities.kind, units) {
-        (AdapterKind::Software, _) => {
+        (AdapterKind::Cpu, _) => {
             let [x, y, _] = grid(m.div_ceil(16) * n.div_ceil(16), 8);
             let spec = match layout {
                 Layout::Nt => SOFTWARE_NT,
@@ -367,7 +360,7 @@ fn dispatch(
             };
             (spec, [x, y, batches])
         }
-        (AdapterKind::Plain, Some(units)) => {
+        (AdapterKind::Gpu, Some(units)) => {
             let (spec, layout) = match layout {
                 Layout::Nt => (COOPERATIVE_NT, NT),
                 Layout::Nn => (COOPERATIVE_NN, NN),
@@ -377,7 +370,7 @@ fn dispatch(
             constants.extend(units.constants());
             (spec, tiles_of_64)
         }
-        (AdapterKind::Plain, None) => {
+        (AdapterKind::Gpu, None) => {
             let spec = match layout {
                 Layout::Nt => TILED_NT,
                 Layout::Nn => TILED_NN,
@@ -387,9 +380,12 @@ fn dispatch(
         }
     };
     let (mut reads, mut writes) = (vec![a.view, b.view], vec![c.view]);
+    let operand = graph.storage();
     let spec = after.fit(spec, &mut constants, &mut reads, &mut writes);
-    graph.dispatch((&spec, &constants), params, &reads, &writes, groups)?;
-    graph.recorder().counts(2.0 * (m * n * k * outer * inner) as f64);
+    let dispatch = graph.dispatch((&spec, &constants), params, &reads, &writes, groups)?;
+    let bytes = (m + n) * k * operand.bytes() as usize + m * n * product.into.bytes() as usize;
+    let flops = 2.0 * (m * n * k * outer * inner) as f64;
+    dispatch.flops(flops).takes(flops).bytes((outer * inner * bytes) as f64);
     Ok(())
 }
 

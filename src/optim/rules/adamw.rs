@@ -14,15 +14,7 @@ shared! {
     struct Correction { power1: f32, power2: f32, rate: f32, root: f32 }
 }
 
-const ADVANCE: KernelSpec = KernelSpec {
-    source: shader!("adamw"),
-    entry: "advance",
-    reads: 1,
-    textures: 0,
-    writes: 1,
-    params: LAYOUT,
-    example: CONSTANTS,
-};
+const ADVANCE: KernelSpec = KernelSpec::new(shader!("adamw"), "advance", [1, 1], LAYOUT, CONSTANTS);
 const UPDATE: KernelSpec = KernelSpec { entry: "update", reads: 2, writes: 4, ..ADVANCE };
 const UPDATE_HALVES: KernelSpec = KernelSpec { entry: "update_halves", writes: 5, ..UPDATE };
 
@@ -37,6 +29,7 @@ pub(super) const RULE: Definition = Definition {
     }),
     kernels: &[ADVANCE, UPDATE, UPDATE_HALVES],
     structs: &[Correction::SHARED],
+    flops: 15.0,
     update,
     reference,
 };
@@ -47,7 +40,8 @@ fn params(options: &GroupOptions, vectors: u32) -> Params {
 }
 
 fn advance(graph: &mut Graph, options: &GroupOptions, decided: View, correction: View) -> Result<()> {
-    graph.dispatch((&ADVANCE, CONSTANTS), params(options, 0), &[decided], &[correction], [1, 1, 1])
+    graph.dispatch((&ADVANCE, CONSTANTS), params(options, 0), &[decided], &[correction], [1, 1, 1])?;
+    Ok(())
 }
 
 fn update(graph: &mut Graph, options: &GroupOptions, part: &Part) -> Result<()> {

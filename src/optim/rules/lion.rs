@@ -7,15 +7,7 @@ use crate::gpu::{KernelSpec, params, shader};
 
 params! { vectors: u32, learning_rate: f32, decay: f32, beta1: f32, beta2: f32 }
 
-const UPDATE: KernelSpec = KernelSpec {
-    source: shader!("lion"),
-    entry: "update",
-    reads: 1,
-    textures: 0,
-    writes: 3,
-    params: LAYOUT,
-    example: CONSTANTS,
-};
+const UPDATE: KernelSpec = KernelSpec::new(shader!("lion"), "update", [1, 3], LAYOUT, CONSTANTS);
 const UPDATE_HALVES: KernelSpec = KernelSpec { entry: "update_halves", writes: 4, ..UPDATE };
 
 pub(super) const RULE: Definition = Definition {
@@ -24,6 +16,7 @@ pub(super) const RULE: Definition = Definition {
     scalars: None,
     kernels: &[UPDATE, UPDATE_HALVES],
     structs: &[],
+    flops: 11.0,
     update,
     reference,
 };

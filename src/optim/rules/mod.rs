@@ -68,6 +68,8 @@ pub(super) struct Definition {
     /// All kernels, and the structs that their buffers hold.
     pub kernels: &'static [KernelSpec],
     pub structs: &'static [SharedStruct],
+    /// Floating-point operations of the update of an element.
+    pub flops: f64,
     /// Records the update of a part of a segment, and leaves zeros in its gradient.
     pub update: fn(&mut Graph, &GroupOptions, &Part) -> Result<()>,
     /// The same of one element in f64.
@@ -102,6 +104,8 @@ pub(super) struct Element<'a> {
 pub(super) struct Part {
     pub kind: AdapterKind,
     pub elements: usize,
+    /// Floating-point operations to an element.
+    pub flops: f64,
     /// The decision, then the rule's scalars where it has any.
     pub reads: Vec<View>,
     /// Gradients, weights, moments in order, then the weights as f16 where `halves`.
@@ -128,11 +132,13 @@ impl Part {
         };
         // On a GPU as many workgroups as a dispatch may have, on a CPU fewer, which do not cost it more than their work.
         let most = match self.kind {
-            AdapterKind::Software => 256,
-            AdapterKind::Plain => 65535,
+            AdapterKind::Cpu => 256,
+            AdapterKind::Gpu => 65535,
         };
         let groups = [self.vectors().div_ceil(LANES).min(most), 1, 1];
-        graph.dispatch(kernel, params, &self.reads, &self.writes, groups)
+        let dispatch = graph.dispatch(kernel, params, &self.reads, &self.writes, groups)?;
+        dispatch.flops(self.flops * self.elements as f64);
+        Ok(())
     }
 }
 

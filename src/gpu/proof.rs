@@ -6,7 +6,7 @@ use crate::Result;
 
 /// Carries four bytes through every submission of a recording: each takes them on only when the one before it did, so
 /// that they arrive if and only if all of them ran.
-pub(super) struct Relay {
+pub(super) struct Proof {
     pub from: (wgpu::Buffer, u64),
     pub to: (wgpu::Buffer, u64),
     /// The command that delivers.
@@ -16,24 +16,24 @@ pub(super) struct Relay {
 }
 
 /// Bytes that are carried.
-const BATON: u64 = 4;
+const BYTES: u64 = 4;
 
-impl Relay {
+impl Proof {
     pub(super) fn new(
         gpu: &Gpu,
         from: (wgpu::Buffer, u64),
         to: (wgpu::Buffer, u64),
         index: usize,
     ) -> Result<Self> {
-        let slots = || gpu.buffer("proof of submissions", (index as u64 + 1) * BATON);
-        Ok(Relay { from, to, index, slots: [slots()?, slots()?] })
+        let slots = || gpu.buffer("proof of submissions", (index as u64 + 1) * BYTES);
+        Ok(Proof { from, to, index, slots: [slots()?, slots()?] })
     }
 
     pub(super) fn slot(&self, piece: usize) -> (&wgpu::Buffer, u64) {
-        (&self.slots[piece % 2].0.raw, piece as u64 * BATON)
+        (&self.slots[piece % 2].0.raw, piece as u64 * BYTES)
     }
 
-    /// Takes the baton from before submission `piece` to `to`. Nothing is left behind for the next replay to take
+    /// Takes the proof from before submission `piece` to `to`. Nothing is left behind for the next replay to take
     /// when a submission of it was lost.
     pub(super) fn carry(
         &self,
@@ -42,11 +42,11 @@ impl Relay {
         (to, at): (&wgpu::Buffer, u64),
     ) {
         match piece.checked_sub(1) {
-            None => encoder.copy_buffer_to_buffer(&self.from.0, self.from.1, to, at, BATON),
+            None => encoder.copy_buffer_to_buffer(&self.from.0, self.from.1, to, at, BYTES),
             Some(before) => {
                 let (from, offset) = self.slot(before);
-                encoder.copy_buffer_to_buffer(from, offset, to, at, BATON);
-                encoder.clear_buffer(from, offset, Some(BATON));
+                encoder.copy_buffer_to_buffer(from, offset, to, at, BYTES);
+                encoder.clear_buffer(from, offset, Some(BYTES));
             }
         }
     }
