@@ -15,8 +15,8 @@ use safetensors::SafeTensors;
 use wgrad::autograd::Graph;
 use wgrad::checkpoint::ModelFolder;
 use wgrad::gpu::{AdapterKind, Buffer, Gpu};
-use wgrad::infer::FillMask;
-use wgrad::models::{Config, InputBuffers, Inputs, Model, Pooling, Targets};
+use wgrad::infer::{FillMask, Predictor};
+use wgrad::models::{Config, InputBuffers, Inputs, Model, Pooling, Targets, WordTable};
 use wgrad::ops::normalize::normalize;
 use wgrad::tensor::{DType, Tensor};
 
@@ -152,6 +152,23 @@ fn fault_26_a_sequence_that_is_all_padding_gives_zeros() {
         let rows: Vec<f64> =
             read(gpu, &unit).chunks(40).map(|row| row.iter().map(|&x| f64::from(x).powi(2)).sum()).collect();
         assert!(rows[..3].iter().all(|norm| (norm - 1.0).abs() < 1e-5) && rows[3] == 0.0, "{rows:?}");
+    });
+}
+
+#[test]
+fn a_tied_table_on_the_cpu_decodes_as_on_the_device() {
+    each(|gpu| {
+        let folder = ModelFolder::load(golden_folder()).unwrap();
+        let rows = folder.weights.rows(&folder.config.word_embeddings()).unwrap();
+        let table = WordTable::new(move |ids| rows.f32(ids));
+        let on_cpu = Model::with_words(gpu, folder.config.clone(), table).unwrap();
+        on_cpu.load(|name| folder.weights.f32(name)).unwrap();
+        assert!(on_cpu.decodes_on_cpu() && !model(gpu, false).decodes_on_cpu());
+        let [found, expected] = [on_cpu, model(gpu, false)].map(|model| {
+            let mut predictor = Predictor::new(gpu, model);
+            pollster::block_on(predictor.logits(&[2, 9, 4, 30, 4, 3], &[4, 2, 4])).unwrap().concat()
+        });
+        close(&found, &expected, "logits");
     });
 }
 

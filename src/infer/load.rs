@@ -10,12 +10,14 @@ use crate::tensor::DType;
 /// `storage`.
 ///
 /// Its word embeddings stay where the weights are, in a file or in memory, and a batch brings the rows it needs. Only
-/// where the same table is the output layer of a head does it go to the device.
+/// where the same table is the output layer of a head, and the device can bind it, does it go there.
 ///
 /// # Errors
 /// Those of reading the weights and of the device.
 pub(crate) fn load(gpu: &Gpu, config: Config, weights: &Weights, storage: DType) -> Result<Model> {
-    let model = if config.guesses() && config.tie_word_embeddings {
+    let table = (config.vocab_size * config.hidden_size * 4) as u64;
+    let bound = table <= gpu.capabilities().max_binding;
+    let model = if config.guesses() && config.tie_word_embeddings && bound {
         Model::new(gpu, config, false)
     } else {
         let rows = weights.rows(&config.word_embeddings())?;

@@ -60,6 +60,11 @@ impl Predictor {
         let (readout, vocabulary) = (Readout::Tokens { positions: padded.len() }, config.vocab_size);
         let read = self.session.single(readout, ids, &padded).await?;
         let values = &read.outputs[0];
+        if self.model().decodes_on_cpu() {
+            let width = self.model().config.hidden_size;
+            let logits = self.model().decode(&values[..rows.len() * width]).await?;
+            return Ok(positions.iter().map(|position| logits[slot(position)].clone()).collect());
+        }
         // The columns beyond the vocabulary are unspecified.
         let width = values.len() / padded.len();
         Ok(positions.iter().map(|p| values[slot(p) * width..][..vocabulary].to_vec()).collect())

@@ -30,7 +30,8 @@ pub enum Readout {
         /// Whether it is divided by its length.
         normalize: bool,
     },
-    /// The logits of all tokens at some positions.
+    /// The logits of all tokens at some positions, or the states that they follow from where a table on the CPU decodes
+    /// them.
     Tokens {
         /// How many positions there is room for.
         positions: usize,
@@ -180,6 +181,7 @@ impl Readout {
         let read = graph.input(&rows, shape.as_slice(), DType::U32)?;
         let hidden = model.encode(graph, inputs)?.last;
         let computed = match self {
+            Readout::Tokens { .. } if model.decodes_on_cpu() => model.masked_states(graph, &hidden, &read)?,
             Readout::Tokens { .. } => model.masked_logits(graph, &hidden, &read)?,
             Readout::Vector { normalize: true, .. } => {
                 let vectors = pooling.record(graph, &hidden, &read)?;

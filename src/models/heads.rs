@@ -45,7 +45,12 @@ pub struct Targets {
 
 impl MaskedHead {
     /// `[M, C]`: `rows [M]` of `hidden [N, C]` as the decoder takes them.
-    fn transformed(&self, context: &mut Context, hidden: &Tensor, rows: &Tensor) -> Result<Tensor> {
+    pub(super) fn transformed(
+        &self,
+        context: &mut Context,
+        hidden: &Tensor,
+        rows: &Tensor,
+    ) -> Result<Tensor> {
         let masked = gather_rows(context.graph, hidden, rows)?;
         let Some((linear, norm)) = &self.transform else { return Ok(masked) };
         let masked = linear.forward(context, &masked, None)?;

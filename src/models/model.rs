@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use super::config::Config;
 use super::encoder::{Encoder, Hidden, Probe};
-use super::heads::{Heads, Targets};
+use super::heads::{Heads, MaskedHead, Targets};
 use super::inputs::Inputs;
 use super::words::WordTable;
 use crate::autograd::Graph;
@@ -46,15 +48,12 @@ impl Model {
     }
 
     /// [`Model::new`] for a model that is not trained and whose word embeddings stay in `words`, so that they take no
-    /// memory of the device, however many there are.
+    /// memory of the device, however many there are. Where the same table is the decoder of the masked-language-model
+    /// head, its logits are computed on the CPU: see [`Model::decode`].
     ///
     /// # Errors
-    /// As [`Model::new`]; [`Error::Config`] where the same table is a head's output layer.
+    /// As [`Model::new`].
     pub fn with_words(gpu: &Gpu, config: Config, words: WordTable) -> Result<Self> {
-        if config.guesses() && config.tie_word_embeddings {
-            let expected = "false, for word embeddings that stay on the CPU";
-            return Err(Error::config("tie_word_embeddings", expected, true));
-        }
         Self::build(gpu, config, Division::default(), false, Some(Arc::new(words)))
     }
 
@@ -144,6 +143,52 @@ impl Model {
     /// [`Error::Config`] for a model without a masked-language-model head.
     pub fn masked_logits(&self, graph: &mut Graph, hidden: &Tensor, rows: &Tensor) -> Result<Tensor> {
         self.heads.masked()?.logits(&mut self.context(graph, None), hidden, rows)
+    }
+
+    /// Whether the masked-language-model head ends in a table that is not on the device, so that [`Model::decode`] takes
+    /// the place of [`Model::masked_logits`].
+    pub fn decodes_on_cpu(&self) -> bool {
+        let tied = |head: &MaskedHead| head.decoder.weight == self.encoder.words().table;
+        self.words.is_some() && self.heads.masked.as_ref().is_some_and(tied)
+    }
+
+    /// `[M, C]`: `rows [M]` of `hidden [N, C]` as the decoder of the masked-language-model head takes them.
+    ///
+    /// # Errors
+    /// As [`Model::masked_logits`].
+    pub fn masked_states(&self, graph: &mut Graph, hidden: &Tensor, rows: &Tensor) -> Result<Tensor> {
+        self.heads.masked()?.transformed(&mut self.context(graph, None), hidden, rows)
+    }
+
+    /// The logits `[M, V]` of what [`Model::masked_states`] computed, by the table on the CPU.
+    ///
+    /// # Errors
+    /// Those of reading the table and the device; [`Error::Config`] for a model whose table is on the device.
+    pub async fn decode(&self, states: &[f32]) -> Result<Vec<Vec<f32>>> {
+        let (width, vocabulary) = (self.config.hidden_size, self.config.vocab_size);
+        let table = self.words.as_ref().filter(|_| self.decodes_on_cpu());
+        let table = table.ok_or_else(|| Error::config("word embeddings", "a table on the CPU", "none"))?;
+        let bias = match self.heads.masked()?.decoder.bias {
+            Some(bias) => self.parameters.values(bias).await?,
+            None => vec![0.0; vocabulary],
+        };
+        // Rows of the table that are decoded at a time.
+        const PART: usize = 1024;
+        let ids: Vec<u32> = (0..vocabulary as u32).collect();
+        let part = |ids: &[u32]| -> Result<Vec<Vec<f32>>> {
+            let rows = table.rows(ids)?;
+            let product = |state: &[f32], row: &[f32]| {
+                state.iter().zip(row).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>()
+            };
+            let logits = |state: &[f32]| {
+                let rows = rows.chunks_exact(width).zip(ids);
+                rows.map(|(row, &id)| (product(state, row) + f64::from(bias[id as usize])) as f32).collect()
+            };
+            Ok(states.chunks_exact(width).map(logits).collect())
+        };
+        let parts = ids.par_chunks(PART).map(part).collect::<Result<Vec<_>>>()?;
+        let whole = |state: usize| parts.iter().flat_map(|part| part[state].iter().copied()).collect();
+        Ok((0..states.len() / width).map(whole).collect())
     }
 
     /// The weighted cross entropy of each target in nats `[M]`, and whether each guess was right `[M]` (1 or 0).

@@ -201,6 +201,16 @@ impl Parameters {
         }
     }
 
+    /// Reads the values of what a handle stands for.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for what is not on the device; as [`Gpu::read`].
+    pub async fn values(&self, parameter: Parameter) -> Result<Vec<f32>> {
+        let place = self.place(Some(parameter.first), "one that is elsewhere")?;
+        let elements = parameter.count * place.shape.iter().product::<usize>();
+        self.gpu.read(&self.segments[place.segment].values, place.offset as u64 * 4, elements).await
+    }
+
     /// Reads the values of a parameter.
     ///
     /// # Errors
