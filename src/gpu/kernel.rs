@@ -22,9 +22,8 @@ pub struct SharedStruct {
 
 /// Declares structs of 4-byte fields that lie in buffers of shaders: `#[repr(C)]`, each with its layout as `SHARED`. The
 /// crate that does so depends on `bytemuck` and its derives.
-#[doc(hidden)]
 #[macro_export]
-macro_rules! __shared {
+macro_rules! shared {
     ($(
         $(#[$note:meta])*
         $visible:vis struct $name:ident { $($(#[$about:meta])* $field:ident: $kind:ty),+ $(,)? }
@@ -44,22 +43,19 @@ macro_rules! __shared {
         }
     )+};
 }
-#[doc(inline)]
-pub use __shared as shared;
+pub use shared;
 
 /// Declares an operation's uniform parameters: a struct named `Params`, its layout beside it as `LAYOUT`. The crate that
 /// does so depends on `bytemuck` and its derives.
-#[doc(hidden)]
 #[macro_export]
-macro_rules! __params {
+macro_rules! params {
     ($($field:ident: $kind:ty),+ $(,)?) => {
         $crate::gpu::shared! { struct Params { $($field: $kind),+ } }
 
         const LAYOUT: $crate::gpu::ParamsLayout = Params::SHARED.fields;
     };
 }
-#[doc(inline)]
-pub use __params as params;
+pub use params;
 
 /// What a kernel is compiled from. Bindings follow one rule: `Params` at 0 (uniform), then the buffers it
 /// reads (`read`), then those it writes (`read_write`).

@@ -17,9 +17,8 @@ pub struct Source {
 }
 
 /// The [`Source`] of `shaders/NAME.wgsl` in the crate that says so; of another folder with `shader!("NAME" in "FOLDER")`.
-#[doc(hidden)]
 #[macro_export]
-macro_rules! __shader {
+macro_rules! shader {
     ($name:literal) => {
         $crate::gpu::shader!($name in "shaders")
     };
@@ -30,8 +29,7 @@ macro_rules! __shader {
         }
     };
 }
-#[doc(inline)]
-pub use __shader as shader;
+pub use shader;
 
 /// What `#import` may name.
 const LIBRARY: &[Source] = &[

@@ -125,7 +125,7 @@ impl Trainer<MaskedTokens> {
     /// [`Error::Config`] for a model that cannot be, [`Error::OutOfMemory`] and [`Error::Limit`] when it does
     /// not fit the device.
     pub fn pretraining(gpu: &Gpu, config: Config, options: MlmOptions) -> Result<Self> {
-        let trainer = Self::build(gpu, config, options)?;
+        let trainer = Self::build(gpu, config, options).map_err(less_memory)?;
         trainer.model().initialize(options.seed)?;
         Ok(trainer)
     }
@@ -135,7 +135,7 @@ impl Trainer<MaskedTokens> {
     /// # Errors
     /// As [`Trainer::pretraining`].
     pub fn plan(gpu: &Gpu, config: Config, options: MlmOptions) -> Result<Memory> {
-        let trainer = Self::build(gpu, config, options)?;
+        let trainer = Self::build(gpu, config, options).map_err(less_memory)?;
         let memory = trainer.memory();
         gpu.try_read_back(memory.read_back).map_err(less_memory)?;
         Ok(memory)
@@ -144,14 +144,13 @@ impl Trainer<MaskedTokens> {
     /// A trainer whose parameters are all zero.
     fn build(gpu: &Gpu, config: Config, options: MlmOptions) -> Result<Self> {
         let MlmOptions { micro_batch, seq_len, targets, storage, optimizer, seed } = options;
-        let mut model = Model::trained(gpu, config, optimizer.division());
+        let mut model = Model::trained(gpu, config, optimizer.division())?;
         if storage == DType::F16 {
-            model = model.and_then(Model::with_halves);
+            model = model.with_halves()?;
         }
-        let model = model.map_err(less_memory)?;
         let objective = MaskedTokens { sequences: micro_batch, tokens: seq_len, targets: targets.max(1) };
         let shared = TrainerOptions { storage, dropout: 0.0, optimizer, seed };
-        let mut trainer = Self::new(gpu, model, objective, shared).map_err(less_memory)?;
+        let mut trainer = Self::new(gpu, model, objective, shared)?;
         trainer.prepare((micro_batch, seq_len))?;
         Ok(trainer)
     }
@@ -241,13 +240,13 @@ impl<O: Objective> Trainer<O> {
             engine.objective.upload(&engine.gpu, &engine.model, buffers, batch, replay, weight)?;
             engine.gpu.write(&engine.proof, 0, &[self.proofs.issue()]);
             match measure {
-                Some(measure) if pass == Pass::Measure => measure.replay().map_err(less_memory)?,
+                Some(measure) if pass == Pass::Measure => measure.replay()?,
                 _ => {
                     for key in keys {
                         key.write(&engine.gpu, engine.options.seed, self.keys);
                         self.keys += 1;
                     }
-                    learn.replay().map_err(less_memory)?;
+                    learn.replay()?;
                 }
             }
         }

@@ -16,7 +16,6 @@ use crate::nn::initial_values;
 use crate::tensor::DType;
 use crate::text::{Tokenizer, open_pairs};
 use crate::train::objective::{Classes, Numbers, Pairs, TextBatch, TextObjective};
-use crate::train::trainer::less_memory;
 use crate::train::{Trainer, TrainerOptions};
 use crate::{Error, Result};
 
@@ -116,11 +115,10 @@ impl<'a> Setup<'a> {
     /// A trainer of the model with the weights of the folder, and first values where it has none.
     pub fn trainer(&self, gpu: &Gpu, seed: u64) -> Result<Trainer<TextObjective>> {
         let FinetuneOptions { model: folder, recipe, task, storage, .. } = self.options;
-        let mut model = Model::trained(gpu, self.config.clone(), recipe.optimizer.options().division());
+        let mut model = Model::trained(gpu, self.config.clone(), recipe.optimizer.options().division())?;
         if *storage == DType::F16 {
-            model = model.and_then(Model::with_halves);
+            model = model.with_halves()?;
         }
-        let model = model.map_err(less_memory)?;
         for spec in self.config.parameters() {
             let shape = folder.weights.shape(&spec.name);
             // A head for other classes begins anew.
@@ -145,7 +143,7 @@ impl<'a> Setup<'a> {
             optimizer: recipe.optimizer.options(),
             seed,
         };
-        Trainer::new(gpu, model, objective, options).map_err(less_memory)
+        Trainer::new(gpu, model, objective, options)
     }
 
     /// What a checkpoint must have been made with. What is read from files is there as a checksum.

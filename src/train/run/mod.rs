@@ -27,6 +27,7 @@ use self::job::{Job, Progress};
 #[cfg(not(target_arch = "wasm32"))]
 use super::finetune::Measured;
 use super::metrics::Row;
+use super::trainer::less_memory;
 use crate::checkpoint::MODEL_FILE;
 use crate::checkpoint::atomic::FileSystem;
 use crate::{Error, Result};
@@ -115,7 +116,7 @@ pub(super) async fn run<J: Job>(
             Err(error @ Error::DeviceLost { .. }) => error,
             // A driver that is starting again may have no adapter for a while.
             Err(error @ Error::NoAdapter { .. }) if tally.losses > 0 => error,
-            ended => return ended,
+            ended => return ended.map_err(less_memory),
         };
         tally.losses += 1;
         tally.losses_without_progress += 1;
