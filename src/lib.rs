@@ -1,6 +1,6 @@
 //! GPU compute on wgpu that trains and runs BERT on any GPU.
 //!
-//! The floors, each of which knows only those below it: [`train`], [`infer`] and [`viz`]; [`checkpoint`];
+//! The floors, each of which knows only those below it: [`train`], [`infer`] and [`viz`]; [`files`];
 //! [`models`]; [`nn`] and [`optim`]; [`ops`], [`autograd`] and [`tensor`]; [`gpu`]; [`error`]. Beside them [`text`]
 //! and [`data`], which know no GPU.
 
@@ -8,9 +8,9 @@
 #![warn(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 pub mod autograd;
-pub mod checkpoint;
 pub mod data;
 pub mod error;
+pub mod files;
 pub mod gpu;
 pub mod infer;
 pub mod memory;

@@ -16,7 +16,7 @@ const FLOORS: [&[&str]; 8] = [
     &["ops", "autograd", "tensor", "shape", "data"],
     &["nn", "optim"],
     &["models"],
-    &["checkpoint"],
+    &["files"],
     &["infer", "viz", "train"],
     &["web", "cli", "main"],
 ];
@@ -27,7 +27,7 @@ const APART: [(&str, &[&str]); 5] = [
     ("data", &["gpu", "ops", "autograd", "tensor"]),
     ("optim", &["data", "text"]),
     ("models", &["data", "text"]),
-    ("viz", &["gpu", "ops", "models", "checkpoint", "train", "infer", "data"]),
+    ("viz", &["gpu", "ops", "models", "files", "train", "infer", "data"]),
     ("infer", &["train", "viz"]),
 ];
 

@@ -16,7 +16,7 @@ use half::f16;
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use serde_json::{Value, json};
-use wgrad::checkpoint::SentenceFolder;
+use wgrad::files::SentenceFolder;
 use wgrad::gpu::{AdapterKind, Gpu};
 use wgrad::infer::{EmbedOptions, Embedder, cosine};
 use wgrad::models::Pooling;

@@ -13,7 +13,7 @@ use common::golden::relative;
 use common::hugging_face::golden_folder;
 use safetensors::SafeTensors;
 use wgrad::autograd::Graph;
-use wgrad::checkpoint::ModelFolder;
+use wgrad::files::ModelFolder;
 use wgrad::gpu::{AdapterKind, Buffer, Gpu};
 use wgrad::infer::{FillMask, Predictor};
 use wgrad::models::{Config, InputBuffers, Inputs, Model, Pooling, Targets, WordTable};

@@ -11,7 +11,7 @@ mod common;
 use common::folder::{folder, spelling, tokenizer};
 use common::golden::{CASES, Golden};
 use wgrad::Error;
-use wgrad::checkpoint::ModelFolder;
+use wgrad::files::ModelFolder;
 use wgrad::gpu::{AdapterKind, Gpu};
 use wgrad::infer::{FillMask, Predictor};
 use wgrad::models::{Config, Model};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use wgrad::checkpoint::SentenceFolder;
+use wgrad::files::SentenceFolder;
 use wgrad::models::{Config, Pooling, PositionEmbedding};
 use wgrad::text::Tokenizer;
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::load::load;
 use super::readout::Readout;
 use super::session::{Sequence, Session, WINDOW};
-use crate::checkpoint::SentenceFolder;
+use crate::files::SentenceFolder;
 use crate::gpu::Gpu;
 use crate::models::{Model, Pooling};
 use crate::tensor::DType;

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Predictor;
 use super::load::load;
-use crate::checkpoint::ModelFolder;
+use crate::files::ModelFolder;
 use crate::gpu::Gpu;
 use crate::models::Model;
 use crate::tensor::DType;

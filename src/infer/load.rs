@@ -1,7 +1,7 @@
 //! Loading a model to run it.
 
 use crate::Result;
-use crate::checkpoint::Weights;
+use crate::files::Weights;
 use crate::gpu::Gpu;
 use crate::models::{Config, Model, WordTable};
 use crate::tensor::DType;

@@ -1,6 +1,6 @@
 //! The model card.
 
-use wgrad::checkpoint::{ModelCard, Score};
+use wgrad::files::{ModelCard, Score};
 use wgrad::models::Config;
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use half::{bf16, f16};
 use safetensors::tensor::Dtype;
 use serde_json::{Value, json};
-use wgrad::checkpoint::{ModelFolder, TensorSource};
+use wgrad::files::{ModelFolder, TensorSource};
 use wgrad::models::Config;
 
 use crate::common::hugging_face::{

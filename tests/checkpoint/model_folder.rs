@@ -6,8 +6,8 @@ use std::path::Path;
 use half::f16;
 use safetensors::tensor::Dtype;
 use serde_json::json;
-use wgrad::checkpoint::atomic::{Disk, FileSystem, write_atomic};
-use wgrad::checkpoint::{ModelFolder, TensorSource, check_vocabulary, tokenizer_vocabulary};
+use wgrad::files::atomic::{Disk, FileSystem, write_atomic};
+use wgrad::files::{ModelFolder, TensorSource, check_vocabulary, tokenizer_vocabulary};
 use wgrad::models::Config;
 use wgrad::nn::initial_values;
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 pub use probabilities::Probabilities;
 
-use crate::checkpoint::ModelFolder;
+use crate::files::ModelFolder;
 use crate::gpu::Gpu;
 use crate::infer::load;
 use crate::infer::readout::Readout;

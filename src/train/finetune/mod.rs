@@ -37,8 +37,8 @@ pub use scores::Metric;
 
 use super::run::Event;
 use crate::Result;
-use crate::checkpoint::ModelFolder;
 use crate::data::task::{Columns, Table, Task};
+use crate::files::ModelFolder;
 use crate::gpu::Gpu;
 use crate::models::Pooling;
 use crate::tensor::DType;

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::RunOptions;
 use super::card::initial_card;
 use crate::Result;
-use crate::checkpoint::{ModelFolder, RunFolder, TensorSource};
+use crate::files::{ModelFolder, RunFolder, TensorSource};
 use crate::nn::initial_values;
 use crate::train::run::refuse_model;
 
