@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use wgrad::autograd::Graph;
-use wgrad::bert::{Config, Model};
 use wgrad::gpu::{Buffer, Gpu, GpuOptions, Recording};
+use wgrad::models::{Config, Model};
 use wgrad::ops::attention::{Heads, attention};
 use wgrad::ops::cross_entropy::cross_entropy;
 use wgrad::ops::layer_norm::layer_norm;

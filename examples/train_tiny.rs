@@ -4,10 +4,11 @@
 #![allow(clippy::print_stdout)]
 
 use wgrad::autograd::Graph;
-use wgrad::bert::{Config, Ids, Inputs, Model, encode, mlm_logits};
 use wgrad::data::masking::mask;
 use wgrad::data::{Batch, Masked, MaskingOptions};
 use wgrad::gpu::{Gpu, GpuOptions};
+use wgrad::models::{Config, Inputs, Model};
+use wgrad::nn::Ids;
 use wgrad::ops::embedding::index;
 use wgrad::optim::OptimizerOptions;
 use wgrad::tensor::DType;
@@ -115,8 +116,8 @@ async fn guess(model: &Model, tokenizer: &Tokenizer, text: &str) -> wgrad::Resul
         bounds: graph.constant(&vec![[0, tokens as u32]; tokens], [tokens, 2], DType::U32)?,
     };
     let rows = graph.constant(&[masked as u32], [1], DType::U32)?;
-    let hidden = encode(&mut graph, &model.config, &model.parameters, &inputs)?;
-    let logits = mlm_logits(&mut graph, &model.config, &model.parameters, &hidden.last, &rows)?;
+    let hidden = model.encode(&mut graph, &inputs)?;
+    let logits = model.masked_logits(&mut graph, &hidden.last, &rows)?;
 
     // Transient memory is reused after its last reader; what is to be read back is copied out.
     let kept = gpu.buffer("logits", logits.view().bytes)?;

@@ -1,20 +1,20 @@
 //! GPU compute on wgpu that trains and runs BERT on any GPU.
 //!
-//! The floors, each of which knows only those below it: [`train`], [`infer`] and [`viz`]; [`checkpoint`];
-//! [`bert`]; [`nn`] and [`optim`]; [`ops`], [`autograd`] and [`tensor`]; [`gpu`]; [`error`]. Beside them [`text`]
+//! The floors, each of which knows only those below it: [`train`], [`infer`] and [`viz`]; [`files`];
+//! [`models`]; [`nn`] and [`optim`]; [`ops`], [`autograd`] and [`tensor`]; [`gpu`]; [`error`]. Beside them [`text`]
 //! and [`data`], which know no GPU.
 
 // Library code reports errors; it neither prints nor panics on what a user can cause.
 #![warn(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 pub mod autograd;
-pub mod bert;
-pub mod checkpoint;
 pub mod data;
 pub mod error;
+pub mod files;
 pub mod gpu;
 pub mod infer;
 pub mod memory;
+pub mod models;
 pub mod nn;
 pub mod ops;
 pub mod optim;

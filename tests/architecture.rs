@@ -15,8 +15,8 @@ const FLOORS: [&[&str]; 8] = [
     &["gpu", "text"],
     &["ops", "autograd", "tensor", "shape", "data"],
     &["nn", "optim"],
-    &["bert"],
-    &["checkpoint"],
+    &["models"],
+    &["files"],
     &["infer", "viz", "train"],
     &["web", "cli", "main"],
 ];
@@ -26,8 +26,8 @@ const FLOORS: [&[&str]; 8] = [
 const APART: [(&str, &[&str]); 5] = [
     ("data", &["gpu", "ops", "autograd", "tensor"]),
     ("optim", &["data", "text"]),
-    ("bert", &["data", "text"]),
-    ("viz", &["gpu", "ops", "bert", "checkpoint", "train", "infer", "data"]),
+    ("models", &["data", "text"]),
+    ("viz", &["gpu", "ops", "models", "files", "train", "infer", "data"]),
     ("infer", &["train", "viz"]),
 ];
 

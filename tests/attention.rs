@@ -17,10 +17,10 @@ use common::hugging_face::golden_folder;
 use safetensors::SafeTensors;
 use serde_json::Value;
 use wgrad::Error;
-use wgrad::bert::Model;
-use wgrad::checkpoint::ModelFolder;
+use wgrad::files::ModelFolder;
 use wgrad::gpu::{AdapterKind, Gpu};
 use wgrad::infer::attention::{AttentionReader, Probabilities};
+use wgrad::models::Model;
 use wgrad::text::Tokenizer;
 
 const KINDS: [AdapterKind; 2] = [AdapterKind::Software, AdapterKind::Plain];

@@ -6,7 +6,7 @@ mod common;
 
 use assert_cmd::Command;
 use serde_json::Value;
-use wgrad::bert::Config;
+use wgrad::models::Config;
 use wgrad::train::{Precision, Workload, measure};
 
 fn bench(what: &str) -> Value {

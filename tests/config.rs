@@ -5,8 +5,9 @@
 use std::collections::HashSet;
 
 use serde_json::{Value, json};
-use wgrad::bert::{Config, HeadInit, Init, ParameterSpec, PositionEmbedding, initial_values};
+use wgrad::models::{Config, HeadInit, PositionEmbedding};
 use wgrad::nn::Role;
+use wgrad::nn::{Init, ParameterSpec, initial_values};
 
 fn preset(name: &str) -> Config {
     Config::preset(name).unwrap()
@@ -103,7 +104,7 @@ fn the_head_starts_as_configured() {
 
 #[test]
 fn json_round_trips_and_ignores_foreign_keys() {
-    for name in wgrad::bert::config::PRESETS {
+    for name in wgrad::models::config::PRESETS {
         let config = preset(name);
         let text = config.to_json();
         assert!(text.contains(r#""WgradForMaskedLM""#) && text.contains(r#""model_type": "wgrad""#));

@@ -12,8 +12,8 @@ mod common;
 use common::golden::{Golden, options, relative, split};
 use wgrad::Error;
 use wgrad::autograd::Graph;
-use wgrad::bert::{Config, InputSlots, Model, Targets, encode, mlm_loss};
 use wgrad::gpu::{AdapterKind, GpuOptions, LONGEST_DISPATCH};
+use wgrad::models::{Config, InputBuffers, Model, Targets};
 use wgrad::ops::matmul::linear;
 use wgrad::ops::measure::settle_speed;
 use wgrad::tensor::DType;
@@ -61,7 +61,7 @@ fn no_dispatch_of_a_large_model_takes_long() {
         let Workload { model, sequences, tokens, targets, .. } = Workload::named("base").unwrap();
         let config = Config { num_hidden_layers: 1, ..model };
         let Model { config, parameters, .. } = Model::new(&gpu, config, true).unwrap();
-        let slots = InputSlots::new(&gpu, sequences, tokens).unwrap();
+        let slots = InputBuffers::new(&gpu, sequences, tokens).unwrap();
         let mut graph = Graph::training(&gpu);
         let inputs = slots.inputs(&mut graph, &config).unwrap();
         let targets = Targets {
@@ -69,8 +69,8 @@ fn no_dispatch_of_a_large_model_takes_long() {
             labels: graph.constant(&vec![0u32; targets], [targets], DType::U32).unwrap(),
             weights: graph.constant(&vec![0f32; targets], [targets], DType::F32).unwrap(),
         };
-        let hidden = encode(&mut graph, &config, &parameters, &inputs).unwrap();
-        let guesses = mlm_loss(&mut graph, &config, &parameters, &hidden.last, &targets).unwrap();
+        let hidden = model.encode(&mut graph, &inputs).unwrap();
+        let guesses = model.masked_loss(&mut graph, &hidden.last, &targets).unwrap();
         let ones = graph.constant(&vec![1f32; 608], [608], DType::F32).unwrap();
         graph.backward(&guesses.loss, ones).unwrap();
         let list = graph.recorder().expected();

@@ -16,10 +16,10 @@ use half::f16;
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use serde_json::{Value, json};
-use wgrad::bert::Pooling;
-use wgrad::checkpoint::SentenceFolder;
+use wgrad::files::SentenceFolder;
 use wgrad::gpu::{AdapterKind, Gpu};
 use wgrad::infer::{EmbedOptions, Embedder, cosine};
+use wgrad::models::Pooling;
 use wgrad::tensor::DType;
 
 /// The least cosine allowed between two vectors of one text.

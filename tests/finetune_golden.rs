@@ -11,11 +11,11 @@ mod common;
 
 use common::golden::relative;
 use common::hugging_face::golden_folder;
-use wgrad::bert::{Config, Model, Pooling, ProblemType};
-use wgrad::checkpoint::{ModelFolder, Weights};
 use wgrad::data::task::Encoded;
+use wgrad::files::{ModelFolder, Weights};
 use wgrad::gpu::{AdapterKind, Gpu};
 use wgrad::infer::{Readout, Session};
+use wgrad::models::{Config, Model, Pooling, ProblemType};
 use wgrad::optim::{GroupOptions, OptimizerOptions};
 use wgrad::tensor::DType;
 use wgrad::train::objective::{Classes, Numbers, Pairs, Targets, TextBatch, TextObjective};

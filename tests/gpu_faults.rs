@@ -12,9 +12,9 @@ mod common;
 use common::golden::{CASES, Golden, options, relative, split};
 use wgrad::Error;
 use wgrad::autograd::Graph;
-use wgrad::bert::{Config, InputSlots, Targets, encode, mlm_loss};
 use wgrad::data::Batch;
 use wgrad::gpu::{AdapterKind, Gpu, GpuOptions, KernelSpec, Recorder, Region, Source};
+use wgrad::models::{Config, InputBuffers, Targets};
 use wgrad::ops::add::add;
 use wgrad::ops::gelu::gelu;
 use wgrad::ops::matmul::linear;
@@ -420,7 +420,7 @@ fn poisoned_padding_and_memory_change_nothing() {
             let parameters = &learner.model().parameters;
             let mut graph = Graph::training(&gpu);
             graph.recorder().isolate();
-            let slots = InputSlots::new(&gpu, 3, 40).unwrap();
+            let slots = InputBuffers::new(&gpu, 3, 40).unwrap();
             slots.write(&gpu, config, &batch.input_ids, &batch.bounds).unwrap();
             let inputs = slots.inputs(&mut graph, config).unwrap();
             let count = batch.labels.len();
@@ -429,8 +429,8 @@ fn poisoned_padding_and_memory_change_nothing() {
                 labels: graph.constant(&batch.labels, [count], DType::U32).unwrap(),
                 weights: graph.constant(&vec![1.0 / count as f32; count], [count], DType::F32).unwrap(),
             };
-            let hidden = encode(&mut graph, config, parameters, &inputs).unwrap();
-            let guesses = mlm_loss(&mut graph, config, parameters, &hidden.last, &targets).unwrap();
+            let hidden = model.encode(&mut graph, &inputs).unwrap();
+            let guesses = model.masked_loss(&mut graph, &hidden.last, &targets).unwrap();
             let kept = gpu.buffer("kept", count as u64 * 4).unwrap();
             let to = graph.recorder().bind(&(&kept).into());
             graph.recorder().copy(guesses.loss.view(), to);

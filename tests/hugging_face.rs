@@ -13,12 +13,10 @@ use common::golden::relative;
 use common::hugging_face::golden_folder;
 use safetensors::SafeTensors;
 use wgrad::autograd::Graph;
-use wgrad::bert::{
-    Config, InputSlots, Inputs, Model, Pooling, Targets, encode, mlm_logits, mlm_loss, pooled,
-};
-use wgrad::checkpoint::ModelFolder;
+use wgrad::files::ModelFolder;
 use wgrad::gpu::{AdapterKind, Buffer, Gpu};
 use wgrad::infer::FillMask;
+use wgrad::models::{Config, InputBuffers, Inputs, Model, Pooling, Targets};
 use wgrad::ops::normalize::normalize;
 use wgrad::tensor::{DType, Tensor};
 
@@ -62,7 +60,7 @@ fn model(gpu: &Gpu, trained: bool) -> Model {
 /// The golden batch in slots for one sequence more than it has, so that filling up is tried too.
 fn inputs(graph: &mut Graph, config: &Config, golden: &Golden) -> Inputs {
     let gpu = graph.gpu().clone();
-    let slots = InputSlots::new(&gpu, 4, TOKENS).unwrap();
+    let slots = InputBuffers::new(&gpu, 4, TOKENS).unwrap();
     let bounds: Vec<[u32; 2]> = golden
         .u32("lengths")
         .into_iter()
@@ -110,12 +108,12 @@ fn hidden_states_pooler_and_logits_equal_pytorch() {
         let mut graph = Graph::inference(gpu);
         let g = &mut graph;
         let inputs = inputs(g, config, &golden);
-        let hidden = encode(g, config, parameters, &inputs).unwrap();
+        let hidden = model.encode(g, &inputs).unwrap();
         let firsts = g.constant(&[0u32, 40, 80], [3], DType::U32).unwrap();
         let rows = golden.u32("masked_rows");
         let rows = g.constant(&rows, [rows.len()], DType::U32).unwrap();
         let pooled = pooled(g, config, parameters, &hidden.last, &firsts).unwrap();
-        let logits = mlm_logits(g, config, parameters, &hidden.last, &rows).unwrap();
+        let logits = model.masked_logits(g, &hidden.last, &rows).unwrap();
         let states: Vec<_> = [&hidden.embeddings].into_iter().chain(&hidden.layers).collect();
         let states: Vec<_> = states.into_iter().map(|state| keep(g, state)).collect();
         let (pooled, logits) = (keep(g, &pooled), keep(g, &logits));
@@ -146,7 +144,7 @@ fn fault_26_a_sequence_that_is_all_padding_gives_zeros() {
         let g = &mut graph;
         // Three golden sequences, and one of padding.
         let inputs = inputs(g, config, &golden);
-        let hidden = encode(g, config, parameters, &inputs).unwrap();
+        let hidden = model.encode(g, &inputs).unwrap();
         let mut lengths: Vec<usize> =
             golden.u32("lengths").into_iter().map(|length| length as usize).collect();
         lengths.push(0);
@@ -176,8 +174,8 @@ fn loss_and_gradients_equal_pytorch() {
             labels: g.constant(&golden.u32("labels"), [count], DType::U32).unwrap(),
             weights: g.constant(&vec![1.0 / count as f32; count], [count], DType::F32).unwrap(),
         };
-        let hidden = encode(g, config, parameters, &inputs).unwrap();
-        let guesses = mlm_loss(g, config, parameters, &hidden.last, &targets).unwrap();
+        let hidden = model.encode(g, &inputs).unwrap();
+        let guesses = model.masked_loss(g, &hidden.last, &targets).unwrap();
         let losses = keep(g, &guesses.loss);
         let ones = g.constant(&vec![1f32; count], [count], DType::F32).unwrap();
         g.backward(&guesses.loss, ones).unwrap();
@@ -196,7 +194,7 @@ fn gradients_through_the_pooler_equal_pytorch() {
         let mut graph = Graph::training(gpu);
         let g = &mut graph;
         let inputs = inputs(g, config, &golden);
-        let hidden = encode(g, config, parameters, &inputs).unwrap();
+        let hidden = model.encode(g, &inputs).unwrap();
         let firsts = g.constant(&[0u32, 40, 80], [3], DType::U32).unwrap();
         let pooled = pooled(g, config, parameters, &hidden.last, &firsts).unwrap();
         let upstream = g.constant(&golden.f32("upstream"), [3, 40], DType::F32).unwrap();

@@ -11,10 +11,10 @@ mod common;
 use common::folder::{folder, spelling, tokenizer};
 use common::golden::{CASES, Golden};
 use wgrad::Error;
-use wgrad::bert::{Config, Model};
-use wgrad::checkpoint::ModelFolder;
+use wgrad::files::ModelFolder;
 use wgrad::gpu::{AdapterKind, Gpu};
 use wgrad::infer::{FillMask, Predictor};
+use wgrad::models::{Config, Model};
 
 const KINDS: [AdapterKind; 2] = [AdapterKind::Software, AdapterKind::Plain];
 /// The largest difference allowed between logits.

@@ -14,12 +14,12 @@ use std::sync::Arc;
 use assert_cmd::Command;
 use common::folder::{spelling, tokenizer};
 use wgrad::Error;
-use wgrad::bert::{Config, Model, Pooling, ProblemType};
-use wgrad::checkpoint::{ModelFolder, SentenceFolder, TensorSource};
 use wgrad::data::task::Encoded;
+use wgrad::files::{ModelFolder, SentenceFolder, TensorSource};
 use wgrad::gpu::Gpu;
 use wgrad::infer::attention::AttentionReader;
 use wgrad::infer::{Classifier, EmbedOptions, Embedder, Readout, Session, cosine};
+use wgrad::models::{Config, Model, Pooling, ProblemType};
 use wgrad::tensor::DType;
 
 /// That of XLM-R and of the models made from it, whose table of this width has 366 MiB.

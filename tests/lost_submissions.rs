@@ -9,10 +9,10 @@
 mod common;
 
 use common::golden::{Golden, split};
-use wgrad::bert::{Model, Pooling, ProblemType};
 use wgrad::data::Batch;
 use wgrad::data::task::Encoded;
 use wgrad::gpu::{AdapterKind, Gpu, GpuOptions};
+use wgrad::models::{Model, Pooling, ProblemType};
 use wgrad::optim::OptimizerOptions;
 use wgrad::tensor::DType;
 use wgrad::train::objective::{Classes, Targets, TextBatch};

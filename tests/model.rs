@@ -13,8 +13,9 @@ use common::golden::{CASES, Golden, options, relative, split};
 use half::f16;
 use safetensors::SafeTensors;
 use wgrad::autograd::Graph;
-use wgrad::bert::{Ids, Inputs, encode, mlm_logits};
 use wgrad::gpu::{AdapterKind, Buffer, Gpu};
+use wgrad::models::Inputs;
+use wgrad::nn::Ids;
 use wgrad::ops::embedding;
 use wgrad::tensor::{DType, Tensor};
 use wgrad::train::{Learner, MlmOptions, Trainer};
@@ -142,8 +143,8 @@ fn forward(
         bounds: g.constant(&batch.bounds, [120, 2], DType::U32).unwrap(),
     };
     let rows = g.constant(&batch.masked_rows, [batch.masked_rows.len()], DType::U32).unwrap();
-    let hidden = encode(g, config, parameters, &inputs).unwrap();
-    let logits = mlm_logits(g, config, parameters, &hidden.last, &rows).unwrap();
+    let hidden = model.encode(g, &inputs).unwrap();
+    let logits = model.masked_logits(g, &hidden.last, &rows).unwrap();
     let mut kept = Vec::new();
     let mut keep = |g: &mut Graph, name: String, tensor: &Tensor| {
         let elements = tensor.shape().elements();

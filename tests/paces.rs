@@ -12,11 +12,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use common::folder::tokenizer;
-use wgrad::bert::{Config, Model, Pooling, ProblemType};
 use wgrad::data::task::Encoded;
 use wgrad::gpu::{Gpu, GpuOptions, LONGEST_SUBMISSION};
 use wgrad::infer::attention::AttentionReader;
 use wgrad::infer::{EmbedOptions, Embedder, FillMask, Readout, Session};
+use wgrad::models::{Config, Model, Pooling, ProblemType};
 use wgrad::optim::OptimizerOptions;
 use wgrad::tensor::DType;
 use wgrad::text::Tokenizer;

@@ -11,11 +11,11 @@ mod common;
 use std::path::Path;
 use std::sync::Arc;
 
-use wgrad::bert::{Config, Model, Pooling, ProblemType};
-use wgrad::checkpoint::SentenceFolder;
 use wgrad::data::task::Encoded;
+use wgrad::files::SentenceFolder;
 use wgrad::gpu::{AdapterKind, Gpu};
 use wgrad::infer::{EmbedOptions, Embedder, Readout, Session};
+use wgrad::models::{Config, Model, Pooling, ProblemType};
 use wgrad::tensor::DType;
 
 const KINDS: [AdapterKind; 2] = [AdapterKind::Software, AdapterKind::Plain];

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::ValueEnum;
 use wgrad::Error;
-use wgrad::checkpoint::ModelFolder;
+use wgrad::files::ModelFolder;
 use wgrad::gpu::GpuOptions;
 use wgrad::infer::attention::{Attention, AttentionReader};
 use wgrad::viz::{self, Theme};

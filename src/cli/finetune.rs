@@ -5,8 +5,8 @@ use std::process::exit;
 
 use anyhow::Context;
 use wgrad::Error;
-use wgrad::checkpoint::ModelFolder;
 use wgrad::data::task::Task;
+use wgrad::files::ModelFolder;
 use wgrad::gpu::Gpu;
 use wgrad::tensor::DType;
 use wgrad::train::Precision;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use wgrad::bert::{Config, Pooling, PositionEmbedding};
-use wgrad::checkpoint::SentenceFolder;
+use wgrad::files::SentenceFolder;
+use wgrad::models::{Config, Pooling, PositionEmbedding};
 use wgrad::text::Tokenizer;
 
 use super::{hub, print};

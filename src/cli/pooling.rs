@@ -1,7 +1,7 @@
 //! `--pooling`: how the vectors of a text's tokens become one.
 
 use clap::ValueEnum;
-use wgrad::bert::Pooling;
+use wgrad::models::Pooling;
 
 /// What was asked for.
 #[derive(Clone, Copy, ValueEnum)]

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::exit;
 use std::sync::Arc;
 
-use wgrad::checkpoint::ModelFolder;
 use wgrad::data::grammar::{Language, MaskedExample, Oracle};
 use wgrad::data::{Batcher, BatcherOptions, Dataset, HeldOut, PrepareOptions, Split, prepare};
+use wgrad::files::ModelFolder;
 use wgrad::gpu::GpuOptions;
 use wgrad::infer::FillMask;
 use wgrad::text::{Tokenizer, TokenizerOptions};

@@ -4,9 +4,9 @@ use serde::Serialize;
 
 use super::Predictor;
 use super::load::load;
-use crate::bert::Model;
-use crate::checkpoint::ModelFolder;
+use crate::files::ModelFolder;
 use crate::gpu::Gpu;
+use crate::models::Model;
 use crate::tensor::DType;
 use crate::text::Tokenizer;
 use crate::{Error, Result};

@@ -1,9 +1,9 @@
 //! Loading a model to run it.
 
 use crate::Result;
-use crate::bert::{Config, Model, WordTable};
-use crate::checkpoint::Weights;
+use crate::files::Weights;
 use crate::gpu::Gpu;
+use crate::models::{Config, Model, WordTable};
 use crate::tensor::DType;
 
 /// A model of `config` with the values that `weights` has for its parameters, for recordings that store activations as

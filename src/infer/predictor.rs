@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::readout::Readout;
 use super::session::{Sequence, Session};
-use crate::bert::{Model, PositionEmbedding};
 use crate::gpu::Gpu;
+use crate::models::{Model, PositionEmbedding};
 use crate::tensor::DType;
 use crate::{Error, Result};
 

@@ -4,8 +4,8 @@ use half::f16;
 
 use crate::Result;
 use crate::autograd::Graph;
-use crate::bert::{Config, InputSlots, Inputs, Model, Pooling, classify, encode, encode_probed, mlm_logits};
 use crate::gpu::{Buffer, Gpu, ReadBack, Recording, View};
+use crate::models::{Config, InputBuffers, Inputs, Model, Pooling};
 use crate::ops::normalize::normalize;
 use crate::tensor::DType;
 
@@ -42,7 +42,7 @@ pub enum Readout {
 /// What was recorded for one readout of texts of one shape.
 pub(super) struct Recorded {
     /// The texts.
-    pub slots: InputSlots,
+    pub slots: InputBuffers,
     /// Which rows of hidden states are read: see [`Readout::rows`].
     pub rows: Option<Buffer>,
     /// What is kept: of attention the probabilities of each layer, each followed by what relative positions add.
@@ -131,7 +131,7 @@ impl Readout {
         storage: DType,
         shape: Shape,
     ) -> Result<(Recorded, u64)> {
-        let slots = InputSlots::of(gpu, model, storage, shape.sequences, shape.tokens)?;
+        let slots = InputBuffers::of(gpu, model, storage, shape.sequences, shape.tokens)?;
         let mut graph = Graph::inference(gpu).with_storage(storage);
         let inputs = slots.inputs(&mut graph, &model.config)?;
         let (rows, outputs) = match self {
@@ -175,9 +175,9 @@ impl Readout {
         };
         let rows = graph.gpu().buffer("rows to read", shape.iter().product::<usize>() as u64 * 4)?;
         let read = graph.input(&rows, shape.as_slice(), DType::U32)?;
-        let hidden = encode(graph, config, parameters, inputs)?.last;
+        let hidden = model.encode(graph, inputs)?.last;
         let computed = match self {
-            Readout::Tokens { .. } => mlm_logits(graph, config, parameters, &hidden, &read)?,
+            Readout::Tokens { .. } => model.masked_logits(graph, &hidden, &read)?,
             Readout::Vector { normalize: true, .. } => {
                 let vectors = pooling.record(graph, &hidden, &read)?;
                 normalize(graph, &vectors)?

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::{EmbedOptions, Embedder, cosine};
-use crate::checkpoint::atomic::FileSystem;
-use crate::checkpoint::{REFERENCE_FILE, ReferenceVectors, SentenceFolder};
 use crate::error::quoted;
+use crate::files::atomic::FileSystem;
+use crate::files::{REFERENCE_FILE, ReferenceVectors, SentenceFolder};
 use crate::gpu::Gpu;
 use crate::tensor::DType;
 use crate::{Error, Result};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::buckets::{Bucket, buckets, room};
 use super::readout::{Reading, Readout, Recorded, Shape};
 use super::shapes::Shapes;
-use crate::bert::Model;
 use crate::gpu::{AdapterKind, Gpu};
+use crate::models::Model;
 use crate::tensor::DType;
 use crate::{Error, Result};
 
@@ -171,7 +171,7 @@ impl Session {
     /// What `readout` reads of one text, at `rows` of its hidden states where only some are read.
     ///
     /// # Errors
-    /// As [`InputSlots::write_texts`](crate::bert::InputSlots::write_texts); those of the device.
+    /// As [`InputBuffers::write_texts`](crate::models::InputBuffers::write_texts); those of the device.
     pub(super) async fn single<S: Sequence>(
         &mut self,
         readout: Readout,

@@ -6,8 +6,8 @@ use super::optimizer::is_amount;
 pub use super::optimizer::{GroupConfig, OptimizerConfig};
 use super::schedule::{Budget, Plan, PlanConfig, Ramp, Schedule};
 use super::trainer::MlmOptions;
-use crate::bert::{Config, PositionEmbedding};
 use crate::data::{Hidden, MaskingOptions, Objective};
+use crate::models::{Config, PositionEmbedding};
 use crate::train::Precision;
 use crate::{Error, Result};
 

@@ -11,8 +11,8 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use super::config::TrainConfig;
 use super::pretrain::held_out_batches;
-use crate::checkpoint::atomic::{Disk, write_atomic};
 use crate::data::{Batch, Batcher, BatcherOptions, Dataset, Split};
+use crate::files::atomic::{Disk, write_atomic};
 use crate::{Error, Result};
 
 /// Runs with more tokens than this are not written: the arrays are put together in memory.

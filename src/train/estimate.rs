@@ -60,7 +60,7 @@ impl TrainConfig {
     }
 
     /// Operations of matrix products for each token, forward and backward, with the head for those that are guessed:
-    /// see [`crate::bert::Config::body_flops`] and [`crate::bert::Config::head_flops`].
+    /// see [`crate::models::Config::body_flops`] and [`crate::models::Config::head_flops`].
     pub fn flops_per_token(&self) -> f64 {
         let workload = self.workload();
         workload.flops() / workload.rows() as f64

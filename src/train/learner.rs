@@ -49,7 +49,7 @@ pub trait Learner {
     /// As [`Learner::step`].
     async fn evaluate(&mut self, batches: &[Self::Batch]) -> Result<Evaluation>;
 
-    /// Names and shapes as in [`Config::parameters`](crate::bert::Config::parameters).
+    /// Names and shapes as in [`Config::parameters`](crate::models::Config::parameters).
     fn model_tensors(&self) -> Vec<(String, Vec<usize>)>;
 
     /// Names and shapes of the optimizer's state, distinct from the model's.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use crate::checkpoint::atomic::{Cut, Disk, FileSystem};
+use crate::files::atomic::{Cut, Disk, FileSystem};
 use crate::{Error, Result};
 
 /// The table's name in the run's folder.

@@ -1,8 +1,8 @@
 //! Steps to measure: the shape of a model and a batch of made-up tokens. How fast a step is does not depend on which
 //! tokens they are.
 
-use crate::bert::Config;
 use crate::data::Batch;
+use crate::models::Config;
 use crate::optim::OptimizerOptions;
 use crate::train::{MlmOptions, Precision};
 use crate::{Error, Result};

@@ -6,7 +6,7 @@ use std::io::{Error, ErrorKind, Result, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use wgrad::checkpoint::atomic::{Disk, FileSystem, SyncWrite};
+use wgrad::files::atomic::{Disk, FileSystem, SyncWrite};
 
 /// What happens at the chosen operation.
 #[derive(Debug, Clone, Copy, PartialEq)]

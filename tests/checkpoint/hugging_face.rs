@@ -6,8 +6,8 @@ use std::path::Path;
 use half::{bf16, f16};
 use safetensors::tensor::Dtype;
 use serde_json::{Value, json};
-use wgrad::bert::{Architecture, Config};
-use wgrad::checkpoint::{ModelFolder, TensorSource};
+use wgrad::files::{ModelFolder, TensorSource};
+use wgrad::models::Config;
 
 use crate::common::hugging_face::{
     Stored, folder, golden_folder, read_index, sharded, tensors, write, write_index,

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use wgrad::checkpoint::RunFolder;
+use wgrad::files::RunFolder;
 
 use super::faulty::{Fault, Faulty};
 use super::run_folder::{check_contents, names, save, save_marked};

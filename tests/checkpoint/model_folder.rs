@@ -6,9 +6,10 @@ use std::path::Path;
 use half::f16;
 use safetensors::tensor::Dtype;
 use serde_json::json;
-use wgrad::bert::{Config, ModelType, initial_values};
-use wgrad::checkpoint::atomic::{Disk, FileSystem, write_atomic};
-use wgrad::checkpoint::{ModelFolder, TensorSource, check_vocabulary, tokenizer_vocabulary};
+use wgrad::files::atomic::{Disk, FileSystem, write_atomic};
+use wgrad::files::{ModelFolder, TensorSource, check_vocabulary, tokenizer_vocabulary};
+use wgrad::models::{Config, ModelType};
+use wgrad::nn::initial_values;
 
 use super::faulty::{Fault, Faulty};
 use super::run_folder::names;
@@ -60,7 +61,7 @@ fn seed_of(dir: &Path) -> u64 {
     let folder = ModelFolder::load(dir).unwrap();
     let is = |seed| {
         let same = |spec| {
-            folder.weights.f32(&wgrad::bert::ParameterSpec::clone(spec).name).unwrap()
+            folder.weights.f32(&wgrad::models::ParameterSpec::clone(spec).name).unwrap()
                 == initial_values(spec, seed)
         };
         folder.config.parameters().iter().all(same)

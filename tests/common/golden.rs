@@ -1,9 +1,9 @@
 //! Whole models from PyTorch.
 
 use safetensors::SafeTensors;
-use wgrad::bert::{Config, HeadInit, PositionEmbedding};
 use wgrad::data::Batch;
 use wgrad::gpu::Gpu;
+use wgrad::models::{Config, HeadInit, PositionEmbedding};
 use wgrad::optim::OptimizerOptions;
 use wgrad::tensor::DType;
 use wgrad::train::{Learner, MaskedTokens, MlmOptions, Trainer};

@@ -1,9 +1,9 @@
 //! `wgrad pretrain`, as far as it goes without a GPU.
 
 use assert_cmd::Command;
-use wgrad::bert::init::initial_values;
-use wgrad::checkpoint::{ModelFolder, Weights};
 use wgrad::data::{Batcher, BatcherOptions};
+use wgrad::files::{ModelFolder, Weights};
+use wgrad::nn::initial_values;
 use wgrad::train::TrainConfig;
 
 use crate::Place;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::toy::Script;
 use crate::{Place, assert_same, kill_at, result, train, train_with};
-use wgrad::checkpoint::atomic::{Disk, FileSystem, SyncWrite};
+use wgrad::files::atomic::{Disk, FileSystem, SyncWrite};
 use wgrad::train::{RunOptions, metrics};
 
 /// A disk that refuses to write while it is full.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wgrad::autograd::Graph;
-use wgrad::bert::{Config, InputSlots, Model, PositionEmbedding, Targets, encode, mlm_loss};
 use wgrad::data::{Batch, Batcher, BatcherOptions, Dataset, HeldOut, PrepareOptions, Split, prepare};
 use wgrad::gpu::{AdapterKind, Buffer, Gpu};
+use wgrad::models::{Config, InputBuffers, Model, PositionEmbedding, Targets};
 use wgrad::tensor::{DType, Tensor};
 use wgrad::text::{Tokenizer, TokenizerOptions};
 use wgrad::train::{Learner, MlmOptions, Trainer};
@@ -74,7 +74,7 @@ fn held_out(dataset: &Arc<Dataset>) -> (Batch, BTreeMap<u32, (u64, usize)>) {
 /// The last hidden state of every row, and the loss of every target.
 fn forward(gpu: &Gpu, model: &Model, batch: &Batch) -> (Vec<f32>, Vec<f32>) {
     let Model { config, parameters, .. } = model;
-    let slots = InputSlots::new(gpu, batch.sequences, batch.seq_len).unwrap();
+    let slots = InputBuffers::new(gpu, batch.sequences, batch.seq_len).unwrap();
     let mut graph = Graph::inference(gpu);
     let g = &mut graph;
     let inputs = slots.inputs(g, config).unwrap();
@@ -85,8 +85,8 @@ fn forward(gpu: &Gpu, model: &Model, batch: &Batch) -> (Vec<f32>, Vec<f32>) {
         labels: g.constant(&batch.labels, [count], DType::U32).unwrap(),
         weights: g.constant(&vec![1.0_f32; count], [count], DType::F32).unwrap(),
     };
-    let hidden = encode(g, config, parameters, &inputs).unwrap();
-    let guesses = mlm_loss(g, config, parameters, &hidden.last, &targets).unwrap();
+    let hidden = model.encode(g, &inputs).unwrap();
+    let guesses = model.masked_loss(g, &hidden.last, &targets).unwrap();
     let keep = |g: &mut Graph, tensor: &Tensor| -> (Buffer, usize) {
         let elements = tensor.shape().elements();
         let buffer = gpu.buffer("kept", elements as u64 * 4).unwrap();

@@ -15,7 +15,7 @@ fn file(place: &Place, name: &str, text: &str) -> PathBuf {
 
 #[test]
 fn presets_are_sound() {
-    for name in wgrad::bert::config::PRESETS {
+    for name in wgrad::models::config::PRESETS {
         let config = TrainConfig::preset(name).unwrap();
         config.check().unwrap();
         assert_eq!(config.seq_len, config.model.max_position_embeddings);

@@ -7,8 +7,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use wgrad::bert::init::initial_values;
 use wgrad::data::Batch;
+use wgrad::nn::initial_values;
 use wgrad::train::{Evaluation, Learner, StepReport, TrainConfig};
 use wgrad::{Error, Result};
 

@@ -1,7 +1,7 @@
 //! `wgrad bench attention`: one layer's attention.
 
 use serde::Serialize;
-use wgrad::bert::PositionEmbedding;
+use wgrad::models::PositionEmbedding;
 use wgrad::ops::attention::{Form, Heads};
 use wgrad::ops::measure;
 use wgrad::tensor::DType;

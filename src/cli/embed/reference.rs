@@ -2,8 +2,8 @@
 
 use anyhow::bail;
 use serde_json::json;
-use wgrad::checkpoint::atomic::Disk;
-use wgrad::checkpoint::{REFERENCE_FILE, ReferenceVectors};
+use wgrad::files::atomic::Disk;
+use wgrad::files::{REFERENCE_FILE, ReferenceVectors};
 use wgrad::infer::{self, Verified, reference_vectors};
 
 use super::super::embedder::EmbedderArgs;

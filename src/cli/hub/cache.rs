@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use wgrad::checkpoint::ModelFolder;
+use wgrad::files::ModelFolder;
 
 use super::Id;
 use super::api::RemoteFile;

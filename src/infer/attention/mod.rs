@@ -11,12 +11,12 @@ use serde::Serialize;
 
 pub use probabilities::Probabilities;
 
-use crate::bert::{Model, PositionEmbedding};
-use crate::checkpoint::ModelFolder;
+use crate::files::ModelFolder;
 use crate::gpu::Gpu;
 use crate::infer::load;
 use crate::infer::readout::Readout;
 use crate::infer::session::{Sequence, Session};
+use crate::models::{Model, PositionEmbedding};
 use crate::tensor::DType;
 use crate::text::Tokenizer;
 use crate::{Error, Result};

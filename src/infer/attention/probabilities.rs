@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::bert::Config;
 use crate::infer::session::Single;
+use crate::models::Config;
 
 /// The probabilities of all layers and heads on one sequence.
 #[derive(Debug, Clone, PartialEq, Serialize)]

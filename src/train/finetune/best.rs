@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::SeedReport;
 use super::measure::Measured;
-use crate::checkpoint::atomic::{FileSystem, write_atomic};
-use crate::checkpoint::{MODEL_FILE, TensorSource, Weights};
+use crate::files::atomic::{FileSystem, write_atomic};
+use crate::files::{MODEL_FILE, TensorSource, Weights};
 use crate::{Error, Result};
 
 /// The folder below a run's that holds them.

@@ -37,10 +37,10 @@ pub use scores::Metric;
 
 use super::run::Event;
 use crate::Result;
-use crate::bert::Pooling;
-use crate::checkpoint::ModelFolder;
 use crate::data::task::{Columns, Table, Task};
+use crate::files::ModelFolder;
 use crate::gpu::Gpu;
+use crate::models::Pooling;
 use crate::tensor::DType;
 
 /// What is finetuned, on what, and where to.

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::{BatchShape, Losses, Objective};
 use crate::autograd::Graph;
-use crate::bert::{Config, Dropouts, InputSlots, Model, Targets, encode_with, mlm_loss};
 use crate::data::Batch;
 use crate::gpu::{Buffer, Gpu};
+use crate::models::{Config, InputBuffers, Model, Targets};
+use crate::nn::Dropouts;
 use crate::tensor::DType;
 use crate::{Error, Result};
 
@@ -24,7 +25,7 @@ pub struct MaskedTokens {
 
 /// Where a batch lies on the device.
 pub struct MaskedBuffers {
-    inputs: InputSlots,
+    inputs: InputBuffers,
     rows: Buffer,
     labels: Buffer,
     weights: Buffer,
@@ -71,7 +72,7 @@ impl Objective for MaskedTokens {
     fn buffers(&self, gpu: &Gpu, _: &Model, (sequences, tokens): BatchShape) -> Result<MaskedBuffers> {
         let words = |label: &str| gpu.buffer(label, self.targets as u64 * 4);
         Ok(MaskedBuffers {
-            inputs: InputSlots::new(gpu, sequences, tokens)?,
+            inputs: InputBuffers::new(gpu, sequences, tokens)?,
             rows: words("target rows")?,
             labels: words("target labels")?,
             weights: words("target weights")?,
@@ -121,7 +122,7 @@ impl Objective for MaskedTokens {
             weights: graph.input(&buffers.weights, [self.targets], DType::F32)?,
         };
         let hidden = encode_with(graph, config, parameters, &inputs, dropouts.first())?;
-        let guesses = mlm_loss(graph, config, parameters, &hidden.last, &targets)?;
+        let guesses = model.masked_loss(graph, &hidden.last, &targets)?;
         Ok(Losses { loss: guesses.loss, correct: Some(guesses.correct) })
     }
 }

@@ -28,8 +28,9 @@ use std::sync::Arc;
 
 use crate::Result;
 use crate::autograd::Graph;
-use crate::bert::{Config, Dropouts, Model};
 use crate::gpu::Gpu;
+use crate::models::{Config, Model};
+use crate::nn::Dropouts;
 use crate::tensor::Tensor;
 
 /// What a recording is made for: B sequences of T tokens.

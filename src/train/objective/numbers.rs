@@ -6,8 +6,9 @@ use super::texts::{Targets, TextBatch, TextBuffers};
 use super::{BatchShape, Losses, Objective};
 use crate::Result;
 use crate::autograd::Graph;
-use crate::bert::{Config, Dropouts, Model};
 use crate::gpu::Gpu;
+use crate::models::{Config, Model};
+use crate::nn::Dropouts;
 use crate::ops::squared_error::squared_error;
 use crate::tensor::DType;
 

@@ -2,9 +2,10 @@
 
 use super::{BatchShape, Objective};
 use crate::autograd::Graph;
-use crate::bert::{Config, Dropouts, InputSlots, Inputs, Model, Pooling, classify, encode_with};
 use crate::data::task::Encoded;
 use crate::gpu::{Buffer, Gpu};
+use crate::models::{Config, InputBuffers, Inputs, Model, Pooling};
+use crate::nn::Dropouts;
 use crate::tensor::{DType, Tensor};
 use crate::{Error, Result};
 
@@ -65,7 +66,7 @@ pub struct TextBuffers {
 /// Texts of a batch that are computed at once.
 pub(super) struct Chunk {
     pub texts: usize,
-    inputs: InputSlots,
+    inputs: InputBuffers,
     /// What pooling reads.
     pooled: Buffer,
 }
@@ -84,7 +85,7 @@ impl TextBuffers {
         let starts = (0..sequences).step_by(at_once.max(1));
         let chunk = |start: usize| {
             let texts = at_once.max(1).min(sequences - start);
-            let inputs = InputSlots::new(gpu, texts, tokens)?;
+            let inputs = InputBuffers::new(gpu, texts, tokens)?;
             Ok(Chunk { texts, inputs, pooled: words("pooled rows", texts)? })
         };
         Ok(TextBuffers {

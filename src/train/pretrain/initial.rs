@@ -6,8 +6,8 @@ use std::path::Path;
 use super::RunOptions;
 use super::card::initial_card;
 use crate::Result;
-use crate::bert::init::initial_values;
-use crate::checkpoint::{ModelFolder, RunFolder, TensorSource};
+use crate::files::{ModelFolder, RunFolder, TensorSource};
+use crate::nn::initial_values;
 use crate::train::run::refuse_model;
 
 /// Writes a model folder with the weights that a run of these options starts from, and trains nothing.

@@ -27,8 +27,8 @@ use super::config::TrainConfig;
 use super::learner::Learner;
 use super::run::Event;
 use crate::Result;
-use crate::checkpoint::atomic::{Disk, FileSystem};
 use crate::data::{Batch, Dataset};
+use crate::files::atomic::{Disk, FileSystem};
 use crate::viz::loss_curve::Reference;
 
 pub(crate) use batches::held_out_batches;

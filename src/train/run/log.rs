@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::Result;
-use crate::checkpoint::atomic::{FileSystem, write_atomic};
+use crate::files::atomic::{FileSystem, write_atomic};
 use crate::train::metrics::{self, Columns, Metrics, Row};
 use crate::viz::loss_curve::LossCurve;
 

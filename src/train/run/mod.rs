@@ -27,8 +27,8 @@ use self::job::{Job, Progress};
 #[cfg(not(target_arch = "wasm32"))]
 use super::finetune::Measured;
 use super::metrics::Row;
-use crate::checkpoint::MODEL_FILE;
-use crate::checkpoint::atomic::FileSystem;
+use crate::files::MODEL_FILE;
+use crate::files::atomic::FileSystem;
 use crate::{Error, Result};
 
 /// After so many lost devices without a step beyond all earlier ones the run gives up.

@@ -11,7 +11,7 @@ use super::log::Log;
 use super::position::Position;
 use super::save::{job_state, restore, save_checkpoint};
 use super::{Event, Tally};
-use crate::checkpoint::{LoadedCheckpoint, check_resume};
+use crate::files::{LoadedCheckpoint, check_resume};
 use crate::infer::save_reference;
 use crate::train::learner::Learner;
 use crate::train::metrics::Row;

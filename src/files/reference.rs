@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::SentenceFolder;
 use super::atomic::{FileSystem, write_atomic};
 use super::checksums::Entry;
-use crate::bert::Pooling;
+use crate::models::Pooling;
 use crate::{Error, Result};
 
 /// The file, beside the model's `config.json`. No folder must have one.

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::ModelFolder;
 use super::atomic::{Disk, FileSystem};
-use crate::bert::{Pooling, PositionEmbedding};
 use crate::error::quoted;
+use crate::models::{Pooling, PositionEmbedding};
 use crate::{Error, Result};
 
 /// A model folder with what turns its hidden states into one vector per text.

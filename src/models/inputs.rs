@@ -57,7 +57,7 @@ pub struct Inputs {
 }
 
 /// Room for B sequences of T tokens.
-pub struct InputSlots {
+pub struct InputBuffers {
     sequences: usize,
     tokens: usize,
     words: WordSlot,
@@ -127,14 +127,14 @@ impl Slot {
     }
 }
 
-impl InputSlots {
+impl InputBuffers {
     /// Room for `sequences` of `tokens` each.
     ///
     /// # Errors
     /// As [`Gpu::buffer`].
     pub fn new(gpu: &Gpu, sequences: usize, tokens: usize) -> Result<Self> {
         let rows = sequences * tokens;
-        let slots = InputSlots {
+        let slots = InputBuffers {
             sequences,
             tokens,
             words: WordSlot::Ids(Slot::new(gpu, "token ids", rows)?),
@@ -158,7 +158,7 @@ impl InputSlots {
         let width = model.config.hidden_size;
         let bytes = (sequences * tokens * width) as u64 * storage.bytes();
         let (table, rows) = (Arc::clone(table), gpu.buffer("word embeddings", bytes)?);
-        Ok(InputSlots { words: WordSlot::Rows { table, rows, width, storage }, ..slots })
+        Ok(InputBuffers { words: WordSlot::Rows { table, rows, width, storage }, ..slots })
     }
 
     /// What the encoder reads in recordings of `graph`.
@@ -166,7 +166,7 @@ impl InputSlots {
     /// # Errors
     /// As [`Graph::input`].
     pub fn inputs(&self, graph: &mut Graph, config: &Config) -> Result<Inputs> {
-        let InputSlots { sequences, tokens, .. } = *self;
+        let InputBuffers { sequences, tokens, .. } = *self;
         let rows = sequences * tokens;
         let positions = match config.position_embedding_type {
             PositionEmbedding::RelativeBucket => None,
@@ -209,7 +209,7 @@ impl InputSlots {
     /// text leaves of its sequence, and the sequences that are lacking, become padding that attends to nothing.
     ///
     /// # Errors
-    /// As [`InputSlots::write_typed`]; [`Error::Shape`] for a text longer than a sequence.
+    /// As [`InputBuffers::write_typed`]; [`Error::Shape`] for a text longer than a sequence.
     pub fn write_texts<'a>(
         &self,
         gpu: &Gpu,
@@ -233,11 +233,11 @@ impl InputSlots {
         self.write_typed(gpu, config, &ids, &types, &bounds)
     }
 
-    /// [`InputSlots::write`] with token types, one for each id or none at all. A model without token types ignores
+    /// [`InputBuffers::write`] with token types, one for each id or none at all. A model without token types ignores
     /// them.
     ///
     /// # Errors
-    /// As [`InputSlots::write`]; [`Error::Shape`] for another number of types or one beyond the model's.
+    /// As [`InputBuffers::write`]; [`Error::Shape`] for another number of types or one beyond the model's.
     pub fn write_typed(
         &self,
         gpu: &Gpu,

@@ -25,7 +25,7 @@ pub use dropout::Dropouts;
 pub use encoder::{Hidden, encode, encode_probed, encode_with};
 pub use head::{Targets, mlm_logits, mlm_loss, pooled};
 pub use init::initial_values;
-pub use inputs::{Ids, InputSlots, Inputs, Words};
+pub use inputs::{Ids, InputBuffers, Inputs, Words};
 pub use layers::Probe;
 pub use model::Model;
 pub use parameters::{Init, ParameterSpec};

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::Weights;
 use crate::Result;
-use crate::bert::{Architecture, Config, ModelType};
+use crate::models::{Config, ModelType};
 
 /// The weights of a `bert` under the names of [`Config::parameters`], and whether there is a pooler put into the
 /// configuration.

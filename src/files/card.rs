@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::bert::{Config, ModelType, NormPosition, Pooling, PositionEmbedding};
+use crate::models::{Config, ModelType, NormPosition, Pooling, PositionEmbedding};
 
 /// One line of the table of scores.
 #[derive(Debug, Clone, PartialEq)]

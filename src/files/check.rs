@@ -5,8 +5,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::bert::{Config, ParameterSpec};
 use crate::error::quoted;
+use crate::models::Config;
+use crate::nn::ParameterSpec;
 use crate::{Error, Result};
 
 /// Checks that a file holds the expected tensors, with their shapes, and no others; `path` is for the messages.

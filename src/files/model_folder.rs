@@ -12,7 +12,7 @@ use super::names::from_hugging_face;
 use super::shards::{INDEX_FILE, complete};
 use super::weights::Weights;
 use super::writer::TensorSource;
-use crate::bert::{Config, ModelType, PositionEmbedding};
+use crate::models::{Config, ModelType, PositionEmbedding};
 use crate::{Error, Result};
 
 /// The architecture `wgrad` in PyTorch, for `transformers`.
