@@ -4,7 +4,7 @@
 #![allow(clippy::print_stdout)]
 
 use anyhow::Context;
-use wgrad::checkpoint::ModelFolder;
+use wgrad::files::ModelFolder;
 use wgrad::gpu::{Gpu, GpuOptions};
 use wgrad::infer::attention::AttentionReader;
 use wgrad::viz::attention::{Attention, Options, Token};

@@ -5,7 +5,7 @@
 
 #![allow(clippy::print_stdout, reason = "an example shows its result")]
 
-use wgrad::checkpoint::SentenceFolder;
+use wgrad::files::SentenceFolder;
 use wgrad::gpu::{Gpu, GpuOptions};
 use wgrad::infer::{EmbedOptions, Embedder, cosine};
 use wgrad::{Error, Result};

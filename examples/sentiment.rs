@@ -8,8 +8,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use wgrad::checkpoint::ModelFolder;
 use wgrad::data::task::{Table, Task};
+use wgrad::files::ModelFolder;
 use wgrad::gpu::{Gpu, GpuOptions};
 use wgrad::infer::Classifier;
 use wgrad::tensor::DType;

@@ -1,6 +1,6 @@
 //! GPU compute on wgpu that trains and runs BERT on any GPU.
 //!
-//! The floors, each of which knows only those below it: [`train`], [`infer`] and [`viz`]; [`checkpoint`];
+//! The floors, each of which knows only those below it: [`train`], [`infer`] and [`viz`]; [`files`];
 //! [`bert`]; [`nn`] and [`optim`]; [`ops`], [`autograd`] and [`tensor`]; [`gpu`]; [`error`]. Beside them [`text`]
 //! and [`data`], which know no GPU.
 
@@ -9,16 +9,16 @@
 
 pub mod autograd;
 pub mod bert;
-pub mod checkpoint;
 pub mod data;
 pub mod error;
+pub mod files;
 pub mod gpu;
 pub mod infer;
-pub mod memory;
 pub mod nn;
 pub mod ops;
 pub mod optim;
 pub mod shape;
+pub mod store;
 pub mod tensor;
 pub mod text;
 pub mod train;

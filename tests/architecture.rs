@@ -11,12 +11,12 @@ type Module = Vec<String>;
 
 /// Each module of the crate may use those of the lists before its own, and those of its own list.
 const FLOORS: [&[&str]; 8] = [
-    &["error", "hash", "memory"],
+    &["error", "hash", "store"],
     &["gpu", "text"],
     &["ops", "autograd", "tensor", "shape", "data"],
     &["nn", "optim"],
     &["bert"],
-    &["checkpoint"],
+    &["files"],
     &["infer", "viz", "train"],
     &["web", "cli", "main"],
 ];
@@ -27,7 +27,7 @@ const APART: [(&str, &[&str]); 5] = [
     ("data", &["gpu", "ops", "autograd", "tensor"]),
     ("optim", &["data", "text"]),
     ("bert", &["data", "text"]),
-    ("viz", &["gpu", "ops", "bert", "checkpoint", "train", "infer", "data"]),
+    ("viz", &["gpu", "ops", "bert", "files", "train", "infer", "data"]),
     ("infer", &["train", "viz"]),
 ];
 

@@ -18,7 +18,7 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 use wgrad::Error;
 use wgrad::bert::Model;
-use wgrad::checkpoint::ModelFolder;
+use wgrad::files::ModelFolder;
 use wgrad::gpu::{AdapterKind, Gpu};
 use wgrad::infer::attention::{AttentionReader, Probabilities};
 use wgrad::text::Tokenizer;

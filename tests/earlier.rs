@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use assert_cmd::Command;
 use common::golden::relative;
 use serde_json::Value;
-use wgrad::checkpoint::Weights;
+use wgrad::files::Weights;
 use wgrad::train::metrics;
 
 fn earlier(name: &str) -> PathBuf {

@@ -16,7 +16,7 @@ use wgrad::autograd::Graph;
 use wgrad::bert::{
     Config, InputSlots, Inputs, Model, Pooling, Targets, encode, mlm_logits, mlm_loss, pooled,
 };
-use wgrad::checkpoint::ModelFolder;
+use wgrad::files::ModelFolder;
 use wgrad::gpu::{AdapterKind, Buffer, Gpu};
 use wgrad::infer::FillMask;
 use wgrad::ops::normalize::normalize;

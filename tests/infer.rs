@@ -12,7 +12,7 @@ use common::folder::{folder, spelling, tokenizer};
 use common::golden::{CASES, Golden};
 use wgrad::Error;
 use wgrad::bert::{Config, Model};
-use wgrad::checkpoint::ModelFolder;
+use wgrad::files::ModelFolder;
 use wgrad::gpu::{AdapterKind, Gpu};
 use wgrad::infer::{FillMask, Predictor};
 

@@ -10,7 +10,7 @@ mod common;
 
 use wgrad::Result;
 use wgrad::autograd::Graph;
-use wgrad::checkpoint::Weights;
+use wgrad::files::Weights;
 use wgrad::gpu::{AdapterKind, Buffer, Gpu};
 use wgrad::ops;
 use wgrad::tensor::{DType, Tensor};

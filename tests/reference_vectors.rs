@@ -12,10 +12,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use wgrad::checkpoint::{REFERENCE_FILE, ReferenceVectors, SentenceFolder};
+use wgrad::files::{REFERENCE_FILE, ReferenceVectors, SentenceFolder};
 use wgrad::gpu::{AdapterKind, Gpu};
 use wgrad::infer::{EmbedOptions, Embedder, Verified, save_reference, verify};
-use wgrad::memory::Memory;
+use wgrad::store::Memory;
 use wgrad::tensor::DType;
 use wgrad::{Error, Result};
 

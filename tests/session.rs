@@ -12,8 +12,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use wgrad::bert::{Config, Model, Pooling, ProblemType};
-use wgrad::checkpoint::SentenceFolder;
 use wgrad::data::task::Encoded;
+use wgrad::files::SentenceFolder;
 use wgrad::gpu::{AdapterKind, Gpu};
 use wgrad::infer::{EmbedOptions, Embedder, Readout, Session};
 use wgrad::tensor::DType;

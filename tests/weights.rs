@@ -5,7 +5,7 @@
 use half::{bf16, f16};
 use proptest::prelude::*;
 use safetensors::tensor::{Dtype, TensorView};
-use wgrad::checkpoint::Weights;
+use wgrad::files::Weights;
 
 /// A file from its JSON and the tensors' bytes.
 fn file(json: impl AsRef<[u8]>, data: &[u8]) -> Vec<u8> {

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::ValueEnum;
 use wgrad::Error;
-use wgrad::checkpoint::ModelFolder;
+use wgrad::files::ModelFolder;
 use wgrad::gpu::GpuOptions;
 use wgrad::infer::attention::{Attention, AttentionReader};
+use wgrad::store::write_output;
 use wgrad::viz::{self, Theme};
 
 use super::{device, hub, print};
@@ -149,7 +150,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             if let Format::Png = format { picture.png(scale)? } else { picture.svg().into_bytes() }
         }
     };
-    write(&args.out, &bytes)?;
+    write_output(&args.out, &bytes)?;
     let kilobytes = print::count((bytes.len() as u64).div_ceil(1000));
     print::line(format_args!("{}: {tokens} tokens{size}, {kilobytes} kB", args.out.display()))
 }
@@ -162,7 +163,7 @@ pub fn draw(folder: &Path, text: &str, gpu: &GpuOptions, out: &Path) -> anyhow::
         AttentionReader::open(&gpu, &loaded)?.read(text, None).await
     })?;
     let picture = drawing(&name(folder), attention).picture(&viz::attention::Options::default())?;
-    Ok(write(out, &picture.png(1.0)?)?)
+    Ok(write_output(out, &picture.png(1.0)?)?)
 }
 
 /// The plain arrays that are drawn.
@@ -217,16 +218,4 @@ fn writable(path: &Path) -> Result<(), Error> {
         return Err(Error::file(folder, "a folder to write to", "none: make it first"));
     }
     Ok(())
-}
-
-/// Writes a file aside and renames it: what was there before stays whole if the disk refuses.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let written = std::fs::write(&partial, bytes).and_then(|()| std::fs::rename(&partial, path));
-    if written.is_err() {
-        // Nothing more can be done when this fails too.
-        let _ = std::fs::remove_file(&partial);
-    }
-    written.map_err(Error::io(path, "write"))
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use wgrad::checkpoint::SentenceFolder;
+use wgrad::files::SentenceFolder;
 use wgrad::infer::{EmbedOptions, Embedder};
 
 use super::precision::ComputeArgs;

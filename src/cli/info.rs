@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use wgrad::bert::{Config, Pooling, PositionEmbedding};
-use wgrad::checkpoint::SentenceFolder;
+use wgrad::files::SentenceFolder;
 use wgrad::text::Tokenizer;
 
 use super::{hub, print};

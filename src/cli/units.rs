@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use wgrad::gpu::{AdapterKind, Capabilities, Gpu, GpuOptions, MatrixOperands, spirv};
 use wgrad::ops::matmul;
+use wgrad::store::{Disk, Store, write_atomic};
 use wgrad::train::Precision;
 use wgrad::train::stress::{Sizes, Stressed, stress_units};
 
@@ -178,18 +179,10 @@ fn keep(verdict: &Verdict) {
     let mut verdicts = all();
     verdicts.retain(|other| (&other.adapter, other.operands) != (&verdict.adapter, verdict.operands));
     verdicts.push(verdict.clone());
-    let Ok(text) = serde_json::to_string_pretty(&verdicts) else { return };
-    let written = file.parent().map(std::fs::create_dir_all).transpose().and_then(|_| {
-        // Beside it first, so that another command never reads half of it.
-        let draft = file.with_extension(format!("{}.tmp", std::process::id()));
-        std::fs::write(&draft, text)?;
-        std::fs::rename(&draft, &file)
-    });
-    if let Err(error) = written {
-        print::note(format_args!(
-            "note: cannot keep the test of matrix units in {}: {error}",
-            file.display()
-        ));
+    let Ok(text) = serde_json::to_vec_pretty(&verdicts) else { return };
+    let folder = file.parent().map_or(Ok(()), |folder| Disk.create_dir_all(folder));
+    if let Err(error) = folder.and_then(|()| write_atomic(&Disk, &file, |sink| sink.put(&text))) {
+        print::note(format_args!("note: the test of matrix units was not kept: {error}"));
     }
 }
 

@@ -50,9 +50,9 @@ impl Shape {
 }
 
 /// Cuts the documents of one part and writes the sequences.
-pub(super) struct Cutter {
+pub(super) struct Cutter<'s> {
     shape: Shape,
-    writer: ShardWriter,
+    writer: ShardWriter<'s>,
     /// Tokens that do not yet fill a sequence, and where documents begin among them; only when joining.
     pending: Vec<u32>,
     starts: Vec<usize>,
@@ -66,8 +66,8 @@ pub(super) struct Cutter {
     sequence: Vec<u32>,
 }
 
-impl Cutter {
-    pub(super) fn new(shape: Shape, writer: ShardWriter, vocab_size: usize) -> Self {
+impl<'s> Cutter<'s> {
+    pub(super) fn new(shape: Shape, writer: ShardWriter<'s>, vocab_size: usize) -> Self {
         Cutter {
             shape,
             writer,

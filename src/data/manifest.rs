@@ -12,7 +12,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::place::Place;
+use crate::store::{Disk, Store};
 use crate::{Error, Result};
 
 /// The manifest's name in a data folder.
@@ -122,16 +122,20 @@ impl Manifest {
     /// # Errors
     /// A folder without one, or one that is broken or of another version.
     pub fn read(folder: &Path) -> Result<Self> {
-        Self::read_in(&Place::disk(folder))
+        Self::read_on(&Disk, folder)
     }
 
-    pub(super) fn read_in(place: &Place) -> Result<Self> {
-        let path = place.join(FILE);
-        if place.lacks(FILE) {
+    /// [`Manifest::read`] from a given store.
+    ///
+    /// # Errors
+    /// As [`Manifest::read`].
+    pub fn read_on(store: &dyn Store, folder: &Path) -> Result<Self> {
+        let path = folder.join(FILE);
+        if store.is_dir(folder) && !store.exists(&path) {
             let expected = format!("a folder made by `wgrad data prepare`, with {FILE}");
-            return Err(Error::file(place.path(), expected, "a folder without one"));
+            return Err(Error::file(folder, expected, "a folder without one"));
         }
-        let text = place.read(FILE)?;
+        let text = store.read(&path)?;
         let broken = |found: String| Error::file(&path, "the manifest of a data folder", found);
         let manifest: Manifest = serde_json::from_slice(&text).map_err(|error| broken(error.to_string()))?;
         if manifest.format != FORMAT || !(VERSION_UNPACKED..=VERSION).contains(&manifest.version) {

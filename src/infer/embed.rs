@@ -9,7 +9,7 @@ use super::load::load;
 use super::readout::Readout;
 use super::session::{Sequence, Session, WINDOW};
 use crate::bert::{Model, Pooling};
-use crate::checkpoint::SentenceFolder;
+use crate::files::SentenceFolder;
 use crate::gpu::Gpu;
 use crate::tensor::DType;
 use crate::text::Tokenizer;

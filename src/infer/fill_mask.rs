@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::Predictor;
 use super::load::load;
 use crate::bert::Model;
-use crate::checkpoint::ModelFolder;
+use crate::files::ModelFolder;
 use crate::gpu::Gpu;
 use crate::tensor::DType;
 use crate::text::Tokenizer;

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::bert::{Config, Model, WordTable};
-use crate::checkpoint::Weights;
+use crate::files::Weights;
 use crate::gpu::Gpu;
 use crate::tensor::DType;
 

@@ -11,8 +11,8 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use super::config::TrainConfig;
 use super::pretrain::held_out_batches;
-use crate::checkpoint::atomic::{Disk, write_atomic};
 use crate::data::{Batch, Batcher, BatcherOptions, Dataset, Split};
+use crate::store::write_output;
 use crate::{Error, Result};
 
 /// Runs with more tokens than this are not written: the arrays are put together in memory.
@@ -59,7 +59,7 @@ pub fn dump_batches(config: &TrainConfig, dataset: &Arc<Dataset>, path: &Path) -
         .map(|(name, dtype, shape, bytes)| Ok((name, TensorView::new(*dtype, shape.clone(), bytes)?)));
     let views = views.collect::<Result<Vec<_>, _>>().map_err(unsound)?;
     let bytes = safetensors::serialize(views, None).map_err(unsound)?;
-    write_atomic(&Disk, path, |sink| sink.put(&bytes)).map(drop)
+    write_output(path, &bytes)
 }
 
 type Array = (String, Dtype, Vec<usize>, Vec<u8>);

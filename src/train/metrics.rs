@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use crate::checkpoint::atomic::{Cut, Disk, FileSystem};
+use crate::store::{Disk, OpenFile, Store};
 use crate::{Error, Result};
 
 /// The table's name in the run's folder.
@@ -195,13 +195,13 @@ pub fn read(folder: &Path) -> Result<Vec<Row>> {
     read_on(&Disk, folder)
 }
 
-/// [`read`] on a given file system.
+/// [`read`] on a given store.
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_on(fs: &dyn FileSystem, folder: &Path) -> Result<Vec<Row>> {
+pub fn read_on(store: &dyn Store, folder: &Path) -> Result<Vec<Row>> {
     let path = folder.join(CSV);
-    let bytes = fs.read(&path).map_err(Error::io(&path, "read"))?;
+    let bytes = store.read(&path)?;
     let text = String::from_utf8_lossy(&bytes);
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let mut lines = whole.lines();
@@ -226,8 +226,8 @@ pub fn read_on(fs: &dyn FileSystem, folder: &Path) -> Result<Vec<Row>> {
 
 /// Appends rows to both files of a run.
 pub struct Metrics {
-    csv: Log<Box<dyn Cut>>,
-    jsonl: Log<Box<dyn Cut>>,
+    csv: Log<Box<dyn OpenFile>>,
+    jsonl: Log<Box<dyn OpenFile>>,
     columns: Columns,
     unreadable: usize,
 }
@@ -241,16 +241,16 @@ impl Metrics {
         Self::create_on(&Disk, folder, columns)
     }
 
-    /// [`Metrics::create`] on a given file system.
+    /// [`Metrics::create`] on a given store.
     ///
     /// # Errors
     /// As [`Metrics::create`].
-    pub fn create_on(fs: &dyn FileSystem, folder: &Path, columns: Columns) -> Result<Self> {
+    pub fn create_on(store: &dyn Store, folder: &Path, columns: Columns) -> Result<Self> {
         for name in [CSV, JSONL] {
             let path = folder.join(name);
-            fs.create(&path).map_err(Error::io(&path, "create"))?;
+            store.append(&path)?.truncate(0).map_err(Error::io(&path, "empty"))?;
         }
-        Self::open(fs, folder, columns, 0)
+        Self::open(store, folder, columns, 0)
     }
 
     /// Goes on after `step`: rows of later steps, and everything from the first line that is no row, are removed,
@@ -262,12 +262,12 @@ impl Metrics {
         Self::resume_on(&Disk, folder, columns, step)
     }
 
-    /// [`Metrics::resume`] on a given file system.
+    /// [`Metrics::resume`] on a given store.
     ///
     /// # Errors
     /// As [`Metrics::resume`].
-    pub fn resume_on(fs: &dyn FileSystem, folder: &Path, columns: Columns, step: u64) -> Result<Self> {
-        Self::open(fs, folder, columns, step)
+    pub fn resume_on(store: &dyn Store, folder: &Path, columns: Columns, step: u64) -> Result<Self> {
+        Self::open(store, folder, columns, step)
     }
 
     /// How many lines could not be read when the run was resumed, of both files. An unfinished last line after a
@@ -276,12 +276,12 @@ impl Metrics {
         self.unreadable
     }
 
-    fn open(fs: &dyn FileSystem, folder: &Path, columns: Columns, step: u64) -> Result<Self> {
+    fn open(store: &dyn Store, folder: &Path, columns: Columns, step: u64) -> Result<Self> {
         let header = columns.header() + "\n";
         let step_of = |line: &str| Some(columns.row(line)?.step);
-        let (csv, spoiled) = Log::open(fs, folder.join(CSV), &header, step_of, step)?;
+        let (csv, spoiled) = Log::open(store, folder.join(CSV), &header, step_of, step)?;
         let step_of = |line: &str| columns.jsonl_step(line);
-        let (jsonl, more) = Log::open(fs, folder.join(JSONL), "", step_of, step)?;
+        let (jsonl, more) = Log::open(store, folder.join(JSONL), "", step_of, step)?;
         Ok(Self { csv, jsonl, columns, unreadable: spoiled + more })
     }
 
@@ -315,21 +315,17 @@ struct Log<F> {
     torn: bool,
 }
 
-impl Log<Box<dyn Cut>> {
+impl Log<Box<dyn OpenFile>> {
     /// Opens a file, keeps its header and the rows up to `step`, and says how many lines were spoiled.
     fn open(
-        fs: &dyn FileSystem,
+        store: &dyn Store,
         path: PathBuf,
         header: &str,
         step_of: impl Fn(&str) -> Option<u64>,
         step: u64,
     ) -> Result<(Self, usize)> {
-        let file = fs.append(&path).map_err(Error::io(&path, "open"))?;
-        let bytes = if fs.exists(&path) {
-            fs.read(&path).map_err(Error::io(&path, "read"))?.to_vec()
-        } else {
-            Vec::new()
-        };
+        let file = store.append(&path)?;
+        let bytes = if store.exists(&path) { store.read(&path)?.to_vec() } else { Vec::new() };
         let mut spoiled = 0;
         let mut length = 0;
         if bytes.starts_with(header.as_bytes()) {
@@ -353,7 +349,7 @@ impl Log<Box<dyn Cut>> {
     }
 }
 
-impl<F: Cut> Log<F> {
+impl<F: OpenFile> Log<F> {
     fn append(&mut self, line: &str) -> Result<()> {
         // Writing to a string cannot fail.
         let _ = writeln!(self.pending, "{line}");
@@ -363,15 +359,15 @@ impl<F: Cut> Log<F> {
     fn flush(&mut self) -> Result<()> {
         let written = self.try_flush();
         if written.is_err() {
-            // So that readers see whole lines; if this fails too, the next flush cuts first.
-            self.torn = self.file.cut(self.length).is_err();
+            // Readers should see whole lines; if this fails too, the next flush truncates first.
+            self.torn = self.file.truncate(self.length).is_err();
         }
         written.map_err(Error::io(&self.path, "write"))
     }
 
     fn try_flush(&mut self) -> io::Result<()> {
         if self.torn {
-            self.file.cut(self.length)?;
+            self.file.truncate(self.length)?;
             self.torn = false;
         }
         self.file.write_all(self.pending.as_bytes())?;
@@ -383,7 +379,7 @@ impl<F: Cut> Log<F> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::io::{Seek, SeekFrom, Write};
 
     use super::*;
 
@@ -392,7 +388,7 @@ mod tests {
     struct SmallDisk {
         bytes: Vec<u8>,
         room: usize,
-        cuts_fail: bool,
+        truncating_fails: bool,
     }
 
     impl Write for SmallDisk {
@@ -409,9 +405,18 @@ mod tests {
         }
     }
 
-    impl Cut for SmallDisk {
-        fn cut(&mut self, length: u64) -> io::Result<()> {
-            if self.cuts_fail {
+    impl Seek for SmallDisk {
+        fn seek(&mut self, _: SeekFrom) -> io::Result<u64> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    impl OpenFile for SmallDisk {
+        fn sync(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+        fn truncate(&mut self, length: u64) -> io::Result<()> {
+            if self.truncating_fails {
                 return Err(io::ErrorKind::ReadOnlyFilesystem.into());
             }
             self.bytes.truncate(length as usize);
@@ -421,15 +426,15 @@ mod tests {
 
     #[test]
     fn a_full_disk_loses_no_row_and_leaves_no_half_line() {
-        for cuts_fail in [false, true] {
-            let file = SmallDisk { room: 10, cuts_fail, ..SmallDisk::default() };
+        for truncating_fails in [false, true] {
+            let file = SmallDisk { room: 10, truncating_fails, ..SmallDisk::default() };
             let mut log = Log { path: "m.csv".into(), file, length: 0, pending: String::new(), torn: false };
             log.append("1,one").unwrap();
             let error = log.append("2,two").unwrap_err().to_string();
             assert!(error.starts_with("m.csv: cannot write"), "{error}");
-            assert_eq!(log.file.bytes, if cuts_fail { &b"1,one\n2,tw"[..] } else { b"1,one\n" });
+            assert_eq!(log.file.bytes, if truncating_fails { &b"1,one\n2,tw"[..] } else { b"1,one\n" });
             assert!(log.append("3,three").is_err());
-            (log.file.room, log.file.cuts_fail) = (100, false);
+            (log.file.room, log.file.truncating_fails) = (100, false);
             log.append("4,four").unwrap();
             assert_eq!(log.file.bytes, b"1,one\n2,two\n3,three\n4,four\n");
             log.append("5,five").unwrap();

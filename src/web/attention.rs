@@ -7,7 +7,7 @@ use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
 use super::{Device, Files, json};
-use crate::checkpoint::ModelFolder;
+use crate::files::ModelFolder;
 use crate::infer::attention::{self, AttendedToken, AttentionReader};
 use crate::{Error, Result};
 

@@ -7,8 +7,8 @@ use wasm_bindgen::prelude::*;
 
 use super::{Device, Files, json};
 use crate::bert::Pooling;
-use crate::checkpoint::SentenceFolder;
-use crate::checkpoint::weights::Dtype;
+use crate::files::SentenceFolder;
+use crate::files::weights::Dtype;
 use crate::infer::{self, EmbedOptions};
 use crate::tensor::DType;
 use crate::{Error, Result};

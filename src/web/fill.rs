@@ -6,7 +6,7 @@ use std::path::Path;
 use wasm_bindgen::prelude::*;
 
 use super::{Device, Files, json};
-use crate::checkpoint::{ModelFolder, Weights};
+use crate::files::{ModelFolder, Weights};
 use crate::infer;
 use crate::tensor::DType;
 use crate::text::Tokenizer;

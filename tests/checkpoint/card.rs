@@ -1,7 +1,7 @@
 //! The model card.
 
 use wgrad::bert::Config;
-use wgrad::checkpoint::{ModelCard, Score};
+use wgrad::files::{ModelCard, Score};
 
 #[test]
 fn a_card_says_what_it_is_given() {

@@ -7,7 +7,7 @@ use half::{bf16, f16};
 use safetensors::tensor::Dtype;
 use serde_json::{Value, json};
 use wgrad::bert::{Architecture, Config};
-use wgrad::checkpoint::{ModelFolder, TensorSource};
+use wgrad::files::{ModelFolder, TensorSource};
 
 use crate::common::hugging_face::{
     Stored, folder, golden_folder, read_index, sharded, tensors, write, write_index,

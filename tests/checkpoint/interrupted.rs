@@ -2,16 +2,17 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use wgrad::checkpoint::RunFolder;
+use wgrad::files::RunFolder;
 
-use super::faulty::{Fault, Faulty};
+use super::common::faulty::{Fault, Faulty};
 use super::run_folder::{check_contents, names, save, save_marked};
 
 /// A run with these checkpoints.
 fn run_with(out: &Path, steps: &[u64]) -> RunFolder {
-    let run = RunFolder::create(out).unwrap().with_file_system(Faulty::default());
+    let run = RunFolder::create(out).unwrap().with_store(Arc::new(Faulty::default()));
     for &step in steps {
         save(&run, step).unwrap();
     }
@@ -33,7 +34,7 @@ fn at_every_operation(fault: Fault, check: impl Fn(&Path, RunFolder, &Faulty, wg
             let out = tempfile::tempdir().unwrap();
             drop(run_with(out.path(), before));
             let disk = Faulty::at(operation, fault);
-            let run = RunFolder::open(out.path()).unwrap().with_file_system(disk.clone());
+            let run = RunFolder::open(out.path()).unwrap().with_store(Arc::new(disk.clone()));
             let saved = save_marked(&run, step, mark).map(|_| ());
             if !disk.struck() {
                 saved.unwrap();
@@ -50,7 +51,7 @@ fn fault_37_a_power_cut_at_any_operation_leaves_a_checkpoint() {
     at_every_operation(Fault::PowerCut, |out, run, _, saved, case| {
         drop(run);
         let (before, step, mark) = CASES[case];
-        let run = RunFolder::open(out).unwrap().with_file_system(Faulty::default());
+        let run = RunFolder::open(out).unwrap().with_store(Arc::new(Faulty::default()));
         assert_eq!(temporaries(out), [""; 0]);
         for name in names(&out.join("checkpoints")) {
             assert_eq!(names(&out.join("checkpoints").join(&name)).len(), 4, "{name} is not whole");

@@ -7,10 +7,10 @@ use half::f16;
 use safetensors::tensor::Dtype;
 use serde_json::json;
 use wgrad::bert::{Config, ModelType, initial_values};
-use wgrad::checkpoint::atomic::{Disk, FileSystem, write_atomic};
-use wgrad::checkpoint::{ModelFolder, TensorSource, check_vocabulary, tokenizer_vocabulary};
+use wgrad::files::{ModelFolder, TensorSource, check_vocabulary, tokenizer_vocabulary};
+use wgrad::store::{Disk, Store, write_atomic};
 
-use super::faulty::{Fault, Faulty};
+use super::common::faulty::{Fault, Faulty};
 use super::run_folder::names;
 
 /// What a saved folder of the family `wgrad` holds.
@@ -50,7 +50,7 @@ fn tensors(config: &Config, seed: u64) -> TensorSource<'static> {
     })
 }
 
-fn save_on(fs: &dyn FileSystem, dir: &Path, seed: u64) -> wgrad::Result<()> {
+fn save_on(fs: &dyn Store, dir: &Path, seed: u64) -> wgrad::Result<()> {
     let config = config();
     ModelFolder::save_on(fs, dir, &config, &tokenizer(10), tensors(&config, seed), &format!("# {seed}\n"))
 }
@@ -100,7 +100,7 @@ fn the_model_that_ships_with_the_page_loads_and_has_the_python_that_is_saved_tod
             spec.name
         );
     }
-    let saved = fs::read_to_string("src/checkpoint/modeling_wgrad.py").unwrap();
+    let saved = fs::read_to_string("src/files/modeling_wgrad.py").unwrap();
     assert_eq!(fs::read_to_string(dir.join("modeling_wgrad.py")).unwrap(), saved);
 }
 

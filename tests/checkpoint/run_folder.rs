@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
-use wgrad::checkpoint::{CheckpointState, LoadedCheckpoint, RunFolder, Saved, TensorSource, check_resume};
+use wgrad::files::{CheckpointState, LoadedCheckpoint, RunFolder, Saved, TensorSource, check_resume};
 
 pub fn object(value: Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::json;
-use wgrad::checkpoint::{ModelFolder, TensorSource};
+use wgrad::files::{ModelFolder, TensorSource};
 
 use super::golden::Golden;
 

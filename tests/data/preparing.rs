@@ -265,14 +265,18 @@ fn forged_ids_and_offsets_are_refused_when_read() {
 fn a_killed_run_never_looks_whole() {
     let folder = tempfile::tempdir().unwrap();
     // What a killed run leaves.
-    let partial = folder.path().join("out.partial");
+    let partial = folder.path().join(".out.0123456789abcdef.wgrad-partial");
     fs::create_dir(&partial).unwrap();
     fs::write(partial.join("train-00007.bin"), "rest").unwrap();
-    fs::write(partial.join(".lock"), "").unwrap();
+    fs::write(partial.join("lock"), "").unwrap();
+    // What may well be somebody's own.
+    let own = [".out.partial", "out.partial", ".out.0123456789abcdeg.wgrad-partial"];
+    own.iter().for_each(|name| fs::create_dir(folder.path().join(name)).unwrap());
     assert!(open(&folder.path().join("out")).is_err());
     let summary = prepared(folder.path(), "out", "the dog\na house", |_| {}).unwrap();
     assert!(!partial.exists() && !summary.out.join("train-00007.bin").exists());
-    assert!(!summary.out.join(".lock").exists());
+    assert!(!summary.out.join("lock").exists());
+    assert!(own.iter().all(|name| folder.path().join(name).exists()));
     open(&summary.out).unwrap();
     let again = prepared(folder.path(), "out", "the dog\na house", |_| {}).unwrap_err().to_string();
     assert!(again.contains("does not exist yet"), "{again}");
@@ -281,13 +285,13 @@ fn a_killed_run_never_looks_whole() {
     prepared(folder.path(), "empty", "the dog\na house", |_| {}).unwrap();
 
     // Another run that is still writing is not disturbed.
-    let busy = folder.path().join("busy.partial");
+    let busy = folder.path().join(".busy.0123456789abcdef.wgrad-partial");
     fs::create_dir(&busy).unwrap();
-    let lock = fs::File::create(busy.join(".lock")).unwrap();
+    let lock = fs::File::create(busy.join("lock")).unwrap();
     lock.lock().unwrap();
     let error = prepared(folder.path(), "busy", "the dog", |_| {}).unwrap_err().to_string();
     assert!(error.contains("no other run"), "{error}");
-    assert!(busy.join(".lock").exists());
+    assert!(busy.join("lock").exists());
 }
 
 #[test]

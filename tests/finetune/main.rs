@@ -18,11 +18,11 @@ use common::golden::Golden;
 use common::hugging_face::golden_folder;
 use safetensors::tensor::Dtype;
 use wgrad::bert::Pooling;
-use wgrad::checkpoint::atomic::Disk;
-use wgrad::checkpoint::{ModelFolder, SentenceFolder};
 use wgrad::data::task::{Columns, Table, Task};
+use wgrad::files::{ModelFolder, SentenceFolder};
 use wgrad::gpu::Gpu;
 use wgrad::infer::{Classifier, EmbedOptions, Embedder, Verified, longest, verify};
+use wgrad::store::Disk;
 use wgrad::tensor::DType;
 use wgrad::train::Event;
 use wgrad::train::finetune::{

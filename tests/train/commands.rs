@@ -2,8 +2,8 @@
 
 use assert_cmd::Command;
 use wgrad::bert::init::initial_values;
-use wgrad::checkpoint::{ModelFolder, Weights};
 use wgrad::data::{Batcher, BatcherOptions};
+use wgrad::files::{ModelFolder, Weights};
 use wgrad::train::TrainConfig;
 
 use crate::Place;

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::{Outcome, Place, assert_same, common, result};
-use wgrad::checkpoint::REFERENCE_FILE;
+use wgrad::files::REFERENCE_FILE;
 use wgrad::gpu::Gpu;
 use wgrad::train::{Event, RunOptions, Summary, TrainConfig, Trainer, pretrain};
 

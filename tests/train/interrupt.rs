@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::{Place, common};
-use wgrad::checkpoint::{ModelFolder, RunFolder};
+use wgrad::files::{ModelFolder, RunFolder};
 use wgrad::train::metrics;
 
 /// The program at work.

@@ -2,8 +2,8 @@
 
 use crate::toy::Script;
 use crate::{Place, kill_at, train, train_with};
-use wgrad::checkpoint::ModelFolder;
 use wgrad::data::Split;
+use wgrad::files::ModelFolder;
 use wgrad::train::{RunOptions, Settings, metrics};
 
 #[test]

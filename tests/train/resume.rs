@@ -26,7 +26,7 @@ fn a_run_stopped_after_any_step_goes_on_bitwise() {
         let summary = summary.unwrap();
         assert!(summary.interrupted && summary.steps == stop, "{summary:?}");
         assert_eq!(told.checkpoints.last(), Some(&stop));
-        wgrad::checkpoint::ModelFolder::load(&options.out).unwrap();
+        wgrad::files::ModelFolder::load(&options.out).unwrap();
 
         let (summary, told) = train(&resumed(&options));
         assert!(!summary.interrupted && summary.steps == STEPS);

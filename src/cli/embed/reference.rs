@@ -2,9 +2,9 @@
 
 use anyhow::bail;
 use serde_json::json;
-use wgrad::checkpoint::atomic::Disk;
-use wgrad::checkpoint::{REFERENCE_FILE, ReferenceVectors};
+use wgrad::files::{REFERENCE_FILE, ReferenceVectors};
 use wgrad::infer::{self, Verified, reference_vectors};
+use wgrad::store::Disk;
 
 use super::super::embedder::EmbedderArgs;
 use super::super::print;

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use ureq::config::RedirectAuthHeaders;
 use ureq::http::Response;
 use ureq::{Agent, Body};
-use wgrad::checkpoint::REFERENCE_FILE;
+use wgrad::files::REFERENCE_FILE;
 
 use super::Id;
 

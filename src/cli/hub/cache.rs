@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use wgrad::checkpoint::ModelFolder;
+use wgrad::files::ModelFolder;
+use wgrad::store::{Disk, Store, write_atomic};
 
 use super::Id;
 use super::api::RemoteFile;
@@ -80,8 +81,8 @@ impl Cache {
     pub fn point(&self, id: &Id, commit: &str) -> anyhow::Result<()> {
         let refs = self.model(id).join("refs");
         let path = refs.join(&id.revision);
-        fs::create_dir_all(&refs)
-            .and_then(|()| fs::write(&path, commit))
-            .with_context(|| format!("{}: cannot write", path.display()))
+        Disk.create_dir_all(&refs)?;
+        write_atomic(&Disk, &path, |sink| sink.put(commit.as_bytes()))?;
+        Ok(())
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use wgrad::store::{Disk, Store};
 
 use super::Id;
 use super::api::{Hub, RemoteFile};
@@ -63,7 +64,8 @@ pub fn blob(
         }
     }
     out.sync_all().with_context(say)?;
-    fs::rename(&partial, &blob).with_context(say)?;
+    Disk.rename(&partial, &blob)?;
+    Disk.sync_dir(blobs)?;
     Ok(blob)
 }
 

@@ -12,7 +12,7 @@ use serde::Serialize;
 pub use probabilities::Probabilities;
 
 use crate::bert::{Model, PositionEmbedding};
-use crate::checkpoint::ModelFolder;
+use crate::files::ModelFolder;
 use crate::gpu::Gpu;
 use crate::infer::load;
 use crate::infer::readout::Readout;

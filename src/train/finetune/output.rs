@@ -10,9 +10,9 @@ use super::best::Best;
 use super::card::card;
 use super::setup::Setup;
 use crate::bert::Pooling;
-use crate::checkpoint::atomic::{Disk, FileSystem, write_atomic};
-use crate::checkpoint::{ModelFolder, TensorSource};
 use crate::data::task::Task;
+use crate::files::{ModelFolder, TensorSource};
+use crate::store::{Store, write_atomic};
 use crate::tensor::DType;
 use crate::train::run::PICTURE;
 use crate::viz::loss_curve::LossCurve;
@@ -20,7 +20,7 @@ use crate::{Error, Result};
 
 /// Writes the model's folder. The weights come last, with the card: a folder that has them is whole.
 pub(super) fn save(
-    fs: &dyn FileSystem,
+    store: &dyn Store,
     setup: &Setup<'_>,
     best: &Best,
     report: &FinetuneReport,
@@ -30,33 +30,33 @@ pub(super) fn save(
     let kept = best.folder(out);
     for name in best.predictions() {
         let from = kept.join(&name);
-        let bytes = fs.read(&from).map_err(Error::io(&from, "read"))?;
-        write_atomic(fs, &out.join(name), |sink| sink.put(&bytes))?;
+        let bytes = store.read(&from)?;
+        write_atomic(store, &out.join(name), |sink| sink.put(&bytes))?;
     }
-    put(&out.join(PICTURE), &picture.svg())?;
+    put(store, &out.join(PICTURE), &picture.svg())?;
     if setup.options.task == Task::Contrastive {
-        sentence_files(setup)?;
+        sentence_files(store, setup)?;
     }
-    let weights = best.weights(fs, out)?;
+    let weights = best.weights(store, out)?;
     let shapes = config.parameters().into_iter().map(|spec| (spec.name, spec.shape)).collect();
     let tensors = TensorSource::new(shapes, |name| Ok(Cow::Owned(weights.f32(name)?)));
     let tensors = if setup.options.saved_as == DType::F16 { tensors.halves() } else { tensors };
     let card = card(setup, best, report).render(config);
-    ModelFolder::save_on(fs, out, config, setup.tokenizer.json(), tensors, &card)?;
-    limit_length(&out.join("tokenizer_config.json"), setup.options.recipe.max_length)
+    ModelFolder::save_on(store, out, config, setup.tokenizer.json(), tensors, &card)?;
+    limit_length(store, &out.join("tokenizer_config.json"), setup.options.recipe.max_length)
 }
 
 /// Tells Python, and `evaluate` and `predict`, where texts are cut.
-fn limit_length(path: &Path, tokens: usize) -> Result<()> {
-    let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
+fn limit_length(store: &dyn Store, path: &Path, tokens: usize) -> Result<()> {
+    let bytes = store.read(path)?;
     let mut settings: Map<String, Value> = serde_json::from_slice(&bytes)
         .map_err(|error| Error::file(path, "settings in JSON", error.to_string()))?;
     settings.insert("model_max_length".into(), json!(tokens));
-    put(path, &pretty(&Value::Object(settings)))
+    put(store, path, &pretty(&Value::Object(settings)))
 }
 
 /// What `sentence-transformers` reads beside the model.
-fn sentence_files(setup: &Setup<'_>) -> Result<()> {
+fn sentence_files(store: &dyn Store, setup: &Setup<'_>) -> Result<()> {
     let out = &setup.options.out;
     let module = |index: usize, name: &str, path: &str| {
         let kind = format!("sentence_transformers.models.{name}");
@@ -76,12 +76,11 @@ fn sentence_files(setup: &Setup<'_>) -> Result<()> {
     });
     let limits = json!({"max_seq_length": setup.options.recipe.max_length, "do_lower_case": false});
     for folder in ["1_Pooling", "2_Normalize"] {
-        let path = out.join(folder);
-        std::fs::create_dir_all(&path).map_err(Error::io(&path, "create the folder"))?;
+        store.create_dir_all(&out.join(folder))?;
     }
-    put(&out.join("modules.json"), &pretty(&modules))?;
-    put(&out.join("1_Pooling/config.json"), &pretty(&pooling))?;
-    put(&out.join("sentence_bert_config.json"), &pretty(&limits))
+    put(store, &out.join("modules.json"), &pretty(&modules))?;
+    put(store, &out.join("1_Pooling/config.json"), &pretty(&pooling))?;
+    put(store, &out.join("sentence_bert_config.json"), &pretty(&limits))
 }
 
 fn pretty(value: &Value) -> String {
@@ -90,6 +89,6 @@ fn pretty(value: &Value) -> String {
     text
 }
 
-fn put(path: &Path, text: &str) -> Result<()> {
-    write_atomic(&Disk, path, |sink| sink.put(text.as_bytes())).map(drop)
+fn put(store: &dyn Store, path: &Path, text: &str) -> Result<()> {
+    write_atomic(store, path, |sink| sink.put(text.as_bytes())).map(drop)
 }

@@ -1,8 +1,8 @@
 //! The model card of a run.
 
 use super::{RunOptions, Summary};
-use crate::checkpoint::{ModelCard, Score};
 use crate::data::Split;
+use crate::files::{ModelCard, Score};
 use crate::train::run::card::{adamw, named, rounded};
 use crate::train::run::job::{Common, name};
 

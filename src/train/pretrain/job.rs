@@ -5,9 +5,9 @@ use serde_json::{Map, Value, json};
 use super::batches::held_out_batches;
 use super::feed::Feed;
 use super::{RunOptions, Summary, card};
-use crate::checkpoint::atomic::write_atomic;
-use crate::checkpoint::{ModelFolder, RunFolder};
 use crate::data::{Batch, Batcher, BatcherOptions, Split};
+use crate::files::{ModelFolder, RunFolder};
+use crate::store::write_atomic;
 use crate::train::config::TrainConfig;
 use crate::train::learner::Learner;
 use crate::train::metrics::{Columns, Row};
@@ -74,7 +74,7 @@ impl<'a, O> Pretraining<'a, O> {
         let held_out = held_out_batches(&batcher, sequences, config.micro_batch_sequences())?;
         let common = Common {
             out: options.out.clone(),
-            file_system: options.file_system.clone(),
+            store: options.store.clone(),
             folder,
             fingerprint: fingerprint(options),
             resume: options.resume,
@@ -108,7 +108,7 @@ where
         let path = self.options.out.join(RECIPE);
         let text = serde_json::to_string_pretty(&self.options.config)
             .map_err(|error| Error::file(&path, "a recipe that JSON can hold", error.to_string()))?;
-        write_atomic(&*self.options.file_system, &path, |sink| sink.put(text.as_bytes())).map(drop)
+        write_atomic(&*self.options.store, &path, |sink| sink.put(text.as_bytes())).map(drop)
     }
 
     async fn open(&mut self, _: u64) -> Result<L> {
@@ -198,7 +198,7 @@ where
         let tensors = learner.model_tensors();
         let model = Tensors::read(&mut learner, tensors).await?;
         ModelFolder::save_on(
-            &*options.file_system,
+            &*options.store,
             &options.out,
             &options.config.model,
             options.dataset.tokenizer().json(),
@@ -211,10 +211,10 @@ where
 
 fn open_folder(options: &RunOptions) -> Result<RunFolder> {
     let folder = if options.resume {
-        RunFolder::open_on(options.file_system.clone(), &options.out)?
+        RunFolder::open_on(options.store.clone(), &options.out)?
     } else {
-        refuse_model(&*options.file_system, &options.out)?;
-        RunFolder::create_on(options.file_system.clone(), &options.out)?
+        refuse_model(&*options.store, &options.out)?;
+        RunFolder::create_on(options.store.clone(), &options.out)?
     };
     Ok(folder.keep(options.config.checkpoint.keep))
 }

@@ -10,8 +10,8 @@ use super::Event;
 use super::log::Log;
 use super::position::Position;
 use crate::Result;
-use crate::checkpoint::RunFolder;
-use crate::checkpoint::atomic::FileSystem;
+use crate::files::RunFolder;
+use crate::store::Store;
 use crate::train::config::CheckpointConfig;
 use crate::train::learner::Learner;
 use crate::train::metrics::{Columns, Row};
@@ -25,7 +25,7 @@ pub(crate) struct Common {
     /// The run's folder.
     pub out: PathBuf,
     /// What checkpoints, pictures and the model are written with.
-    pub file_system: Arc<dyn FileSystem>,
+    pub store: Arc<dyn Store>,
     /// The checkpoints, and the lock of the folder.
     pub folder: RunFolder,
     /// What a checkpoint must have been made with.

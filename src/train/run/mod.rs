@@ -27,8 +27,8 @@ use self::job::{Job, Progress};
 #[cfg(not(target_arch = "wasm32"))]
 use super::finetune::Measured;
 use super::metrics::Row;
-use crate::checkpoint::MODEL_FILE;
-use crate::checkpoint::atomic::FileSystem;
+use crate::files::MODEL_FILE;
+use crate::store::Store;
 use crate::{Error, Result};
 
 /// After so many lost devices without a step beyond all earlier ones the run gives up.
@@ -130,8 +130,8 @@ pub(super) async fn run<J: Job>(
 }
 
 /// A new run must not end by overwriting a model that was there before.
-pub(super) fn refuse_model(fs: &dyn FileSystem, out: &Path) -> Result<()> {
-    if fs.exists(&out.join(MODEL_FILE)) {
+pub(super) fn refuse_model(store: &dyn Store, out: &Path) -> Result<()> {
+    if store.exists(&out.join(MODEL_FILE)) {
         let found = format!("one with {MODEL_FILE}: resume the run that made it, or choose another folder");
         return Err(Error::file(out, "a folder without a model", found));
     }

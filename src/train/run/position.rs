@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::LoadedCheckpoint;
+use crate::files::LoadedCheckpoint;
 use crate::{Error, Result};
 
 /// Where a run stands between two steps.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::job::Job;
 use super::position::Position;
-use crate::checkpoint::{CheckpointState, LoadedCheckpoint, Saved, TensorSource, Weights};
+use crate::files::{CheckpointState, LoadedCheckpoint, Saved, TensorSource, Weights};
 use crate::train::learner::Learner;
 use crate::{Error, Result};
 

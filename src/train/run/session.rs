@@ -11,7 +11,7 @@ use super::log::Log;
 use super::position::Position;
 use super::save::{job_state, restore, save_checkpoint};
 use super::{Event, Tally};
-use crate::checkpoint::{LoadedCheckpoint, check_resume};
+use crate::files::{LoadedCheckpoint, check_resume};
 use crate::infer::save_reference;
 use crate::train::learner::Learner;
 use crate::train::metrics::Row;
@@ -94,7 +94,7 @@ pub(super) async fn live<J: Job>(
     if let Some(gpu) = gpu.filter(|_| !interrupted) {
         let common = job.common();
         // The model is as good without them.
-        if let Err(error) = save_reference(&gpu, &*common.file_system, &common.out).await {
+        if let Err(error) = save_reference(&gpu, &*common.store, &common.out).await {
             progress(Event::Warning(format!("the reference vectors were not saved: {error}")));
         }
     }
@@ -119,16 +119,16 @@ impl<'a, J: Job> Session<'a, J> {
         checkpoint: Option<&LoadedCheckpoint>,
         progress: Progress<'_>,
     ) -> Result<Self> {
-        let (fs, out, columns) = (&*job.common().file_system, &job.common().out, job.common().columns);
+        let (store, out, columns) = (&*job.common().store, &job.common().out, job.common().columns);
         let (log, at) = match checkpoint {
-            None => (Log::create(fs, out, columns)?, Position::default()),
+            None => (Log::create(store, out, columns)?, Position::default()),
             Some(checkpoint) => {
                 let at = Position::of(checkpoint)?;
                 // A learner that nothing has changed is the one that was just made.
                 if at.step > 0 && !job.begins(at.step) {
                     restore(&mut learner, checkpoint)?;
                 }
-                let (log, unreadable) = Log::resume(fs, out, columns, at.step)?;
+                let (log, unreadable) = Log::resume(store, out, columns, at.step)?;
                 if unreadable > 0 {
                     let note = format!("{unreadable} unreadable lines of the metrics were removed");
                     progress(Event::Warning(note));
@@ -277,7 +277,7 @@ impl<'a, J: Job> Session<'a, J> {
     fn draw(&self, progress: Progress<'_>) {
         let common = self.job.common();
         let picture = self.job.picture(self.log.rows(), &self.learner.device());
-        if let Err(error) = super::log::draw(&*common.file_system, &common.out, &picture) {
+        if let Err(error) = super::log::draw(&*common.store, &common.out, &picture) {
             progress(Event::Warning(format!("the picture was not saved: {error}")));
         }
     }

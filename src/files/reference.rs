@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::SentenceFolder;
-use super::atomic::{FileSystem, write_atomic};
 use super::checksums::Entry;
 use crate::bert::Pooling;
+use crate::store::{Store, write_atomic};
 use crate::{Error, Result};
 
 /// The file, beside the model's `config.json`. No folder must have one.
@@ -71,7 +71,7 @@ impl ReferenceVectors {
     /// # Errors
     /// [`Error::Io`] when a file of the folder cannot be read.
     pub fn new(
-        fs: &dyn FileSystem,
+        store: &dyn Store,
         folder: &SentenceFolder,
         device: &str,
         texts: Vec<String>,
@@ -81,7 +81,7 @@ impl ReferenceVectors {
             format: FORMAT,
             wgrad: env!("CARGO_PKG_VERSION").to_owned(),
             device: device.to_owned(),
-            files: files(fs, folder)?,
+            files: files(store, folder)?,
             embedding: Embedding::of(folder),
             texts,
             vectors,
@@ -97,12 +97,12 @@ impl ReferenceVectors {
     ///
     /// # Errors
     /// [`Error::File`] for a file of a newer version, and for one that is broken; [`Error::Io`].
-    pub fn load(fs: &dyn FileSystem, folder: &SentenceFolder) -> Result<Option<Self>> {
+    pub fn load(store: &dyn Store, folder: &SentenceFolder) -> Result<Option<Self>> {
         let path = Self::path(folder);
-        if !fs.exists(&path) {
+        if !store.exists(&path) {
             return Ok(None);
         }
-        let json = fs.read(&path).map_err(Error::io(&path, "read"))?;
+        let json = store.read(&path)?;
         let wrong = |found: String| Error::file(&path, "reference vectors", found);
         // The version first: a newer file may have other fields.
         let Version { format } = serde_json::from_slice(&json).map_err(|error| wrong(error.to_string()))?;
@@ -128,19 +128,19 @@ impl ReferenceVectors {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn save(&self, fs: &dyn FileSystem, path: &Path) -> Result<()> {
+    pub fn save(&self, store: &dyn Store, path: &Path) -> Result<()> {
         // Texts and finite numbers always serialise.
         let mut json = serde_json::to_vec(self).unwrap_or_default();
         json.push(b'\n');
-        write_atomic(fs, path, |sink| sink.put(&json)).map(drop)
+        write_atomic(store, path, |sink| sink.put(&json)).map(drop)
     }
 
     /// What has changed in the folder since the vectors were computed with it: they then say nothing about a device.
     ///
     /// # Errors
     /// [`Error::Io`] when a file of the folder cannot be read.
-    pub fn stale(&self, fs: &dyn FileSystem, folder: &SentenceFolder) -> Result<Option<String>> {
-        let found = files(fs, folder)?;
+    pub fn stale(&self, store: &dyn Store, folder: &SentenceFolder) -> Result<Option<String>> {
+        let found = files(store, folder)?;
         let changed =
             self.files.keys().chain(found.keys()).find(|name| self.files.get(*name) != found.get(*name));
         if let Some(name) = changed {
@@ -152,10 +152,10 @@ impl ReferenceVectors {
 }
 
 /// The files that vectors follow from.
-fn files(fs: &dyn FileSystem, folder: &SentenceFolder) -> Result<BTreeMap<String, Entry>> {
+fn files(store: &dyn Store, folder: &SentenceFolder) -> Result<BTreeMap<String, Entry>> {
     let config = folder.model.path.join("config.json");
     let mut found = BTreeMap::from([
-        ("config.json".to_owned(), Entry::of(&fs.read(&config).map_err(Error::io(&config, "read"))?)),
+        ("config.json".to_owned(), Entry::of(&store.read(&config)?)),
         ("tokenizer.json".to_owned(), Entry::of(&folder.model.tokenizer_json)),
     ]);
     for (path, bytes) in folder.model.weights.files() {

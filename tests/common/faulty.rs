@@ -2,11 +2,12 @@
 //! so nothing waits for the real disk.
 
 use std::fs::{self, OpenOptions};
-use std::io::{Error, ErrorKind, Result, Write};
+use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use wgrad::checkpoint::atomic::{Disk, FileSystem, SyncWrite};
+use wgrad::store::{Bytes, Disk, OpenFile, Store};
+use wgrad::{Error, Result};
 
 /// What happens at the chosen operation.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,8 +49,18 @@ impl Faulty {
         self.0.lock().unwrap().plan = None;
     }
 
+    /// Fills the disk, or makes room again.
+    pub fn set_full(&self, full: bool) {
+        self.0.lock().unwrap().plan = full.then_some((0, Fault::Full));
+    }
+
+    /// [`Faulty::strike`] for an operation on `path`.
+    fn step(&self, path: &Path, writes: bool) -> Result<()> {
+        self.strike(writes).map_err(Error::io(path, "change"))
+    }
+
     /// Counts an operation; an error says that it must not be done whole.
-    fn step(&self, writes: bool) -> Result<()> {
+    fn strike(&self, writes: bool) -> io::Result<()> {
         let mut state = self.0.lock().unwrap();
         let now = state.done;
         state.done += 1;
@@ -70,7 +81,7 @@ impl Faulty {
             }
         }
         state.struck = true;
-        Err(Error::from(if fault == Fault::Full { ErrorKind::StorageFull } else { ErrorKind::Other }))
+        Err(io::Error::from(if fault == Fault::Full { ErrorKind::StorageFull } else { ErrorKind::Other }))
     }
 
     fn dead(&self) -> bool {
@@ -79,53 +90,81 @@ impl Faulty {
     }
 }
 
-impl FileSystem for Faulty {
+impl Store for Faulty {
     fn create_dir_all(&self, path: &Path) -> Result<()> {
-        self.step(true)?;
+        self.step(path, true)?;
         Disk.create_dir_all(path)
     }
 
-    fn create(&self, path: &Path) -> Result<Box<dyn SyncWrite>> {
-        self.step(true)?;
+    fn create(&self, path: &Path) -> Result<Box<dyn OpenFile>> {
+        self.step(path, true)?;
         self.0.lock().unwrap().unsynced.push(path.to_path_buf());
         Ok(Box::new(Open { disk: self.clone(), path: path.to_path_buf(), file: Disk.create(path)? }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        self.step(true)?;
+        self.step(from, true)?;
         Disk.rename(from, to)
     }
 
-    fn sync_dir(&self, _: &Path) -> Result<()> {
-        self.step(true)
+    fn sync_dir(&self, path: &Path) -> Result<()> {
+        self.step(path, true)
     }
 
     fn remove_file(&self, path: &Path) -> Result<()> {
-        self.step(false)?;
+        self.step(path, false)?;
         Disk.remove_file(path)
     }
 
     fn remove_dir_all(&self, path: &Path) -> Result<()> {
-        let go = self.step(false);
+        let go = self.step(path, false);
         if go.is_err()
             && !self.dead()
-            && let Some(Ok(first)) = fs::read_dir(path)?.next()
+            && let Some(Ok(first)) = fs::read_dir(path).map_err(Error::io(path, "read"))?.next()
         {
-            fs::remove_file(first.path())?;
+            fs::remove_file(first.path()).unwrap();
         }
         go.and_then(|()| Disk.remove_dir_all(path))
+    }
+
+    fn append(&self, path: &Path) -> Result<Box<dyn OpenFile>> {
+        Disk.append(path)
+    }
+
+    fn read(&self, path: &Path) -> Result<Bytes> {
+        Disk.read(path)
+    }
+
+    fn list(&self, path: &Path) -> Result<Vec<String>> {
+        Disk.list(path)
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        Disk.exists(path)
+    }
+
+    fn is_dir(&self, path: &Path) -> bool {
+        Disk.is_dir(path)
+    }
+
+    fn is_shared(&self) -> bool {
+        Disk.is_shared()
+    }
+
+    fn is_abandoned(&self, path: &Path) -> bool {
+        Disk.is_abandoned(path)
     }
 }
 
 struct Open {
     disk: Faulty,
     path: PathBuf,
-    file: Box<dyn SyncWrite>,
+    file: Box<dyn OpenFile>,
 }
 
 impl Write for Open {
-    fn write(&mut self, bytes: &[u8]) -> Result<usize> {
-        match self.disk.step(true) {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.disk.strike(true) {
             Ok(()) => self.file.write(bytes),
             Err(error) if self.disk.dead() => Err(error),
             Err(error) => {
@@ -135,14 +174,25 @@ impl Write for Open {
         }
     }
 
-    fn flush(&mut self) -> Result<()> {
+    fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
 }
 
-impl SyncWrite for Open {
-    fn sync(&mut self) -> Result<()> {
-        self.disk.step(true)?;
+impl Seek for Open {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
+}
+
+impl OpenFile for Open {
+    fn truncate(&mut self, length: u64) -> io::Result<()> {
+        self.disk.strike(true)?;
+        self.file.truncate(length)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.disk.strike(true)?;
         self.disk.0.lock().unwrap().unsynced.retain(|path| *path != self.path);
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::atomic::{Digest, FileSystem};
+use crate::store::{Digest, Store};
 use crate::{Error, Result};
 
 /// The file, written last: a checkpoint that has it is complete.
@@ -54,9 +54,9 @@ impl Checksums {
     }
 
     /// Reads the list of a checkpoint and compares the files' lengths, which is cheap.
-    pub(super) fn of_complete(fs: &dyn FileSystem, dir: &Path, names: &[&str]) -> Result<Checksums> {
+    pub(super) fn of_complete(store: &dyn Store, dir: &Path, names: &[&str]) -> Result<Checksums> {
         let path = dir.join(CHECKSUMS_FILE);
-        let json = fs.read(&path).map_err(Error::io(&path, "read"))?;
+        let json = store.read(&path)?;
         let sums: Checksums = serde_json::from_slice(&json)
             .map_err(|error| Error::file(&path, "the checksums of a checkpoint", error.to_string()))?;
         if sums.format != FORMAT {
@@ -68,7 +68,7 @@ impl Checksums {
         }
         for (name, entry) in &sums.files {
             let path = dir.join(name);
-            let bytes = fs.read(&path).map_err(Error::io(&path, "read"))?.len() as u64;
+            let bytes = store.read(&path)?.len() as u64;
             if bytes != entry.bytes {
                 return Err(Error::file(&path, format!("{} bytes", entry.bytes), format!("{bytes}")));
             }
@@ -77,10 +77,10 @@ impl Checksums {
     }
 
     /// Reads every file and compares its checksum.
-    pub(super) fn verify(&self, fs: &dyn FileSystem, dir: &Path) -> Result<()> {
+    pub(super) fn verify(&self, store: &dyn Store, dir: &Path) -> Result<()> {
         for (name, entry) in &self.files {
             let path = dir.join(name);
-            let crc32 = crc32fast::hash(&fs.read(&path).map_err(Error::io(&path, "read"))?);
+            let crc32 = crc32fast::hash(&store.read(&path)?);
             let found = format!("{crc32:08x}");
             if found != entry.crc32 {
                 let found = format!("{found}: its bytes have changed since it was saved");

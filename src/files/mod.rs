@@ -1,15 +1,12 @@
 //! Files: weights, model folders, checkpoints of a run.
 //!
-//! Reading is [`Weights`]; whatever is written goes through a temporary name, is synced, then renamed, so that a
-//! name always stands for a whole file.
+//! All of them lie on a [`Store`](crate::store::Store). Reading is [`Weights`]; whatever is written gets its name when it
+//! is whole.
 
-pub mod atomic;
 pub mod card;
 pub mod check;
 mod checksums;
 mod header;
-mod lock;
-mod memory;
 pub mod model_folder;
 pub mod names;
 mod reference;
