@@ -112,7 +112,7 @@ impl Dataset {
             return Err(Error::config("data", "at least one folder", "none"));
         };
         let manifests =
-            folders.iter().map(|folder| Manifest::read_on(store, folder)).collect::<Result<Vec<_>>>()?;
+            folders.iter().map(|folder| Manifest::read(store, folder)).collect::<Result<Vec<_>>>()?;
         let seq_len = manifests[0].seq_len;
         for (folder, manifest) in folders.iter().zip(&manifests) {
             if manifest.seq_len != seq_len {

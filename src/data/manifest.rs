@@ -12,7 +12,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::{Disk, Store};
+use crate::store::Store;
 use crate::{Error, Result};
 
 /// The manifest's name in a data folder.
@@ -121,15 +121,7 @@ impl Manifest {
     ///
     /// # Errors
     /// A folder without one, or one that is broken or of another version.
-    pub fn read(folder: &Path) -> Result<Self> {
-        Self::read_on(&Disk, folder)
-    }
-
-    /// [`Manifest::read`] from a given store.
-    ///
-    /// # Errors
-    /// As [`Manifest::read`].
-    pub fn read_on(store: &dyn Store, folder: &Path) -> Result<Self> {
+    pub fn read(store: &dyn Store, folder: &Path) -> Result<Self> {
         let path = folder.join(FILE);
         if store.is_dir(folder) && !store.exists(&path) {
             let expected = format!("a folder made by `wgrad data prepare`, with {FILE}");

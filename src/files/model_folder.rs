@@ -59,7 +59,7 @@ impl ModelFolder {
             .map_err(|error| Error::file(&tokenizer, "a tokenizer.json", error.to_string()))?;
         let mut config = Config::from_json_with(&config, &config_path, &special_tokens(&json))?;
 
-        let weights = from_hugging_face(Weights::open_folder_on(store, dir)?, &mut config)?;
+        let weights = from_hugging_face(Weights::open_folder(store, dir)?, &mut config)?;
         check_tensors(&config.parameters(), weights.shapes(), weights.path())?;
         check_vocabulary(&config, tokenizer_vocabulary(&json, &tokenizer)?, &tokenizer)?;
         Ok(ModelFolder { path: dir.to_path_buf(), config, weights, tokenizer, tokenizer_json: json })
@@ -79,20 +79,6 @@ impl ModelFolder {
     /// [`Error::Config`] or [`Error::File`] when the parts do not fit each other, [`Error::Io`] when the disk
     /// refuses; a model that was in the folder is then untouched.
     pub fn save(
-        dir: impl AsRef<Path>,
-        config: &Config,
-        tokenizer_json: &[u8],
-        tensors: TensorSource,
-        card: &str,
-    ) -> Result<()> {
-        Self::save_on(&Disk, dir, config, tokenizer_json, tensors, card)
-    }
-
-    /// [`ModelFolder::save`] on a given store.
-    ///
-    /// # Errors
-    /// As [`ModelFolder::save`].
-    pub fn save_on(
         store: &dyn Store,
         dir: impl AsRef<Path>,
         config: &Config,

@@ -20,7 +20,7 @@ use super::MODEL_FILE;
 use super::checksums::{CHECKSUMS_FILE, Checksums};
 use super::weights::Weights;
 use super::writer::TensorSource;
-use crate::store::{Disk, FolderLock, Store, write_file};
+use crate::store::{FolderLock, Store, write_file};
 use crate::{Error, Result};
 
 // Names under which nothing looks for a checkpoint; see above.
@@ -86,15 +86,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// [`Error::File`] when another process uses the folder or it already has checkpoints; [`Error::Io`].
-    pub fn create(out: impl AsRef<Path>) -> Result<RunFolder> {
-        Self::create_on(Arc::new(Disk), out)
-    }
-
-    /// [`RunFolder::create`] on a given store.
-    ///
-    /// # Errors
-    /// As [`RunFolder::create`].
-    pub fn create_on(store: Arc<dyn Store>, out: impl AsRef<Path>) -> Result<RunFolder> {
+    pub fn create(store: Arc<dyn Store>, out: impl AsRef<Path>) -> Result<RunFolder> {
         let root = out.as_ref();
         let checkpoints = root.join("checkpoints");
         store.create_dir_all(&checkpoints)?;
@@ -111,15 +103,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// [`Error::File`] when another process uses the folder or it is no run's; [`Error::Io`].
-    pub fn open(out: impl AsRef<Path>) -> Result<RunFolder> {
-        Self::open_on(Arc::new(Disk), out)
-    }
-
-    /// [`RunFolder::open`] on a given store.
-    ///
-    /// # Errors
-    /// As [`RunFolder::open`].
-    pub fn open_on(store: Arc<dyn Store>, out: impl AsRef<Path>) -> Result<RunFolder> {
+    pub fn open(store: Arc<dyn Store>, out: impl AsRef<Path>) -> Result<RunFolder> {
         let root = out.as_ref();
         if !store.is_dir(&root.join("checkpoints")) {
             return Err(Error::file(root, "the folder of a run, with `checkpoints/`", "none"));

@@ -8,7 +8,7 @@ use super::MODEL_FILE;
 use super::header::{MAX_HEADER, Unique, foreign};
 use super::weights::Weights;
 use crate::error::quoted;
-use crate::store::{Disk, Store};
+use crate::store::Store;
 use crate::{Error, Result};
 
 /// The file that says which of several files holds a tensor.
@@ -25,15 +25,7 @@ impl Weights {
     /// # Errors
     /// As [`Weights::open`] for each file; [`Error::File`] for an index that names files outside the folder, or
     /// tensors that its files do not hold.
-    pub fn open_folder(dir: impl AsRef<Path>) -> Result<Weights> {
-        Self::open_folder_on(&Disk, dir)
-    }
-
-    /// [`Weights::open_folder`] on a given store.
-    ///
-    /// # Errors
-    /// As [`Weights::open_folder`].
-    pub fn open_folder_on(store: &dyn Store, dir: impl AsRef<Path>) -> Result<Weights> {
+    pub fn open_folder(store: &dyn Store, dir: impl AsRef<Path>) -> Result<Weights> {
         let dir = dir.as_ref();
         let single = dir.join(MODEL_FILE);
         let index = dir.join(INDEX_FILE);

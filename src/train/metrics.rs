@@ -237,15 +237,7 @@ impl Metrics {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn create(folder: &Path, columns: Columns) -> Result<Self> {
-        Self::create_on(&Disk, folder, columns)
-    }
-
-    /// [`Metrics::create`] on a given store.
-    ///
-    /// # Errors
-    /// As [`Metrics::create`].
-    pub fn create_on(store: &dyn Store, folder: &Path, columns: Columns) -> Result<Self> {
+    pub fn create(store: &dyn Store, folder: &Path, columns: Columns) -> Result<Self> {
         for name in [CSV, JSONL] {
             let path = folder.join(name);
             store.append(&path)?.truncate(0).map_err(Error::io(&path, "empty"))?;
@@ -258,15 +250,7 @@ impl Metrics {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn resume(folder: &Path, columns: Columns, step: u64) -> Result<Self> {
-        Self::resume_on(&Disk, folder, columns, step)
-    }
-
-    /// [`Metrics::resume`] on a given store.
-    ///
-    /// # Errors
-    /// As [`Metrics::resume`].
-    pub fn resume_on(store: &dyn Store, folder: &Path, columns: Columns, step: u64) -> Result<Self> {
+    pub fn resume(store: &dyn Store, folder: &Path, columns: Columns, step: u64) -> Result<Self> {
         Self::open(store, folder, columns, step)
     }
 

@@ -107,7 +107,7 @@ impl<'a, O> Finetuning<'a, O> {
         }
         let setup = Setup::new(options)?;
         setup.warnings().into_iter().for_each(|text| progress(Event::Warning(text)));
-        let begin = if options.resume { RunFolder::open_on } else { RunFolder::create_on };
+        let begin = if options.resume { RunFolder::open } else { RunFolder::create };
         let folder = begin(store.clone(), out)?;
         let recipe = &options.recipe;
         let lengths = setup.train.lengths();

@@ -42,7 +42,7 @@ pub(super) fn save(
     let tensors = TensorSource::new(shapes, |name| Ok(Cow::Owned(weights.f32(name)?)));
     let tensors = if setup.options.saved_as == DType::F16 { tensors.halves() } else { tensors };
     let card = card(setup, best, report).render(config);
-    ModelFolder::save_on(store, out, config, setup.tokenizer.json(), tensors, &card)?;
+    ModelFolder::save(store, out, config, setup.tokenizer.json(), tensors, &card)?;
     limit_length(store, &out.join("tokenizer_config.json"), setup.options.recipe.max_length)
 }
 

@@ -197,7 +197,7 @@ where
         let card = card::card(options, &self.common, &summary).render(&options.config.model);
         let tensors = learner.model_tensors();
         let model = Tensors::read(&mut learner, tensors).await?;
-        ModelFolder::save_on(
+        ModelFolder::save(
             &*options.store,
             &options.out,
             &options.config.model,
@@ -211,10 +211,10 @@ where
 
 fn open_folder(options: &RunOptions) -> Result<RunFolder> {
     let folder = if options.resume {
-        RunFolder::open_on(options.store.clone(), &options.out)?
+        RunFolder::open(options.store.clone(), &options.out)?
     } else {
         refuse_model(&*options.store, &options.out)?;
-        RunFolder::create_on(options.store.clone(), &options.out)?
+        RunFolder::create(options.store.clone(), &options.out)?
     };
     Ok(folder.keep(options.config.checkpoint.keep))
 }

@@ -21,7 +21,7 @@ pub(crate) struct Log {
 impl Log {
     /// Starts the files anew.
     pub(super) fn create(store: &dyn Store, folder: &Path, columns: Columns) -> Result<Self> {
-        Ok(Self { metrics: Metrics::create_on(store, folder, columns)?, rows: Vec::new(), failing: false })
+        Ok(Self { metrics: Metrics::create(store, folder, columns)?, rows: Vec::new(), failing: false })
     }
 
     /// Goes on after `step`, with the number of lines that could not be read.
@@ -31,7 +31,7 @@ impl Log {
         columns: Columns,
         step: u64,
     ) -> Result<(Self, usize)> {
-        let metrics = Metrics::resume_on(store, folder, columns, step)?;
+        let metrics = Metrics::resume(store, folder, columns, step)?;
         let unreadable = metrics.unreadable();
         Ok((Self { metrics, rows: metrics::read_on(store, folder)?, failing: false }, unreadable))
     }
