@@ -77,7 +77,6 @@ struct Shard {
     token_bytes: usize,
     tokens: Bytes,
     offsets: Bytes,
-    documents: Bytes,
     /// Start and number of each segment, where sequences are packed.
     segments: Option<Bytes>,
     /// Added to the numbers of the segments; where sequences are not packed, to their indices in the shard.
@@ -257,7 +256,7 @@ impl Dataset {
             return Ok(vec![Segment { start: 0, end: length, number }]);
         };
         let count = bytes.len() / 16;
-        let first = first_at(bytes, 2, count, start);
+        let first = first_at(bytes, count, start);
         let mut segments: Vec<Segment> = Vec::new();
         for at in first..count {
             let offset = u64_at(bytes, 2 * at);
@@ -299,18 +298,6 @@ impl Dataset {
         let mean = counts.iter().sum::<f64>() / looks as f64;
         let variance = counts.iter().map(|count| (count - mean).powi(2)).sum::<f64>() / looks as f64;
         Ok(Some(Hidden { mean, deviation: variance.sqrt() }))
-    }
-
-    /// The positions in a sequence at which documents begin.
-    ///
-    /// # Errors
-    /// As [`Dataset::sequence`].
-    pub fn document_starts(&self, split: Split, index: u64) -> Result<Vec<usize>> {
-        let (shard, start, end) = self.locate(split, index)?;
-        let count = shard.documents.len() / 8;
-        let first = first_at(&shard.documents, 1, count, start);
-        let starts = (first..count).map(|number| u64_at(&shard.documents, number));
-        Ok(starts.take_while(|&offset| offset < end).map(|offset| (offset - start) as usize).collect())
     }
 
     /// The index of a sequence in its shard.
@@ -361,7 +348,6 @@ impl Sequences {
                     shard.crc32,
                 )?,
                 offsets: sound(store, path("idx"), size(index, 8), shard.index_crc32)?,
-                documents: sound(store, path("doc"), size(shard.documents, 8), shard.documents_crc32)?,
                 segments: match shard.segments {
                     Some(segments) => {
                         Some(sound(store, path("seg"), size(segments.count, 16), segments.crc32)?)
@@ -382,7 +368,8 @@ impl Sequences {
             }
             self.ends.push(self.ends.last().copied().unwrap_or(0) + shard.sequences);
             *fingerprint = fnv1a_from(*fingerprint, &shard.tokens.to_le_bytes());
-            for crc in [shard.crc32, shard.index_crc32, shard.documents_crc32] {
+            let crcs = [shard.crc32, shard.index_crc32].into_iter().chain(shard.documents_crc32);
+            for crc in crcs {
                 *fingerprint = fnv1a_from(*fingerprint, &crc.to_le_bytes());
             }
         }
@@ -412,12 +399,12 @@ fn u64_at(bytes: &[u8], index: usize) -> u64 {
     bytes.as_chunks().0.get(index).map_or(0, |&bytes| u64::from_le_bytes(bytes))
 }
 
-/// The first of `count` records, of `width` numbers each, that begins with `least` or more; they ascend.
-fn first_at(bytes: &[u8], width: usize, count: usize, least: u64) -> usize {
+/// The first of `count` records of two numbers that begins with `least` or more; they ascend.
+fn first_at(bytes: &[u8], count: usize, least: u64) -> usize {
     let (mut low, mut high) = (0, count);
     while low < high {
         let middle = usize::midpoint(low, high);
-        if u64_at(bytes, width * middle) < least { low = middle + 1 } else { high = middle }
+        if u64_at(bytes, 2 * middle) < least { low = middle + 1 } else { high = middle }
     }
     low
 }

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::cut::{Cutter, Shape};
 use super::held_out::{Chooser, Decided, Tokenized};
-use super::manifest::{self, FORMAT, Manifest, UNIGRAMS, VERSION, VERSION_UNPACKED, unigram_entropy};
+use super::manifest::{self, FORMAT, Manifest, UNIGRAMS, VERSION, unigram_entropy};
 use super::reader::{Document, ReadCounts, ReadOptions, Reader};
 use super::shard::{ShardWriter, write_u64s};
 use crate::hash::fnv1a;
@@ -336,7 +336,7 @@ impl<'a> Work<'a> {
         };
         let manifest = Manifest {
             format: FORMAT.to_owned(),
-            version: if self.options.pack { VERSION } else { VERSION_UNPACKED },
+            version: VERSION,
             seq_len: self.options.seq_len,
             vocab_size: self.tokenizer.vocab_size(),
             token_bytes: self.token_bytes,

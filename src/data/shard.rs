@@ -21,7 +21,6 @@ pub(super) struct ShardWriter<'s> {
 struct OpenShard {
     tokens: Sink,
     offsets: Vec<u64>,
-    documents: Vec<u64>,
     /// Start and number of each segment, one after the other.
     segments: Vec<u64>,
 }
@@ -43,25 +42,14 @@ impl<'s> ShardWriter<'s> {
         self.part.sequences
     }
 
-    /// Appends a sequence; `documents` are the positions in it at which documents begin, `segments` the positions
-    /// and numbers of its segments, none if it is not packed.
-    pub(super) fn push(
-        &mut self,
-        sequence: &[u32],
-        documents: impl Iterator<Item = usize>,
-        segments: &[(usize, u64)],
-    ) -> Result<()> {
+    /// Appends a sequence; `segments` are the positions and numbers of its segments, none if it is not packed.
+    pub(super) fn push(&mut self, sequence: &[u32], segments: &[(usize, u64)]) -> Result<()> {
         let shard = match &mut self.open {
             Some(shard) => shard,
             none => {
                 let name = shard_name(self.stem, self.part.shards.len());
                 let tokens = Sink::create(self.store, &self.folder.join(format!("{name}.bin")))?;
-                none.insert(OpenShard {
-                    tokens,
-                    offsets: vec![0],
-                    documents: Vec::new(),
-                    segments: Vec::new(),
-                })
+                none.insert(OpenShard { tokens, offsets: vec![0], segments: Vec::new() })
             }
         };
         self.bytes.clear();
@@ -72,7 +60,6 @@ impl<'s> ShardWriter<'s> {
         let start = shard.offsets[shard.offsets.len() - 1];
         let end = start + sequence.len() as u64;
         shard.offsets.push(end);
-        shard.documents.extend(documents.map(|position| start + position as u64));
         for &(position, number) in segments {
             shard.segments.extend([start + position as u64, number]);
         }
@@ -87,10 +74,9 @@ impl<'s> ShardWriter<'s> {
         let name = shard_name(self.stem, self.part.shards.len());
         let path = |ending: &str| self.folder.join(format!("{name}.{ending}"));
         let tokens = shard.offsets[shard.offsets.len() - 1];
-        let (sequences, documents) = (shard.offsets.len() as u64 - 1, shard.documents.len() as u64);
+        let sequences = shard.offsets.len() as u64 - 1;
         let crc32 = shard.tokens.finish()?.crc32;
         let index_crc32 = write_u64s(self.store, &path("idx"), shard.offsets)?;
-        let documents_crc32 = write_u64s(self.store, &path("doc"), shard.documents)?;
         let segments = match shard.segments.len() as u64 / 2 {
             0 => None,
             count => {
@@ -102,10 +88,9 @@ impl<'s> ShardWriter<'s> {
             name,
             sequences,
             tokens,
-            documents,
             crc32,
             index_crc32,
-            documents_crc32,
+            documents_crc32: None,
             segments,
         });
         Ok(())
