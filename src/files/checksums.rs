@@ -11,8 +11,9 @@ use crate::{Error, Result};
 /// The file, written last: a checkpoint that has it is complete.
 pub(super) const CHECKSUMS_FILE: &str = "checksums.json";
 
-/// The layout of checkpoints this code writes and reads.
-const FORMAT: u32 = 1;
+/// The layout of a run's folder, metrics included. Each checkpoint says it in this file and in its state, which older
+/// ones do not.
+pub(super) const FORMAT: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

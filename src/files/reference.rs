@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::SentenceFolder;
 use super::checksums::Entry;
 use crate::bert::Pooling;
-use crate::store::{Store, write_atomic};
+use crate::store::{Store, format_of, refuse_newer, write_atomic};
 use crate::{Error, Result};
 
 /// The file, beside the model's `config.json`. No folder must have one.
@@ -59,12 +59,6 @@ impl Embedding {
     }
 }
 
-/// What every version of the file has.
-#[derive(Deserialize)]
-struct Version {
-    format: u32,
-}
-
 impl ReferenceVectors {
     /// Ties `vectors` of `texts` to the folder that they were computed with.
     ///
@@ -96,7 +90,7 @@ impl ReferenceVectors {
     /// Reads the file of a folder; none where there is none.
     ///
     /// # Errors
-    /// [`Error::File`] for a file of a newer version, and for one that is broken; [`Error::Io`].
+    /// [`Error::Newer`]; [`Error::File`] for a file that is broken; [`Error::Io`].
     pub fn load(store: &dyn Store, folder: &SentenceFolder) -> Result<Option<Self>> {
         let path = Self::path(folder);
         if !store.exists(&path) {
@@ -104,12 +98,8 @@ impl ReferenceVectors {
         }
         let json = store.read(&path)?;
         let wrong = |found: String| Error::file(&path, "reference vectors", found);
-        // The version first: a newer file may have other fields.
-        let Version { format } = serde_json::from_slice(&json).map_err(|error| wrong(error.to_string()))?;
-        if format != FORMAT {
-            let found = format!("format {format}; update wgrad, or make them anew: wgrad embed --reference");
-            return Err(Error::file(&path, format!("reference vectors of format {FORMAT}"), found));
-        }
+        // A newer file may have other fields, so that its version is looked at first.
+        refuse_newer(&path, "reference vectors", format_of(&json, "format"), FORMAT)?;
         let read: Self = serde_json::from_slice(&json).map_err(|error| wrong(error.to_string()))?;
         let width = folder.model.config.hidden_size;
         if read.texts.is_empty() || read.texts.len() != read.vectors.len() {

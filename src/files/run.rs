@@ -17,10 +17,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::MODEL_FILE;
-use super::checksums::{CHECKSUMS_FILE, Checksums};
+use super::checksums::{CHECKSUMS_FILE, Checksums, FORMAT};
 use super::weights::Weights;
 use super::writer::TensorSource;
-use crate::store::{FolderLock, Store, write_file};
+use crate::store::{FolderLock, Store, format_of, refuse_newer, write_file};
 use crate::{Error, Result};
 
 // Names under which nothing looks for a checkpoint; see above.
@@ -44,6 +44,14 @@ pub struct CheckpointState {
     pub fingerprint: Map<String, Value>,
     /// Whatever else the trainer needs.
     pub extra: Value,
+}
+
+/// What `state.json` holds.
+#[derive(Serialize)]
+struct Stored<'a> {
+    format: u32,
+    #[serde(flatten)]
+    state: &'a CheckpointState,
 }
 
 /// A checkpoint that was saved.
@@ -179,7 +187,7 @@ impl RunFolder {
             store.remove_dir_all(dir)?;
         }
         store.create_dir_all(dir)?;
-        let json = serde_json::to_vec_pretty(state).map_err(|error| {
+        let json = serde_json::to_vec_pretty(&Stored { format: FORMAT, state }).map_err(|error| {
             Error::file(dir.join(STATE_FILE), "a state that JSON can hold", error.to_string())
         })?;
         let sums = Checksums::new([
@@ -227,6 +235,7 @@ impl RunFolder {
     /// The newest checkpoint whose bytes are those that were saved, or nothing when the run has none yet.
     ///
     /// # Errors
+    /// [`Error::Newer`] for a checkpoint that a newer version saved, which must not be passed over;
     /// [`Error::File`] when there are checkpoints and all are damaged; [`Error::Io`] when the folder cannot be read.
     pub fn latest(&self) -> Result<Option<LoadedCheckpoint>> {
         let mut notes = Vec::new();
@@ -236,6 +245,7 @@ impl RunFolder {
                     checkpoint.notes = notes;
                     return Ok(Some(checkpoint));
                 }
+                Err(error @ Error::Newer { .. }) => return Err(error),
                 Err(error) => {
                     self.damaged().insert(step);
                     notes.push(format!(
@@ -253,6 +263,9 @@ impl RunFolder {
     fn load(&self, step: u64) -> Result<LoadedCheckpoint> {
         let path = self.checkpoints().join(folder_name(step));
         let store = self.store.as_ref();
+        // One file alone that says so may be damaged.
+        let format = |name: &str| store.read(&path.join(name)).map_or(1, |json| format_of(&json, "format"));
+        refuse_newer(&path, "a checkpoint", format(CHECKSUMS_FILE).min(format(STATE_FILE)), FORMAT)?;
         Checksums::of_complete(store, &path, &FILES)?.verify(store, &path)?;
         let state_path = path.join(STATE_FILE);
         let json = store.read(&state_path)?;

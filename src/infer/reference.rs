@@ -113,8 +113,8 @@ pub async fn save_reference(gpu: &Gpu, store: &dyn Store, dir: impl AsRef<Path>)
 /// options but perhaps another precision, and compares.
 ///
 /// # Errors
-/// [`Error::WrongResult`] when the device computes others; [`Error::File`] for a file that is broken or of a newer
-/// version; those of the device.
+/// [`Error::WrongResult`] when the device computes others; [`Error::Newer`]; [`Error::File`] for a file that is broken;
+/// those of the device.
 pub async fn verify(store: &dyn Store, folder: &SentenceFolder, embedder: &mut Embedder) -> Result<Verified> {
     let Some(reference) = ReferenceVectors::load(store, folder)? else { return Ok(Verified::Absent) };
     if let Some(changed) = reference.stale(store, folder)? {

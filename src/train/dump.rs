@@ -58,7 +58,10 @@ pub fn dump_batches(config: &TrainConfig, dataset: &Arc<Dataset>, path: &Path) -
         .iter()
         .map(|(name, dtype, shape, bytes)| Ok((name, TensorView::new(*dtype, shape.clone(), bytes)?)));
     let views = views.collect::<Result<Vec<_>, _>>().map_err(unsound)?;
-    let bytes = safetensors::serialize(views, None).map_err(unsound)?;
+    // Strings are all that the free text of a safetensors file takes.
+    let about = [("format", "wgrad-batches"), ("version", "1")];
+    let about = about.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    let bytes = safetensors::serialize(views, Some(about)).map_err(unsound)?;
     write_output(path, &bytes)
 }
 

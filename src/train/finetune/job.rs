@@ -225,8 +225,7 @@ impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
     fn write_recipe(&self) -> Result<()> {
         let path = self.common.out.join(RECIPE);
         let FinetuneOptions { task, recipe, seeds, storage, .. } = self.setup.options;
-        let recipe =
-            serde_json::json!({ "task": task, "seeds": seeds, "storage": storage, "recipe": recipe });
+        let recipe = serde_json::json!({ "format": 1, "task": task, "seeds": seeds, "storage": storage, "recipe": recipe });
         let text = format!("{recipe:#}\n");
         write_atomic(&*self.common.store, &path, |sink| sink.put(text.as_bytes())).map(drop)
     }

@@ -1,5 +1,6 @@
 //! Pretraining as the engine of a run sees it.
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::batches::held_out_batches;
@@ -17,11 +18,20 @@ use crate::train::run::position::Position;
 use crate::train::run::save::Tensors;
 use crate::train::run::{Event, refuse_model};
 use crate::train::schedule::Plan;
+use crate::train::settings::FORMAT;
 use crate::viz::loss_curve::{LossCurve, Reference};
 use crate::{Error, Result};
 
 /// The recipe's name in the run's folder.
 pub const RECIPE: &str = "train.json";
+
+/// What its file holds.
+#[derive(Serialize)]
+struct Recipe<'a> {
+    format: u32,
+    #[serde(flatten)]
+    config: &'a TrainConfig,
+}
 
 /// Parts of the recipe that change neither what is learned nor what is measured.
 const FREE: [&str; 2] = ["checkpoint", "max_skipped"];
@@ -106,7 +116,8 @@ where
 
     fn write_recipe(&self) -> Result<()> {
         let path = self.options.out.join(RECIPE);
-        let text = serde_json::to_string_pretty(&self.options.config)
+        let recipe = Recipe { format: FORMAT, config: &self.options.config };
+        let text = serde_json::to_string_pretty(&recipe)
             .map_err(|error| Error::file(&path, "a recipe that JSON can hold", error.to_string()))?;
         write_atomic(&*self.options.store, &path, |sink| sink.put(text.as_bytes())).map(drop)
     }
