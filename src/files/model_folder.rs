@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::MODEL_FILE;
 use super::check::{check_tensors, check_vocabulary, special_tokens, tokenizer_vocabulary};
 use super::header::{foreign, refuse_pickle};
+use super::list::{CARD_FILE, CONFIG_FILE, INDEX_FILE, MODEL_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE};
 use super::names::from_hugging_face;
-use super::shards::{INDEX_FILE, complete};
+use super::shards::complete;
 use super::weights::Weights;
 use super::writer::TensorSource;
 use crate::bert::{Config, ModelType, PositionEmbedding};
@@ -50,9 +50,9 @@ impl ModelFolder {
     pub fn load_on(store: &dyn Store, dir: impl AsRef<Path>) -> Result<ModelFolder> {
         let dir = dir.as_ref();
         require_files(store, dir)?;
-        let config_path = dir.join("config.json");
+        let config_path = dir.join(CONFIG_FILE);
         let config = read_json(store, &config_path)?;
-        let tokenizer = dir.join("tokenizer.json");
+        let tokenizer = dir.join(TOKENIZER_FILE);
         let json = read_json(store, &tokenizer)?;
         // Before the configuration looks into it for its special tokens.
         serde_json::from_slice::<serde::de::IgnoredAny>(&json)
@@ -89,15 +89,15 @@ impl ModelFolder {
         let dir = dir.as_ref();
         config.validate()?;
         check_tensors(&config.parameters(), tensors.shapes(), dir.join(MODEL_FILE))?;
-        let tokenizer = dir.join("tokenizer.json");
+        let tokenizer = dir.join(TOKENIZER_FILE);
         check_vocabulary(config, tokenizer_vocabulary(tokenizer_json, &tokenizer)?, &tokenizer)?;
 
         store.create_dir_all(dir)?;
         let mut small = vec![
-            ("config.json", config.to_json().into_bytes()),
-            ("tokenizer.json", tokenizer_json.to_vec()),
-            ("tokenizer_config.json", tokenizer_config(config).into_bytes()),
-            ("README.md", card.as_bytes().to_vec()),
+            (CONFIG_FILE, config.to_json().into_bytes()),
+            (TOKENIZER_FILE, tokenizer_json.to_vec()),
+            (TOKENIZER_CONFIG_FILE, tokenizer_config(config).into_bytes()),
+            (CARD_FILE, card.as_bytes().to_vec()),
         ];
         if config.model_type == ModelType::Wgrad {
             small.push((MODELING_FILE, include_bytes!("modeling_wgrad.py").to_vec()));
@@ -147,12 +147,12 @@ fn read_json(store: &dyn Store, path: &Path) -> Result<Vec<u8>> {
 
 /// Says what a folder lacks, and knows the usual reasons.
 fn require_files(store: &dyn Store, dir: &Path) -> Result<()> {
-    let expected = format!("a model folder with config.json, {MODEL_FILE} and tokenizer.json");
+    let expected = format!("a model folder with {CONFIG_FILE}, {MODEL_FILE} and {TOKENIZER_FILE}");
     if !store.is_dir(dir) {
         let found = if store.exists(dir) { "a file" } else { "nothing there" };
         return Err(Error::file(dir, expected, found));
     }
-    let missing: Vec<&str> = ["config.json", MODEL_FILE, "tokenizer.json"]
+    let missing: Vec<&str> = [CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE]
         .into_iter()
         .filter(|name| !store.exists(&dir.join(name)))
         .filter(|name| *name != MODEL_FILE || !store.exists(&dir.join(INDEX_FILE)))
@@ -167,7 +167,7 @@ fn require_files(store: &dyn Store, dir: &Path) -> Result<()> {
         return Ok(());
     }
     let mut found = format!("no {}", missing.join(", no "));
-    if missing == ["tokenizer.json"] && store.exists(&dir.join("vocab.txt")) {
+    if missing == [TOKENIZER_FILE] && store.exists(&dir.join("vocab.txt")) {
         found += ", only a vocab.txt; in Python, `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)` writes it";
     }
     Err(Error::file(dir, expected, found))

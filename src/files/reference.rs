@@ -7,12 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::SentenceFolder;
 use super::checksums::Entry;
+use super::list::{CONFIG_FILE, REFERENCE_FILE, TOKENIZER_FILE};
 use crate::bert::Pooling;
 use crate::store::{Store, format_of, refuse_newer, write_atomic};
 use crate::{Error, Result};
-
-/// The file, beside the model's `config.json`. No folder must have one.
-pub const REFERENCE_FILE: &str = "reference_vectors.json";
 
 /// The layout this code writes and reads.
 const FORMAT: u32 = 1;
@@ -143,10 +141,10 @@ impl ReferenceVectors {
 
 /// The files that vectors follow from.
 fn files(store: &dyn Store, folder: &SentenceFolder) -> Result<BTreeMap<String, Entry>> {
-    let config = folder.model.path.join("config.json");
+    let config = folder.model.path.join(CONFIG_FILE);
     let mut found = BTreeMap::from([
-        ("config.json".to_owned(), Entry::of(&store.read(&config)?)),
-        ("tokenizer.json".to_owned(), Entry::of(&folder.model.tokenizer_json)),
+        (CONFIG_FILE.to_owned(), Entry::of(&store.read(&config)?)),
+        (TOKENIZER_FILE.to_owned(), Entry::of(&folder.model.tokenizer_json)),
     ]);
     for (path, bytes) in folder.model.weights.files() {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::ModelFolder;
+use super::list::{CONFIG_FILE, LIMITS_FILE, MODULES_FILE, PROMPTS_FILE, TOKENIZER_CONFIG_FILE};
 use crate::bert::{Pooling, PositionEmbedding};
 use crate::error::quoted;
 use crate::store::{Disk, Store};
@@ -54,7 +55,7 @@ impl SentenceFolder {
     /// As [`SentenceFolder::load`].
     pub fn load_on(store: &dyn Store, dir: impl AsRef<Path>) -> Result<SentenceFolder> {
         let dir = dir.as_ref();
-        let path = dir.join("modules.json");
+        let path = dir.join(MODULES_FILE);
         let modules: Vec<Module> =
             if store.exists(&path) { read(store, &path, "a list of modules")? } else { Vec::new() };
         let kinds: Vec<&str> =
@@ -80,22 +81,22 @@ impl SentenceFolder {
             model,
         };
         if found.described {
-            found.pooling = pooling(store, &folder(1)?.join("config.json"), found.model.config.hidden_size)?;
+            found.pooling = pooling(store, &folder(1)?.join(CONFIG_FILE), found.model.config.hidden_size)?;
             found.read_limits(store, &model_dir)?;
-            found.read_prompt(store, &dir.join("config_sentence_transformers.json"))?;
+            found.read_prompt(store, &dir.join(PROMPTS_FILE))?;
         }
         Ok(found)
     }
 
     /// How long texts may be.
     fn read_limits(&mut self, store: &dyn Store, dir: &Path) -> Result<()> {
-        let settings = optional(store, &dir.join("sentence_bert_config.json"))?;
-        let tokenizer = optional(store, &dir.join("tokenizer_config.json"))?;
+        let settings = optional(store, &dir.join(LIMITS_FILE))?;
+        let tokenizer = optional(store, &dir.join(TOKENIZER_CONFIG_FILE))?;
         self.lower_case = settings.get("do_lower_case") == Some(&Value::Bool(true));
         let given = settings.get("max_seq_length").filter(|value| !value.is_null());
         let limit = match given {
             Some(value) => value.as_u64().filter(|&tokens| tokens >= 3).ok_or_else(|| {
-                let path = dir.join("sentence_bert_config.json");
+                let path = dir.join(LIMITS_FILE);
                 Error::file(path, "`max_seq_length` to be at least 3", value.to_string())
             })?,
             // Without a limit of its own a tokenizer has an enormous one, written as a float.

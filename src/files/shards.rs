@@ -4,15 +4,12 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::MODEL_FILE;
 use super::header::{MAX_HEADER, Unique, foreign};
+use super::list::{INDEX_FILE, MODEL_FILE};
 use super::weights::Weights;
 use crate::error::quoted;
 use crate::store::Store;
 use crate::{Error, Result};
-
-/// The file that says which of several files holds a tensor.
-pub(super) const INDEX_FILE: &str = "model.safetensors.index.json";
 
 #[derive(Deserialize)]
 struct Index {

@@ -14,6 +14,7 @@ use super::softmax::softmax;
 use crate::bert::{Config, ProblemType};
 use crate::data::task::{Encoded, PairForm, encode};
 use crate::files::ModelFolder;
+use crate::files::list::TOKENIZER_CONFIG_FILE;
 use crate::gpu::Gpu;
 use crate::tensor::DType;
 use crate::text::Tokenizer;
@@ -151,7 +152,7 @@ impl Classifier {
 /// # Errors
 /// [`Error::File`] for a `tokenizer_config.json` that is no JSON.
 pub fn longest(folder: &Path, config: &Config) -> Result<usize> {
-    let path = folder.join("tokenizer_config.json");
+    let path = folder.join(TOKENIZER_CONFIG_FILE);
     let settings: Value = match std::fs::read(&path) {
         Ok(bytes) => serde_json::from_slice(&bytes)
             .map_err(|error| Error::file(&path, "settings in JSON", error.to_string()))?,

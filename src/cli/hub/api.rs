@@ -9,7 +9,7 @@ use serde::Deserialize;
 use ureq::config::RedirectAuthHeaders;
 use ureq::http::Response;
 use ureq::{Agent, Body};
-use wgrad::files::REFERENCE_FILE;
+use wgrad::files::MODEL_FILES;
 
 use super::Id;
 
@@ -142,45 +142,21 @@ impl Hub {
 impl Listing {
     /// The files that are needed to run the model.
     pub fn wanted(&self) -> anyhow::Result<Vec<RemoteFile>> {
-        const NAMES: [&str; 11] = [
-            "config.json",
-            "tokenizer.json",
-            "tokenizer_config.json",
-            "modules.json",
-            "sentence_bert_config.json",
-            "config_sentence_transformers.json",
-            "README.md",
-            "1_Pooling/config.json",
-            "2_Normalize/config.json",
-            "model.safetensors.index.json",
-            REFERENCE_FILE,
-        ];
         let names: HashSet<&str> = self.siblings.iter().map(|file| file.rfilename.as_str()).collect();
-        let single = names.contains("model.safetensors");
-        let shard = |name: &str| {
-            let number = name.strip_prefix("model-").and_then(|rest| rest.strip_suffix(".safetensors"));
-            number.is_some_and(|rest| {
-                rest.chars().all(|c| c.is_ascii_digit() || c == '-' || c.is_ascii_lowercase())
-            })
-        };
-        let wanted = |name: &str| match name {
-            "model.safetensors" => true,
-            "model.safetensors.index.json" => !single,
-            _ => NAMES.contains(&name) || (!single && shard(name)),
-        };
+        let single = names.contains(MODEL_FILES.weights);
         let files: Vec<RemoteFile> = self
             .siblings
             .iter()
-            .filter(|file| wanted(&file.rfilename))
+            .filter(|file| MODEL_FILES.contains(&file.rfilename, single))
             .map(Sibling::file)
             .collect::<anyhow::Result<_>>()?;
         let has = |name: &str| files.iter().any(|file| file.name == name);
-        if !single && !has("model.safetensors.index.json") {
+        if !single && !has(MODEL_FILES.index) {
             let pickle = names.contains("pytorch_model.bin");
             let found = if pickle { "only a PyTorch pickle, which is not read" } else { "no weights" };
             bail!("expected a model with model.safetensors, found {found}");
         }
-        for name in ["config.json", "tokenizer.json"] {
+        for name in MODEL_FILES.needed {
             ensure!(has(name), "expected a model with {name}, found none");
         }
         Ok(files)

@@ -11,6 +11,7 @@ use super::card::card;
 use super::setup::Setup;
 use crate::bert::Pooling;
 use crate::data::task::Task;
+use crate::files::list::{LIMITS_FILE, MODULES_FILE, TOKENIZER_CONFIG_FILE};
 use crate::files::{ModelFolder, TensorSource};
 use crate::store::{Store, write_atomic};
 use crate::tensor::DType;
@@ -43,7 +44,7 @@ pub(super) fn save(
     let tensors = if setup.options.saved_as == DType::F16 { tensors.halves() } else { tensors };
     let card = card(setup, best, report).render(config);
     ModelFolder::save(store, out, config, setup.tokenizer.json(), tensors, &card)?;
-    limit_length(store, &out.join("tokenizer_config.json"), setup.options.recipe.max_length)
+    limit_length(store, &out.join(TOKENIZER_CONFIG_FILE), setup.options.recipe.max_length)
 }
 
 /// Tells Python, and `evaluate` and `predict`, where texts are cut.
@@ -78,9 +79,9 @@ fn sentence_files(store: &dyn Store, setup: &Setup<'_>) -> Result<()> {
     for folder in ["1_Pooling", "2_Normalize"] {
         store.create_dir_all(&out.join(folder))?;
     }
-    put(store, &out.join("modules.json"), &pretty(&modules))?;
+    put(store, &out.join(MODULES_FILE), &pretty(&modules))?;
     put(store, &out.join("1_Pooling/config.json"), &pretty(&pooling))?;
-    put(store, &out.join("sentence_bert_config.json"), &pretty(&limits))
+    put(store, &out.join(LIMITS_FILE), &pretty(&limits))
 }
 
 fn pretty(value: &Value) -> String {
