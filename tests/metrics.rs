@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
+mod common;
+
 use std::fs;
 use std::path::Path;
 
+use common::faulty::{Fault, Faulty};
 use wgrad::store::Disk;
 use wgrad::train::metrics::{CSV, Columns, JSONL, Metrics, Row, read};
 
@@ -144,4 +147,25 @@ fn a_folder_that_is_not_there_is_an_error() {
         Metrics::create(&Disk, &folder.path().join("none"), Columns::Pretraining).unwrap_err().to_string();
     assert!(error.contains("none") && error.contains("cannot create"), "{error}");
     assert!(read(folder.path()).unwrap_err().to_string().contains("cannot read"));
+}
+
+#[test]
+fn a_full_disk_loses_no_row_and_leaves_no_half_line() {
+    for fault in [Fault::Full, Fault::ReadOnly] {
+        let (folder, whole) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let disk = Faulty::default();
+        let mut metrics = Metrics::create(&disk, folder.path(), Columns::Pretraining).unwrap();
+        metrics.append(&row(1)).unwrap();
+        let before = both(folder.path());
+        disk.strike_now(fault);
+        let error = metrics.append(&row(2)).unwrap_err().to_string();
+        assert!(error.contains("metrics.csv: cannot write"), "{error}");
+        // Where nothing can be shortened either, half a line stays for now.
+        assert_eq!(both(folder.path()) == before, fault == Fault::Full);
+        assert!(metrics.append(&row(3)).is_err());
+        disk.heal();
+        (4..=5).for_each(|step| metrics.append(&row(step)).unwrap());
+        write(whole.path(), 1..=5);
+        assert_eq!(both(folder.path()), both(whole.path()));
+    }
 }

@@ -8,7 +8,7 @@ use wgrad::Error;
 use wgrad::files::ModelFolder;
 use wgrad::gpu::GpuOptions;
 use wgrad::infer::attention::{Attention, AttentionReader};
-use wgrad::store::write_output;
+use wgrad::store::{Output, write_output};
 use wgrad::viz::{self, Theme};
 
 use super::{device, hub, print};
@@ -99,7 +99,7 @@ enum Format {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     // What is wrong with the files is told before a device is looked for.
     let format = format(&args.out)?;
-    writable(&args.out)?;
+    let mut out = Output::create(&args.out)?;
     let mut folder = ModelFolder::load(hub::folder(&args.model)?)?;
     folder.weights = folder.weights.allow_non_finite(args.allow_non_finite);
     let options = viz::attention::Options {
@@ -150,7 +150,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             if let Format::Png = format { picture.png(scale)? } else { picture.svg().into_bytes() }
         }
     };
-    write_output(&args.out, &bytes)?;
+    out.put(&bytes)?;
+    out.finish()?;
     let kilobytes = print::count((bytes.len() as u64).div_ceil(1000));
     print::line(format_args!("{}: {tokens} tokens{size}, {kilobytes} kB", args.out.display()))
 }
@@ -206,16 +207,4 @@ fn format(path: &Path) -> Result<Format, Error> {
             return Err(Error::file(path, "a name that ends in .png, .svg, .html or .json", found));
         }
     })
-}
-
-/// Tells that a file cannot be written before anything is computed for it.
-fn writable(path: &Path) -> Result<(), Error> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if path.is_dir() {
-        return Err(Error::file(path, "a file to write", "a folder"));
-    }
-    if !folder.is_dir() {
-        return Err(Error::file(folder, "a folder to write to", "none: make it first"));
-    }
-    Ok(())
 }

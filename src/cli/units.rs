@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use wgrad::gpu::{AdapterKind, Capabilities, Gpu, GpuOptions, MatrixOperands, spirv};
 use wgrad::ops::matmul;
-use wgrad::store::{Disk, Store, format_of, refuse_newer, write_atomic};
+use wgrad::store::{Disk, Store, format_of, refuse_newer, write_json};
 use wgrad::train::Precision;
 use wgrad::train::stress::{Sizes, Stressed, stress_units};
 
@@ -193,10 +193,8 @@ fn keep(verdict: &Verdict) {
         let mut verdicts = all(&file)?;
         verdicts.retain(|other| (&other.adapter, other.operands) != (&verdict.adapter, verdict.operands));
         verdicts.push(verdict.clone());
-        // Texts and a truth value always serialise.
-        let json = serde_json::to_vec_pretty(&Kept { format: FORMAT, verdicts }).unwrap_or_default();
         Disk.create_dir_all(file.parent().unwrap_or(Path::new(".")))?;
-        write_atomic(&Disk, &file, |sink| sink.put(&json)).map(drop)
+        write_json(&Disk, &file, &Kept { format: FORMAT, verdicts })
     };
     if let Err(error) = kept() {
         print::note(format_args!("note: the test of matrix units was not kept: {error}"));

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::{Digest, Store};
+use crate::store::{Digest, Store, read_json};
 use crate::{Error, Result};
 
 /// The file, written last: a checkpoint that has it is complete.
@@ -57,9 +57,7 @@ impl Checksums {
     /// Reads the list of a checkpoint and compares the files' lengths, which is cheap.
     pub(super) fn of_complete(store: &dyn Store, dir: &Path, names: &[&str]) -> Result<Checksums> {
         let path = dir.join(CHECKSUMS_FILE);
-        let json = store.read(&path)?;
-        let sums: Checksums = serde_json::from_slice(&json)
-            .map_err(|error| Error::file(&path, "the checksums of a checkpoint", error.to_string()))?;
+        let sums: Checksums = read_json(store, &path, "the checksums of a checkpoint")?;
         if sums.format != FORMAT {
             let expected = format!("a checkpoint of format {FORMAT}");
             return Err(Error::file(&path, expected, format!("format {}", sums.format)));

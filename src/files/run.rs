@@ -20,7 +20,7 @@ use super::MODEL_FILE;
 use super::checksums::{CHECKSUMS_FILE, Checksums, FORMAT};
 use super::weights::Weights;
 use super::writer::TensorSource;
-use crate::store::{FolderLock, Store, format_of, refuse_newer, write_file};
+use crate::store::{FolderLock, Store, format_of, read_json, refuse_newer, write_file};
 use crate::{Error, Result};
 
 // Names under which nothing looks for a checkpoint; see above.
@@ -130,12 +130,6 @@ impl RunFolder {
     /// Keeps this many of the newest checkpoints (2 unless told, at least 1).
     pub fn keep(mut self, checkpoints: usize) -> Self {
         self.keep = checkpoints.max(1);
-        self
-    }
-
-    /// Writes through another store.
-    pub fn with_store(mut self, store: Arc<dyn Store>) -> Self {
-        self.store = store;
         self
     }
 
@@ -268,9 +262,7 @@ impl RunFolder {
         refuse_newer(&path, "a checkpoint", format(CHECKSUMS_FILE).min(format(STATE_FILE)), FORMAT)?;
         Checksums::of_complete(store, &path, &FILES)?.verify(store, &path)?;
         let state_path = path.join(STATE_FILE);
-        let json = store.read(&state_path)?;
-        let state: CheckpointState = serde_json::from_slice(&json)
-            .map_err(|error| Error::file(&state_path, "the state of a checkpoint", error.to_string()))?;
+        let state: CheckpointState = read_json(store, &state_path, "the state of a checkpoint")?;
         if state.step != step {
             return Err(Error::file(&state_path, format!("step {step}"), format!("step {}", state.step)));
         }

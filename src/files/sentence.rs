@@ -9,7 +9,7 @@ use super::ModelFolder;
 use super::list::{CONFIG_FILE, LIMITS_FILE, MODULES_FILE, PROMPTS_FILE, TOKENIZER_CONFIG_FILE};
 use crate::bert::{Pooling, PositionEmbedding};
 use crate::error::quoted;
-use crate::store::{Disk, Store};
+use crate::store::{Disk, Store, read_json};
 use crate::{Error, Result};
 
 /// A model folder with what turns its hidden states into one vector per text.
@@ -57,7 +57,7 @@ impl SentenceFolder {
         let dir = dir.as_ref();
         let path = dir.join(MODULES_FILE);
         let modules: Vec<Module> =
-            if store.exists(&path) { read(store, &path, "a list of modules")? } else { Vec::new() };
+            if store.exists(&path) { read_json(store, &path, "a list of modules")? } else { Vec::new() };
         let kinds: Vec<&str> =
             modules.iter().map(|module| module.kind.rsplit('.').next().unwrap_or_default()).collect();
         let normalize = match kinds.as_slice() {
@@ -126,7 +126,7 @@ impl SentenceFolder {
 /// The pooling of a `1_Pooling/config.json`: one flag per kind, or one name.
 fn pooling(store: &dyn Store, path: &Path, width: usize) -> Result<Pooling> {
     const FLAG: &str = "pooling_mode_";
-    let settings: serde_json::Map<String, Value> = read(store, path, "the settings of a pooling")?;
+    let settings: serde_json::Map<String, Value> = read_json(store, path, "the settings of a pooling")?;
     for key in ["word_embedding_dimension", "embedding_dimension"] {
         if let Some(found) = settings.get(key).filter(|value| value.as_u64() != Some(width as u64)) {
             let expected = format!("`{key}` to be {width}, the model's width");
@@ -161,12 +161,7 @@ fn inside(dir: &Path, modules: &Path, name: &str) -> Result<PathBuf> {
     Ok(dir.join(name))
 }
 
-fn read<T: serde::de::DeserializeOwned>(store: &dyn Store, path: &Path, what: &str) -> Result<T> {
-    let bytes = store.read(path)?;
-    serde_json::from_slice(&bytes).map_err(|error| Error::file(path, what, error.to_string()))
-}
-
 /// A file of settings that need not be there.
 fn optional(store: &dyn Store, path: &Path) -> Result<serde_json::Map<String, Value>> {
-    if store.exists(path) { read(store, path, "settings in JSON") } else { Ok(serde_json::Map::new()) }
+    if store.exists(path) { read_json(store, path, "settings in JSON") } else { Ok(serde_json::Map::new()) }
 }

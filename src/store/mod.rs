@@ -23,7 +23,7 @@ pub use aside::{Aside, write_atomic};
 pub use bytes::Bytes;
 pub use disk::Disk;
 pub use folder::NewFolder;
-pub use format::{format_of, refuse_newer};
+pub use format::{format_of, read_json, refuse_newer, write_json};
 pub use lock::FolderLock;
 pub use memory::Memory;
 pub use output::{Output, write_output};
@@ -67,16 +67,6 @@ pub trait OpenFile: Write + Seek + Send {
     fn sync(&mut self) -> io::Result<()>;
     /// Shortens the file to what is known to be good, and goes on writing there.
     fn truncate(&mut self, length: u64) -> io::Result<()>;
-}
-
-impl<F: OpenFile + ?Sized> OpenFile for Box<F> {
-    fn sync(&mut self) -> io::Result<()> {
-        (**self).sync()
-    }
-
-    fn truncate(&mut self, length: u64) -> io::Result<()> {
-        (**self).truncate(length)
-    }
 }
 
 /// The folder that a file or folder is in; the current one for a bare name.

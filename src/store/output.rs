@@ -36,6 +36,9 @@ impl Output {
                 let file = OpenOptions::new().write(true).create(true).truncate(true).open(path);
                 To::InPlace(Box::new(file.map_err(Error::io(path, "open"))?))
             }
+            _ if !parent(path).is_dir() => {
+                return Err(Error::file(parent(path), "a folder to write to", "none: make it first"));
+            }
             _ => To::Aside(Aside::begin(&Disk, path)?),
         };
         Ok(Output { path: path.to_path_buf(), to })

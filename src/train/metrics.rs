@@ -226,8 +226,8 @@ pub fn read_on(store: &dyn Store, folder: &Path) -> Result<Vec<Row>> {
 
 /// Appends rows to both files of a run.
 pub struct Metrics {
-    csv: Log<Box<dyn OpenFile>>,
-    jsonl: Log<Box<dyn OpenFile>>,
+    csv: Log,
+    jsonl: Log,
     columns: Columns,
     unreadable: usize,
 }
@@ -288,9 +288,9 @@ impl std::fmt::Debug for Metrics {
 }
 
 /// A file of lines that only grows by whole ones.
-struct Log<F> {
+struct Log {
     path: PathBuf,
-    file: F,
+    file: Box<dyn OpenFile>,
     /// The bytes of whole lines in the file.
     length: u64,
     /// Lines that could not be written yet.
@@ -299,7 +299,7 @@ struct Log<F> {
     torn: bool,
 }
 
-impl Log<Box<dyn OpenFile>> {
+impl Log {
     /// Opens a file, keeps its header and the rows up to `step`, and says how many lines were spoiled.
     fn open(
         store: &dyn Store,
@@ -331,9 +331,6 @@ impl Log<Box<dyn OpenFile>> {
         log.flush()?;
         Ok((log, spoiled))
     }
-}
-
-impl<F: OpenFile> Log<F> {
     fn append(&mut self, line: &str) -> Result<()> {
         // Writing to a string cannot fail.
         let _ = writeln!(self.pending, "{line}");
@@ -358,71 +355,5 @@ impl<F: OpenFile> Log<F> {
         self.length += self.pending.len() as u64;
         self.pending.clear();
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::{Seek, SeekFrom, Write};
-
-    use super::*;
-
-    /// A disk that takes so many bytes and no more.
-    #[derive(Default)]
-    struct SmallDisk {
-        bytes: Vec<u8>,
-        room: usize,
-        truncating_fails: bool,
-    }
-
-    impl Write for SmallDisk {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let taken = bytes.len().min(self.room - self.bytes.len());
-            if taken == 0 {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            self.bytes.extend(&bytes[..taken]);
-            Ok(taken)
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl Seek for SmallDisk {
-        fn seek(&mut self, _: SeekFrom) -> io::Result<u64> {
-            Err(io::ErrorKind::Unsupported.into())
-        }
-    }
-
-    impl OpenFile for SmallDisk {
-        fn sync(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-        fn truncate(&mut self, length: u64) -> io::Result<()> {
-            if self.truncating_fails {
-                return Err(io::ErrorKind::ReadOnlyFilesystem.into());
-            }
-            self.bytes.truncate(length as usize);
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn a_full_disk_loses_no_row_and_leaves_no_half_line() {
-        for truncating_fails in [false, true] {
-            let file = SmallDisk { room: 10, truncating_fails, ..SmallDisk::default() };
-            let mut log = Log { path: "m.csv".into(), file, length: 0, pending: String::new(), torn: false };
-            log.append("1,one").unwrap();
-            let error = log.append("2,two").unwrap_err().to_string();
-            assert!(error.starts_with("m.csv: cannot write"), "{error}");
-            assert_eq!(log.file.bytes, if truncating_fails { &b"1,one\n2,tw"[..] } else { b"1,one\n" });
-            assert!(log.append("3,three").is_err());
-            (log.file.room, log.file.truncating_fails) = (100, false);
-            log.append("4,four").unwrap();
-            assert_eq!(log.file.bytes, b"1,one\n2,two\n3,three\n4,four\n");
-            log.append("5,five").unwrap();
-            assert!(log.file.bytes.ends_with(b"4,four\n5,five\n"));
-        }
     }
 }

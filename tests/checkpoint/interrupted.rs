@@ -13,7 +13,7 @@ use super::run_folder::{check_contents, names, save, save_marked};
 
 /// A run with these checkpoints.
 fn run_with(out: &Path, steps: &[u64]) -> RunFolder {
-    let run = RunFolder::create(Arc::new(Disk), out).unwrap().with_store(Arc::new(Faulty::default()));
+    let run = RunFolder::create(Arc::new(Faulty::default()), out).unwrap();
     for &step in steps {
         save(&run, step).unwrap();
     }
@@ -35,7 +35,7 @@ fn at_every_operation(fault: Fault, check: impl Fn(&Path, RunFolder, &Faulty, wg
             let out = tempfile::tempdir().unwrap();
             drop(run_with(out.path(), before));
             let disk = Faulty::at(operation, fault);
-            let run = RunFolder::open(Arc::new(Disk), out.path()).unwrap().with_store(Arc::new(disk.clone()));
+            let run = RunFolder::open(Arc::new(disk.clone()), out.path()).unwrap();
             let saved = save_marked(&run, step, mark).map(|_| ());
             if !disk.struck() {
                 saved.unwrap();
@@ -52,7 +52,7 @@ fn fault_37_a_power_cut_at_any_operation_leaves_a_checkpoint() {
     at_every_operation(Fault::PowerCut, |out, run, _, saved, case| {
         drop(run);
         let (before, step, mark) = CASES[case];
-        let run = RunFolder::open(Arc::new(Disk), out).unwrap().with_store(Arc::new(Faulty::default()));
+        let run = RunFolder::open(Arc::new(Faulty::default()), out).unwrap();
         assert_eq!(temporaries(out), [""; 0]);
         for name in names(&out.join("checkpoints")) {
             assert_eq!(names(&out.join("checkpoints").join(&name)).len(), 4, "{name} is not whole");

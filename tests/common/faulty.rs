@@ -17,8 +17,10 @@ pub enum Fault {
     /// It happens by half, and nothing happens any more: the process is killed and the machine loses what was not
     /// synced.
     PowerCut,
-    /// From there on nothing can be written, but files can be removed.
+    /// From there on nothing can be written, but files can be removed and shortened.
     Full,
+    /// From there on nothing can be changed.
+    ReadOnly,
 }
 
 #[derive(Default)]
@@ -49,9 +51,9 @@ impl Faulty {
         self.0.lock().unwrap().plan = None;
     }
 
-    /// Fills the disk, or makes room again.
-    pub fn set_full(&self, full: bool) {
-        self.0.lock().unwrap().plan = full.then_some((0, Fault::Full));
+    /// Strikes from now on.
+    pub fn strike_now(&self, fault: Fault) {
+        self.0.lock().unwrap().plan = Some((0, fault));
     }
 
     /// [`Faulty::strike`] for an operation on `path`.
@@ -67,7 +69,7 @@ impl Faulty {
         let Some((at, fault)) = state.plan else { return Ok(()) };
         let strikes = match fault {
             Fault::Fail => now == at,
-            Fault::PowerCut => now >= at,
+            Fault::PowerCut | Fault::ReadOnly => now >= at,
             Fault::Full => now >= at && writes,
         };
         if !strikes {
@@ -128,7 +130,7 @@ impl Store for Faulty {
     }
 
     fn append(&self, path: &Path) -> Result<Box<dyn OpenFile>> {
-        Disk.append(path)
+        Ok(Box::new(Open { disk: self.clone(), path: path.to_path_buf(), file: Disk.append(path)? }))
     }
 
     fn read(&self, path: &Path) -> Result<Bytes> {
@@ -187,7 +189,7 @@ impl Seek for Open {
 
 impl OpenFile for Open {
     fn truncate(&mut self, length: u64) -> io::Result<()> {
-        self.disk.strike(true)?;
+        self.disk.strike(false)?;
         self.file.truncate(length)
     }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::common::faulty::Faulty;
+use crate::common::faulty::{Fault, Faulty};
 use crate::toy::Script;
 use crate::{Place, assert_same, kill_at, result, train, train_with};
 use wgrad::store::Disk;
@@ -27,7 +27,10 @@ fn a_disk_full_for_a_while_is_told_and_survived() {
     let disk = Arc::new(Faulty::default());
     let options = RunOptions { store: disk.clone(), ..place.options("full", &[]) };
     let script = Script::new(move |_, step| {
-        disk.set_full((3..=9).contains(&step));
+        match step {
+            3..=9 => disk.strike_now(Fault::Full),
+            _ => disk.heal(),
+        }
         None
     });
     let (summary, told) = train_with(&options, &script, None);
@@ -48,7 +51,9 @@ fn a_disk_full_at_the_end_fails_and_loses_nothing() {
     let disk = Arc::new(Faulty::default());
     let options = RunOptions { store: disk.clone(), ..place.options("full", &[]) };
     let script = Script::new(move |_, step| {
-        disk.set_full(step >= 10);
+        if step >= 10 {
+            disk.strike_now(Fault::Full);
+        }
         None
     });
     let error = train_with(&options, &script, None).0.unwrap_err().to_string();

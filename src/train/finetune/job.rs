@@ -15,7 +15,7 @@ use crate::files::{MODEL_FILE, RunFolder};
 use crate::gpu::Gpu;
 use crate::infer::Session;
 use crate::ops::measure::settle_speed;
-use crate::store::{Store, write_atomic};
+use crate::store::{Store, write_json};
 use crate::tensor::DType;
 use crate::train::Trainer;
 use crate::train::config::CheckpointConfig;
@@ -223,11 +223,9 @@ impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
     }
 
     fn write_recipe(&self) -> Result<()> {
-        let path = self.common.out.join(RECIPE);
         let FinetuneOptions { task, recipe, seeds, storage, .. } = self.setup.options;
         let recipe = serde_json::json!({ "format": 1, "task": task, "seeds": seeds, "storage": storage, "recipe": recipe });
-        let text = format!("{recipe:#}\n");
-        write_atomic(&*self.common.store, &path, |sink| sink.put(text.as_bytes())).map(drop)
+        write_json(&*self.common.store, &self.common.out.join(RECIPE), &recipe)
     }
 
     async fn open(&mut self, done: u64) -> Result<Self::Learner> {

@@ -9,15 +9,15 @@ use super::FinetuneReport;
 use super::best::Best;
 use super::card::card;
 use super::setup::Setup;
+use crate::Result;
 use crate::bert::Pooling;
 use crate::data::task::Task;
 use crate::files::list::{LIMITS_FILE, MODULES_FILE, TOKENIZER_CONFIG_FILE};
 use crate::files::{ModelFolder, TensorSource};
-use crate::store::{Store, write_atomic};
+use crate::store::{Store, read_json, write_atomic, write_json};
 use crate::tensor::DType;
-use crate::train::run::PICTURE;
+use crate::train::run::log::draw;
 use crate::viz::loss_curve::LossCurve;
-use crate::{Error, Result};
 
 /// Writes the model's folder. The weights come last, with the card: a folder that has them is whole.
 pub(super) fn save(
@@ -34,7 +34,7 @@ pub(super) fn save(
         let bytes = store.read(&from)?;
         write_atomic(store, &out.join(name), |sink| sink.put(&bytes))?;
     }
-    put(store, &out.join(PICTURE), &picture.svg())?;
+    draw(store, out, picture)?;
     if setup.options.task == Task::Contrastive {
         sentence_files(store, setup)?;
     }
@@ -49,11 +49,9 @@ pub(super) fn save(
 
 /// Tells Python, and `evaluate` and `predict`, where texts are cut.
 fn limit_length(store: &dyn Store, path: &Path, tokens: usize) -> Result<()> {
-    let bytes = store.read(path)?;
-    let mut settings: Map<String, Value> = serde_json::from_slice(&bytes)
-        .map_err(|error| Error::file(path, "settings in JSON", error.to_string()))?;
+    let mut settings: Map<String, Value> = read_json(store, path, "settings in JSON")?;
     settings.insert("model_max_length".into(), json!(tokens));
-    put(store, path, &pretty(&Value::Object(settings)))
+    write_json(store, path, &settings)
 }
 
 /// What `sentence-transformers` reads beside the model.
@@ -79,17 +77,7 @@ fn sentence_files(store: &dyn Store, setup: &Setup<'_>) -> Result<()> {
     for folder in ["1_Pooling", "2_Normalize"] {
         store.create_dir_all(&out.join(folder))?;
     }
-    put(store, &out.join(MODULES_FILE), &pretty(&modules))?;
-    put(store, &out.join("1_Pooling/config.json"), &pretty(&pooling))?;
-    put(store, &out.join(LIMITS_FILE), &pretty(&limits))
-}
-
-fn pretty(value: &Value) -> String {
-    let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
-    text.push('\n');
-    text
-}
-
-fn put(store: &dyn Store, path: &Path, text: &str) -> Result<()> {
-    write_atomic(store, path, |sink| sink.put(text.as_bytes())).map(drop)
+    write_json(store, &out.join(MODULES_FILE), &modules)?;
+    write_json(store, &out.join("1_Pooling/config.json"), &pooling)?;
+    write_json(store, &out.join(LIMITS_FILE), &limits)
 }

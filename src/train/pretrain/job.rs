@@ -8,7 +8,7 @@ use super::feed::Feed;
 use super::{RunOptions, Summary, card};
 use crate::data::{Batch, Batcher, BatcherOptions, Split};
 use crate::files::{ModelFolder, RunFolder};
-use crate::store::write_atomic;
+use crate::store::write_json;
 use crate::train::config::TrainConfig;
 use crate::train::learner::Learner;
 use crate::train::metrics::{Columns, Row};
@@ -115,11 +115,8 @@ where
     }
 
     fn write_recipe(&self) -> Result<()> {
-        let path = self.options.out.join(RECIPE);
         let recipe = Recipe { format: FORMAT, config: &self.options.config };
-        let text = serde_json::to_string_pretty(&recipe)
-            .map_err(|error| Error::file(&path, "a recipe that JSON can hold", error.to_string()))?;
-        write_atomic(&*self.options.store, &path, |sink| sink.put(text.as_bytes())).map(drop)
+        write_json(&*self.options.store, &self.options.out.join(RECIPE), &recipe)
     }
 
     async fn open(&mut self, _: u64) -> Result<L> {

@@ -64,7 +64,7 @@ impl Log {
 }
 
 /// Draws the picture in the folder of a run.
-pub(super) fn draw(store: &dyn Store, folder: &Path, curve: &LossCurve) -> Result<()> {
+pub(crate) fn draw(store: &dyn Store, folder: &Path, curve: &LossCurve) -> Result<()> {
     let svg = curve.svg();
     write_atomic(store, &folder.join(PICTURE), |sink| sink.put(svg.as_bytes())).map(drop)
 }
