@@ -59,9 +59,6 @@ pub struct Dataset {
     fingerprint: u64,
 }
 
-/// Where a data folder lies.
-type Place<'a> = (&'a dyn Store, &'a Path);
-
 #[derive(Default)]
 struct Sequences {
     shards: Vec<Shard>,
@@ -135,12 +132,12 @@ impl Dataset {
             fingerprint: fnv1a(b""),
         };
         for (folder, manifest) in folders.iter().zip(&manifests) {
-            dataset.add((store, folder), manifest)?;
+            dataset.add(store, folder, manifest)?;
         }
         Ok(dataset)
     }
 
-    fn add(&mut self, (store, folder): Place<'_>, manifest: &Manifest) -> Result<()> {
+    fn add(&mut self, store: &dyn Store, folder: &Path, manifest: &Manifest) -> Result<()> {
         if manifest.vocab_size != self.vocab_size() {
             let expected = format!("the {} tokens of its tokenizer", self.vocab_size());
             return Err(Error::file(folder.join(FILE), expected, format!("{} tokens", manifest.vocab_size)));
@@ -329,7 +326,7 @@ impl Dataset {
 impl Sequences {
     fn add(
         &mut self,
-        (store, folder): Place<'_>,
+        (store, folder): (&dyn Store, &Path),
         part: &Part,
         manifest: &Manifest,
         fingerprint: &mut u64,

@@ -37,7 +37,6 @@ impl<'s> ShardWriter<'s> {
         ShardWriter { store, folder, stem, token_bytes, shard_tokens, part, open: None, bytes: Vec::new() }
     }
 
-    /// Sequences so far.
     pub(super) fn sequences(&self) -> u64 {
         self.part.sequences
     }

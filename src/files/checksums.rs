@@ -11,8 +11,8 @@ use crate::{Error, Result};
 /// The file, written last: a checkpoint that has it is complete.
 pub(super) const CHECKSUMS_FILE: &str = "checksums.json";
 
-/// The layout of a run's folder, metrics included. Each checkpoint says it in this file and in its state, which older
-/// ones do not.
+/// The version of the layout of a run's folder, its metrics included. Each checkpoint says it in this file and in its
+/// state; the states of early checkpoints do not.
 pub(super) const FORMAT: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
@@ -22,7 +22,7 @@ pub(super) struct Checksums {
     files: BTreeMap<String, Entry>,
 }
 
-/// What a file must be.
+/// The length and checksum that a file must have.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Entry {
@@ -31,7 +31,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// That of a file with these bytes.
+    /// The entry of a file that holds these bytes.
     pub(super) fn of(bytes: &[u8]) -> Self {
         Digest { bytes: bytes.len() as u64, crc32: crc32fast::hash(bytes) }.into()
     }

@@ -23,7 +23,7 @@ use super::writer::TensorSource;
 use crate::store::{FolderLock, Store, format_of, read_json, refuse_newer, write_file};
 use crate::{Error, Result};
 
-// Names under which nothing looks for a checkpoint; see above.
+// A folder whose name begins like this is never taken for a checkpoint; the head of this file says what each is.
 const PARTIAL: &str = ".partial-";
 const REPLACED: &str = ".replaced-";
 const REMOVED: &str = ".removed-";
@@ -42,7 +42,7 @@ pub struct CheckpointState {
     pub sequence: u64,
     /// What the run was started with, for [`check_resume`](super::check_resume).
     pub fingerprint: Map<String, Value>,
-    /// Whatever else the trainer needs.
+    /// What else the trainer needs in order to go on.
     pub extra: Value,
 }
 
@@ -59,7 +59,7 @@ struct Stored<'a> {
 pub struct Saved {
     /// Its folder.
     pub path: PathBuf,
-    /// What to tell a person: old checkpoints that could not be removed.
+    /// Messages for a person about old checkpoints that could not be removed.
     pub notes: Vec<String>,
 }
 
@@ -76,7 +76,7 @@ pub struct LoadedCheckpoint {
     pub model: Weights,
     /// The optimizer's state.
     pub optimizer: Weights,
-    /// What to tell a person: newer checkpoints that are damaged and were passed over.
+    /// Messages for a person about newer checkpoints that are damaged and were passed over.
     pub notes: Vec<String>,
 }
 
@@ -158,7 +158,7 @@ impl RunFolder {
             .write(&staging, state, model, optimizer)
             .and_then(|()| self.move_into_place(&staging, &path, &name));
         if written.is_err() {
-            // The first error is the one to tell.
+            // An error of the clean-up would hide the one that led to it.
             let _ = self.store.remove_dir_all(&staging);
         }
         written?;
@@ -209,7 +209,7 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Ends a replacement that was cut short: the old checkpoint gets its name back unless the new one has it.
+    /// Completes a replacement that was interrupted: the old checkpoint gets its name back unless the new one has it.
     fn put_back(&self, name: &str) -> Result<()> {
         let aside = self.checkpoints().join(format!("{REPLACED}{name}"));
         if !self.store.exists(&aside) {
@@ -257,7 +257,7 @@ impl RunFolder {
     fn load(&self, step: u64) -> Result<LoadedCheckpoint> {
         let path = self.checkpoints().join(folder_name(step));
         let store = self.store.as_ref();
-        // One file alone that says so may be damaged.
+        // If only one of the two names a newer format, a flipped bit may have made it so.
         let format = |name: &str| store.read(&path.join(name)).map_or(1, |json| format_of(&json, "format"));
         refuse_newer(&path, "a checkpoint", format(CHECKSUMS_FILE).min(format(STATE_FILE)), FORMAT)?;
         Checksums::of_complete(store, &path, &FILES)?.verify(store, &path)?;
@@ -289,7 +289,7 @@ impl RunFolder {
             let name = folder_name(step);
             let doomed = self.checkpoints().join(format!("{REMOVED}{name}"));
             let path = self.checkpoints().join(&name);
-            // Half a checkpoint must not keep its name.
+            // A removal that is interrupted must not leave half a checkpoint under its name.
             let removed = self.store.rename(&path, &doomed).and_then(|()| self.store.remove_dir_all(&doomed));
             if let Err(error) = removed {
                 notes.push(format!("an old checkpoint was left: {error}"));

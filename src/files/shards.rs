@@ -39,11 +39,11 @@ pub(super) fn complete(store: &dyn Store, dir: &Path) -> bool {
     store.exists(&dir.join(MODEL_FILE)) || read_index(store, dir, &dir.join(INDEX_FILE)).is_ok()
 }
 
-/// What an index says.
+/// The contents of an index.
 struct Places {
     /// Each tensor with the name of its file.
     tensors: Vec<(String, String)>,
-    /// The files.
+    /// The name and the path of each file.
     files: Vec<(String, PathBuf)>,
 }
 
@@ -109,7 +109,7 @@ fn shard(store: &dyn Store, dir: &Path, index: &Path, name: &str) -> Result<Path
         return Err(Error::file(index, inside, quoted(name)));
     }
     let path = dir.join(name);
-    // Only real folders have links in them.
+    // Files in memory cannot be links.
     if !store.is_shared() {
         return Ok(path);
     }

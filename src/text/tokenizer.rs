@@ -242,11 +242,6 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
-    /// The id of a token as it is spelled in the vocabulary.
-    pub fn token_id(&self, token: &str) -> Option<u32> {
-        self.inner.token_to_id(token)
-    }
-
     /// The special tokens.
     pub fn specials(&self) -> &SpecialIds {
         &self.table.specials

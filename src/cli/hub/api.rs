@@ -20,7 +20,6 @@ pub struct Hub {
     token: Option<String>,
 }
 
-/// A file of a model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RemoteFile {
     /// Its path in the repository.
@@ -32,7 +31,6 @@ pub struct RemoteFile {
 }
 
 impl RemoteFile {
-    /// Whether it is large.
     pub fn is_weights(&self) -> bool {
         self.name.ends_with(".safetensors")
     }
@@ -41,7 +39,6 @@ impl RemoteFile {
 /// The files of a commit.
 #[derive(Deserialize)]
 pub struct Listing {
-    /// The commit.
     #[serde(rename = "sha")]
     pub commit: String,
     siblings: Vec<Sibling>,
@@ -62,7 +59,7 @@ struct Lfs {
     size: u64,
 }
 
-/// A longer answer to a question is not read.
+/// Answers about a model are read up to this many bytes.
 const MAX_ANSWER: u64 = 32 << 20;
 
 impl Hub {

@@ -11,7 +11,7 @@ use wgrad::store::{Disk, Store};
 use super::Id;
 use super::api::{Hub, RemoteFile};
 
-/// How often a connection may break without bringing anything.
+/// A download is given up after this many connections in a row that brought no byte.
 const ATTEMPTS: u32 = 5;
 
 /// The blob of `file`, downloaded if it is not there. `tell` is told how many bytes there are.
@@ -93,7 +93,7 @@ fn pull(
     })?;
     let mut at = from;
     if answer.status().as_u16() != 206 {
-        // All of it again: the hub does not give parts, or has another idea of the file.
+        // The hub sends the file from its beginning, because it gives no parts or has another version of the file.
         out.set_len(0).map_err(Broken::Disk)?;
         at = 0;
         if answer.status().as_u16() == 416 {

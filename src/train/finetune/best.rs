@@ -11,7 +11,7 @@ use crate::Result;
 use crate::files::{MODEL_FILE, TensorSource, Weights};
 use crate::store::{Store, write_atomic};
 
-/// The folder below a run's that holds them.
+/// The folder in a run's folder that holds the best epochs.
 const FOLDER: &str = "best";
 
 /// The best epoch of a seed.
@@ -73,7 +73,7 @@ impl Best {
         write_atomic(store, &folder.join(MODEL_FILE), |sink| weights.write(sink)).map(drop)
     }
 
-    /// Whether its folder is there.
+    /// Whether it was saved whole: the weights are written last.
     pub fn is_kept(&self, store: &dyn Store, out: &Path) -> bool {
         store.exists(&self.folder(out).join(MODEL_FILE))
     }
@@ -84,7 +84,7 @@ impl Best {
     }
 }
 
-/// Removes the folders of all epochs but those of `kept`. What cannot be removed is only in the way of disk space.
+/// Removes the folders of all epochs but those of `kept`. One that cannot be removed only takes disk space.
 pub(super) fn prune<'b>(store: &dyn Store, out: &Path, kept: impl Iterator<Item = &'b Best>) {
     let kept: HashSet<String> = kept.map(Best::name).collect();
     let folder = out.join(FOLDER);
@@ -95,8 +95,8 @@ pub(super) fn prune<'b>(store: &dyn Store, out: &Path, kept: impl Iterator<Item 
     }
 }
 
-/// Removes what only a run that is not done needs. The checkpoints lose their name at once, so that nothing goes on from
-/// some of them.
+/// Removes what only an unfinished run needs. The folder of checkpoints is renamed first, so that no run resumes from the
+/// rest of a removal that was interrupted.
 ///
 /// # Errors
 /// [`Error::Io`] for what could not be removed; the model is whole all the same.

@@ -47,7 +47,7 @@ pub(super) fn save(
     limit_length(store, &out.join(TOKENIZER_CONFIG_FILE), setup.options.recipe.max_length)
 }
 
-/// Tells Python, and `evaluate` and `predict`, where texts are cut.
+/// Tells Python, and `evaluate` and `predict`, at which length texts are truncated.
 fn limit_length(store: &dyn Store, path: &Path, tokens: usize) -> Result<()> {
     let mut settings: Map<String, Value> = read_json(store, path, "settings in JSON")?;
     settings.insert("model_max_length".into(), json!(tokens));

@@ -36,9 +36,9 @@ pub(crate) struct Common {
     pub allow_changes: bool,
     /// When checkpoints are saved.
     pub checkpoint: CheckpointConfig,
-    /// So many gradients in a row that are not finite end the run.
+    /// The run ends when this many gradients in a row are not finite.
     pub max_skipped: u64,
-    /// What to do about gradients that are not finite.
+    /// The advice that the error about gradients that are not finite ends with.
     pub advice: &'static str,
     /// How long the thread sleeps before a lost device is opened again; each further time without progress as long
     /// again. A page has no thread to put to sleep.

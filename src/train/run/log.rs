@@ -14,7 +14,7 @@ pub const PICTURE: &str = "loss.svg";
 pub(crate) struct Log {
     metrics: Metrics,
     rows: Vec<Row>,
-    /// Whether the last row could not be written, so that one full disk is told of once.
+    /// Whether the last row could not be written: a full disk is reported once, not with every row.
     failing: bool,
 }
 

@@ -5,7 +5,7 @@
 //! OUT/lock                        held by the process that trains
 //! OUT/metrics.csv, metrics.jsonl  a row per step
 //! OUT/loss.svg                    their picture, drawn anew at evaluations and checkpoints
-//! OUT/checkpoints/                see the checkpoint module
+//! OUT/checkpoints/                see `files/run.rs`
 //! OUT/config.json, model.safetensors, tokenizer.json, README.md    the model, at the end or when interrupted
 //! ```
 //!
@@ -31,7 +31,7 @@ use crate::files::MODEL_FILE;
 use crate::store::Store;
 use crate::{Error, Result};
 
-/// After so many lost devices without a step beyond all earlier ones the run gives up.
+/// A run gives up when it has lost this many devices in a row without a step further than before.
 pub const DEVICE_LOSSES: u32 = 3;
 
 /// What happened, for whoever watches.
@@ -88,7 +88,7 @@ pub enum Event<'a> {
     },
 }
 
-/// What outlives a lost device.
+/// Counts that go on when a lost device is opened again.
 #[derive(Debug, Default)]
 struct Tally {
     /// The furthest step that was done.
