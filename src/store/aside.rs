@@ -49,12 +49,7 @@ impl<'s> Aside<'s> {
     /// # Errors
     /// [`Error::Io`].
     pub fn begin(store: &'s dyn Store, path: &Path) -> Result<Self> {
-        for left in temporaries(store, path) {
-            if store.is_abandoned(&left) {
-                // What cannot be removed is in nobody's way.
-                let _ = store.remove_file(&left);
-            }
-        }
+        temporaries(store, path).iter().for_each(|left| store.remove_abandoned(left));
         let (temporary, file) = create(store, path)?;
         let sink = Sink::of(file, path);
         Ok(Aside { store, path: path.to_path_buf(), temporary, sink, renamed: false })

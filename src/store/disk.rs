@@ -78,9 +78,12 @@ impl Store for Disk {
         true
     }
 
-    fn is_abandoned(&self, path: &Path) -> bool {
-        let file = OpenOptions::new().write(true).open(path);
-        file.is_ok_and(|file| file.try_lock().is_ok())
+    fn remove_abandoned(&self, path: &Path) {
+        let Ok(file) = OpenOptions::new().write(true).open(path) else { return };
+        if file.try_lock().is_ok() {
+            // The lock is held until the file is gone, so that its creator cannot take it in between.
+            let _ = fs::remove_file(path);
+        }
     }
 }
 

@@ -142,9 +142,7 @@ impl Store for Memory {
         false
     }
 
-    fn is_abandoned(&self, _: &Path) -> bool {
-        false
-    }
+    fn remove_abandoned(&self, _: &Path) {}
 }
 
 /// A file being written. It is there from the start, and holds at any time what was written so far.

@@ -57,8 +57,8 @@ pub trait Store: Send + Sync {
     fn is_dir(&self, path: &Path) -> bool;
     /// Whether other processes may write there too, so that a run must lock its folder.
     fn is_shared(&self) -> bool;
-    /// Whether the process that created this file has ended without giving it its name.
-    fn is_abandoned(&self, path: &Path) -> bool;
+    /// Removes a file that [`Store::create`] created, unless it is still open there. What cannot be removed stays.
+    fn remove_abandoned(&self, path: &Path);
 }
 
 /// A file that is open for writing.

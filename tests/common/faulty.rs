@@ -153,8 +153,8 @@ impl Store for Faulty {
         Disk.is_shared()
     }
 
-    fn is_abandoned(&self, path: &Path) -> bool {
-        Disk.is_abandoned(path)
+    fn remove_abandoned(&self, path: &Path) {
+        Disk.remove_abandoned(path);
     }
 }
 
