@@ -28,6 +28,7 @@ pub fn blob(
         tell(file.size);
         return Ok(blob);
     }
+    // The name is that of `huggingface_hub`, so that whichever program comes next goes on from what is there.
     let partial = blobs.join(format!("{}.incomplete", file.hash));
     let say = || format!("{}: cannot write", partial.display());
     fs::create_dir_all(blobs).with_context(say)?;
