@@ -29,6 +29,21 @@ pub enum Error {
         /// What is there.
         found: String,
     },
+    /// A file has a format that only a later version of this crate knows.
+    #[error(
+        "{}: made by a newer wgrad: {what} of format {found}, this one reads up to {newest}; update wgrad",
+        path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// What it holds.
+        what: &'static str,
+        /// Its format.
+        found: u64,
+        /// The newest format that is known here.
+        newest: u32,
+    },
     /// A line of a text or table is not what it must be.
     #[error("{}, line {line}: expected {expected}, found {found}", path.display())]
     Line {

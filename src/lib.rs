@@ -1,8 +1,8 @@
 //! GPU compute on wgpu that trains and runs BERT on any GPU.
 //!
-//! The floors, each of which knows only those below it: [`train`], [`infer`] and [`viz`]; [`files`];
-//! [`models`]; [`nn`] and [`optim`]; [`ops`], [`autograd`] and [`tensor`]; [`gpu`]; [`error`]. Beside them [`text`]
-//! and [`data`], which know no GPU.
+//! The floors, each of which knows only those below it: [`train`], [`infer`] and [`viz`]; [`files`]; [`models`]; [`nn`] and
+//! [`optim`]; [`ops`], [`autograd`] and [`tensor`]; [`gpu`]; [`store`] and [`error`]. Beside them [`text`] and [`data`],
+//! which know no GPU.
 
 // Library code reports errors; it neither prints nor panics on what a user can cause.
 #![warn(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
@@ -13,12 +13,12 @@ pub mod error;
 pub mod files;
 pub mod gpu;
 pub mod infer;
-pub mod memory;
 pub mod models;
 pub mod nn;
 pub mod ops;
 pub mod optim;
 pub mod shape;
+pub mod store;
 pub mod tensor;
 pub mod text;
 pub mod train;

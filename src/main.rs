@@ -12,8 +12,11 @@ fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     let Err(error) = cli::run(cli) else { return ExitCode::SUCCESS };
     // Whoever reads our output may stop early: `wgrad … | head`.
-    let closed = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::BrokenPipe;
-    if error.downcast_ref().is_some_and(closed) {
+    let cause = match error.downcast_ref() {
+        Some(Error::Io { cause, .. }) => Some(cause),
+        _ => error.downcast_ref::<std::io::Error>(),
+    };
+    if cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe) {
         return ExitCode::SUCCESS;
     }
     let message = format!("{error:#}").replace(['\n', '\r'], " ");

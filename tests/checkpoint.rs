@@ -6,8 +6,6 @@ mod common;
 
 #[path = "checkpoint/card.rs"]
 mod card;
-#[path = "checkpoint/faulty.rs"]
-mod faulty;
 #[path = "checkpoint/hugging_face.rs"]
 mod hugging_face;
 #[path = "checkpoint/interrupted.rs"]

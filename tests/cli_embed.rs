@@ -146,7 +146,10 @@ fn what_cannot_be_embedded_leaves_nothing_behind() {
     for (arguments, says) in [
         (vec!["--input", "/nowhere/texts.txt"], "/nowhere/texts.txt: cannot read"),
         (vec!["--max-tokens", "49", "a"], "max-tokens: expected 3 to 48, found 49"),
-        (vec!["--output", "/nowhere/out.npy", "a"], "/nowhere/out.npy: cannot create"),
+        (
+            vec!["--output", "/nowhere/out.npy", "a"],
+            "/nowhere: expected a folder to write to, found none: make it first",
+        ),
     ] {
         let output = embed(&arguments, b"");
         assert!(!output.status.success() && output.stdout.is_empty());

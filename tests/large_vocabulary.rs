@@ -20,6 +20,7 @@ use wgrad::gpu::Gpu;
 use wgrad::infer::attention::AttentionReader;
 use wgrad::infer::{Classifier, EmbedOptions, Embedder, FillMask, Predictor, Readout, Session, cosine};
 use wgrad::models::{Config, Model, Pooling, ProblemType, WordTable};
+use wgrad::store::Disk;
 use wgrad::tensor::DType;
 
 /// That of XLM-R and of the models made from it, whose table of this width has 366 MiB.
@@ -87,7 +88,8 @@ fn save(dir: &Path, config: &Config) {
         let (_, shape) = known.iter().find(|(known, _)| known == name).unwrap();
         Ok(values(name, shape).into())
     });
-    ModelFolder::save(dir, config, &tokenizer(config.vocab_size as u32), tensors, "# large\n").unwrap();
+    ModelFolder::save(&Disk, dir, config, &tokenizer(config.vocab_size as u32), tensors, "# large\n")
+        .unwrap();
 }
 
 fn texts() -> Vec<String> {

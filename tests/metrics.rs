@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
+mod common;
+
 use std::fs;
 use std::path::Path;
 
+use common::faulty::{Fault, Faulty};
+use wgrad::store::Disk;
 use wgrad::train::metrics::{CSV, Columns, JSONL, Metrics, Row, read};
 
 fn row(step: u64) -> Row {
@@ -22,7 +26,7 @@ fn row(step: u64) -> Row {
 }
 
 fn write(folder: &Path, steps: impl IntoIterator<Item = u64>) {
-    let mut metrics = Metrics::create(folder, Columns::Pretraining).unwrap();
+    let mut metrics = Metrics::create(&Disk, folder, Columns::Pretraining).unwrap();
     steps.into_iter().for_each(|step| metrics.append(&row(step)).unwrap());
 }
 
@@ -58,7 +62,7 @@ fn rows_come_back_and_both_files_agree() {
 #[test]
 fn numbers_that_are_none_stay_readable() {
     let folder = tempfile::tempdir().unwrap();
-    let mut metrics = Metrics::create(folder.path(), Columns::Pretraining).unwrap();
+    let mut metrics = Metrics::create(&Disk, folder.path(), Columns::Pretraining).unwrap();
     let bad = Row {
         loss: f64::NAN,
         grad_norm: f64::INFINITY,
@@ -83,14 +87,14 @@ fn a_resumed_run_leaves_the_rows_of_one_never_stopped() {
     write(whole.path(), 1..=9);
     write(resumed.path(), 1..=7);
     // The checkpoint was of step 4.
-    let mut metrics = Metrics::resume(resumed.path(), Columns::Pretraining, 4).unwrap();
+    let mut metrics = Metrics::resume(&Disk, resumed.path(), Columns::Pretraining, 4).unwrap();
     assert_eq!(metrics.unreadable(), 0);
     (5..=9).for_each(|step| metrics.append(&row(step)).unwrap());
     assert_eq!(both(whole.path()), both(resumed.path()));
     // From nothing at all, and from before the first row.
     let empty = tempfile::tempdir().unwrap();
     for step in [3, 0] {
-        let mut metrics = Metrics::resume(empty.path(), Columns::Pretraining, step).unwrap();
+        let mut metrics = Metrics::resume(&Disk, empty.path(), Columns::Pretraining, step).unwrap();
         (1..=9).for_each(|step| metrics.append(&row(step)).unwrap());
         drop(metrics);
         if step == 0 {
@@ -115,7 +119,7 @@ fn a_kill_at_any_byte_is_survived() {
             let rows = read(killed.path()).unwrap();
             assert_eq!(rows, (1..=rows.len() as u64).map(row).collect::<Vec<_>>());
         }
-        let mut metrics = Metrics::resume(killed.path(), Columns::Pretraining, 0).unwrap();
+        let mut metrics = Metrics::resume(&Disk, killed.path(), Columns::Pretraining, 0).unwrap();
         (1..=4).for_each(|step| metrics.append(&row(step)).unwrap());
         assert_eq!(both(killed.path()), files, "cut at {cut}");
     }
@@ -129,7 +133,7 @@ fn damage_is_cut_off_and_counted() {
     fs::write(folder.path().join(CSV), csv.replace("3,96", "x,96")).unwrap();
     let error = read(folder.path()).unwrap_err().to_string();
     assert!(error.contains("metrics.csv, line 4: expected 13 values"), "{error}");
-    let metrics = Metrics::resume(folder.path(), Columns::Pretraining, 4).unwrap();
+    let metrics = Metrics::resume(&Disk, folder.path(), Columns::Pretraining, 4).unwrap();
     assert_eq!(metrics.unreadable(), 1);
     assert_eq!(read(folder.path()).unwrap().len(), 2);
     fs::write(folder.path().join(CSV), "a,b\n1,2\n").unwrap();
@@ -139,7 +143,29 @@ fn damage_is_cut_off_and_counted() {
 #[test]
 fn a_folder_that_is_not_there_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
-    let error = Metrics::create(&folder.path().join("none"), Columns::Pretraining).unwrap_err().to_string();
+    let error =
+        Metrics::create(&Disk, &folder.path().join("none"), Columns::Pretraining).unwrap_err().to_string();
     assert!(error.contains("none") && error.contains("cannot create"), "{error}");
     assert!(read(folder.path()).unwrap_err().to_string().contains("cannot read"));
+}
+
+#[test]
+fn a_full_disk_loses_no_row_and_leaves_no_half_line() {
+    for fault in [Fault::Full, Fault::ReadOnly] {
+        let (folder, whole) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let disk = Faulty::default();
+        let mut metrics = Metrics::create(&disk, folder.path(), Columns::Pretraining).unwrap();
+        metrics.append(&row(1)).unwrap();
+        let before = both(folder.path());
+        disk.strike_now(fault);
+        let error = metrics.append(&row(2)).unwrap_err().to_string();
+        assert!(error.contains("metrics.csv: cannot write"), "{error}");
+        // Where nothing can be shortened either, half a line stays for now.
+        assert_eq!(both(folder.path()) == before, fault == Fault::Full);
+        assert!(metrics.append(&row(3)).is_err());
+        disk.heal();
+        (4..=5).for_each(|step| metrics.append(&row(step)).unwrap());
+        write(whole.path(), 1..=5);
+        assert_eq!(both(folder.path()), both(whole.path()));
+    }
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use wgrad::files::{REFERENCE_FILE, ReferenceVectors, SentenceFolder};
 use wgrad::gpu::{AdapterKind, Gpu};
 use wgrad::infer::{EmbedOptions, Embedder, Verified, save_reference, verify};
-use wgrad::memory::Memory;
+use wgrad::store::Memory;
 use wgrad::tensor::DType;
 use wgrad::{Error, Result};
 
@@ -160,7 +160,10 @@ fn a_broken_file_is_told_of_by_name() {
         assert!(said.contains(REFERENCE_FILE) && said.contains(because), "{said}");
     };
     let newer = |reference: &mut Value| *reference = json!({"format": 2, "tokens": []});
-    refused(&newer, "expected reference vectors of format 1, found format 2; update wgrad");
+    refused(
+        &newer,
+        "made by a newer wgrad: reference vectors of format 2, this one reads up to 1; update wgrad",
+    );
     refused(&|reference| reference["more"] = json!(1), "unknown field `more`");
     refused(&|reference| reference["texts"] = json!(["a"]), "1 texts and 2 vectors");
     refused(&|reference| reference["vectors"][1] = json!([1.0]), "vectors of 40 numbers");

@@ -4,7 +4,7 @@ const CACHE = 'wgrad-page';
 /** All that the page is made of: one visit is enough. */
 const FILES = [
   './', 'index.js', 'worker.js', 'wasm/wgrad.js', 'wasm/wgrad_bg.wasm',
-  ...['client', 'download', 'errors', 'folder', 'support', 'tensor', 'zip'].map((name) => `lib/${name}.js`),
+  ...['client', 'download', 'errors', 'folder', 'model-files', 'support', 'tensor', 'zip'].map((name) => `lib/${name}.js`),
   ...['colours', 'curve', 'dom', 'links', 'look', 'main', 'matrix', 'models', 'search', 'train'].map((name) => `page/${name}.js`),
   'page/style.css',
 ];

@@ -1,9 +1,10 @@
 // The worker: the library, the device and all that is loaded live here, so that the page never waits.
 
 import init, * as wgrad from './wasm/wgrad.js';
-import { REFERENCE, downloadModel } from './lib/download.js';
+import { downloadModel } from './lib/download.js';
 import { below, folderOf, readFiles } from './lib/folder.js';
 import { named, packed } from './lib/errors.js';
+import { MODEL_FILES } from './lib/model-files.js';
 import { zip } from './lib/zip.js';
 
 // Held as long as this worker lives: whoever gets it knows that the worker is dead.
@@ -83,7 +84,7 @@ const TASKS = {
  * wrong. Every task runs the same encoder, so an embedder checks for all; an item that embeds keeps it as its model.
  */
 async function verified(gpu, files, task, item, report) {
-  if (!JSON.parse(files.paths()).includes(`model/${REFERENCE}`)) return null;
+  if (!JSON.parse(files.paths()).includes(`model/${MODEL_FILES.reference}`)) return null;
   report({ status: 'verify' });
   const embeds = task === 'feature-extraction';
   let embedder = null;

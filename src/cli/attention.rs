@@ -8,6 +8,7 @@ use wgrad::Error;
 use wgrad::files::ModelFolder;
 use wgrad::gpu::GpuOptions;
 use wgrad::infer::attention::{Attention, AttentionReader};
+use wgrad::store::{Output, write_output};
 use wgrad::viz::{self, Theme};
 
 use super::{device, hub, print};
@@ -98,7 +99,7 @@ enum Format {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     // What is wrong with the files is told before a device is looked for.
     let format = format(&args.out)?;
-    writable(&args.out)?;
+    let mut out = Output::create(&args.out)?;
     let mut folder = ModelFolder::load(hub::folder(&args.model)?)?;
     folder.weights = folder.weights.allow_non_finite(args.allow_non_finite);
     let options = viz::attention::Options {
@@ -149,7 +150,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             if let Format::Png = format { picture.png(scale)? } else { picture.svg().into_bytes() }
         }
     };
-    write(&args.out, &bytes)?;
+    out.put(&bytes)?;
+    out.finish()?;
     let kilobytes = print::count((bytes.len() as u64).div_ceil(1000));
     print::line(format_args!("{}: {tokens} tokens{size}, {kilobytes} kB", args.out.display()))
 }
@@ -162,7 +164,7 @@ pub fn draw(folder: &Path, text: &str, gpu: &GpuOptions, out: &Path) -> anyhow::
         AttentionReader::open(&gpu, &loaded)?.read(text, None).await
     })?;
     let picture = drawing(&name(folder), attention).picture(&viz::attention::Options::default())?;
-    Ok(write(out, &picture.png(1.0)?)?)
+    Ok(write_output(out, &picture.png(1.0)?)?)
 }
 
 /// The plain arrays that are drawn.
@@ -205,28 +207,4 @@ fn format(path: &Path) -> Result<Format, Error> {
             return Err(Error::file(path, "a name that ends in .png, .svg, .html or .json", found));
         }
     })
-}
-
-/// Tells that a file cannot be written before anything is computed for it.
-fn writable(path: &Path) -> Result<(), Error> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if path.is_dir() {
-        return Err(Error::file(path, "a file to write", "a folder"));
-    }
-    if !folder.is_dir() {
-        return Err(Error::file(folder, "a folder to write to", "none: make it first"));
-    }
-    Ok(())
-}
-
-/// Writes a file aside and renames it: what was there before stays whole if the disk refuses.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let written = std::fs::write(&partial, bytes).and_then(|()| std::fs::rename(&partial, path));
-    if written.is_err() {
-        // Nothing more can be done when this fails too.
-        let _ = std::fs::remove_file(&partial);
-    }
-    written.map_err(Error::io(path, "write"))
 }

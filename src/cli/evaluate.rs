@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use serde_json::{Map, Value, json};
-use wgrad::Error;
 use wgrad::files::ModelFolder;
+use wgrad::store::write_output;
 use wgrad::train::finetune::evaluate;
 
 use super::labelled::Labelled;
@@ -58,7 +58,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     })?;
     bar.end();
     if let (Some(path), Some(first)) = (&args.predictions, found.first()) {
-        std::fs::write(path, first.answers.tsv(&folder.config.labels)).map_err(Error::io(path, "write"))?;
+        write_output(path, first.answers.tsv(&folder.config.labels).as_bytes())?;
     }
     let cut: usize = found.iter().map(|set| set.truncated).sum();
     if cut > 0 {

@@ -134,10 +134,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let gpu = pollster::block_on(args.compute.options(asked, None))?;
     let storage = precision::decide(asked, &pollster::block_on(Gpu::chosen(&gpu))?).storage();
     let options = FinetuneOptions {
-        task: args.labelled.task,
-        model,
         pooling: args.pooling.chosen(),
-        train,
         evals,
         recipe,
         seeds: (0..args.seeds).map(|number| args.seed.wrapping_add(number)).collect(),
@@ -146,9 +143,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             SavedAs::F16 => DType::F16,
         },
         storage,
-        out: args.out.clone(),
         resume: args.resume,
         allow_changes: args.allow_changes,
+        ..FinetuneOptions::new(args.labelled.task, model, train, &args.out)
     };
     let stop = interrupt::watch()?;
     let mut watch = Watch::new();

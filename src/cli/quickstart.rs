@@ -1,6 +1,5 @@
 //! `wgrad quickstart`: the whole journey on generated text, whose best possible loss is known exactly.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::exit;
 use std::sync::Arc;
@@ -10,6 +9,7 @@ use wgrad::data::{Batcher, BatcherOptions, Dataset, HeldOut, PrepareOptions, Spl
 use wgrad::files::ModelFolder;
 use wgrad::gpu::GpuOptions;
 use wgrad::infer::FillMask;
+use wgrad::store::{Disk, Store, write_atomic};
 use wgrad::text::{Tokenizer, TokenizerOptions};
 use wgrad::train::pretrain::RECIPE;
 use wgrad::train::{RunOptions, Settings, Summary};
@@ -147,16 +147,14 @@ fn write_data(language: &Language, out: &Path, data: &Path) -> anyhow::Result<()
 }
 
 fn write_text(language: &Language, path: &Path) -> anyhow::Result<()> {
-    let write = || {
-        let folder = path.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder)?;
-        let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
-        for index in 0..DOCUMENTS {
-            writeln!(file, "{}", language.text(&language.sample(SEED, index)))?;
-        }
-        file.flush()
-    };
-    write().map_err(|source| wgrad::Error::io(path, "write the generated text")(source).into())
+    Disk.create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+    write_atomic(&Disk, path, |sink| {
+        (0..DOCUMENTS).try_for_each(|index| {
+            let text = language.text(&language.sample(SEED, index));
+            sink.put(format!("{text}\n").as_bytes())
+        })
+    })?;
+    Ok(())
 }
 
 /// A tokenizer that has every word of the language as one token.

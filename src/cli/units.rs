@@ -1,11 +1,12 @@
 //! Matrix units as an option that several commands share: used where a device has shown that it computes right on them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use wgrad::gpu::{AdapterKind, Capabilities, Gpu, GpuOptions, MatrixOperands, spirv};
 use wgrad::ops::matmul;
+use wgrad::store::{Disk, Store, format_of, refuse_newer, write_json};
 use wgrad::train::Precision;
 use wgrad::train::stress::{Sizes, Stressed, stress_units};
 
@@ -162,34 +163,41 @@ fn file() -> Option<PathBuf> {
     Some(caches?.join("wgrad").join("matrix-units.json"))
 }
 
+/// What is kept. The first format was the list alone.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    format: u32,
+    verdicts: Vec<Verdict>,
+}
+
+/// The format of [`Kept`] that is written.
+const FORMAT: u32 = 2;
+
 /// A file that cannot be read holds nothing.
-fn all() -> Vec<Verdict> {
-    let text = file().and_then(|file| std::fs::read_to_string(file).ok());
-    text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+fn all(file: &Path) -> wgrad::Result<Vec<Verdict>> {
+    let json = std::fs::read(file).unwrap_or_default();
+    refuse_newer(file, "tests of matrix units", format_of(&json, "format"), FORMAT)?;
+    let kept: serde_json::Result<Kept> = serde_json::from_slice(&json);
+    Ok(kept.map_or_else(|_| serde_json::from_slice(&json).unwrap_or_default(), |kept| kept.verdicts))
 }
 
 fn known(adapter: &Capabilities, operands: MatrixOperands) -> Option<Verdict> {
-    all().into_iter().find(|verdict| verdict.is_of(adapter, operands))
+    let verdicts = all(&file()?).unwrap_or_default();
+    verdicts.into_iter().find(|verdict| verdict.is_of(adapter, operands))
 }
 
 /// Keeps the newest verdict of each adapter and type. What cannot be kept is found again.
 fn keep(verdict: &Verdict) {
     let Some(file) = file() else { return };
-    let mut verdicts = all();
-    verdicts.retain(|other| (&other.adapter, other.operands) != (&verdict.adapter, verdict.operands));
-    verdicts.push(verdict.clone());
-    let Ok(text) = serde_json::to_string_pretty(&verdicts) else { return };
-    let written = file.parent().map(std::fs::create_dir_all).transpose().and_then(|_| {
-        // Beside it first, so that another command never reads half of it.
-        let draft = file.with_extension(format!("{}.tmp", std::process::id()));
-        std::fs::write(&draft, text)?;
-        std::fs::rename(&draft, &file)
-    });
-    if let Err(error) = written {
-        print::note(format_args!(
-            "note: cannot keep the test of matrix units in {}: {error}",
-            file.display()
-        ));
+    let kept = || -> wgrad::Result<()> {
+        let mut verdicts = all(&file)?;
+        verdicts.retain(|other| (&other.adapter, other.operands) != (&verdict.adapter, verdict.operands));
+        verdicts.push(verdict.clone());
+        Disk.create_dir_all(file.parent().unwrap_or(Path::new(".")))?;
+        write_json(&Disk, &file, &Kept { format: FORMAT, verdicts })
+    };
+    if let Err(error) = kept() {
+        print::note(format_args!("note: the test of matrix units was not kept: {error}"));
     }
 }
 
@@ -237,6 +245,22 @@ mod tests {
         assert!(!verdict.is_of(&Capabilities { driver: "2".into(), ..apple() }, MatrixOperands::F16));
         let older = Verdict { wgrad: "0.0.1".into(), ..verdict };
         assert!(!older.is_of(&apple(), MatrixOperands::F16));
+    }
+
+    #[test]
+    fn what_is_kept_is_read_in_all_its_formats() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("matrix-units.json");
+        let read = |json: &str| {
+            std::fs::write(&path, json).unwrap();
+            all(&path).map(|verdicts| verdicts.len()).map_err(|error| error.to_string())
+        };
+        let verdict = r#"{"adapter":"A","driver":"","operands":"f16","wgrad":"0","passed":true,"said":""}"#;
+        assert_eq!(read(&format!("[{verdict}]")), Ok(1));
+        assert_eq!(read(&format!(r#"{{"format":2,"verdicts":[{verdict}]}}"#)), Ok(1));
+        assert_eq!(read("{"), Ok(0));
+        let refused = read(r#"{"format":3,"verdicts":{}}"#).unwrap_err();
+        assert!(refused.contains("made by a newer wgrad: tests of matrix units of format 3"), "{refused}");
     }
 
     #[test]

@@ -50,12 +50,11 @@ impl Shape {
 }
 
 /// Cuts the documents of one part and writes the sequences.
-pub(super) struct Cutter {
+pub(super) struct Cutter<'s> {
     shape: Shape,
-    writer: ShardWriter,
-    /// Tokens that do not yet fill a sequence, and where documents begin among them; only when joining.
+    writer: ShardWriter<'s>,
+    /// Tokens that do not yet fill a sequence; only when joining.
     pending: Vec<u32>,
-    starts: Vec<usize>,
     /// Sequences being filled; only when packing.
     packer: Option<Packer>,
     documents: u64,
@@ -66,13 +65,12 @@ pub(super) struct Cutter {
     sequence: Vec<u32>,
 }
 
-impl Cutter {
-    pub(super) fn new(shape: Shape, writer: ShardWriter, vocab_size: usize) -> Self {
+impl<'s> Cutter<'s> {
+    pub(super) fn new(shape: Shape, writer: ShardWriter<'s>, vocab_size: usize) -> Self {
         Cutter {
             shape,
             writer,
             pending: Vec::new(),
-            starts: Vec::new(),
             packer: shape.pack.then(|| Packer::new(shape.body + 2)),
             documents: 0,
             unigrams: vec![0; vocab_size],
@@ -91,9 +89,9 @@ impl Cutter {
         let body = self.shape.body;
         self.documents += 1;
         if self.packer.is_some() {
-            for (number, piece) in document.chunks(body).enumerate() {
+            for piece in document.chunks(body) {
                 self.dress(piece);
-                let packer = self.packer.as_mut().map(|packer| packer.push(&self.sequence, number == 0));
+                let packer = self.packer.as_mut().map(|packer| packer.push(&self.sequence));
                 packer.into_iter().flatten().try_for_each(|packed| self.write_packed(&packed))?;
             }
             return Ok(());
@@ -103,37 +101,31 @@ impl Cutter {
                 if number > 0 && piece.len() < MIN_TAIL {
                     self.dropped += piece.len() as u64;
                 } else {
-                    self.write(piece, (number == 0).then_some(0).into_iter())?;
+                    self.write(piece)?;
                 }
             }
             return Ok(());
         }
-        self.starts.push(self.pending.len());
         self.pending.extend_from_slice(document);
         if self.pending.len() < body {
             return Ok(());
         }
         let pending = std::mem::take(&mut self.pending);
-        let starts = std::mem::take(&mut self.starts);
-        let whole = pending.len() / body * body;
-        let mut rest = starts.as_slice();
-        for (number, piece) in pending[..whole].chunks(body).enumerate() {
-            let (here, later) = rest.split_at(rest.partition_point(|&start| start < (number + 1) * body));
-            self.write(piece, here.iter().map(|start| start - number * body))?;
-            rest = later;
+        let pieces = pending.chunks_exact(body);
+        self.pending.extend_from_slice(pieces.remainder());
+        for piece in pieces {
+            self.write(piece)?;
         }
-        self.starts.extend(rest.iter().map(|start| start - whole));
-        self.pending.extend_from_slice(&pending[whole..]);
         Ok(())
     }
 
-    fn write(&mut self, piece: &[u32], documents: impl Iterator<Item = usize>) -> Result<()> {
+    fn write(&mut self, piece: &[u32]) -> Result<()> {
         self.dress(piece);
-        self.writer.push(&self.sequence, documents.map(|start| start + 1), &[])
+        self.writer.push(&self.sequence, &[])
     }
 
     fn write_packed(&mut self, packed: &Packed) -> Result<()> {
-        self.writer.push(&packed.tokens, packed.documents.iter().copied(), &packed.segments)
+        self.writer.push(&packed.tokens, &packed.segments)
     }
 
     /// Puts a piece between `[CLS]` and `[SEP]`, and counts its tokens.
@@ -156,9 +148,8 @@ impl Cutter {
             packer.finish().try_for_each(|packed| self.write_packed(&packed))?;
         }
         let pending = std::mem::take(&mut self.pending);
-        let starts = std::mem::take(&mut self.starts);
         if pending.len() >= MIN_TAIL || (!pending.is_empty() && self.writer.sequences() == 0) {
-            self.write(&pending, starts.into_iter())?;
+            self.write(&pending)?;
         } else {
             self.dropped += pending.len() as u64;
         }

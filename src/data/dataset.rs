@@ -6,9 +6,8 @@ use rayon::prelude::*;
 
 use super::manifest::{FILE, Manifest, Part, UNIGRAMS, unigram_entropy};
 use super::masking::MaskingOptions;
-use super::place::Place;
 use crate::hash::{fnv1a, fnv1a_from};
-use crate::memory::{Bytes, Memory};
+use crate::store::{Bytes, Disk, Store};
 use crate::text::{TokenTable, Tokenizer, tokenizer};
 use crate::{Error, Result};
 
@@ -75,7 +74,6 @@ struct Shard {
     token_bytes: usize,
     tokens: Bytes,
     offsets: Bytes,
-    documents: Bytes,
     /// Start and number of each segment, where sequences are packed.
     segments: Option<Bytes>,
     /// Added to the numbers of the segments; where sequences are not packed, to their indices in the shard.
@@ -97,36 +95,33 @@ impl Dataset {
     /// # Errors
     /// A folder that is incomplete or changed, or two of different tokenizers or sequence lengths.
     pub fn open(folders: &[PathBuf]) -> Result<Self> {
-        Self::open_places(&folders.iter().map(|folder| Place::disk(folder)).collect::<Vec<_>>())
+        Self::open_on(&Disk, folders)
     }
 
-    /// Opens a folder that lies in memory.
+    /// [`Dataset::open`] from a given store.
     ///
     /// # Errors
     /// As [`Dataset::open`].
-    pub fn open_in(files: &Memory, folder: impl AsRef<Path>) -> Result<Self> {
-        Self::open_places(&[Place::memory(files, folder.as_ref())])
-    }
-
-    fn open_places(places: &[Place]) -> Result<Self> {
-        let Some(first) = places.first() else {
+    pub fn open_on(store: &dyn Store, folders: &[impl AsRef<Path>]) -> Result<Self> {
+        let folders: Vec<&Path> = folders.iter().map(AsRef::as_ref).collect();
+        let Some(first) = folders.first() else {
             return Err(Error::config("data", "at least one folder", "none"));
         };
-        let manifests = places.iter().map(Manifest::read_in).collect::<Result<Vec<_>>>()?;
+        let manifests =
+            folders.iter().map(|folder| Manifest::read(store, folder)).collect::<Result<Vec<_>>>()?;
         let seq_len = manifests[0].seq_len;
-        for (place, manifest) in places.iter().zip(&manifests) {
+        for (folder, manifest) in folders.iter().zip(&manifests) {
             if manifest.seq_len != seq_len {
-                let expected = format!("sequences of {seq_len} tokens as in {}", first.path().display());
-                return Err(Error::file(place.path(), expected, format!("{} tokens", manifest.seq_len)));
+                let expected = format!("sequences of {seq_len} tokens as in {}", first.display());
+                return Err(Error::file(folder, expected, format!("{} tokens", manifest.seq_len)));
             }
             if manifest.tokenizer != manifests[0].tokenizer {
-                let expected =
-                    format!("the tokenizer of {} ({})", first.path().display(), manifests[0].tokenizer);
-                return Err(Error::file(place.path(), expected, format!("another ({})", manifest.tokenizer)));
+                let expected = format!("the tokenizer of {} ({})", first.display(), manifests[0].tokenizer);
+                return Err(Error::file(folder, expected, format!("another ({})", manifest.tokenizer)));
             }
         }
         let path = first.join(tokenizer::FILE);
-        let tokenizer = Tokenizer::from_named(first.read(tokenizer::FILE)?.to_vec(), &path)?;
+        let tokenizer = Tokenizer::from_named(store.read(&path)?.to_vec(), &path)?;
         let vocab_size = tokenizer.vocab_size();
         let mut dataset = Dataset {
             seq_len,
@@ -136,31 +131,35 @@ impl Dataset {
             unigrams: [vec![0; vocab_size], vec![0; vocab_size]],
             fingerprint: fnv1a(b""),
         };
-        for (place, manifest) in places.iter().zip(&manifests) {
-            dataset.add(place, manifest)?;
+        for (folder, manifest) in folders.iter().zip(&manifests) {
+            dataset.add(store, folder, manifest)?;
         }
         Ok(dataset)
     }
 
-    fn add(&mut self, place: &Place, manifest: &Manifest) -> Result<()> {
+    fn add(&mut self, store: &dyn Store, folder: &Path, manifest: &Manifest) -> Result<()> {
         if manifest.vocab_size != self.vocab_size() {
             let expected = format!("the {} tokens of its tokenizer", self.vocab_size());
-            return Err(Error::file(place.join(FILE), expected, format!("{} tokens", manifest.vocab_size)));
+            return Err(Error::file(folder.join(FILE), expected, format!("{} tokens", manifest.vocab_size)));
         }
-        let copy = sound(place, tokenizer::FILE, None, manifest.tokenizer_crc32)?;
+        let copy = sound(store, folder.join(tokenizer::FILE), None, manifest.tokenizer_crc32)?;
         if format!("{:016x}", fnv1a(&copy)) != manifest.tokenizer {
-            return Err(Error::file(place.join(tokenizer::FILE), "the tokenizer of its manifest", "another"));
+            return Err(Error::file(
+                folder.join(tokenizer::FILE),
+                "the tokenizer of its manifest",
+                "another",
+            ));
         }
         let size = (self.vocab_size() as u64).checked_mul(16);
-        let counts = sound(place, UNIGRAMS, size, manifest.unigrams_crc32)?;
+        let counts = sound(store, folder.join(UNIGRAMS), size, manifest.unigrams_crc32)?;
         let (train, held_out) = counts.split_at(counts.len() / 2);
         for (totals, counts) in self.unigrams.iter_mut().zip([train, held_out]) {
             for (total, count) in totals.iter_mut().zip(u64s(counts)) {
                 *total = total.saturating_add(count);
             }
         }
-        self.train.add(place, &manifest.train, manifest, &mut self.fingerprint)?;
-        self.held_out.add(place, &manifest.held_out, manifest, &mut self.fingerprint)?;
+        self.train.add((store, folder), &manifest.train, manifest, &mut self.fingerprint)?;
+        self.held_out.add((store, folder), &manifest.held_out, manifest, &mut self.fingerprint)?;
         self.fingerprint = fnv1a_from(self.fingerprint, manifest.tokenizer.as_bytes());
         self.fingerprint = fnv1a_from(self.fingerprint, &(manifest.seq_len as u64).to_le_bytes());
         Ok(())
@@ -254,7 +253,7 @@ impl Dataset {
             return Ok(vec![Segment { start: 0, end: length, number }]);
         };
         let count = bytes.len() / 16;
-        let first = first_at(bytes, 2, count, start);
+        let first = first_at(bytes, count, start);
         let mut segments: Vec<Segment> = Vec::new();
         for at in first..count {
             let offset = u64_at(bytes, 2 * at);
@@ -298,18 +297,6 @@ impl Dataset {
         Ok(Some(Hidden { mean, deviation: variance.sqrt() }))
     }
 
-    /// The positions in a sequence at which documents begin.
-    ///
-    /// # Errors
-    /// As [`Dataset::sequence`].
-    pub fn document_starts(&self, split: Split, index: u64) -> Result<Vec<usize>> {
-        let (shard, start, end) = self.locate(split, index)?;
-        let count = shard.documents.len() / 8;
-        let first = first_at(&shard.documents, 1, count, start);
-        let starts = (first..count).map(|number| u64_at(&shard.documents, number));
-        Ok(starts.take_while(|&offset| offset < end).map(|offset| (offset - start) as usize).collect())
-    }
-
     /// The index of a sequence in its shard.
     fn local(&self, split: Split, index: u64) -> u64 {
         let ends = &self.split(split).ends;
@@ -337,25 +324,30 @@ impl Dataset {
 }
 
 impl Sequences {
-    fn add(&mut self, place: &Place, part: &Part, manifest: &Manifest, fingerprint: &mut u64) -> Result<()> {
+    fn add(
+        &mut self,
+        (store, folder): (&dyn Store, &Path),
+        part: &Part,
+        manifest: &Manifest,
+        fingerprint: &mut u64,
+    ) -> Result<()> {
         let open = |shard: &super::manifest::Shard| {
-            let name = |ending: &str| format!("{}.{ending}", shard.name);
+            let path = |ending: &str| folder.join(format!("{}.{ending}", shard.name));
             let size = |count: u64, bytes: u64| Some(count.saturating_mul(bytes));
             let index = shard.sequences.saturating_add(1);
             Ok(Shard {
-                path: place.join(&name("bin")),
+                path: path("bin"),
                 token_bytes: manifest.token_bytes,
                 tokens: sound(
-                    place,
-                    &name("bin"),
+                    store,
+                    path("bin"),
                     size(shard.tokens, manifest.token_bytes as u64),
                     shard.crc32,
                 )?,
-                offsets: sound(place, &name("idx"), size(index, 8), shard.index_crc32)?,
-                documents: sound(place, &name("doc"), size(shard.documents, 8), shard.documents_crc32)?,
+                offsets: sound(store, path("idx"), size(index, 8), shard.index_crc32)?,
                 segments: match shard.segments {
                     Some(segments) => {
-                        Some(sound(place, &name("seg"), size(segments.count, 16), segments.crc32)?)
+                        Some(sound(store, path("seg"), size(segments.count, 16), segments.crc32)?)
                     }
                     None => None,
                 },
@@ -373,7 +365,8 @@ impl Sequences {
             }
             self.ends.push(self.ends.last().copied().unwrap_or(0) + shard.sequences);
             *fingerprint = fnv1a_from(*fingerprint, &shard.tokens.to_le_bytes());
-            for crc in [shard.crc32, shard.index_crc32, shard.documents_crc32] {
+            let crcs = [shard.crc32, shard.index_crc32].into_iter().chain(shard.documents_crc32);
+            for crc in crcs {
                 *fingerprint = fnv1a_from(*fingerprint, &crc.to_le_bytes());
             }
         }
@@ -403,30 +396,26 @@ fn u64_at(bytes: &[u8], index: usize) -> u64 {
     bytes.as_chunks().0.get(index).map_or(0, |&bytes| u64::from_le_bytes(bytes))
 }
 
-/// The first of `count` records, of `width` numbers each, that begins with `least` or more; they ascend.
-fn first_at(bytes: &[u8], width: usize, count: usize, least: u64) -> usize {
+/// The first of `count` records of two numbers that begins with `least` or more; they ascend.
+fn first_at(bytes: &[u8], count: usize, least: u64) -> usize {
     let (mut low, mut high) = (0, count);
     while low < high {
         let middle = usize::midpoint(low, high);
-        if u64_at(bytes, width * middle) < least { low = middle + 1 } else { high = middle }
+        if u64_at(bytes, 2 * middle) < least { low = middle + 1 } else { high = middle }
     }
     low
 }
 
 /// A file whose size and checksum must be these.
-fn sound(place: &Place, name: &str, size: Option<u64>, crc32: u32) -> Result<Bytes> {
-    let bytes = place.read(name)?;
+fn sound(store: &dyn Store, path: PathBuf, size: Option<u64>, crc32: u32) -> Result<Bytes> {
+    let bytes = store.read(&path)?;
     let found = bytes.len() as u64;
     if let Some(size) = size.filter(|&size| size != found) {
-        return Err(Error::file(place.join(name), format!("{size} bytes"), format!("{found}")));
+        return Err(Error::file(path, format!("{size} bytes"), format!("{found}")));
     }
     let actual = crc32fast::hash(&bytes);
     if actual != crc32 {
-        return Err(Error::file(
-            place.join(name),
-            format!("the checksum {crc32:08x}"),
-            format!("{actual:08x}"),
-        ));
+        return Err(Error::file(path, format!("the checksum {crc32:08x}"), format!("{actual:08x}")));
     }
     Ok(bytes)
 }

@@ -2,7 +2,8 @@
 //!
 //! Beside it lie, for each part (`train`, `held-out`) and number: `PART-00000.bin`, the token ids of the sequences
 //! one after the other, `[CLS]` and `[SEP]` included, as little-endian integers of `token_bytes` bytes; `.idx`, the
-//! offset of each sequence in tokens and at last their count; `.doc`, the offset of the first token of each document.
+//! offset of each sequence in tokens and at last their count. Versions before the third also have `.doc`, which nothing
+//! reads any more.
 //! Packed sequences are of segments, each `[CLS]`, a document or a piece of one, `[SEP]`, that do not see each other:
 //! `.seg` has the offset and the number of each, by which its masks are drawn. Numbers count the pieces as they came.
 //! `unigrams.bin` counts every id among the tokens of `train`, then of `held-out`, specials not counted. Offsets
@@ -12,7 +13,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::place::Place;
+use crate::error::quoted;
+use crate::store::{Store, format_of, refuse_newer};
 use crate::{Error, Result};
 
 /// The manifest's name in a data folder.
@@ -21,17 +23,15 @@ pub const FILE: &str = "dataset.json";
 pub const UNIGRAMS: &str = "unigrams.bin";
 /// What `format` says.
 pub const FORMAT: &str = "wgrad-dataset";
-/// What `version` says of packed data.
-pub const VERSION: u32 = 2;
-/// What it says of all other data, which earlier versions read as well.
-pub const VERSION_UNPACKED: u32 = 1;
+/// What `version` says. The second brought packed sequences, the third gave up the starts of documents.
+pub const VERSION: u32 = 3;
 
 /// A data folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Always [`FORMAT`].
     pub format: String,
-    /// [`VERSION`] or [`VERSION_UNPACKED`].
+    /// 1 to [`VERSION`].
     pub version: u32,
     /// T: no sequence is longer.
     pub seq_len: usize,
@@ -77,7 +77,7 @@ pub struct Part {
     pub shards: Vec<Shard>,
 }
 
-/// One shard: three files of the same stem, four where it is packed.
+/// One shard: two files of the same stem, three where it is packed.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Shard {
     /// The stem: `train-00000`.
@@ -86,14 +86,13 @@ pub struct Shard {
     pub sequences: u64,
     /// Tokens.
     pub tokens: u64,
-    /// Documents that begin here.
-    pub documents: u64,
     /// CRC-32 of the `.bin` file.
     pub crc32: u32,
     /// CRC-32 of the `.idx` file.
     pub index_crc32: u32,
-    /// CRC-32 of the `.doc` file.
-    pub documents_crc32: u32,
+    /// CRC-32 of the `.doc` file of an earlier version. The data's fingerprint follows from it too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub documents_crc32: Option<u32>,
     /// The `.seg` file of a packed shard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub segments: Option<Segments>,
@@ -121,23 +120,18 @@ impl Manifest {
     ///
     /// # Errors
     /// A folder without one, or one that is broken or of another version.
-    pub fn read(folder: &Path) -> Result<Self> {
-        Self::read_in(&Place::disk(folder))
-    }
-
-    pub(super) fn read_in(place: &Place) -> Result<Self> {
-        let path = place.join(FILE);
-        if place.lacks(FILE) {
+    pub fn read(store: &dyn Store, folder: &Path) -> Result<Self> {
+        let path = folder.join(FILE);
+        if store.is_dir(folder) && !store.exists(&path) {
             let expected = format!("a folder made by `wgrad data prepare`, with {FILE}");
-            return Err(Error::file(place.path(), expected, "a folder without one"));
+            return Err(Error::file(folder, expected, "a folder without one"));
         }
-        let text = place.read(FILE)?;
+        let text = store.read(&path)?;
         let broken = |found: String| Error::file(&path, "the manifest of a data folder", found);
+        refuse_newer(&path, "a data folder", format_of(&text, "version"), VERSION)?;
         let manifest: Manifest = serde_json::from_slice(&text).map_err(|error| broken(error.to_string()))?;
-        if manifest.format != FORMAT || !(VERSION_UNPACKED..=VERSION).contains(&manifest.version) {
-            let found = format!("{} version {}", manifest.format, manifest.version);
-            let expected = format!("{FORMAT} version {VERSION_UNPACKED} to {VERSION}");
-            return Err(Error::file(&path, expected, found));
+        if manifest.format != FORMAT {
+            return Err(broken(format!("the format {}", quoted(&manifest.format))));
         }
         if ![2, 4].contains(&manifest.token_bytes) || manifest.seq_len < 3 || manifest.vocab_size == 0 {
             return Err(broken("sizes that cannot be".to_owned()));

@@ -24,11 +24,8 @@ pub mod task;
 pub mod texts;
 
 mod cut;
-#[cfg(not(target_arch = "wasm32"))]
-mod folder;
 mod held_out;
 mod pack;
-mod place;
 mod shard;
 mod spans;
 

@@ -21,15 +21,11 @@ pub(super) struct Packed {
     pub tokens: Vec<u32>,
     /// Where each segment begins, and its number.
     pub segments: Vec<(usize, u64)>,
-    /// Where documents begin: at their first token, after the `[CLS]`.
-    pub documents: Vec<usize>,
 }
 
 struct Waiting {
     tokens: Vec<u32>,
     number: u64,
-    /// Whether a document begins with it.
-    begins: bool,
 }
 
 pub(super) struct Packer {
@@ -52,10 +48,10 @@ impl Packer {
         Packer { seq_len, most_open, window: Vec::new(), open, rooms, begun: 0, numbered: 0 }
     }
 
-    /// Takes a segment of `seq_len` tokens at most; `begins` says whether a document begins with it. Gives out the
-    /// sequences that are done. Segments are numbered as they come.
-    pub(super) fn push(&mut self, segment: &[u32], begins: bool) -> Vec<Packed> {
-        self.window.push(Waiting { tokens: segment.to_vec(), number: self.numbered, begins });
+    /// Takes a segment of `seq_len` tokens at most and gives out the sequences that are done. Segments are numbered as
+    /// they come.
+    pub(super) fn push(&mut self, segment: &[u32]) -> Vec<Packed> {
+        self.window.push(Waiting { tokens: segment.to_vec(), number: self.numbered });
         self.numbered += 1;
         if self.window.len() < self.most_open { Vec::new() } else { self.empty_window() }
     }
@@ -68,7 +64,7 @@ impl Packer {
     }
 
     /// Puts a segment where it fits best, and gives out a sequence that is done, if that made one.
-    fn place(&mut self, Waiting { tokens, number, begins }: Waiting) -> Option<Packed> {
+    fn place(&mut self, Waiting { tokens, number }: Waiting) -> Option<Packed> {
         let needed = tokens.len();
         let (room, age) = match self.rooms.range((needed, 0)..).next().copied() {
             Some(place) => {
@@ -83,7 +79,6 @@ impl Packer {
         let sequence = self.open.entry(age).or_default();
         let start = sequence.tokens.len();
         sequence.segments.push((start, number));
-        sequence.documents.extend(begins.then_some(start + 1));
         sequence.tokens.extend(tokens);
         let left = room.saturating_sub(needed);
         if left < SMALLEST {
@@ -109,8 +104,7 @@ mod tests {
 
     fn pack(lengths: &[usize], most_open: usize) -> Vec<Packed> {
         let mut packer = Packer { most_open, ..Packer::new(128) };
-        let mut done: Vec<_> =
-            lengths.iter().flat_map(|&length| packer.push(&vec![7; length], true)).collect();
+        let mut done: Vec<_> = lengths.iter().flat_map(|&length| packer.push(&vec![7; length])).collect();
         assert!(packer.open.len() <= most_open && packer.open.len() == packer.rooms.len());
         done.extend(packer.finish());
         done
@@ -125,7 +119,7 @@ mod tests {
         // 100 and 90 begin; 35 fits beside 90 alone, 28 fills the other to the end, and 4 finds no room.
         let done = pack(&[28, 4, 90, 35, 100], 8);
         assert_eq!(numbers(&done), [vec![4, 0], vec![2, 3], vec![1]].as_slice());
-        assert_eq!((done[1].segments[1], done[1].documents.as_slice()), ((90, 3), [1, 91].as_slice()));
+        assert_eq!(done[1].segments[1], (90, 3));
     }
 
     #[test]

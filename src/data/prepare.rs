@@ -7,7 +7,7 @@
 //! it is all there is. With `pack` several such sequences stand one after the other in each of T tokens without seeing
 //! each other, and no tail is dropped. The folder ([`manifest`]) appears when it is whole.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 #[cfg(not(target_arch = "wasm32"))]
 use std::sync::{atomic::Ordering, mpsc::sync_channel};
 
@@ -15,15 +15,14 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::cut::{Cutter, Shape};
-#[cfg(not(target_arch = "wasm32"))]
-use super::folder::NewFolder;
 use super::held_out::{Chooser, Decided, Tokenized};
-use super::manifest::{self, FORMAT, Manifest, UNIGRAMS, VERSION, VERSION_UNPACKED, unigram_entropy};
-use super::place::Place;
+use super::manifest::{self, FORMAT, Manifest, UNIGRAMS, VERSION, unigram_entropy};
 use super::reader::{Document, ReadCounts, ReadOptions, Reader};
-use super::shard::ShardWriter;
+use super::shard::{ShardWriter, write_u64s};
 use crate::hash::fnv1a;
-use crate::memory::Memory;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::store::Disk;
+use crate::store::{Memory, NewFolder, Store, write_file};
 use crate::text::{Tokenizer, tokenizer};
 use crate::{Error, Result};
 
@@ -150,8 +149,8 @@ pub fn prepare(options: &PrepareOptions, mut progress: impl FnMut(&Progress)) ->
     check(options)?;
     let tokenizer = Tokenizer::load(&options.tokenizer)?;
     let mut reader = Reader::open(&options.inputs, options.read.clone())?;
-    let folder = NewFolder::create(&options.out)?;
-    let mut work = Work::new(options, &tokenizer, Place::disk(folder.path()))?;
+    let folder = NewFolder::create(&Disk, &options.out)?;
+    let mut work = Work::new(options, &tokenizer, (&Disk, folder.path()))?;
 
     let (bytes, total_bytes) = (reader.bytes_read(), reader.total_bytes());
     std::thread::scope(|scope| {
@@ -189,13 +188,16 @@ pub fn prepare_in(
 ) -> Result<Summary> {
     check(options)?;
     let mut reader = Reader::open_in(files, &options.inputs, options.read.clone())?;
-    let mut work = Work::new(options, tokenizer, Place::memory(files, &options.out))?;
+    let folder = NewFolder::create(files, &options.out)?;
+    let mut work = Work::new(options, tokenizer, (files, folder.path()))?;
     let total_bytes = reader.total_bytes();
     while let Some(chunk) = next_chunk(&mut reader)? {
         work.take(chunk)?;
         progress(&work.progress(reader.bytes_read_now(), total_bytes));
     }
-    work.finish(*reader.counts())
+    let summary = work.finish(*reader.counts())?;
+    folder.commit()?;
+    Ok(summary)
 }
 
 fn check(options: &PrepareOptions) -> Result<()> {
@@ -223,12 +225,13 @@ fn next_chunk(reader: &mut Reader) -> Result<Option<Vec<Document>>> {
     Ok((!chunk.is_empty()).then_some(chunk))
 }
 
-struct Sink {
-    train: Cutter,
-    held_out: Cutter,
+/// The two parts of the data.
+struct Parts<'a> {
+    train: Cutter<'a>,
+    held_out: Cutter<'a>,
 }
 
-impl Sink {
+impl Parts<'_> {
     fn push(&mut self, (held_out, document): &Decided) -> Result<()> {
         if *held_out { self.held_out.push(&document.tokens) } else { self.train.push(&document.tokens) }
     }
@@ -237,10 +240,11 @@ impl Sink {
 struct Work<'a> {
     options: &'a PrepareOptions,
     tokenizer: &'a Tokenizer,
-    place: Place,
+    store: &'a dyn Store,
+    folder: PathBuf,
     token_bytes: usize,
     chooser: Chooser,
-    sink: Sink,
+    parts: Parts<'a>,
     counts: Counts,
 }
 
@@ -254,18 +258,23 @@ struct Counts {
 }
 
 impl<'a> Work<'a> {
-    fn new(options: &'a PrepareOptions, tokenizer: &'a Tokenizer, place: Place) -> Result<Self> {
+    fn new(
+        options: &'a PrepareOptions,
+        tokenizer: &'a Tokenizer,
+        (store, folder): (&'a dyn Store, &Path),
+    ) -> Result<Self> {
         let &PrepareOptions { join, pack, .. } = options;
         let shape = Shape { body: options.seq_len - 2, join, pack, specials: *tokenizer.specials() };
         let chooser = Chooser::new(options.held_out, shape)?;
         let token_bytes = if tokenizer.vocab_size() <= 1 << 16 { 2 } else { 4 };
         let cutter = |stem| {
-            let writer = ShardWriter::new(&place, stem, token_bytes, options.shard_tokens.max(1));
+            let writer = ShardWriter::new(store, folder, stem, token_bytes, options.shard_tokens.max(1));
             Cutter::new(shape, writer, tokenizer.vocab_size())
         };
-        let sink = Sink { train: cutter("train"), held_out: cutter("held-out") };
+        let parts = Parts { train: cutter("train"), held_out: cutter("held-out") };
         let counts = Counts::default();
-        Ok(Work { options, tokenizer, place, token_bytes, chooser, sink, counts })
+        let folder = folder.to_path_buf();
+        Ok(Work { options, tokenizer, store, folder, token_bytes, chooser, parts, counts })
     }
 
     fn progress(&self, bytes: u64, total_bytes: Option<u64>) -> Progress {
@@ -288,18 +297,18 @@ impl<'a> Work<'a> {
             }
             let document = Tokenized::new(hash, self.options.seed, self.counts.documents, tokens);
             for decided in self.chooser.push(document) {
-                self.sink.push(&decided)?;
+                self.parts.push(&decided)?;
             }
         }
         Ok(())
     }
 
     fn finish(mut self, read: ReadCounts) -> Result<Summary> {
-        for decided in self.chooser.finish(self.sink.train.documents()) {
-            self.sink.push(&decided)?;
+        for decided in self.chooser.finish(self.parts.train.documents()) {
+            self.parts.push(&decided)?;
         }
-        let (train, train_counts, train_dropped) = self.sink.train.finish()?;
-        let (held_out, held_out_counts, held_out_dropped) = self.sink.held_out.finish()?;
+        let (train, train_counts, train_dropped) = self.parts.train.finish()?;
+        let (held_out, held_out_counts, held_out_dropped) = self.parts.held_out.finish()?;
         if train.sequences == 0 {
             let found = format!(
                 "{} documents with {} tokens, of which {} sequences are held out",
@@ -309,10 +318,9 @@ impl<'a> Work<'a> {
         }
         let unigram_entropy = unigram_entropy(&train_counts, &held_out_counts);
         let counts = train_counts.into_iter().chain(held_out_counts);
-        let unigrams_crc32 = self.place.write_u64s(UNIGRAMS, counts)?;
-        let mut copy = self.place.create(tokenizer::FILE)?;
-        copy.write(self.tokenizer.json())?;
-        let tokenizer_crc32 = copy.finish()?;
+        let unigrams_crc32 = write_u64s(self.store, &self.folder.join(UNIGRAMS), counts)?;
+        let copy = self.folder.join(tokenizer::FILE);
+        let tokenizer_crc32 = write_file(self.store, &copy, |sink| sink.put(self.tokenizer.json()))?.crc32;
         let summarise = |part: &manifest::Part| PartSummary::new(part, self.options.seq_len);
         let summary = Summary {
             out: self.options.out.clone(),
@@ -328,7 +336,7 @@ impl<'a> Work<'a> {
         };
         let manifest = Manifest {
             format: FORMAT.to_owned(),
-            version: if self.options.pack { VERSION } else { VERSION_UNPACKED },
+            version: VERSION,
             seq_len: self.options.seq_len,
             vocab_size: self.tokenizer.vocab_size(),
             token_bytes: self.token_bytes,
@@ -342,12 +350,10 @@ impl<'a> Work<'a> {
             unigrams_crc32,
             tokenizer_crc32,
         };
-        let path = self.place.join(manifest::FILE);
+        let path = self.folder.join(manifest::FILE);
         let json = serde_json::to_vec_pretty(&manifest)
             .map_err(|error| Error::file(&path, "a manifest that can be written", error.to_string()))?;
-        let mut file = self.place.create(manifest::FILE)?;
-        file.write(&json)?;
-        file.finish()?;
+        write_file(self.store, &path, |sink| sink.put(&json))?;
         Ok(summary)
     }
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::clean::{CleanReader, Repairs};
 use super::rows::Rows;
 use super::source::{Format, Source, sources, sources_in, unwrap_io};
-use crate::memory::Memory;
+use crate::store::Memory;
 use crate::{Error, Result};
 
 /// What one document of a plain-text file is.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::clean::{CleanReader, Repairs};
 use super::source::{Format, Source, unwrap_io};
-use crate::memory::Memory;
+use crate::store::Memory;
 use crate::{Error, Result};
 
 /// What the lines of a file are.

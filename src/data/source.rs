@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::memory::Memory;
+use crate::store::Memory;
 use crate::{Error, Result};
 
 /// How a file spells documents.

@@ -5,14 +5,15 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::atomic::{Digest, FileSystem};
+use crate::store::{Digest, Store, read_json};
 use crate::{Error, Result};
 
 /// The file, written last: a checkpoint that has it is complete.
 pub(super) const CHECKSUMS_FILE: &str = "checksums.json";
 
-/// The layout of checkpoints this code writes and reads.
-const FORMAT: u32 = 1;
+/// The version of the layout of a run's folder, its metrics included. Each checkpoint says it in this file and in its
+/// state; the states of early checkpoints do not.
+pub(super) const FORMAT: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,7 +22,7 @@ pub(super) struct Checksums {
     files: BTreeMap<String, Entry>,
 }
 
-/// What a file must be.
+/// The length and checksum that a file must have.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Entry {
@@ -30,7 +31,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// That of a file with these bytes.
+    /// The entry of a file that holds these bytes.
     pub(super) fn of(bytes: &[u8]) -> Self {
         Digest { bytes: bytes.len() as u64, crc32: crc32fast::hash(bytes) }.into()
     }
@@ -54,11 +55,9 @@ impl Checksums {
     }
 
     /// Reads the list of a checkpoint and compares the files' lengths, which is cheap.
-    pub(super) fn of_complete(fs: &dyn FileSystem, dir: &Path, names: &[&str]) -> Result<Checksums> {
+    pub(super) fn of_complete(store: &dyn Store, dir: &Path, names: &[&str]) -> Result<Checksums> {
         let path = dir.join(CHECKSUMS_FILE);
-        let json = fs.read(&path).map_err(Error::io(&path, "read"))?;
-        let sums: Checksums = serde_json::from_slice(&json)
-            .map_err(|error| Error::file(&path, "the checksums of a checkpoint", error.to_string()))?;
+        let sums: Checksums = read_json(store, &path, "the checksums of a checkpoint")?;
         if sums.format != FORMAT {
             let expected = format!("a checkpoint of format {FORMAT}");
             return Err(Error::file(&path, expected, format!("format {}", sums.format)));
@@ -68,7 +67,7 @@ impl Checksums {
         }
         for (name, entry) in &sums.files {
             let path = dir.join(name);
-            let bytes = fs.read(&path).map_err(Error::io(&path, "read"))?.len() as u64;
+            let bytes = store.read(&path)?.len() as u64;
             if bytes != entry.bytes {
                 return Err(Error::file(&path, format!("{} bytes", entry.bytes), format!("{bytes}")));
             }
@@ -77,10 +76,10 @@ impl Checksums {
     }
 
     /// Reads every file and compares its checksum.
-    pub(super) fn verify(&self, fs: &dyn FileSystem, dir: &Path) -> Result<()> {
+    pub(super) fn verify(&self, store: &dyn Store, dir: &Path) -> Result<()> {
         for (name, entry) in &self.files {
             let path = dir.join(name);
-            let crc32 = crc32fast::hash(&fs.read(&path).map_err(Error::io(&path, "read"))?);
+            let crc32 = crc32fast::hash(&store.read(&path)?);
             let found = format!("{crc32:08x}");
             if found != entry.crc32 {
                 let found = format!("{found}: its bytes have changed since it was saved");

@@ -1,15 +1,13 @@
 //! Files: weights, model folders, checkpoints of a run.
 //!
-//! Reading is [`Weights`]; whatever is written goes through a temporary name, is synced, then renamed, so that a
-//! name always stands for a whole file.
+//! All of them lie on a [`Store`](crate::store::Store). Reading is [`Weights`]; whatever is written gets its name when it
+//! is whole.
 
-pub mod atomic;
 pub mod card;
 pub mod check;
 mod checksums;
 mod header;
-mod lock;
-mod memory;
+pub mod list;
 pub mod model_folder;
 pub mod names;
 mod reference;
@@ -22,14 +20,12 @@ pub mod writer;
 
 pub use card::{ModelCard, Score};
 pub use check::{check_tensors, check_vocabulary, tokenizer_vocabulary};
+pub use list::{MODEL_FILE, MODEL_FILES, REFERENCE_FILE};
 pub use model_folder::ModelFolder;
 pub use names::from_hugging_face;
-pub use reference::{REFERENCE_FILE, ReferenceVectors};
+pub use reference::ReferenceVectors;
 pub use resume::check_resume;
 pub use run::{CheckpointState, LoadedCheckpoint, RunFolder, Saved};
 pub use sentence::SentenceFolder;
 pub use weights::Weights;
 pub use writer::TensorSource;
-
-/// The weights of a model folder or checkpoint.
-pub const MODEL_FILE: &str = "model.safetensors";

@@ -4,20 +4,17 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::MODEL_FILE;
-use super::atomic::{Disk, FileSystem, write_file};
 use super::check::{check_tensors, check_vocabulary, tokenizer_vocabulary};
 use super::header::{foreign, refuse_pickle};
+use super::list::{CARD_FILE, CONFIG_FILE, INDEX_FILE, MODEL_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE};
 use super::names::from_hugging_face;
-use super::shards::{INDEX_FILE, complete};
+use super::shards::complete;
 use super::weights::Weights;
 use super::writer::TensorSource;
 use crate::models::{Config, PositionEmbedding};
+use crate::store::{Aside, Disk, Store};
 use crate::text::{SpecialTokens, special_token_ids};
 use crate::{Error, Result};
-
-/// Where a folder is put together.
-const STAGING: &str = ".partial";
 
 /// A model read from a folder: its files fit each other, its weights are still on disk.
 #[derive(Debug)]
@@ -44,23 +41,23 @@ impl ModelFolder {
         Self::load_on(&Disk, dir)
     }
 
-    /// [`ModelFolder::load`] from a given file system.
+    /// [`ModelFolder::load`] from a given store.
     ///
     /// # Errors
     /// As [`ModelFolder::load`].
-    pub fn load_on(fs: &dyn FileSystem, dir: impl AsRef<Path>) -> Result<ModelFolder> {
+    pub fn load_on(store: &dyn Store, dir: impl AsRef<Path>) -> Result<ModelFolder> {
         let dir = dir.as_ref();
-        require_files(fs, dir)?;
-        let config_path = dir.join("config.json");
-        let config = read_json(fs, &config_path)?;
-        let tokenizer = dir.join("tokenizer.json");
-        let json = read_json(fs, &tokenizer)?;
+        require_files(store, dir)?;
+        let config_path = dir.join(CONFIG_FILE);
+        let config = read_json(store, &config_path)?;
+        let tokenizer = dir.join(TOKENIZER_FILE);
+        let json = read_json(store, &tokenizer)?;
         // Before the configuration looks into it for its special tokens.
         serde_json::from_slice::<serde::de::IgnoredAny>(&json)
             .map_err(|error| Error::file(&tokenizer, "a tokenizer.json", error.to_string()))?;
         let mut config = Config::from_json_with(&config, &config_path, &special_token_ids(&json))?;
 
-        let weights = from_hugging_face(Weights::open_folder_on(fs, dir)?, &mut config)?;
+        let weights = from_hugging_face(Weights::open_folder(store, dir)?, &mut config)?;
         check_tensors(&config.parameters(), weights.shapes(), weights.path())?;
         check_vocabulary(&config, tokenizer_vocabulary(&json, &tokenizer)?, &tokenizer)?;
         Ok(ModelFolder { path: dir.to_path_buf(), config, weights, tokenizer, tokenizer_json: json })
@@ -80,21 +77,7 @@ impl ModelFolder {
     /// [`Error::Config`] or [`Error::File`] when the parts do not fit each other, [`Error::Io`] when the disk
     /// refuses; a model that was in the folder is then untouched.
     pub fn save(
-        dir: impl AsRef<Path>,
-        config: &Config,
-        tokenizer_json: &[u8],
-        tensors: TensorSource,
-        card: &str,
-    ) -> Result<()> {
-        Self::save_on(&Disk, dir, config, tokenizer_json, tensors, card)
-    }
-
-    /// [`ModelFolder::save`] on a given file system.
-    ///
-    /// # Errors
-    /// As [`ModelFolder::save`].
-    pub fn save_on(
-        fs: &dyn FileSystem,
+        store: &dyn Store,
         dir: impl AsRef<Path>,
         config: &Config,
         tokenizer_json: &[u8],
@@ -104,36 +87,31 @@ impl ModelFolder {
         let dir = dir.as_ref();
         config.validate()?;
         check_tensors(&config.parameters(), tensors.shapes(), dir.join(MODEL_FILE))?;
-        let tokenizer = dir.join("tokenizer.json");
+        let tokenizer = dir.join(TOKENIZER_FILE);
         check_vocabulary(config, tokenizer_vocabulary(tokenizer_json, &tokenizer)?, &tokenizer)?;
 
-        let staging = dir.join(STAGING);
-        let saved = || -> Result<()> {
-            if fs.exists(&staging) {
-                fs.remove_dir_all(&staging).map_err(Error::io(&staging, "remove"))?;
-            }
-            fs.create_dir_all(&staging).map_err(Error::io(&staging, "create the folder"))?;
-            let mut small = vec![
-                ("config.json", config.to_json().into_bytes()),
-                ("tokenizer.json", tokenizer_json.to_vec()),
-                ("tokenizer_config.json", tokenizer_config(config, tokenizer_json).into_bytes()),
-                ("README.md", card.as_bytes().to_vec()),
-            ];
-            small.extend(config.family().python().map(|(name, code)| (name, code.into())));
-            write_file(fs, &staging.join(MODEL_FILE), |sink| tensors.write(sink))?;
-            for (name, bytes) in &small {
-                write_file(fs, &staging.join(name), |sink| sink.put(bytes))?;
-            }
-            for name in small.iter().map(|(name, _)| *name).chain([MODEL_FILE]) {
-                let path = dir.join(name);
-                fs.rename(&staging.join(name), &path)
-                    .map_err(Error::io(&path, "rename the finished file to"))?;
-            }
-            fs.sync_dir(dir).map_err(Error::io(dir, "sync"))
-        }();
-        // The folder is good without this; the next save removes what stays.
-        let _ = fs.remove_dir_all(&staging);
-        saved
+        store.create_dir_all(dir)?;
+        let mut small = vec![
+            (CONFIG_FILE, config.to_json().into_bytes()),
+            (TOKENIZER_FILE, tokenizer_json.to_vec()),
+            (TOKENIZER_CONFIG_FILE, tokenizer_config(config, tokenizer_json).into_bytes()),
+            (CARD_FILE, card.as_bytes().to_vec()),
+        ];
+        small.extend(config.family().python().map(|(name, code)| (name, code.into())));
+        // The largest comes first, because it is the one that a full disk refuses.
+        let mut weights = Aside::begin(store, &dir.join(MODEL_FILE))?;
+        tensors.write(weights.sink())?;
+        weights.sink().finish()?;
+        let mut files = Vec::new();
+        for (name, bytes) in &small {
+            let mut file = Aside::begin(store, &dir.join(name))?;
+            file.sink().put(bytes)?;
+            file.sink().finish()?;
+            files.push(file);
+        }
+        files.push(weights);
+        files.into_iter().try_for_each(Aside::rename)?;
+        store.sync_dir(dir)
     }
 }
 
@@ -157,8 +135,8 @@ fn tokenizer_config(config: &Config, tokenizer_json: &[u8]) -> String {
 }
 
 /// The bytes of a file of JSON; what failed downloads leave in its place is called by name.
-fn read_json(fs: &dyn FileSystem, path: &Path) -> Result<Vec<u8>> {
-    let bytes = fs.read(path).map_err(Error::io(path, "read"))?.to_vec();
+fn read_json(store: &dyn Store, path: &Path) -> Result<Vec<u8>> {
+    let bytes = store.read(path)?.to_vec();
     match foreign(&bytes) {
         Some(found) => Err(Error::file(path, "a file of JSON", found)),
         None => Ok(bytes),
@@ -166,20 +144,20 @@ fn read_json(fs: &dyn FileSystem, path: &Path) -> Result<Vec<u8>> {
 }
 
 /// Says what a folder lacks, and knows the usual reasons.
-fn require_files(fs: &dyn FileSystem, dir: &Path) -> Result<()> {
-    let expected = format!("a model folder with config.json, {MODEL_FILE} and tokenizer.json");
-    if !fs.is_dir(dir) {
-        let found = if fs.exists(dir) { "a file" } else { "nothing there" };
+fn require_files(store: &dyn Store, dir: &Path) -> Result<()> {
+    let expected = format!("a model folder with {CONFIG_FILE}, {MODEL_FILE} and {TOKENIZER_FILE}");
+    if !store.is_dir(dir) {
+        let found = if store.exists(dir) { "a file" } else { "nothing there" };
         return Err(Error::file(dir, expected, found));
     }
-    let missing: Vec<&str> = ["config.json", MODEL_FILE, "tokenizer.json"]
+    let missing: Vec<&str> = [CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE]
         .into_iter()
-        .filter(|name| !fs.exists(&dir.join(name)))
-        .filter(|name| *name != MODEL_FILE || !fs.exists(&dir.join(INDEX_FILE)))
+        .filter(|name| !store.exists(&dir.join(name)))
+        .filter(|name| *name != MODEL_FILE || !store.exists(&dir.join(INDEX_FILE)))
         .collect();
     if missing.contains(&MODEL_FILE) {
         let pickle = dir.join("pytorch_model.bin");
-        if fs.exists(&pickle) {
+        if store.exists(&pickle) {
             return refuse_pickle(&pickle);
         }
     }
@@ -187,7 +165,7 @@ fn require_files(fs: &dyn FileSystem, dir: &Path) -> Result<()> {
         return Ok(());
     }
     let mut found = format!("no {}", missing.join(", no "));
-    if missing == ["tokenizer.json"] && fs.exists(&dir.join("vocab.txt")) {
+    if missing == [TOKENIZER_FILE] && store.exists(&dir.join("vocab.txt")) {
         found += ", only a vocab.txt; in Python, `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)` writes it";
     }
     Err(Error::file(dir, expected, found))

@@ -6,13 +6,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::SentenceFolder;
-use super::atomic::{FileSystem, write_atomic};
 use super::checksums::Entry;
+use super::list::{CONFIG_FILE, REFERENCE_FILE, TOKENIZER_FILE};
 use crate::models::Pooling;
+use crate::store::{Store, format_of, refuse_newer, write_atomic};
 use crate::{Error, Result};
-
-/// The file, beside the model's `config.json`. No folder must have one.
-pub const REFERENCE_FILE: &str = "reference_vectors.json";
 
 /// The layout this code writes and reads.
 const FORMAT: u32 = 1;
@@ -59,19 +57,13 @@ impl Embedding {
     }
 }
 
-/// What every version of the file has.
-#[derive(Deserialize)]
-struct Version {
-    format: u32,
-}
-
 impl ReferenceVectors {
     /// Ties `vectors` of `texts` to the folder that they were computed with.
     ///
     /// # Errors
     /// [`Error::Io`] when a file of the folder cannot be read.
     pub fn new(
-        fs: &dyn FileSystem,
+        store: &dyn Store,
         folder: &SentenceFolder,
         device: &str,
         texts: Vec<String>,
@@ -81,7 +73,7 @@ impl ReferenceVectors {
             format: FORMAT,
             wgrad: env!("CARGO_PKG_VERSION").to_owned(),
             device: device.to_owned(),
-            files: files(fs, folder)?,
+            files: files(store, folder)?,
             embedding: Embedding::of(folder),
             texts,
             vectors,
@@ -96,20 +88,16 @@ impl ReferenceVectors {
     /// Reads the file of a folder; none where there is none.
     ///
     /// # Errors
-    /// [`Error::File`] for a file of a newer version, and for one that is broken; [`Error::Io`].
-    pub fn load(fs: &dyn FileSystem, folder: &SentenceFolder) -> Result<Option<Self>> {
+    /// [`Error::Newer`]; [`Error::File`] for a file that is broken; [`Error::Io`].
+    pub fn load(store: &dyn Store, folder: &SentenceFolder) -> Result<Option<Self>> {
         let path = Self::path(folder);
-        if !fs.exists(&path) {
+        if !store.exists(&path) {
             return Ok(None);
         }
-        let json = fs.read(&path).map_err(Error::io(&path, "read"))?;
+        let json = store.read(&path)?;
         let wrong = |found: String| Error::file(&path, "reference vectors", found);
-        // The version first: a newer file may have other fields.
-        let Version { format } = serde_json::from_slice(&json).map_err(|error| wrong(error.to_string()))?;
-        if format != FORMAT {
-            let found = format!("format {format}; update wgrad, or make them anew: wgrad embed --reference");
-            return Err(Error::file(&path, format!("reference vectors of format {FORMAT}"), found));
-        }
+        // A newer file may have other fields, so that its version is looked at first.
+        refuse_newer(&path, "reference vectors", format_of(&json, "format"), FORMAT)?;
         let read: Self = serde_json::from_slice(&json).map_err(|error| wrong(error.to_string()))?;
         let width = folder.model.config.hidden_size;
         if read.texts.is_empty() || read.texts.len() != read.vectors.len() {
@@ -128,19 +116,19 @@ impl ReferenceVectors {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn save(&self, fs: &dyn FileSystem, path: &Path) -> Result<()> {
+    pub fn save(&self, store: &dyn Store, path: &Path) -> Result<()> {
         // Texts and finite numbers always serialise.
         let mut json = serde_json::to_vec(self).unwrap_or_default();
         json.push(b'\n');
-        write_atomic(fs, path, |sink| sink.put(&json)).map(drop)
+        write_atomic(store, path, |sink| sink.put(&json)).map(drop)
     }
 
     /// What has changed in the folder since the vectors were computed with it: they then say nothing about a device.
     ///
     /// # Errors
     /// [`Error::Io`] when a file of the folder cannot be read.
-    pub fn stale(&self, fs: &dyn FileSystem, folder: &SentenceFolder) -> Result<Option<String>> {
-        let found = files(fs, folder)?;
+    pub fn stale(&self, store: &dyn Store, folder: &SentenceFolder) -> Result<Option<String>> {
+        let found = files(store, folder)?;
         let changed =
             self.files.keys().chain(found.keys()).find(|name| self.files.get(*name) != found.get(*name));
         if let Some(name) = changed {
@@ -152,11 +140,11 @@ impl ReferenceVectors {
 }
 
 /// The files that vectors follow from.
-fn files(fs: &dyn FileSystem, folder: &SentenceFolder) -> Result<BTreeMap<String, Entry>> {
-    let config = folder.model.path.join("config.json");
+fn files(store: &dyn Store, folder: &SentenceFolder) -> Result<BTreeMap<String, Entry>> {
+    let config = folder.model.path.join(CONFIG_FILE);
     let mut found = BTreeMap::from([
-        ("config.json".to_owned(), Entry::of(&fs.read(&config).map_err(Error::io(&config, "read"))?)),
-        ("tokenizer.json".to_owned(), Entry::of(&folder.model.tokenizer_json)),
+        (CONFIG_FILE.to_owned(), Entry::of(&store.read(&config)?)),
+        (TOKENIZER_FILE.to_owned(), Entry::of(&folder.model.tokenizer_json)),
     ]);
     for (path, bytes) in folder.model.weights.files() {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

@@ -11,20 +11,19 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::MODEL_FILE;
-use super::atomic::{Disk, FileSystem, write_file};
-use super::checksums::{CHECKSUMS_FILE, Checksums};
-use super::lock::FolderLock;
+use super::checksums::{CHECKSUMS_FILE, Checksums, FORMAT};
 use super::weights::Weights;
 use super::writer::TensorSource;
+use crate::store::{FolderLock, Store, format_of, read_json, refuse_newer, write_file};
 use crate::{Error, Result};
 
-// Names under which nothing looks for a checkpoint; see above.
+// A folder whose name begins like this is never taken for a checkpoint; the head of this file says what each is.
 const PARTIAL: &str = ".partial-";
 const REPLACED: &str = ".replaced-";
 const REMOVED: &str = ".removed-";
@@ -43,8 +42,16 @@ pub struct CheckpointState {
     pub sequence: u64,
     /// What the run was started with, for [`check_resume`](super::check_resume).
     pub fingerprint: Map<String, Value>,
-    /// Whatever else the trainer needs.
+    /// What else the trainer needs in order to go on.
     pub extra: Value,
+}
+
+/// What `state.json` holds.
+#[derive(Serialize)]
+struct Stored<'a> {
+    format: u32,
+    #[serde(flatten)]
+    state: &'a CheckpointState,
 }
 
 /// A checkpoint that was saved.
@@ -52,7 +59,7 @@ pub struct CheckpointState {
 pub struct Saved {
     /// Its folder.
     pub path: PathBuf,
-    /// What to tell a person: old checkpoints that could not be removed.
+    /// Messages for a person about old checkpoints that could not be removed.
     pub notes: Vec<String>,
 }
 
@@ -69,7 +76,7 @@ pub struct LoadedCheckpoint {
     pub model: Weights,
     /// The optimizer's state.
     pub optimizer: Weights,
-    /// What to tell a person: newer checkpoints that are damaged and were passed over.
+    /// Messages for a person about newer checkpoints that are damaged and were passed over.
     pub notes: Vec<String>,
 }
 
@@ -77,7 +84,7 @@ pub struct LoadedCheckpoint {
 pub struct RunFolder {
     root: PathBuf,
     keep: usize,
-    fs: Box<dyn FileSystem>,
+    store: Arc<dyn Store>,
     damaged: Mutex<BTreeSet<u64>>,
     _lock: Option<FolderLock>,
 }
@@ -87,24 +94,16 @@ impl RunFolder {
     ///
     /// # Errors
     /// [`Error::File`] when another process uses the folder or it already has checkpoints; [`Error::Io`].
-    pub fn create(out: impl AsRef<Path>) -> Result<RunFolder> {
-        Self::create_on(Disk, out)
-    }
-
-    /// [`RunFolder::create`] on a given file system.
-    ///
-    /// # Errors
-    /// As [`RunFolder::create`].
-    pub fn create_on(fs: impl FileSystem + 'static, out: impl AsRef<Path>) -> Result<RunFolder> {
+    pub fn create(store: Arc<dyn Store>, out: impl AsRef<Path>) -> Result<RunFolder> {
         let root = out.as_ref();
         let checkpoints = root.join("checkpoints");
-        fs.create_dir_all(&checkpoints).map_err(Error::io(&checkpoints, "create the folder"))?;
-        let run = Self::locked(Box::new(fs), root)?;
+        store.create_dir_all(&checkpoints)?;
+        let run = Self::locked(store, root)?;
         if let Some(step) = run.steps()?.pop() {
             let found = format!("one at step {step}: resume the run, or choose another folder");
             return Err(Error::file(root, "a folder without checkpoints", found));
         }
-        run.fs.sync_dir(root).map_err(Error::io(root, "sync"))?;
+        run.store.sync_dir(root)?;
         Ok(run)
     }
 
@@ -112,26 +111,18 @@ impl RunFolder {
     ///
     /// # Errors
     /// [`Error::File`] when another process uses the folder or it is no run's; [`Error::Io`].
-    pub fn open(out: impl AsRef<Path>) -> Result<RunFolder> {
-        Self::open_on(Disk, out)
-    }
-
-    /// [`RunFolder::open`] on a given file system.
-    ///
-    /// # Errors
-    /// As [`RunFolder::open`].
-    pub fn open_on(fs: impl FileSystem + 'static, out: impl AsRef<Path>) -> Result<RunFolder> {
+    pub fn open(store: Arc<dyn Store>, out: impl AsRef<Path>) -> Result<RunFolder> {
         let root = out.as_ref();
-        if !fs.is_dir(&root.join("checkpoints")) {
+        if !store.is_dir(&root.join("checkpoints")) {
             return Err(Error::file(root, "the folder of a run, with `checkpoints/`", "none"));
         }
-        Self::locked(Box::new(fs), root)
+        Self::locked(store, root)
     }
 
-    fn locked(fs: Box<dyn FileSystem>, root: &Path) -> Result<RunFolder> {
-        let lock = if fs.is_shared() { Some(FolderLock::acquire(root)?) } else { None };
+    fn locked(store: Arc<dyn Store>, root: &Path) -> Result<RunFolder> {
+        let lock = if store.is_shared() { Some(FolderLock::acquire(root)?) } else { None };
         let (root, damaged) = (root.to_path_buf(), Mutex::default());
-        let run = RunFolder { root, keep: 2, fs, damaged, _lock: lock };
+        let run = RunFolder { root, keep: 2, store, damaged, _lock: lock };
         run.tidy()?;
         Ok(run)
     }
@@ -139,12 +130,6 @@ impl RunFolder {
     /// Keeps this many of the newest checkpoints (2 unless told, at least 1).
     pub fn keep(mut self, checkpoints: usize) -> Self {
         self.keep = checkpoints.max(1);
-        self
-    }
-
-    /// Writes through another file system.
-    pub fn with_file_system(mut self, fs: impl FileSystem + 'static) -> Self {
-        self.fs = Box::new(fs);
         self
     }
 
@@ -173,12 +158,12 @@ impl RunFolder {
             .write(&staging, state, model, optimizer)
             .and_then(|()| self.move_into_place(&staging, &path, &name));
         if written.is_err() {
-            // The first error is the one to tell.
-            let _ = self.fs.remove_dir_all(&staging);
+            // An error of the clean-up would hide the one that led to it.
+            let _ = self.store.remove_dir_all(&staging);
         }
         written?;
         let checkpoints = self.checkpoints();
-        self.fs.sync_dir(&checkpoints).map_err(Error::io(&checkpoints, "sync"))?;
+        self.store.sync_dir(&checkpoints)?;
         self.damaged().remove(&state.step);
         let notes = self.prune(state.step);
         Ok(Saved { path, notes })
@@ -191,26 +176,26 @@ impl RunFolder {
         model: TensorSource,
         optimizer: TensorSource,
     ) -> Result<()> {
-        let fs = self.fs.as_ref();
-        if fs.exists(dir) {
-            fs.remove_dir_all(dir).map_err(Error::io(dir, "remove"))?;
+        let store = self.store.as_ref();
+        if store.exists(dir) {
+            store.remove_dir_all(dir)?;
         }
-        fs.create_dir_all(dir).map_err(Error::io(dir, "create the folder"))?;
-        let json = serde_json::to_vec_pretty(state).map_err(|error| {
+        store.create_dir_all(dir)?;
+        let json = serde_json::to_vec_pretty(&Stored { format: FORMAT, state }).map_err(|error| {
             Error::file(dir.join(STATE_FILE), "a state that JSON can hold", error.to_string())
         })?;
         let sums = Checksums::new([
-            (MODEL_FILE, write_file(fs, &dir.join(MODEL_FILE), |sink| model.write(sink))?),
-            (OPTIMIZER_FILE, write_file(fs, &dir.join(OPTIMIZER_FILE), |sink| optimizer.write(sink))?),
-            (STATE_FILE, write_file(fs, &dir.join(STATE_FILE), |sink| sink.put(&json))?),
+            (MODEL_FILE, write_file(store, &dir.join(MODEL_FILE), |sink| model.write(sink))?),
+            (OPTIMIZER_FILE, write_file(store, &dir.join(OPTIMIZER_FILE), |sink| optimizer.write(sink))?),
+            (STATE_FILE, write_file(store, &dir.join(STATE_FILE), |sink| sink.put(&json))?),
         ]);
-        write_file(fs, &dir.join(CHECKSUMS_FILE), |sink| sink.put(&sums.to_json()))?;
-        fs.sync_dir(dir).map_err(Error::io(dir, "sync"))
+        write_file(store, &dir.join(CHECKSUMS_FILE), |sink| sink.put(&sums.to_json()))?;
+        store.sync_dir(dir)
     }
 
     fn move_into_place(&self, staging: &Path, path: &Path, name: &str) -> Result<()> {
         self.put_back(name)?;
-        if !self.fs.exists(path) {
+        if !self.store.exists(path) {
             return self.rename(staging, path);
         }
         // A folder cannot be renamed over another. If the process ends between the two renames, the first is
@@ -218,32 +203,33 @@ impl RunFolder {
         let aside = self.checkpoints().join(format!("{REPLACED}{name}"));
         self.rename(path, &aside)?;
         self.rename(staging, path).inspect_err(|_| {
-            let _ = self.fs.rename(&aside, path);
+            let _ = self.store.rename(&aside, path);
         })?;
-        let _ = self.fs.remove_dir_all(&aside);
+        let _ = self.store.remove_dir_all(&aside);
         Ok(())
     }
 
-    /// Ends a replacement that was cut short: the old checkpoint gets its name back unless the new one has it.
+    /// Completes a replacement that was interrupted: the old checkpoint gets its name back unless the new one has it.
     fn put_back(&self, name: &str) -> Result<()> {
         let aside = self.checkpoints().join(format!("{REPLACED}{name}"));
-        if !self.fs.exists(&aside) {
+        if !self.store.exists(&aside) {
             return Ok(());
         }
         let path = self.checkpoints().join(name);
-        if !self.fs.exists(&path) {
+        if !self.store.exists(&path) {
             return self.rename(&aside, &path);
         }
-        self.fs.remove_dir_all(&aside).map_err(Error::io(&aside, "remove"))
+        self.store.remove_dir_all(&aside)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        self.fs.rename(from, to).map_err(Error::io(from, "rename"))
+        self.store.rename(from, to)
     }
 
     /// The newest checkpoint whose bytes are those that were saved, or nothing when the run has none yet.
     ///
     /// # Errors
+    /// [`Error::Newer`] for a checkpoint that a newer version saved, which must not be passed over;
     /// [`Error::File`] when there are checkpoints and all are damaged; [`Error::Io`] when the folder cannot be read.
     pub fn latest(&self) -> Result<Option<LoadedCheckpoint>> {
         let mut notes = Vec::new();
@@ -253,6 +239,7 @@ impl RunFolder {
                     checkpoint.notes = notes;
                     return Ok(Some(checkpoint));
                 }
+                Err(error @ Error::Newer { .. }) => return Err(error),
                 Err(error) => {
                     self.damaged().insert(step);
                     notes.push(format!(
@@ -269,17 +256,18 @@ impl RunFolder {
 
     fn load(&self, step: u64) -> Result<LoadedCheckpoint> {
         let path = self.checkpoints().join(folder_name(step));
-        let fs = self.fs.as_ref();
-        Checksums::of_complete(fs, &path, &FILES)?.verify(fs, &path)?;
+        let store = self.store.as_ref();
+        // If only one of the two names a newer format, a flipped bit may have made it so.
+        let format = |name: &str| store.read(&path.join(name)).map_or(1, |json| format_of(&json, "format"));
+        refuse_newer(&path, "a checkpoint", format(CHECKSUMS_FILE).min(format(STATE_FILE)), FORMAT)?;
+        Checksums::of_complete(store, &path, &FILES)?.verify(store, &path)?;
         let state_path = path.join(STATE_FILE);
-        let json = fs.read(&state_path).map_err(Error::io(&state_path, "read"))?;
-        let state: CheckpointState = serde_json::from_slice(&json)
-            .map_err(|error| Error::file(&state_path, "the state of a checkpoint", error.to_string()))?;
+        let state: CheckpointState = read_json(store, &state_path, "the state of a checkpoint")?;
         if state.step != step {
             return Err(Error::file(&state_path, format!("step {step}"), format!("step {}", state.step)));
         }
-        let model = Weights::open_on(fs, path.join(MODEL_FILE))?;
-        let optimizer = Weights::open_on(fs, path.join(OPTIMIZER_FILE))?;
+        let model = Weights::open_on(store, path.join(MODEL_FILE))?;
+        let optimizer = Weights::open_on(store, path.join(OPTIMIZER_FILE))?;
         Ok(LoadedCheckpoint { step, path, state, model, optimizer, notes: Vec::new() })
     }
 
@@ -292,7 +280,7 @@ impl RunFolder {
         let damaged = self.damaged().clone();
         let sound = |step: &u64| {
             let dir = self.checkpoints().join(folder_name(*step));
-            !damaged.contains(step) && Checksums::of_complete(self.fs.as_ref(), &dir, &FILES).is_ok()
+            !damaged.contains(step) && Checksums::of_complete(self.store.as_ref(), &dir, &FILES).is_ok()
         };
         let kept: BTreeSet<u64> =
             steps.iter().rev().copied().filter(sound).take(self.keep).chain([saved]).collect();
@@ -301,10 +289,10 @@ impl RunFolder {
             let name = folder_name(step);
             let doomed = self.checkpoints().join(format!("{REMOVED}{name}"));
             let path = self.checkpoints().join(&name);
-            // Half a checkpoint must not keep its name.
-            let removed = self.fs.rename(&path, &doomed).and_then(|()| self.fs.remove_dir_all(&doomed));
+            // A removal that is interrupted must not leave half a checkpoint under its name.
+            let removed = self.store.rename(&path, &doomed).and_then(|()| self.store.remove_dir_all(&doomed));
             if let Err(error) = removed {
-                notes.push(format!("{}: cannot remove an old checkpoint: {error}", path.display()));
+                notes.push(format!("an old checkpoint was left: {error}"));
             }
         }
         notes
@@ -317,7 +305,7 @@ impl RunFolder {
                 self.put_back(name)?;
             } else if entry.starts_with(PARTIAL) || entry.starts_with(REMOVED) {
                 // What cannot be removed is in nobody's way until the same step is saved, which then says so.
-                let _ = self.fs.remove_dir_all(&self.checkpoints().join(entry));
+                let _ = self.store.remove_dir_all(&self.checkpoints().join(entry));
             }
         }
         Ok(())
@@ -340,7 +328,7 @@ impl RunFolder {
 
     fn entries(&self) -> Result<Vec<String>> {
         let dir = self.checkpoints();
-        self.fs.list(&dir).map_err(Error::io(&dir, "read"))
+        self.store.list(&dir)
     }
 }
 

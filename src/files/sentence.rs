@@ -6,9 +6,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::ModelFolder;
-use super::atomic::{Disk, FileSystem};
+use super::list::{CONFIG_FILE, LIMITS_FILE, MODULES_FILE, PROMPTS_FILE, TOKENIZER_CONFIG_FILE};
 use crate::error::quoted;
 use crate::models::{Pooling, PositionEmbedding};
+use crate::store::{Disk, Store, read_json};
 use crate::{Error, Result};
 
 /// A model folder with what turns its hidden states into one vector per text.
@@ -48,15 +49,15 @@ impl SentenceFolder {
         Self::load_on(&Disk, dir)
     }
 
-    /// [`SentenceFolder::load`] from a given file system.
+    /// [`SentenceFolder::load`] from a given store.
     ///
     /// # Errors
     /// As [`SentenceFolder::load`].
-    pub fn load_on(fs: &dyn FileSystem, dir: impl AsRef<Path>) -> Result<SentenceFolder> {
+    pub fn load_on(store: &dyn Store, dir: impl AsRef<Path>) -> Result<SentenceFolder> {
         let dir = dir.as_ref();
-        let path = dir.join("modules.json");
+        let path = dir.join(MODULES_FILE);
         let modules: Vec<Module> =
-            if fs.exists(&path) { read(fs, &path, "a list of modules")? } else { Vec::new() };
+            if store.exists(&path) { read_json(store, &path, "a list of modules")? } else { Vec::new() };
         let kinds: Vec<&str> =
             modules.iter().map(|module| module.kind.rsplit('.').next().unwrap_or_default()).collect();
         let normalize = match kinds.as_slice() {
@@ -69,7 +70,7 @@ impl SentenceFolder {
         };
         let folder = |index: usize| inside(dir, &path, modules.get(index).map_or("", |module| &module.path));
         let model_dir = folder(0)?;
-        let model = ModelFolder::load_on(fs, &model_dir)?;
+        let model = ModelFolder::load_on(store, &model_dir)?;
         let mut found = SentenceFolder {
             pooling: Pooling::Mean,
             normalize,
@@ -80,22 +81,22 @@ impl SentenceFolder {
             model,
         };
         if found.described {
-            found.pooling = pooling(fs, &folder(1)?.join("config.json"), found.model.config.hidden_size)?;
-            found.read_limits(fs, &model_dir)?;
-            found.read_prompt(fs, &dir.join("config_sentence_transformers.json"))?;
+            found.pooling = pooling(store, &folder(1)?.join(CONFIG_FILE), found.model.config.hidden_size)?;
+            found.read_limits(store, &model_dir)?;
+            found.read_prompt(store, &dir.join(PROMPTS_FILE))?;
         }
         Ok(found)
     }
 
     /// How long texts may be.
-    fn read_limits(&mut self, fs: &dyn FileSystem, dir: &Path) -> Result<()> {
-        let settings = optional(fs, &dir.join("sentence_bert_config.json"))?;
-        let tokenizer = optional(fs, &dir.join("tokenizer_config.json"))?;
+    fn read_limits(&mut self, store: &dyn Store, dir: &Path) -> Result<()> {
+        let settings = optional(store, &dir.join(LIMITS_FILE))?;
+        let tokenizer = optional(store, &dir.join(TOKENIZER_CONFIG_FILE))?;
         self.lower_case = settings.get("do_lower_case") == Some(&Value::Bool(true));
         let given = settings.get("max_seq_length").filter(|value| !value.is_null());
         let limit = match given {
             Some(value) => value.as_u64().filter(|&tokens| tokens >= 3).ok_or_else(|| {
-                let path = dir.join("sentence_bert_config.json");
+                let path = dir.join(LIMITS_FILE);
                 Error::file(path, "`max_seq_length` to be at least 3", value.to_string())
             })?,
             // Without a limit of its own a tokenizer has an enormous one, written as a float.
@@ -111,8 +112,8 @@ impl SentenceFolder {
     }
 
     /// What is put in front of every text.
-    fn read_prompt(&mut self, fs: &dyn FileSystem, path: &Path) -> Result<()> {
-        let settings = optional(fs, path)?;
+    fn read_prompt(&mut self, store: &dyn Store, path: &Path) -> Result<()> {
+        let settings = optional(store, path)?;
         let Some(name) = settings.get("default_prompt_name").and_then(Value::as_str) else { return Ok(()) };
         let prompt = settings.get("prompts").and_then(|prompts| prompts.get(name)).and_then(Value::as_str);
         self.prompt = prompt
@@ -123,9 +124,9 @@ impl SentenceFolder {
 }
 
 /// The pooling of a `1_Pooling/config.json`: one flag per kind, or one name.
-fn pooling(fs: &dyn FileSystem, path: &Path, width: usize) -> Result<Pooling> {
+fn pooling(store: &dyn Store, path: &Path, width: usize) -> Result<Pooling> {
     const FLAG: &str = "pooling_mode_";
-    let settings: serde_json::Map<String, Value> = read(fs, path, "the settings of a pooling")?;
+    let settings: serde_json::Map<String, Value> = read_json(store, path, "the settings of a pooling")?;
     for key in ["word_embedding_dimension", "embedding_dimension"] {
         if let Some(found) = settings.get(key).filter(|value| value.as_u64() != Some(width as u64)) {
             let expected = format!("`{key}` to be {width}, the model's width");
@@ -160,12 +161,7 @@ fn inside(dir: &Path, modules: &Path, name: &str) -> Result<PathBuf> {
     Ok(dir.join(name))
 }
 
-fn read<T: serde::de::DeserializeOwned>(fs: &dyn FileSystem, path: &Path, what: &str) -> Result<T> {
-    let bytes = fs.read(path).map_err(Error::io(path, "read"))?;
-    serde_json::from_slice(&bytes).map_err(|error| Error::file(path, what, error.to_string()))
-}
-
 /// A file of settings that need not be there.
-fn optional(fs: &dyn FileSystem, path: &Path) -> Result<serde_json::Map<String, Value>> {
-    if fs.exists(path) { read(fs, path, "settings in JSON") } else { Ok(serde_json::Map::new()) }
+fn optional(store: &dyn Store, path: &Path) -> Result<serde_json::Map<String, Value>> {
+    if store.exists(path) { read_json(store, path, "settings in JSON") } else { Ok(serde_json::Map::new()) }
 }

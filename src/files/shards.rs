@@ -4,15 +4,12 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::MODEL_FILE;
-use super::atomic::{Disk, FileSystem};
 use super::header::{MAX_HEADER, Unique, foreign};
+use super::list::{INDEX_FILE, MODEL_FILE};
 use super::weights::Weights;
 use crate::error::quoted;
+use crate::store::Store;
 use crate::{Error, Result};
-
-/// The file that says which of several files holds a tensor.
-pub(super) const INDEX_FILE: &str = "model.safetensors.index.json";
 
 #[derive(Deserialize)]
 struct Index {
@@ -25,42 +22,34 @@ impl Weights {
     /// # Errors
     /// As [`Weights::open`] for each file; [`Error::File`] for an index that names files outside the folder, or
     /// tensors that its files do not hold.
-    pub fn open_folder(dir: impl AsRef<Path>) -> Result<Weights> {
-        Self::open_folder_on(&Disk, dir)
-    }
-
-    /// [`Weights::open_folder`] on a given file system.
-    ///
-    /// # Errors
-    /// As [`Weights::open_folder`].
-    pub fn open_folder_on(fs: &dyn FileSystem, dir: impl AsRef<Path>) -> Result<Weights> {
+    pub fn open_folder(store: &dyn Store, dir: impl AsRef<Path>) -> Result<Weights> {
         let dir = dir.as_ref();
         let single = dir.join(MODEL_FILE);
         let index = dir.join(INDEX_FILE);
-        if fs.exists(&single) || !fs.exists(&index) {
-            Weights::open_on(fs, single)
+        if store.exists(&single) || !store.exists(&index) {
+            Weights::open_on(store, single)
         } else {
-            open_index(fs, dir, &index)
+            open_index(store, dir, &index)
         }
     }
 }
 
 /// Whether the weights of a folder are there, and all of them.
-pub(super) fn complete(fs: &dyn FileSystem, dir: &Path) -> bool {
-    fs.exists(&dir.join(MODEL_FILE)) || read_index(fs, dir, &dir.join(INDEX_FILE)).is_ok()
+pub(super) fn complete(store: &dyn Store, dir: &Path) -> bool {
+    store.exists(&dir.join(MODEL_FILE)) || read_index(store, dir, &dir.join(INDEX_FILE)).is_ok()
 }
 
-/// What an index says.
+/// The contents of an index.
 struct Places {
     /// Each tensor with the name of its file.
     tensors: Vec<(String, String)>,
-    /// The files.
+    /// The name and the path of each file.
     files: Vec<(String, PathBuf)>,
 }
 
-fn read_index(fs: &dyn FileSystem, dir: &Path, path: &Path) -> Result<Places> {
+fn read_index(store: &dyn Store, dir: &Path, path: &Path) -> Result<Places> {
     let wrong = |expected: &str, found: String| Error::file(path, expected, found);
-    let bytes = fs.read(path).map_err(Error::io(path, "read"))?;
+    let bytes = store.read(path)?;
     let size = bytes.len() as u64;
     if size > MAX_HEADER {
         return Err(wrong("an index of at most 100000000 bytes", format!("{size}")));
@@ -79,16 +68,16 @@ fn read_index(fs: &dyn FileSystem, dir: &Path, path: &Path) -> Result<Places> {
     }
     // All names are judged before any file is opened.
     let placed = files.into_iter().map(|file| {
-        let path = shard(fs, dir, path, &file)?;
+        let path = shard(store, dir, path, &file)?;
         Ok((file, path))
     });
     Ok(Places { files: placed.collect::<Result<_>>()?, tensors })
 }
 
-fn open_index(fs: &dyn FileSystem, dir: &Path, path: &Path) -> Result<Weights> {
+fn open_index(store: &dyn Store, dir: &Path, path: &Path) -> Result<Weights> {
     let wrong = |expected: &str, found: String| Error::file(path, expected, found);
-    let Places { tensors: mut places, files } = read_index(fs, dir, path)?;
-    let parts = files.iter().map(|(_, path)| Weights::open_on(fs, path)).collect::<Result<Vec<_>>>()?;
+    let Places { tensors: mut places, files } = read_index(store, dir, path)?;
+    let parts = files.iter().map(|(_, path)| Weights::open_on(store, path)).collect::<Result<Vec<_>>>()?;
     let mut found: Vec<(String, String)> = Vec::new();
     for ((file, _), part) in files.iter().zip(&parts) {
         found.extend(part.names().map(|name| (name.to_string(), file.clone())));
@@ -111,7 +100,7 @@ fn open_index(fs: &dyn FileSystem, dir: &Path, path: &Path) -> Result<Weights> {
 }
 
 /// The path of a file that the index names: one right in the folder, which does not lead out of it.
-fn shard(fs: &dyn FileSystem, dir: &Path, index: &Path, name: &str) -> Result<PathBuf> {
+fn shard(store: &dyn Store, dir: &Path, index: &Path, name: &str) -> Result<PathBuf> {
     let inside = "the names of files in its folder";
     let mut parts = Path::new(name).components();
     let plain = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
@@ -120,8 +109,8 @@ fn shard(fs: &dyn FileSystem, dir: &Path, index: &Path, name: &str) -> Result<Pa
         return Err(Error::file(index, inside, quoted(name)));
     }
     let path = dir.join(name);
-    // Only real folders have links in them.
-    if !fs.is_shared() {
+    // Files in memory cannot be links.
+    if !store.is_shared() {
         return Ok(path);
     }
     let real = std::fs::canonicalize(&path).map_err(Error::io(&path, "read"))?;

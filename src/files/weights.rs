@@ -9,10 +9,9 @@ use half::{bf16, f16};
 pub use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 
-use super::atomic::{Disk, FileBytes, FileSystem};
 use super::header::{self, Header};
 use crate::error::quoted;
-use crate::memory::Bytes;
+use crate::store::{Bytes, Disk, Store};
 use crate::{Error, Result};
 
 /// The tensors of one safetensors file or of several, memory-mapped where there are files.
@@ -45,17 +44,17 @@ impl Weights {
         Self::open_on(&Disk, path)
     }
 
-    /// [`Weights::open`] on a given file system.
+    /// [`Weights::open`] on a given store.
     ///
     /// # Errors
     /// As [`Weights::open`].
-    pub fn open_on(fs: &dyn FileSystem, path: impl AsRef<Path>) -> Result<Weights> {
+    pub fn open_on(store: &dyn Store, path: impl AsRef<Path>) -> Result<Weights> {
         let path = path.as_ref();
         header::refuse_pickle(path)?;
-        if fs.is_dir(path) {
+        if store.is_dir(path) {
             return Err(Error::file(path, "a safetensors file", "a folder"));
         }
-        let FileBytes(bytes) = fs.read(path).map_err(Error::io(path, "read"))?;
+        let bytes = store.read(path)?;
         Self::checked(bytes, path)
     }
 

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use half::f16;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
-use super::atomic::Sink;
 use crate::error::quoted;
+use crate::store::Sink;
 use crate::{Error, Result};
 
 /// Tensors to be saved as f32, or rounded to f16: their names and shapes now, their values one at a time when the file is written.

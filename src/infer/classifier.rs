@@ -13,8 +13,10 @@ use super::session::{Sequence, Session, WINDOW};
 use super::softmax::softmax;
 use crate::data::task::{Encoded, PairForm, encode};
 use crate::files::ModelFolder;
+use crate::files::list::TOKENIZER_CONFIG_FILE;
 use crate::gpu::Gpu;
 use crate::models::{Config, ProblemType};
+use crate::store::{Disk, read_json};
 use crate::tensor::DType;
 use crate::text::Tokenizer;
 use crate::{Error, Result};
@@ -151,13 +153,9 @@ impl Classifier {
 /// # Errors
 /// [`Error::File`] for a `tokenizer_config.json` that is no JSON.
 pub fn longest(folder: &Path, config: &Config) -> Result<usize> {
-    let path = folder.join("tokenizer_config.json");
-    let settings: Value = match std::fs::read(&path) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .map_err(|error| Error::file(&path, "settings in JSON", error.to_string()))?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Value::Null,
-        Err(error) => return Err(Error::io(&path, "read")(error)),
-    };
+    let path = folder.join(TOKENIZER_CONFIG_FILE);
+    let there = path.exists();
+    let settings: Value = if there { read_json(&Disk, &path, "settings in JSON")? } else { Value::Null };
     // Tokenizers without a limit have an enormous number there.
     let given = settings.get("model_max_length").and_then(Value::as_u64);
     let given = given.and_then(|tokens| usize::try_from(tokens).ok()).filter(|&tokens| tokens <= 1 << 16);

@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::{EmbedOptions, Embedder, cosine};
 use crate::error::quoted;
-use crate::files::atomic::FileSystem;
 use crate::files::{REFERENCE_FILE, ReferenceVectors, SentenceFolder};
 use crate::gpu::Gpu;
+use crate::store::Store;
 use crate::tensor::DType;
 use crate::{Error, Result};
 
@@ -86,14 +86,14 @@ pub enum Verified {
 /// # Errors
 /// Those of [`Embedder::embed`]; [`Error::Io`].
 pub async fn reference_vectors(
-    fs: &dyn FileSystem,
+    store: &dyn Store,
     folder: &SentenceFolder,
     embedder: &mut Embedder,
 ) -> Result<ReferenceVectors> {
     let found = embedder.embed(&TEXTS, &mut |_| {}).await?;
     let vectors = found.rows().map(<[f32]>::to_vec).collect();
     let device = device_name(embedder.gpu());
-    ReferenceVectors::new(fs, folder, &device, TEXTS.map(str::to_owned).to_vec(), vectors)
+    ReferenceVectors::new(store, folder, &device, TEXTS.map(str::to_owned).to_vec(), vectors)
 }
 
 /// Computes the reference vectors of a folder that has just been written, and puts them beside the model; gives back
@@ -101,11 +101,11 @@ pub async fn reference_vectors(
 ///
 /// # Errors
 /// Those of [`SentenceFolder::load`], [`Embedder::open`] and [`reference_vectors`]; [`Error::Io`].
-pub async fn save_reference(gpu: &Gpu, fs: &dyn FileSystem, dir: impl AsRef<Path>) -> Result<PathBuf> {
-    let folder = SentenceFolder::load_on(fs, dir)?;
+pub async fn save_reference(gpu: &Gpu, store: &dyn Store, dir: impl AsRef<Path>) -> Result<PathBuf> {
+    let folder = SentenceFolder::load_on(store, dir)?;
     let path = ReferenceVectors::path(&folder);
     let mut embedder = Embedder::open(gpu, &folder, EmbedOptions::from(&folder))?;
-    reference_vectors(fs, &folder, &mut embedder).await?.save(fs, &path)?;
+    reference_vectors(store, &folder, &mut embedder).await?.save(store, &path)?;
     Ok(path)
 }
 
@@ -113,15 +113,11 @@ pub async fn save_reference(gpu: &Gpu, fs: &dyn FileSystem, dir: impl AsRef<Path
 /// options but perhaps another precision, and compares.
 ///
 /// # Errors
-/// [`Error::WrongResult`] when the device computes others; [`Error::File`] for a file that is broken or of a newer
-/// version; those of the device.
-pub async fn verify(
-    fs: &dyn FileSystem,
-    folder: &SentenceFolder,
-    embedder: &mut Embedder,
-) -> Result<Verified> {
-    let Some(reference) = ReferenceVectors::load(fs, folder)? else { return Ok(Verified::Absent) };
-    if let Some(changed) = reference.stale(fs, folder)? {
+/// [`Error::WrongResult`] when the device computes others; [`Error::Newer`]; [`Error::File`] for a file that is broken;
+/// those of the device.
+pub async fn verify(store: &dyn Store, folder: &SentenceFolder, embedder: &mut Embedder) -> Result<Verified> {
+    let Some(reference) = ReferenceVectors::load(store, folder)? else { return Ok(Verified::Absent) };
+    if let Some(changed) = reference.stale(store, folder)? {
         let path = ReferenceVectors::path(folder);
         return Ok(Verified::Stale(format!(
             "{}: made with another model, so this device was not checked: {changed} has changed since; \

@@ -9,6 +9,7 @@ use tokenizers::{EncodeInput, Encoding, ModelWrapper};
 use super::check;
 use super::specials::{SpecialIds, SpecialTokens};
 use crate::hash::fnv1a;
+use crate::store::{Disk, Store, write_atomic};
 use crate::{Error, Result};
 
 /// The file's name inside a model or data folder.
@@ -140,25 +141,15 @@ impl Tokenizer {
         Ok(Tokenizer { inner, json, table, special_tokens })
     }
 
-    /// Writes `tokenizer.json` into `folder`, which is made if need be: written aside, synced, renamed.
+    /// Writes `tokenizer.json` into `folder`, which is created if need be.
     ///
     /// # Errors
     /// When the operating system refuses.
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<PathBuf> {
         let folder = folder.as_ref();
-        std::fs::create_dir_all(folder).map_err(Error::io(folder, "create the folder"))?;
+        Disk.create_dir_all(folder)?;
         let path = folder.join(FILE);
-        let partial = folder.join(format!(".{FILE}.partial"));
-        let written = std::fs::File::create(&partial).and_then(|mut file| {
-            std::io::Write::write_all(&mut file, &self.json)?;
-            file.sync_all()?;
-            std::fs::rename(&partial, &path)
-        });
-        if written.is_err() {
-            // Nothing more can be done when this fails too.
-            let _ = std::fs::remove_file(&partial);
-        }
-        written.map_err(Error::io(&path, "write"))?;
+        write_atomic(&Disk, &path, |sink| sink.put(&self.json))?;
         Ok(path)
     }
 
@@ -223,11 +214,6 @@ impl Tokenizer {
     /// The token `id` as it is spelled in the vocabulary.
     pub fn token(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)
-    }
-
-    /// The id of a token as it is spelled in the vocabulary.
-    pub fn token_id(&self, token: &str) -> Option<u32> {
-        self.inner.token_to_id(token)
     }
 
     /// The special tokens.

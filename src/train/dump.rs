@@ -12,7 +12,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use super::config::TrainConfig;
 use super::pretrain::held_out_batches;
 use crate::data::{Batch, Batcher, BatcherOptions, Dataset, Split};
-use crate::files::atomic::{Disk, write_atomic};
+use crate::store::write_output;
 use crate::{Error, Result};
 
 /// Runs with more tokens than this are not written: the arrays are put together in memory.
@@ -58,8 +58,11 @@ pub fn dump_batches(config: &TrainConfig, dataset: &Arc<Dataset>, path: &Path) -
         .iter()
         .map(|(name, dtype, shape, bytes)| Ok((name, TensorView::new(*dtype, shape.clone(), bytes)?)));
     let views = views.collect::<Result<Vec<_>, _>>().map_err(unsound)?;
-    let bytes = safetensors::serialize(views, None).map_err(unsound)?;
-    write_atomic(&Disk, path, |sink| sink.put(&bytes)).map(drop)
+    // Strings are all that the free text of a safetensors file takes.
+    let about = [("format", "wgrad-batches"), ("version", "1")];
+    let about = about.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    let bytes = safetensors::serialize(views, Some(about)).map_err(unsound)?;
+    write_output(path, &bytes)
 }
 
 type Array = (String, Dtype, Vec<usize>, Vec<u8>);

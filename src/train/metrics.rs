@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use crate::files::atomic::{Cut, Disk, FileSystem};
+use crate::store::{Disk, OpenFile, Store};
 use crate::{Error, Result};
 
 /// The table's name in the run's folder.
@@ -195,13 +195,13 @@ pub fn read(folder: &Path) -> Result<Vec<Row>> {
     read_on(&Disk, folder)
 }
 
-/// [`read`] on a given file system.
+/// [`read`] on a given store.
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_on(fs: &dyn FileSystem, folder: &Path) -> Result<Vec<Row>> {
+pub fn read_on(store: &dyn Store, folder: &Path) -> Result<Vec<Row>> {
     let path = folder.join(CSV);
-    let bytes = fs.read(&path).map_err(Error::io(&path, "read"))?;
+    let bytes = store.read(&path)?;
     let text = String::from_utf8_lossy(&bytes);
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let mut lines = whole.lines();
@@ -226,8 +226,8 @@ pub fn read_on(fs: &dyn FileSystem, folder: &Path) -> Result<Vec<Row>> {
 
 /// Appends rows to both files of a run.
 pub struct Metrics {
-    csv: Log<Box<dyn Cut>>,
-    jsonl: Log<Box<dyn Cut>>,
+    csv: Log,
+    jsonl: Log,
     columns: Columns,
     unreadable: usize,
 }
@@ -237,20 +237,12 @@ impl Metrics {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn create(folder: &Path, columns: Columns) -> Result<Self> {
-        Self::create_on(&Disk, folder, columns)
-    }
-
-    /// [`Metrics::create`] on a given file system.
-    ///
-    /// # Errors
-    /// As [`Metrics::create`].
-    pub fn create_on(fs: &dyn FileSystem, folder: &Path, columns: Columns) -> Result<Self> {
+    pub fn create(store: &dyn Store, folder: &Path, columns: Columns) -> Result<Self> {
         for name in [CSV, JSONL] {
             let path = folder.join(name);
-            fs.create(&path).map_err(Error::io(&path, "create"))?;
+            store.append(&path)?.truncate(0).map_err(Error::io(&path, "empty"))?;
         }
-        Self::open(fs, folder, columns, 0)
+        Self::open(store, folder, columns, 0)
     }
 
     /// Goes on after `step`: rows of later steps, and everything from the first line that is no row, are removed,
@@ -258,16 +250,8 @@ impl Metrics {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn resume(folder: &Path, columns: Columns, step: u64) -> Result<Self> {
-        Self::resume_on(&Disk, folder, columns, step)
-    }
-
-    /// [`Metrics::resume`] on a given file system.
-    ///
-    /// # Errors
-    /// As [`Metrics::resume`].
-    pub fn resume_on(fs: &dyn FileSystem, folder: &Path, columns: Columns, step: u64) -> Result<Self> {
-        Self::open(fs, folder, columns, step)
+    pub fn resume(store: &dyn Store, folder: &Path, columns: Columns, step: u64) -> Result<Self> {
+        Self::open(store, folder, columns, step)
     }
 
     /// How many lines could not be read when the run was resumed, of both files. An unfinished last line after a
@@ -276,12 +260,12 @@ impl Metrics {
         self.unreadable
     }
 
-    fn open(fs: &dyn FileSystem, folder: &Path, columns: Columns, step: u64) -> Result<Self> {
+    fn open(store: &dyn Store, folder: &Path, columns: Columns, step: u64) -> Result<Self> {
         let header = columns.header() + "\n";
         let step_of = |line: &str| Some(columns.row(line)?.step);
-        let (csv, spoiled) = Log::open(fs, folder.join(CSV), &header, step_of, step)?;
+        let (csv, spoiled) = Log::open(store, folder.join(CSV), &header, step_of, step)?;
         let step_of = |line: &str| columns.jsonl_step(line);
-        let (jsonl, more) = Log::open(fs, folder.join(JSONL), "", step_of, step)?;
+        let (jsonl, more) = Log::open(store, folder.join(JSONL), "", step_of, step)?;
         Ok(Self { csv, jsonl, columns, unreadable: spoiled + more })
     }
 
@@ -304,9 +288,9 @@ impl std::fmt::Debug for Metrics {
 }
 
 /// A file of lines that only grows by whole ones.
-struct Log<F> {
+struct Log {
     path: PathBuf,
-    file: F,
+    file: Box<dyn OpenFile>,
     /// The bytes of whole lines in the file.
     length: u64,
     /// Lines that could not be written yet.
@@ -315,21 +299,17 @@ struct Log<F> {
     torn: bool,
 }
 
-impl Log<Box<dyn Cut>> {
+impl Log {
     /// Opens a file, keeps its header and the rows up to `step`, and says how many lines were spoiled.
     fn open(
-        fs: &dyn FileSystem,
+        store: &dyn Store,
         path: PathBuf,
         header: &str,
         step_of: impl Fn(&str) -> Option<u64>,
         step: u64,
     ) -> Result<(Self, usize)> {
-        let file = fs.append(&path).map_err(Error::io(&path, "open"))?;
-        let bytes = if fs.exists(&path) {
-            fs.read(&path).map_err(Error::io(&path, "read"))?.to_vec()
-        } else {
-            Vec::new()
-        };
+        let file = store.append(&path)?;
+        let bytes = if store.exists(&path) { store.read(&path)?.to_vec() } else { Vec::new() };
         let mut spoiled = 0;
         let mut length = 0;
         if bytes.starts_with(header.as_bytes()) {
@@ -351,9 +331,6 @@ impl Log<Box<dyn Cut>> {
         log.flush()?;
         Ok((log, spoiled))
     }
-}
-
-impl<F: Cut> Log<F> {
     fn append(&mut self, line: &str) -> Result<()> {
         // Writing to a string cannot fail.
         let _ = writeln!(self.pending, "{line}");
@@ -363,77 +340,20 @@ impl<F: Cut> Log<F> {
     fn flush(&mut self) -> Result<()> {
         let written = self.try_flush();
         if written.is_err() {
-            // So that readers see whole lines; if this fails too, the next flush cuts first.
-            self.torn = self.file.cut(self.length).is_err();
+            // Readers should see whole lines; if this fails too, the next flush truncates first.
+            self.torn = self.file.truncate(self.length).is_err();
         }
         written.map_err(Error::io(&self.path, "write"))
     }
 
     fn try_flush(&mut self) -> io::Result<()> {
         if self.torn {
-            self.file.cut(self.length)?;
+            self.file.truncate(self.length)?;
             self.torn = false;
         }
         self.file.write_all(self.pending.as_bytes())?;
         self.length += self.pending.len() as u64;
         self.pending.clear();
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use super::*;
-
-    /// A disk that takes so many bytes and no more.
-    #[derive(Default)]
-    struct SmallDisk {
-        bytes: Vec<u8>,
-        room: usize,
-        cuts_fail: bool,
-    }
-
-    impl Write for SmallDisk {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let taken = bytes.len().min(self.room - self.bytes.len());
-            if taken == 0 {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            self.bytes.extend(&bytes[..taken]);
-            Ok(taken)
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl Cut for SmallDisk {
-        fn cut(&mut self, length: u64) -> io::Result<()> {
-            if self.cuts_fail {
-                return Err(io::ErrorKind::ReadOnlyFilesystem.into());
-            }
-            self.bytes.truncate(length as usize);
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn a_full_disk_loses_no_row_and_leaves_no_half_line() {
-        for cuts_fail in [false, true] {
-            let file = SmallDisk { room: 10, cuts_fail, ..SmallDisk::default() };
-            let mut log = Log { path: "m.csv".into(), file, length: 0, pending: String::new(), torn: false };
-            log.append("1,one").unwrap();
-            let error = log.append("2,two").unwrap_err().to_string();
-            assert!(error.starts_with("m.csv: cannot write"), "{error}");
-            assert_eq!(log.file.bytes, if cuts_fail { &b"1,one\n2,tw"[..] } else { b"1,one\n" });
-            assert!(log.append("3,three").is_err());
-            (log.file.room, log.file.cuts_fail) = (100, false);
-            log.append("4,four").unwrap();
-            assert_eq!(log.file.bytes, b"1,one\n2,two\n3,three\n4,four\n");
-            log.append("5,five").unwrap();
-            assert!(log.file.bytes.ends_with(b"4,four\n5,five\n"));
-        }
     }
 }

@@ -8,10 +8,15 @@ use serde_json::{Map, Value};
 use super::config::{OptimizerConfig, TrainConfig};
 use crate::data::Dataset;
 use crate::error::quoted;
+use crate::store::refuse_newer;
 use crate::{Error, Result};
 
 /// The key of a file that says which preset its other keys change.
 const PRESET: &str = "preset";
+/// The key of a file that says the version of recipes that it is of.
+const FORMAT_KEY: &str = "format";
+/// The version of recipes that is written.
+pub(super) const FORMAT: u32 = 1;
 /// Two ways to say one thing: giving one takes the other back.
 const BUDGETS: [&str; 2] = ["steps", "sequences"];
 
@@ -47,7 +52,7 @@ impl Settings {
     /// what the file leaves out; without it the file must hold every key.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::File`] for broken syntax, an unknown key (with the closest known one), a value of
+    /// [`Error::Io`]; [`Error::Newer`]; [`Error::File`] for broken syntax, an unknown key (with the closest known one), a value of
     /// the wrong type, or keys left out.
     pub fn file(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io(path, "read"))?;
@@ -69,6 +74,12 @@ impl Settings {
     }
 
     fn of_keys(mut keys: Map<String, Value>, path: &Path) -> Result<Self> {
+        match keys.remove(FORMAT_KEY).map(|format| format.as_u64().ok_or(format)) {
+            Some(Err(other)) => {
+                return Err(Error::file(path, "`format` to be a whole number", other.to_string()));
+            }
+            format => refuse_newer(path, "a recipe", format.and_then(Result::ok).unwrap_or(1), FORMAT)?,
+        }
         let preset = match keys.remove(PRESET) {
             None => None,
             Some(Value::String(name)) => Some(name),

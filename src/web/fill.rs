@@ -10,7 +10,7 @@ use crate::files::{ModelFolder, Weights};
 use crate::infer;
 use crate::tensor::DType;
 use crate::text::Tokenizer;
-use crate::train::TrainConfig;
+use crate::train::Settings;
 use crate::{Error, Result};
 
 /// A model that guesses the `[MASK]`s of a text.
@@ -38,8 +38,7 @@ impl FillMask {
         let read = |path: &Path| {
             files.0.get(path).ok_or_else(|| Error::file(path, "a file of a training run", "none"))
         };
-        let config: TrainConfig = serde_json::from_slice(&read(recipe)?)
-            .map_err(|error| Error::file(recipe, "a recipe", error.to_string()))?;
+        let config = Settings::json(&String::from_utf8_lossy(&read(recipe)?), recipe)?.config()?;
         let tokenizer = Tokenizer::from_bytes(read(&Path::new(data).join("tokenizer.json"))?.to_vec())?;
         let weights = Weights::open_on(&files.0, checkpoint.join("model.safetensors"))?;
         let gpu = device.working().await?;

@@ -17,8 +17,8 @@ use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
 use crate::gpu::{AdapterKind, Gpu, GpuOptions};
-use crate::memory::Memory;
 use crate::ops::measure::settle_speed;
+use crate::store::Memory;
 use crate::{Error, Result};
 
 #[wasm_bindgen]
@@ -40,7 +40,7 @@ impl From<Error> for JsValue {
             Error::NoAdapter { .. } => "NoAdapter",
             Error::DeviceLost { .. } => "DeviceLost",
             Error::OutOfMemory { .. } => "OutOfMemory",
-            Error::File { .. } | Error::Line { .. } | Error::Io { .. } => "FileError",
+            Error::File { .. } | Error::Newer { .. } | Error::Line { .. } | Error::Io { .. } => "FileError",
             Error::Config { .. } => "ConfigError",
             Error::WrongResult { .. } => "WrongResult",
             _ => "WgradError",

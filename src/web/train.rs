@@ -87,9 +87,9 @@ pub async fn pretrain(
     on_event: js_sys::Function,
 ) -> Result<String> {
     let asked: TrainSettings = settings(options)?;
-    let dataset = Arc::new(Dataset::open_in(&files.0, &asked.data)?);
+    let dataset = Arc::new(Dataset::open_on(&files.0, &[&asked.data])?);
     let mut options = RunOptions::new(asked.recipe(files, &dataset)?, dataset, &asked.out);
-    options.file_system = Arc::new(files.0.clone());
+    options.store = Arc::new(files.0.clone());
     options.resume = asked.resume;
     options.allow_changes = asked.allow_changes;
     options.data.extend(asked.about_data);

@@ -8,6 +8,7 @@ use safetensors::tensor::Dtype;
 use serde_json::{Value, json};
 use wgrad::files::{ModelFolder, TensorSource};
 use wgrad::models::Config;
+use wgrad::store::Disk;
 
 use crate::common::hugging_face::{
     Stored, folder, golden_folder, read_index, sharded, tensors, write, write_index,
@@ -130,7 +131,8 @@ fn a_saved_copy_is_exact() {
         let specs = from.config.parameters();
         let shapes = specs.into_iter().map(|spec| (spec.name, spec.shape)).collect();
         let source = TensorSource::new(shapes, |name| Ok(from.weights.f32(name)?.into()));
-        ModelFolder::save(to, &from.config, &fs::read(&from.tokenizer).unwrap(), source, "# copy\n").unwrap();
+        ModelFolder::save(&Disk, to, &from.config, &fs::read(&from.tokenizer).unwrap(), source, "# copy\n")
+            .unwrap();
     };
     save(&original, dir.path());
     has_golden_weights(dir.path(), true);

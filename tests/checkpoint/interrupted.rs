@@ -2,16 +2,18 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wgrad::files::RunFolder;
+use wgrad::store::Disk;
 
-use super::faulty::{Fault, Faulty};
+use super::common::faulty::{Fault, Faulty};
 use super::run_folder::{check_contents, names, save, save_marked};
 
 /// A run with these checkpoints.
 fn run_with(out: &Path, steps: &[u64]) -> RunFolder {
-    let run = RunFolder::create(out).unwrap().with_file_system(Faulty::default());
+    let run = RunFolder::create(Arc::new(Faulty::default()), out).unwrap();
     for &step in steps {
         save(&run, step).unwrap();
     }
@@ -33,7 +35,7 @@ fn at_every_operation(fault: Fault, check: impl Fn(&Path, RunFolder, &Faulty, wg
             let out = tempfile::tempdir().unwrap();
             drop(run_with(out.path(), before));
             let disk = Faulty::at(operation, fault);
-            let run = RunFolder::open(out.path()).unwrap().with_file_system(disk.clone());
+            let run = RunFolder::open(Arc::new(disk.clone()), out.path()).unwrap();
             let saved = save_marked(&run, step, mark).map(|_| ());
             if !disk.struck() {
                 saved.unwrap();
@@ -50,7 +52,7 @@ fn fault_37_a_power_cut_at_any_operation_leaves_a_checkpoint() {
     at_every_operation(Fault::PowerCut, |out, run, _, saved, case| {
         drop(run);
         let (before, step, mark) = CASES[case];
-        let run = RunFolder::open(out).unwrap().with_file_system(Faulty::default());
+        let run = RunFolder::open(Arc::new(Faulty::default()), out).unwrap();
         assert_eq!(temporaries(out), [""; 0]);
         for name in names(&out.join("checkpoints")) {
             assert_eq!(names(&out.join("checkpoints").join(&name)).len(), 4, "{name} is not whole");
@@ -91,7 +93,7 @@ fn fault_38_after_a_failed_operation_training_goes_on() {
         let last = run.latest().unwrap().unwrap();
         assert_eq!((last.step, check_contents(&last)), (step, 30.0));
         drop(run);
-        RunFolder::open(out).unwrap();
+        RunFolder::open(Arc::new(Disk), out).unwrap();
         assert_eq!(temporaries(out), [""; 0]);
     });
 }
@@ -124,7 +126,7 @@ const CHILD: &str = "WGRAD_TEST_SAVES_IN";
 #[test]
 fn fault_37_a_killed_process_leaves_a_checkpoint() {
     if let Some(out) = std::env::var_os(CHILD) {
-        let run = RunFolder::open(out).unwrap();
+        let run = RunFolder::open(Arc::new(Disk), out).unwrap();
         let first = run.latest().unwrap().map_or(0, |found| found.step);
         for step in first + 1..first + 20_000 {
             save(&run, step).unwrap();
@@ -132,7 +134,7 @@ fn fault_37_a_killed_process_leaves_a_checkpoint() {
         return;
     }
     let out = tempfile::tempdir().unwrap();
-    drop(RunFolder::create(out.path()).unwrap());
+    drop(RunFolder::create(Arc::new(Disk), out.path()).unwrap());
     let mut reached = 0;
     for kill in 0..6u64 {
         let mut child = Command::new(std::env::current_exe().unwrap())
@@ -148,13 +150,13 @@ fn fault_37_a_killed_process_leaves_a_checkpoint() {
             assert!(start.elapsed() < Duration::from_secs(60), "the child saves nothing");
             std::thread::sleep(Duration::from_millis(1));
         }
-        let refused = RunFolder::open(out.path()).unwrap_err().to_string();
+        let refused = RunFolder::open(Arc::new(Disk), out.path()).unwrap_err().to_string();
         std::thread::sleep(Duration::from_micros(kill * 1700));
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(refused.ends_with(&format!("found process {} using it", child.id())), "{refused}");
 
-        let run = RunFolder::open(out.path()).unwrap();
+        let run = RunFolder::open(Arc::new(Disk), out.path()).unwrap();
         let found = run.latest().unwrap().unwrap();
         assert!(found.notes.is_empty(), "{:?}", found.notes);
         assert_eq!(check_contents(&found), found.step as f32);

@@ -6,12 +6,12 @@ use std::path::Path;
 use half::f16;
 use safetensors::tensor::Dtype;
 use serde_json::json;
-use wgrad::files::atomic::{Disk, FileSystem, write_atomic};
 use wgrad::files::{ModelFolder, TensorSource, check_vocabulary, tokenizer_vocabulary};
 use wgrad::models::Config;
 use wgrad::nn::initial_values;
+use wgrad::store::{Disk, Store, write_atomic};
 
-use super::faulty::{Fault, Faulty};
+use super::common::faulty::{Fault, Faulty};
 use super::run_folder::names;
 
 /// What a saved folder of the family `wgrad` holds.
@@ -51,9 +51,9 @@ fn tensors(config: &Config, seed: u64) -> TensorSource<'static> {
     })
 }
 
-fn save_on(fs: &dyn FileSystem, dir: &Path, seed: u64) -> wgrad::Result<()> {
+fn save_on(fs: &dyn Store, dir: &Path, seed: u64) -> wgrad::Result<()> {
     let config = config();
-    ModelFolder::save_on(fs, dir, &config, &tokenizer(10), tensors(&config, seed), &format!("# {seed}\n"))
+    ModelFolder::save(fs, dir, &config, &tokenizer(10), tensors(&config, seed), &format!("# {seed}\n"))
 }
 
 /// The seed of the values a folder holds; every tensor must agree.
@@ -74,7 +74,7 @@ fn saves_what_it_loads() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path().join("new/model");
     let config = config();
-    ModelFolder::save(&dir, &config, &tokenizer(10), tensors(&config, 1), "# a card\n").unwrap();
+    ModelFolder::save(&Disk, &dir, &config, &tokenizer(10), tensors(&config, 1), "# a card\n").unwrap();
     assert_eq!(names(&dir), FILES);
     let folder = ModelFolder::load(&dir).unwrap();
     assert_eq!(folder.config, config);
@@ -148,7 +148,7 @@ fn fault_17_tokenizer_and_configuration_disagree() {
     }
     let config = config();
     let dir = tempfile::tempdir().unwrap();
-    ModelFolder::save(dir.path(), &config, &tokenizer(9), tensors(&config, 1), "").unwrap_err();
+    ModelFolder::save(&Disk, dir.path(), &config, &tokenizer(9), tensors(&config, 1), "").unwrap_err();
     assert_eq!(names(dir.path()), [""; 0]);
     check_vocabulary(&config, 10, "t").unwrap();
 }
@@ -194,7 +194,7 @@ fn missing_files_and_other_formats_are_named() {
 fn weights_saved_as_f16_are_those_rounded() {
     let dir = tempfile::tempdir().unwrap();
     let config = config();
-    let save = |tensors| ModelFolder::save(dir.path(), &config, &tokenizer(10), tensors, "");
+    let save = |tensors| ModelFolder::save(&Disk, dir.path(), &config, &tokenizer(10), tensors, "");
     save(tensors(&config, 1).halves()).unwrap();
     let weights = ModelFolder::load(dir.path()).unwrap().weights;
     for spec in config.parameters() {
@@ -217,9 +217,9 @@ fn parts_that_do_not_fit_are_not_saved() {
     let dir = tempfile::tempdir().unwrap();
     save_on(&Disk, dir.path(), 1).unwrap();
     let other = Config { num_hidden_layers: 2, ..config() };
-    ModelFolder::save(dir.path(), &config(), &tokenizer(10), tensors(&other, 2), "").unwrap_err();
+    ModelFolder::save(&Disk, dir.path(), &config(), &tokenizer(10), tensors(&other, 2), "").unwrap_err();
     let wrong = Config { hidden_size: 12, ..config() };
-    ModelFolder::save(dir.path(), &wrong, &tokenizer(10), tensors(&wrong, 2), "").unwrap_err();
+    ModelFolder::save(&Disk, dir.path(), &wrong, &tokenizer(10), tensors(&wrong, 2), "").unwrap_err();
     assert_eq!(seed_of(dir.path()), 1);
 }
 

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use wgrad::files::{CheckpointState, LoadedCheckpoint, RunFolder, Saved, TensorSource, check_resume};
+use wgrad::store::Disk;
 
 pub fn object(value: Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()
@@ -47,7 +49,7 @@ pub fn names(dir: &Path) -> Vec<String> {
 #[test]
 fn keeps_the_newest_and_loads_the_last() {
     let out = tempfile::tempdir().unwrap();
-    let run = RunFolder::create(out.path().join("a/run")).unwrap();
+    let run = RunFolder::create(Arc::new(Disk), out.path().join("a/run")).unwrap();
     assert!(run.latest().unwrap().is_none());
     for step in [1, 2, 3, 100_000_000] {
         let saved = save(&run, step).unwrap();
@@ -64,7 +66,7 @@ fn keeps_the_newest_and_loads_the_last() {
     assert!(last.notes.is_empty());
     drop(run);
 
-    let run = RunFolder::open(out.path().join("a/run")).unwrap().keep(1);
+    let run = RunFolder::open(Arc::new(Disk), out.path().join("a/run")).unwrap().keep(1);
     save(&run, 100_000_001).unwrap();
     assert_eq!(names(&checkpoints), ["step-100000001"]);
 }
@@ -72,23 +74,24 @@ fn keeps_the_newest_and_loads_the_last() {
 #[test]
 fn create_and_open_refuse_the_wrong_folder() {
     let out = tempfile::tempdir().unwrap();
-    let error = RunFolder::open(out.path()).unwrap_err().to_string();
+    let error = RunFolder::open(Arc::new(Disk), out.path()).unwrap_err().to_string();
     assert!(error.contains("expected the folder of a run"), "{error}");
-    let run = RunFolder::create(out.path()).unwrap();
+    let run = RunFolder::create(Arc::new(Disk), out.path()).unwrap();
     drop(run);
-    let run = RunFolder::create(out.path()).unwrap();
+    let run = RunFolder::create(Arc::new(Disk), out.path()).unwrap();
     save(&run, 5).unwrap();
     drop(run);
-    let error = RunFolder::create(out.path()).unwrap_err().to_string();
+    let error = RunFolder::create(Arc::new(Disk), out.path()).unwrap_err().to_string();
     assert!(error.ends_with("found one at step 5: resume the run, or choose another folder"), "{error}");
-    assert_eq!(RunFolder::open(out.path()).unwrap().latest().unwrap().unwrap().step, 5);
+    assert_eq!(RunFolder::open(Arc::new(Disk), out.path()).unwrap().latest().unwrap().unwrap().step, 5);
 }
 
 #[test]
 fn fault_43_a_second_run_in_the_folder_is_refused() {
     let out = tempfile::tempdir().unwrap();
-    let run = RunFolder::create(out.path()).unwrap();
-    for second in [RunFolder::create(out.path()), RunFolder::open(out.path())] {
+    let run = RunFolder::create(Arc::new(Disk), out.path()).unwrap();
+    for second in [RunFolder::create(Arc::new(Disk), out.path()), RunFolder::open(Arc::new(Disk), out.path())]
+    {
         let expected = format!(
             "{}: expected a run folder no process is using, found process {} using it",
             out.path().display(),
@@ -97,12 +100,12 @@ fn fault_43_a_second_run_in_the_folder_is_refused() {
         assert_eq!(second.unwrap_err().to_string(), expected);
     }
     drop(run);
-    RunFolder::open(out.path()).unwrap();
+    RunFolder::open(Arc::new(Disk), out.path()).unwrap();
 }
 
 /// Two checkpoints, and the files of the second.
 fn two_checkpoints(out: &Path) -> Vec<std::path::PathBuf> {
-    let run = RunFolder::create(out).unwrap();
+    let run = RunFolder::create(Arc::new(Disk), out).unwrap();
     save(&run, 1).unwrap();
     let path = save(&run, 2).unwrap().path;
     names(&path).into_iter().map(|name| path.join(name)).collect()
@@ -112,7 +115,7 @@ fn two_checkpoints(out: &Path) -> Vec<std::path::PathBuf> {
 fn fault_39_any_flipped_bit_is_noticed() {
     let out = tempfile::tempdir().unwrap();
     let files = two_checkpoints(out.path());
-    let run = RunFolder::open(out.path()).unwrap();
+    let run = RunFolder::open(Arc::new(Disk), out.path()).unwrap();
     let mut flips = 0;
     for file in files {
         let whole = fs::read(&file).unwrap();
@@ -143,7 +146,7 @@ fn fault_39_any_flipped_bit_is_noticed() {
 fn fault_39_shortened_missing_and_emptied_files_are_noticed() {
     let out = tempfile::tempdir().unwrap();
     let files = two_checkpoints(out.path());
-    let run = RunFolder::open(out.path()).unwrap();
+    let run = RunFolder::open(Arc::new(Disk), out.path()).unwrap();
     for file in &files {
         let whole = fs::read(file).unwrap();
         for length in [0, whole.len() / 2, whole.len() - 1] {
@@ -168,7 +171,7 @@ fn fault_39_a_damaged_checkpoint_never_displaces_a_sound_one() {
     let mut bytes = fs::read(&files[1]).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     fs::write(&files[1], bytes).unwrap();
-    let run = RunFolder::open(out.path()).unwrap();
+    let run = RunFolder::open(Arc::new(Disk), out.path()).unwrap();
     assert_eq!(run.latest().unwrap().unwrap().step, 1);
     save(&run, 3).unwrap();
     assert_eq!(names(&out.path().join("checkpoints")), ["step-00000001", "step-00000003"]);
@@ -186,7 +189,7 @@ fn fault_39_a_damaged_checkpoint_never_displaces_a_sound_one() {
 #[test]
 fn values_that_cannot_be_loaded_again_are_not_saved() {
     let out = tempfile::tempdir().unwrap();
-    let run = RunFolder::create(out.path()).unwrap();
+    let run = RunFolder::create(Arc::new(Disk), out.path()).unwrap();
     save(&run, 1).unwrap();
     let good = || TensorSource::from_slices([("w", vec![1], &[1.0f32][..])]);
     let bad = [
@@ -215,7 +218,7 @@ fn values_that_cannot_be_loaded_again_are_not_saved() {
 #[test]
 fn tensors_are_fetched_once_in_order() {
     let out = tempfile::tempdir().unwrap();
-    let run = RunFolder::create(out.path()).unwrap();
+    let run = RunFolder::create(Arc::new(Disk), out.path()).unwrap();
     let tensors: Vec<(String, Vec<usize>)> = (0..5).map(|i| (format!("t{}", 4 - i), vec![i, 3])).collect();
     let mut fetched = Vec::new();
     let model = TensorSource::new(tensors, |name| {
@@ -261,7 +264,7 @@ fn fault_42_resuming_lists_what_changed() {
 #[test]
 fn fault_42_floats_go_through_a_file_unchanged() {
     let out = tempfile::tempdir().unwrap();
-    let run = RunFolder::create(out.path()).unwrap();
+    let run = RunFolder::create(Arc::new(Disk), out.path()).unwrap();
     let floats: Vec<f64> =
         (0..500).map(|i| (f64::from(i) * 0.7371).sin() * 10f64.powi(i % 40 - 20)).collect();
     let fingerprint = object(json!({ "floats": floats, "recipe": {"eps": 1e-12, "rate": floats[3]} }));

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 use wgrad::files::{ModelFolder, TensorSource};
+use wgrad::store::Disk;
 
 use super::golden::Golden;
 
@@ -50,5 +51,5 @@ pub fn folder(dir: &Path, golden: &Golden) {
     let shapes = golden.config.parameters().into_iter().map(|spec| (spec.name, spec.shape)).collect();
     let tensors = TensorSource::new(shapes, |name| Ok(golden.f32(&format!("weights/{name}")).into()));
     let tokenizer = tokenizer(golden.config.vocab_size as u32);
-    ModelFolder::save(dir, &golden.config, &tokenizer, tensors, "# golden\n").unwrap();
+    ModelFolder::save(&Disk, dir, &golden.config, &tokenizer, tensors, "# golden\n").unwrap();
 }

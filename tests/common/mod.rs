@@ -1,6 +1,7 @@
 //! What several test files share.
 #![allow(dead_code, clippy::unwrap_used, clippy::print_stderr)]
 
+pub mod faulty;
 pub mod folder;
 pub mod golden;
 pub mod hugging_face;

@@ -68,20 +68,6 @@ fn joined_documents_leave_no_gap() {
     assert_eq!(kept, tokens[..kept.len()]);
     assert_eq!((tokens.len() - kept.len()) as u64, summary.dropped_tokens);
     assert!(sequences[..sequences.len() - 1].iter().all(|sequence| sequence.len() == 16));
-
-    // The stored document starts are where the lines begin.
-    let (mut starts, mut at) = (BTreeSet::new(), 0);
-    for line in &lines {
-        starts.insert(at);
-        at += tokenizer.encode(line).unwrap().len();
-    }
-    let mut found = BTreeSet::new();
-    for index in 0..dataset.len(Split::Train) {
-        let positions = dataset.document_starts(Split::Train, index).unwrap();
-        found.extend(positions.into_iter().map(|position| index as usize * 14 + position - 1));
-    }
-    starts.retain(|&start| start < kept.len());
-    assert_eq!(found, starts);
 }
 
 #[test]
@@ -148,7 +134,7 @@ fn preparing_is_deterministic() {
             prepared(folder.path(), name, &text, |options| options.join = join).unwrap();
         }
         let mut names: Vec<_> = fs::read_dir(folder.path().join(name)).unwrap().collect();
-        assert!(names.len() >= 9);
+        assert!(names.len() >= 7);
         for entry in names.drain(..) {
             let entry = entry.unwrap();
             let twin = folder.path().join(&again).join(entry.file_name());
@@ -209,7 +195,7 @@ fn every_damaged_file_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
     let out = prepared(folder.path(), "out", &sentences(200).join("\n"), |_| {}).unwrap().out;
     let files: Vec<PathBuf> = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(files.len(), 9, "two shards of three files, counts, tokenizer, manifest: {files:?}");
+    assert_eq!(files.len(), 7, "two shards of two files, counts, tokenizer, manifest: {files:?}");
     for path in files {
         let good = fs::read(&path).unwrap();
         let refused = |bytes: &[u8], what: &str| {
@@ -265,14 +251,18 @@ fn forged_ids_and_offsets_are_refused_when_read() {
 fn a_killed_run_never_looks_whole() {
     let folder = tempfile::tempdir().unwrap();
     // What a killed run leaves.
-    let partial = folder.path().join("out.partial");
+    let partial = folder.path().join(".out.0123456789abcdef.wgrad-partial");
     fs::create_dir(&partial).unwrap();
     fs::write(partial.join("train-00007.bin"), "rest").unwrap();
-    fs::write(partial.join(".lock"), "").unwrap();
+    fs::write(partial.join("lock"), "").unwrap();
+    // What may well be somebody's own.
+    let own = [".out.partial", "out.partial", ".out.0123456789abcdeg.wgrad-partial"];
+    own.iter().for_each(|name| fs::create_dir(folder.path().join(name)).unwrap());
     assert!(open(&folder.path().join("out")).is_err());
     let summary = prepared(folder.path(), "out", "the dog\na house", |_| {}).unwrap();
     assert!(!partial.exists() && !summary.out.join("train-00007.bin").exists());
-    assert!(!summary.out.join(".lock").exists());
+    assert!(!summary.out.join("lock").exists());
+    assert!(own.iter().all(|name| folder.path().join(name).exists()));
     open(&summary.out).unwrap();
     let again = prepared(folder.path(), "out", "the dog\na house", |_| {}).unwrap_err().to_string();
     assert!(again.contains("does not exist yet"), "{again}");
@@ -281,13 +271,13 @@ fn a_killed_run_never_looks_whole() {
     prepared(folder.path(), "empty", "the dog\na house", |_| {}).unwrap();
 
     // Another run that is still writing is not disturbed.
-    let busy = folder.path().join("busy.partial");
+    let busy = folder.path().join(".busy.0123456789abcdef.wgrad-partial");
     fs::create_dir(&busy).unwrap();
-    let lock = fs::File::create(busy.join(".lock")).unwrap();
+    let lock = fs::File::create(busy.join("lock")).unwrap();
     lock.lock().unwrap();
     let error = prepared(folder.path(), "busy", "the dog", |_| {}).unwrap_err().to_string();
     assert!(error.contains("no other run"), "{error}");
-    assert!(busy.join(".lock").exists());
+    assert!(busy.join("lock").exists());
 }
 
 #[test]

@@ -18,11 +18,11 @@ use common::golden::Golden;
 use common::hugging_face::golden_folder;
 use safetensors::tensor::Dtype;
 use wgrad::data::task::{Columns, Table, Task};
-use wgrad::files::atomic::Disk;
 use wgrad::files::{ModelFolder, SentenceFolder};
 use wgrad::gpu::Gpu;
 use wgrad::infer::{Classifier, EmbedOptions, Embedder, Verified, longest, verify};
 use wgrad::models::Pooling;
+use wgrad::store::Disk;
 use wgrad::tensor::DType;
 use wgrad::train::Event;
 use wgrad::train::finetune::{

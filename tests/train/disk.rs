@@ -1,45 +1,13 @@
 //! Faults 38 and 39: disks that refuse, and bytes that change.
 
-use std::io::{Error, ErrorKind, Result};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::common::faulty::{Fault, Faulty};
 use crate::toy::Script;
 use crate::{Place, assert_same, kill_at, result, train, train_with};
-use wgrad::files::atomic::{Disk, FileSystem, SyncWrite};
+use wgrad::store::Disk;
 use wgrad::train::{RunOptions, metrics};
-
-/// A disk that refuses to write while it is full.
-#[derive(Default)]
-struct Full(AtomicBool);
-
-impl Full {
-    fn room(&self) -> Result<()> {
-        if self.0.load(Ordering::Relaxed) { Err(Error::from(ErrorKind::StorageFull)) } else { Ok(()) }
-    }
-}
-
-impl FileSystem for Full {
-    fn create_dir_all(&self, path: &Path) -> Result<()> {
-        self.room().and_then(|()| Disk.create_dir_all(path))
-    }
-    fn create(&self, path: &Path) -> Result<Box<dyn SyncWrite>> {
-        self.room().and_then(|()| Disk.create(path))
-    }
-    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        Disk.rename(from, to)
-    }
-    fn sync_dir(&self, path: &Path) -> Result<()> {
-        Disk.sync_dir(path)
-    }
-    fn remove_file(&self, path: &Path) -> Result<()> {
-        Disk.remove_file(path)
-    }
-    fn remove_dir_all(&self, path: &Path) -> Result<()> {
-        Disk.remove_dir_all(path)
-    }
-}
 
 /// Nothing half-written is left.
 fn assert_tidy(out: &Path) {
@@ -56,10 +24,13 @@ fn a_disk_full_for_a_while_is_told_and_survived() {
     let place = Place::new();
     let whole = place.options("whole", &[]);
     train(&whole);
-    let disk = Arc::new(Full::default());
-    let options = RunOptions { file_system: disk.clone(), ..place.options("full", &[]) };
+    let disk = Arc::new(Faulty::default());
+    let options = RunOptions { store: disk.clone(), ..place.options("full", &[]) };
     let script = Script::new(move |_, step| {
-        disk.0.store((3..=9).contains(&step), Ordering::Relaxed);
+        match step {
+            3..=9 => disk.strike_now(Fault::Full),
+            _ => disk.heal(),
+        }
         None
     });
     let (summary, told) = train_with(&options, &script, None);
@@ -69,7 +40,8 @@ fn a_disk_full_for_a_while_is_told_and_survived() {
     assert_eq!(warned("the checkpoint of step 4 was not saved"), 1, "{:?}", told.warnings);
     assert_eq!(warned("the checkpoint of step 8 was not saved"), 1);
     assert_eq!(warned("the picture was not saved"), 3);
-    assert_eq!(told.warnings.len(), 5, "{:?}", told.warnings);
+    assert_eq!(warned("the metrics were not saved"), 1);
+    assert_eq!(told.warnings.len(), 6, "{:?}", told.warnings);
     assert_tidy(&options.out);
     assert_same(&result(&options.out), &result(&whole.out), "full for a while");
 }
@@ -77,17 +49,19 @@ fn a_disk_full_for_a_while_is_told_and_survived() {
 #[test]
 fn a_disk_full_at_the_end_fails_and_loses_nothing() {
     let place = Place::new();
-    let disk = Arc::new(Full::default());
-    let options = RunOptions { file_system: disk.clone(), ..place.options("full", &[]) };
+    let disk = Arc::new(Faulty::default());
+    let options = RunOptions { store: disk.clone(), ..place.options("full", &[]) };
     let script = Script::new(move |_, step| {
-        disk.0.store(step >= 10, Ordering::Relaxed);
+        if step >= 10 {
+            disk.strike_now(Fault::Full);
+        }
         None
     });
     let error = train_with(&options, &script, None).0.unwrap_err().to_string();
-    assert!(error.contains("full/.partial"), "{error}");
+    assert!(error.contains("full: cannot "), "{error}");
     assert!(!options.out.join("model.safetensors").exists());
     assert_tidy(&options.out);
-    let resumed = RunOptions { resume: true, file_system: Arc::new(Disk), ..options };
+    let resumed = RunOptions { resume: true, store: Arc::new(Disk), ..options };
     let (summary, told) = train(&resumed);
     assert_eq!((summary.steps, told.ready), (12, vec![8]));
 }

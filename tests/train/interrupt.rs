@@ -3,12 +3,14 @@
 use std::io::{BufRead, BufReader, Lines};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::{Place, common};
 use wgrad::files::{ModelFolder, RunFolder};
+use wgrad::store::Disk;
 use wgrad::train::metrics;
 
 /// The program at work.
@@ -89,7 +91,10 @@ fn ctrl_c_saves_and_the_run_resumes() {
     let steps = summary["steps"].as_u64().unwrap();
     assert!((2..100_000).contains(&steps));
     ModelFolder::load(place.path("run")).unwrap();
-    assert_eq!(RunFolder::open(place.path("run")).unwrap().latest().unwrap().unwrap().step, steps);
+    assert_eq!(
+        RunFolder::open(Arc::new(Disk), place.path("run")).unwrap().latest().unwrap().unwrap().step,
+        steps
+    );
 
     // Its own recipe; a shorter run is another one.
     let last = (steps + 3).to_string();
@@ -132,7 +137,7 @@ fn a_second_ctrl_c_quits_at_once_and_spares_the_checkpoint() {
     let (status, summary, quit) = running.end();
     assert_eq!((status.code(), summary.as_str()), (Some(130), ""));
     assert!(quit < step / 2, "it took {quit:?} to quit, and {step:?} to end a step");
-    assert_eq!(RunFolder::open(&run).unwrap().latest().unwrap().unwrap().step, 1);
+    assert_eq!(RunFolder::open(Arc::new(Disk), &run).unwrap().latest().unwrap().unwrap().step, 1);
     ModelFolder::load(&run).unwrap();
     let (status, summary, _) = start(&["--resume"]).end();
     assert_eq!((status.code(), json(&summary)["steps"].as_u64()), (Some(130), Some(2)));
@@ -162,7 +167,7 @@ fn a_quickstart_stopped_by_ctrl_c_goes_on_when_called_again() {
         running.expect("stopping after this step");
         let (status, told, _) = running.end();
         assert_eq!(status.code(), Some(130));
-        (told, RunFolder::open(&out).unwrap().latest().unwrap().unwrap().step)
+        (told, RunFolder::open(Arc::new(Disk), &out).unwrap().latest().unwrap().unwrap().step)
     };
     let (told, first) = stopped(Running::start(&mut quickstart(&["--steps", "10000"])), 1);
     assert!((1..10_000).contains(&first), "{first}");

@@ -147,7 +147,7 @@ pub fn train_with(
             }
         }
         Event::Checkpoint { step, path } => {
-            assert!(options.file_system.exists(&path.join("model.safetensors")));
+            assert!(options.store.exists(&path.join("model.safetensors")));
             told.checkpoints.push(step);
         }
         Event::Warning(text) => told.warnings.push(text),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use wgrad::data::{Dataset, HeldOut, PrepareOptions, prepare_in};
-use wgrad::memory::Memory;
+use wgrad::store::Memory;
 use wgrad::text::Tokenizer;
 use wgrad::train::{RunOptions, Settings};
 
@@ -23,9 +23,9 @@ fn files(folder: &Path, below: &Path, into: &Memory) {
 
 /// The same run as `options`, in memory.
 fn in_memory(options: &RunOptions, memory: &Memory) -> RunOptions {
-    let dataset = Dataset::open_in(memory, "data").unwrap();
-    let file_system = Arc::new(memory.clone());
-    RunOptions { out: "run".into(), dataset: Arc::new(dataset), file_system, ..options.clone() }
+    let dataset = Dataset::open_on(memory, &["data"]).unwrap();
+    let store = Arc::new(memory.clone());
+    RunOptions { out: "run".into(), dataset: Arc::new(dataset), store, ..options.clone() }
 }
 
 fn memory_of(place: &Place) -> Memory {
@@ -62,15 +62,15 @@ fn data_is_the_same_in_memory() {
         assert_eq!(memory.get(&path), on_disk.get(&path), "{}", path.display());
     }
     assert_eq!(
-        Dataset::open_in(&memory, "data").unwrap().fingerprint(),
+        Dataset::open_on(&memory, &["data"]).unwrap().fingerprint(),
         place.dataset.fingerprint(),
         "a run may go on with data made elsewhere"
     );
 
     memory.edit("data/train-00000.bin", |bytes| bytes[3] ^= 1);
-    let error = Dataset::open_in(&memory, "data").unwrap_err().to_string();
+    let error = Dataset::open_on(&memory, &["data"]).unwrap_err().to_string();
     assert!(error.contains("train-00000.bin: expected the checksum"), "{error}");
-    let error = Dataset::open_in(&Memory::default(), "data").unwrap_err().to_string();
+    let error = Dataset::open_on(&Memory::default(), &["data"]).unwrap_err().to_string();
     assert!(error.contains("dataset.json"), "{error}");
 }
 

@@ -1,6 +1,7 @@
 // Files of a model from a URL: progress per file, kept by the Cache API under their SHA-256.
 
 import { named } from './errors.js';
+import { MODEL_FILES } from './model-files.js';
 
 export const CACHE = 'wgrad-models';
 const HASH = 'x-wgrad-sha256';
@@ -112,20 +113,6 @@ export async function download(base, file, { optional = false, hash = null, repo
   return bytes;
 }
 
-/** What a model folder may hold, and whether it must. */
-const FILES = [
-  ['config.json', true],
-  ['tokenizer.json', true],
-  ['modules.json', false],
-  ['sentence_bert_config.json', false],
-];
-
-/** What folders of sentence-transformers may hold besides. */
-const SENTENCE_FILES = ['tokenizer_config.json', 'config_sentence_transformers.json'];
-
-/** The vectors by which an adapter is checked, see `wgrad embed --reference`. */
-export const REFERENCE = 'reference_vectors.json';
-
 /** All files of the model at `base`, as a map from names to bytes; with `verify` also its reference vectors. */
 export async function downloadModel(base, { hashes = {}, verify = false, report }) {
   if (!base.endsWith('/')) base += '/';
@@ -139,12 +126,17 @@ export async function downloadModel(base, { hashes = {}, verify = false, report 
   // No fault of a file that need not be there keeps a model from working.
   const reference = async () => {
     try {
-      await fetchOne(REFERENCE, true);
+      await fetchOne(MODEL_FILES.reference, true);
     } catch (error) {
       report({ status: 'warning', message: `this adapter is not checked: ${error.message}` });
     }
   };
-  await Promise.all([...FILES.map(([name, needed]) => fetchOne(name, !needed)), ...(verify ? [reference()] : [])]);
+  const { needed, optional, sentence } = MODEL_FILES;
+  await Promise.all([
+    ...needed.map((name) => fetchOne(name, false)),
+    ...optional.map((name) => fetchOne(name, true)),
+    ...(verify ? [reference()] : []),
+  ]);
   if (files.has('modules.json')) {
     let modules = [];
     try {
@@ -154,13 +146,12 @@ export async function downloadModel(base, { hashes = {}, verify = false, report 
     }
     const paths = (Array.isArray(modules) ? modules : []).map((module) => module?.path);
     const folders = paths.filter((path) => typeof path === 'string' && /^[\w-]+$/.test(path));
-    const more = [...SENTENCE_FILES, ...folders.map((path) => `${path}/config.json`)];
+    const more = [...sentence, ...folders.map((path) => `${path}/config.json`)];
     await Promise.all(more.map((name) => fetchOne(name, true)));
   }
-  const index = 'model.safetensors.index.json';
-  if (await fetchOne('model.safetensors', true)) return files;
-  const parts = await fetchOne(index, true);
-  if (!parts) throw named('DownloadError', `${base} has no model.safetensors`);
+  if (await fetchOne(MODEL_FILES.weights, true)) return files;
+  const parts = await fetchOne(MODEL_FILES.index, true);
+  if (!parts) throw named('DownloadError', `${base} has no ${MODEL_FILES.weights}`);
   let names = [];
   try {
     names = [...new Set(Object.values(JSON.parse(text(parts)).weight_map))];

@@ -2,9 +2,9 @@
 
 use anyhow::bail;
 use serde_json::json;
-use wgrad::files::atomic::Disk;
 use wgrad::files::{REFERENCE_FILE, ReferenceVectors};
 use wgrad::infer::{self, Verified, reference_vectors};
+use wgrad::store::Disk;
 
 use super::super::embedder::EmbedderArgs;
 use super::super::print;

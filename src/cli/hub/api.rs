@@ -9,7 +9,7 @@ use serde::Deserialize;
 use ureq::config::RedirectAuthHeaders;
 use ureq::http::Response;
 use ureq::{Agent, Body};
-use wgrad::files::REFERENCE_FILE;
+use wgrad::files::MODEL_FILES;
 
 use super::Id;
 
@@ -20,7 +20,6 @@ pub struct Hub {
     token: Option<String>,
 }
 
-/// A file of a model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RemoteFile {
     /// Its path in the repository.
@@ -32,7 +31,6 @@ pub struct RemoteFile {
 }
 
 impl RemoteFile {
-    /// Whether it is large.
     pub fn is_weights(&self) -> bool {
         self.name.ends_with(".safetensors")
     }
@@ -41,7 +39,6 @@ impl RemoteFile {
 /// The files of a commit.
 #[derive(Deserialize)]
 pub struct Listing {
-    /// The commit.
     #[serde(rename = "sha")]
     pub commit: String,
     siblings: Vec<Sibling>,
@@ -62,7 +59,7 @@ struct Lfs {
     size: u64,
 }
 
-/// A longer answer to a question is not read.
+/// Answers about a model are read up to this many bytes.
 const MAX_ANSWER: u64 = 32 << 20;
 
 impl Hub {
@@ -142,45 +139,21 @@ impl Hub {
 impl Listing {
     /// The files that are needed to run the model.
     pub fn wanted(&self) -> anyhow::Result<Vec<RemoteFile>> {
-        const NAMES: [&str; 11] = [
-            "config.json",
-            "tokenizer.json",
-            "tokenizer_config.json",
-            "modules.json",
-            "sentence_bert_config.json",
-            "config_sentence_transformers.json",
-            "README.md",
-            "1_Pooling/config.json",
-            "2_Normalize/config.json",
-            "model.safetensors.index.json",
-            REFERENCE_FILE,
-        ];
         let names: HashSet<&str> = self.siblings.iter().map(|file| file.rfilename.as_str()).collect();
-        let single = names.contains("model.safetensors");
-        let shard = |name: &str| {
-            let number = name.strip_prefix("model-").and_then(|rest| rest.strip_suffix(".safetensors"));
-            number.is_some_and(|rest| {
-                rest.chars().all(|c| c.is_ascii_digit() || c == '-' || c.is_ascii_lowercase())
-            })
-        };
-        let wanted = |name: &str| match name {
-            "model.safetensors" => true,
-            "model.safetensors.index.json" => !single,
-            _ => NAMES.contains(&name) || (!single && shard(name)),
-        };
+        let single = names.contains(MODEL_FILES.weights);
         let files: Vec<RemoteFile> = self
             .siblings
             .iter()
-            .filter(|file| wanted(&file.rfilename))
+            .filter(|file| MODEL_FILES.contains(&file.rfilename, single))
             .map(Sibling::file)
             .collect::<anyhow::Result<_>>()?;
         let has = |name: &str| files.iter().any(|file| file.name == name);
-        if !single && !has("model.safetensors.index.json") {
+        if !single && !has(MODEL_FILES.index) {
             let pickle = names.contains("pytorch_model.bin");
             let found = if pickle { "only a PyTorch pickle, which is not read" } else { "no weights" };
             bail!("expected a model with model.safetensors, found {found}");
         }
-        for name in ["config.json", "tokenizer.json"] {
+        for name in MODEL_FILES.needed {
             ensure!(has(name), "expected a model with {name}, found none");
         }
         Ok(files)

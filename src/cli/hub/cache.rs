@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use wgrad::files::ModelFolder;
+use wgrad::store::{Disk, Store, write_atomic};
 
 use super::Id;
 use super::api::RemoteFile;
 
-/// The cache.
 pub struct Cache {
     root: PathBuf,
 }
@@ -47,7 +47,7 @@ impl Cache {
     pub fn snapshot(&self, id: &Id) -> Option<PathBuf> {
         let named = fs::read_to_string(self.model(id).join("refs").join(&id.revision)).ok();
         let commit = named.map_or(id.revision.clone(), |commit| commit.trim().to_string());
-        // A commit is one name, or this would lead elsewhere.
+        // A reference with a slash in it would lead out of the cache.
         let plain = !commit.is_empty() && commit.chars().all(|c| c.is_ascii_alphanumeric());
         let snapshot = self.commit(id, &commit);
         (plain && ModelFolder::is_whole(&snapshot)).then_some(snapshot)
@@ -60,7 +60,7 @@ impl Cache {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).with_context(say)?;
         }
-        // A link to a blob that was removed does not "exist", but is in the way.
+        // `exists` follows links: it overlooks one whose blob was removed, which is in the way all the same.
         if path.symlink_metadata().is_ok() {
             fs::remove_file(&path).with_context(say)?;
         }
@@ -76,12 +76,12 @@ impl Cache {
         Ok(())
     }
 
-    /// Has the revision mean a commit.
+    /// Makes a revision stand for a commit.
     pub fn point(&self, id: &Id, commit: &str) -> anyhow::Result<()> {
         let refs = self.model(id).join("refs");
         let path = refs.join(&id.revision);
-        fs::create_dir_all(&refs)
-            .and_then(|()| fs::write(&path, commit))
-            .with_context(|| format!("{}: cannot write", path.display()))
+        Disk.create_dir_all(&refs)?;
+        write_atomic(&Disk, &path, |sink| sink.put(commit.as_bytes()))?;
+        Ok(())
     }
 }

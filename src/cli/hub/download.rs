@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use wgrad::store::{Disk, Store};
 
 use super::Id;
 use super::api::{Hub, RemoteFile};
 
-/// How often a connection may break without bringing anything.
+/// A download is given up after this many connections in a row that brought no byte.
 const ATTEMPTS: u32 = 5;
 
 /// The blob of `file`, downloaded if it is not there. `tell` is told how many bytes there are.
@@ -27,6 +28,7 @@ pub fn blob(
         tell(file.size);
         return Ok(blob);
     }
+    // The name is that of `huggingface_hub`, so that whichever program comes next goes on from what is there.
     let partial = blobs.join(format!("{}.incomplete", file.hash));
     let say = || format!("{}: cannot write", partial.display());
     fs::create_dir_all(blobs).with_context(say)?;
@@ -63,7 +65,8 @@ pub fn blob(
         }
     }
     out.sync_all().with_context(say)?;
-    fs::rename(&partial, &blob).with_context(say)?;
+    Disk.rename(&partial, &blob)?;
+    Disk.sync_dir(blobs)?;
     Ok(blob)
 }
 
@@ -91,7 +94,7 @@ fn pull(
     })?;
     let mut at = from;
     if answer.status().as_u16() != 206 {
-        // All of it again: the hub does not give parts, or has another idea of the file.
+        // The hub sends the file from its beginning, because it gives no parts or has another version of the file.
         out.set_len(0).map_err(Broken::Disk)?;
         at = 0;
         if answer.status().as_u16() == 416 {

@@ -12,7 +12,6 @@ use super::print;
 use api::Hub;
 use cache::Cache;
 
-/// A model on the hub.
 #[derive(Debug, Clone, PartialEq)]
 struct Id {
     /// `org/name`, or the name alone.
@@ -41,7 +40,7 @@ pub fn folder(model: &Path) -> anyhow::Result<PathBuf> {
     })
 }
 
-/// Downloads what is needed of a model.
+/// Downloads the files of a model that [`MODEL_FILES`](wgrad::files::MODEL_FILES) lists.
 fn fetch(cache: &Cache, id: &Id) -> anyhow::Result<PathBuf> {
     let hub = Hub::new();
     let listing = hub.list(id)?;

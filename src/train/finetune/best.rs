@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::SeedReport;
 use super::measure::Measured;
-use crate::files::atomic::{FileSystem, write_atomic};
+use crate::Result;
 use crate::files::{MODEL_FILE, TensorSource, Weights};
-use crate::{Error, Result};
+use crate::store::{Store, write_atomic};
 
-/// The folder below a run's that holds them.
+/// The folder in a run's folder that holds the best epochs.
 const FOLDER: &str = "best";
 
 /// The best epoch of a seed.
@@ -56,58 +56,58 @@ impl Best {
     /// Writes weights and predictions. The weights come last: a folder that has them is whole.
     pub fn save(
         &self,
-        fs: &dyn FileSystem,
+        store: &dyn Store,
         out: &Path,
         weights: TensorSource<'_>,
         predictions: &[String],
     ) -> Result<()> {
         let folder = self.folder(out);
-        fs.create_dir_all(&folder).map_err(Error::io(&folder, "create the folder"))?;
+        store.create_dir_all(&folder)?;
         // The name of a new folder survives a power cut only when the folder that it is in was synced.
         for above in [out.join(FOLDER).as_path(), out] {
-            fs.sync_dir(above).map_err(Error::io(above, "sync"))?;
+            store.sync_dir(above)?;
         }
         for (name, text) in self.predictions().zip(predictions) {
-            write_atomic(fs, &folder.join(name), |sink| sink.put(text.as_bytes()))?;
+            write_atomic(store, &folder.join(name), |sink| sink.put(text.as_bytes()))?;
         }
-        write_atomic(fs, &folder.join(MODEL_FILE), |sink| weights.write(sink)).map(drop)
+        write_atomic(store, &folder.join(MODEL_FILE), |sink| weights.write(sink)).map(drop)
     }
 
-    /// Whether its folder is there.
-    pub fn is_kept(&self, fs: &dyn FileSystem, out: &Path) -> bool {
-        fs.exists(&self.folder(out).join(MODEL_FILE))
+    /// Whether it was saved whole: the weights are written last.
+    pub fn is_kept(&self, store: &dyn Store, out: &Path) -> bool {
+        store.exists(&self.folder(out).join(MODEL_FILE))
     }
 
     /// The weights that were saved.
-    pub fn weights(&self, fs: &dyn FileSystem, out: &Path) -> Result<Weights> {
-        Weights::open_on(fs, self.folder(out).join(MODEL_FILE))
+    pub fn weights(&self, store: &dyn Store, out: &Path) -> Result<Weights> {
+        Weights::open_on(store, self.folder(out).join(MODEL_FILE))
     }
 }
 
-/// Removes the folders of all epochs but those of `kept`. What cannot be removed is only in the way of disk space.
-pub(super) fn prune<'b>(fs: &dyn FileSystem, out: &Path, kept: impl Iterator<Item = &'b Best>) {
+/// Removes the folders of all epochs but those of `kept`. One that cannot be removed only takes disk space.
+pub(super) fn prune<'b>(store: &dyn Store, out: &Path, kept: impl Iterator<Item = &'b Best>) {
     let kept: HashSet<String> = kept.map(Best::name).collect();
     let folder = out.join(FOLDER);
-    for name in fs.list(&folder).unwrap_or_default() {
+    for name in store.list(&folder).unwrap_or_default() {
         if !kept.contains(&name) {
-            let _ = fs.remove_dir_all(&folder.join(name));
+            let _ = store.remove_dir_all(&folder.join(name));
         }
     }
 }
 
-/// Removes what only a run that is not done needs. The checkpoints lose their name at once, so that nothing goes on from
-/// some of them.
+/// Removes what only an unfinished run needs. The folder of checkpoints is renamed first, so that no run resumes from the
+/// rest of a removal that was interrupted.
 ///
 /// # Errors
 /// [`Error::Io`] for what could not be removed; the model is whole all the same.
-pub(super) fn clean(fs: &dyn FileSystem, out: &Path) -> Result<()> {
+pub(super) fn clean(store: &dyn Store, out: &Path) -> Result<()> {
     let (checkpoints, removed) = (out.join("checkpoints"), out.join(".removed-checkpoints"));
-    if fs.exists(&removed) {
-        fs.remove_dir_all(&removed).map_err(Error::io(&removed, "remove"))?;
+    if store.exists(&removed) {
+        store.remove_dir_all(&removed)?;
     }
-    fs.rename(&checkpoints, &removed).map_err(Error::io(&checkpoints, "rename"))?;
+    store.rename(&checkpoints, &removed)?;
     for folder in [removed, out.join(FOLDER)] {
-        fs.remove_dir_all(&folder).map_err(Error::io(&folder, "remove"))?;
+        store.remove_dir_all(&folder)?;
     }
     Ok(())
 }

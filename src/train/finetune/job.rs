@@ -1,7 +1,6 @@
 //! Finetuning as the engine of a run sees it: seeds one after the other, each of which is epochs of steps.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -12,11 +11,11 @@ use super::scores::median;
 use super::setup::{Setup, measure_set};
 use super::{FinetuneOptions, FinetuneReport, SeedReport, output};
 use crate::data::task::{Kind, batches};
-use crate::files::atomic::{Disk, FileSystem, write_atomic};
 use crate::files::{MODEL_FILE, RunFolder};
 use crate::gpu::Gpu;
 use crate::infer::Session;
 use crate::ops::measure::settle_speed;
+use crate::store::{Store, write_json};
 use crate::tensor::DType;
 use crate::train::Trainer;
 use crate::train::config::CheckpointConfig;
@@ -99,22 +98,23 @@ struct Place {
 impl<'a, O> Finetuning<'a, O> {
     /// Prepares texts, and locks the folder; no device is touched.
     pub fn start(options: &'a FinetuneOptions, open: O, progress: Progress<'_>) -> Result<Self> {
-        let out = &options.out;
+        let (out, store) = (&options.out, &options.store);
         if !options.resume {
-            refuse_model(&Disk, out)?;
-        } else if out.join(MODEL_FILE).exists() && !has_checkpoints(out) {
+            refuse_model(&**store, out)?;
+        } else if store.exists(&out.join(MODEL_FILE)) && !has_checkpoints(&**store, out) {
             let expected = "a run that was stopped or killed";
             return Err(Error::file(out, expected, "one that is done, or a model from elsewhere"));
         }
         let setup = Setup::new(options)?;
         setup.warnings().into_iter().for_each(|text| progress(Event::Warning(text)));
-        let folder = if options.resume { RunFolder::open(out)? } else { RunFolder::create(out)? };
+        let begin = if options.resume { RunFolder::open } else { RunFolder::create };
+        let folder = begin(store.clone(), out)?;
         let recipe = &options.recipe;
         let lengths = setup.train.lengths();
         let per_seed = lengths.len().div_ceil(recipe.batch) as u64 * recipe.epochs;
         let common = Common {
             out: out.clone(),
-            file_system: Arc::new(Disk),
+            store: store.clone(),
             folder,
             fingerprint: setup.fingerprint()?,
             resume: options.resume,
@@ -204,8 +204,8 @@ impl<'a, O> Finetuning<'a, O> {
             return Ok(());
         }
         let weights = Tensors::read(learner, learner.model_tensors()).await?;
-        let fs = &*self.common.file_system;
-        candidate.save(fs, &self.common.out, weights.source(), &predictions)?;
+        let store = &*self.common.store;
+        candidate.save(store, &self.common.out, weights.source(), &predictions)?;
         match known {
             Some(at) => self.state.best[at] = candidate,
             None => self.state.best.push(candidate),
@@ -223,12 +223,9 @@ impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
     }
 
     fn write_recipe(&self) -> Result<()> {
-        let path = self.common.out.join(RECIPE);
         let FinetuneOptions { task, recipe, seeds, storage, .. } = self.setup.options;
-        let recipe =
-            serde_json::json!({ "task": task, "seeds": seeds, "storage": storage, "recipe": recipe });
-        let text = format!("{recipe:#}\n");
-        write_atomic(&*self.common.file_system, &path, |sink| sink.put(text.as_bytes())).map(drop)
+        let recipe = serde_json::json!({ "format": 1, "task": task, "seeds": seeds, "storage": storage, "recipe": recipe });
+        write_json(&*self.common.store, &self.common.out.join(RECIPE), &recipe)
     }
 
     async fn open(&mut self, done: u64) -> Result<Self::Learner> {
@@ -253,7 +250,7 @@ impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
     }
 
     fn seek(&mut self, _: &Position, state: &Value) -> Result<()> {
-        let (out, fs) = (&self.common.out, &*self.common.file_system);
+        let (out, store) = (&self.common.out, &*self.common.store);
         let layout = self.layout();
         self.state = match state {
             Value::Null => State::default(),
@@ -269,7 +266,7 @@ impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
                 state
             }
         };
-        if let Some(lost) = self.state.best.iter().find(|best| !best.is_kept(fs, out)) {
+        if let Some(lost) = self.state.best.iter().find(|best| !best.is_kept(store, out)) {
             let found = "none: it was removed, and the run cannot go on without it";
             return Err(Error::file(lost.folder(out), "the best epoch of a seed", found));
         }
@@ -327,7 +324,7 @@ impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
 
     fn saved(&mut self) {
         let kept = self.state.best.iter().chain(&self.saved.best);
-        prune(&*self.common.file_system, &self.common.out, kept);
+        prune(&*self.common.store, &self.common.out, kept);
         self.saved = self.state.clone();
     }
 
@@ -366,14 +363,14 @@ impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
             seconds: end.at.seconds,
             device: end.device,
         };
-        let fs = &*self.common.file_system;
+        let store = &*self.common.store;
         if let Some(best) = kept {
             let subtitle = format!("seed {}, best epoch {}", best.seed, best.epoch);
             let picture = picture(&self.setup, end.log.rows(), best.seed, subtitle);
-            output::save(fs, &self.setup, best, &report, &picture)?;
+            output::save(store, &self.setup, best, &report, &picture)?;
         }
         // The model is whole all the same.
-        if let Some(error) = (!end.interrupted).then(|| clean(fs, &self.common.out).err()).flatten() {
+        if let Some(error) = (!end.interrupted).then(|| clean(store, &self.common.out).err()).flatten() {
             progress(Event::Warning(format!("what only an unfinished run needs is left: {error}")));
         }
         Ok(report)
@@ -381,8 +378,8 @@ impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
 }
 
 /// Whether there is a checkpoint to go on from.
-fn has_checkpoints(out: &Path) -> bool {
-    let names = Disk.list(&out.join("checkpoints")).unwrap_or_default();
+fn has_checkpoints(store: &dyn Store, out: &Path) -> bool {
+    let names = store.list(&out.join("checkpoints")).unwrap_or_default();
     names.iter().any(|name| name.starts_with("step-"))
 }
 

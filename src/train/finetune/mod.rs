@@ -24,6 +24,7 @@ pub mod scores;
 mod setup;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
@@ -41,10 +42,10 @@ use crate::data::task::{Columns, Table, Task};
 use crate::files::ModelFolder;
 use crate::gpu::Gpu;
 use crate::models::Pooling;
+use crate::store::{Disk, Store};
 use crate::tensor::DType;
 
 /// What is finetuned, on what, and where to.
-#[derive(Debug)]
 pub struct FinetuneOptions {
     /// What is learned.
     pub task: Task,
@@ -72,6 +73,8 @@ pub struct FinetuneOptions {
     pub resume: bool,
     /// Go on although recipe, texts or model are not those the run was started with.
     pub allow_changes: bool,
+    /// What everything in `out` is written with.
+    pub store: Arc<dyn Store>,
 }
 
 impl FinetuneOptions {
@@ -91,6 +94,7 @@ impl FinetuneOptions {
             out: out.into(),
             resume: false,
             allow_changes: false,
+            store: Arc::new(Disk),
         }
     }
 }

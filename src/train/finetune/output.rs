@@ -9,18 +9,19 @@ use super::FinetuneReport;
 use super::best::Best;
 use super::card::card;
 use super::setup::Setup;
+use crate::Result;
 use crate::data::task::Task;
-use crate::files::atomic::{Disk, FileSystem, write_atomic};
+use crate::files::list::{LIMITS_FILE, MODULES_FILE, TOKENIZER_CONFIG_FILE};
 use crate::files::{ModelFolder, TensorSource};
 use crate::models::Pooling;
+use crate::store::{Store, read_json, write_atomic, write_json};
 use crate::tensor::DType;
-use crate::train::run::PICTURE;
+use crate::train::run::log::draw;
 use crate::viz::loss_curve::LossCurve;
-use crate::{Error, Result};
 
 /// Writes the model's folder. The weights come last, with the card: a folder that has them is whole.
 pub(super) fn save(
-    fs: &dyn FileSystem,
+    store: &dyn Store,
     setup: &Setup<'_>,
     best: &Best,
     report: &FinetuneReport,
@@ -30,33 +31,31 @@ pub(super) fn save(
     let kept = best.folder(out);
     for name in best.predictions() {
         let from = kept.join(&name);
-        let bytes = fs.read(&from).map_err(Error::io(&from, "read"))?;
-        write_atomic(fs, &out.join(name), |sink| sink.put(&bytes))?;
+        let bytes = store.read(&from)?;
+        write_atomic(store, &out.join(name), |sink| sink.put(&bytes))?;
     }
-    put(&out.join(PICTURE), &picture.svg())?;
+    draw(store, out, picture)?;
     if setup.options.task == Task::Contrastive {
-        sentence_files(setup)?;
+        sentence_files(store, setup)?;
     }
-    let weights = best.weights(fs, out)?;
+    let weights = best.weights(store, out)?;
     let shapes = config.parameters().into_iter().map(|spec| (spec.name, spec.shape)).collect();
     let tensors = TensorSource::new(shapes, |name| Ok(Cow::Owned(weights.f32(name)?)));
     let tensors = if setup.options.saved_as == DType::F16 { tensors.halves() } else { tensors };
     let card = card(setup, best, report).render(config);
-    ModelFolder::save_on(fs, out, config, setup.tokenizer.json(), tensors, &card)?;
-    limit_length(&out.join("tokenizer_config.json"), setup.options.recipe.max_length)
+    ModelFolder::save(store, out, config, setup.tokenizer.json(), tensors, &card)?;
+    limit_length(store, &out.join(TOKENIZER_CONFIG_FILE), setup.options.recipe.max_length)
 }
 
-/// Tells Python, and `evaluate` and `predict`, where texts are cut.
-fn limit_length(path: &Path, tokens: usize) -> Result<()> {
-    let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
-    let mut settings: Map<String, Value> = serde_json::from_slice(&bytes)
-        .map_err(|error| Error::file(path, "settings in JSON", error.to_string()))?;
+/// Tells Python, and `evaluate` and `predict`, at which length texts are truncated.
+fn limit_length(store: &dyn Store, path: &Path, tokens: usize) -> Result<()> {
+    let mut settings: Map<String, Value> = read_json(store, path, "settings in JSON")?;
     settings.insert("model_max_length".into(), json!(tokens));
-    put(path, &pretty(&Value::Object(settings)))
+    write_json(store, path, &settings)
 }
 
 /// What `sentence-transformers` reads beside the model.
-fn sentence_files(setup: &Setup<'_>) -> Result<()> {
+fn sentence_files(store: &dyn Store, setup: &Setup<'_>) -> Result<()> {
     let out = &setup.options.out;
     let module = |index: usize, name: &str, path: &str| {
         let kind = format!("sentence_transformers.models.{name}");
@@ -76,20 +75,9 @@ fn sentence_files(setup: &Setup<'_>) -> Result<()> {
     });
     let limits = json!({"max_seq_length": setup.options.recipe.max_length, "do_lower_case": false});
     for folder in ["1_Pooling", "2_Normalize"] {
-        let path = out.join(folder);
-        std::fs::create_dir_all(&path).map_err(Error::io(&path, "create the folder"))?;
+        store.create_dir_all(&out.join(folder))?;
     }
-    put(&out.join("modules.json"), &pretty(&modules))?;
-    put(&out.join("1_Pooling/config.json"), &pretty(&pooling))?;
-    put(&out.join("sentence_bert_config.json"), &pretty(&limits))
-}
-
-fn pretty(value: &Value) -> String {
-    let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
-    text.push('\n');
-    text
-}
-
-fn put(path: &Path, text: &str) -> Result<()> {
-    write_atomic(&Disk, path, |sink| sink.put(text.as_bytes())).map(drop)
+    write_json(store, &out.join(MODULES_FILE), &modules)?;
+    write_json(store, &out.join("1_Pooling/config.json"), &pooling)?;
+    write_json(store, &out.join(LIMITS_FILE), &limits)
 }

@@ -17,10 +17,10 @@ use crate::train::run::refuse_model;
 pub fn save_initial(options: &RunOptions) -> Result<()> {
     let config = &options.config;
     config.check()?;
-    refuse_model(&*options.file_system, &options.out)?;
-    if options.file_system.exists(&options.out.join("checkpoints")) {
+    refuse_model(&*options.store, &options.out)?;
+    if options.store.exists(&options.out.join("checkpoints")) {
         // Says what is there, and holds the lock while it looks.
-        drop(RunFolder::create_on(options.file_system.clone(), &options.out)?);
+        drop(RunFolder::create(options.store.clone(), &options.out)?);
     }
     let specs = config.model.parameters();
     let list = specs.iter().map(|spec| (spec.name.clone(), spec.shape.clone())).collect();
@@ -31,5 +31,5 @@ pub fn save_initial(options: &RunOptions) -> Result<()> {
     let out: &Path = &options.out;
     let card = initial_card(options).render(&config.model);
     let tokenizer = options.dataset.tokenizer().json();
-    ModelFolder::save_on(&*options.file_system, out, &config.model, tokenizer, source, &card)
+    ModelFolder::save(&*options.store, out, &config.model, tokenizer, source, &card)
 }

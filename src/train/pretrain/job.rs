@@ -1,13 +1,14 @@
 //! Pretraining as the engine of a run sees it.
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::batches::held_out_batches;
 use super::feed::Feed;
 use super::{RunOptions, Summary, card};
 use crate::data::{Batch, Batcher, BatcherOptions, Split};
-use crate::files::atomic::write_atomic;
 use crate::files::{ModelFolder, RunFolder};
+use crate::store::write_json;
 use crate::train::config::TrainConfig;
 use crate::train::learner::Learner;
 use crate::train::metrics::{Columns, Row};
@@ -17,11 +18,20 @@ use crate::train::run::position::Position;
 use crate::train::run::save::Tensors;
 use crate::train::run::{Event, refuse_model};
 use crate::train::schedule::Plan;
+use crate::train::settings::FORMAT;
 use crate::viz::loss_curve::{LossCurve, Reference};
 use crate::{Error, Result};
 
 /// The recipe's name in the run's folder.
 pub const RECIPE: &str = "train.json";
+
+/// What its file holds.
+#[derive(Serialize)]
+struct Recipe<'a> {
+    format: u32,
+    #[serde(flatten)]
+    config: &'a TrainConfig,
+}
 
 /// Parts of the recipe that change neither what is learned nor what is measured.
 const FREE: [&str; 2] = ["checkpoint", "max_skipped"];
@@ -74,7 +84,7 @@ impl<'a, O> Pretraining<'a, O> {
         let held_out = held_out_batches(&batcher, sequences, config.micro_batch_sequences())?;
         let common = Common {
             out: options.out.clone(),
-            file_system: options.file_system.clone(),
+            store: options.store.clone(),
             folder,
             fingerprint: fingerprint(options),
             resume: options.resume,
@@ -105,10 +115,8 @@ where
     }
 
     fn write_recipe(&self) -> Result<()> {
-        let path = self.options.out.join(RECIPE);
-        let text = serde_json::to_string_pretty(&self.options.config)
-            .map_err(|error| Error::file(&path, "a recipe that JSON can hold", error.to_string()))?;
-        write_atomic(&*self.options.file_system, &path, |sink| sink.put(text.as_bytes())).map(drop)
+        let recipe = Recipe { format: FORMAT, config: &self.options.config };
+        write_json(&*self.options.store, &self.options.out.join(RECIPE), &recipe)
     }
 
     async fn open(&mut self, _: u64) -> Result<L> {
@@ -197,8 +205,8 @@ where
         let card = card::card(options, &self.common, &summary).render(&options.config.model);
         let tensors = learner.model_tensors();
         let model = Tensors::read(&mut learner, tensors).await?;
-        ModelFolder::save_on(
-            &*options.file_system,
+        ModelFolder::save(
+            &*options.store,
             &options.out,
             &options.config.model,
             options.dataset.tokenizer().json(),
@@ -211,10 +219,10 @@ where
 
 fn open_folder(options: &RunOptions) -> Result<RunFolder> {
     let folder = if options.resume {
-        RunFolder::open_on(options.file_system.clone(), &options.out)?
+        RunFolder::open(options.store.clone(), &options.out)?
     } else {
-        refuse_model(&*options.file_system, &options.out)?;
-        RunFolder::create_on(options.file_system.clone(), &options.out)?
+        refuse_model(&*options.store, &options.out)?;
+        RunFolder::create(options.store.clone(), &options.out)?
     };
     Ok(folder.keep(options.config.checkpoint.keep))
 }

@@ -28,7 +28,7 @@ use super::learner::Learner;
 use super::run::Event;
 use crate::Result;
 use crate::data::{Batch, Dataset};
-use crate::files::atomic::{Disk, FileSystem};
+use crate::store::{Disk, Store};
 use crate::viz::loss_curve::Reference;
 
 pub(crate) use batches::held_out_batches;
@@ -53,7 +53,7 @@ pub struct RunOptions {
     /// Go on although recipe or data are not those the run was started with.
     pub allow_changes: bool,
     /// What checkpoints, pictures and the model are written with.
-    pub file_system: Arc<dyn FileSystem>,
+    pub store: Arc<dyn Store>,
     /// How long the thread sleeps before a lost device is opened again; each further time without progress as long
     /// again.
     pub reopen_wait: Duration,
@@ -70,7 +70,7 @@ impl RunOptions {
             out: out.into(),
             resume: false,
             allow_changes: false,
-            file_system: Arc::new(Disk),
+            store: Arc::new(Disk),
             reopen_wait: Duration::from_secs(2),
         }
     }

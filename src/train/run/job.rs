@@ -11,7 +11,7 @@ use super::log::Log;
 use super::position::Position;
 use crate::Result;
 use crate::files::RunFolder;
-use crate::files::atomic::FileSystem;
+use crate::store::Store;
 use crate::train::config::CheckpointConfig;
 use crate::train::learner::Learner;
 use crate::train::metrics::{Columns, Row};
@@ -25,7 +25,7 @@ pub(crate) struct Common {
     /// The run's folder.
     pub out: PathBuf,
     /// What checkpoints, pictures and the model are written with.
-    pub file_system: Arc<dyn FileSystem>,
+    pub store: Arc<dyn Store>,
     /// The checkpoints, and the lock of the folder.
     pub folder: RunFolder,
     /// What a checkpoint must have been made with.
@@ -36,9 +36,9 @@ pub(crate) struct Common {
     pub allow_changes: bool,
     /// When checkpoints are saved.
     pub checkpoint: CheckpointConfig,
-    /// So many gradients in a row that are not finite end the run.
+    /// The run ends when this many gradients in a row are not finite.
     pub max_skipped: u64,
-    /// What to do about gradients that are not finite.
+    /// The advice that the error about gradients that are not finite ends with.
     pub advice: &'static str,
     /// How long the thread sleeps before a lost device is opened again; each further time without progress as long
     /// again. A page has no thread to put to sleep.

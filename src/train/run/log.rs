@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::Result;
-use crate::files::atomic::{FileSystem, write_atomic};
+use crate::store::{Store, write_atomic};
 use crate::train::metrics::{self, Columns, Metrics, Row};
 use crate::viz::loss_curve::LossCurve;
 
@@ -14,26 +14,26 @@ pub const PICTURE: &str = "loss.svg";
 pub(crate) struct Log {
     metrics: Metrics,
     rows: Vec<Row>,
-    /// Whether the last row could not be written, so that one full disk is told of once.
+    /// Whether the last row could not be written: a full disk is reported once, not with every row.
     failing: bool,
 }
 
 impl Log {
     /// Starts the files anew.
-    pub(super) fn create(fs: &dyn FileSystem, folder: &Path, columns: Columns) -> Result<Self> {
-        Ok(Self { metrics: Metrics::create_on(fs, folder, columns)?, rows: Vec::new(), failing: false })
+    pub(super) fn create(store: &dyn Store, folder: &Path, columns: Columns) -> Result<Self> {
+        Ok(Self { metrics: Metrics::create(store, folder, columns)?, rows: Vec::new(), failing: false })
     }
 
     /// Goes on after `step`, with the number of lines that could not be read.
     pub(super) fn resume(
-        fs: &dyn FileSystem,
+        store: &dyn Store,
         folder: &Path,
         columns: Columns,
         step: u64,
     ) -> Result<(Self, usize)> {
-        let metrics = Metrics::resume_on(fs, folder, columns, step)?;
+        let metrics = Metrics::resume(store, folder, columns, step)?;
         let unreadable = metrics.unreadable();
-        Ok((Self { metrics, rows: metrics::read_on(fs, folder)?, failing: false }, unreadable))
+        Ok((Self { metrics, rows: metrics::read_on(store, folder)?, failing: false }, unreadable))
     }
 
     pub(crate) fn rows(&self) -> &[Row] {
@@ -64,9 +64,9 @@ impl Log {
 }
 
 /// Draws the picture in the folder of a run.
-pub(super) fn draw(fs: &dyn FileSystem, folder: &Path, curve: &LossCurve) -> Result<()> {
+pub(crate) fn draw(store: &dyn Store, folder: &Path, curve: &LossCurve) -> Result<()> {
     let svg = curve.svg();
-    write_atomic(fs, &folder.join(PICTURE), |sink| sink.put(svg.as_bytes())).map(drop)
+    write_atomic(store, &folder.join(PICTURE), |sink| sink.put(svg.as_bytes())).map(drop)
 }
 
 /// What some rows say, for a picture.

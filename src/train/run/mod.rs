@@ -5,7 +5,7 @@
 //! OUT/lock                        held by the process that trains
 //! OUT/metrics.csv, metrics.jsonl  a row per step
 //! OUT/loss.svg                    their picture, drawn anew at evaluations and checkpoints
-//! OUT/checkpoints/                see the checkpoint module
+//! OUT/checkpoints/                see `files/run.rs`
 //! OUT/config.json, model.safetensors, tokenizer.json, README.md    the model, at the end or when interrupted
 //! ```
 //!
@@ -29,10 +29,10 @@ use super::finetune::Measured;
 use super::metrics::Row;
 use super::trainer::less_memory;
 use crate::files::MODEL_FILE;
-use crate::files::atomic::FileSystem;
+use crate::store::Store;
 use crate::{Error, Result};
 
-/// After so many lost devices without a step beyond all earlier ones the run gives up.
+/// A run gives up when it has lost this many devices in a row without a step further than before.
 pub const DEVICE_LOSSES: u32 = 3;
 
 /// What happened, for whoever watches.
@@ -89,7 +89,7 @@ pub enum Event<'a> {
     },
 }
 
-/// What outlives a lost device.
+/// Counts that go on when a lost device is opened again.
 #[derive(Debug, Default)]
 struct Tally {
     /// The furthest step that was done.
@@ -131,8 +131,8 @@ pub(super) async fn run<J: Job>(
 }
 
 /// A new run must not end by overwriting a model that was there before.
-pub(super) fn refuse_model(fs: &dyn FileSystem, out: &Path) -> Result<()> {
-    if fs.exists(&out.join(MODEL_FILE)) {
+pub(super) fn refuse_model(store: &dyn Store, out: &Path) -> Result<()> {
+    if store.exists(&out.join(MODEL_FILE)) {
         let found = format!("one with {MODEL_FILE}: resume the run that made it, or choose another folder");
         return Err(Error::file(out, "a folder without a model", found));
     }

@@ -47,7 +47,7 @@ pub(super) async fn save_checkpoint<J: Job>(
     learner: &mut J::Learner,
     at: &Position,
 ) -> Result<Result<Saved>> {
-    // Read before anything is written, because reading waits for the device and writing must not.
+    // All tensors are read first: reading waits for the device, and no file should stay half-written meanwhile.
     let model = Tensors::read(learner, learner.model_tensors()).await?;
     let optimizer = Tensors::read(learner, learner.optimizer_tensors()).await?;
     let mut extra = serde_json::to_value(at).unwrap_or_default();

@@ -67,7 +67,7 @@ pub(super) async fn live<J: Job>(
         progress(Event::Warning(error.to_string()));
     }
     let mut session = Session::new(job, learner, checkpoint.as_ref(), progress)?;
-    // Its files are mapped, and some systems do not remove such.
+    // Some systems remove no file that is mapped, and this checkpoint will be pruned one day.
     drop(checkpoint);
     let device = session.learner.device();
     let common = session.job.common();
@@ -87,14 +87,14 @@ pub(super) async fn live<J: Job>(
     session.save(progress).await?;
     let Session { job, learner, log, at, .. } = session;
     let gpu = learner.gpu().cloned();
-    // It takes the learner, whose memory is needed for what comes after.
+    // This frees the learner's memory, which the reference vectors need.
     let end = End { at, interrupted, device, device_losses: tally.losses, log };
     let summary = job.finish(learner, end, progress).await?;
-    // Who stops a run does not want to wait for what the end of it will compute.
+    // A person who stops a run does not want to wait for vectors that its end will compute anyway.
     if let Some(gpu) = gpu.filter(|_| !interrupted) {
         let common = job.common();
-        // The model is as good without them.
-        if let Err(error) = save_reference(&gpu, &*common.file_system, &common.out).await {
+        // A model works without reference vectors.
+        if let Err(error) = save_reference(&gpu, &*common.store, &common.out).await {
             progress(Event::Warning(format!("the reference vectors were not saved: {error}")));
         }
     }
@@ -119,16 +119,16 @@ impl<'a, J: Job> Session<'a, J> {
         checkpoint: Option<&LoadedCheckpoint>,
         progress: Progress<'_>,
     ) -> Result<Self> {
-        let (fs, out, columns) = (&*job.common().file_system, &job.common().out, job.common().columns);
+        let (store, out, columns) = (&*job.common().store, &job.common().out, job.common().columns);
         let (log, at) = match checkpoint {
-            None => (Log::create(fs, out, columns)?, Position::default()),
+            None => (Log::create(store, out, columns)?, Position::default()),
             Some(checkpoint) => {
                 let at = Position::of(checkpoint)?;
-                // A learner that nothing has changed is the one that was just made.
+                // Before its first step a learner holds what it was made with, and nothing is to be restored.
                 if at.step > 0 && !job.begins(at.step) {
                     restore(&mut learner, checkpoint)?;
                 }
-                let (log, unreadable) = Log::resume(fs, out, columns, at.step)?;
+                let (log, unreadable) = Log::resume(store, out, columns, at.step)?;
                 if unreadable > 0 {
                     let note = format!("{unreadable} unreadable lines of the metrics were removed");
                     progress(Event::Warning(note));
@@ -145,7 +145,7 @@ impl<'a, J: Job> Session<'a, J> {
     /// Gives the learner up, and begins another.
     async fn begin(self) -> Result<Self> {
         let Session { job, learner, at, .. } = self;
-        // Before the next one is made, because memory may not do for both.
+        // The memory of the device may not hold two learners at once.
         drop(learner);
         let learner = job.begin(at.step).await?;
         Ok(Session { job, learner, made_at: at.step, ..self })
@@ -277,7 +277,7 @@ impl<'a, J: Job> Session<'a, J> {
     fn draw(&self, progress: Progress<'_>) {
         let common = self.job.common();
         let picture = self.job.picture(self.log.rows(), &self.learner.device());
-        if let Err(error) = super::log::draw(&*common.file_system, &common.out, &picture) {
+        if let Err(error) = super::log::draw(&*common.store, &common.out, &picture) {
             progress(Event::Warning(format!("the picture was not saved: {error}")));
         }
     }

@@ -6,17 +6,27 @@ use std::path::Path;
 
 use crate::{Error, Result};
 
+/// The file in a folder whose lock stands for the folder's.
+pub(super) const LOCK_FILE: &str = "lock";
+
 /// An exclusive hold on a folder through its file `lock`. The operating system ends it with the process, however
 /// that ends; the file stays.
 #[derive(Debug)]
-pub(super) struct FolderLock {
+pub struct FolderLock {
     file: File,
 }
 
 impl FolderLock {
     /// Takes the lock, or fails at once with the other process's id.
-    pub(super) fn acquire(folder: &Path) -> Result<FolderLock> {
-        let path = folder.join("lock");
+    ///
+    /// # Errors
+    /// [`Error::File`] when another process holds it, and when it is a link; [`Error::Io`].
+    pub fn acquire(folder: &Path) -> Result<FolderLock> {
+        let path = folder.join(LOCK_FILE);
+        // Following a link would empty a file that is somebody else's.
+        if path.symlink_metadata().is_ok_and(|about| about.is_symlink()) {
+            return Err(Error::file(&path, "a lock, which is a file", "a link"));
+        }
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(false);
         let mut file = options.open(&path).map_err(Error::io(&path, "open"))?;

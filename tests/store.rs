@@ -1,0 +1,154 @@
+//! Stores and what is written to them: memory, temporary names, outputs that are no files, locks.
+
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+use std::fs;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use wgrad::store::{Disk, FolderLock, Memory, Output, Store, write_atomic, write_output};
+
+#[test]
+fn folders_are_their_files() {
+    let files = Memory::default();
+    files.insert("a/b/c", vec![1]);
+    files.insert("a/b/d/e", vec![2]);
+    files.insert("a/bb", vec![3]);
+    assert_eq!(files.list("a"), ["b", "bb"]);
+    assert_eq!(files.list("a/b"), ["c", "d"]);
+    assert!(files.exists("a/b/d") && !files.exists("a/b/x"));
+    assert!(files.rename("a/b", "z"));
+    assert_eq!(files.get("z/d/e").unwrap().as_slice(), [2]);
+    assert_eq!(files.list("a"), ["bb"]);
+    assert!(files.rename("z/c", "a/bb") && !files.rename("none", "some"));
+    assert_eq!(files.get("a/bb").unwrap().as_slice(), [1]);
+    files.remove("z");
+    assert_eq!(files.paths(), [PathBuf::from("a/bb")]);
+}
+
+#[test]
+fn an_open_file_is_written_where_it_stands() {
+    let files = Memory::default();
+    let path = Path::new("a/b");
+    let mut file = files.create(path).unwrap();
+    file.write_all(b"onward").unwrap();
+    file.seek(SeekFrom::Start(1)).unwrap();
+    file.write_all(b"ff").unwrap();
+    assert_eq!(files.get(path).unwrap().as_slice(), b"offard");
+    file.truncate(2).unwrap();
+    file.write_all(b"!").unwrap();
+    assert_eq!(files.get(path).unwrap().as_slice(), b"of!");
+    assert!(files.create(path).is_err(), "it would be emptied");
+    files.append(path).unwrap().write_all(b"?").unwrap();
+    assert_eq!(files.get(path).unwrap().as_slice(), b"of!?");
+    files.remove(path);
+    assert!(file.write_all(b"x").is_err() && !files.exists(path), "a removed file stays removed");
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let mut names = Disk.list(dir).unwrap();
+    names.sort();
+    names
+}
+
+#[test]
+fn temporary_names_are_nobody_elses() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("out.json");
+    // The last is what a killed process leaves; the one before it is being written.
+    let held = ".out.json.0123456789abcdef.wgrad-partial";
+    let own = ["out.json.partial", ".out.json.partial", ".out.json.0123456789abcdeg.wgrad-partial", held];
+    for name in own.iter().chain(&[".out.json.fedcba9876543210.wgrad-partial"]) {
+        fs::write(dir.path().join(name), "theirs").unwrap();
+    }
+    let other = fs::File::open(dir.path().join(held)).unwrap();
+    other.lock().unwrap();
+    write_atomic(&Disk, &path, |sink| {
+        // There is a temporary file now, and it is not taken for an abandoned one.
+        let temporary = names(dir.path()).into_iter().find(|name| !own.contains(&name.as_str())).unwrap();
+        Disk.remove_abandoned(&dir.path().join(&temporary));
+        assert!(names(dir.path()).contains(&temporary));
+        sink.put(b"{}")
+    })
+    .unwrap();
+    let mut expected: Vec<&str> = own.into_iter().chain(["out.json"]).collect();
+    expected.sort();
+    assert_eq!(names(dir.path()), expected);
+    for name in own {
+        assert_eq!(fs::read(dir.path().join(name)).unwrap(), b"theirs", "{name}");
+    }
+}
+
+#[test]
+fn what_is_given_up_leaves_nothing() {
+    for store in [&Disk as &dyn Store, &Memory::default()] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        write_atomic(store, &path, |sink| sink.put(b"old")).unwrap();
+        let given_up = write_atomic(store, &path, |sink| {
+            sink.put(b"new")?;
+            Err(wgrad::Error::config("a", "b", "c"))
+        });
+        assert!(given_up.is_err());
+        assert_eq!(store.list(dir.path()).unwrap(), ["a"]);
+        assert_eq!(&*store.read(&path).unwrap(), b"old");
+    }
+}
+
+#[test]
+fn an_output_is_replaced_when_it_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a");
+    fs::write(&path, "old").unwrap();
+    let mut output = Output::create(&path).unwrap();
+    output.put(b"?new").unwrap();
+    output.put_first(b"a").unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"old");
+    output.finish().unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"anew");
+    assert_eq!(names(dir.path()), ["a"]);
+    assert!(write_output(dir.path(), b"").is_err(), "a folder");
+}
+
+#[test]
+#[cfg(unix)]
+fn fault_50_links_pipes_and_devices_are_written_in_place() {
+    use std::os::unix::fs::{FileTypeExt, symlink};
+
+    let dir = tempfile::tempdir().unwrap();
+    let (target, link, pipe) = (dir.path().join("target"), dir.path().join("link"), dir.path().join("pipe"));
+    fs::write(&target, "older and longer").unwrap();
+    symlink("target", &link).unwrap();
+    write_output(&link, b"new").unwrap();
+    assert!(link.is_symlink());
+    assert_eq!(fs::read(&target).unwrap(), b"new");
+
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let reader = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || fs::read(pipe).unwrap()
+    });
+    let mut output = Output::create(&pipe).unwrap();
+    output.put(b"through ").unwrap();
+    assert!(!output.is_file() && output.put_first(b"T").is_err());
+    output.put(b"the pipe").unwrap();
+    output.finish().unwrap();
+    assert_eq!(reader.join().unwrap(), b"through the pipe");
+    assert!(fs::symlink_metadata(&pipe).unwrap().file_type().is_fifo());
+
+    write_output(Path::new("/dev/null"), b"nothing").unwrap();
+    assert!(fs::symlink_metadata("/dev/null").unwrap().file_type().is_char_device());
+    assert_eq!(names(dir.path()), ["link", "pipe", "target"]);
+}
+
+#[test]
+#[cfg(unix)]
+fn fault_56_a_lock_that_is_a_link_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let theirs = dir.path().join("theirs");
+    fs::write(&theirs, "kept").unwrap();
+    std::os::unix::fs::symlink(&theirs, dir.path().join("lock")).unwrap();
+    let error = FolderLock::acquire(dir.path()).unwrap_err().to_string();
+    assert!(error.ends_with("lock: expected a lock, which is a file, found a link"), "{error}");
+    assert_eq!(fs::read(theirs).unwrap(), b"kept");
+}
