@@ -18,6 +18,7 @@ pub mod memory;
 pub mod nn;
 pub mod ops;
 pub mod optim;
+pub mod random;
 pub mod shape;
 pub mod tensor;
 pub mod text;

@@ -5,7 +5,7 @@
 use std::collections::BinaryHeap;
 
 use super::cut::Shape;
-use super::rng::mix;
+use crate::random::mix;
 use crate::{Error, Result};
 
 /// How much is kept from training.

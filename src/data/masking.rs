@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rng::{self, Purpose};
 use super::spans;
+use crate::random;
 use crate::text::{SpecialIds, TokenTable};
 use crate::{Error, Result};
 
@@ -114,7 +115,7 @@ pub fn mask(
         let joins = options.objective == Objective::Span && decided.0.wrapping_add(1) == position;
         let share = match joins {
             true => decided.1,
-            false => rng::unit(rng::draw(key, Purpose::Replace, position as u64)),
+            false => random::unit(rng::draw(key, Purpose::Replace, position as u64)),
         };
         decided = (position, share);
         if share < options.mask {
@@ -146,6 +147,6 @@ fn select(maskable: Vec<usize>, count: usize, key: u64) -> Vec<usize> {
 fn random_token(draw: u64, specials: &SpecialIds, vocab_size: usize) -> Option<u32> {
     let candidates = (vocab_size as u32).checked_sub(5).filter(|&count| count > 0)?;
     // The n-th id that is no special: every special at or below it pushes it up by one.
-    let number = rng::below(draw, candidates);
+    let number = random::below(draw, candidates);
     Some(specials.sorted().into_iter().fold(number, |id, special| id + u32::from(special <= id)))
 }

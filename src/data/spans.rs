@@ -1,6 +1,7 @@
 //! Spans of whole words to hide; see [`Objective::Span`](super::masking::Objective::Span).
 
 use super::rng::{self, Purpose};
+use crate::random;
 use crate::text::TokenTable;
 
 /// The chance that a span ends after a word, and its greatest length in words.
@@ -23,13 +24,13 @@ pub(super) fn select(
     while covered < count && !left.is_empty() {
         let longest = LONGEST.min(left.len());
         let length = loop {
-            let length = geometric(rng::unit(rng::draw(key, Purpose::SpanLength, lengths)));
+            let length = geometric(random::unit(rng::draw(key, Purpose::SpanLength, lengths)));
             lengths += 1;
             if length <= longest {
                 break length;
             }
         };
-        let anchor = rng::below(rng::draw(key, Purpose::SpanStart, spans), left.len() as u32);
+        let anchor = random::below(rng::draw(key, Purpose::SpanStart, spans), left.len() as u32);
         spans += 1;
         let first = left[anchor as usize];
         for word in first..(first + length).min(words.len()) {

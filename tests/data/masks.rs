@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use wgrad::data::{Masked, MaskingOptions, Objective, Order, masking::mask, rng};
+use wgrad::random::mix;
 use wgrad::text::{SpecialIds, TokenTable};
 
 const SPECIALS: SpecialIds = SpecialIds { pad: 0, unk: 1, cls: 2, sep: 3, mask: 4 };
@@ -170,10 +171,10 @@ fn runs_of_spans_are_replaced_as_one() {
 #[test]
 fn the_documented_formulas_hold() {
     let key = rng::key(42, 1, 7);
-    assert_eq!(key, rng::mix(rng::mix(rng::mix(42) ^ 1) ^ 7));
+    assert_eq!(key, mix(mix(mix(42) ^ 1) ^ 7));
     let tokens = sequence(&(10..40).collect::<Vec<_>>());
     let masked = mask(&tokens, 42, 1, 7, &MaskingOptions::default(), &table());
-    let draw = |purpose: u64, position: u64| rng::mix(key ^ (purpose << 56) ^ position);
+    let draw = |purpose: u64, position: u64| mix(key ^ (purpose << 56) ^ position);
     let mut ranked: Vec<u64> = (1..31).collect();
     ranked.sort_by_key(|&position| draw(1, position));
     let mut chosen = ranked[..5].to_vec();

@@ -111,7 +111,7 @@ fn sentence(number: usize) -> String {
     const WORDS: [&str; 9] = ["the", "dog", "sees", "a", "small", "house", "and", "runs", "over"];
     // Mostly in this order, so that there is something to learn.
     let word = |at: usize| {
-        let draw = wgrad::data::rng::mix((number * 100 + at) as u64) as usize;
+        let draw = wgrad::random::mix((number * 100 + at) as u64) as usize;
         WORDS[if draw.is_multiple_of(8) { draw / 8 } else { at + number } % WORDS.len()]
     };
     (0..10 + number % 4).map(word).collect::<Vec<_>>().join(" ")
