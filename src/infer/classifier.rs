@@ -8,9 +8,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::load::load;
+use super::logits::{argmax, softmax};
 use super::readout::Readout;
 use super::session::{Sequence, Session, WINDOW};
-use super::softmax::softmax;
 use crate::bert::{Config, ProblemType};
 use crate::checkpoint::ModelFolder;
 use crate::data::task::{Encoded, PairForm, encode};
@@ -139,7 +139,7 @@ impl Classifier {
             return Prediction { label, score: f64::from(output[0]), probabilities, truncated };
         }
         let probabilities = softmax(output);
-        let best = (0..output.len()).rev().max_by(|&a, &b| output[a].total_cmp(&output[b])).unwrap_or(0);
+        let best = argmax(output);
         let label = config.labels.get(best).cloned();
         Prediction { label, score: probabilities[best], probabilities, truncated }
     }

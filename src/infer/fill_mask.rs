@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::Predictor;
 use super::load::load;
+use super::logits::softmax;
 use crate::bert::Model;
 use crate::checkpoint::ModelFolder;
 use crate::gpu::Gpu;
@@ -172,13 +173,11 @@ fn likeliest(logits: &[f32], count: usize) -> Option<Vec<(u32, f64)>> {
     if !logits.iter().all(|logit| logit.is_finite()) {
         return None;
     }
-    let largest = f64::from(logits.iter().copied().fold(f32::MIN, f32::max));
-    let exp = |id: u32| (f64::from(logits[id as usize]) - largest).exp();
-    let total: f64 = (0..logits.len() as u32).map(exp).sum();
+    let probabilities = softmax(logits);
     let mut order: Vec<u32> = (0..logits.len() as u32).collect();
     order.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b)));
     order.truncate(count);
-    Some(order.into_iter().map(|id| (id, exp(id) / total)).collect())
+    Some(order.into_iter().map(|id| (id, probabilities[id as usize])).collect())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::scores::{self, Metric};
 use crate::data::task::Task;
-use crate::infer::softmax;
+use crate::infer::{argmax, softmax};
 use crate::train::metrics::Row;
 use crate::train::objective::Targets;
 
@@ -59,7 +59,7 @@ pub fn metrics(task: Task) -> &'static [Metric] {
 pub fn measure(task: Task, outputs: &[Vec<f32>], targets: &Targets) -> Measured {
     match targets {
         Targets::Classes(actual) => {
-            let predicted: Vec<u32> = outputs.iter().map(|logits| greatest(logits) as u32).collect();
+            let predicted: Vec<u32> = outputs.iter().map(|logits| argmax(logits) as u32).collect();
             let two = outputs.first().is_some_and(|logits| logits.len() == 2);
             let score = |metric: &Metric| match metric {
                 Metric::F1 if two => scores::f1(&predicted, actual, 1),
@@ -86,7 +86,6 @@ pub fn measure(task: Task, outputs: &[Vec<f32>], targets: &Targets) -> Measured 
 /// Measures vectors of length 1 of texts and their partners: against how alike they are where that is known, else by
 /// how many texts have their own partner as the nearest of all.
 pub fn measure_pairs(texts: &[Vec<f32>], partners: &[Vec<f32>], targets: &Targets) -> Measured {
-    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
     if let Targets::Numbers(actual) = targets {
         let cosines: Vec<f64> = texts.iter().zip(partners).map(|(a, b)| dot(a, b)).collect();
         let mut scores = correlations(&cosines, actual);
@@ -103,9 +102,9 @@ pub fn measure_pairs(texts: &[Vec<f32>], partners: &[Vec<f32>], targets: &Target
     Measured { loss: None, scores: vec![(Metric::Recall, Some(share))] }
 }
 
-/// The index of the greatest value, the first of equals.
-pub(super) fn greatest(values: &[f32]) -> usize {
-    (0..values.len()).rev().max_by(|&a, &b| values[a].total_cmp(&values[b])).unwrap_or(0)
+/// The cosine of vectors of length 1.
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum()
 }
 
 fn correlations(predicted: &[f64], actual: &[f32]) -> Vec<(Metric, Option<f64>)> {
