@@ -2,6 +2,7 @@
 
 use web_time::Instant;
 
+use super::statistics::median;
 use super::trainer::Trainer;
 use super::workload::Workload;
 use crate::gpu::{Gpu, Timing};
@@ -27,11 +28,9 @@ pub struct StepSpeed {
 }
 
 impl StepSpeed {
-    /// The middle one of the steps' times.
+    /// The median of the steps' times.
     pub fn median(&self) -> f64 {
-        let mut sorted = self.steps.clone();
-        sorted.sort_by(f64::total_cmp);
-        sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+        median(&self.steps).unwrap_or(f64::NAN)
     }
 }
 

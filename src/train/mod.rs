@@ -16,6 +16,7 @@ pub mod pretrain;
 pub mod run;
 pub mod schedule;
 pub mod settings;
+pub mod statistics;
 pub mod stress;
 pub mod trainer;
 pub mod workload;

@@ -5,6 +5,7 @@ use std::time::Instant;
 use anyhow::Context;
 use serde::Serialize;
 use wgrad::gpu::{AdapterKind, Gpu, GpuOptions};
+use wgrad::train::statistics::median;
 use wgrad::train::{Trainer, Workload};
 
 use super::say;
@@ -52,8 +53,8 @@ pub(super) async fn run(workload: &Workload, tell: bool) -> anyhow::Result<Repla
             }
             gpu.wait("a step of nothing")?;
         }
-        taken.sort_by(f64::total_cmp);
-        let (ms, fastest_ms, steps) = (taken[ROUNDS / 2], taken[0], taken.len());
+        let ms = median(&taken).unwrap_or(f64::NAN);
+        let (fastest_ms, steps) = (taken.iter().copied().fold(f64::INFINITY, f64::min), taken.len());
         table.push(vec![name.into(), format!("{ms:.2}"), format!("{fastest_ms:.2}"), steps.to_string()]);
         kinds.push(Kind { kind, ms, fastest_ms, steps });
     }

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::best::{Best, clean, prune};
-use super::scores::median;
 use super::setup::{Setup, measure_set};
 use super::{FinetuneOptions, FinetuneReport, SeedReport, output};
 use crate::checkpoint::atomic::{Disk, FileSystem, write_atomic};
@@ -28,6 +27,7 @@ use crate::train::run::log::points;
 use crate::train::run::position::Position;
 use crate::train::run::save::Tensors;
 use crate::train::run::{Event, refuse_model};
+use crate::train::statistics::median;
 use crate::viz::loss_curve::LossCurve;
 use crate::{Error, Result};
 
