@@ -12,6 +12,7 @@ pub mod bert;
 pub mod checkpoint;
 pub mod data;
 pub mod error;
+pub mod format;
 pub mod gpu;
 pub mod infer;
 pub mod memory;
@@ -26,6 +27,7 @@ pub mod train;
 pub mod viz;
 
 mod hash;
+mod json;
 #[cfg(target_arch = "wasm32")]
 mod web;
 

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::ValueEnum;
 use wgrad::data::Texts;
+use wgrad::format::thousands;
 
 use super::embedder::{EmbedderArgs, tell_truncated};
 use super::print;
@@ -160,7 +161,7 @@ fn tell_repairs(texts: &Texts) {
     ]
     .into_iter()
     .filter(|(number, _)| *number > 0)
-    .map(|(number, what)| format!("{} {what}", print::count(number)))
+    .map(|(number, what)| format!("{} {what}", thousands(number)))
     .collect();
     if !told.is_empty() {
         print::note(format_args!("note: {}", told.join(", ")));

@@ -6,6 +6,7 @@ use anyhow::Context;
 use serde_json::{Map, Value, json};
 use wgrad::Error;
 use wgrad::checkpoint::ModelFolder;
+use wgrad::format::thousands;
 use wgrad::train::finetune::evaluate;
 
 use super::labelled::Labelled;
@@ -67,7 +68,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if !args.json {
         return found.iter().try_for_each(|set| {
             let scores = summary(&[(set.name.clone(), set.measured.clone())]);
-            print::line(format_args!("{scores} ({} texts)", print::count(set.texts as u64)))
+            print::line(format_args!("{scores} ({} texts)", thousands(set.texts as u64)))
         });
     }
     let sets = found.iter().map(|set| {

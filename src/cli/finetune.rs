@@ -7,6 +7,7 @@ use anyhow::Context;
 use wgrad::Error;
 use wgrad::checkpoint::ModelFolder;
 use wgrad::data::task::Task;
+use wgrad::format::thousands;
 use wgrad::gpu::Gpu;
 use wgrad::tensor::DType;
 use wgrad::train::Precision;
@@ -223,7 +224,7 @@ fn show(report: &FinetuneReport) -> anyhow::Result<()> {
     if report.skipped_steps > 0 {
         print::line(format_args!("skipped    {} steps whose gradient was not finite", report.skipped_steps))?;
     }
-    let steps = print::count(report.steps);
+    let steps = thousands(report.steps);
     print::line(format_args!("time       {:.1} s, {steps} steps on {}", report.seconds, report.device))?;
     if report.interrupted {
         print::line("stopped    before the last step: go on with --resume")?;

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use clap::{Subcommand, ValueEnum};
 use wgrad::data::{ReadCounts, ReadOptions, Reader};
+use wgrad::format::thousands;
 use wgrad::text::{Tokenizer, TokenizerKind, TokenizerOptions};
 
 use super::data::ReadArgs;
@@ -119,7 +120,7 @@ fn report(
         }));
     }
     print::line(format_args!("tokenizer  {}", path.display()))?;
-    print::line(format_args!("tokens     {}", print::count(tokenizer.vocab_size() as u64)))?;
+    print::line(format_args!("tokens     {}", thousands(tokenizer.vocab_size() as u64)))?;
     super::data::report_read(read)?;
     print::line(format_args!("seconds    {seconds:.1}"))
 }

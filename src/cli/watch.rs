@@ -4,11 +4,12 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use wgrad::format::thousands;
 use wgrad::train::Event;
 use wgrad::train::finetune::Measured;
 use wgrad::train::metrics::Row;
 
-use super::print::{self, count};
+use super::print;
 
 /// Without a terminal a step is told of no more often than this.
 const QUIET: Duration = Duration::from_secs(10);
@@ -54,7 +55,7 @@ impl Watch {
                     bar.set_position(step);
                     bar.reset_eta();
                 }
-                let mut text = format!("{} parameters", count(parameters));
+                let mut text = format!("{} parameters", thousands(parameters));
                 if !device.is_empty() {
                     text = format!("{text} on {device}");
                 }
@@ -133,7 +134,7 @@ impl Watch {
         let parts = [
             self.loss.map(|loss| format!("loss {loss:.3}")),
             self.held_out.map(|loss| format!("held-out {loss:.3}")),
-            self.speed.map(|speed| format!("{} tokens/s", count(speed as u64))),
+            self.speed.map(|speed| format!("{} tokens/s", thousands(speed as u64))),
         ];
         parts.into_iter().flatten().collect::<Vec<_>>().join(between)
     }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use wgrad::format::thousands;
 use wgrad::gpu::Timing;
 use wgrad::train::{Precision, measure};
 
 use super::Bench;
-use crate::cli::print::{self, count};
+use crate::cli::print;
 
 #[derive(Serialize)]
 pub(super) struct Step {
@@ -89,7 +90,7 @@ pub(super) async fn run(bench: &Bench) -> anyhow::Result<Step> {
                 "step",
                 format!("{:.1} ms (median of {}, fastest {:.1})", step.ms, step.steps, step.fastest_ms),
             ),
-            row("tokens", format!("{} per second", count(step.tokens_per_second as u64))),
+            row("tokens", format!("{} per second", thousands(step.tokens_per_second as u64))),
             row(
                 "speed",
                 format!("{:.1} GFLOP/s ({gflop:.1} a step), {:.2} of the peak", step.gflops, step.share),
