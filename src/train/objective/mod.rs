@@ -22,7 +22,7 @@ pub use numbers::Numbers;
 #[cfg(not(target_arch = "wasm32"))]
 pub use pairs::{Pairs, in_batch};
 #[cfg(not(target_arch = "wasm32"))]
-pub use texts::{Targets, TextBatch, TextBuffers, TextObjective};
+pub use texts::{HeadObjective, HeadOutputs, Targets, TextBatch, TextBuffers, TextObjective};
 
 use std::sync::Arc;
 
