@@ -4,7 +4,7 @@
 
 mod common;
 
-use assert_cmd::Command;
+use common::program::{run, stdout};
 use serde_json::Value;
 use wgrad::bert::Config;
 use wgrad::train::{Precision, Workload, measure};
@@ -14,11 +14,8 @@ fn bench(what: &str) -> Value {
 }
 
 fn bench_with(what: &str, more: &[&str]) -> Value {
-    let mut command = Command::cargo_bin("wgrad").unwrap();
-    command.args(["bench", what, "--workload", "tiny", "--seconds", "0", "--json"]).args(more);
-    command.env("XDG_RUNTIME_DIR", std::env::temp_dir());
-    let output = command.assert().success();
-    let report: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+    let arguments = ["bench", what, "--workload", "tiny", "--seconds", "0", "--json"];
+    let report: Value = serde_json::from_str(&stdout(&run(&[&arguments, more].concat(), ""))).unwrap();
     assert_eq!((report["bench"].as_str(), report["workload"].as_str()), (Some(what), Some("tiny")));
     assert!(what == "replay" || report["peak_gflops"].as_f64().unwrap() > 0.0);
     report

@@ -107,6 +107,14 @@ pub fn options(micro_batch: usize) -> MlmOptions {
     }
 }
 
+/// Compares element by element; none may differ by more than `bound`.
+pub fn close(found: &[f32], expected: &[f32], bound: f32, what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (at, (a, b)) in found.iter().zip(expected).enumerate() {
+        assert!((a - b).abs() <= bound, "{what}, {at}: {a} instead of {b}");
+    }
+}
+
 /// The relative L2 distance.
 pub fn relative(found: &[f32], expected: &[f32]) -> f64 {
     assert_eq!(found.len(), expected.len());

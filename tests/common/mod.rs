@@ -5,6 +5,7 @@ pub mod folder;
 pub mod golden;
 pub mod hugging_face;
 pub mod kernels;
+pub mod program;
 
 use wgrad::Error;
 use wgrad::gpu::{AdapterKind, Gpu, GpuOptions, MatrixOperands};

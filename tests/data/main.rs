@@ -3,6 +3,8 @@
 
 mod batches;
 mod commands;
+#[path = "../common/mod.rs"]
+mod common;
 mod masks;
 mod packing;
 mod preparing;

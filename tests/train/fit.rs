@@ -7,6 +7,7 @@ use wgrad::gpu::GpuOptions;
 use wgrad::tensor::DType;
 use wgrad::train::{MlmOptions, Settings, TrainConfig, Trainer, estimate, fit};
 
+use crate::common::program::command;
 use crate::{Place, common};
 
 fn of(config: &TrainConfig, micro_batch: usize) -> TrainConfig {
@@ -94,9 +95,8 @@ fn a_dry_run_tells_and_leaves_nothing() {
     let place = Place::new();
     let small = ["model.hidden_size=16", "model.intermediate_size=16", "batch_sequences=8", "warmup_steps=2"];
     let dry = |more: &[&str]| {
-        let mut command = assert_cmd::Command::cargo_bin("wgrad").unwrap();
-        command.args(["pretrain", "--preset", "micro", "--steps", "50", "--dry-run", "--data"]);
-        command.arg(place.path("data")).args(more).env("XDG_RUNTIME_DIR", std::env::temp_dir());
+        let mut command = command(&["pretrain", "--preset", "micro", "--steps", "50", "--dry-run", "--data"]);
+        command.arg(place.path("data")).args(more);
         for setting in small {
             command.args(["--set", setting]);
         }
@@ -126,13 +126,13 @@ fn the_chosen_micro_batch_is_kept_on_resume() {
     let config = TrainConfig { precision: config.precision.on(gpu.capabilities()), ..config };
     let fits = Trainer::plan(&gpu, config.model.clone(), config.learner_options()).unwrap().total;
     let run = |more: &[&str]| {
-        let mut command = assert_cmd::Command::cargo_bin("wgrad").unwrap();
-        command.args(["pretrain", "--preset", "micro", "--steps", "4", "--micro-batch", "auto", "--data"]);
+        let mut command =
+            command(&["pretrain", "--preset", "micro", "--steps", "4", "--micro-batch", "auto", "--data"]);
         command.arg(place.path("data")).arg("--out").arg(place.path("out")).args(more);
         for setting in small {
             command.args(["--set", setting]);
         }
-        command.env("XDG_RUNTIME_DIR", std::env::temp_dir()).assert().success();
+        command.assert().success();
         let recipe = std::fs::read(place.path("out/train.json")).unwrap();
         serde_json::from_slice::<Value>(&recipe).unwrap()["micro_batch"].as_u64()
     };
