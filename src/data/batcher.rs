@@ -86,11 +86,6 @@ impl Batcher {
         Err(Error::config("batch", expected, sequences))
     }
 
-    /// The epoch of number `counter` of the stream.
-    pub fn epoch(&self, counter: u64) -> u64 {
-        counter / self.dataset.len(Split::Train)
-    }
-
     /// The batch of the numbers `counters` of the training stream, with the masking given at the start.
     ///
     /// # Errors

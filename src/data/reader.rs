@@ -129,11 +129,6 @@ impl Reader {
         })
     }
 
-    /// The files.
-    pub fn sources(&self) -> &[Source] {
-        &self.sources
-    }
-
     /// The size of all files on disk in bytes; none if one is the standard input.
     pub fn total_bytes(&self) -> Option<u64> {
         self.sources.iter().map(|source| source.size).sum()

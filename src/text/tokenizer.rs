@@ -71,11 +71,6 @@ const STARTS: u8 = 1;
 const ENDS: u8 = 2;
 
 impl TokenTable {
-    /// A table of `vocab_size` tokens of which each is a word.
-    pub fn of_words(vocab_size: usize, specials: SpecialIds) -> Self {
-        TokenTable { specials, flags: vec![STARTS; vocab_size] }
-    }
-
     /// A table in which `starts(id)` says whether the token begins a word.
     pub fn from_starts(vocab_size: usize, specials: SpecialIds, starts: impl Fn(u32) -> bool) -> Self {
         let flags = (0..vocab_size as u32).map(|id| if starts(id) { STARTS } else { 0 }).collect();
@@ -251,11 +246,6 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
-    /// The id of a token as it is spelled in the vocabulary.
-    pub fn token_id(&self, token: &str) -> Option<u32> {
-        self.inner.token_to_id(token)
-    }
-
     /// The special tokens.
     pub fn specials(&self) -> &SpecialIds {
         &self.table.specials
@@ -264,11 +254,6 @@ impl Tokenizer {
     /// What is known of each id.
     pub fn table(&self) -> &TokenTable {
         &self.table
-    }
-
-    /// Whether the token `id` begins a word, given the token before it.
-    pub fn is_word_start(&self, previous: Option<u32>, id: u32) -> bool {
-        self.table.is_word_start(previous, id)
     }
 
     /// A number that differs between different `tokenizer.json` files.

@@ -174,11 +174,6 @@ impl Plan {
         Ok(Self { config, phases, nominal, steps })
     }
 
-    /// What the run was laid out from.
-    pub fn config(&self) -> &PlanConfig {
-        &self.config
-    }
-
     /// How many optimizer steps the run has.
     pub fn total_steps(&self) -> u64 {
         self.steps

@@ -187,11 +187,6 @@ impl<O: Objective> Trainer<O> {
         Arc::clone(&self.engine.model)
     }
 
-    /// What is learned.
-    pub fn objective(&self) -> &O {
-        &self.engine.objective
-    }
-
     /// What it takes on the device.
     pub fn memory(&self) -> Memory {
         let parameters = &self.engine.model.parameters;

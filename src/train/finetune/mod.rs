@@ -30,7 +30,7 @@ use serde::Serialize;
 
 pub use answers::Answers;
 pub use evaluate::{Evaluated, evaluate};
-pub use measure::{Measured, measure, measure_pairs, metrics};
+pub use measure::Measured;
 pub use prepare::{Cut, Prepared};
 pub use recipe::{Rates, Recipe, RecipeName};
 pub use scores::Metric;

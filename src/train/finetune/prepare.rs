@@ -100,11 +100,6 @@ impl Prepared {
         self.texts.len()
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.texts.is_empty()
-    }
-
     /// The length of each in tokens, of a pair in contrastive training that of the longer.
     pub fn lengths(&self) -> Vec<usize> {
         let partner = |i: usize| self.partners.get(i).map_or(0, |partner| partner.ids.len());

@@ -20,7 +20,7 @@ pub use masked::{MaskedBuffers, MaskedTokens};
 #[cfg(not(target_arch = "wasm32"))]
 pub use numbers::Numbers;
 #[cfg(not(target_arch = "wasm32"))]
-pub use pairs::{Pairs, in_batch};
+pub use pairs::Pairs;
 #[cfg(not(target_arch = "wasm32"))]
 pub use texts::{HeadObjective, HeadOutputs, Targets, TextBatch, TextBuffers, TextObjective};
 
