@@ -1,5 +1,7 @@
 //! Sizes: what is larger than a binding is computed in chunks, what would run long in several dispatches, and neither
 //! changes a result.
+//!
+//! One adapter is enough: how work is divided does not depend on the driver.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,5 +1,7 @@
 //! What goes wrong on a device is an error that says what to do; what cannot be learnt from changes nothing; the
 //! same work gives the same bits.
+//!
+//! One adapter is enough: the faults are put in by the tests.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,6 @@
 //! Packed sequences on a device: documents do not see each other, and the losses are those of the padded form.
+//!
+//! One adapter is enough: the kernels are those of `adapter_ops.rs`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
