@@ -5,6 +5,13 @@
 //! and [`data`], which know no GPU.
 
 // Library code reports errors; it neither prints nor panics on what a user can cause.
+#![cfg_attr(
+    target_arch = "wasm32",
+    allow(
+        clippy::arc_with_non_send_sync,
+        reason = "a page has one thread; everywhere else the same code has several"
+    )
+)]
 #![warn(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 pub mod autograd;
