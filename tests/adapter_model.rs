@@ -99,8 +99,7 @@ fn hidden_states_and_logits_equal_pytorch() {
 #[test]
 fn hidden_states_and_logits_of_f16_are_near_pytorch() {
     let Some(gpu) = common::gpu_as(AdapterKind::Plain) else { return };
-    if !gpu.capabilities().f16 {
-        eprintln!("SKIPPED: {} has no f16", gpu.capabilities().name);
+    if !common::has_f16(&gpu) {
         return;
     }
     for (name, error) in forward(&gpu, &Golden::open(CASES[0]), DType::F16, relative) {

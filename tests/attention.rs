@@ -114,11 +114,7 @@ fn probabilities_of_own_models_equal_pytorch() {
 
 #[test]
 fn probabilities_of_all_minilm_equal_transformers() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/minilm");
-    if !path.exists() {
-        eprintln!("SKIPPED: all-MiniLM-L6-v2 is not here; scripts/fetch-minilm fetches it");
-        return;
-    }
+    let Some(path) = common::minilm() else { return };
     let Some(gpu) = common::gpu() else { return };
     let mut reader = AttentionReader::open(&gpu, &ModelFolder::load(path).unwrap()).unwrap();
     let texts = [

@@ -332,8 +332,7 @@ fn chunks_of_a_contrastive_batch_give_its_gradient() {
 #[test]
 fn mixed_precision_learns_what_f32_learns() {
     let Some(gpu) = common::gpu() else { return };
-    if !gpu.capabilities().f16 {
-        eprintln!("SKIPPED: {} has no f16", gpu.capabilities().name);
+    if !common::has_f16(&gpu) {
         return;
     }
     for (case, task) in CASES {

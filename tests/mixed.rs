@@ -17,9 +17,8 @@ use wgrad::train::{Learner, MaskedTokens, MlmOptions, Precision, Trainer};
 fn each(test: impl Fn(&Gpu)) {
     for kind in [AdapterKind::Software, AdapterKind::Plain] {
         match common::gpu_as(kind) {
-            Some(gpu) if gpu.capabilities().f16 => test(&gpu),
-            Some(gpu) => eprintln!("SKIPPED: {} has no f16", gpu.capabilities().name),
-            None => {}
+            Some(gpu) if common::has_f16(&gpu) => test(&gpu),
+            _ => {}
         }
     }
 }
@@ -77,9 +76,8 @@ fn an_overflow_is_noticed_where_f16_saturates() {
     for kind in [AdapterKind::Software, AdapterKind::Plain] {
         let options = GpuOptions { kind: Some(kind), saturate_f16: true, ..Default::default() };
         match common::open(options) {
-            Some(gpu) if gpu.capabilities().f16 => overflow(&gpu),
-            Some(gpu) => eprintln!("SKIPPED: {} has no f16", gpu.capabilities().name),
-            None => {}
+            Some(gpu) if common::has_f16(&gpu) => overflow(&gpu),
+            _ => {}
         }
     }
 }

@@ -53,8 +53,7 @@ fn the_notebooks_model_trains_in_less_than_4_gb() {
     let Some(gpu) = common::gpu() else { return };
     let config = TrainConfig::preset("notebook").unwrap();
     let options = MlmOptions { storage: DType::F16, ..of(&config, 32).learner_options() };
-    if !gpu.capabilities().f16 {
-        eprintln!("SKIPPED: {} has no f16", gpu.capabilities().name);
+    if !common::has_f16(&gpu) {
         return;
     }
     let memory = Trainer::plan(&gpu, config.model.clone(), options).unwrap();
