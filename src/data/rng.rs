@@ -19,9 +19,9 @@ use crate::random::mix;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Purpose {
-    /// Which tokens are hidden: the smallest draws win.
+    /// Which tokens are masked: the smallest draws win.
     Select = 1,
-    /// Whether a hidden token becomes `[MASK]`, a random token or itself.
+    /// Whether a masked token becomes `[MASK]`, a random token or itself.
     Replace = 2,
     /// Which random token.
     Token = 3,

@@ -1,4 +1,4 @@
-//! Spans of whole words to hide; see [`Objective::Span`](super::masking::Objective::Span).
+//! Spans of whole words to mask; see [`Objective::Span`](super::masking::Objective::Span).
 
 use super::rng::{self, Purpose};
 use crate::random;
@@ -17,7 +17,7 @@ pub(super) fn select(
     table: &TokenTable,
 ) -> Vec<usize> {
     let words = words(tokens, maskable, table);
-    let mut hidden = vec![false; words.len()];
+    let mut masked = vec![false; words.len()];
     // The words left, in order.
     let mut left: Vec<usize> = (0..words.len()).collect();
     let (mut covered, mut lengths, mut spans) = (0, 0, 0);
@@ -37,14 +37,14 @@ pub(super) fn select(
             if covered >= count {
                 break;
             }
-            if !hidden[word] {
-                hidden[word] = true;
+            if !masked[word] {
+                masked[word] = true;
                 covered += words[word].len();
             }
         }
-        left.retain(|&word| !hidden[word]);
+        left.retain(|&word| !masked[word]);
     }
-    let chosen = words.iter().zip(&hidden).filter(|(_, hidden)| **hidden);
+    let chosen = words.iter().zip(&masked).filter(|(_, masked)| **masked);
     chosen.flat_map(|(word, _)| word.iter().copied()).collect()
 }
 

@@ -46,15 +46,15 @@ impl TrainConfig {
     /// A full micro-batch of this recipe, to measure with.
     pub fn workload(&self) -> Workload {
         let options = self.learner_options();
-        let hidden = match self.hidden {
+        let masked = match self.masked {
             Some(packed) => packed.mean.round() as usize,
-            None => self.masking.hidden(self.seq_len.saturating_sub(2)),
+            None => self.masking.masked(self.seq_len.saturating_sub(2)),
         };
         Workload {
             model: self.model.clone(),
             sequences: options.micro_batch,
             tokens: self.seq_len,
-            targets: (options.micro_batch * hidden).max(1),
+            targets: (options.micro_batch * masked).max(1),
             precision: self.precision,
         }
     }

@@ -172,8 +172,8 @@ impl Settings {
             self.put("model.max_position_embeddings", Value::from(data.seq_len()))?;
         }
         let config = self.config()?;
-        let hidden = data.hidden(&config.masking)?;
-        Ok(TrainConfig { hidden, ..config })
+        let masked = data.masked(&config.masking)?;
+        Ok(TrainConfig { masked, ..config })
     }
 
     /// The recipe without data.

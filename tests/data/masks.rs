@@ -25,7 +25,7 @@ fn check(tokens: &[u32], masked: &Masked) {
         match masked.positions.binary_search(&(index as u32)) {
             Ok(place) => {
                 assert_eq!(masked.labels[place], token);
-                assert!(!SPECIALS.contains(token), "a special is never hidden");
+                assert!(!SPECIALS.contains(token), "a special is never masked");
                 assert!(shown == SPECIALS.mask || !SPECIALS.contains(shown));
                 assert!((shown as usize) < VOCAB);
             }
@@ -72,16 +72,16 @@ proptest! {
         let options = MaskingOptions { objective: Objective::Span, ..Default::default() };
         let masked = mask(&tokens, seed, 0, index, &options, &table());
         check(&tokens, &masked);
-        let hidden = |position: usize| masked.positions.contains(&(position as u32));
+        let chosen = |position: usize| masked.positions.contains(&(position as u32));
         for position in 1..tokens.len() {
             let inside = tokens[position] >= 50 && !SPECIALS.contains(tokens[position - 1]);
             if inside {
-                prop_assert_eq!(hidden(position - 1), hidden(position), "a word is hidden whole");
+                prop_assert_eq!(chosen(position - 1), chosen(position), "a word is masked whole");
             }
         }
         // Enough is covered, and it would not be without the last word.
         let n = tokens.iter().filter(|&&token| !SPECIALS.contains(token)).count();
-        let (needed, covered) = (options.hidden(n), masked.positions.len());
+        let (needed, covered) = (options.masked(n), masked.positions.len());
         prop_assert!(covered >= needed);
         let longest = tokens.chunk_by(|_, &token| token >= 50).map(<[u32]>::len).max().unwrap_or(0);
         prop_assert!(covered < needed + longest.max(1));
@@ -92,7 +92,7 @@ proptest! {
 fn counts_are_those_of_exact_arithmetic() {
     let options = MaskingOptions::default();
     for n in 0..10_000 {
-        assert_eq!(options.hidden(n), (15 * n).div_ceil(100), "{n}");
+        assert_eq!(options.masked(n), (15 * n).div_ceil(100), "{n}");
     }
 }
 
@@ -111,7 +111,7 @@ fn orders_differ_and_are_shuffled() {
     assert_eq!(Order::new(1, 1, 1).at(5), 0);
 }
 
-/// Of the hidden tokens 80% become [MASK], 10% another; each id is as likely, each position too.
+/// Of the masked tokens 80% become [MASK], 10% another; each id is as likely, each position too.
 #[test]
 fn shares_are_as_asked() {
     let tokens = sequence(&[7; 100]);
