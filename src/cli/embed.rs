@@ -157,7 +157,7 @@ fn tell_repairs(texts: &Texts) {
         (repairs.nul, "NULs replaced"),
         (repairs.byte_order_marks, "byte-order marks dropped"),
         (repairs.carriage_returns, "carriage returns made line ends"),
-        (texts.cut(), "lines of over 2 MiB cut"),
+        (texts.truncated(), "lines of over 2 MiB truncated"),
     ]
     .into_iter()
     .filter(|(number, _)| *number > 0)

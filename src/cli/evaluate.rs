@@ -61,9 +61,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if let (Some(path), Some(first)) = (&args.predictions, found.first()) {
         std::fs::write(path, first.answers.tsv(&folder.config.labels)).map_err(Error::io(path, "write"))?;
     }
-    let cut: usize = found.iter().map(|set| set.truncated).sum();
-    if cut > 0 {
-        print::note(format_args!("note: {cut} texts are longer than the model sees and were cut"));
+    let truncated: usize = found.iter().map(|set| set.truncated).sum();
+    if truncated > 0 {
+        print::note(format_args!(
+            "note: {truncated} texts are longer than the model sees and were truncated"
+        ));
     }
     if !args.json {
         return found.iter().try_for_each(|set| {

@@ -70,7 +70,7 @@ pub struct Args {
     /// The share of the steps over which the learning rate rises [default: 0.1].
     #[arg(long, value_name = "SHARE")]
     warmup: Option<f64>,
-    /// Tokens of a text or pair at most; longer ones are cut [default: 128].
+    /// Tokens of a text or pair at most; longer ones are truncated [default: 128].
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
     /// The share that dropout zeroes [default: 0.1].

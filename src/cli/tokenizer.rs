@@ -39,7 +39,7 @@ struct Train {
     /// The folder for tokenizer.json.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// How words are cut into pieces.
+    /// How words are split into pieces.
     #[arg(long, value_enum, default_value_t = Kind::Bpe)]
     kind: Kind,
     /// Keep capitals.

@@ -4,7 +4,7 @@
 
 use std::collections::BinaryHeap;
 
-use super::cut::Shape;
+use super::sequences::Shape;
 use crate::random::mix;
 use crate::{Error, Result};
 

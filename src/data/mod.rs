@@ -23,12 +23,12 @@ pub mod source;
 pub mod task;
 pub mod texts;
 
-mod cut;
 #[cfg(not(target_arch = "wasm32"))]
 mod folder;
 mod held_out;
 mod pack;
 mod place;
+mod sequences;
 mod shard;
 mod spans;
 

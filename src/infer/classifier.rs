@@ -30,7 +30,7 @@ pub struct Prediction {
     /// The probability of every class, in the model's order; empty where it gives a number.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub probabilities: Vec<f64>,
-    /// How many tokens were cut off.
+    /// How many tokens were truncated.
     pub truncated: usize,
 }
 

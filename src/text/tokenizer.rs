@@ -268,7 +268,7 @@ fn caught(encode: impl FnOnce() -> std::result::Result<Encoding, tokenizers::Err
     let found = match catch_unwind(AssertUnwindSafe(encode)) {
         Ok(Ok(encoding)) => return Ok(encoding),
         Ok(Err(error)) => error.to_string(),
-        Err(_) => "a pattern that cannot cut it".to_owned(),
+        Err(_) => "a pattern that cannot split it".to_owned(),
     };
     Err(Error::config("tokenizer", "a token for every piece of the text", found))
 }

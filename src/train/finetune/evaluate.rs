@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::answers::Answers;
 use super::measure::Measured;
-use super::prepare::{Cut, Prepared};
+use super::prepare::{Prepared, Truncation};
 use super::setup::measure_set;
 use crate::bert::Pooling;
 use crate::checkpoint::{ModelFolder, SentenceFolder};
@@ -21,7 +21,7 @@ pub struct Evaluated {
     pub name: String,
     /// How many texts or pairs it has.
     pub texts: usize,
-    /// How many were cut.
+    /// How many were truncated.
     pub truncated: usize,
     /// How good the answers are.
     pub measured: Measured,
@@ -72,11 +72,11 @@ pub async fn evaluate(
         }
         Kind::Classes | Kind::Number => (Pooling::Cls, longest(&folder.path, config)?),
     };
-    let cut = Cut { form: PairForm::of(&tokenizer)?, longest, drop_long: false };
+    let truncation = Truncation { form: PairForm::of(&tokenizer)?, longest, drop_long: false };
     let labels = Labels::of_model(&config.labels, task);
     let mut prepared = Vec::new();
     for (name, table) in sets {
-        let set = Prepared::new(task, &tokenizer, table, &labels, cut)?;
+        let set = Prepared::new(task, &tokenizer, table, &labels, truncation)?;
         if task.kind() == Kind::Vector && set.partners.is_empty() {
             let expected = "pairs (--pair-column)";
             return Err(Error::config(name.clone(), expected, "single texts"));

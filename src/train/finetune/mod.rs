@@ -31,7 +31,7 @@ use serde::Serialize;
 pub use answers::Answers;
 pub use evaluate::{Evaluated, evaluate};
 pub use measure::Measured;
-pub use prepare::{Cut, Prepared};
+pub use prepare::{Prepared, Truncation};
 pub use recipe::{Rates, Recipe, RecipeName};
 pub use scores::Metric;
 
@@ -125,7 +125,7 @@ pub struct FinetuneReport {
     pub median: Vec<(String, &'static str, Option<f64>)>,
     /// Texts or pairs learned from.
     pub texts: usize,
-    /// Of them, those that were cut to the longest length.
+    /// Of them, those that were truncated to the longest length.
     pub truncated: usize,
     /// Texts or pairs left out because they were too long.
     pub left_out: usize,

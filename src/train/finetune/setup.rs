@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::FinetuneOptions;
 use super::answers::Answers;
 use super::measure::{Measured, measure, measure_pairs};
-use super::prepare::{Cut, Prepared};
+use super::prepare::{Prepared, Truncation};
 use super::recipe::RecipeName;
 use crate::bert::{Config, Model, ModelType, Pooling, ProblemType, initial_values};
 use crate::checkpoint::SentenceFolder;
@@ -66,13 +66,16 @@ impl<'a> Setup<'a> {
             Kind::Classes => Labels::of(&options.train)?,
             Kind::Number | Kind::Vector => Labels::glue(*task),
         };
-        let cut =
-            Cut { form: PairForm::of(&tokenizer)?, longest: recipe.max_length, drop_long: recipe.drop_long };
-        let train = Prepared::new(*task, &tokenizer, &options.train, &labels, cut)?;
+        let truncation = Truncation {
+            form: PairForm::of(&tokenizer)?,
+            longest: recipe.max_length,
+            drop_long: recipe.drop_long,
+        };
+        let train = Prepared::new(*task, &tokenizer, &options.train, &labels, truncation)?;
         // What is measured is never left out.
-        let cut = Cut { drop_long: false, ..cut };
+        let truncation = Truncation { drop_long: false, ..truncation };
         let prepare = |(name, table): &(String, _)| {
-            Ok((name.clone(), Prepared::new(*task, &tokenizer, table, &labels, cut)?))
+            Ok((name.clone(), Prepared::new(*task, &tokenizer, table, &labels, truncation)?))
         };
         let evals = options.evals.iter().map(prepare).collect::<Result<Vec<_>>>()?;
         if let Some((name, _)) =
@@ -93,9 +96,9 @@ impl<'a> Setup<'a> {
         if self.train.left_out > 0 {
             all.push(format!("{} texts of over {longest} tokens are left out", self.train.left_out));
         }
-        let cut = self.train.truncated + self.evals.iter().map(|(_, set)| set.truncated).sum::<usize>();
-        if cut > 0 {
-            all.push(format!("{cut} texts are cut to {longest} tokens (--max-length)"));
+        let truncated = self.train.truncated + self.evals.iter().map(|(_, set)| set.truncated).sum::<usize>();
+        if truncated > 0 {
+            all.push(format!("{truncated} texts are truncated to {longest} tokens (--max-length)"));
         }
         let tables = std::iter::once(&self.options.train).chain(self.options.evals.iter().map(|(_, t)| t));
         for table in tables {

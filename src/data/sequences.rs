@@ -1,4 +1,4 @@
-//! Documents cut into sequences.
+//! Documents split into sequences.
 
 use super::manifest::Part;
 use super::pack::{Packed, Packer};
@@ -6,10 +6,10 @@ use super::shard::ShardWriter;
 use crate::Result;
 use crate::text::SpecialIds;
 
-/// A tail of a cut document, or of everything joined, that has fewer tokens is dropped.
+/// A tail of a split document, or of everything joined, that has fewer tokens is dropped.
 pub(super) const MIN_TAIL: usize = 8;
 
-/// How sequences are cut.
+/// How documents are split into sequences.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shape {
     /// Tokens between `[CLS]` and `[SEP]`.
@@ -50,7 +50,7 @@ impl Shape {
 }
 
 /// Cuts the documents of one part and writes the sequences.
-pub(super) struct Cutter {
+pub(super) struct SequenceWriter {
     shape: Shape,
     writer: ShardWriter,
     /// Tokens that do not yet fill a sequence, and where documents begin among them; only when joining.
@@ -66,9 +66,9 @@ pub(super) struct Cutter {
     sequence: Vec<u32>,
 }
 
-impl Cutter {
+impl SequenceWriter {
     pub(super) fn new(shape: Shape, writer: ShardWriter, vocab_size: usize) -> Self {
-        Cutter {
+        SequenceWriter {
             shape,
             writer,
             pending: Vec::new(),
