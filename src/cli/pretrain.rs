@@ -200,7 +200,7 @@ fn report(summary: &Summary) -> anyhow::Result<()> {
         print::line(format_args!("train      loss {loss:.4} nats over the last steps"))?;
     }
     let entropy = summary.unigram_entropy.map(|entropy| format!("unigram entropy {entropy:.4} nats"));
-    let held_out = summary.held_out_loss.zip(summary.held_out_accuracy).map(|(loss, accuracy)| {
+    let held_out = summary.eval_loss.zip(summary.eval_accuracy).map(|(loss, accuracy)| {
         format!("loss {loss:.4} nats, {:.1}% of the masked tokens right", 100.0 * accuracy)
     });
     let measured: Vec<_> = held_out.into_iter().chain(entropy).collect();

@@ -261,7 +261,7 @@ fn fill(language: &Language, model: &Path, gpu: &GpuOptions) -> anyhow::Result<V
 }
 
 fn report(args: &Args, summary: &Summary, bounds: &Bounds, masks: &[Guess]) -> anyhow::Result<()> {
-    let loss = summary.held_out_loss.unwrap_or(f64::NAN);
+    let loss = summary.eval_loss.unwrap_or(f64::NAN);
     let closed = (bounds.unigram_entropy - loss) / (bounds.unigram_entropy - bounds.floor);
     let (model, program) = (&args.out, print::program());
     if args.json {

@@ -94,9 +94,11 @@ pub struct Summary {
     /// Mean training loss of the last 100 steps, in nats per masked token.
     pub loss: Option<f64>,
     /// The last held-out loss, in nats per masked token.
-    pub held_out_loss: Option<f64>,
+    #[serde(rename = "held_out_loss")]
+    pub eval_loss: Option<f64>,
     /// The accuracy measured with it.
-    pub held_out_accuracy: Option<f64>,
+    #[serde(rename = "held_out_accuracy")]
+    pub eval_accuracy: Option<f64>,
     /// The loss in nats of guessing held-out tokens by their frequency.
     pub unigram_entropy: Option<f64>,
     /// Steps skipped because a gradient was not finite.
