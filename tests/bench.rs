@@ -7,7 +7,7 @@ mod common;
 use common::program::{run, stdout};
 use serde_json::Value;
 use wgrad::bert::Config;
-use wgrad::train::{Precision, Workload, measure};
+use wgrad::train::{Precision, Workload, benchmark};
 
 fn bench(what: &str) -> Value {
     bench_with(what, &[])
@@ -104,7 +104,7 @@ fn steps_are_timed_and_counted() {
     model.vocab_size = 300;
     let workload = Workload { model, sequences: 3, tokens: 20, targets: 7, precision: Precision::F32 };
     let mut told = Vec::new();
-    let speed = pollster::block_on(measure::steps(&gpu, &workload, 0.3, false, |s| told.push(s))).unwrap();
+    let speed = pollster::block_on(benchmark::steps(&gpu, &workload, 0.3, false, |s| told.push(s))).unwrap();
     assert_eq!(told.len(), speed.steps.len() + 1);
     assert_eq!(told[0], speed.first_step);
     let sum: f64 = speed.steps.iter().sum();

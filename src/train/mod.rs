@@ -1,5 +1,6 @@
 //! Training: what happens at each optimizer step, and what is kept of it.
 
+pub mod benchmark;
 pub mod config;
 pub mod dump;
 pub mod estimate;
@@ -7,7 +8,6 @@ pub mod estimate;
 pub mod finetune;
 pub mod fit;
 pub mod learner;
-pub mod measure;
 pub mod metrics;
 pub mod objective;
 mod optimizer;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use wgrad::format::thousands;
 use wgrad::gpu::Timing;
-use wgrad::train::{Precision, measure};
+use wgrad::train::{Precision, benchmark};
 
 use super::Bench;
 use crate::cli::print;
@@ -60,7 +60,7 @@ fn kernels(profile: &[Timing]) -> Vec<Kernel> {
 pub(super) async fn run(bench: &Bench) -> anyhow::Result<Step> {
     let workload = &bench.workload;
     let mut number = 0;
-    let speed = measure::steps(&bench.gpu, workload, bench.seconds, bench.profile, |seconds| {
+    let speed = benchmark::steps(&bench.gpu, workload, bench.seconds, bench.profile, |seconds| {
         number += 1;
         if bench.tell && seconds > 1.0 {
             print::note(format_args!("step {number} took {seconds:.1} s"));
