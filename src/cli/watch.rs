@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use wgrad::format::thousands;
 use wgrad::train::Event;
-use wgrad::train::finetune::Measured;
+use wgrad::train::finetune::Scores;
 use wgrad::train::metrics::Row;
 
 use super::print;
@@ -151,7 +151,7 @@ fn duration(seconds: f64) -> String {
 }
 
 /// `dev accuracy 0.7762, loss 0.4811`.
-pub fn summary(measured: &[(String, Measured)]) -> String {
+pub fn summary(measured: &[(String, Scores)]) -> String {
     let sets = measured.iter().map(|(set, measured)| {
         let scores = measured.scores.iter().map(|(metric, value)| {
             let value = value.map_or("undefined".to_owned(), |value| format!("{value:.4}"));

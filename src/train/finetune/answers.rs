@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::measure::dot;
+use super::score::dot;
 use crate::infer::{argmax, softmax};
 use crate::train::objective::Targets;
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::SeedReport;
-use super::measure::Measured;
+use super::score::Scores;
 use crate::checkpoint::atomic::{FileSystem, write_atomic};
 use crate::checkpoint::{MODEL_FILE, TensorSource, Weights};
 use crate::{Error, Result};
@@ -20,7 +20,7 @@ pub(super) struct Best {
     pub seed: u64,
     /// Counted from 1.
     pub epoch: u64,
-    pub measured: Vec<(String, Measured)>,
+    pub measured: Vec<(String, Scores)>,
 }
 
 impl Best {

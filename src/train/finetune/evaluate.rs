@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::answers::Answers;
-use super::measure::Measured;
 use super::prepare::{Prepared, Truncation};
-use super::setup::measure_set;
+use super::score::Scores;
+use super::setup::score_set;
 use crate::bert::Pooling;
 use crate::checkpoint::{ModelFolder, SentenceFolder};
 use crate::data::task::{Kind, Labels, PairForm, Table, Task};
@@ -24,7 +24,7 @@ pub struct Evaluated {
     /// How many were truncated.
     pub truncated: usize,
     /// How good the answers are.
-    pub measured: Measured,
+    pub measured: Scores,
     /// The answers.
     pub answers: Answers,
 }
@@ -89,7 +89,7 @@ pub async fn evaluate(
     let mut found = Vec::new();
     for ((name, _), set) in sets.iter().zip(&prepared) {
         let mut tell = |done| progress(done, set.len());
-        let (measured, answers) = measure_set((task, pooling), &mut session, set, &mut tell).await?;
+        let (measured, answers) = score_set((task, pooling), &mut session, set, &mut tell).await?;
         let (name, texts, truncated) = (name.clone(), set.len(), set.truncated);
         found.push(Evaluated { name, texts, truncated, measured, answers });
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::best::{Best, clean, prune};
-use super::setup::{Setup, measure_set};
+use super::setup::{Setup, score_set};
 use super::{FinetuneOptions, FinetuneReport, SeedReport, output};
 use crate::checkpoint::atomic::{Disk, FileSystem, write_atomic};
 use crate::checkpoint::{MODEL_FILE, RunFolder};
@@ -188,7 +188,7 @@ impl<'a, O> Finetuning<'a, O> {
         for (name, set) in &self.setup.evals {
             let total = set.len();
             let mut tell = |done| progress(Event::Measuring { done, total });
-            let (result, answers) = measure_set(measured_as, session, set, &mut tell).await?;
+            let (result, answers) = score_set(measured_as, session, set, &mut tell).await?;
             measured.push((name.clone(), result));
             predictions.push(answers.tsv(&self.setup.config.labels));
         }

@@ -16,10 +16,10 @@ mod best;
 mod card;
 mod evaluate;
 mod job;
-mod measure;
 mod output;
 mod prepare;
 mod recipe;
+mod score;
 pub mod scores;
 mod setup;
 
@@ -30,9 +30,9 @@ use serde::Serialize;
 
 pub use answers::Answers;
 pub use evaluate::{Evaluated, evaluate};
-pub use measure::Measured;
 pub use prepare::{Prepared, Truncation};
 pub use recipe::{Rates, Recipe, RecipeName};
+pub use score::Scores;
 pub use scores::Metric;
 
 use super::run::Event;

@@ -4,9 +4,9 @@ use serde_json::{Map, Value, json};
 
 use super::FinetuneOptions;
 use super::answers::Answers;
-use super::measure::{Measured, measure, measure_pairs};
 use super::prepare::{Prepared, Truncation};
 use super::recipe::RecipeName;
+use super::score::{Scores, score, score_pairs};
 use crate::bert::{Config, Model, ModelType, Pooling, ProblemType, initial_values};
 use crate::checkpoint::SentenceFolder;
 use crate::data::task::{Example, Kind, Labels, PairForm, Table, Task};
@@ -206,20 +206,20 @@ fn readout(task: Task, pooling: Pooling) -> Readout {
 }
 
 /// What the model of `session` says of a set of `task`, and how good that is.
-pub(super) async fn measure_set(
+pub(super) async fn score_set(
     (task, pooling): (Task, Pooling),
     session: &mut Session,
     set: &Prepared,
     progress: &mut dyn FnMut(usize),
-) -> Result<(Measured, Answers)> {
+) -> Result<(Scores, Answers)> {
     let readout = readout(task, pooling);
     let texts = session.compute(readout, &set.texts, progress).await?;
     if task.kind() != Kind::Vector {
-        let measured = measure(task, &texts, &set.targets);
+        let measured = score(task, &texts, &set.targets);
         return Ok((measured, Answers::of(texts, &set.targets)));
     }
     let partners = session.compute(readout, &set.partners, progress).await?;
-    let measured = measure_pairs(&texts, &partners, &set.targets);
+    let measured = score_pairs(&texts, &partners, &set.targets);
     Ok((measured, Answers::of_pairs(&texts, &partners, &set.targets)))
 }
 

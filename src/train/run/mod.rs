@@ -25,7 +25,7 @@ pub use log::PICTURE;
 
 use self::job::{Job, Progress};
 #[cfg(not(target_arch = "wasm32"))]
-use super::finetune::Measured;
+use super::finetune::Scores;
 use super::metrics::Row;
 use crate::checkpoint::MODEL_FILE;
 use crate::checkpoint::atomic::FileSystem;
@@ -68,7 +68,7 @@ pub enum Event<'a> {
         /// The epoch, counted from 1.
         epoch: u64,
         /// What was measured on each set.
-        measured: &'a [(String, Measured)],
+        measured: &'a [(String, Scores)],
     },
     /// A checkpoint was saved.
     Checkpoint {
