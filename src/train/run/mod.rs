@@ -11,12 +11,12 @@
 //!
 //! [`pretrain`](mod@super::pretrain) and [`finetune`](mod@super::finetune) each describe a job, and add files of their own.
 
+mod attempt;
 pub(super) mod card;
 pub(super) mod job;
 pub(super) mod log;
 pub(super) mod position;
 pub(super) mod save;
-mod session;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -111,7 +111,7 @@ pub(super) async fn run<J: Job>(
 ) -> Result<J::Summary> {
     let mut tally = Tally::default();
     loop {
-        let error = match session::live(job, &mut tally, progress, stop).await {
+        let error = match attempt::live(job, &mut tally, progress, stop).await {
             Err(error @ Error::DeviceLost { .. }) => error,
             // A driver that is starting again may have no adapter for a while.
             Err(error @ Error::NoAdapter { .. }) if tally.losses > 0 => error,

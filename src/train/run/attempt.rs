@@ -1,4 +1,4 @@
-//! The life of one learner: from its device's opening to the run's end, or to the device's loss.
+//! One attempt at a run: from its device's opening to the run's end, or to the device's loss.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -28,18 +28,18 @@ enum Pause {
     Begins,
 }
 
-struct Session<'a, J: Job> {
+struct Attempt<'a, J: Job> {
     job: &'a mut J,
     learner: J::Learner,
     /// The steps that were done when the learner was made.
     made_at: u64,
     log: Log,
     at: Position,
-    /// The step of the newest checkpoint of this session or the one it began from.
+    /// The step of the newest checkpoint of this attempt or the one it began from.
     saved: Option<u64>,
     last_saved: Instant,
     began: Instant,
-    /// Seconds of earlier sessions.
+    /// Seconds of earlier attempts.
     earlier: f64,
 }
 
@@ -66,26 +66,26 @@ pub(super) async fn live<J: Job>(
     if let Err(error) = job.write_recipe() {
         progress(Event::Warning(error.to_string()));
     }
-    let mut session = Session::new(job, learner, checkpoint.as_ref(), progress)?;
+    let mut attempt = Attempt::new(job, learner, checkpoint.as_ref(), progress)?;
     // Its files are mapped, and some systems do not remove such.
     drop(checkpoint);
-    let device = session.learner.device();
-    let common = session.job.common();
+    let device = attempt.learner.device();
+    let common = attempt.job.common();
     progress(Event::Ready {
-        step: session.at.step,
+        step: attempt.at.step,
         total_steps: common.total_steps,
         device: &device,
         parameters: common.parameters,
         unigram_entropy: common.unigram_entropy,
     });
     let interrupted = loop {
-        match session.train(tally, progress, stop).await? {
-            Pause::Begins => session = session.begin().await?,
+        match attempt.train(tally, progress, stop).await? {
+            Pause::Begins => attempt = attempt.begin().await?,
             pause => break pause == Pause::Stopped,
         }
     };
-    session.save(progress).await?;
-    let Session { job, learner, log, at, .. } = session;
+    attempt.save(progress).await?;
+    let Attempt { job, learner, log, at, .. } = attempt;
     let gpu = learner.gpu().cloned();
     // It takes the learner, whose memory is needed for what comes after.
     let end = End { at, interrupted, device, device_losses: tally.losses, log };
@@ -112,7 +112,7 @@ fn check_changes<J: Job>(job: &J, checkpoint: &LoadedCheckpoint, progress: Progr
     }
 }
 
-impl<'a, J: Job> Session<'a, J> {
+impl<'a, J: Job> Attempt<'a, J> {
     fn new(
         job: &'a mut J,
         mut learner: J::Learner,
@@ -144,11 +144,11 @@ impl<'a, J: Job> Session<'a, J> {
 
     /// Gives the learner up, and begins another.
     async fn begin(self) -> Result<Self> {
-        let Session { job, learner, at, .. } = self;
+        let Attempt { job, learner, at, .. } = self;
         // Before the next one is made, because memory may not do for both.
         drop(learner);
         let learner = job.begin(at.step).await?;
-        Ok(Session { job, learner, made_at: at.step, ..self })
+        Ok(Attempt { job, learner, made_at: at.step, ..self })
     }
 
     /// Trains until it has to pause.
