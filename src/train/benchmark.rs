@@ -49,7 +49,7 @@ pub async fn steps(
     settle_speed(gpu).await?;
     let began = Instant::now();
     let batches = [workload.batch()];
-    let mut learner = Trainer::pretraining(gpu, workload.model.clone(), workload.options())?;
+    let mut trainer = Trainer::pretraining(gpu, workload.model.clone(), workload.options())?;
     let (steps, profiled) = (Vec::new(), Vec::new());
     let mut speed =
         StepSpeed { first_step: 0.0, steps, submit: f64::INFINITY, peak_bytes: 0, profile: profiled };
@@ -57,9 +57,9 @@ pub async fn steps(
     while index < 2 || speed.steps.iter().sum::<f64>() < budget {
         index += 1;
         let clock = Instant::now();
-        let submitted = learner.submit(&batches, LEARNING_RATE)?;
+        let submitted = trainer.submit(&batches, LEARNING_RATE)?;
         let submit = clock.elapsed().as_secs_f64();
-        let report = learner.report(submitted).await?;
+        let report = trainer.report(submitted).await?;
         if report.skipped || !report.loss.is_finite() {
             let message = format!("a loss of {} and a gradient of {}", report.loss, report.gradient_norm);
             return Err(Error::Training { step: index, message });
@@ -76,8 +76,8 @@ pub async fn steps(
     speed.peak_bytes = gpu.peak_allocated();
     if profile {
         gpu.start_profile()?;
-        let submitted = learner.submit(&batches, LEARNING_RATE)?;
-        learner.report(submitted).await?;
+        let submitted = trainer.submit(&batches, LEARNING_RATE)?;
+        trainer.report(submitted).await?;
         speed.profile = gpu.take_profile().await?;
     }
     Ok(speed)

@@ -125,8 +125,8 @@ impl TrainConfig {
         (self.micro_batch as u64).min(self.batch_sequences)
     }
 
-    /// What the learner on a device is built with.
-    pub fn learner_options(&self) -> MlmOptions {
+    /// What the trainer on a device is built with.
+    pub fn trainer_options(&self) -> MlmOptions {
         let micro_batch = self.micro_batch_sequences() as usize;
         // [CLS] and [SEP] are not masked.
         let maskable = self.seq_len.saturating_sub(2);

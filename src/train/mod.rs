@@ -3,11 +3,11 @@
 pub mod benchmark;
 pub mod config;
 pub mod dump;
+pub mod engine;
 pub mod estimate;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod finetune;
 pub mod fit;
-pub mod learner;
 pub mod metrics;
 pub mod objective;
 mod optimizer;
@@ -22,8 +22,8 @@ pub mod trainer;
 pub mod workload;
 
 pub use config::{CheckpointConfig, EvaluateConfig, GroupConfig, OptimizerConfig, TrainConfig};
+pub use engine::{Evaluation, StepEngine, StepReport};
 pub use estimate::Estimate;
-pub use learner::{Evaluation, Learner, StepReport};
 pub use objective::{MaskedTokens, Objective};
 pub use precision::Precision;
 pub use pretrain::{RunOptions, Summary, pretrain};

@@ -23,10 +23,10 @@ fn the_largest_micro_batch_within_a_budget_is_found() {
     assert_eq!(gpu.allocated(), 0);
     let takes = |micro_batch: usize| {
         let config = of(&config, micro_batch);
-        let memory = Trainer::plan(&gpu, config.model.clone(), config.learner_options()).unwrap();
-        // What was planned is what a learner takes.
-        let learner = Trainer::pretraining(&gpu, config.model.clone(), config.learner_options()).unwrap();
-        assert_eq!((learner.memory(), gpu.allocated()), (memory, memory.total - memory.read_back));
+        let memory = Trainer::plan(&gpu, config.model.clone(), config.trainer_options()).unwrap();
+        // What was planned is what a trainer takes.
+        let trainer = Trainer::pretraining(&gpu, config.model.clone(), config.trainer_options()).unwrap();
+        assert_eq!((trainer.memory(), gpu.allocated()), (memory, memory.total - memory.read_back));
         let parts = memory.weights + memory.gradients + memory.optimizer + memory.transient;
         let parts = parts + memory.read_back;
         assert_eq!(parts, memory.total);
@@ -52,7 +52,7 @@ fn the_largest_micro_batch_within_a_budget_is_found() {
 fn the_notebooks_model_trains_in_less_than_4_gb() {
     let Some(gpu) = common::gpu() else { return };
     let config = TrainConfig::preset("notebook").unwrap();
-    let options = MlmOptions { storage: DType::F16, ..of(&config, 32).learner_options() };
+    let options = MlmOptions { storage: DType::F16, ..of(&config, 32).trainer_options() };
     if !common::has_f16(&gpu) {
         return;
     }
@@ -123,7 +123,7 @@ fn the_chosen_micro_batch_is_kept_on_resume() {
     small.iter().for_each(|change| settings.set(change).unwrap());
     let config = TrainConfig { micro_batch: 4, steps: Some(4), ..settings.for_data(&place.dataset).unwrap() };
     let config = TrainConfig { precision: config.precision.on(gpu.capabilities()), ..config };
-    let fits = Trainer::plan(&gpu, config.model.clone(), config.learner_options()).unwrap().total;
+    let fits = Trainer::plan(&gpu, config.model.clone(), config.trainer_options()).unwrap().total;
     let run = |more: &[&str]| {
         let mut command =
             command(&["pretrain", "--preset", "micro", "--steps", "4", "--micro-batch", "auto", "--data"]);

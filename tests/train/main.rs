@@ -1,4 +1,4 @@
-//! Training runs around a learner that needs no GPU: recipes, steps, files, faults, resuming.
+//! Training runs around a trainer that needs no GPU: recipes, steps, files, faults, resuming.
 #![allow(missing_docs, reason = "the names say it")]
 
 #[path = "../common/mod.rs"]
@@ -127,7 +127,7 @@ pub struct Told {
     pub ready: Vec<u64>,
 }
 
-/// Runs with learners that follow `script`, and stops when step `stop_after` was told of.
+/// Runs with trainers that follow `script`, and stops when step `stop_after` was told of.
 pub fn train_with(
     options: &RunOptions,
     script: &Rc<Script>,

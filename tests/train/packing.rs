@@ -11,7 +11,7 @@ use wgrad::data::{Batch, Batcher, BatcherOptions, Dataset, HeldOut, PrepareOptio
 use wgrad::gpu::{AdapterKind, Buffer, Gpu};
 use wgrad::tensor::{DType, Tensor};
 use wgrad::text::{Tokenizer, TokenizerOptions};
-use wgrad::train::{Learner, MlmOptions, Trainer};
+use wgrad::train::{MlmOptions, StepEngine, Trainer};
 
 use crate::{common, sentence};
 
@@ -195,11 +195,11 @@ fn gradients_are_those_of_the_padded_form() {
                 optimizer: Default::default(),
                 seed: 3,
             };
-            let mut learner = Trainer::pretraining(&gpu, config(dataset, positions), options).unwrap();
-            learner.accumulate(&[batch]).unwrap();
-            let names = learner.model_tensors().into_iter().map(|(name, _)| name);
+            let mut trainer = Trainer::pretraining(&gpu, config(dataset, positions), options).unwrap();
+            trainer.accumulate(&[batch]).unwrap();
+            let names = trainer.model_tensors().into_iter().map(|(name, _)| name);
             let gradient = |name: String| {
-                let parameters = &learner.model().parameters;
+                let parameters = &trainer.model().parameters;
                 let values = pollster::block_on(parameters.read_gradient(&name)).unwrap();
                 (name, values)
             };

@@ -42,11 +42,11 @@ pub(super) async fn run(workload: &Workload, tell: bool) -> anyhow::Result<Repla
     for (kind, name) in [(AdapterKind::Plain, "GPUs"), (AdapterKind::Software, "CPUs")] {
         let gpu = noop(kind).await?;
         let batches = [workload.batch()];
-        let mut learner = Trainer::pretraining(&gpu, workload.model.clone(), workload.options())?;
+        let mut trainer = Trainer::pretraining(&gpu, workload.model.clone(), workload.options())?;
         let mut taken = Vec::with_capacity(ROUNDS);
         for round in 0..=ROUNDS {
             let clock = Instant::now();
-            learner.submit(&batches, 1e-4)?;
+            trainer.submit(&batches, 1e-4)?;
             // The first one fills pools.
             if round > 0 {
                 taken.push(1e3 * clock.elapsed().as_secs_f64());

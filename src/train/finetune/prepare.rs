@@ -1,4 +1,4 @@
-//! From labelled texts to what a learner takes.
+//! From labelled texts to what a trainer takes.
 
 use crate::data::task::{self, Encoded, Kind, Labels, PairForm, Table, Task, encode_all, padded};
 use crate::text::Tokenizer;

@@ -24,7 +24,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::config::TrainConfig;
-use super::learner::Learner;
+use super::engine::StepEngine;
 use super::run::Event;
 use crate::Result;
 use crate::checkpoint::atomic::{Disk, FileSystem};
@@ -107,7 +107,7 @@ pub struct Summary {
     pub device_losses: u32,
     /// Trained values.
     pub parameters: u64,
-    /// What the learner ran on.
+    /// What the trainer ran on.
     pub device: String,
     /// Time spent training, over all sessions.
     pub seconds: f64,
@@ -117,17 +117,17 @@ pub struct Summary {
 
 /// Trains from a recipe and leaves a model folder.
 ///
-/// `open` opens a device and builds the learner, with the first weights; it is called again when the device was
-/// lost, and the newest checkpoint is then written into the new learner. Once `stop` is set the current step is
+/// `open` opens a device and builds the trainer, with the first weights; it is called again when the device was
+/// lost, and the newest checkpoint is then written into the new trainer. Once `stop` is set the current step is
 /// finished, a checkpoint and the model are saved, and the run returns.
 ///
 /// # Errors
 /// [`Error::Config`](crate::Error::Config) and [`Error::File`](crate::Error::File) for recipes, data and folders that do
-/// not fit, before a device is opened; those of `open` and of the learner;
+/// not fit, before a device is opened; those of `open` and of the trainer;
 /// [`Error::Training`](crate::Error::Training) when too many gradients in a row were not finite;
 /// [`Error::DeviceLost`](crate::Error::DeviceLost) when the device keeps getting lost;
 /// [`Error::Io`](crate::Error::Io) when the model cannot be written at the end. The checkpoints stay as they are.
-pub async fn pretrain<L: Learner<Batch = Batch>>(
+pub async fn pretrain<L: StepEngine<Batch = Batch>>(
     options: &RunOptions,
     open: impl AsyncFnMut(&TrainConfig) -> Result<L>,
     progress: &mut dyn FnMut(Event<'_>),

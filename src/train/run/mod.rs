@@ -38,13 +38,13 @@ pub const DEVICE_LOSSES: u32 = 3;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// A learner is ready to go on after `step` steps.
+    /// A trainer is ready to go on after `step` steps.
     Ready {
         /// Steps done before.
         step: u64,
         /// Steps of the whole run.
         total_steps: u64,
-        /// What the learner runs on; may be empty.
+        /// What the trainer runs on; may be empty.
         device: &'a str,
         /// Trained values.
         parameters: u64,
