@@ -1,4 +1,4 @@
-//! What a training run needs of the thing that learns. The run around it plans, feeds, measures and saves.
+//! What a training run needs of a trainer. The run around it plans, feeds, evaluates and saves.
 
 use crate::Result;
 use crate::gpu::Gpu;
@@ -28,7 +28,7 @@ pub struct Evaluation {
     pub masked: u64,
 }
 
-/// A model with its optimizer.
+/// A model with its optimizer, as a run sees it. [`Trainer`](super::Trainer) computes; tests of runs have a small one.
 ///
 /// All that training changes lies in the model's and the optimizer's tensors: a trainer into which the tensors
 /// of another were written goes on exactly as that one would. A new trainer is a function of its configuration.
