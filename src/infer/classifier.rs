@@ -35,6 +35,25 @@ pub struct Prediction {
 }
 
 /// A finetuned model and its tokenizer, ready to predict.
+///
+/// This one is not run, because it needs a finetuned model: the example of
+/// [`finetune`](crate::train::finetune::finetune()) makes one.
+///
+/// ```no_run
+/// use wgrad::checkpoint::ModelFolder;
+/// use wgrad::gpu::{Gpu, GpuOptions};
+/// use wgrad::infer::Classifier;
+/// use wgrad::tensor::DType;
+///
+/// # pollster::block_on(async {
+/// let gpu = Gpu::open(&GpuOptions::default()).await?;
+/// let mut classifier = Classifier::open(&gpu, &ModelFolder::load("runs/reviews")?, DType::F32)?;
+/// let texts = [("a lovely, funny film".to_owned(), None)];
+/// for answer in classifier.predict(&texts, &mut |_| {}).await? {
+///     println!("{}: {:.2}", answer.label.unwrap_or_default(), answer.score);
+/// }
+/// # Ok::<(), wgrad::Error>(()) });
+/// ```
 pub struct Classifier {
     session: Session,
     tokenizer: Tokenizer,

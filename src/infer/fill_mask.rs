@@ -13,6 +13,33 @@ use crate::text::Tokenizer;
 use crate::{Error, Result};
 
 /// A model and its tokenizer, ready to guess.
+///
+/// [`FillMask::open`] takes a folder's model; here it is one with random weights.
+///
+/// ```
+/// use wgrad::gpu::{Gpu, GpuOptions};
+/// use wgrad::infer::FillMask;
+/// # use wgrad::bert::{Config, Model};
+/// # use wgrad::text::{Tokenizer, TokenizerOptions};
+///
+/// # fn main() -> wgrad::Result<()> {
+/// # if std::env::var_os("CI").is_none() && pollster::block_on(wgrad::gpu::Gpu::open(&Default::default())).is_err() { return Ok(()); }
+/// # let options = TokenizerOptions { vocab_size: 256, ..TokenizerOptions::default() };
+/// # let tokenizer = Tokenizer::train(["a dog barks", "a cat sleeps"].map(|text| Ok(text.to_owned())), &options)?;
+/// # let specials = *tokenizer.specials();
+/// # let config = Config { vocab_size: tokenizer.vocab_size(), pad_token_id: specials.pad, cls_token_id: specials.cls,
+/// #     sep_token_id: specials.sep, mask_token_id: specials.mask, ..Config::preset("micro")? };
+/// pollster::block_on(async {
+///     let gpu = Gpu::open(&GpuOptions::default()).await?;
+///     let model = Model::new(&gpu, config, false)?;
+///     model.initialize(0)?;
+///     let mut fill_mask = FillMask::new(&gpu, model, tokenizer)?;
+///     let filled = fill_mask.fill("a [MASK] barks", 3).await?;
+///     assert_eq!(filled.masks[0].candidates.len(), 3);
+///     Ok(())
+/// })
+/// # }
+/// ```
 pub struct FillMask {
     predictor: Predictor,
     tokenizer: Tokenizer,

@@ -95,6 +95,17 @@ impl TokenTable {
 }
 
 /// Text to ids and back. Cleaning, cutting and special tokens are those of its `tokenizer.json`.
+///
+/// ```
+/// use wgrad::text::{Tokenizer, TokenizerOptions};
+///
+/// let options = TokenizerOptions { vocab_size: 256, ..TokenizerOptions::default() };
+/// let texts = ["the dogs bark at night.", "the dog barks."].map(|text| Ok(text.to_owned()));
+/// let tokenizer = Tokenizer::train(texts, &options)?;
+/// let ids = tokenizer.encode("the dogs bark.")?;
+/// assert_eq!(tokenizer.decode(&ids, true)?, "the dogs bark.");
+/// # Ok::<(), wgrad::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,

@@ -127,6 +127,50 @@ pub struct Summary {
 /// [`Error::Training`](crate::Error::Training) when too many gradients in a row were not finite;
 /// [`Error::DeviceLost`](crate::Error::DeviceLost) when the device keeps getting lost;
 /// [`Error::Io`](crate::Error::Io) when the model cannot be written at the end. The checkpoints stay as they are.
+///
+/// ```
+/// use std::sync::{Arc, atomic::AtomicBool};
+///
+/// use wgrad::data::{Dataset, HeldOut, PrepareOptions, prepare};
+/// use wgrad::gpu::{Gpu, GpuOptions};
+/// use wgrad::text::{Tokenizer, TokenizerOptions};
+/// use wgrad::train::{RunOptions, Settings, TrainConfig, Trainer, pretrain};
+///
+/// # fn main() -> wgrad::Result<()> {
+/// # if std::env::var_os("CI").is_none() && pollster::block_on(wgrad::gpu::Gpu::open(&Default::default())).is_err() { return Ok(()); }
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let folder = folder.path();
+/// let text = ["the cat sleeps all day", "the dogs bark at night"];
+/// std::fs::write(folder.join("text.txt"), text.join("\n").repeat(50)).unwrap();
+/// let options = TokenizerOptions { vocab_size: 256, ..TokenizerOptions::default() };
+/// Tokenizer::train(text.map(|text| Ok(text.to_owned())), &options)?.save(folder.join("tokenizer"))?;
+/// let options = PrepareOptions {
+///     inputs: vec![folder.join("text.txt")],
+///     tokenizer: folder.join("tokenizer"),
+///     out: folder.join("data"),
+///     seq_len: 16,
+///     held_out: HeldOut::Sequences(4),
+///     ..PrepareOptions::default()
+/// };
+/// prepare(&options, |_| {})?;
+///
+/// let data = Arc::new(Dataset::open(&[folder.join("data")])?);
+/// let mut settings = Settings::preset("micro")?;
+/// for change in ["steps=3", "warmup_steps=1", "batch_sequences=8", "micro_batch=8"] {
+///     settings.set(change)?;
+/// }
+/// let options = RunOptions::new(settings.for_data(&data)?, data, folder.join("run"));
+/// let open = async |config: &TrainConfig| {
+///     let gpu = Gpu::open(&GpuOptions::default()).await?;
+///     Trainer::pretraining(&gpu, config.model.clone(), config.trainer_options())
+/// };
+/// let stop = AtomicBool::new(false);
+/// let summary = pollster::block_on(pretrain(&options, open, &mut |_| {}, &stop))?;
+/// assert_eq!(summary.steps, 3);
+/// assert!(folder.join("run/model.safetensors").exists());
+/// # Ok(())
+/// # }
+/// ```
 pub async fn pretrain<L: StepEngine<Batch = Batch>>(
     options: &RunOptions,
     open: impl AsyncFnMut(&TrainConfig) -> Result<L>,
