@@ -88,9 +88,9 @@ pub async fn evaluate(
     let mut session = Session::new(gpu, Arc::new(model), storage);
     let mut found = Vec::new();
     for ((name, _), set) in sets.iter().zip(&prepared) {
-        let mut tell = |done| progress(done, set.len());
+        let mut tell = |done| progress(done, set.count());
         let (measured, answers) = score_set((task, pooling), &mut session, set, &mut tell).await?;
-        let (name, texts, truncated) = (name.clone(), set.len(), set.truncated);
+        let (name, texts, truncated) = (name.clone(), set.count(), set.truncated);
         found.push(Evaluated { name, texts, truncated, measured, answers });
     }
     Ok(found)

@@ -186,7 +186,7 @@ impl<'a, O> Finetuning<'a, O> {
         let session = self.session.as_mut().ok_or_else(Self::unopened)?;
         let measured_as = (self.setup.options.task, self.setup.pooling);
         for (name, set) in &self.setup.evals {
-            let total = set.len();
+            let total = set.count();
             let mut tell = |done| progress(Event::Measuring { done, total });
             let (result, answers) = score_set(measured_as, session, set, &mut tell).await?;
             measured.push((name.clone(), result));
@@ -357,7 +357,7 @@ impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
             kept_seed: kept.map(|best| best.seed),
             median: medians(&seeds),
             seeds,
-            texts: train.len(),
+            texts: train.count(),
             truncated: train.truncated,
             left_out: train.left_out,
             skipped_steps: end.at.skipped,

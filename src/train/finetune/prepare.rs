@@ -102,7 +102,7 @@ impl Prepared {
     }
 
     /// How many texts or pairs there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.texts.len()
     }
 
