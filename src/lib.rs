@@ -57,7 +57,6 @@
 //! [`bert`]; [`nn`] and [`optim`]; [`ops`], [`autograd`] and [`tensor`]; [`gpu`]; [`error`]. Beside them [`text`]
 //! and [`data`], which know no GPU.
 
-// Library code reports errors; it neither prints nor panics on what a user can cause.
 #![cfg_attr(
     target_arch = "wasm32",
     allow(
@@ -65,18 +64,22 @@
         reason = "a page has one thread; everywhere else the same code has several"
     )
 )]
+// Library code reports errors; it neither prints nor panics on what a user can cause.
 #![warn(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 pub mod autograd;
+#[allow(unreachable_pub, reason = "what is exported is said by the module's own `pub use`")]
 pub mod bert;
 pub mod checkpoint;
 pub mod data;
 pub mod error;
 pub mod format;
+#[allow(unreachable_pub, reason = "what is exported is said by the module's own `pub use`")]
 pub mod gpu;
 pub mod infer;
 pub mod memory;
 pub mod nn;
+#[allow(unreachable_pub, reason = "what is exported is said by the module's own `pub use`")]
 pub mod ops;
 pub mod optim;
 pub mod random;
@@ -89,6 +92,7 @@ pub mod viz;
 mod hash;
 mod json;
 #[cfg(target_arch = "wasm32")]
+#[allow(unreachable_pub, reason = "a page uses what is public")]
 mod web;
 
 pub use error::{Error, Result};

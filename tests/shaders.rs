@@ -306,7 +306,7 @@ impl Stores {
         use naga::Expression;
         let shared =
             |space: AddressSpace| matches!(space, AddressSpace::WorkGroup | AddressSpace::Storage { .. });
-        let inner = |expression: Handle<naga::Expression>| info[expression].ty.inner_with(&module.types);
+        let inner = |expression: Handle<Expression>| info[expression].ty.inner_with(&module.types);
         let component = match function.expressions[pointer] {
             Expression::Access { base, .. } | Expression::AccessIndex { base, .. } => match *inner(base) {
                 TypeInner::Pointer { base, space } => {

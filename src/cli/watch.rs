@@ -184,6 +184,6 @@ mod tests {
     #[test]
     fn durations_are_short() {
         let cases = [(0.4, "0s"), (59.9, "59s"), (200.0, "3m20s"), (3725.0, "1h02m"), (360_000.0, "100h00m")];
-        cases.into_iter().for_each(|(seconds, text)| assert_eq!(super::duration(seconds), text));
+        cases.into_iter().for_each(|(seconds, text)| assert_eq!(duration(seconds), text));
     }
 }

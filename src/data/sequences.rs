@@ -24,7 +24,7 @@ pub(super) struct Shape {
 impl Shape {
     /// What a document counts for towards [`Shape::unit`] a sequence: tokens where documents share sequences,
     /// else sequences.
-    pub fn weigh(&self, tokens: usize) -> u64 {
+    pub(super) fn weigh(&self, tokens: usize) -> u64 {
         match (self.join, self.pack) {
             (true, _) => tokens as u64,
             (_, true) => (tokens + 2 * tokens.div_ceil(self.body)) as u64,
@@ -33,7 +33,7 @@ impl Shape {
     }
 
     /// What a full sequence weighs.
-    pub fn unit(&self) -> u64 {
+    pub(super) fn unit(&self) -> u64 {
         match (self.join, self.pack) {
             (true, _) => self.body as u64,
             (_, true) => self.body as u64 + 2,
@@ -42,7 +42,7 @@ impl Shape {
     }
 
     /// How many sequences a document makes of its own.
-    pub fn sequences(&self, tokens: usize) -> usize {
+    pub(super) fn sequences(&self, tokens: usize) -> usize {
         let tail = tokens % self.body;
         let kept = tail >= MIN_TAIL || (tail > 0 && tokens < self.body);
         tokens / self.body + usize::from(kept)

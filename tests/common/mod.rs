@@ -1,5 +1,5 @@
 //! What several test files share.
-#![allow(dead_code, clippy::unwrap_used, clippy::print_stderr)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::print_stderr)]
 
 pub mod folder;
 pub mod golden;

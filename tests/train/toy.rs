@@ -189,6 +189,6 @@ impl StepEngine for Toy {
 }
 
 /// What a driver says when it is gone.
-pub fn lost() -> Error {
+pub(crate) fn lost() -> Error {
     Error::DeviceLost { operation: "a step".to_owned(), message: "the lid was closed".to_owned() }
 }

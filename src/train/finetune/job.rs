@@ -98,7 +98,7 @@ struct Place {
 
 impl<'a, O> Finetuning<'a, O> {
     /// Prepares texts, and locks the folder; no device is touched.
-    pub fn start(options: &'a FinetuneOptions, open: O, progress: Progress<'_>) -> Result<Self> {
+    pub(super) fn start(options: &'a FinetuneOptions, open: O, progress: Progress<'_>) -> Result<Self> {
         let out = &options.out;
         if !options.resume {
             refuse_model(&Disk, out)?;

@@ -42,7 +42,7 @@ impl Scores {
 }
 
 /// The measures of a task, the one that decides first.
-pub fn metrics(task: Task) -> &'static [Metric] {
+pub(super) fn metrics(task: Task) -> &'static [Metric] {
     match task {
         Task::Cola => &[Metric::Matthews, Metric::Accuracy],
         Task::Mrpc | Task::Qqp => &[Metric::F1, Metric::Accuracy],
@@ -56,7 +56,7 @@ pub fn metrics(task: Task) -> &'static [Metric] {
 /// Measures `outputs`, the logits of the classes of each text or its number.
 ///
 /// F1 is that of class 1 where the model has two classes, else the mean over classes.
-pub fn score(task: Task, outputs: &[Vec<f32>], targets: &Targets) -> Scores {
+pub(super) fn score(task: Task, outputs: &[Vec<f32>], targets: &Targets) -> Scores {
     match targets {
         Targets::Classes(actual) => {
             let predicted: Vec<u32> = outputs.iter().map(|logits| argmax(logits) as u32).collect();
@@ -85,7 +85,7 @@ pub fn score(task: Task, outputs: &[Vec<f32>], targets: &Targets) -> Scores {
 
 /// Measures vectors of length 1 of texts and their partners: against how alike they are where that is known, else by
 /// how many texts have their own partner as the nearest of all.
-pub fn score_pairs(texts: &[Vec<f32>], partners: &[Vec<f32>], targets: &Targets) -> Scores {
+pub(super) fn score_pairs(texts: &[Vec<f32>], partners: &[Vec<f32>], targets: &Targets) -> Scores {
     if let Targets::Numbers(actual) = targets {
         let cosines: Vec<f64> = texts.iter().zip(partners).map(|(a, b)| dot(a, b)).collect();
         let mut scores = correlations(&cosines, actual);

@@ -32,7 +32,7 @@ pub(super) struct Setup<'a> {
 
 impl<'a> Setup<'a> {
     /// Prepares a run; nothing is written and no device is touched.
-    pub fn new(options: &'a FinetuneOptions) -> Result<Self> {
+    pub(super) fn new(options: &'a FinetuneOptions) -> Result<Self> {
         let FinetuneOptions { task, model, recipe, .. } = options;
         recipe.check()?;
         if options.seeds.is_empty() {
@@ -90,7 +90,7 @@ impl<'a> Setup<'a> {
     }
 
     /// What a person should know before it begins.
-    pub fn warnings(&self) -> Vec<String> {
+    pub(super) fn warnings(&self) -> Vec<String> {
         let longest = self.options.recipe.max_length;
         let mut all = Vec::new();
         if self.train.left_out > 0 {
@@ -116,7 +116,7 @@ impl<'a> Setup<'a> {
     }
 
     /// A trainer of the model with the weights of the folder, and first values where it has none.
-    pub fn trainer(&self, gpu: &Gpu, seed: u64) -> Result<Trainer<TextObjective>> {
+    pub(super) fn trainer(&self, gpu: &Gpu, seed: u64) -> Result<Trainer<TextObjective>> {
         let FinetuneOptions { model: folder, recipe, task, storage, .. } = self.options;
         let mut model = Model::trained(gpu, self.config.clone(), recipe.optimizer.options().division())?;
         if *storage == DType::F16 {
@@ -150,7 +150,7 @@ impl<'a> Setup<'a> {
     }
 
     /// What a checkpoint must have been made with. What is read from files is there as a checksum.
-    pub fn fingerprint(&self) -> Result<Map<String, Value>> {
+    pub(super) fn fingerprint(&self) -> Result<Map<String, Value>> {
         let FinetuneOptions { task, recipe, seeds, storage, train, evals, model, .. } = self.options;
         let checksum = |table: &Table| {
             let mut hasher = crc32fast::Hasher::new();
@@ -188,7 +188,7 @@ impl<'a> Setup<'a> {
     }
 
     /// The batch of the texts numbered in `chosen`, in parts that are computed at once.
-    pub fn micro_batches(&self, chosen: &[usize]) -> Vec<TextBatch> {
+    pub(super) fn micro_batches(&self, chosen: &[usize]) -> Vec<TextBatch> {
         let FinetuneOptions { task, recipe, .. } = self.options;
         // The pairs of a batch are told apart from each other: their objective divides it.
         let part = if *task == Task::Contrastive { chosen.len() } else { recipe.micro_batch };

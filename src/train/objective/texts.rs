@@ -210,7 +210,7 @@ impl<O: HeadObjective> Objective for O {
 
 impl Chunk {
     /// Its texts in a recording.
-    pub fn inputs(&self, graph: &mut Graph, config: &Config, pooling: Pooling) -> Result<ChunkInputs> {
+    pub(super) fn inputs(&self, graph: &mut Graph, config: &Config, pooling: Pooling) -> Result<ChunkInputs> {
         let shape = pooling.slots_shape(self.texts);
         let slots = graph.input(&self.pooled, shape.as_slice(), DType::U32)?;
         Ok(ChunkInputs { inputs: self.inputs.inputs(graph, config)?, slots })
@@ -219,7 +219,7 @@ impl Chunk {
 
 impl ChunkInputs {
     /// The vectors of its texts, `[B, C]`.
-    pub fn vectors(
+    pub(super) fn vectors(
         &self,
         graph: &mut Graph,
         model: &Model,

@@ -38,7 +38,7 @@ pub(super) struct Pretraining<'a, O> {
 
 impl<'a, O> Pretraining<'a, O> {
     /// Checks that recipe, data and folder fit, and locks the folder.
-    pub fn start(options: &'a RunOptions, open: O, progress: Progress<'_>) -> Result<Self> {
+    pub(super) fn start(options: &'a RunOptions, open: O, progress: Progress<'_>) -> Result<Self> {
         let (config, dataset) = (&options.config, &options.dataset);
         config.check()?;
         if config.model.vocab_size != dataset.vocab_size() {

@@ -56,7 +56,7 @@ pub(crate) struct Common {
 
 impl Common {
     /// The model's name: that of its folder.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         name(&self.out)
     }
 }

@@ -18,7 +18,10 @@ pub(crate) struct Tensors {
 }
 
 impl Tensors {
-    pub async fn read<L: StepEngine>(trainer: &mut L, list: Vec<(String, Vec<usize>)>) -> Result<Self> {
+    pub(crate) async fn read<L: StepEngine>(
+        trainer: &mut L,
+        list: Vec<(String, Vec<usize>)>,
+    ) -> Result<Self> {
         let mut values = HashMap::with_capacity(list.len());
         for (name, _) in &list {
             values.insert(name.clone(), trainer.read(name).await?);
@@ -26,7 +29,7 @@ impl Tensors {
         Ok(Self { list, values })
     }
 
-    pub fn source(&self) -> TensorSource<'_> {
+    pub(crate) fn source(&self) -> TensorSource<'_> {
         TensorSource::new(self.list.clone(), |name| {
             Ok(Cow::Borrowed(self.values.get(name).map(Vec::as_slice).unwrap_or_default()))
         })
