@@ -9,7 +9,7 @@ use wgrad::ops::matmul;
 use wgrad::train::Precision;
 use wgrad::train::stress::{Sizes, Stressed, stress_units};
 
-use super::print;
+use super::{folders, print};
 
 /// The values of `--matrix-units`.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -155,11 +155,7 @@ pub fn failure(stressed: &Stressed) -> String {
 
 /// Where verdicts are kept; nowhere on a machine without a folder for that.
 fn file() -> Option<PathBuf> {
-    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let caches = folder("XDG_CACHE_HOME")
-        .or_else(|| folder("LOCALAPPDATA"))
-        .or_else(|| folder("HOME").map(|home| home.join(".cache")));
-    Some(caches?.join("wgrad").join("matrix-units.json"))
+    Some(folders::caches()?.join("wgrad").join("matrix-units.json"))
 }
 
 /// A file that cannot be read holds nothing.

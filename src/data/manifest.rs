@@ -8,8 +8,6 @@
 //! `unigrams.bin` counts every id among the tokens of `train`, then of `held-out`, specials not counted. Offsets
 //! and counts are little-endian 64-bit integers. `tokenizer.json` is a copy.
 
-use std::path::Path;
-
 use serde::{Deserialize, Serialize};
 
 use super::place::Place;
@@ -121,10 +119,6 @@ impl Manifest {
     ///
     /// # Errors
     /// A folder without one, or one that is broken or of another version.
-    pub fn read(folder: &Path) -> Result<Self> {
-        Self::read_in(&Place::disk(folder))
-    }
-
     pub(super) fn read_in(place: &Place) -> Result<Self> {
         let path = place.join(FILE);
         if place.lacks(FILE) {

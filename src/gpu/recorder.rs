@@ -6,7 +6,7 @@ use super::buffer::{Buffer, Region};
 use super::capabilities::MOST_TEXELS;
 use super::context::Gpu;
 use super::kernel::Kernel;
-use super::plan::{Lifetime, plan};
+use super::plan::Lifetime;
 use super::recording::Recording;
 use super::recording::{Operand, texel_bytes};
 use super::speed::OPERATIONS_PER_BYTE;
@@ -303,10 +303,5 @@ impl Recorder {
             }
         }
         lifetimes
-    }
-
-    /// Bytes that the transient buffers will take once planned.
-    pub fn planned_bytes(&self) -> u64 {
-        plan(&self.lifetimes(), !self.isolate).bytes.iter().sum()
     }
 }

@@ -8,6 +8,7 @@ use super::{EmbedOptions, Embedder, cosine};
 use crate::error::quoted;
 use crate::files::atomic::FileSystem;
 use crate::files::{REFERENCE_FILE, ReferenceVectors, SentenceFolder};
+use crate::format::shortened;
 use crate::gpu::Gpu;
 use crate::tensor::DType;
 use crate::{Error, Result};
@@ -152,14 +153,13 @@ async fn compare(reference: &ReferenceVectors, embedder: &mut Embedder) -> Resul
         let (cosine, difference) = (cosine(expected, vector), difference(expected, vector));
         // NaN is on neither side of a bound, so it fails both.
         if !(cosine >= tolerance.cosine && difference <= tolerance.difference) && wrong.is_none() {
-            let text: String = text.chars().take(40).collect();
             let finite = vector.iter().all(|value| value.is_finite());
             let how = if finite {
                 format!("a cosine of {cosine:.6} and a difference of {difference:.2e}")
             } else {
                 "NaN or infinity".to_owned()
             };
-            wrong = Some(format!("{how} for the text {}", quoted(&text)));
+            wrong = Some(format!("{how} for the text {}", quoted(&shortened(text, 40))));
         }
         all.cosine = all.cosine.min(cosine);
         all.difference = all.difference.max(difference);

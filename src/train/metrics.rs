@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use crate::files::atomic::{Cut, Disk, FileSystem};
+use crate::format::shortened;
 use crate::{Error, Result};
 
 /// The table's name in the run's folder.
@@ -218,7 +219,7 @@ pub fn read_on(fs: &dyn FileSystem, folder: &Path) -> Result<Vec<Row>> {
             path: path.clone(),
             line,
             expected: format!("{count} values"),
-            found: format!("`{}`", text.chars().take(80).collect::<String>()),
+            found: format!("`{}`", shortened(text, 80)),
         })
     });
     rows.collect()

@@ -46,7 +46,7 @@ pub(super) fn save(
     limit_length(&out.join("tokenizer_config.json"), setup.options.recipe.max_length)
 }
 
-/// Tells Python, and `evaluate` and `predict`, where texts are cut.
+/// Tells Python, and `evaluate` and `predict`, where texts are truncated.
 fn limit_length(path: &Path, tokens: usize) -> Result<()> {
     let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
     let mut settings: Map<String, Value> = serde_json::from_slice(&bytes)
