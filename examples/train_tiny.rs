@@ -13,7 +13,7 @@ use wgrad::ops::embedding::index;
 use wgrad::optim::OptimizerOptions;
 use wgrad::tensor::DType;
 use wgrad::text::{Tokenizer, TokenizerOptions};
-use wgrad::train::{Learner, MaskedTokens, MlmOptions, Trainer};
+use wgrad::train::{MaskedTokens, MlmOptions, StepEngine, Trainer};
 
 // The verb follows from the first noun, past the second: only context tells.
 const SENTENCES: [&str; 16] = [
@@ -68,8 +68,8 @@ async fn run() -> wgrad::Result<()> {
         optimizer: OptimizerOptions::default(),
         seed: 0,
     };
-    let mut learner = Trainer::pretraining(&gpu, config, options)?;
-    println!("{} tokens, {} on {}", tokenizer.vocab_size(), parameters(&learner), learner.device());
+    let mut trainer = Trainer::pretraining(&gpu, config, options)?;
+    println!("{} tokens, {} on {}", tokenizer.vocab_size(), parameters(&trainer), trainer.device());
 
     let masking = MaskingOptions { rate: 0.25, ..MaskingOptions::default() };
     for step in 0..STEPS {
@@ -80,19 +80,19 @@ async fn run() -> wgrad::Result<()> {
             .collect();
         let batch = Batch::new(&masked, TOKENS, specials.pad, true);
         let learning_rate = 3e-3 * (1.0 - step as f64 / STEPS as f64);
-        let report = learner.step(&[batch], learning_rate).await?;
+        let report = trainer.step(&[batch], learning_rate).await?;
         if step % 50 == 0 || step + 1 == STEPS {
             println!("step {:>3}: loss {:.3}, {:.0}% right", step + 1, report.loss, 100.0 * report.accuracy);
         }
     }
     for text in ["the dogs near the tree [MASK] at night.", "the [MASK] near the trees barks at night."] {
-        println!("{text}  ->  {}", guess(learner.model(), &tokenizer, text).await?);
+        println!("{text}  ->  {}", guess(trainer.model(), &tokenizer, text).await?);
     }
     Ok(())
 }
 
-fn parameters(learner: &Trainer<MaskedTokens>) -> String {
-    format!("{} parameters", learner.model().config.parameter_count())
+fn parameters(trainer: &Trainer<MaskedTokens>) -> String {
+    format!("{} parameters", trainer.model().config.parameter_count())
 }
 
 /// The likeliest token for the first mask in `text`: an inference recording of one sequence, replayed once.

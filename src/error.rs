@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::format::shortened;
+
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -202,9 +204,7 @@ impl Error {
 
 /// A name that came from outside, in backquotes, safe to show on one line.
 pub(crate) fn quoted(name: &str) -> String {
-    let short: String = name.chars().take(120).collect();
-    let cut = if short.len() < name.len() { "…" } else { "" };
-    format!("`{}{cut}`", short.escape_debug())
+    format!("`{}`", shortened(name, 120).escape_debug())
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The command-line program.
 
+#![allow(unreachable_pub, reason = "nothing uses a program as a library")]
+
 mod cli;
 
 use std::io::Write;

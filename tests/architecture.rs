@@ -11,7 +11,7 @@ type Module = Vec<String>;
 
 /// Each module of the crate may use those of the lists before its own, and those of its own list.
 const FLOORS: [&[&str]; 8] = [
-    &["error", "hash", "store"],
+    &["error", "format", "hash", "json", "random", "store"],
     &["gpu", "text"],
     &["ops", "autograd", "tensor", "shape", "data"],
     &["nn", "optim"],
@@ -217,4 +217,28 @@ fn no_files_use_each_other_in_a_circle() {
     }
     let names: Vec<String> = left.keys().map(|module| module.join("::")).collect();
     assert!(names.is_empty(), "these files use each other in circles: {}", names.join(", "));
+}
+
+/// `scripts/test` runs `tests/adapter_*.rs` on a second adapter.
+#[test]
+fn what_records_on_both_kinds_of_kernels_runs_on_a_second_adapter_or_says_why_not() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let folders =
+        fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
+    let files = [root.clone()].into_iter().chain(folders).flat_map(|folder| fs::read_dir(folder).unwrap());
+    let (mut here, mut wrong) = (0, Vec::new());
+    for path in
+        files.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "rs"))
+    {
+        let text = fs::read_to_string(&path).unwrap();
+        let records = text.contains("gpu_as(") && text.contains("Graph::");
+        let (name, own) = (path.file_name().unwrap().to_str().unwrap(), path.ends_with(file!()));
+        let marked = name.starts_with("adapter_");
+        here += usize::from(marked);
+        if records && !own && !marked && !text.contains("//! One adapter is enough: ") {
+            wrong.push(path);
+        }
+    }
+    assert!(wrong.is_empty(), "call them adapter_…, or say `One adapter is enough: ` and why: {wrong:?}");
+    assert!(here >= 5, "scripts/test finds {here} files");
 }

@@ -11,9 +11,9 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use assert_cmd::Command;
-use common::golden::Golden;
+use common::golden::{Golden, close};
 use common::hugging_face::golden_folder;
+use common::program::command;
 use safetensors::SafeTensors;
 use serde_json::Value;
 use wgrad::Error;
@@ -35,13 +35,6 @@ fn tensor<T: bytemuck::Pod>(file: &str, name: &str) -> Vec<T> {
     let bytes = std::fs::read(path).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
     bytemuck::pod_collect_to_vec(tensors.tensor(name).unwrap_or_else(|e| panic!("{name}: {e}")).data())
-}
-
-fn close(found: &[f32], expected: &[f32], what: &str) {
-    assert_eq!(found.len(), expected.len(), "{what}");
-    for (at, (a, b)) in found.iter().zip(expected).enumerate() {
-        assert!((a - b).abs() <= CLOSE, "{what}, {at}: {a} instead of {b}");
-    }
 }
 
 /// Rows of the first `length` tokens sum to 1; everything else is exactly 0.
@@ -68,7 +61,7 @@ fn check_batch(reader: &mut AttentionReader, ids: &[u32], types: &[u32], prefix:
         let ids = &ids[rows];
         let found = pollster::block_on(reader.probabilities(ids, types, length)).unwrap();
         assert_eq!((found.layers, found.heads, found.tokens), (2, 2, TOKENS));
-        close(&found.values, &expected[index * maps..][..maps], &what);
+        close(&found.values, &expected[index * maps..][..maps], CLOSE, &what);
         check_sums(&found, length, &what);
         // Without the padding the rest is the same.
         let short = types.get(..length).unwrap_or_default();
@@ -76,13 +69,13 @@ fn check_batch(reader: &mut AttentionReader, ids: &[u32], types: &[u32], prefix:
         let row = |at: usize| alone.values[at * length..][..length].to_vec();
         for (at, rows) in found.values.chunks(TOKENS * TOKENS).enumerate() {
             for (i, whole) in rows.chunks(TOKENS).take(length).enumerate() {
-                close(&row(at * length + i), &whole[..length], &what);
+                close(&row(at * length + i), &whole[..length], CLOSE, &what);
             }
         }
         if prefix.starts_with("relative") {
             let expected: Vec<f32> = tensor("attention.safetensors", &format!("{prefix}/by_distance"));
             let count = expected.len() / 3;
-            close(found.by_distance.as_ref().unwrap(), &expected[index * count..][..count], &what);
+            close(found.by_distance.as_ref().unwrap(), &expected[index * count..][..count], CLOSE, &what);
         } else {
             assert_eq!(found.by_distance, None);
         }
@@ -121,11 +114,7 @@ fn probabilities_of_own_models_equal_pytorch() {
 
 #[test]
 fn probabilities_of_all_minilm_equal_transformers() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/minilm");
-    if !path.exists() {
-        eprintln!("SKIPPED: all-MiniLM-L6-v2 is not here; scripts/fetch-minilm fetches it");
-        return;
-    }
+    let Some(path) = common::minilm() else { return };
     let Some(gpu) = common::gpu() else { return };
     let mut reader = AttentionReader::open(&gpu, &ModelFolder::load(path).unwrap()).unwrap();
     let texts = [
@@ -140,7 +129,7 @@ fn probabilities_of_all_minilm_equal_transformers() {
         assert_eq!(found.tokens.iter().map(|token| token.id).collect::<Vec<_>>(), ids);
         assert_eq!(found.tokens.iter().map(|token| token.part as u32).collect::<Vec<_>>(), types);
         let expected: Vec<f32> = tensor("attention_minilm.safetensors", &golden("probabilities"));
-        close(&found.probabilities.values, &expected, first);
+        close(&found.probabilities.values, &expected, CLOSE, first);
         check_sums(&found.probabilities, ids.len(), first);
         // The text can be put together again from its tokens.
         let mut parts = [String::new(), String::new()];
@@ -179,15 +168,7 @@ fn long_texts_are_cut_and_said_to_be() {
 
 /// Runs the program on the small BERT.
 fn attention(arguments: &[&str], out: &Path) -> assert_cmd::assert::Assert {
-    let mut command = Command::cargo_bin("wgrad").unwrap();
-    command
-        .arg("attention")
-        .arg("--model")
-        .arg(golden_folder())
-        .args(arguments)
-        .arg("--out")
-        .arg(out)
-        .assert()
+    command(&["attention", "--model"]).arg(golden_folder()).args(arguments).arg("--out").arg(out).assert()
 }
 
 #[test]

@@ -4,21 +4,18 @@
 
 mod common;
 
-use assert_cmd::Command;
+use common::program::{run, stdout};
 use serde_json::Value;
 use wgrad::models::Config;
-use wgrad::train::{Precision, Workload, measure};
+use wgrad::train::{Precision, Workload, benchmark};
 
 fn bench(what: &str) -> Value {
     bench_with(what, &[])
 }
 
 fn bench_with(what: &str, more: &[&str]) -> Value {
-    let mut command = Command::cargo_bin("wgrad").unwrap();
-    command.args(["bench", what, "--workload", "tiny", "--seconds", "0", "--json"]).args(more);
-    command.env("XDG_RUNTIME_DIR", std::env::temp_dir());
-    let output = command.assert().success();
-    let report: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+    let arguments = ["bench", what, "--workload", "tiny", "--seconds", "0", "--json"];
+    let report: Value = serde_json::from_str(&stdout(&run(&[&arguments, more].concat(), ""))).unwrap();
     assert_eq!((report["bench"].as_str(), report["workload"].as_str()), (Some(what), Some("tiny")));
     assert!(what == "replay" || report["peak_gflops"].as_f64().unwrap() > 0.0);
     report
@@ -107,7 +104,7 @@ fn steps_are_timed_and_counted() {
     model.vocab_size = 300;
     let workload = Workload { model, sequences: 3, tokens: 20, targets: 7, precision: Precision::F32 };
     let mut told = Vec::new();
-    let speed = pollster::block_on(measure::steps(&gpu, &workload, 0.3, false, |s| told.push(s))).unwrap();
+    let speed = pollster::block_on(benchmark::steps(&gpu, &workload, 0.3, false, |s| told.push(s))).unwrap();
     assert_eq!(told.len(), speed.steps.len() + 1);
     assert_eq!(told[0], speed.first_step);
     let sum: f64 = speed.steps.iter().sum();

@@ -11,46 +11,21 @@ mod common;
 use std::path::Path;
 use std::process::Output;
 
-use assert_cmd::Command;
 use common::folder::folder;
 use common::golden::Golden;
+use common::program::{command, error, run, stdout};
 use serde_json::Value;
 use wgrad::optim::Rule;
 
-fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("wgrad").unwrap();
-    command.args(arguments).env_remove("RUST_BACKTRACE");
-    // Without a runtime directory, Vulkan's software drivers complain on standard error.
-    command.env("XDG_RUNTIME_DIR", std::env::temp_dir());
-    command
-}
-
-fn run(arguments: &[&str]) -> Output {
-    command(arguments).output().unwrap()
-}
-
-fn stdout(output: &Output) -> String {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-/// The one line on standard error of a command that fails with `code`.
-fn error(output: &Output, code: i32) -> String {
-    let text = String::from_utf8(output.stderr.clone()).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{text}");
-    assert!(text.starts_with("error: ") && text.trim_end().lines().count() == 1, "{text}");
-    assert!(output.stdout.is_empty());
-    text
-}
-
 fn fill(model: &Path, rest: &[&str]) -> Output {
-    run(&[&["fill-mask", "--model", model.to_str().unwrap()], rest].concat())
+    run(&[&["fill-mask", "--model", model.to_str().unwrap()], rest].concat(), "")
 }
 
 #[test]
 fn doctor_examines_the_adapter() {
     let Some(gpu) = common::gpu() else { return };
-    let report: Value = serde_json::from_str(&stdout(&run(&["doctor", "--all-kernels", "--json"]))).unwrap();
+    let report: Value =
+        serde_json::from_str(&stdout(&run(&["doctor", "--all-kernels", "--json"], ""))).unwrap();
     assert_eq!(report["ok"], true);
     assert_eq!(report["wgrad"], env!("CARGO_PKG_VERSION"));
     assert_eq!(report["device"]["name"], gpu.capabilities().name.as_str());
@@ -88,7 +63,7 @@ fn doctor_examines_the_adapter() {
 
 #[test]
 fn without_an_adapter_the_exit_code_is_3_and_the_cure_is_told() {
-    let told = error(&run(&["doctor", "--adapter", "no such thing"]), 3);
+    let told = error(&run(&["doctor", "--adapter", "no such thing"], ""), 3);
     assert!(told.contains("no such thing"), "{told}");
     if !cfg!(target_os = "linux") {
         return;
@@ -177,8 +152,8 @@ fn what_cannot_be_guessed_is_told_in_one_line() {
     assert!(told.contains("tokenizer.json: expected 60 tokens"), "{told}");
     std::fs::remove_file(&weights).unwrap();
     assert!(error(&fill(&model, &["[MASK]"]), 1).contains("no model.safetensors"));
-    assert_eq!(run(&["fill-mask", "[MASK]"]).status.code(), Some(2));
+    assert_eq!(run(&["fill-mask", "[MASK]"], "").status.code(), Some(2));
     for help in ["doctor", "fill-mask"] {
-        assert!(stdout(&run(&[help, "--help"])).contains("JSON: {"));
+        assert!(stdout(&run(&[help, "--help"], "")).contains("JSON: {"));
     }
 }

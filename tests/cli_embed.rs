@@ -11,38 +11,27 @@ mod common;
 use std::fs;
 use std::process::Output;
 
-use assert_cmd::Command;
 use common::hugging_face::golden_folder;
+use common::program::{run, stderr, stdout};
 use serde_json::{Value, json};
 
 fn model() -> String {
     golden_folder().with_file_name("sentence_transformers").to_str().unwrap().to_string()
 }
 
-fn run(arguments: &[&str], input: &[u8]) -> Output {
-    let mut command = Command::cargo_bin("wgrad").unwrap();
-    command.args(arguments).env_remove("RUST_BACKTRACE").write_stdin(input);
-    // Without a runtime directory, Vulkan's software drivers complain on standard error.
-    command.env("XDG_RUNTIME_DIR", std::env::temp_dir());
-    command.output().unwrap()
-}
-
 fn embed(rest: &[&str], input: &[u8]) -> Output {
     run(&[&["embed", "--model", &model()], rest].concat(), input)
 }
 
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-fn stdout(output: &Output) -> &[u8] {
+/// The bytes that it wrote, which it did with success.
+fn bytes(output: &Output) -> &[u8] {
     assert!(output.status.success(), "{}", stderr(output));
     &output.stdout
 }
 
 /// The vectors of a jsonl answer; checks the rest of it.
 fn vectors(output: &Output, texts: &[&str]) -> Vec<Vec<f32>> {
-    let text = String::from_utf8(stdout(output).to_vec()).unwrap();
+    let text = stdout(output);
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), texts.len());
     let parse = |(index, (line, text)): (usize, (&Value, &&str))| {
@@ -87,7 +76,7 @@ fn texts_become_vectors_in_every_way() {
 
     let flat = given.concat();
     let held = embed(&["--format", "npy"], lines.as_bytes());
-    assert_eq!(matrix(stdout(&held)), (3, 40, flat.clone()));
+    assert_eq!(matrix(bytes(&held)), (3, 40, flat.clone()));
     let file = place("vectors.npy");
     let written = embed(&["--output", &file], lines.as_bytes());
     assert!(stdout(&written).is_empty());
@@ -95,12 +84,12 @@ fn texts_become_vectors_in_every_way() {
     let file = place("vectors.jsonl");
     let written = embed(&["--output", &file], lines.as_bytes());
     assert!(stdout(&written).is_empty());
-    assert_eq!(fs::read(&file).unwrap(), stdout(&embed(&[], lines.as_bytes())));
+    assert_eq!(fs::read(&file).unwrap(), bytes(&embed(&[], lines.as_bytes())));
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4);
 
     // Nothing in, nothing out.
     assert!(stdout(&embed(&[], b"")).is_empty());
-    assert_eq!(matrix(stdout(&embed(&["--format", "npy"], b""))), (0, 40, vec![]));
+    assert_eq!(matrix(bytes(&embed(&["--format", "npy"], b""))), (0, 40, vec![]));
 
     let raw = vectors(&embed(&["--no-normalize", texts[0]], b""), &texts[..1]);
     let first = vectors(&embed(&["--pooling", "cls", texts[0]], b""), &texts[..1]);
@@ -173,15 +162,15 @@ fn a_reference_is_made_and_this_device_is_held_against_it() {
         assert!(said.contains(because), "{said}");
     };
     refused(&["--verify"], "expected reference_vectors.json, found none; `wgrad embed --reference`");
-    let made: Value = serde_json::from_slice(stdout(&embed(&["--reference", "--json"]))).unwrap();
+    let made: Value = serde_json::from_slice(bytes(&embed(&["--reference", "--json"]))).unwrap();
     let file = dir.path().join("reference_vectors.json");
     assert_eq!((&made["file"], &made["texts"], &made["width"]), (&json!(file), &json!(10), &json!(40)));
-    let said = String::from_utf8(stdout(&embed(&["--verify"])).to_vec()).unwrap();
+    let said = stdout(&embed(&["--verify"]));
     assert!(said.contains(" computes right: 10 texts"), "{said}");
-    let found: Value = serde_json::from_slice(stdout(&embed(&["--verify", "--json"]))).unwrap();
+    let found: Value = serde_json::from_slice(bytes(&embed(&["--verify", "--json"]))).unwrap();
     assert_eq!((&found["precision"], &found["device"]), (&json!("f32"), &found["reference_device"]));
     // Every key stands in the help.
-    let help = String::from_utf8(stdout(&run(&["embed", "--help"], b"")).to_vec()).unwrap();
+    let help = stdout(&run(&["embed", "--help"], b""));
     for key in [&made, &found].into_iter().flat_map(|answer| answer.as_object().unwrap().keys()) {
         assert!(help.contains(key), "no {key} in the help");
     }
@@ -204,20 +193,20 @@ fn similar_texts_are_found_similar() {
     let texts = ["the cat watched the garden", "the cat watched the garden", "[SEP] 日本語"];
     let model = model();
     let arguments = [&["similarity", "--model", &model, "--json"], &texts[..]].concat();
-    let answer: Value = serde_json::from_slice(stdout(&run(&arguments, b""))).unwrap();
+    let answer: Value = serde_json::from_slice(bytes(&run(&arguments, b""))).unwrap();
     let cosine = |a: usize, b: usize| answer["cosine"][a][b].as_f64().unwrap();
     assert_eq!(answer["texts"], json!(texts));
     assert!((cosine(0, 1) - 1.0).abs() < 1e-6 && (cosine(2, 2) - 1.0).abs() < 1e-6);
     assert!(cosine(0, 2) < 0.99 && cosine(0, 2) == cosine(2, 0));
     let arguments = [&["similarity", "--model", &model], &texts[..]].concat();
-    let table = String::from_utf8(stdout(&run(&arguments, b"")).to_vec()).unwrap();
+    let table = stdout(&run(&arguments, b""));
     assert!(table.lines().count() == 4 && table.contains("1  the cat watched the garden  1.000  1.000"));
 }
 
 #[test]
 fn a_model_is_described_without_a_gpu() {
     let info = |model: &str| -> Value {
-        serde_json::from_slice(stdout(&run(&["info", "--model", model, "--json"], b""))).unwrap()
+        serde_json::from_slice(bytes(&run(&["info", "--model", model, "--json"], b""))).unwrap()
     };
     let answer = info(&model());
     assert_eq!(answer["architecture"], "BertModel");
@@ -235,7 +224,7 @@ fn a_model_is_described_without_a_gpu() {
     );
     assert_eq!(answer["parameters"], 37013);
     let table = run(&["info", "--model", golden_folder().to_str().unwrap()], b"");
-    let table = String::from_utf8(stdout(&table).to_vec()).unwrap();
+    let table = stdout(&table);
     assert!(table.contains("parameters    37,013\n"), "{table}");
     assert!(table.contains("architecture  BertForPreTraining (bert)\n"), "{table}");
     let missing = run(&["info", "--model", "/nowhere"], b"");

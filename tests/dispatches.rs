@@ -1,5 +1,7 @@
 //! Sizes: what is larger than a binding is computed in chunks, what would run long in several dispatches, and neither
 //! changes a result.
+//!
+//! One adapter is enough: how work is divided does not depend on the driver.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,14 +19,14 @@ use wgrad::models::{Config, InputBuffers, Model, Targets};
 use wgrad::ops::matmul::linear;
 use wgrad::ops::measure::settle_speed;
 use wgrad::tensor::DType;
-use wgrad::train::{Learner, MaskedTokens, MlmOptions, Trainer, Workload};
+use wgrad::train::{MaskedTokens, MlmOptions, StepEngine, Trainer, Workload};
 
 const KINDS: [AdapterKind; 2] = [AdapterKind::Cpu, AdapterKind::Gpu];
 
-/// The bits of everything a learner would save.
-fn state(learner: &mut Trainer<MaskedTokens>) -> Vec<Vec<u32>> {
-    let names = [learner.model_tensors(), learner.optimizer_tensors()].concat();
-    let mut read = |name: &str| pollster::block_on(learner.read(name)).unwrap();
+/// The bits of everything a trainer would save.
+fn state(trainer: &mut Trainer<MaskedTokens>) -> Vec<Vec<u32>> {
+    let names = [trainer.model_tensors(), trainer.optimizer_tensors()].concat();
+    let mut read = |name: &str| pollster::block_on(trainer.read(name)).unwrap();
     names.iter().map(|(name, _)| read(name).into_iter().map(f32::to_bits).collect()).collect()
 }
 
@@ -39,12 +41,12 @@ fn steps_cut_into_short_dispatches_are_the_same() {
                     common::open(options).filter(|gpu| storage == DType::F32 || gpu.capabilities().f16)?;
                 let golden = Golden::open("relative_tied_mask");
                 let sizes = MlmOptions { storage, ..common::golden::options(1) };
-                let mut learner = Trainer::pretraining(&gpu, golden.config.clone(), sizes).unwrap();
-                golden.fill(&mut learner);
+                let mut trainer = Trainer::pretraining(&gpu, golden.config.clone(), sizes).unwrap();
+                golden.fill(&mut trainer);
                 for _ in 0..2 {
-                    pollster::block_on(learner.step(&split(&golden.batch()), 1e-3)).unwrap();
+                    pollster::block_on(trainer.step(&split(&golden.batch()), 1e-3)).unwrap();
                 }
-                Some(state(&mut learner))
+                Some(state(&mut trainer))
             });
             assert!(states[0] == states[1], "{kind:?}, {storage:?}: cuts changed a bit");
         }
@@ -150,15 +152,15 @@ fn chunks_of_a_large_vocabulary_add_up() {
     assert!(rows * workload.model.vocab_size * 4 > 128 << 20);
     let [both, each] = [rows, rows / 2].map(|targets| {
         let sizes = MlmOptions { targets, ..workload.options() };
-        let mut learner = Trainer::pretraining(&gpu, workload.model.clone(), sizes).unwrap();
-        learner.accumulate(&[workload.batch()]).unwrap();
-        let parameters = &learner.model().parameters;
+        let mut trainer = Trainer::pretraining(&gpu, workload.model.clone(), sizes).unwrap();
+        trainer.accumulate(&[workload.batch()]).unwrap();
+        let parameters = &trainer.model().parameters;
         let gradients: Vec<_> = parameters
             .shapes()
             .into_iter()
             .map(|(name, _)| (name.clone(), pollster::block_on(parameters.read_gradient(&name)).unwrap()))
             .collect();
-        let measured = pollster::block_on(learner.evaluate(&[workload.batch()])).unwrap();
+        let measured = pollster::block_on(trainer.evaluate(&[workload.batch()])).unwrap();
         (gradients, measured)
     });
     for ((name, found), (_, expected)) in both.0.iter().zip(&each.0) {

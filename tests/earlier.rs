@@ -9,8 +9,8 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use assert_cmd::Command;
 use common::golden::relative;
+use common::program::{run, stdout};
 use serde_json::Value;
 use wgrad::files::Weights;
 use wgrad::train::metrics;
@@ -30,14 +30,6 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Runs the program; what it printed.
-fn wgrad(arguments: &[&str]) -> String {
-    let output = Command::cargo_bin("wgrad").unwrap().args(arguments).output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{told}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
 #[test]
 fn a_run_of_an_earlier_version_goes_on_to_its_weights() {
     let Some(_) = common::gpu() else { return };
@@ -45,7 +37,10 @@ fn a_run_of_an_earlier_version_goes_on_to_its_weights() {
     let out = dir.path().join("run");
     copy(&earlier("run"), &out);
     let (data, folder) = (earlier("data"), out.to_str().unwrap());
-    let told = wgrad(&["pretrain", "--resume", "--data", data.to_str().unwrap(), "--out", folder, "--json"]);
+    let told = stdout(&run(
+        &["pretrain", "--resume", "--data", data.to_str().unwrap(), "--out", folder, "--json"],
+        "",
+    ));
     let summary: Value = serde_json::from_str(&told).unwrap();
     assert_eq!((&summary["steps"], &summary["skipped_steps"]), (&12.into(), &0.into()));
     let steps: Vec<u64> = metrics::read(&out).unwrap().iter().map(|row| row.step).collect();
@@ -66,19 +61,22 @@ fn a_model_that_an_earlier_version_finetuned_says_what_it_said() {
     let (model, table) = (earlier("finetuned"), earlier("labelled.csv"));
     let predictions = dir.path().join("predictions.tsv");
     let [model, table, to] = [&model, &table, &predictions].map(|path| path.to_str().unwrap());
-    wgrad(&[
-        "evaluate",
-        "--model",
-        model,
-        "--task",
-        "classify",
-        "--eval",
-        table,
-        "--predictions",
-        to,
-        "--precision",
-        "f32",
-    ]);
+    stdout(&run(
+        &[
+            "evaluate",
+            "--model",
+            model,
+            "--task",
+            "classify",
+            "--eval",
+            table,
+            "--predictions",
+            to,
+            "--precision",
+            "f32",
+        ],
+        "",
+    ));
     let read = |path: &Path| -> Vec<(String, f64)> {
         let text = fs::read_to_string(path).unwrap();
         let row = |line: &str| {

@@ -10,33 +10,11 @@ mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Output;
 
-use assert_cmd::Command;
 use common::folder::folder;
 use common::golden::Golden;
+use common::program::{error, run, stdout};
 use serde_json::Value;
-
-fn run(arguments: &[&str], input: &str) -> Output {
-    let mut command = Command::cargo_bin("wgrad").unwrap();
-    command.args(arguments).env_remove("RUST_BACKTRACE").write_stdin(input);
-    // Without a runtime directory, Vulkan's software drivers complain on standard error.
-    command.env("XDG_RUNTIME_DIR", std::env::temp_dir());
-    command.output().unwrap()
-}
-
-fn stdout(output: &Output) -> String {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-/// The one line on standard error of a command that fails.
-fn error(output: &Output) -> String {
-    let text = String::from_utf8(output.stderr.clone()).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.starts_with("error: ") && text.trim_end().lines().count() == 1, "{text}");
-    text
-}
 
 /// A model and GLUE's SST-2, whose good texts have w7 and whose bad ones w8.
 fn place(dir: &Path) -> [PathBuf; 3] {
@@ -100,7 +78,7 @@ fn a_task_of_glue_from_its_folder_to_predictions() {
 
     // A second run does not overwrite the first.
     let output = run(&[&["finetune"][..], &task, &how].concat(), "");
-    assert!(error(&output).contains("a folder without a model"));
+    assert!(error(&output, 1).contains("a folder without a model"));
 }
 
 #[test]
@@ -113,13 +91,13 @@ fn faults_are_told_on_one_line() {
     let table = table.to_str().unwrap();
     let finetune =
         |rest: &[&str]| run(&[&["finetune", "--model", model, "--out", out][..], rest].concat(), "");
-    let text = error(&finetune(&["--task", "classify", "--train", table, "--eval", table]));
+    let text = error(&finetune(&["--task", "classify", "--train", table, "--eval", table]), 1);
     assert!(text.contains("train.csv, line 3: expected 2 columns, found 3"), "{text}");
-    let text = error(&finetune(&["--task", "classify", "--train", table]));
+    let text = error(&finetune(&["--task", "classify", "--train", table]), 1);
     assert!(text.contains("line 3") || text.contains("--eval FILE"), "{text}");
-    let text = error(&finetune(&["--task", "rte", "--data", dir.path().to_str().unwrap()]));
+    let text = error(&finetune(&["--task", "rte", "--data", dir.path().to_str().unwrap()]), 1);
     assert!(text.contains("no train.tsv, no dev.tsv"), "{text}");
-    let text = error(&run(&["predict", "--model", model], "w5\n"));
+    let text = error(&run(&["predict", "--model", model], "w5\n"), 1);
     assert!(text.contains("a finetuned model"), "{text}");
     assert!(!Path::new(out).exists());
 }

@@ -19,7 +19,7 @@ use wgrad::models::{Config, Model, Pooling, ProblemType};
 use wgrad::optim::{GroupOptions, OptimizerOptions};
 use wgrad::tensor::DType;
 use wgrad::train::objective::{Classes, Numbers, Pairs, Targets, TextBatch, TextObjective};
-use wgrad::train::{Learner, Trainer, TrainerOptions};
+use wgrad::train::{StepEngine, Trainer, TrainerOptions};
 
 /// Relative L2 distance allowed between gradients, as for single operations.
 const GRADIENT: f64 = 1e-4;
@@ -159,7 +159,7 @@ fn ten_steps_equal_pytorch() {
         let Some(gpu) = common::gpu_as(kind) else { return };
         for (case, task) in CASES {
             let golden = Golden::open(case);
-            let mut learner =
+            let mut trainer =
                 Trainer::new(&gpu, golden.model(&gpu, task), task.objective(), options(case, 0.0)).unwrap();
             let batch = golden.batch(task);
 
@@ -167,7 +167,7 @@ fn ten_steps_equal_pytorch() {
                 Task::Pairs => Readout::Vector { pooling: Pooling::Mean, normalize: true },
                 _ => Readout::Head,
             };
-            let mut session = Session::new(&gpu, learner.shared_model(), DType::F32);
+            let mut session = Session::new(&gpu, trainer.shared_model(), DType::F32);
             let found = pollster::block_on(session.compute(readout, &batch.texts, &mut |_| ()));
             let found = found.unwrap().concat();
             drop(session);
@@ -175,8 +175,8 @@ fn ten_steps_equal_pytorch() {
                 close(f64::from(*found), expected, &format!("{case}, {kind:?}: an output"));
             }
 
-            learner.accumulate(std::slice::from_ref(&batch)).unwrap();
-            let parameters = &learner.model().parameters;
+            trainer.accumulate(std::slice::from_ref(&batch)).unwrap();
+            let parameters = &trainer.model().parameters;
             let names = golden.named("gradients/");
             assert!(names.len() >= 2);
             for name in names {
@@ -187,12 +187,12 @@ fn ten_steps_equal_pytorch() {
 
             let (losses, norms) = (golden.f32("losses"), golden.f32("gradient_norms"));
             for step in 0..10 {
-                let report = pollster::block_on(learner.step(std::slice::from_ref(&batch), 1e-3)).unwrap();
+                let report = pollster::block_on(trainer.step(std::slice::from_ref(&batch), 1e-3)).unwrap();
                 close(report.loss, losses[step], &format!("{case}, {kind:?}: loss at step {step}"));
                 close(report.gradient_norm, norms[step], &format!("{case}, {kind:?}: norm at step {step}"));
             }
             for name in golden.named("weights_after/") {
-                let found = pollster::block_on(learner.model().parameters.read(&name)).unwrap();
+                let found = pollster::block_on(trainer.model().parameters.read(&name)).unwrap();
                 let error = relative(&found, &golden.f32(&format!("weights_after/{name}")));
                 assert!(error <= WHOLE_MODEL, "{case}, {kind:?}: {name} after ten steps off by {error:e}");
             }
@@ -204,7 +204,7 @@ fn ten_steps_equal_pytorch() {
 fn run(gpu: &Gpu, seed: u64, dropout: f32, parts: usize) -> (Vec<f64>, Vec<f32>) {
     let golden = Golden::open("bert_classes");
     let options = TrainerOptions { seed, ..options("bert_classes", dropout) };
-    let mut learner = Trainer::new(gpu, golden.model(gpu, Task::Classes), Classes, options).unwrap();
+    let mut trainer = Trainer::new(gpu, golden.model(gpu, Task::Classes), Classes, options).unwrap();
     let whole = golden.batch(Task::Classes);
     let Targets::Classes(classes) = &whole.targets else { unreachable!() };
     let size = whole.texts.len() / parts;
@@ -215,9 +215,9 @@ fn run(gpu: &Gpu, seed: u64, dropout: f32, parts: usize) -> (Vec<f64>, Vec<f32>)
             targets: Targets::Classes(classes[part * size..][..size].to_vec()),
         })
         .collect();
-    let losses = (0..4).map(|_| pollster::block_on(learner.step(&batches, 1e-3)).unwrap().loss).collect();
+    let losses = (0..4).map(|_| pollster::block_on(trainer.step(&batches, 1e-3)).unwrap().loss).collect();
     let name = "bert.encoder.layer.0.intermediate.dense.weight";
-    (losses, pollster::block_on(learner.model().parameters.read(name)).unwrap())
+    (losses, pollster::block_on(trainer.model().parameters.read(name)).unwrap())
 }
 
 #[test]
@@ -240,10 +240,10 @@ fn the_mean_over_dropout_is_near_the_loss_without() {
     let batch = golden.batch(Task::Classes);
     let mean = |dropout: f32, steps: u32| {
         let options = options("bert_classes", dropout);
-        let mut learner = Trainer::new(&gpu, golden.model(&gpu, Task::Classes), Classes, options).unwrap();
+        let mut trainer = Trainer::new(&gpu, golden.model(&gpu, Task::Classes), Classes, options).unwrap();
         // A learning rate of 0 leaves the weights as they are.
         let losses = (0..steps)
-            .map(|_| pollster::block_on(learner.step(std::slice::from_ref(&batch), 0.0)).unwrap().loss);
+            .map(|_| pollster::block_on(trainer.step(std::slice::from_ref(&batch), 0.0)).unwrap().loss);
         losses.sum::<f64>() / f64::from(steps)
     };
     let (with, without) = (mean(0.02, 200), mean(0.0, 1));
@@ -262,7 +262,7 @@ fn what_does_not_fit_is_an_error() {
     let Some(gpu) = common::gpu() else { return };
     let golden = Golden::open("bert_classes");
     let options = options("bert_classes", 0.0);
-    let mut learner = Trainer::new(&gpu, golden.model(&gpu, Task::Classes), Classes, options).unwrap();
+    let mut trainer = Trainer::new(&gpu, golden.model(&gpu, Task::Classes), Classes, options).unwrap();
     let good = golden.batch(Task::Classes);
     for wrong in [
         TextBatch { targets: Targets::Classes(vec![0, 1, 2, 3]), ..good.clone() },
@@ -271,9 +271,9 @@ fn what_does_not_fit_is_an_error() {
         TextBatch { tokens: 16, ..good.clone() },
         TextBatch { texts: Vec::new(), targets: Targets::Classes(Vec::new()), ..good.clone() },
     ] {
-        pollster::block_on(learner.step(&[wrong], 1e-3)).unwrap_err();
+        pollster::block_on(trainer.step(&[wrong], 1e-3)).unwrap_err();
     }
-    pollster::block_on(learner.step(&[good], 1e-3)).unwrap();
+    pollster::block_on(trainer.step(&[good], 1e-3)).unwrap();
 }
 
 /// The model with f16 copies of its values.
@@ -332,8 +332,7 @@ fn chunks_of_a_contrastive_batch_give_its_gradient() {
 #[test]
 fn mixed_precision_learns_what_f32_learns() {
     let Some(gpu) = common::gpu() else { return };
-    if !gpu.capabilities().f16 {
-        eprintln!("SKIPPED: {} has no f16", gpu.capabilities().name);
+    if !common::has_f16(&gpu) {
         return;
     }
     for (case, task) in CASES {

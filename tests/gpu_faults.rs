@@ -1,5 +1,7 @@
 //! What goes wrong on a device is an error that says what to do; what cannot be learnt from changes nothing; the
 //! same work gives the same bits.
+//!
+//! One adapter is enough: the faults are put in by the tests.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,23 +21,23 @@ use wgrad::ops::add::add;
 use wgrad::ops::gelu::gelu;
 use wgrad::ops::matmul::linear;
 use wgrad::tensor::DType;
-use wgrad::train::{Learner, MaskedTokens, MlmOptions, Trainer};
+use wgrad::train::{MaskedTokens, MlmOptions, StepEngine, Trainer};
 
 const KINDS: [AdapterKind; 2] = [AdapterKind::Cpu, AdapterKind::Gpu];
 
-fn step(learner: &mut Trainer<MaskedTokens>, batches: &[Batch]) -> wgrad::Result<wgrad::train::StepReport> {
-    pollster::block_on(learner.step(batches, 1e-3))
+fn step(trainer: &mut Trainer<MaskedTokens>, batches: &[Batch]) -> wgrad::Result<wgrad::train::StepReport> {
+    pollster::block_on(trainer.step(batches, 1e-3))
 }
 
-/// The bits of everything a learner would save.
-fn state(learner: &mut Trainer<MaskedTokens>) -> Vec<(String, Vec<u32>)> {
-    let names = [learner.model_tensors(), learner.optimizer_tensors()].concat();
-    let mut read = |name: &str| pollster::block_on(learner.read(name)).unwrap();
+/// The bits of everything a trainer would save.
+fn state(trainer: &mut Trainer<MaskedTokens>) -> Vec<(String, Vec<u32>)> {
+    let names = [trainer.model_tensors(), trainer.optimizer_tensors()].concat();
+    let mut read = |name: &str| pollster::block_on(trainer.read(name)).unwrap();
     names.into_iter().map(|(n, _)| (n.clone(), read(&n).into_iter().map(f32::to_bits).collect())).collect()
 }
 
-fn gradients(learner: &Trainer<MaskedTokens>) -> Vec<(String, Vec<f32>)> {
-    let parameters = &learner.model().parameters;
+fn gradients(trainer: &Trainer<MaskedTokens>) -> Vec<(String, Vec<f32>)> {
+    let parameters = &trainer.model().parameters;
     let read = |name: &str| pollster::block_on(parameters.read_gradient(name)).unwrap();
     parameters.shapes().into_iter().map(|(name, _)| (name.clone(), read(&name))).collect()
 }
@@ -132,22 +134,22 @@ fn a_memory_budget_is_kept_and_its_end_says_what_to_lower() {
         drop(first);
         assert!(gpu.buffer("second", (1 << 19) + 16).is_ok());
 
-        // A learner fits or is refused whole, whatever allocation meets the budget's end.
+        // A trainer fits or is refused whole, whatever allocation meets the budget's end.
         let golden = Golden::open("relative_untied_mask");
         let mut refused = 0;
         let mut budget = 1 << 12;
         loop {
             let gpu = open(budget).unwrap();
             match Trainer::pretraining(&gpu, golden.config.clone(), options(4)) {
-                Ok(mut learner) => {
+                Ok(mut trainer) => {
                     let taken = gpu.allocated();
                     assert!(taken <= budget);
                     // One read-back may not fit; half as much again must do.
-                    drop(learner);
+                    drop(trainer);
                     assert_eq!(gpu.allocated(), 0, "{kind:?}: memory is lost");
                     let gpu = open(taken * 3 / 2).unwrap();
-                    learner = Trainer::pretraining(&gpu, golden.config.clone(), options(4)).unwrap();
-                    assert!(step(&mut learner, &[golden.batch()]).unwrap().loss.is_finite());
+                    trainer = Trainer::pretraining(&gpu, golden.config.clone(), options(4)).unwrap();
+                    assert!(step(&mut trainer, &[golden.batch()]).unwrap().loss.is_finite());
                     break;
                 }
                 Err(Error::OutOfMemory { bytes, hint, .. }) => {
@@ -167,11 +169,11 @@ fn a_memory_budget_is_kept_and_its_end_says_what_to_lower() {
 fn a_lost_device_is_an_error_from_the_next_step_on() {
     let Some(gpu) = common::gpu() else { return };
     let golden = Golden::open("relative_untied_mask");
-    let mut learner = golden.learner(&gpu);
+    let mut trainer = golden.trainer(&gpu);
     let batch = golden.batch();
-    let before = step(&mut learner, std::slice::from_ref(&batch)).unwrap();
+    let before = step(&mut trainer, std::slice::from_ref(&batch)).unwrap();
     // Work is under way when the device goes.
-    learner.accumulate(std::slice::from_ref(&batch)).unwrap();
+    trainer.accumulate(std::slice::from_ref(&batch)).unwrap();
     let kernels = gpu.clone();
     gpu.destroy();
     gpu.destroy();
@@ -183,16 +185,16 @@ fn a_lost_device_is_an_error_from_the_next_step_on() {
         }
     }
     for _ in 0..2 {
-        lost(step(&mut learner, std::slice::from_ref(&batch)));
-        lost(pollster::block_on(learner.evaluate(std::slice::from_ref(&batch))));
-        lost(pollster::block_on(learner.read("bert.LayerNorm.weight")));
-        lost(learner.accumulate(std::slice::from_ref(&batch)));
+        lost(step(&mut trainer, std::slice::from_ref(&batch)));
+        lost(pollster::block_on(trainer.evaluate(std::slice::from_ref(&batch))));
+        lost(pollster::block_on(trainer.read("bert.LayerNorm.weight")));
+        lost(trainer.accumulate(std::slice::from_ref(&batch)));
     }
     // More targets than one replay has room for.
     let mut many = batch.clone();
     many.masked_rows = (0..100).collect();
     many.labels = vec![7; 100];
-    lost(step(&mut learner, &[many]));
+    lost(step(&mut trainer, &[many]));
     lost(gpu.buffer("more", 16));
     lost(gpu.wait("nothing"));
     lost(Trainer::pretraining(&gpu, golden.config.clone(), options(1)));
@@ -211,11 +213,11 @@ fn a_lost_device_is_an_error_from_the_next_step_on() {
         example: &[],
     };
     lost(gpu.kernel(&broken, &[]));
-    drop(learner);
+    drop(trainer);
 
     // A device opened again goes on.
     let gpu = common::gpu().unwrap();
-    let after = step(&mut golden.learner(&gpu), &[batch]).unwrap();
+    let after = step(&mut golden.trainer(&gpu), &[batch]).unwrap();
     assert_eq!(before, after);
 }
 
@@ -335,7 +337,7 @@ fn sizes_of_zero_and_of_many_workgroups() {
 }
 
 #[test]
-fn learners_of_no_size_are_refused_and_odd_sizes_work() {
+fn trainers_of_no_size_are_refused_and_odd_sizes_work() {
     for kind in KINDS {
         let Some(gpu) = common::gpu_as(kind) else { return };
         let golden = Golden::open("relative_untied_mask");
@@ -348,7 +350,7 @@ fn learners_of_no_size_are_refused_and_odd_sizes_work() {
         }
         for (sequences, tokens) in [(1, 1), (1, 7), (3, 37)] {
             let sizes = MlmOptions { micro_batch: sequences, seq_len: tokens, targets: 0, ..options(1) };
-            let mut learner = Trainer::pretraining(&gpu, golden.config.clone(), sizes).unwrap();
+            let mut trainer = Trainer::pretraining(&gpu, golden.config.clone(), sizes).unwrap();
             let rows = sequences * tokens;
             let batch = Batch {
                 sequences,
@@ -360,7 +362,7 @@ fn learners_of_no_size_are_refused_and_odd_sizes_work() {
                 tokens: rows,
                 truncated: 0,
             };
-            let report = step(&mut learner, &[batch]).unwrap();
+            let report = step(&mut trainer, &[batch]).unwrap();
             // Nothing is known yet: about the entropy of 60 equally likely words.
             assert!((report.loss - 60f64.ln()).abs() < 0.2 && !report.skipped, "{report:?}");
         }
@@ -371,9 +373,9 @@ fn learners_of_no_size_are_refused_and_odd_sizes_work() {
 fn batches_that_do_not_fit_are_errors() {
     let Some(gpu) = common::gpu() else { return };
     let golden = Golden::open("relative_untied_mask");
-    let mut learner = golden.learner(&gpu);
+    let mut trainer = golden.trainer(&gpu);
     let good = golden.batch();
-    let before = state(&mut learner);
+    let before = state(&mut trainer);
     let changes: [fn(&mut Batch); 10] = [
         |b| b.sequences = 5,
         |b| b.seq_len = 39,
@@ -389,11 +391,11 @@ fn batches_that_do_not_fit_are_errors() {
     for (index, change) in changes.into_iter().enumerate() {
         let mut batch = good.clone();
         change(&mut batch);
-        let found = step(&mut learner, &[good.clone(), batch]);
+        let found = step(&mut trainer, &[good.clone(), batch]);
         assert!(matches!(found, Err(Error::Shape { .. })), "change {index}: {found:?}");
     }
-    assert_eq!(state(&mut learner), before);
-    assert!(step(&mut learner, &[good]).is_ok());
+    assert_eq!(state(&mut trainer), before);
+    assert!(step(&mut trainer, &[good]).is_ok());
 }
 
 /// What stands in padding, and what stood in memory, changes no bit of the loss and of the gradients.
@@ -403,21 +405,21 @@ fn poisoned_padding_and_memory_change_nothing() {
         let Some(gpu) = common::gpu_as(kind) else { return };
         for case in ["relative_untied_mask", "relative_tied_mask", "absolute_untied_mask"] {
             let golden = Golden::open(case);
-            let mut learner = golden.learner(&gpu);
+            let mut trainer = golden.trainer(&gpu);
             let batch = golden.batch();
             let other = with_other_padding(&batch);
-            learner.accumulate(std::slice::from_ref(&batch)).unwrap();
-            let expected = gradients(&learner);
-            learner.accumulate(std::slice::from_ref(&other)).unwrap();
-            assert_eq!(bits(&gradients(&learner)), bits(&expected), "{case}, {kind:?}");
+            trainer.accumulate(std::slice::from_ref(&batch)).unwrap();
+            let expected = gradients(&trainer);
+            trainer.accumulate(std::slice::from_ref(&other)).unwrap();
+            assert_eq!(bits(&gradients(&trainer)), bits(&expected), "{case}, {kind:?}");
             let losses = [&batch, &other].map(|b| {
-                pollster::block_on(learner.evaluate(std::slice::from_ref(b))).unwrap().loss.to_bits()
+                pollster::block_on(trainer.evaluate(std::slice::from_ref(b))).unwrap().loss.to_bits()
             });
             assert_eq!(losses[0], losses[1]);
 
             // The same step, recorded where its memory can be poisoned.
             let config = &golden.config;
-            let model = learner.shared_model();
+            let model = trainer.shared_model();
             let parameters = &model.parameters;
             let mut graph = Graph::training(&gpu);
             graph.recorder().isolate();
@@ -445,7 +447,7 @@ fn poisoned_padding_and_memory_change_nothing() {
                 recording.replay().unwrap();
                 let loss: Vec<u32> = pollster::block_on(gpu.read(&kept, 0, count)).unwrap();
                 assert!(loss.iter().all(|&x| f32::from_bits(x).is_finite()), "{word:#x}");
-                let found = gradients(&learner);
+                let found = gradients(&trainer);
                 for ((name, found), (_, expected)) in found.iter().zip(&expected) {
                     let error = relative(found, expected);
                     assert!(error < 1e-6, "{case}, {kind:?}, poison {word:#x}: {name} off by {error:e}");
@@ -465,27 +467,27 @@ fn a_gradient_that_is_not_finite_changes_nothing() {
         for case in ["relative_untied_mask", "absolute_untied_mask"] {
             let golden = Golden::open(case);
             let batch = golden.batch();
-            let mut learner = golden.learner(&gpu);
-            step(&mut learner, std::slice::from_ref(&batch)).unwrap();
-            for (index, (name, _)) in learner.model_tensors().into_iter().enumerate() {
-                let good = pollster::block_on(learner.read(&name)).unwrap();
+            let mut trainer = golden.trainer(&gpu);
+            step(&mut trainer, std::slice::from_ref(&batch)).unwrap();
+            for (index, (name, _)) in trainer.model_tensors().into_iter().enumerate() {
+                let good = pollster::block_on(trainer.read(&name)).unwrap();
                 let mut bad = good.clone();
                 bad[0] = [f32::NAN, f32::INFINITY, -f32::INFINITY][index % 3];
-                learner.write(&name, &bad).unwrap();
-                let before = if index % 5 == 0 { state(&mut learner) } else { Vec::new() };
-                let report = step(&mut learner, std::slice::from_ref(&batch)).unwrap();
+                trainer.write(&name, &bad).unwrap();
+                let before = if index % 5 == 0 { state(&mut trainer) } else { Vec::new() };
+                let report = step(&mut trainer, std::slice::from_ref(&batch)).unwrap();
                 assert!(report.skipped, "{case}, {kind:?}: {} in {name} gave {report:?}", bad[0]);
                 if index % 5 == 0 {
-                    assert!(state(&mut learner) == before, "{case}, {kind:?}: {name}");
+                    assert!(state(&mut trainer) == before, "{case}, {kind:?}: {name}");
                 }
-                learner.write(&name, &good).unwrap();
+                trainer.write(&name, &good).unwrap();
             }
             // What was skipped left no trace: the next step is the second one.
-            let found = step(&mut learner, std::slice::from_ref(&batch)).unwrap();
-            let mut clean = golden.learner(&gpu);
+            let found = step(&mut trainer, std::slice::from_ref(&batch)).unwrap();
+            let mut clean = golden.trainer(&gpu);
             step(&mut clean, std::slice::from_ref(&batch)).unwrap();
             assert_eq!(found, step(&mut clean, std::slice::from_ref(&batch)).unwrap());
-            assert!(state(&mut learner) == state(&mut clean), "{case}, {kind:?}");
+            assert!(state(&mut trainer) == state(&mut clean), "{case}, {kind:?}");
         }
     }
 }
@@ -499,10 +501,10 @@ fn the_same_seed_gives_the_same_bits() {
             let batch = golden.batch();
             let train = |seed| {
                 let sizes = MlmOptions { seed, ..options(3) };
-                let mut learner = Trainer::pretraining(&gpu, golden.config.clone(), sizes).unwrap();
+                let mut trainer = Trainer::pretraining(&gpu, golden.config.clone(), sizes).unwrap();
                 let reports: Vec<_> =
-                    (0..3).map(|_| step(&mut learner, std::slice::from_ref(&batch)).unwrap()).collect();
-                (reports, state(&mut learner))
+                    (0..3).map(|_| step(&mut trainer, std::slice::from_ref(&batch)).unwrap()).collect();
+                (reports, state(&mut trainer))
             };
             let first = train(1);
             assert!(first == train(1), "{case}, {kind:?}");
@@ -521,12 +523,12 @@ fn gradients_do_not_depend_on_micro_batches() {
         let batch = golden.batch();
         let compute_with = |sequences: usize, targets: usize, batches: &[Batch]| {
             let sizes = MlmOptions { targets, ..options(sequences) };
-            let mut learner = Trainer::pretraining(&gpu, golden.config.clone(), sizes).unwrap();
-            golden.fill(&mut learner);
+            let mut trainer = Trainer::pretraining(&gpu, golden.config.clone(), sizes).unwrap();
+            golden.fill(&mut trainer);
             let memory = gpu.allocated();
-            assert_eq!(learner.accumulate(batches).unwrap(), batch.labels.len());
+            assert_eq!(trainer.accumulate(batches).unwrap(), batch.labels.len());
             assert_eq!(gpu.allocated(), memory);
-            gradients(&learner)
+            gradients(&trainer)
         };
         let compute = |sequences: usize, batches: &[Batch]| compute_with(sequences, 20, batches);
         let whole = compute(3, std::slice::from_ref(&batch));
@@ -551,22 +553,22 @@ fn a_batch_without_masked_tokens_has_no_loss() {
     for kind in KINDS {
         let Some(gpu) = common::gpu_as(kind) else { return };
         let golden = Golden::open("relative_untied_mask");
-        let mut learner = golden.learner(&gpu);
+        let mut trainer = golden.trainer(&gpu);
         let mut batch = golden.batch();
         batch.masked_rows.clear();
         batch.labels.clear();
         for batches in [vec![], vec![batch.clone()], vec![batch.clone(), batch.clone()]] {
-            let report = step(&mut learner, &batches).unwrap();
+            let report = step(&mut trainer, &batches).unwrap();
             assert_eq!((report.loss, report.accuracy, report.gradient_norm), (0.0, 0.0, 0.0));
             assert!(!report.skipped);
-            let found = pollster::block_on(learner.evaluate(&batches)).unwrap();
+            let found = pollster::block_on(trainer.evaluate(&batches)).unwrap();
             assert_eq!((found.loss, found.accuracy, found.masked), (0.0, 0.0, 0));
         }
-        for (name, values) in state(&mut learner) {
+        for (name, values) in state(&mut trainer) {
             assert!(values.iter().all(|&x| f32::from_bits(x).is_finite()), "{name}");
         }
         // Next to a batch with targets it adds nothing.
-        let mut other = golden.learner(&gpu);
+        let mut other = golden.trainer(&gpu);
         other.accumulate(&[golden.batch()]).unwrap();
         let expected = gradients(&other);
         assert_eq!(other.accumulate(&[batch, golden.batch()]).unwrap(), golden.batch().labels.len());
@@ -585,19 +587,19 @@ fn sequences_of_padding_alone_contribute_zeros() {
         padding.bounds.fill([0, 0]);
         padding.masked_rows.clear();
         padding.labels.clear();
-        let mut learner = golden.learner(&gpu);
-        learner.accumulate(std::slice::from_ref(&padding)).unwrap();
-        for (name, values) in gradients(&learner) {
+        let mut trainer = golden.trainer(&gpu);
+        trainer.accumulate(std::slice::from_ref(&padding)).unwrap();
+        for (name, values) in gradients(&trainer) {
             assert!(values.iter().all(|&x| x == 0.0), "{kind:?}: {name}");
         }
         // Even where padding is to be guessed, everything stays finite.
         padding.masked_rows = vec![3, 50];
         padding.labels = vec![7, 8];
-        let report = step(&mut learner, &[padding.clone()]).unwrap();
+        let report = step(&mut trainer, &[padding.clone()]).unwrap();
         assert!(report.loss.is_finite() && report.loss > 0.0 && !report.skipped, "{report:?}");
         // So it does where padding is attended to.
         padding.bounds.fill([0, 40]);
-        let report = step(&mut learner, &[padding]).unwrap();
+        let report = step(&mut trainer, &[padding]).unwrap();
         assert!(report.loss.is_finite() && !report.skipped, "{report:?}");
     }
 }

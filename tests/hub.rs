@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::{Arc, Mutex};
 
-use assert_cmd::Command;
 use common::hugging_face::{golden_folder, sharded};
+use common::program::{command, stderr, stdout};
 use serde_json::{Value, json};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -154,7 +154,7 @@ fn answer(
 
 /// `wgrad info --model NAME --json` with a cache.
 fn info(cache: &Path, hub: &str, token: Option<&str>) -> Output {
-    let mut command = Command::cargo_bin("wgrad").unwrap();
+    let mut command = command(&["info", "--model", NAME, "--json"]);
     for name in [
         "HF_HUB_CACHE",
         "HF_TOKEN",
@@ -166,19 +166,14 @@ fn info(cache: &Path, hub: &str, token: Option<&str>) -> Output {
     ] {
         command.env_remove(name);
     }
-    command.args(["info", "--model", NAME, "--json"]).current_dir(cache);
+    command.current_dir(cache);
     command.env("HF_HOME", cache).env("HF_ENDPOINT", hub).env("NO_PROXY", "*");
     token.map(|token| command.env("HF_TOKEN", token));
     command.output().unwrap()
 }
 
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
 fn described(output: &Output) -> Value {
-    assert!(output.status.success(), "{}", stderr(output));
-    serde_json::from_slice(&output.stdout).unwrap()
+    serde_json::from_str(&stdout(output)).unwrap()
 }
 
 fn model(cache: &Path) -> PathBuf {
@@ -309,8 +304,8 @@ fn what_is_not_there_is_said() {
     let cache = tempfile::tempdir().unwrap();
     let hub = HubServer::start(&sentence_folder(), Manner::default());
     let run = |name: &str, offline: bool| {
-        let mut command = Command::cargo_bin("wgrad").unwrap();
-        command.args(["info", "--model", name]).env("HF_HOME", cache.path()).env("HF_ENDPOINT", &hub.address);
+        let mut command = command(&["info", "--model", name]);
+        command.env("HF_HOME", cache.path()).env("HF_ENDPOINT", &hub.address);
         command.env_remove("HF_HUB_CACHE").env("NO_PROXY", "*").current_dir(cache.path());
         if offline {
             command.env("HF_HUB_OFFLINE", "1");

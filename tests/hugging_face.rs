@@ -1,5 +1,7 @@
 //! A Hugging Face BERT against PyTorch: hidden states, pooler, logits, loss and every named gradient.
 //! `tests/golden/hugging_face.py` makes the files.
+//!
+//! One adapter is enough: `adapter_model.rs` runs the same operations on each.
 
 #![allow(
     clippy::unwrap_used,

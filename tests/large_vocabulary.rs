@@ -11,8 +11,8 @@ mod common;
 use std::path::Path;
 use std::sync::Arc;
 
-use assert_cmd::Command;
 use common::folder::{spelling, tokenizer};
+use common::program::command;
 use wgrad::Error;
 use wgrad::data::task::Encoded;
 use wgrad::files::{ModelFolder, SentenceFolder, TensorSource};
@@ -179,11 +179,7 @@ fn a_large_table_needs_no_memory_of_the_device() {
 }
 
 fn embed_by_the_program(model: &Path) -> Vec<Vec<f32>> {
-    let mut command = Command::cargo_bin("wgrad").unwrap();
-    command.args(["embed", "--model", model.to_str().unwrap()]).args(texts());
-    command.env("XDG_RUNTIME_DIR", std::env::temp_dir());
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = command(&["embed", "--model", model.to_str().unwrap()]).args(texts()).output().unwrap();
     let vector = |line: &str| -> Vec<f32> {
         let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
         serde_json::from_value(line["embedding"].take()).unwrap()

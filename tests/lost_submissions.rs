@@ -16,17 +16,17 @@ use wgrad::models::{Model, Pooling, ProblemType};
 use wgrad::optim::OptimizerOptions;
 use wgrad::tensor::DType;
 use wgrad::train::objective::{Classes, Targets, TextBatch};
-use wgrad::train::{Learner, MaskedTokens, MlmOptions, StepReport, Trainer, TrainerOptions};
+use wgrad::train::{MaskedTokens, MlmOptions, StepEngine, StepReport, Trainer, TrainerOptions};
 use wgrad::{Error, Result};
 
-fn step(learner: &mut Trainer<MaskedTokens>, batches: &[Batch]) -> Result<StepReport> {
-    pollster::block_on(learner.step(batches, 1e-3))
+fn step(trainer: &mut Trainer<MaskedTokens>, batches: &[Batch]) -> Result<StepReport> {
+    pollster::block_on(trainer.step(batches, 1e-3))
 }
 
-/// The bits of everything a learner would save.
-fn state(learner: &mut Trainer<MaskedTokens>) -> Vec<Vec<u32>> {
-    let names = [learner.model_tensors(), learner.optimizer_tensors()].concat();
-    let mut read = |name: &str| pollster::block_on(learner.read(name)).unwrap();
+/// The bits of everything a trainer would save.
+fn state(trainer: &mut Trainer<MaskedTokens>) -> Vec<Vec<u32>> {
+    let names = [trainer.model_tensors(), trainer.optimizer_tensors()].concat();
+    let mut read = |name: &str| pollster::block_on(trainer.read(name)).unwrap();
     names.iter().map(|(name, _)| read(name).into_iter().map(f32::to_bits).collect()).collect()
 }
 
@@ -64,21 +64,21 @@ fn a_step_with_a_lost_submission_is_rejected() {
         assert!(batches.len() >= 3 && batches.iter().all(|batch| !batch.labels.is_empty()));
         // Zeroing, each micro-batch, the optimizer, the read-back.
         let submissions = batches.len() as u32 + 3;
-        let mut clean = golden.learner_for(&gpu, 1);
+        let mut clean = golden.trainer_for(&gpu, 1);
         step(&mut clean, &batches).unwrap();
         let before = state(&mut clean);
         step(&mut clean, &batches).unwrap();
         let after = state(&mut clean);
         for lost in 0..submissions {
-            let mut learner = golden.learner_for(&gpu, 1);
-            step(&mut learner, &batches).unwrap();
+            let mut trainer = golden.trainer_for(&gpu, 1);
+            step(&mut trainer, &batches).unwrap();
             gpu.lose_submission(lost);
-            is_told(&step(&mut learner, &batches).expect_err(&format!("{kind:?}: {lost} went unnoticed")));
+            is_told(&step(&mut trainer, &batches).expect_err(&format!("{kind:?}: {lost} went unnoticed")));
             if lost + 1 < submissions {
-                assert!(state(&mut learner) == before, "{kind:?}: without {lost}, something changed");
-                step(&mut learner, &batches).unwrap();
+                assert!(state(&mut trainer) == before, "{kind:?}: without {lost}, something changed");
+                step(&mut trainer, &batches).unwrap();
             }
-            assert!(state(&mut learner) == after, "{kind:?}: after {lost}");
+            assert!(state(&mut trainer) == after, "{kind:?}: after {lost}");
         }
         // One more would be the next step's.
         gpu.lose_submission(submissions);
@@ -95,20 +95,20 @@ fn a_step_cut_into_many_submissions_is_the_same_and_each_counts() {
     let golden = Golden::open("relative_untied_mask");
     let batches = split(&golden.batch());
     let states = [whole, cut.clone()].map(|gpu| {
-        let mut learner = golden.learner_for(&gpu, 1);
+        let mut trainer = golden.trainer_for(&gpu, 1);
         for _ in 0..3 {
-            step(&mut learner, &batches).unwrap();
+            step(&mut trainer, &batches).unwrap();
         }
-        state(&mut learner)
+        state(&mut trainer)
     });
     assert!(states[0] == states[1], "cuts changed a result");
 
     cut.take_plans();
-    let mut learner = golden.learner_for(&cut, 1);
+    let mut trainer = golden.trainer_for(&cut, 1);
     let plans = cut.take_plans();
     let submissions = |label| plans.iter().rfind(|(name, _)| *name == label).unwrap().1.len() as u32;
     let one = &batches[..1];
-    let mut step = || step(&mut learner, one);
+    let mut step = || step(&mut trainer, one);
     // Three replays settle where the cuts are.
     for _ in 0..3 {
         step().unwrap();
@@ -121,8 +121,8 @@ fn a_step_cut_into_many_submissions_is_the_same_and_each_counts() {
     }
     cut.lose_submission(u32::MAX);
     step().unwrap();
-    let clean = state(&mut learner);
-    let mut other = golden.learner_for(&cut, 1);
+    let clean = state(&mut trainer);
+    let mut other = golden.trainer_for(&cut, 1);
     for _ in 0..4 {
         pollster::block_on(other.step(one, 1e-3)).unwrap();
     }
@@ -141,19 +141,19 @@ fn an_optimizer_cut_into_many_submissions_is_the_same_and_each_counts() {
     let (Some(whole), Some(cut)) = (open(None, None), open(Some(1e7), Some(0.0))) else { return };
     let golden = Golden::open("relative_untied_mask");
     let states = [&whole, &cut].map(|gpu| {
-        let mut learner = golden.learner_for(gpu, 3);
+        let mut trainer = golden.trainer_for(gpu, 3);
         for _ in 0..4 {
-            step(&mut learner, &[golden.batch()]).unwrap();
+            step(&mut trainer, &[golden.batch()]).unwrap();
         }
-        state(&mut learner)
+        state(&mut trainer)
     });
     assert!(states[0] == states[1], "cuts changed a result");
 
-    let mut learner = golden.learner_for(&cut, 3);
+    let mut trainer = golden.trainer_for(&cut, 3);
     for _ in 0..4 {
-        step(&mut learner, &[]).unwrap();
+        step(&mut trainer, &[]).unwrap();
     }
-    let count = lose_each(&cut, || step(&mut learner, &[]), |_, error| is_told(&error));
+    let count = lose_each(&cut, || step(&mut trainer, &[]), |_, error| is_told(&error));
     assert!(count > 20, "{count} submissions");
 }
 
@@ -170,11 +170,11 @@ fn a_finetuning_step_cut_into_many_submissions_counts_each() {
     model.initialize(1).unwrap();
     let (storage, optimizer) = (DType::F32, OptimizerOptions::default());
     let options = TrainerOptions { storage, dropout: 0.1, optimizer, seed: 1 };
-    let mut learner = Trainer::new(&cut, model, Classes, options).unwrap();
+    let mut trainer = Trainer::new(&cut, model, Classes, options).unwrap();
     let text = |length: u32| Encoded { ids: (0..length).collect(), ..Encoded::default() };
     let batch = TextBatch { tokens: 8, texts: vec![text(8), text(5)], targets: Targets::Classes(vec![0, 1]) };
     let batches = std::slice::from_ref(&batch);
-    let mut step = || pollster::block_on(learner.step(batches, 1e-3));
+    let mut step = || pollster::block_on(trainer.step(batches, 1e-3));
     for _ in 0..3 {
         step().unwrap();
     }
@@ -188,9 +188,9 @@ fn a_measurement_with_a_lost_submission_is_rejected() {
         let Some(gpu) = common::gpu_as(kind) else { return };
         let golden = Golden::open("relative_untied_mask");
         let batches = split(&golden.batch());
-        let mut learner = golden.learner_for(&gpu, 1);
-        let expected = pollster::block_on(learner.evaluate(&batches)).unwrap();
-        let mut evaluate = || pollster::block_on(learner.evaluate(&batches));
+        let mut trainer = golden.trainer_for(&gpu, 1);
+        let expected = pollster::block_on(trainer.evaluate(&batches)).unwrap();
+        let mut evaluate = || pollster::block_on(trainer.evaluate(&batches));
         let count = lose_each(&gpu, &mut evaluate, |_, error| is_told(&error));
         // Zeroing, computing, reading back.
         assert_eq!(count as usize, 3 * batches.len(), "{kind:?}");
@@ -206,22 +206,22 @@ fn every_replay_of_one_micro_batch_counts() {
     let batch = golden.batch();
     let room = batch.labels.len().div_ceil(3);
     let options = MlmOptions { targets: room, ..common::golden::options(3) };
-    let mut learner = Trainer::pretraining(&gpu, golden.config.clone(), options).unwrap();
+    let mut trainer = Trainer::pretraining(&gpu, golden.config.clone(), options).unwrap();
     let batches = std::slice::from_ref(&batch);
-    step(&mut learner, batches).unwrap();
+    step(&mut trainer, batches).unwrap();
     for lost in 1..=3 {
         gpu.lose_submission(lost);
-        is_told(&step(&mut learner, batches).expect_err(&format!("{lost} went unnoticed")));
+        is_told(&step(&mut trainer, batches).expect_err(&format!("{lost} went unnoticed")));
     }
-    step(&mut learner, batches).unwrap();
+    step(&mut trainer, batches).unwrap();
 }
 
 #[test]
 fn weights_that_never_arrived_are_no_weights() {
     let Some(gpu) = common::gpu() else { return };
     let golden = Golden::open("relative_untied_mask");
-    let mut learner = golden.learner(&gpu);
-    let mut read = || pollster::block_on(learner.read("bert.LayerNorm.weight"));
+    let mut trainer = golden.trainer(&gpu);
+    let mut read = || pollster::block_on(trainer.read("bert.LayerNorm.weight"));
     let expected = read().unwrap();
     assert_eq!(lose_each(&gpu, &mut read, |_, error| is_told(&error)), 1);
     assert_eq!(read().unwrap(), expected);

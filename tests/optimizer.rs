@@ -9,7 +9,7 @@ use wgrad::gpu::Gpu;
 use wgrad::nn::Role;
 use wgrad::optim::Rule;
 use wgrad::tensor::DType;
-use wgrad::train::{GroupConfig, Learner, MaskedTokens, MlmOptions, OptimizerConfig, Trainer};
+use wgrad::train::{GroupConfig, MaskedTokens, MlmOptions, OptimizerConfig, StepEngine, Trainer};
 
 /// Lion for matrices, nothing for embeddings, AdamW with two pairs of β for the rest.
 fn mixed_rules() -> OptimizerConfig {

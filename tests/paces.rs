@@ -117,13 +117,13 @@ fn finetuning_is_cut() {
     let Some(gpu) = gpu() else { return };
     let options =
         TrainerOptions { storage: DType::F32, dropout: 0.1, optimizer: OptimizerOptions::default(), seed: 1 };
-    let mut learner = Trainer::new(&gpu, model(&gpu, classifier(), true), Classes, options).unwrap();
+    let mut trainer = Trainer::new(&gpu, model(&gpu, classifier(), true), Classes, options).unwrap();
     let batch = TextBatch {
         tokens: 128,
         texts: vec![encoded(128), encoded(100)],
         targets: Targets::Classes(vec![0, 1]),
     };
-    assert_eq!(learner.accumulate(&[batch]).unwrap(), 2);
+    assert_eq!(trainer.accumulate(&[batch]).unwrap(), 2);
     check(&gpu, &["training step"], &["clear totals", "clear totals and gradients", "optimizer step"]);
 }
 

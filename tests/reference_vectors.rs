@@ -96,8 +96,7 @@ fn a_device_that_computes_right_is_found_right() {
         eprintln!("{kind:?}, f32: cosine {}, difference {:.1e}", found.cosine, found.difference);
         assert_eq!((found.texts, found.precision), (10, DType::F32));
     }
-    if !gpu.capabilities().f16 {
-        eprintln!("SKIPPED: {} has no f16", gpu.capabilities().name);
+    if !common::has_f16(&gpu) {
         return;
     }
     let Verified::Right(found) = verified(&gpu, &files, DType::F16).unwrap() else { panic!("not compared") };

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 use serde::Deserialize;
-use wgrad::train::finetune::scores::{accuracy, f1, macro_f1, matthews, median, pearson, spearman};
+use wgrad::train::finetune::scores::{accuracy, f1, macro_f1, matthews, pearson, spearman};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -73,11 +73,4 @@ fn what_has_no_correlation_has_none() {
         assert_eq!(spearman(&x, &y), None);
     }
     assert_eq!(accuracy(&[], &[]), 0.0);
-}
-
-#[test]
-fn medians_are_in_the_middle() {
-    assert_eq!(median(&[]), None);
-    assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
-    assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
 }

@@ -22,11 +22,7 @@ use wgrad::tensor::DType;
 const KINDS: [AdapterKind; 2] = [AdapterKind::Cpu, AdapterKind::Gpu];
 
 fn storages(gpu: &Gpu) -> Vec<DType> {
-    if gpu.capabilities().f16 {
-        return vec![DType::F32, DType::F16];
-    }
-    eprintln!("SKIPPED: {} has no f16", gpu.capabilities().name);
-    vec![DType::F32]
+    if common::has_f16(gpu) { vec![DType::F32, DType::F16] } else { vec![DType::F32] }
 }
 
 /// The numbers 0 to `count` in another order.

@@ -83,7 +83,7 @@ fn pieces_stay_inside_words_and_words_decode() {
         let mut previous = None;
         for &id in &ids {
             let continues = tokenizer.token(id).unwrap().starts_with("##");
-            assert_eq!(tokenizer.is_word_start(previous, id), !continues);
+            assert_eq!(tokenizer.table().is_word_start(previous, id), !continues);
             starts += usize::from(!continues);
             previous = Some(id);
         }

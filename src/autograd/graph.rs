@@ -28,6 +28,30 @@ struct Node {
 /// Activations, their gradients and the matrices they meet are stored as f32, or as f16 ([`Graph::with_storage`]).
 /// Vectors (the weights of norms), losses and the gradients of parameters are f32 always, and so is what
 /// kernels compute with.
+///
+/// ```
+/// use wgrad::autograd::Graph;
+/// use wgrad::gpu::{Gpu, GpuOptions};
+/// use wgrad::ops::gelu::gelu;
+/// use wgrad::tensor::DType;
+///
+/// # fn main() -> wgrad::Result<()> {
+/// # if std::env::var_os("CI").is_none() && pollster::block_on(wgrad::gpu::Gpu::open(&Default::default())).is_err() { return Ok(()); }
+/// let gpu = pollster::block_on(Gpu::open(&GpuOptions::default()))?;
+/// let mut graph = Graph::inference(&gpu);
+/// let x = graph.constant(&[-1.0_f32, 0.0, 1.0], [3], DType::F32)?;
+/// let y = gelu(&mut graph, &x)?;
+///
+/// // Memory on the way is reused after its last reader: what is to be read back is copied out.
+/// let kept = gpu.buffer("y", y.view().bytes)?;
+/// let to = graph.recorder().bind(&(&kept).into());
+/// graph.recorder().copy(y.view(), to);
+/// graph.finish("gelu")?.replay()?;
+/// let y: Vec<f32> = pollster::block_on(gpu.read(&kept, 0, 3))?;
+/// assert!((y[0] + 0.1587).abs() < 1e-3 && y[1] == 0.0 && (y[2] - 0.8413).abs() < 1e-3);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Graph {
     recorder: Recorder,
     tape: Option<Vec<Node>>,

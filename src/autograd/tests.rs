@@ -57,9 +57,9 @@ fn a_recording_is_data_that_needs_no_device() {
     assert_eq!(transient, [0..=2, 1..=1, 2..=3]);
     assert!(lifetimes.iter().all(|lifetime| [0, 4 * 8 * 16].contains(&lifetime.bytes)));
     // Of the three, the second one's place is free for the third.
-    assert_eq!(recorder.planned_bytes(), 2 * 4 * 8 * 16);
+    assert_eq!(recorder.plan().bytes.iter().sum::<u64>(), 2 * 4 * 8 * 16);
     recorder.isolate();
-    assert_eq!(recorder.planned_bytes(), 3 * 4 * 8 * 16);
+    assert_eq!(recorder.plan().bytes.iter().sum::<u64>(), 3 * 4 * 8 * 16);
 }
 
 #[test]

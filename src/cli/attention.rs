@@ -6,6 +6,7 @@ use anyhow::Context;
 use clap::ValueEnum;
 use wgrad::Error;
 use wgrad::files::ModelFolder;
+use wgrad::format::thousands;
 use wgrad::gpu::GpuOptions;
 use wgrad::infer::attention::{Attention, AttentionReader};
 use wgrad::store::{Output, write_output};
@@ -133,7 +134,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if attention.truncated > 0 {
         print::note(format_args!(
             "note: the text is longer than the model's context; {} tokens were cut off",
-            print::count(attention.truncated as u64)
+            thousands(attention.truncated as u64)
         ));
     }
     let tokens = attention.tokens.len();
@@ -152,7 +153,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     out.put(&bytes)?;
     out.finish()?;
-    let kilobytes = print::count((bytes.len() as u64).div_ceil(1000));
+    let kilobytes = thousands((bytes.len() as u64).div_ceil(1000));
     print::line(format_args!("{}: {tokens} tokens{size}, {kilobytes} kB", args.out.display()))
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{Subcommand, ValueEnum};
 use wgrad::data::{self, HeldOut, PrepareOptions, ReadCounts, ReadOptions};
+use wgrad::format::thousands;
 
 use super::print;
 
@@ -141,7 +142,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let mut bar = None;
     let summary = data::prepare(&options, |progress| {
         let bar = bar.get_or_insert_with(|| print::Bytes::new(progress.total_bytes, None));
-        bar.set(progress.bytes, format!("{} tokens", print::count(progress.tokens)));
+        bar.set(progress.bytes, format!("{} tokens", thousands(progress.tokens)));
     });
     if let Some(bar) = bar {
         bar.end();
@@ -153,13 +154,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     print::line(format_args!("data       {}", summary.out.display()))?;
     report_read(&summary.read)?;
     for (name, part) in [("train", &summary.train), ("held out", &summary.held_out)] {
-        let [documents, sequences, tokens] = [part.documents, part.sequences, part.tokens].map(print::count);
+        let [documents, sequences, tokens] = [part.documents, part.sequences, part.tokens].map(thousands);
         let share = 100.0 * part.fill;
         print::line(format_args!(
             "{name:<10} {documents} documents, {sequences} sequences, {tokens} tokens ({share:.1}% full)"
         ))?;
         if part.padding_avoided > 0 {
-            let [segments, avoided] = [part.segments, part.padding_avoided].map(print::count);
+            let [segments, avoided] = [part.segments, part.padding_avoided].map(thousands);
             print::line(format_args!(
                 "           {segments} segments packed, {avoided} tokens of padding avoided"
             ))?;
@@ -167,7 +168,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     if summary.unknown_tokens + summary.dropped_tokens + summary.empty_documents > 0 {
         let [unknown, dropped, empty] =
-            [summary.unknown_tokens, summary.dropped_tokens, summary.empty_documents].map(print::count);
+            [summary.unknown_tokens, summary.dropped_tokens, summary.empty_documents].map(thousands);
         print::line(format_args!(
             "lost       {unknown} unknown tokens, {dropped} tokens in short tails, {empty} empty documents"
         ))?;
@@ -180,7 +181,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 /// What was read, and what was put right if anything was.
 pub fn report_read(read: &ReadCounts) -> anyhow::Result<()> {
-    let [files, documents] = [read.files, read.documents].map(print::count);
+    let [files, documents] = [read.files, read.documents].map(thousands);
     let megabytes = read.text_bytes as f64 / 1e6;
     print::line(format_args!("read       {files} files, {documents} documents, {megabytes:.1} MB of text"))?;
     let repairs = [
@@ -195,7 +196,6 @@ pub fn report_read(read: &ReadCounts) -> anyhow::Result<()> {
     if told.is_empty() {
         return Ok(());
     }
-    let told: Vec<_> =
-        told.iter().map(|(number, what)| format!("{} {what}", print::count(*number))).collect();
+    let told: Vec<_> = told.iter().map(|(number, what)| format!("{} {what}", thousands(*number))).collect();
     print::line(format_args!("put right  {}", told.join(", ")))
 }

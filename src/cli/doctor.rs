@@ -1,6 +1,7 @@
 //! `wgrad doctor`
 
 use anyhow::{Context, bail};
+use indicatif::BinaryBytes;
 use serde::Serialize;
 use wgrad::gpu::{AdapterKind, Capabilities, Gpu, GpuOptions, MatrixOperands};
 use wgrad::ops::matmul::Layout;
@@ -289,10 +290,10 @@ fn adapter_rows(adapters: &[Capabilities], chosen: Option<usize>) -> Vec<Vec<Str
             [] => "no".into(),
             shapes => shapes.join(", "),
         }),
-        ("largest binding", |a| bytes(a.max_binding)),
-        ("largest buffer", |a| bytes(a.max_buffer)),
+        ("largest binding", |a| BinaryBytes(a.max_binding).to_string()),
+        ("largest buffer", |a| BinaryBytes(a.max_buffer).to_string()),
         ("storage buffers", |a| a.max_storage_buffers.to_string()),
-        ("workgroup memory", |a| bytes(a.max_workgroup_memory.into())),
+        ("workgroup memory", |a| BinaryBytes(a.max_workgroup_memory.into()).to_string()),
         ("invocations", |a| a.max_invocations.to_string()),
     ];
     let mut rows = vec![vec!["adapter".to_string()]];
@@ -310,27 +311,4 @@ fn adapter_rows(adapters: &[Capabilities], chosen: Option<usize>) -> Vec<Vec<Str
 
 fn yes(is: bool) -> String {
     if is { "yes" } else { "no" }.to_string()
-}
-
-/// `134217728` as `128 MiB`.
-fn bytes(count: u64) -> String {
-    let (mut size, mut unit) = (count as f64, 0);
-    while size >= 1024.0 && unit < 4 {
-        size /= 1024.0;
-        unit += 1;
-    }
-    let digits = usize::from(size.fract() > 0.0);
-    format!("{size:.digits$} {}", ["B", "KiB", "MiB", "GiB", "TiB"][unit])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_readable() {
-        assert_eq!(bytes(128 << 20), "128 MiB");
-        assert_eq!(bytes(0x7fff_ffff), "2.0 GiB");
-        assert_eq!(bytes(12), "12 B");
-    }
 }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::ValueEnum;
 use wgrad::data::Texts;
+use wgrad::format::thousands;
 
 use super::embedder::{EmbedderArgs, tell_truncated};
 use super::print;
@@ -156,11 +157,11 @@ fn tell_repairs(texts: &Texts) {
         (repairs.nul, "NULs replaced"),
         (repairs.byte_order_marks, "byte-order marks dropped"),
         (repairs.carriage_returns, "carriage returns made line ends"),
-        (texts.cut(), "lines of over 2 MiB cut"),
+        (texts.truncated(), "lines of over 2 MiB truncated"),
     ]
     .into_iter()
     .filter(|(number, _)| *number > 0)
-    .map(|(number, what)| format!("{} {what}", print::count(number)))
+    .map(|(number, what)| format!("{} {what}", thousands(number)))
     .collect();
     if !told.is_empty() {
         print::note(format_args!("note: {}", told.join(", ")));

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use wgrad::files::SentenceFolder;
+use wgrad::format::thousands;
 use wgrad::infer::{EmbedOptions, Embedder};
 
 use super::precision::ComputeArgs;
@@ -64,8 +65,8 @@ pub fn tell_truncated(truncated: usize, of: usize, embedder: &Embedder) {
     if truncated > 0 {
         print::note(format_args!(
             "note: {} of {} texts are longer than the {} tokens that are seen; their ends were cut off",
-            print::count(truncated as u64),
-            print::count(of as u64),
+            thousands(truncated as u64),
+            thousands(of as u64),
             embedder.options().max_tokens,
         ));
     }

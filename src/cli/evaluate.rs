@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use serde_json::{Map, Value, json};
 use wgrad::files::ModelFolder;
+use wgrad::format::thousands;
 use wgrad::store::write_output;
 use wgrad::train::finetune::evaluate;
 
@@ -60,14 +61,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if let (Some(path), Some(first)) = (&args.predictions, found.first()) {
         write_output(path, first.answers.tsv(&folder.config.labels).as_bytes())?;
     }
-    let cut: usize = found.iter().map(|set| set.truncated).sum();
-    if cut > 0 {
-        print::note(format_args!("note: {cut} texts are longer than the model sees and were cut"));
+    let truncated: usize = found.iter().map(|set| set.truncated).sum();
+    if truncated > 0 {
+        print::note(format_args!(
+            "note: {truncated} texts are longer than the model sees and were truncated"
+        ));
     }
     if !args.json {
         return found.iter().try_for_each(|set| {
             let scores = summary(&[(set.name.clone(), set.measured.clone())]);
-            print::line(format_args!("{scores} ({} texts)", print::count(set.texts as u64)))
+            print::line(format_args!("{scores} ({} texts)", thousands(set.texts as u64)))
         });
     }
     let sets = found.iter().map(|set| {

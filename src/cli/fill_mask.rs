@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use wgrad::files::ModelFolder;
+use wgrad::format::thousands;
 use wgrad::infer::{FillMask, Filled};
 
 use super::{device, hub, print};
@@ -61,7 +62,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         print::note(format_args!(
             "note: the text is longer than the model's context of {} tokens; {} were cut off{lost}",
             folder.config.max_position_embeddings,
-            print::count(filled.truncated as u64)
+            thousands(filled.truncated as u64)
         ));
     }
     if args.json {

@@ -7,6 +7,7 @@ use anyhow::Context;
 use wgrad::Error;
 use wgrad::data::task::Task;
 use wgrad::files::ModelFolder;
+use wgrad::format::thousands;
 use wgrad::gpu::Gpu;
 use wgrad::tensor::DType;
 use wgrad::train::Precision;
@@ -69,7 +70,7 @@ pub struct Args {
     /// The share of the steps over which the learning rate rises [default: 0.1].
     #[arg(long, value_name = "SHARE")]
     warmup: Option<f64>,
-    /// Tokens of a text or pair at most; longer ones are cut [default: 128].
+    /// Tokens of a text or pair at most; longer ones are truncated [default: 128].
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
     /// The share that dropout zeroes [default: 0.1].
@@ -220,7 +221,7 @@ fn show(report: &FinetuneReport) -> anyhow::Result<()> {
     if report.skipped_steps > 0 {
         print::line(format_args!("skipped    {} steps whose gradient was not finite", report.skipped_steps))?;
     }
-    let steps = print::count(report.steps);
+    let steps = thousands(report.steps);
     print::line(format_args!("time       {:.1} s, {steps} steps on {}", report.seconds, report.device))?;
     if report.interrupted {
         print::line("stopped    before the last step: go on with --resume")?;

@@ -1,10 +1,11 @@
 //! How much memory a run may take: `--memory`, `--micro-batch auto` and `--dry-run`.
 
+use wgrad::format::thousands;
 use wgrad::gpu::{Gpu, GpuOptions};
 use wgrad::train::{Estimate, TrainConfig, fit};
 
 use super::device;
-use super::print::{self, count};
+use super::print;
 
 /// Of the memory that a GPU shares with programs, this part may go to training.
 const SHARED: f64 = 0.75;
@@ -88,14 +89,14 @@ fn free_memory() -> Option<u64> {
 
 /// `1234567890` as `1,235 MB`.
 fn megabytes(bytes: u64) -> String {
-    format!("{} MB", count((bytes as f64 / 1e6).round() as u64))
+    format!("{} MB", thousands((bytes as f64 / 1e6).round() as u64))
 }
 
 /// Prints what a run will take.
 pub fn report(estimate: &Estimate) -> anyhow::Result<()> {
     let memory = &estimate.memory;
-    let part = |bytes: u64| count((bytes as f64 / 1e6).round() as u64);
-    print::line(format_args!("model        {} parameters", count(estimate.parameters)))?;
+    let part = |bytes: u64| thousands((bytes as f64 / 1e6).round() as u64);
+    print::line(format_args!("model        {} parameters", thousands(estimate.parameters)))?;
     print::line(format_args!(
         "memory       {}: weights {}, gradients {}, optimizer {}, on the way {}",
         megabytes(memory.total),
@@ -114,10 +115,10 @@ pub fn report(estimate: &Estimate) -> anyhow::Result<()> {
     let speed = estimate.tokens_per_second;
     print::line(format_args!(
         "speed        {} tokens per second on {}",
-        count(speed as u64),
+        thousands(speed as u64),
         estimate.device
     ))?;
-    let [steps, sequences, tokens] = [estimate.steps, estimate.sequences, estimate.tokens].map(count);
+    let [steps, sequences, tokens] = [estimate.steps, estimate.sequences, estimate.tokens].map(thousands);
     print::line(format_args!("run          {steps} steps, {sequences} sequences, {tokens} tokens"))?;
     print::line(format_args!("time         {:.2} hours", estimate.hours))
 }

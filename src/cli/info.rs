@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use wgrad::files::SentenceFolder;
+use wgrad::format::thousands;
 use wgrad::models::{Config, Pooling, PositionEmbedding};
 use wgrad::text::Tokenizer;
 
@@ -98,7 +99,7 @@ fn head(config: &Config) -> &'static str {
 fn report(described: &Value) -> anyhow::Result<()> {
     let text = |key: &str| match &described[key] {
         Value::String(text) => text.clone(),
-        Value::Number(number) => number.as_u64().map_or(number.to_string(), print::count),
+        Value::Number(number) => number.as_u64().map_or(number.to_string(), thousands),
         other => other.to_string(),
     };
     let relative = described["positions"] == json!(PositionEmbedding::RelativeBucket);

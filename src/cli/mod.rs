@@ -11,6 +11,7 @@ mod evaluate;
 mod fill_mask;
 mod finetune;
 mod fit;
+mod folders;
 mod hub;
 mod info;
 mod interrupt;

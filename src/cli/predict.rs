@@ -73,7 +73,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     bar.end();
     if truncated > 0 {
         let longest = model.longest();
-        print::note(format_args!("note: {truncated} texts of over {longest} tokens were cut"));
+        print::note(format_args!("note: {truncated} texts of over {longest} tokens were truncated"));
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use wgrad::data::{Dataset, Split};
+use wgrad::format::thousands;
 use wgrad::gpu::GpuOptions;
 use wgrad::train::dump::dump_batches;
 use wgrad::train::estimate::estimate;
@@ -14,7 +15,7 @@ use wgrad::train::{RunOptions, Settings, Summary};
 
 use super::fit::{self, MicroBatch, bytes, micro_batch};
 use super::interrupt::INTERRUPTED;
-use super::print::{self, count};
+use super::print;
 use super::training::{decide, train};
 use super::{device, precision};
 
@@ -180,26 +181,26 @@ fn report_initial(options: &RunOptions, json: bool) -> anyhow::Result<()> {
     if json {
         return print::line(serde_json::json!({ "out": options.out, "parameters": parameters }));
     }
-    print::line(format_args!("model      {} ({} parameters)", options.out.display(), count(parameters)))?;
+    print::line(format_args!("model      {} ({} parameters)", options.out.display(), thousands(parameters)))?;
     let data = &options.dataset;
-    let [sequences, tokens] = [data.len(Split::Train), data.tokens(Split::Train)].map(count);
+    let [sequences, tokens] = [data.len(Split::Train), data.tokens(Split::Train)].map(thousands);
     print::line(format_args!("data       {sequences} sequences, {tokens} tokens; nothing was trained"))
 }
 
 fn report(summary: &Summary) -> anyhow::Result<()> {
     let [steps, total, sequences, tokens] =
-        [summary.steps, summary.total_steps, summary.sequences, summary.tokens].map(count);
+        [summary.steps, summary.total_steps, summary.sequences, summary.tokens].map(thousands);
     print::line(format_args!(
         "model      {} ({} parameters)",
         summary.out.display(),
-        count(summary.parameters)
+        thousands(summary.parameters)
     ))?;
     print::line(format_args!("steps      {steps} of {total}, {sequences} sequences, {tokens} tokens"))?;
     if let Some(loss) = summary.loss {
         print::line(format_args!("train      loss {loss:.4} nats over the last steps"))?;
     }
     let entropy = summary.unigram_entropy.map(|entropy| format!("unigram entropy {entropy:.4} nats"));
-    let held_out = summary.held_out_loss.zip(summary.held_out_accuracy).map(|(loss, accuracy)| {
+    let held_out = summary.eval_loss.zip(summary.eval_accuracy).map(|(loss, accuracy)| {
         format!("loss {loss:.4} nats, {:.1}% of the masked tokens right", 100.0 * accuracy)
     });
     let measured: Vec<_> = held_out.into_iter().chain(entropy).collect();
@@ -207,10 +208,10 @@ fn report(summary: &Summary) -> anyhow::Result<()> {
         print::line(format_args!("held out   {}", measured.join("; ")))?;
     }
     if summary.skipped_steps > 0 {
-        let skipped = count(summary.skipped_steps);
+        let skipped = thousands(summary.skipped_steps);
         print::line(format_args!("skipped    {skipped} steps whose gradient was not finite"))?;
     }
-    let speed = count(summary.tokens_per_second as u64);
+    let speed = thousands(summary.tokens_per_second as u64);
     let device = if summary.device.is_empty() { String::new() } else { format!(" on {}", summary.device) };
     print::line(format_args!("time       {:.1} s, {speed} tokens per second{device}", summary.seconds))?;
     if summary.interrupted {

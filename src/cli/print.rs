@@ -40,19 +40,6 @@ pub fn table(rows: &[Vec<String>], right: usize) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
-/// `1234567` as `1,234,567`.
-pub fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// A bar of the bytes taken from files: amount, speed and time left; a counter where the size is not known.
 /// Hidden unless standard error is a terminal.
 pub struct Bytes {
@@ -147,12 +134,6 @@ impl Items {
 
 #[cfg(test)]
 mod tests {
-    #[test]
-    fn counts_have_separators() {
-        let cases = [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")];
-        cases.into_iter().for_each(|(number, text)| assert_eq!(super::count(number), text));
-    }
-
     #[test]
     fn tables_are_aligned() {
         let rows = [["a", "bb", "1"], ["ccc", "d", "22"]].map(|row| row.map(String::from).to_vec());

@@ -181,7 +181,7 @@ fn word_tokens(language: &Language, tokenizer: &Tokenizer) -> anyhow::Result<Vec
         .collect()
 }
 
-/// The exact bounds on the held-out documents, hidden as the run hides them.
+/// The exact bounds on the held-out documents, masked as the run masks them.
 fn bounds(language: &Language, options: &RunOptions) -> anyhow::Result<Bounds> {
     let tokenizer = options.dataset.tokenizer();
     let tokens = word_tokens(language, tokenizer)?;
@@ -259,7 +259,7 @@ fn fill(language: &Language, model: &Path, gpu: &GpuOptions) -> anyhow::Result<V
 }
 
 fn report(args: &Args, summary: &Summary, bounds: &Bounds, masks: &[Guess]) -> anyhow::Result<()> {
-    let loss = summary.held_out_loss.unwrap_or(f64::NAN);
+    let loss = summary.eval_loss.unwrap_or(f64::NAN);
     let closed = (bounds.unigram_entropy - loss) / (bounds.unigram_entropy - bounds.floor);
     let (model, program) = (&args.out, print::program());
     if args.json {
@@ -277,7 +277,7 @@ fn report(args: &Args, summary: &Summary, bounds: &Bounds, masks: &[Guess]) -> a
     }
     let seconds = summary.seconds;
     print::line(format_args!(
-        "\n{} steps in {seconds:.0} s on {}; loss on {HELD_OUT} unseen documents, in nats per hidden word:\n",
+        "\n{} steps in {seconds:.0} s on {}; loss on {HELD_OUT} unseen documents, in nats per masked word:\n",
         summary.steps, summary.device
     ))?;
     let rows = [

@@ -1,6 +1,7 @@
 //! `wgrad similarity`
 
 use serde_json::json;
+use wgrad::format::shortened;
 use wgrad::infer::cosine;
 
 use super::embedder::{EmbedderArgs, tell_truncated};
@@ -45,9 +46,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let mut table = Vec::new();
     for (index, (text, cosines)) in args.text.iter().zip(&cosines).enumerate() {
-        let short: String = text.chars().take(40).collect();
-        let cut = if short.len() < text.len() { "…" } else { "" };
-        let mut row = vec![format!("{}", index + 1), format!("{}{cut}", short.replace(['\n', '\r'], " "))];
+        let mut row = vec![(index + 1).to_string(), shortened(text, 40).replace(['\n', '\r'], " ")];
         row.extend(cosines.iter().map(|cosine| format!("{cosine:.3}")));
         table.push(row);
     }

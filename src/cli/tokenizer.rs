@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use clap::{Subcommand, ValueEnum};
 use wgrad::data::{ReadCounts, ReadOptions, Reader};
+use wgrad::format::thousands;
 use wgrad::text::{Tokenizer, TokenizerKind, TokenizerOptions};
 
 use super::data::ReadArgs;
@@ -38,7 +39,7 @@ struct Train {
     /// The folder for tokenizer.json.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// How words are cut into pieces.
+    /// How words are split into pieces.
     #[arg(long, value_enum, default_value_t = Kind::Bpe)]
     kind: Kind,
     /// Keep capitals.
@@ -119,7 +120,7 @@ fn report(
         }));
     }
     print::line(format_args!("tokenizer  {}", path.display()))?;
-    print::line(format_args!("tokens     {}", print::count(tokenizer.vocab_size() as u64)))?;
+    print::line(format_args!("tokens     {}", thousands(tokenizer.vocab_size() as u64)))?;
     super::data::report_read(read)?;
     print::line(format_args!("seconds    {seconds:.1}"))
 }

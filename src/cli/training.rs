@@ -12,7 +12,7 @@ pub fn train(options: &RunOptions, gpu: &GpuOptions) -> anyhow::Result<Summary> 
     decide(&mut options.config, gpu)?;
     let stop = interrupt::watch()?;
     let mut watch = Watch::new();
-    let open = async |config: &TrainConfig| open_learner(gpu, config).await;
+    let open = async |config: &TrainConfig| open_trainer(gpu, config).await;
     let summary = pollster::block_on(pretrain(&options, open, &mut |event| watch.show(event), &stop));
     watch.end();
     Ok(summary?)
@@ -25,8 +25,8 @@ pub fn decide(config: &mut TrainConfig, gpu: &GpuOptions) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Opens the GPU and builds the learner there.
-async fn open_learner(gpu: &GpuOptions, config: &TrainConfig) -> wgrad::Result<Trainer<MaskedTokens>> {
+/// Opens the GPU and builds the trainer there.
+async fn open_trainer(gpu: &GpuOptions, config: &TrainConfig) -> wgrad::Result<Trainer<MaskedTokens>> {
     let gpu = device::open(gpu).await?;
-    Trainer::pretraining(&gpu, config.model.clone(), config.learner_options())
+    Trainer::pretraining(&gpu, config.model.clone(), config.trainer_options())
 }

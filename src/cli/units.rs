@@ -10,7 +10,7 @@ use wgrad::store::{Disk, Store, format_of, refuse_newer, write_json};
 use wgrad::train::Precision;
 use wgrad::train::stress::{Sizes, Stressed, stress_units};
 
-use super::print;
+use super::{folders, print};
 
 /// The values of `--matrix-units`.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -156,11 +156,7 @@ pub fn failure(stressed: &Stressed) -> String {
 
 /// Where verdicts are kept; nowhere on a machine without a folder for that.
 fn file() -> Option<PathBuf> {
-    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let caches = folder("XDG_CACHE_HOME")
-        .or_else(|| folder("LOCALAPPDATA"))
-        .or_else(|| folder("HOME").map(|home| home.join(".cache")));
-    Some(caches?.join("wgrad").join("matrix-units.json"))
+    Some(folders::caches()?.join("wgrad").join("matrix-units.json"))
 }
 
 /// What is kept. The first format was the list alone.

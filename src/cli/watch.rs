@@ -4,11 +4,12 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use wgrad::format::thousands;
 use wgrad::train::Event;
-use wgrad::train::finetune::Measured;
+use wgrad::train::finetune::Scores;
 use wgrad::train::metrics::Row;
 
-use super::print::{self, count};
+use super::print;
 
 /// Without a terminal a step is told of no more often than this.
 const QUIET: Duration = Duration::from_secs(10);
@@ -54,7 +55,7 @@ impl Watch {
                     bar.set_position(step);
                     bar.reset_eta();
                 }
-                let mut text = format!("{} parameters", count(parameters));
+                let mut text = format!("{} parameters", thousands(parameters));
                 if !device.is_empty() {
                     text = format!("{text} on {device}");
                 }
@@ -133,7 +134,7 @@ impl Watch {
         let parts = [
             self.loss.map(|loss| format!("loss {loss:.3}")),
             self.held_out.map(|loss| format!("held-out {loss:.3}")),
-            self.speed.map(|speed| format!("{} tokens/s", count(speed as u64))),
+            self.speed.map(|speed| format!("{} tokens/s", thousands(speed as u64))),
         ];
         parts.into_iter().flatten().collect::<Vec<_>>().join(between)
     }
@@ -150,7 +151,7 @@ fn duration(seconds: f64) -> String {
 }
 
 /// `dev accuracy 0.7762, loss 0.4811`.
-pub fn summary(measured: &[(String, Measured)]) -> String {
+pub fn summary(measured: &[(String, Scores)]) -> String {
     let sets = measured.iter().map(|(set, measured)| {
         let scores = measured.scores.iter().map(|(metric, value)| {
             let value = value.map_or("undefined".to_owned(), |value| format!("{value:.4}"));
@@ -183,6 +184,6 @@ mod tests {
     #[test]
     fn durations_are_short() {
         let cases = [(0.4, "0s"), (59.9, "59s"), (200.0, "3m20s"), (3725.0, "1h02m"), (360_000.0, "100h00m")];
-        cases.into_iter().for_each(|(seconds, text)| assert_eq!(super::duration(seconds), text));
+        cases.into_iter().for_each(|(seconds, text)| assert_eq!(duration(seconds), text));
     }
 }

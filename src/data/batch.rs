@@ -21,12 +21,12 @@ pub struct Batch {
     pub labels: Vec<u32>,
     /// How many tokens are real, `[CLS]` and `[SEP]` counted.
     pub tokens: usize,
-    /// How many tokens were cut off because a sequence was longer than T.
+    /// How many tokens were left out because a sequence was longer than T.
     pub truncated: usize,
 }
 
 impl Batch {
-    /// Lays sequences out, padded with `pad` to `seq_len` tokens; longer ones are cut, and that is counted.
+    /// Lays sequences out, padded with `pad` to `seq_len` tokens; longer ones are truncated, and that is counted.
     ///
     /// A batch without a masked token, without a real token or without a sequence is well formed.
     pub fn new(sequences: &[Masked], seq_len: usize, pad: u32, mask_padding: bool) -> Self {

@@ -19,7 +19,7 @@ pub const HELD_OUT_SEED: u64 = 0x68_656C_642D_6F75;
 pub struct BatcherOptions {
     /// Chooses the order and the masks.
     pub seed: u64,
-    /// How tokens are hidden.
+    /// How tokens are masked.
     pub masking: MaskingOptions,
     /// Keep tokens from attending to padding.
     pub mask_padding: bool,
@@ -36,8 +36,8 @@ impl Default for BatcherOptions {
 /// Training reads an endless stream of sequences: number `c` is sequence `Order(epoch).at(c mod n)` of epoch `c / n`,
 /// masked by (seed, epoch, sequence). Where a batch begins and ends does not matter. Of a packed sequence each segment
 /// is masked as it would be alone, by its number: `ceil(rate·n)` of its own tokens. So a document is as likely to be
-/// hidden, and by as much, as in a sequence of its own; masks of a whole sequence would leave some short documents out
-/// and hide others whole, and the loss would be another.
+/// masked, and by as much, as in a sequence of its own; masks of a whole sequence would leave some short documents out
+/// and mask others whole, and the loss would be another.
 #[derive(Debug, Clone)]
 pub struct Batcher {
     dataset: Arc<Dataset>,
@@ -84,11 +84,6 @@ impl Batcher {
         let expected =
             format!("at most the {found} sequences ({tokens} tokens) to train on: lower it, or add text");
         Err(Error::config("batch", expected, sequences))
-    }
-
-    /// The epoch of number `counter` of the stream.
-    pub fn epoch(&self, counter: u64) -> u64 {
-        counter / self.dataset.len(Split::Train)
     }
 
     /// The batch of the numbers `counters` of the training stream, with the masking given at the start.

@@ -32,17 +32,17 @@ pub struct Segment {
     pub number: u64,
 }
 
-/// How many tokens a sequence hides.
+/// How many tokens of a packed sequence are masked.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Hidden {
+pub struct MaskedCount {
     /// On average.
     pub mean: f64,
     /// The standard deviation.
     pub deviation: f64,
 }
 
-impl Hidden {
-    /// Room for what a batch of so many sequences hides, but for one in some ten thousand.
+impl MaskedCount {
+    /// Room for the masked tokens of a batch of so many sequences; one batch in some ten thousand has more.
     pub fn room(&self, sequences: usize) -> usize {
         (self.mean * sequences as f64 + 4.0 * self.deviation * (sequences as f64).sqrt()).ceil() as usize
     }
@@ -276,11 +276,11 @@ impl Dataset {
         Ok(segments)
     }
 
-    /// How many tokens packed sequences to train on hide, from up to 65,536 of them; none unless some are packed.
+    /// How many tokens of packed sequences to train on are masked, from up to 65,536 of them; none unless some are packed.
     ///
     /// # Errors
     /// As [`Dataset::segments`].
-    pub fn hidden(&self, masking: &MaskingOptions) -> Result<Option<Hidden>> {
+    pub fn masked(&self, masking: &MaskingOptions) -> Result<Option<MaskedCount>> {
         let length = self.len(Split::Train);
         if !self.packed() || length == 0 {
             return Ok(None);
@@ -289,12 +289,12 @@ impl Dataset {
         let count = |look: u64| {
             let index = (u128::from(look) * u128::from(length) / u128::from(looks)) as u64;
             let segments = self.segments(Split::Train, index)?;
-            Ok(segments.iter().map(|part| masking.hidden(part.end - part.start - 2) as f64).sum())
+            Ok(segments.iter().map(|part| masking.masked(part.end - part.start - 2) as f64).sum())
         };
         let counts = (0..looks).into_par_iter().map(count).collect::<Result<Vec<f64>>>()?;
         let mean = counts.iter().sum::<f64>() / looks as f64;
         let variance = counts.iter().map(|count| (count - mean).powi(2)).sum::<f64>() / looks as f64;
-        Ok(Some(Hidden { mean, deviation: variance.sqrt() }))
+        Ok(Some(MaskedCount { mean, deviation: variance.sqrt() }))
     }
 
     /// The index of a sequence in its shard.

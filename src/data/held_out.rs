@@ -4,8 +4,8 @@
 
 use std::collections::BinaryHeap;
 
-use super::cut::Shape;
-use super::rng::mix;
+use super::sequences::Shape;
+use crate::random::mix;
 use crate::{Error, Result};
 
 /// How much is kept from training.

@@ -120,7 +120,7 @@ impl Manifest {
     ///
     /// # Errors
     /// A folder without one, or one that is broken or of another version.
-    pub fn read(store: &dyn Store, folder: &Path) -> Result<Self> {
+    pub(super) fn read(store: &dyn Store, folder: &Path) -> Result<Self> {
         let path = folder.join(FILE);
         if store.is_dir(folder) && !store.exists(&path) {
             let expected = format!("a folder made by `wgrad data prepare`, with {FILE}");

@@ -1,9 +1,9 @@
-//! Hiding tokens to be guessed: which, and behind what.
+//! Masking tokens to be guessed: which, and with what.
 //!
 //! Every choice is a [`draw`](super::rng::draw) from the key of (seed, epoch, sequence) at a position.
 //!
 //! **Token objective** (BERT, Devlin et al. 2019). Of the `n` tokens that are no specials, the `ceil(rate·n)` with the
-//! smallest `Select` draws are hidden. Each, by `unit(Replace draw)`: below `mask` it becomes `[MASK]`; below
+//! smallest `Select` draws are masked. Each, by `unit(Replace draw)`: below `mask` it becomes `[MASK]`; below
 //! `mask + random` a random token that is no special; else it stays. The random token is number
 //! `below(Token draw, V - 5)` among the ids that are no specials.
 //!
@@ -13,10 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use super::rng::{self, Purpose};
 use super::spans;
+use crate::random;
 use crate::text::{SpecialIds, TokenTable};
 use crate::{Error, Result};
 
-/// What is hidden.
+/// What is masked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Objective {
@@ -29,7 +30,7 @@ pub enum Objective {
     Span,
 }
 
-/// How tokens are hidden. The default is BERT's: 15%, of which 80% `[MASK]`, 10% random, 10% kept.
+/// How tokens are masked. The default is BERT's: 15%, of which 80% `[MASK]`, 10% random, 10% kept.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct MaskingOptions {
     /// The share of the tokens that is to be guessed, 0 to 1.
@@ -38,7 +39,7 @@ pub struct MaskingOptions {
     pub mask: f64,
     /// The share of those that becomes a random token; the rest is kept as it is.
     pub random: f64,
-    /// What is hidden.
+    /// What is masked.
     pub objective: Objective,
 }
 
@@ -68,13 +69,13 @@ impl MaskingOptions {
         Ok(())
     }
 
-    /// How many of `n` maskable tokens are hidden: `ceil(rate·n)`, forgiving the rounding of the product.
-    pub fn hidden(&self, n: usize) -> usize {
+    /// How many of `n` maskable tokens are masked: `ceil(rate·n)`, forgiving the rounding of the product.
+    pub fn masked(&self, n: usize) -> usize {
         ((self.rate * n as f64 - 1e-9).ceil().max(0.0) as usize).min(n)
     }
 }
 
-/// A sequence with some tokens hidden.
+/// A sequence with some tokens masked.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Masked {
     /// What the model is shown, as long as the sequence.
@@ -85,7 +86,7 @@ pub struct Masked {
     pub labels: Vec<u32>,
 }
 
-/// Hides tokens of `tokens`, the `sequence`-th sequence, in `epoch` of a run with `seed`.
+/// Masks tokens of `tokens`, the `sequence`-th sequence, in `epoch` of a run with `seed`.
 ///
 /// `table` gives the specials, the size of the vocabulary and where words begin. The same arguments give the same
 /// result always.
@@ -101,7 +102,7 @@ pub fn mask(
     let specials = table.specials();
     let maskable: Vec<usize> =
         (0..tokens.len()).filter(|&position| !specials.contains(tokens[position])).collect();
-    let count = options.hidden(maskable.len());
+    let count = options.masked(maskable.len());
     let positions = match options.objective {
         Objective::Token => select(maskable, count, key),
         Objective::Span => spans::select(tokens, &maskable, count, key, table),
@@ -114,7 +115,7 @@ pub fn mask(
         let joins = options.objective == Objective::Span && decided.0.wrapping_add(1) == position;
         let share = match joins {
             true => decided.1,
-            false => rng::unit(rng::draw(key, Purpose::Replace, position as u64)),
+            false => random::unit(rng::draw(key, Purpose::Replace, position as u64)),
         };
         decided = (position, share);
         if share < options.mask {
@@ -146,6 +147,6 @@ fn select(maskable: Vec<usize>, count: usize, key: u64) -> Vec<usize> {
 fn random_token(draw: u64, specials: &SpecialIds, vocab_size: usize) -> Option<u32> {
     let candidates = (vocab_size as u32).checked_sub(5).filter(|&count| count > 0)?;
     // The n-th id that is no special: every special at or below it pushes it up by one.
-    let number = rng::below(draw, candidates);
+    let number = random::below(draw, candidates);
     Some(specials.sorted().into_iter().fold(number, |id, special| id + u32::from(special <= id)))
 }

@@ -1,7 +1,7 @@
 //! Text files to batches of token ids: reading, preparing, shuffling, masking. Knows nothing of a GPU.
 //!
 //! [`prepare`](prepare::prepare) turns text into a folder of token shards once; a [`Dataset`] maps the folder,
-//! an [`Order`] shuffles it, [`mask`](masking::mask) hides tokens and a [`Batcher`] puts it all together. Every
+//! an [`Order`] shuffles it, [`mask`](masking::mask) masks tokens and a [`Batcher`] puts it all together. Every
 //! random choice is a function of (seed, epoch, sequence, position) through [`rng`], so a batch depends
 //! neither on the batch size nor on what came before, and a short script in any language can repeat it.
 
@@ -23,15 +23,15 @@ pub mod source;
 pub mod task;
 pub mod texts;
 
-mod cut;
 mod held_out;
 mod pack;
+mod sequences;
 mod shard;
 mod spans;
 
 pub use batch::Batch;
 pub use batcher::{Batcher, BatcherOptions};
-pub use dataset::{Dataset, Hidden, Segment, Split};
+pub use dataset::{Dataset, MaskedCount, Segment, Split};
 pub use masking::{Masked, MaskingOptions, Objective};
 pub use order::Order;
 #[cfg(not(target_arch = "wasm32"))]

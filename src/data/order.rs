@@ -4,7 +4,7 @@
 //! an index that lands past `n` is sent through again until it does not ("cycle walking"), four times on
 //! average at worst.
 
-use super::rng::mix;
+use crate::random::mix;
 
 const ROUNDS: u64 = 6;
 

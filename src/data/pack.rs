@@ -133,7 +133,7 @@ mod tests {
     fn short_pieces_leave_next_to_no_room() {
         // Lengths as of sentences: 5 to 54 tokens.
         let lengths: Vec<_> =
-            (0..20_000).map(|index| 5 + (crate::data::rng::mix(index) % 50) as usize).collect();
+            (0..20_000).map(|index| 5 + (crate::random::mix(index) % 50) as usize).collect();
         let done = pack(&lengths, MOST_OPEN);
         let full = lengths.iter().sum::<usize>() as f64 / (done.len() * 128) as f64;
         assert!(full > 0.99, "{full}");

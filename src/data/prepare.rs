@@ -1,7 +1,7 @@
 //! Text to a folder of token shards.
 //!
 //! Documents are read on one thread and tokenized on all cores, in bounded chunks; they are parted into train and
-//! held-out before they are cut into sequences of `[CLS]`, up to `seq_len - 2` tokens, `[SEP]`. By default a sequence
+//! held-out before they are split into sequences of `[CLS]`, up to `seq_len - 2` tokens, `[SEP]`. By default a sequence
 //! holds one document or a piece of one; short ones stay short. With `join` documents follow one another, across
 //! files too, so that only the last sequence is short. A tail of fewer than 8 tokens is dropped and counted, unless
 //! it is all there is. With `pack` several such sequences stand one after the other in each of T tokens without seeing
@@ -14,10 +14,10 @@ use std::sync::{atomic::Ordering, mpsc::sync_channel};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::cut::{Cutter, Shape};
 use super::held_out::{Chooser, Decided, Tokenized};
 use super::manifest::{self, FORMAT, Manifest, UNIGRAMS, VERSION, unigram_entropy};
 use super::reader::{Document, ReadCounts, ReadOptions, Reader};
+use super::sequences::{SequenceWriter, Shape};
 use super::shard::{ShardWriter, write_u64s};
 use crate::hash::fnv1a;
 #[cfg(not(target_arch = "wasm32"))]
@@ -227,8 +227,8 @@ fn next_chunk(reader: &mut Reader) -> Result<Option<Vec<Document>>> {
 
 /// The two parts of the data.
 struct Parts<'a> {
-    train: Cutter<'a>,
-    held_out: Cutter<'a>,
+    train: SequenceWriter<'a>,
+    held_out: SequenceWriter<'a>,
 }
 
 impl Parts<'_> {
@@ -269,7 +269,7 @@ impl<'a> Work<'a> {
         let token_bytes = if tokenizer.vocab_size() <= 1 << 16 { 2 } else { 4 };
         let cutter = |stem| {
             let writer = ShardWriter::new(store, folder, stem, token_bytes, options.shard_tokens.max(1));
-            Cutter::new(shape, writer, tokenizer.vocab_size())
+            SequenceWriter::new(shape, writer, tokenizer.vocab_size())
         };
         let parts = Parts { train: cutter("train"), held_out: cutter("held-out") };
         let counts = Counts::default();

@@ -129,11 +129,6 @@ impl Reader {
         })
     }
 
-    /// The files.
-    pub fn sources(&self) -> &[Source] {
-        &self.sources
-    }
-
     /// The size of all files on disk in bytes; none if one is the standard input.
     pub fn total_bytes(&self) -> Option<u64> {
         self.sources.iter().map(|source| source.size).sum()
@@ -159,7 +154,7 @@ impl Reader {
             let text = match self.rest.take() {
                 Some((text, given)) => {
                     let left = &text[given..];
-                    let piece = left[..cut(left, self.options.document_limit)].to_owned();
+                    let piece = left[..boundary(left, self.options.document_limit)].to_owned();
                     if piece.len() < left.len() {
                         self.counts.splits += 1;
                         self.rest = Some((text, given + piece.len()));
@@ -288,7 +283,7 @@ impl Open {
                 if buffer.len() > options.document_limit {
                     counts.splits += 1;
                     let mut text = take_text(buffer);
-                    let rest = text.split_off(cut(&text, options.document_limit));
+                    let rest = text.split_off(boundary(&text, options.document_limit));
                     buffer.extend_from_slice(rest.as_bytes());
                     *line_start = line_start.saturating_sub(text.len()).min(buffer.len());
                     if !text.trim().is_empty() {
@@ -306,8 +301,8 @@ fn take_text(buffer: &mut Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
-/// Where to cut `text` so that at most `limit` bytes come before: after the last white space there, if any.
-fn cut(text: &str, limit: usize) -> usize {
+/// Where to split `text` so that at most `limit` bytes come before: after the last white space there, if any.
+fn boundary(text: &str, limit: usize) -> usize {
     if text.len() <= limit {
         return text.len();
     }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::clean::{CleanReader, Repairs};
 use super::source::{Format, Source, unwrap_io};
+use crate::format::shortened;
 use crate::store::Memory;
 use crate::{Error, Result};
 
@@ -192,17 +193,13 @@ fn separated(
 }
 
 fn missing_column<'a>(path: &Path, column: &str, header: impl Iterator<Item = &'a str>) -> Error {
-    let names: Vec<_> = header.take(20).map(|name| format!("`{}`", shorten(name))).collect();
+    let names: Vec<_> = header.take(20).map(|name| format!("`{}`", shortened(name, 40))).collect();
     Error::Line {
         path: path.to_path_buf(),
         line: 1,
         expected: format!("a column called `{column}`"),
         found: if names.is_empty() { "no columns".to_owned() } else { names.join(", ") },
     }
-}
-
-fn shorten(text: &str) -> String {
-    text.chars().take(40).collect()
 }
 
 fn csv_error(error: csv::Error, path: &Path) -> Error {
@@ -234,7 +231,8 @@ fn json_values(line: &[u8], columns: &[String]) -> Result<Vec<String>, (String, 
             Err((format!("a string in `{column}`"), kind.to_owned()))
         }
         None => {
-            let names: Vec<_> = object.keys().take(20).map(|name| format!("`{}`", shorten(name))).collect();
+            let names: Vec<_> =
+                object.keys().take(20).map(|name| format!("`{}`", shortened(name, 40))).collect();
             let found = if names.is_empty() { "no fields".to_owned() } else { names.join(", ") };
             Err((format!("a field called `{column}`"), found))
         }

@@ -1,6 +1,7 @@
-//! Spans of whole words to hide; see [`Objective::Span`](super::masking::Objective::Span).
+//! Spans of whole words to mask; see [`Objective::Span`](super::masking::Objective::Span).
 
 use super::rng::{self, Purpose};
+use crate::random;
 use crate::text::TokenTable;
 
 /// The chance that a span ends after a word, and its greatest length in words.
@@ -16,34 +17,34 @@ pub(super) fn select(
     table: &TokenTable,
 ) -> Vec<usize> {
     let words = words(tokens, maskable, table);
-    let mut hidden = vec![false; words.len()];
+    let mut masked = vec![false; words.len()];
     // The words left, in order.
     let mut left: Vec<usize> = (0..words.len()).collect();
     let (mut covered, mut lengths, mut spans) = (0, 0, 0);
     while covered < count && !left.is_empty() {
         let longest = LONGEST.min(left.len());
         let length = loop {
-            let length = geometric(rng::unit(rng::draw(key, Purpose::SpanLength, lengths)));
+            let length = geometric(random::unit(rng::draw(key, Purpose::SpanLength, lengths)));
             lengths += 1;
             if length <= longest {
                 break length;
             }
         };
-        let anchor = rng::below(rng::draw(key, Purpose::SpanStart, spans), left.len() as u32);
+        let anchor = random::below(rng::draw(key, Purpose::SpanStart, spans), left.len() as u32);
         spans += 1;
         let first = left[anchor as usize];
         for word in first..(first + length).min(words.len()) {
             if covered >= count {
                 break;
             }
-            if !hidden[word] {
-                hidden[word] = true;
+            if !masked[word] {
+                masked[word] = true;
                 covered += words[word].len();
             }
         }
-        left.retain(|&word| !hidden[word]);
+        left.retain(|&word| !masked[word]);
     }
-    let chosen = words.iter().zip(&hidden).filter(|(_, hidden)| **hidden);
+    let chosen = words.iter().zip(&masked).filter(|(_, masked)| **masked);
     chosen.flat_map(|(word, _)| word.iter().copied()).collect()
 }
 

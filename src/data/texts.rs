@@ -18,7 +18,7 @@ pub struct Texts {
     source: Source,
     open: Open,
     /// Lines of which a part was passed over.
-    cut: u64,
+    truncated: u64,
     failed: bool,
 }
 
@@ -53,7 +53,7 @@ impl Texts {
             Format::Text => Open::Lines(CleanReader::new(source.open(None, &read)?, path, strict)),
             _ => Open::Table(Rows::open(&source, None, &[column.to_string()], strict, &read)?),
         };
-        Ok(Texts { source, open, cut: 0, failed: false })
+        Ok(Texts { source, open, truncated: 0, failed: false })
     }
 
     /// What was put right so far.
@@ -65,8 +65,8 @@ impl Texts {
     }
 
     /// How many lines were so long that their ends were passed over.
-    pub fn cut(&self) -> u64 {
-        self.cut
+    pub fn truncated(&self) -> u64 {
+        self.truncated
     }
 
     fn next_text(&mut self) -> Result<Option<String>> {
@@ -83,9 +83,9 @@ impl Texts {
         if line.last() == Some(&b'\n') {
             line.pop();
         } else if skip_line(reader).map_err(failed)? {
-            self.cut += 1;
+            self.truncated += 1;
         }
-        // The reader gives whole characters; only the cut may have split the last one.
+        // The reader gives whole characters; only truncating may have split the last one.
         let valid = match std::str::from_utf8(&line) {
             Ok(_) => line.len(),
             Err(error) => error.valid_up_to(),
@@ -136,14 +136,14 @@ mod tests {
         std::fs::write(&path, bytes).unwrap();
         let mut texts = Texts::open(&path, "text", strict).unwrap();
         let all = texts.by_ref().collect();
-        (all, texts.cut(), *texts.repairs())
+        (all, texts.truncated(), *texts.repairs())
     }
 
     #[test]
     fn every_line_is_a_text() {
-        let (texts, cut, _) = read(b"a\n\n b \nlast", false);
+        let (texts, truncated, _) = read(b"a\n\n b \nlast", false);
         assert_eq!(texts.unwrap(), ["a", "", " b ", "last"]);
-        assert_eq!(cut, 0);
+        assert_eq!(truncated, 0);
         assert!(read(b"", false).0.unwrap().is_empty());
         assert_eq!(read(b"\n", false).0.unwrap(), [""]);
     }
@@ -163,14 +163,14 @@ mod tests {
         let mut bytes = "é".repeat(2 << 20).into_bytes();
         bytes.insert(0, b'a');
         bytes.extend(b"\nshort\n");
-        let (texts, cut, _) = read(&bytes, false);
+        let (texts, truncated, _) = read(&bytes, false);
         let texts = texts.unwrap();
-        assert_eq!((texts.len(), cut), (2, 1));
+        assert_eq!((texts.len(), truncated), (2, 1));
         assert_eq!(texts[0].len(), (2 << 20) - 1);
         assert_eq!(texts[1], "short");
         // A line of just the limit is whole.
         let bytes = [vec![b'x'; 2 << 20], b"\nshort".to_vec()].concat();
-        let (texts, cut, _) = read(&bytes, false);
-        assert_eq!((texts.unwrap().len(), cut), (2, 0));
+        let (texts, truncated, _) = read(&bytes, false);
+        assert_eq!((texts.unwrap().len(), truncated), (2, 0));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::format::{one_line, thousands};
 use crate::models::{Config, NormPosition, Pooling, PositionEmbedding};
 
 /// One line of the table of scores.
@@ -41,9 +42,9 @@ impl ModelCard {
     pub fn render(&self, config: &Config) -> String {
         let mut text = self.front_matter(config);
         // Writing to a string does not fail.
-        let _ = write!(text, "\n# {}\n", line(&self.name));
+        let _ = write!(text, "\n# {}\n", one_line(&self.name));
         if !self.summary.is_empty() {
-            let _ = write!(text, "\n{}\n", line(&self.summary));
+            let _ = write!(text, "\n{}\n", one_line(&self.summary));
         }
         text.push_str("\n## Model\n\n| | |\n|---|---|\n");
         let positions = match config.position_embedding_type {
@@ -93,7 +94,7 @@ impl ModelCard {
         if !self.data.is_empty() {
             text.push_str("\n## Data\n\n");
             self.data.iter().for_each(|source| {
-                let _ = writeln!(text, "- {}", line(source));
+                let _ = writeln!(text, "- {}", one_line(source));
             });
         }
         if !self.recipe.is_empty() {
@@ -144,25 +145,7 @@ fn yaml(value: &str) -> String {
     serde_json::Value::from(value).to_string()
 }
 
-/// Text on one line.
-fn line(value: &str) -> String {
-    value.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
 /// Text in a table's cell.
 fn cell(value: &str) -> String {
-    line(value).replace('|', "\\|")
-}
-
-/// A number with commas.
-fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    one_line(value).replace('|', "\\|")
 }

@@ -17,6 +17,33 @@ use crate::text::{SpecialTokens, special_token_ids};
 use crate::{Error, Result};
 
 /// A model read from a folder: its files fit each other, its weights are still on disk.
+///
+/// ```
+/// # use wgrad::text::{Tokenizer, TokenizerOptions};
+/// use wgrad::models::{Config, init::initial_values};
+/// use wgrad::files::{ModelFolder, TensorSource};
+///
+/// # fn main() -> wgrad::Result<()> {
+/// # let options = TokenizerOptions { vocab_size: 256, ..TokenizerOptions::default() };
+/// # let tokenizer = Tokenizer::train(["a dog barks"].map(|text| Ok(text.to_owned())), &options)?;
+/// # let specials = *tokenizer.specials();
+/// # let config = Config { vocab_size: tokenizer.vocab_size(), pad_token_id: specials.pad, cls_token_id: specials.cls,
+/// #     sep_token_id: specials.sep, mask_token_id: specials.mask, ..Config::preset("micro")? };
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let folder = folder.path();
+/// let specs = config.parameters();
+/// let shapes = specs.iter().map(|spec| (spec.name.clone(), spec.shape.clone())).collect();
+/// let values = TensorSource::new(shapes, |name| {
+///     let spec = specs.iter().find(|spec| spec.name == name);
+///     Ok(spec.map(|spec| initial_values(spec, 0)).unwrap_or_default().into())
+/// });
+/// ModelFolder::save(folder, &config, tokenizer.json(), values, "# A model with random weights")?;
+///
+/// let model = ModelFolder::load(folder)?;
+/// assert_eq!(model.config, config);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct ModelFolder {
     /// The folder.

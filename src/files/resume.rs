@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::error::quoted;
+use crate::format::shortened;
+use crate::json::leaves;
 use crate::{Error, Result};
 
 /// Compares the settings stored in a checkpoint with those of the run that wants to go on: usually the
@@ -14,10 +16,10 @@ use crate::{Error, Result};
 /// # Errors
 /// [`Error::Config`] listing every field that differs, nested ones as `recipe.learning_rate`.
 pub fn check_resume(stored: &Map<String, Value>, current: &Map<String, Value>) -> Result<()> {
-    let mut was = BTreeMap::new();
-    flatten("", &Value::Object(stored.clone()), &mut was);
-    let mut is = BTreeMap::new();
-    flatten("", &Value::Object(current.clone()), &mut is);
+    // Lists and empty objects are values.
+    let leaves =
+        |fields| leaves(fields, &|_, inner| !inner.is_empty()).into_iter().collect::<BTreeMap<_, _>>();
+    let (was, is) = (leaves(stored), leaves(current));
 
     let mut differences = Vec::new();
     for (field, old) in &was {
@@ -36,28 +38,7 @@ pub fn check_resume(stored: &Map<String, Value>, current: &Map<String, Value>) -
     Err(Error::config("resume", "the settings the run was started with", differences.join("; ")))
 }
 
-/// Leaves of a tree of objects by their dotted path; lists and empty objects are leaves.
-fn flatten(prefix: &str, value: &Value, leaves: &mut BTreeMap<String, Value>) {
-    match value {
-        Value::Object(fields) if !fields.is_empty() || prefix.is_empty() => {
-            for (key, field) in fields {
-                let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
-                flatten(&path, field, leaves);
-            }
-        }
-        leaf => {
-            leaves.insert(prefix.to_string(), leaf.clone());
-        }
-    }
-}
-
 /// The beginning of a value, as JSON, which has no line breaks.
 fn shown(value: &Value) -> String {
-    const LENGTH: usize = 100;
-    let mut text = value.to_string();
-    if let Some((at, _)) = text.char_indices().nth(LENGTH) {
-        text.truncate(at);
-        text.push('…');
-    }
-    text
+    shortened(&value.to_string(), 100)
 }

@@ -15,6 +15,21 @@ use super::submission::Submissions;
 use crate::{Error, Result};
 
 /// An open device. Cheap to clone; all clones are the same device.
+///
+/// ```
+/// use wgrad::gpu::{Gpu, GpuOptions};
+///
+/// # fn main() -> wgrad::Result<()> {
+/// # if std::env::var_os("CI").is_none() && pollster::block_on(wgrad::gpu::Gpu::open(&Default::default())).is_err() { return Ok(()); }
+/// let gpu = pollster::block_on(Gpu::open(&GpuOptions::default()))?;
+/// println!("{}", gpu.capabilities().name);
+/// let buffer = gpu.buffer("numbers", 12)?;
+/// gpu.write(&buffer, 0, &[1.0_f32, 2.0, 3.0]);
+/// let numbers: Vec<f32> = pollster::block_on(gpu.read(&buffer, 0, 3))?;
+/// assert_eq!(numbers, [1.0, 2.0, 3.0]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Gpu(pub(super) Arc<Inner>);
 

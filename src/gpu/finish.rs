@@ -7,7 +7,7 @@ use super::buffer::{Allocation, Buffer};
 use super::context::Gpu;
 use super::kernel::TEXELS;
 use super::pace::Pace;
-use super::plan::{Plan, plan};
+use super::plan::Plan;
 use super::proof::Proof;
 use super::recorder::{Action, Recorder, View, Virtual};
 use super::recording::{Operand, OperandTexture, Recording, Step, texel_bytes};
@@ -20,7 +20,7 @@ impl Recorder {
     /// [`Error::OutOfMemory`]; [`Error::Shader`] for a kernel that does not compile; [`Error::Gpu`] when the driver
     /// rejects a binding.
     pub fn finish(mut self, gpu: &Gpu, label: &'static str) -> Result<Recording> {
-        let Plan { slots, bytes } = plan(&self.lifetimes(), !self.isolate);
+        let Plan { slots, bytes } = self.plan();
         let memory = self.memory(gpu, label, &bytes)?;
         let mut persistent = Vec::with_capacity(self.buffers.len());
         for buffer in std::mem::take(&mut self.buffers) {

@@ -11,7 +11,7 @@ pub(crate) struct Lifetime {
 
 /// The outcome: one slot per lifetime (none for buffers that no command uses), and the bytes of each slot.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(crate) struct Plan {
     pub slots: Vec<Option<usize>>,
     pub bytes: Vec<u64>,
 }

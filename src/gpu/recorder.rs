@@ -6,7 +6,7 @@ use super::buffer::{Buffer, Region};
 use super::capabilities::MOST_TEXELS;
 use super::cost::{Cost, Dispatched};
 use super::kernel::KernelSpec;
-use super::plan::{Lifetime, plan};
+use super::plan::{Lifetime, Plan, plan};
 use super::recording::{Operand, Recording, texel_bytes};
 use super::shader::{Constant, F16};
 use super::speed::OPERATIONS_PER_BYTE;
@@ -279,6 +279,11 @@ impl Recorder {
     }
 
     /// How large each buffer is, and which commands use it; those that the plan has no place for count as unused.
+    /// Which transient buffers share memory, and how much there is.
+    pub(crate) fn plan(&self) -> Plan {
+        plan(&self.lifetimes(), !self.isolate)
+    }
+
     pub(crate) fn lifetimes(&self) -> Vec<Lifetime> {
         let bytes = |buffer: &Virtual| if let Virtual::Transient(bytes) = buffer { *bytes } else { 0 };
         let lifetime = |buffer| Lifetime { bytes: bytes(buffer), used: None };
@@ -292,10 +297,5 @@ impl Recorder {
             }
         }
         lifetimes
-    }
-
-    /// Bytes that the transient buffers will take once planned.
-    pub fn planned_bytes(&self) -> u64 {
-        plan(&self.lifetimes(), !self.isolate).bytes.iter().sum()
     }
 }

@@ -8,9 +8,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::load::load;
+use super::logits::{argmax, softmax};
 use super::readout::Readout;
 use super::session::{Sequence, Session, WINDOW};
-use super::softmax::softmax;
 use crate::data::task::{Encoded, PairForm, encode};
 use crate::files::ModelFolder;
 use crate::files::list::TOKENIZER_CONFIG_FILE;
@@ -32,11 +32,30 @@ pub struct Prediction {
     /// The probability of every class, in the model's order; empty where it gives a number.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub probabilities: Vec<f64>,
-    /// How many tokens were cut off.
+    /// How many tokens were truncated.
     pub truncated: usize,
 }
 
 /// A finetuned model and its tokenizer, ready to predict.
+///
+/// This one is not run, because it needs a finetuned model: the example of
+/// [`finetune`](crate::train::finetune::finetune()) makes one.
+///
+/// ```no_run
+/// use wgrad::files::ModelFolder;
+/// use wgrad::gpu::{Gpu, GpuOptions};
+/// use wgrad::infer::Classifier;
+/// use wgrad::tensor::DType;
+///
+/// # pollster::block_on(async {
+/// let gpu = Gpu::open(&GpuOptions::default()).await?;
+/// let mut classifier = Classifier::open(&gpu, &ModelFolder::load("runs/reviews")?, DType::F32)?;
+/// let texts = [("a lovely, funny film".to_owned(), None)];
+/// for answer in classifier.predict(&texts, &mut |_| {}).await? {
+///     println!("{}: {:.2}", answer.label.unwrap_or_default(), answer.score);
+/// }
+/// # Ok::<(), wgrad::Error>(()) });
+/// ```
 pub struct Classifier {
     session: Session,
     tokenizer: Tokenizer,
@@ -141,7 +160,7 @@ impl Classifier {
             return Prediction { label, score: f64::from(output[0]), probabilities, truncated };
         }
         let probabilities = softmax(output);
-        let best = (0..output.len()).rev().max_by(|&a, &b| output[a].total_cmp(&output[b])).unwrap_or(0);
+        let best = argmax(output);
         let label = config.labels.get(best).cloned();
         Prediction { label, score: probabilities[best], probabilities, truncated }
     }

@@ -111,6 +111,44 @@ pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
 const MAX_BYTES: usize = 1 << 20;
 
 /// A model and its tokenizer, ready to embed texts. It keeps the recordings of the lengths it has met.
+///
+/// [`Embedder::open`] takes a folder's model; here it is one with random weights.
+///
+/// ```
+/// use wgrad::models::Pooling;
+/// use wgrad::gpu::{Gpu, GpuOptions};
+/// use wgrad::infer::{EmbedOptions, Embedder, cosine};
+/// use wgrad::tensor::DType;
+/// # use wgrad::models::{Config, Model};
+/// # use wgrad::text::{Tokenizer, TokenizerOptions};
+///
+/// # fn main() -> wgrad::Result<()> {
+/// # if std::env::var_os("CI").is_none() && pollster::block_on(wgrad::gpu::Gpu::open(&Default::default())).is_err() { return Ok(()); }
+/// # let options = TokenizerOptions { vocab_size: 256, ..TokenizerOptions::default() };
+/// # let tokenizer = Tokenizer::train(["a dog barks", "a cat sleeps"].map(|text| Ok(text.to_owned())), &options)?;
+/// # let specials = *tokenizer.specials();
+/// # let config = Config { vocab_size: tokenizer.vocab_size(), pad_token_id: specials.pad, cls_token_id: specials.cls,
+/// #     sep_token_id: specials.sep, mask_token_id: specials.mask, ..Config::preset("micro")? };
+/// pollster::block_on(async {
+///     let gpu = Gpu::open(&GpuOptions::default()).await?;
+///     let model = Model::new(&gpu, config.encoder(), false)?;
+///     model.initialize(0)?;
+///     let options = EmbedOptions {
+///         pooling: Pooling::Mean,
+///         normalize: true,
+///         max_tokens: 64,
+///         lower_case: false,
+///         prompt: String::new(),
+///         storage: DType::F32,
+///     };
+///     let mut embedder = Embedder::new(&gpu, model, tokenizer, options)?;
+///     let vectors = embedder.embed(&["a dog barks", "a cat sleeps", "a dog barks"], &mut |_| {}).await?;
+///     let rows: Vec<&[f32]> = vectors.rows().collect();
+///     assert!(cosine(rows[0], rows[2]) > 0.9999 && cosine(rows[0], rows[1]) < 0.9999);
+///     Ok(())
+/// })
+/// # }
+/// ```
 pub struct Embedder {
     session: Session,
     tokenizer: Tokenizer,

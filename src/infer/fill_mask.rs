@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::Predictor;
 use super::load::load;
+use super::logits::softmax;
 use crate::files::ModelFolder;
 use crate::gpu::Gpu;
 use crate::models::Model;
@@ -12,6 +13,33 @@ use crate::text::Tokenizer;
 use crate::{Error, Result};
 
 /// A model and its tokenizer, ready to guess.
+///
+/// [`FillMask::open`] takes a folder's model; here it is one with random weights.
+///
+/// ```
+/// use wgrad::gpu::{Gpu, GpuOptions};
+/// use wgrad::infer::FillMask;
+/// # use wgrad::models::{Config, Model};
+/// # use wgrad::text::{Tokenizer, TokenizerOptions};
+///
+/// # fn main() -> wgrad::Result<()> {
+/// # if std::env::var_os("CI").is_none() && pollster::block_on(wgrad::gpu::Gpu::open(&Default::default())).is_err() { return Ok(()); }
+/// # let options = TokenizerOptions { vocab_size: 256, ..TokenizerOptions::default() };
+/// # let tokenizer = Tokenizer::train(["a dog barks", "a cat sleeps"].map(|text| Ok(text.to_owned())), &options)?;
+/// # let specials = *tokenizer.specials();
+/// # let config = Config { vocab_size: tokenizer.vocab_size(), pad_token_id: specials.pad, cls_token_id: specials.cls,
+/// #     sep_token_id: specials.sep, mask_token_id: specials.mask, ..Config::preset("micro")? };
+/// pollster::block_on(async {
+///     let gpu = Gpu::open(&GpuOptions::default()).await?;
+///     let model = Model::new(&gpu, config, false)?;
+///     model.initialize(0)?;
+///     let mut fill_mask = FillMask::new(&gpu, model, tokenizer)?;
+///     let filled = fill_mask.fill("a [MASK] barks", 3).await?;
+///     assert_eq!(filled.masks[0].candidates.len(), 3);
+///     Ok(())
+/// })
+/// # }
+/// ```
 pub struct FillMask {
     predictor: Predictor,
     tokenizer: Tokenizer,
@@ -174,13 +202,11 @@ fn likeliest(logits: &[f32], count: usize) -> Option<Vec<(u32, f64)>> {
     if !logits.iter().all(|logit| logit.is_finite()) {
         return None;
     }
-    let largest = f64::from(logits.iter().copied().fold(f32::MIN, f32::max));
-    let exp = |id: u32| (f64::from(logits[id as usize]) - largest).exp();
-    let total: f64 = (0..logits.len() as u32).map(exp).sum();
+    let probabilities = softmax(logits);
     let mut order: Vec<u32> = (0..logits.len() as u32).collect();
     order.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b)));
     order.truncate(count);
-    Some(order.into_iter().map(|id| (id, exp(id) / total)).collect())
+    Some(order.into_iter().map(|id| (id, probabilities[id as usize])).collect())
 }
 
 #[cfg(test)]

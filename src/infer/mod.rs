@@ -7,20 +7,20 @@ mod classifier;
 mod embed;
 mod fill_mask;
 mod load;
+mod logits;
 mod predictor;
 mod readout;
 mod reference;
 mod session;
 pub(crate) mod shapes;
-mod softmax;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use classifier::{Classifier, Prediction, longest};
 pub use embed::{EmbedOptions, Embedder, Embeddings, Tokens, cosine};
 pub use fill_mask::{Candidate, FillMask, Filled, Mask};
 pub(crate) use load::load;
+pub use logits::{argmax, softmax};
 pub use predictor::Predictor;
 pub use readout::Readout;
 pub use reference::{Comparison, Tolerance, Verified, reference_vectors, save_reference, verify};
 pub use session::{Sequence, Session};
-pub use softmax::softmax;

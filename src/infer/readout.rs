@@ -60,7 +60,7 @@ pub(super) struct Output {
 
 impl Output {
     /// Begins to read it.
-    pub fn begin_read(&self, gpu: &Gpu) -> Result<Reading> {
+    pub(super) fn begin_read(&self, gpu: &Gpu) -> Result<Reading> {
         // The rows of f16 tensors are multiples of 4 wide, so that pairs end where tensors do.
         let bytes = self.elements as u64 * self.dtype.bytes();
         Ok(Reading { data: gpu.begin_read(&self.buffer, 0, bytes)?, dtype: self.dtype })
@@ -75,7 +75,7 @@ pub(super) struct Reading {
 
 impl Reading {
     /// Its elements in f32.
-    pub async fn finish(self) -> Result<Vec<f32>> {
+    pub(super) async fn finish(self) -> Result<Vec<f32>> {
         if self.dtype == DType::F16 {
             let halves: Vec<f16> = self.data.finish().await?;
             return Ok(halves.into_iter().map(f16::to_f32).collect());

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{EmbedOptions, Embedder, cosine};
 use crate::error::quoted;
 use crate::files::{REFERENCE_FILE, ReferenceVectors, SentenceFolder};
+use crate::format::shortened;
 use crate::gpu::Gpu;
 use crate::store::Store;
 use crate::tensor::DType;
@@ -148,14 +149,13 @@ async fn compare(reference: &ReferenceVectors, embedder: &mut Embedder) -> Resul
         let (cosine, difference) = (cosine(expected, vector), difference(expected, vector));
         // NaN is on neither side of a bound, so it fails both.
         if !(cosine >= tolerance.cosine && difference <= tolerance.difference) && wrong.is_none() {
-            let text: String = text.chars().take(40).collect();
             let finite = vector.iter().all(|value| value.is_finite());
             let how = if finite {
                 format!("a cosine of {cosine:.6} and a difference of {difference:.2e}")
             } else {
                 "NaN or infinity".to_owned()
             };
-            wrong = Some(format!("{how} for the text {}", quoted(&text)));
+            wrong = Some(format!("{how} for the text {}", quoted(&shortened(text, 40))));
         }
         all.cosine = all.cosine.min(cosine);
         all.difference = all.difference.max(difference);

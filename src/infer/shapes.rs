@@ -18,7 +18,7 @@ struct Entry<R, S> {
 
 impl<R, S: PartialEq> Shapes<R, S> {
     /// None yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Shapes { kept: Vec::new() }
     }
 
@@ -27,7 +27,7 @@ impl<R, S: PartialEq> Shapes<R, S> {
     ///
     /// # Errors
     /// Those of `make`; when memory ran out, once more after all others were given up.
-    pub fn get(
+    pub(crate) fn get(
         &mut self,
         shape: S,
         make: impl Fn() -> Result<(R, u64)>,

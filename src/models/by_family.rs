@@ -23,6 +23,14 @@ impl Config {
     /// `micro` starts its head from a normal distribution, as its published reference loss does. Special tokens are
     /// 0 to 3 (padding, first, separator, mask) until a tokenizer says otherwise.
     ///
+    /// ```
+    /// use wgrad::models::Config;
+    ///
+    /// let micro = Config::preset("micro")?;
+    /// assert_eq!((micro.hidden_size, micro.parameter_count()), (128, 1_447_424));
+    /// # Ok::<(), wgrad::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Config`] when no preset has the name.
     pub fn preset(name: &str) -> Result<Config> {

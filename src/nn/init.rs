@@ -5,6 +5,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::declare::{Init, ParameterSpec};
 use crate::hash::fnv1a;
+use crate::random::{self, unit};
 
 /// Values that one random stream fills; even, because normal values come in pairs.
 const CHUNK: usize = 1 << 14;
@@ -47,24 +48,18 @@ fn stream(name: &str, seed: u64, chunk: usize) -> ChaCha8Rng {
     generator
 }
 
-/// Uniform in `[0, 1)`, with 53 bits.
-fn unit(generator: &mut ChaCha8Rng) -> f64 {
-    (generator.next_u64() >> 11) as f64 * (-53f64).exp2()
-}
-
 fn uniform(chunk: &mut [f32], bound: f64, mut generator: ChaCha8Rng) {
     for value in chunk {
-        *value = ((2.0 * unit(&mut generator) - 1.0) * bound) as f32;
+        *value = ((2.0 * unit(generator.next_u64()) - 1.0) * bound) as f32;
     }
 }
 
 fn normal(chunk: &mut [f32], deviation: f64, mut generator: ChaCha8Rng) {
     for pair in chunk.chunks_mut(2) {
         // 1 - u is in (0, 1], so that the logarithm is finite.
-        let radius = deviation * (-2.0 * (1.0 - unit(&mut generator)).ln()).sqrt();
-        let (sin, cos) = (std::f64::consts::TAU * unit(&mut generator)).sin_cos();
-        for (value, part) in pair.iter_mut().zip([cos, sin]) {
-            *value = (radius * part) as f32;
+        let uniform = [1.0 - unit(generator.next_u64()), unit(generator.next_u64())];
+        for (value, normal) in pair.iter_mut().zip(random::normal(uniform, deviation)) {
+            *value = normal as f32;
         }
     }
 }

@@ -76,11 +76,10 @@ impl Inputs {
     }
 }
 
-/// A standard normal value by Box and Muller's transform.
+/// A standard normal value.
 pub(crate) fn normal(random: &mut ChaCha8Rng) -> f32 {
     let mut uniform = || (f64::from(random.next_u32()) + 0.5) / 4294967296.0;
-    let (radius, angle) = ((-2.0 * uniform().ln()).sqrt(), std::f64::consts::TAU * uniform());
-    (radius * angle.cos()) as f32
+    crate::random::normal([uniform(), uniform()], 1.0)[0] as f32
 }
 
 /// One comparison.

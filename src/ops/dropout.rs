@@ -5,6 +5,7 @@ use super::check::{Inputs, Metric, elementwise_shapes};
 use super::elementwise::{CONSTANTS, each};
 use crate::autograd::Graph;
 use crate::gpu::{Buffer, Gpu, KernelSpec, View, params, shader};
+use crate::random::mix;
 use crate::tensor::{DType, Tensor};
 use crate::{Error, Result};
 
@@ -45,13 +46,6 @@ impl Key {
 
 /// The two words of the key of a step.
 fn words(seed: u64, step: u64) -> [u32; 2] {
-    // SplitMix64's finalizer, so that neighbouring seeds and steps have nothing in common.
-    let mix = |x: u64| {
-        let x = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        x ^ (x >> 31)
-    };
     let key = mix(mix(seed) ^ step);
     [key as u32, (key >> 32) as u32]
 }

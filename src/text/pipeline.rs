@@ -9,7 +9,7 @@
 //! 5. Default only: curly quotes and the dashes become ASCII, and the Latin letters that have no decomposition
 //!    are spelled out (`ß` ss, `æ` ae, `œ` oe, `ø` o, `ł` l, `đ` d).
 //! 6. Runs of blanks become one space; a run of blanks with a line end in it becomes one `\n`.
-//! 7. The text is cut into words (letters and marks), and every digit, every symbol and every `\n` alone.
+//! 7. The text is split into words (letters and marks), and every digit, every symbol and every `\n` alone.
 //!
 //! Pieces never cross a word. A piece that continues a word begins with `##`, in BPE as in WordPiece; a piece
 //! without it begins a word. The newline is kept as a symbol of its own.
@@ -33,13 +33,13 @@ pub const CONTINUING: &str = "##";
 /// The special tokens, in the order of their ids 0 to 4.
 pub const SPECIALS: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
 
-/// How words are cut into pieces.
+/// How words are split into pieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TokenizerKind {
     /// Byte-pair encoding on characters: replays the merges in the order in which they were learnt.
     #[default]
     Bpe,
-    /// The same vocabulary, cut greedily by the longest piece; words over 100 characters become `[UNK]`.
+    /// The same vocabulary, split greedily by the longest piece; words over 100 characters become `[UNK]`.
     WordPiece,
 }
 
@@ -48,7 +48,7 @@ pub enum TokenizerKind {
 pub struct TokenizerOptions {
     /// How many tokens at most, specials included; at least 256. A small corpus may give fewer.
     pub vocab_size: usize,
-    /// How words are cut.
+    /// How words are split.
     pub kind: TokenizerKind,
     /// Keep capitals.
     pub keep_case: bool,
@@ -73,7 +73,7 @@ fn replace(pattern: &str, content: &str) -> Result<NormalizerWrapper> {
         .map_err(|error| Error::config("tokenizer pattern", "a regular expression", error))
 }
 
-/// The cleaning of text, before it is cut into words.
+/// The cleaning of text, before it is split into words.
 pub(super) fn normalizer(options: &TokenizerOptions) -> Result<Sequence> {
     // Literal characters and plain classes only: Python's engine (Oniguruma) and ours must agree on them.
     let mut steps = vec![

@@ -43,11 +43,6 @@ const STARTS: u8 = 1;
 const ENDS: u8 = 2;
 
 impl TokenTable {
-    /// A table of `vocab_size` tokens of which each is a word.
-    pub fn of_words(vocab_size: usize, specials: SpecialIds) -> Self {
-        TokenTable { specials, flags: vec![STARTS; vocab_size] }
-    }
-
     /// A table in which `starts(id)` says whether the token begins a word.
     pub fn from_starts(vocab_size: usize, specials: SpecialIds, starts: impl Fn(u32) -> bool) -> Self {
         let flags = (0..vocab_size as u32).map(|id| if starts(id) { STARTS } else { 0 }).collect();
@@ -72,6 +67,17 @@ impl TokenTable {
 }
 
 /// Text to ids and back. Cleaning, cutting and special tokens are those of its `tokenizer.json`.
+///
+/// ```
+/// use wgrad::text::{Tokenizer, TokenizerOptions};
+///
+/// let options = TokenizerOptions { vocab_size: 256, ..TokenizerOptions::default() };
+/// let texts = ["the dogs bark at night.", "the dog barks."].map(|text| Ok(text.to_owned()));
+/// let tokenizer = Tokenizer::train(texts, &options)?;
+/// let ids = tokenizer.encode("the dogs bark.")?;
+/// assert_eq!(tokenizer.decode(&ids, true)?, "the dogs bark.");
+/// # Ok::<(), wgrad::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
@@ -231,11 +237,6 @@ impl Tokenizer {
         &self.table
     }
 
-    /// Whether the token `id` begins a word, given the token before it.
-    pub fn is_word_start(&self, previous: Option<u32>, id: u32) -> bool {
-        self.table.is_word_start(previous, id)
-    }
-
     /// A number that differs between different `tokenizer.json` files.
     pub fn fingerprint(&self) -> u64 {
         fnv1a(&self.json)
@@ -248,7 +249,7 @@ fn caught(encode: impl FnOnce() -> std::result::Result<Encoding, tokenizers::Err
     let found = match catch_unwind(AssertUnwindSafe(encode)) {
         Ok(Ok(encoding)) => return Ok(encoding),
         Ok(Err(error)) => error.to_string(),
-        Err(_) => "a pattern that cannot cut it".to_owned(),
+        Err(_) => "a pattern that cannot split it".to_owned(),
     };
     Err(Error::config("tokenizer", "a token for every piece of the text", found))
 }

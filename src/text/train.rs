@@ -20,7 +20,7 @@ use crate::{Error, Result};
 /// The smallest vocabulary that holds the specials and ASCII.
 pub const MIN_VOCAB: usize = 256;
 
-/// Bytes of text cut into words at once.
+/// Bytes of text split into words at once.
 const CHUNK: usize = 8 << 20;
 /// Longer words are noise: they teach no merges.
 const MAX_WORD: usize = 256;
@@ -59,10 +59,11 @@ where
 {
     let normalizer = pipeline::normalizer(options)?;
     let pre_tokenizer = pipeline::pre_tokenizer()?;
-    let cut = |text: &String| -> Result<Counts> {
+    let counts = |text: &String| -> Result<Counts> {
         let mut counts = Counts::new();
         let mut normalized = NormalizedString::from(text.as_str());
-        let failed = |error| Error::config("tokenizer training text", "text that can be cut", error);
+        let failed =
+            |error| Error::config("tokenizer training text", "text that can be split into words", error);
         normalizer.normalize(&mut normalized).map_err(failed)?;
         let mut pieces = PreTokenizedString::from(normalized);
         pre_tokenizer.pre_tokenize(&mut pieces).map_err(failed)?;
@@ -88,7 +89,7 @@ where
             chunk.push(text);
         }
         let counted =
-            chunk.par_iter().map(cut).try_reduce(Counts::new, |left, right| Ok(merge(left, right)))?;
+            chunk.par_iter().map(counts).try_reduce(Counts::new, |left, right| Ok(merge(left, right)))?;
         total = merge(total, counted);
         let mut least = 1;
         while total.len() > MAX_WORDS {

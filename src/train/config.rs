@@ -6,7 +6,7 @@ use super::optimizer::is_amount;
 pub use super::optimizer::{GroupConfig, OptimizerConfig};
 use super::schedule::{Budget, Plan, PlanConfig, Ramp, Schedule};
 use super::trainer::MlmOptions;
-use crate::data::{Hidden, MaskingOptions, Objective};
+use crate::data::{MaskedCount, MaskingOptions, Objective};
 use crate::models::{Config, PositionEmbedding};
 use crate::train::Precision;
 use crate::{Error, Result};
@@ -61,7 +61,7 @@ pub struct TrainConfig {
     pub max_skipped: u64,
     /// The optimizer.
     pub optimizer: OptimizerConfig,
-    /// How tokens are hidden.
+    /// How tokens are masked.
     pub masking: MaskingOptions,
     /// When to measure.
     pub evaluate: EvaluateConfig,
@@ -69,10 +69,10 @@ pub struct TrainConfig {
     pub checkpoint: CheckpointConfig,
     /// The model's shape.
     pub model: Config,
-    /// How many tokens the data's sequences hide, where packing makes that another number than the rate of a full
+    /// How many tokens the data's sequences have masked, where packing makes that another number than the rate of a full
     /// sequence. No setting: [`Settings::for_data`](super::Settings::for_data) takes it from the data.
     #[serde(skip)]
-    pub hidden: Option<Hidden>,
+    pub masked: Option<MaskedCount>,
 }
 
 impl TrainConfig {
@@ -116,7 +116,7 @@ impl TrainConfig {
             evaluate: EvaluateConfig { every, sequences: if name == "micro" { 512 } else { 1024 } },
             checkpoint: CheckpointConfig { every, minutes: 10.0, keep: 2 },
             model,
-            hidden: None,
+            masked: None,
         })
     }
 
@@ -125,25 +125,25 @@ impl TrainConfig {
         (self.micro_batch as u64).min(self.batch_sequences)
     }
 
-    /// What the learner on a device is built with.
-    pub fn learner_options(&self) -> MlmOptions {
+    /// What the trainer on a device is built with.
+    pub fn trainer_options(&self) -> MlmOptions {
         let micro_batch = self.micro_batch_sequences() as usize;
-        // [CLS] and [SEP] are not hidden.
+        // [CLS] and [SEP] are not masked.
         let maskable = self.seq_len.saturating_sub(2);
-        let hidden = match self.masking.objective {
-            Objective::Token => self.masking.hidden(maskable),
+        let masked = match self.masking.objective {
+            Objective::Token => self.masking.masked(maskable),
             // Spans end with a whole word, which rarely is longer; what has no room takes another replay.
-            Objective::Span => (self.masking.hidden(maskable) + 8).min(maskable),
+            Objective::Span => (self.masking.masked(maskable) + 8).min(maskable),
         };
         let all = micro_batch * maskable;
-        let targets = match self.hidden {
+        let targets = match self.masked {
             // Every segment rounds its share up, and with spans finishes a word.
             Some(packed) => {
                 let words =
                     if self.masking.objective == Objective::Span { packed.room(micro_batch) / 4 } else { 0 };
                 (packed.room(micro_batch) + words).min(all)
             }
-            None => micro_batch * hidden,
+            None => micro_batch * masked,
         };
         MlmOptions {
             micro_batch,

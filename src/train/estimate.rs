@@ -4,7 +4,7 @@ use serde::Serialize;
 use web_time::Instant;
 
 use super::config::TrainConfig;
-use super::learner::Learner;
+use super::engine::StepEngine;
 use super::objective::MaskedTokens;
 use super::trainer::{Memory, Trainer};
 use super::workload::Workload;
@@ -45,16 +45,16 @@ pub struct Estimate {
 impl TrainConfig {
     /// A full micro-batch of this recipe, to measure with.
     pub fn workload(&self) -> Workload {
-        let options = self.learner_options();
-        let hidden = match self.hidden {
+        let options = self.trainer_options();
+        let masked = match self.masked {
             Some(packed) => packed.mean.round() as usize,
-            None => self.masking.hidden(self.seq_len.saturating_sub(2)),
+            None => self.masking.masked(self.seq_len.saturating_sub(2)),
         };
         Workload {
             model: self.model.clone(),
             sequences: options.micro_batch,
             tokens: self.seq_len,
-            targets: (options.micro_batch * hidden).max(1),
+            targets: (options.micro_batch * masked).max(1),
             precision: self.precision,
         }
     }
@@ -67,7 +67,7 @@ impl TrainConfig {
     }
 }
 
-/// Builds the learner of `config` and trains made-up batches for about `budget` seconds, two steps at least. `tokens` is
+/// Builds the trainer of `config` and trains made-up batches for about `budget` seconds, two steps at least. `tokens` is
 /// how many a sequence of the data has on average, padding left out.
 ///
 /// # Errors
@@ -77,15 +77,15 @@ pub async fn estimate(gpu: &Gpu, config: &TrainConfig, tokens: f64, budget: f64)
     settle_speed(gpu).await?;
     let plan = config.plan()?;
     let workload = config.workload();
-    let mut learner = Trainer::pretraining(gpu, config.model.clone(), config.learner_options())?;
-    let memory = learner.memory();
+    let mut trainer = Trainer::pretraining(gpu, config.model.clone(), config.trainer_options())?;
+    let memory = trainer.memory();
     let batches = [workload.batch()];
     // Drivers compile in the first step, and how a step is cut into submissions is settled after three. Where a step
     // takes longer than all that was to be measured, the second one has to do.
     let mut step = 0.0;
     for number in 1..=3 {
         let clock = Instant::now();
-        let report = learner.step(&batches, config.learning_rate).await?;
+        let report = trainer.step(&batches, config.learning_rate).await?;
         if !report.loss.is_finite() {
             return Err(Error::Training { step: number, message: format!("a loss of {}", report.loss) });
         }
@@ -95,11 +95,11 @@ pub async fn estimate(gpu: &Gpu, config: &TrainConfig, tokens: f64, budget: f64)
         }
     }
     if step <= budget {
-        step = mean_seconds(&mut learner, &batches, config.learning_rate, budget / 2.0).await?;
+        step = mean_seconds(&mut trainer, &batches, config.learning_rate, budget / 2.0).await?;
     }
     // A step without a micro-batch is the optimizer's part alone.
     let optimizer_seconds =
-        mean_seconds(&mut learner, &[], config.learning_rate, budget / 2.0).await?.min(0.9 * step);
+        mean_seconds(&mut trainer, &[], config.learning_rate, budget / 2.0).await?.min(0.9 * step);
     let micro_batch_seconds = step - optimizer_seconds;
 
     let micro_batch = config.micro_batch_sequences();
@@ -125,14 +125,14 @@ pub async fn estimate(gpu: &Gpu, config: &TrainConfig, tokens: f64, budget: f64)
 
 /// What a step of `batches` takes, the mean over about `budget` seconds.
 async fn mean_seconds(
-    learner: &mut Trainer<MaskedTokens>,
+    trainer: &mut Trainer<MaskedTokens>,
     batches: &[Batch],
     learning_rate: f64,
     budget: f64,
 ) -> Result<f64> {
     let (clock, mut count) = (Instant::now(), 0);
     while count == 0 || clock.elapsed().as_secs_f64() < budget {
-        learner.step(batches, learning_rate).await?;
+        trainer.step(batches, learning_rate).await?;
         count += 1;
     }
     Ok(clock.elapsed().as_secs_f64() / f64::from(count))

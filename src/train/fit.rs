@@ -19,7 +19,7 @@ pub fn micro_batches(config: &TrainConfig) -> Vec<u64> {
 pub fn largest_micro_batch(gpu: &Gpu, config: &TrainConfig) -> Result<u64> {
     let mut sizes = micro_batches(config).into_iter().peekable();
     while let Some(size) = sizes.next() {
-        let options = TrainConfig { micro_batch: size as usize, ..config.clone() }.learner_options();
+        let options = TrainConfig { micro_batch: size as usize, ..config.clone() }.trainer_options();
         match Trainer::plan(gpu, config.model.clone(), options) {
             Ok(_) => return Ok(size),
             Err(Error::OutOfMemory { .. } | Error::Limit { .. }) if sizes.peek().is_some() => {}

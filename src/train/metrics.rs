@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use crate::format::shortened;
 use crate::store::{Disk, OpenFile, Store};
 use crate::{Error, Result};
 
@@ -218,7 +219,7 @@ pub fn read_on(store: &dyn Store, folder: &Path) -> Result<Vec<Row>> {
             path: path.clone(),
             line,
             expected: format!("{count} values"),
-            found: format!("`{}`", text.chars().take(80).collect::<String>()),
+            found: format!("`{}`", shortened(text, 80)),
         })
     });
     rows.collect()

@@ -1,13 +1,13 @@
 //! Training: what happens at each optimizer step, and what is kept of it.
 
+pub mod benchmark;
 pub mod config;
 pub mod dump;
+pub mod engine;
 pub mod estimate;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod finetune;
 pub mod fit;
-pub mod learner;
-pub mod measure;
 pub mod metrics;
 pub mod objective;
 mod optimizer;
@@ -16,13 +16,14 @@ pub mod pretrain;
 pub mod run;
 pub mod schedule;
 pub mod settings;
+pub mod statistics;
 pub mod stress;
 pub mod trainer;
 pub mod workload;
 
 pub use config::{CheckpointConfig, EvaluateConfig, GroupConfig, OptimizerConfig, TrainConfig};
+pub use engine::{Evaluation, StepEngine, StepReport};
 pub use estimate::Estimate;
-pub use learner::{Evaluation, Learner, StepReport};
 pub use objective::{MaskedTokens, Objective};
 pub use precision::Precision;
 pub use pretrain::{RunOptions, Summary, pretrain};

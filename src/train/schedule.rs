@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// Into how many equal parts the notebook's run is cut. Learning rate and batch size change between them.
+/// Into how many equal parts the notebook's run is divided. Learning rate and batch size change between them.
 const MACROBATCHES: u64 = 256;
 /// The notebook's batch doubles at the start of these macrobatches.
 const DOUBLINGS: [u64; 6] = [4, 8, 16, 32, 64, 128];
@@ -174,11 +174,6 @@ impl Plan {
         Ok(Self { config, phases, nominal, steps })
     }
 
-    /// What the run was laid out from.
-    pub fn config(&self) -> &PlanConfig {
-        &self.config
-    }
-
     /// How many optimizer steps the run has.
     pub fn total_steps(&self) -> u64 {
         self.steps
@@ -267,8 +262,8 @@ impl Plan {
     }
 }
 
-/// The phases of a run over at least `sequences`, and its number of steps. A batch that starts in one part of the
-/// run is not cut at the part's end.
+/// The phases of a run over at least `sequences`, and its number of steps. A batch may reach past the
+/// end of the part that it starts in.
 fn lay(ramp: Ramp, batch: u64, sequences: u64) -> (Vec<Phase>, u64) {
     let mut phases = vec![Phase { first_step: 0, first_sequence: 0, batch }];
     let mut now = phases[0];

@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
+use strsim::levenshtein;
 
 use super::config::{OptimizerConfig, TrainConfig};
 use crate::data::Dataset;
 use crate::error::quoted;
+use crate::format::shortened;
+use crate::json::leaves;
 use crate::store::refuse_newer;
 use crate::{Error, Result};
 
@@ -31,7 +34,7 @@ pub struct Settings {
 
 #[cfg(not(target_arch = "wasm32"))]
 fn toml_keys(text: &str) -> Result<Map<String, Value>, String> {
-    toml::from_str(text).map_err(|error| one_line(&error.to_string()))
+    toml::from_str(text).map_err(|error| crate::format::one_line(&error.to_string()))
 }
 
 #[cfg(target_arch = "wasm32")]
@@ -87,15 +90,16 @@ impl Settings {
         };
         let mut settings =
             Self::preset(preset.as_deref().unwrap_or("micro")).map_err(|e| in_file(e, path))?;
-        let mut leaves = Vec::new();
-        flatten("", Value::Object(keys), &settings.tree, &mut leaves);
+        // A group that no recipe has is one unknown key.
+        let group = |key: &str| lookup(&settings.tree, key).is_some_and(Value::is_object);
+        let mut leaves = leaves(&keys, &|key, _| group(key));
         if BUDGETS.iter().all(|budget| leaves.iter().any(|(key, value)| key == budget && !value.is_null())) {
             return Err(Error::file(path, "one of `steps` and `sequences`", "both"));
         }
         // What is not set, set last, would take the other back.
         leaves.retain(|(key, value)| !(BUDGETS.contains(&key.as_str()) && value.is_null()));
         for (key, value) in leaves {
-            settings.put(&key, value).map_err(|error| in_file(error, path))?;
+            settings.put(&key, value.clone()).map_err(|error| in_file(error, path))?;
             settings.given.insert(key, Some(path.to_path_buf()));
         }
         if preset.is_none() {
@@ -145,9 +149,8 @@ impl Settings {
 
     /// Every key, dotted.
     pub fn keys(&self) -> BTreeSet<String> {
-        let mut leaves = Vec::new();
-        flatten("", self.tree.clone(), &self.tree, &mut leaves);
-        leaves.into_iter().map(|(key, _)| key).collect()
+        let fields = self.tree.as_object().into_iter();
+        fields.flat_map(|fields| leaves(fields, &|_, _| true)).map(|(key, _)| key).collect()
     }
 
     /// The recipe for `data`: vocabulary, special tokens and T are the data's.
@@ -180,8 +183,8 @@ impl Settings {
             self.put("model.max_position_embeddings", Value::from(data.seq_len()))?;
         }
         let config = self.config()?;
-        let hidden = data.hidden(&config.masking)?;
-        Ok(TrainConfig { hidden, ..config })
+        let masked = data.masked(&config.masking)?;
+        Ok(TrainConfig { masked, ..config })
     }
 
     /// The recipe without data.
@@ -211,7 +214,7 @@ impl Settings {
         if let Some(other) = BUDGETS.iter().position(|budget| *budget == key) {
             assign(&mut changed, BUDGETS[1 - other], Value::Null);
         }
-        let shown: String = value.to_string().chars().take(80).collect();
+        let shown = shortened(&value.to_string(), 80);
         assign(&mut changed, key, value);
         if let Err(error) = serde_json::from_value::<TrainConfig>(changed.clone()) {
             return Err(Error::config(key, expected, format!("{shown} ({error})")));
@@ -244,40 +247,12 @@ fn assign(tree: &mut Value, key: &str, value: Value) {
     }
 }
 
-/// The leaves of `value` by their dotted keys. Below a key that `known` lacks, nothing is taken apart.
-fn flatten(prefix: &str, value: Value, known: &Value, leaves: &mut Vec<(String, Value)>) {
-    match (value, known) {
-        (Value::Object(fields), Value::Object(known)) => {
-            for (key, field) in fields {
-                let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
-                flatten(&path, field, known.get(&key).unwrap_or(&Value::Null), leaves);
-            }
-        }
-        (leaf, _) => leaves.push((prefix.to_owned(), leaf)),
-    }
-}
-
 /// The known key that looks most like `key`, if one looks like it: as a whole or in its last part.
 fn closest(key: &str, known: BTreeSet<String>) -> Option<String> {
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
-    let far = |known: &str| distance(key, known).min(distance(&last(key), &last(known)) + 1);
+    let far = |known: &str| levenshtein(key, known).min(levenshtein(&last(key), &last(known)) + 1);
     let nearest = known.into_iter().min_by_key(|known| far(known))?;
     (far(&nearest) <= 1 + key.len() / 3).then_some(nearest)
-}
-
-/// The number of letters to add, remove or change (Levenshtein 1966).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, to) in b.iter().enumerate() {
-            let change = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 /// An error about a setting as one about the file it stands in.
@@ -288,9 +263,4 @@ fn in_file(error: Error, path: &Path) -> Error {
         }
         other => other,
     }
-}
-
-#[cfg(not(target_arch = "wasm32"))]
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::learner::{Evaluation, Learner, StepReport};
+use super::engine::{Evaluation, StepEngine, StepReport};
 use super::objective::{BatchShape, Losses, MaskedTokens, Objective};
 use crate::autograd::Graph;
 use crate::gpu::{Buffer, Gpu, Recorder, Recording, Region};
@@ -193,11 +193,6 @@ impl<O: Objective> Trainer<O> {
         Arc::clone(&self.engine.model)
     }
 
-    /// What is learned.
-    pub fn objective(&self) -> &O {
-        &self.engine.objective
-    }
-
     /// What it takes on the device.
     pub fn memory(&self) -> Memory {
         let parameters = &self.engine.model.parameters;
@@ -269,7 +264,7 @@ impl<O: Objective> Trainer<O> {
         Ok(answers)
     }
 
-    /// The first half of [`Learner::step`]: submits everything and waits for nothing. Returns the number of answers.
+    /// The first half of [`StepEngine::step`]: submits everything and waits for nothing. Returns the number of answers.
     ///
     /// # Errors
     /// As [`Trainer::accumulate`].
@@ -279,7 +274,7 @@ impl<O: Objective> Trainer<O> {
         Ok(answers)
     }
 
-    /// The second half of [`Learner::step`]: waits for what was submitted last, a step of so many answers.
+    /// The second half of [`StepEngine::step`]: waits for what was submitted last, a step of so many answers.
     ///
     /// # Errors
     /// As [`Optimizer::report`].
@@ -352,7 +347,7 @@ impl<O: Objective> Engine<O> {
     }
 }
 
-impl<O: Objective> Learner for Trainer<O> {
+impl<O: Objective> StepEngine for Trainer<O> {
     type Batch = O::Batch;
 
     async fn step(&mut self, micro_batches: &[O::Batch], learning_rate: f64) -> Result<StepReport> {

@@ -60,7 +60,7 @@ impl Workload {
             + self.targets as f64 * self.model.head_flops()
     }
 
-    /// What a learner for it is built with.
+    /// What a trainer for it is built with.
     pub fn options(&self) -> MlmOptions {
         MlmOptions {
             micro_batch: self.sequences,

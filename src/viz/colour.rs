@@ -96,13 +96,13 @@ pub(super) struct Scale {
 
 impl Scale {
     /// Of square roots, up to the greatest of `values`.
-    pub fn of(values: impl Iterator<Item = f64>) -> Self {
+    pub(super) fn of(values: impl Iterator<Item = f64>) -> Self {
         let most = values.filter(|value| value.is_finite()).fold(0.0, f64::max);
         Scale { most: if most > 0.0 { most } else { 1.0 }, root: true }
     }
 
     /// 0 to 1.
-    pub fn share(self, value: f64) -> f64 {
+    pub(super) fn share(self, value: f64) -> f64 {
         let share = (value / self.most).clamp(0.0, 1.0);
         if self.root { share.sqrt() } else { share }
     }

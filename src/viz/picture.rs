@@ -13,15 +13,15 @@ pub(super) struct Area {
 }
 
 impl Area {
-    pub fn new(x: f64, y: f64, width: f64, height: f64) -> Self {
+    pub(super) fn new(x: f64, y: f64, width: f64, height: f64) -> Self {
         Area { x, y, width, height }
     }
 
-    pub fn right(&self) -> f64 {
+    pub(super) fn right(&self) -> f64 {
         self.x + self.width
     }
 
-    pub fn bottom(&self) -> f64 {
+    pub(super) fn bottom(&self) -> f64 {
         self.y + self.height
     }
 }
@@ -141,31 +141,31 @@ impl Item {
 
 impl Label {
     /// A text that begins at (x, y).
-    pub fn new(x: f64, y: f64, size: f64, ink: Rgb, text: impl Into<String>) -> Self {
+    pub(super) fn new(x: f64, y: f64, size: f64, ink: Rgb, text: impl Into<String>) -> Self {
         Label { x, y, size, anchor: Anchor::Start, bold: false, upwards: false, ink, text: text.into() }
     }
 
     /// How long the text is.
-    pub fn length(&self) -> f64 {
+    pub(super) fn length(&self) -> f64 {
         font::width(&self.text, self.size, self.bold)
     }
 
     /// Its middle at x.
-    pub fn middle(self) -> Self {
+    pub(super) fn middle(self) -> Self {
         Label { anchor: Anchor::Middle, ..self }
     }
 
     /// Its end at x.
-    pub fn end(self) -> Self {
+    pub(super) fn end(self) -> Self {
         Label { anchor: Anchor::End, ..self }
     }
 
-    pub fn bold(self) -> Self {
+    pub(super) fn bold(self) -> Self {
         Label { bold: true, ..self }
     }
 
     /// Running upwards.
-    pub fn upwards(self) -> Self {
+    pub(super) fn upwards(self) -> Self {
         Label { upwards: true, ..self }
     }
 }

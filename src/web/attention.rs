@@ -1,19 +1,17 @@
 //! Where a model looks.
 
-use std::cell::RefCell;
-
 use js_sys::Float32Array;
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
-use super::{Device, Files, json};
+use super::{Device, Files, Serving, json};
+use crate::Result;
 use crate::files::ModelFolder;
 use crate::infer::attention::{self, AttendedToken, AttentionReader};
-use crate::{Error, Result};
 
 /// A model that is looked into.
 #[wasm_bindgen]
-pub struct Attention(RefCell<AttentionReader>);
+pub struct Attention(Serving<AttentionReader>);
 
 /// Where it looks in one text.
 #[wasm_bindgen]
@@ -49,15 +47,11 @@ impl Attention {
     pub async fn open(device: &Device, files: &Files, folder: &str) -> Result<Attention> {
         let folder = ModelFolder::load_on(&files.0, folder)?;
         let gpu = device.working().await?;
-        Ok(Attention(RefCell::new(AttentionReader::open(&gpu, &folder)?)))
+        Ok(Attention(Serving::new("attention", AttentionReader::open(&gpu, &folder)?)))
     }
 
     /// Where it looks in `text`, or in the pair of `text` and `second`.
     pub async fn read(&self, text: &str, second: Option<String>) -> Result<AttentionMap> {
-        let mut reader = self
-            .0
-            .try_borrow_mut()
-            .map_err(|_| Error::config("attention", "one text at a time", "another that is being read"))?;
-        Ok(AttentionMap(reader.read(text, second.as_deref()).await?))
+        self.0.call(async |reader| Ok(AttentionMap(reader.read(text, second.as_deref()).await?))).await
     }
 }

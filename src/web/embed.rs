@@ -1,11 +1,9 @@
 //! Texts to vectors.
 
-use std::cell::{RefCell, RefMut};
-
 use js_sys::Float32Array;
 use wasm_bindgen::prelude::*;
 
-use super::{Device, Files, json};
+use super::{Device, Files, Serving, json};
 use crate::files::SentenceFolder;
 use crate::files::weights::Dtype;
 use crate::infer::{self, EmbedOptions};
@@ -15,7 +13,7 @@ use crate::{Error, Result};
 
 /// A model that makes vectors of texts.
 #[wasm_bindgen]
-pub struct Embedder(RefCell<infer::Embedder>);
+pub struct Embedder(Serving<infer::Embedder>);
 
 /// The vectors of some texts.
 #[wasm_bindgen]
@@ -66,17 +64,16 @@ impl Embedder {
         if half.unwrap_or_else(stored) && gpu.capabilities().f16 {
             options.storage = DType::F16;
         }
-        Ok(Embedder(RefCell::new(infer::Embedder::open(&gpu, &folder, options)?)))
+        Ok(Embedder(Serving::new("feature-extraction", infer::Embedder::open(&gpu, &folder, options)?)))
     }
 
     /// The vectors of `texts`, in their order. `progress` is called with how many are done.
     pub async fn embed(&self, texts: Vec<String>, progress: js_sys::Function) -> Result<Embeddings> {
-        let mut model = self.borrowed()?;
         let mut told = |done: usize| {
             // A listener that throws must not end the work.
             let _ = progress.call1(&JsValue::NULL, &JsValue::from_f64(done as f64));
         };
-        Ok(Embeddings(model.embed(&texts, &mut told).await?))
+        self.0.call(async |model| Ok(Embeddings(model.embed(&texts, &mut told).await?))).await
     }
 
     /// Compares the vectors of this device with the reference vectors of the folder that this was opened from, with the
@@ -84,21 +81,15 @@ impl Embedder {
     /// wrong is an error.
     pub async fn verify(&self, files: &Files, folder: &str) -> Result<String> {
         let folder = SentenceFolder::load_on(&files.0, folder)?;
-        let mut model = self.borrowed()?;
-        Ok(json(&infer::verify(&files.0, &folder, &mut model).await?))
+        self.0.call(async |model| Ok(json(&infer::verify(&files.0, &folder, model).await?))).await
     }
 
     /// The token ids of each text, as JSON.
-    pub fn tokenize(&self, texts: Vec<String>) -> Result<String> {
-        let model = self.0.borrow();
-        let ids = texts.iter().map(|text| Ok(model.tokenize(text)?.ids)).collect::<Result<Vec<_>>>()?;
-        Ok(json(&ids))
-    }
-}
-
-impl Embedder {
-    fn borrowed(&self) -> Result<RefMut<'_, infer::Embedder>> {
-        let busy = |_| Error::config("feature-extraction", "one call at a time", "another that is running");
-        self.0.try_borrow_mut().map_err(busy)
+    pub async fn tokenize(&self, texts: Vec<String>) -> Result<String> {
+        let ids = async |model: &mut infer::Embedder| {
+            let ids = texts.iter().map(|text| Ok(model.tokenize(text)?.ids));
+            Ok(json(&ids.collect::<Result<Vec<_>>>()?))
+        };
+        self.0.call(ids).await
     }
 }

@@ -1,11 +1,10 @@
 //! Filling masks.
 
-use std::cell::RefCell;
 use std::path::Path;
 
 use wasm_bindgen::prelude::*;
 
-use super::{Device, Files, json};
+use super::{Device, Files, Serving, json};
 use crate::files::{ModelFolder, Weights};
 use crate::infer;
 use crate::tensor::DType;
@@ -15,7 +14,7 @@ use crate::{Error, Result};
 
 /// A model that guesses the `[MASK]`s of a text.
 #[wasm_bindgen]
-pub struct FillMask(RefCell<infer::FillMask>);
+pub struct FillMask(Serving<infer::FillMask>);
 
 #[wasm_bindgen]
 impl FillMask {
@@ -23,7 +22,7 @@ impl FillMask {
     pub async fn open(device: &Device, files: &Files, folder: &str) -> Result<FillMask> {
         let folder = ModelFolder::load_on(&files.0, folder)?;
         let gpu = device.working().await?;
-        Ok(FillMask(RefCell::new(infer::FillMask::open(&gpu, &folder)?)))
+        Ok(FillMask(Serving::new("fill-mask", infer::FillMask::open(&gpu, &folder)?)))
     }
 
     /// Loads the model of a run as a checkpoint has it; the tokenizer is that of the folder `data`.
@@ -43,15 +42,11 @@ impl FillMask {
         let weights = Weights::open_on(&files.0, checkpoint.join("model.safetensors"))?;
         let gpu = device.working().await?;
         let model = infer::load(&gpu, config.model, &weights, DType::F32)?;
-        Ok(FillMask(RefCell::new(infer::FillMask::new(&gpu, model, tokenizer)?)))
+        Ok(FillMask(Serving::new("fill-mask", infer::FillMask::new(&gpu, model, tokenizer)?)))
     }
 
     /// Guesses each mask; the result is a JSON object as `wgrad fill-mask --json` prints it.
     pub async fn fill(&self, text: &str, top_k: usize) -> Result<String> {
-        let mut model = self
-            .0
-            .try_borrow_mut()
-            .map_err(|_| Error::config("fill-mask", "one text at a time", "another that is being filled"))?;
-        Ok(json(&model.fill(text, top_k).await?))
+        self.0.call(async |model| Ok(json(&model.fill(text, top_k).await?))).await
     }
 }

@@ -9,7 +9,7 @@ mod fill;
 mod text;
 mod train;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::str::FromStr;
 
 use js_sys::Uint8Array;
@@ -104,6 +104,27 @@ impl Device {
         }
         settle_speed(&gpu).await?;
         Ok(gpu)
+    }
+}
+
+/// A model that serves one call at a time. A call takes it away and brings it back, so that nothing stays borrowed while
+/// the call waits for the device.
+struct Serving<T> {
+    task: &'static str,
+    model: Cell<Option<T>>,
+}
+
+impl<T> Serving<T> {
+    fn new(task: &'static str, model: T) -> Self {
+        Serving { task, model: Cell::new(Some(model)) }
+    }
+
+    async fn call<R>(&self, work: impl AsyncFnOnce(&mut T) -> Result<R>) -> Result<R> {
+        let busy = || Error::config(self.task, "one call at a time", "another that is running");
+        let mut model = self.model.take().ok_or_else(busy)?;
+        let result = work(&mut model).await;
+        self.model.set(Some(model));
+        result
     }
 }
 

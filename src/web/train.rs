@@ -95,7 +95,7 @@ pub async fn pretrain(
     options.data.extend(asked.about_data);
     let open = async |config: &TrainConfig| {
         let gpu = device.working().await?;
-        Trainer::pretraining(&gpu, config.model.clone(), config.learner_options())
+        Trainer::pretraining(&gpu, config.model.clone(), config.trainer_options())
     };
     let mut progress = |event: Event<'_>| {
         // A listener that throws must not end the run.

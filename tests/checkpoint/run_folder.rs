@@ -8,29 +8,29 @@ use serde_json::{Map, Value, json};
 use wgrad::files::{CheckpointState, LoadedCheckpoint, RunFolder, Saved, TensorSource, check_resume};
 use wgrad::store::Disk;
 
-pub fn object(value: Value) -> Map<String, Value> {
+pub(crate) fn object(value: Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()
 }
 
-pub fn state(step: u64) -> CheckpointState {
+pub(crate) fn state(step: u64) -> CheckpointState {
     let fingerprint = object(json!({"seed": 7, "recipe": {"learning_rate": 0.1}}));
     CheckpointState { step, sequence: 32 * step, fingerprint, extra: json!({"bits": u64::MAX - step}) }
 }
 
 /// Saves a checkpoint whose values follow from `mark`.
-pub fn save_marked(run: &RunFolder, step: u64, mark: f32) -> wgrad::Result<Saved> {
+pub(crate) fn save_marked(run: &RunFolder, step: u64, mark: f32) -> wgrad::Result<Saved> {
     let (weight, bias, moment) = ([mark; 6], [mark + 0.5], [-mark; 6]);
     let model = TensorSource::from_slices([("w", vec![2, 3], &weight[..]), ("b", vec![1], &bias[..])]);
     let optimizer = TensorSource::from_slices([("w.m", vec![6], &moment[..])]);
     run.save(&state(step), model, optimizer)
 }
 
-pub fn save(run: &RunFolder, step: u64) -> wgrad::Result<Saved> {
+pub(crate) fn save(run: &RunFolder, step: u64) -> wgrad::Result<Saved> {
     save_marked(run, step, step as f32)
 }
 
 /// Checks that a checkpoint holds what [`save_marked`] wrote, and gives back the mark.
-pub fn check_contents(checkpoint: &LoadedCheckpoint) -> f32 {
+pub(crate) fn check_contents(checkpoint: &LoadedCheckpoint) -> f32 {
     let mark = checkpoint.model.f32("b").unwrap()[0] - 0.5;
     assert_eq!(checkpoint.state, state(checkpoint.step));
     assert_eq!(checkpoint.model.f32("w").unwrap(), [mark; 6]);
@@ -39,7 +39,7 @@ pub fn check_contents(checkpoint: &LoadedCheckpoint) -> f32 {
     mark
 }
 
-pub fn names(dir: &Path) -> Vec<String> {
+pub(crate) fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<String> =
         fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();

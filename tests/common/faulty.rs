@@ -11,7 +11,7 @@ use wgrad::{Error, Result};
 
 /// What happens at the chosen operation.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// It fails; the next ones work.
     Fail,
     /// It happens by half, and nothing happens any more: the process is killed and the machine loses what was not
@@ -33,21 +33,21 @@ struct State {
 
 /// The disk; clones share their state.
 #[derive(Clone, Default)]
-pub struct Faulty(Arc<Mutex<State>>);
+pub(crate) struct Faulty(Arc<Mutex<State>>);
 
 impl Faulty {
-    pub fn at(operation: usize, fault: Fault) -> Self {
+    pub(crate) fn at(operation: usize, fault: Fault) -> Self {
         let faulty = Self::default();
         faulty.0.lock().unwrap().plan = Some((operation, fault));
         faulty
     }
 
     /// Whether the chosen operation was reached.
-    pub fn struck(&self) -> bool {
+    pub(crate) fn struck(&self) -> bool {
         self.0.lock().unwrap().struck
     }
 
-    pub fn heal(&self) {
+    pub(crate) fn heal(&self) {
         self.0.lock().unwrap().plan = None;
     }
 

@@ -6,7 +6,7 @@ use wgrad::gpu::Gpu;
 use wgrad::models::{Config, HeadInit, PositionEmbedding};
 use wgrad::optim::OptimizerOptions;
 use wgrad::tensor::DType;
-use wgrad::train::{Learner, MaskedTokens, MlmOptions, Trainer};
+use wgrad::train::{MaskedTokens, MlmOptions, StepEngine, Trainer};
 
 /// The files.
 pub const CASES: [&str; 4] =
@@ -74,23 +74,23 @@ impl Golden {
         }
     }
 
-    /// A learner with the file's weights and room for one sequence more than the batch has, so that filling up
+    /// A trainer with the file's weights and room for one sequence more than the batch has, so that filling up
     /// is tried too.
-    pub fn learner(&self, gpu: &Gpu) -> Trainer<MaskedTokens> {
-        self.learner_for(gpu, 4)
+    pub fn trainer(&self, gpu: &Gpu) -> Trainer<MaskedTokens> {
+        self.trainer_for(gpu, 4)
     }
 
-    /// A learner with the file's weights and micro-batches of `sequences`.
-    pub fn learner_for(&self, gpu: &Gpu, sequences: usize) -> Trainer<MaskedTokens> {
-        let mut learner = Trainer::pretraining(gpu, self.config.clone(), options(sequences)).unwrap();
-        self.fill(&mut learner);
-        learner
+    /// A trainer with the file's weights and micro-batches of `sequences`.
+    pub fn trainer_for(&self, gpu: &Gpu, sequences: usize) -> Trainer<MaskedTokens> {
+        let mut trainer = Trainer::pretraining(gpu, self.config.clone(), options(sequences)).unwrap();
+        self.fill(&mut trainer);
+        trainer
     }
 
-    /// Gives `learner` the file's weights.
-    pub fn fill(&self, learner: &mut Trainer<MaskedTokens>) {
-        for (name, _) in learner.model_tensors() {
-            learner.write(&name, &self.f32(&format!("weights/{name}"))).unwrap();
+    /// Gives `trainer` the file's weights.
+    pub fn fill(&self, trainer: &mut Trainer<MaskedTokens>) {
+        for (name, _) in trainer.model_tensors() {
+            trainer.write(&name, &self.f32(&format!("weights/{name}"))).unwrap();
         }
     }
 }
@@ -104,6 +104,14 @@ pub fn options(micro_batch: usize) -> MlmOptions {
         storage: DType::F32,
         optimizer: OptimizerOptions::default(),
         seed: 1,
+    }
+}
+
+/// Compares element by element; none may differ by more than `bound`.
+pub fn close(found: &[f32], expected: &[f32], bound: f32, what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (at, (a, b)) in found.iter().zip(expected).enumerate() {
+        assert!((a - b).abs() <= bound, "{what}, {at}: {a} instead of {b}");
     }
 }
 

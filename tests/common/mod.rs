@@ -1,11 +1,14 @@
 //! What several test files share.
-#![allow(dead_code, clippy::unwrap_used, clippy::print_stderr)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::print_stderr)]
 
 pub mod faulty;
 pub mod folder;
 pub mod golden;
 pub mod hugging_face;
 pub mod kernels;
+pub mod program;
+
+use std::path::{Path, PathBuf};
 
 use wgrad::Error;
 use wgrad::gpu::{AdapterKind, Gpu, GpuOptions, MatrixOperands};
@@ -26,10 +29,37 @@ pub fn gpu_as(kind: AdapterKind) -> Option<Gpu> {
 pub fn open(options: GpuOptions) -> Option<Gpu> {
     match pollster::block_on(Gpu::open(&options)) {
         Ok(gpu) => Some(gpu),
-        Err(error @ Error::NoAdapter { .. }) if std::env::var_os("CI").is_none() => {
-            eprintln!("SKIPPED: {error}");
+        Err(error @ Error::NoAdapter { .. }) => {
+            lacks(&error.to_string());
             None
         }
         Err(error) => panic!("{error}"),
     }
+}
+
+/// Says aloud what a person's machine lacks. In CI that fails: it is to be had where CI runs.
+pub fn lacks(what: &str) {
+    assert!(std::env::var_os("CI").is_none(), "{what}");
+    eprintln!("SKIPPED: {what}");
+}
+
+/// Whether the device stores f16. In CI every adapter does but those of which `WGRAD_TEST_F16=0` says that they do not.
+pub fn has_f16(gpu: &Gpu) -> bool {
+    let about = gpu.capabilities();
+    match std::env::var("WGRAD_TEST_F16").is_ok_and(|value| value == "0") {
+        _ if about.f16 => {}
+        true => eprintln!("SKIPPED: {} has no f16", about.name),
+        false => lacks(&format!("{} has no f16", about.name)),
+    }
+    about.f16
+}
+
+/// The folder of all-MiniLM-L6-v2, which is no part of the repository.
+pub fn minilm() -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/minilm");
+    if !path.exists() {
+        lacks("all-MiniLM-L6-v2 is not here; scripts/fetch-minilm fetches it");
+        return None;
+    }
+    Some(path)
 }

@@ -2,31 +2,27 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Output;
 
-use assert_cmd::Command;
 use wgrad::data::{Dataset, Split};
 use wgrad::text::Tokenizer;
 
+use super::common::program;
 use super::sentences;
 
-fn wgrad(folder: &Path, arguments: &str) -> std::process::Output {
-    let mut command = Command::cargo_bin("wgrad").unwrap();
-    command.current_dir(folder).args(arguments.split_whitespace()).output().unwrap()
+fn wgrad(folder: &Path, arguments: &str) -> Output {
+    let arguments: Vec<&str> = arguments.split_whitespace().collect();
+    program::command(&arguments).current_dir(folder).output().unwrap()
 }
 
-fn stdout(output: &std::process::Output) -> String {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout.clone()).unwrap()
+/// What it wrote, without a word on standard error.
+fn stdout(output: &Output) -> String {
+    assert_eq!(program::stderr(output), "");
+    program::stdout(output)
 }
 
-/// The one line on standard error of a command that fails.
-fn error(output: &std::process::Output) -> String {
-    assert_eq!(output.status.code(), Some(1));
-    let text = String::from_utf8(output.stderr.clone()).unwrap();
-    assert!(text.starts_with("error: ") && text.trim_end().lines().count() == 1, "{text}");
-    assert!(output.stdout.is_empty());
-    text
+fn error(output: &Output) -> String {
+    program::error(output, 1)
 }
 
 #[test]
@@ -75,11 +71,9 @@ fn from_text_to_shards() {
 fn standard_input_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let text = sentences(200).join("\n\n");
-    let mut command = Command::cargo_bin("wgrad").unwrap();
-    command.current_dir(folder.path()).write_stdin(text);
     let arguments =
         ["tokenizer", "train", "-", "--documents", "blank-line", "--vocab-size", "300", "--out", "tok"];
-    let output = command.args(arguments).output().unwrap();
+    let output = program::command(&arguments).current_dir(folder.path()).write_stdin(text).output().unwrap();
     assert!(stdout(&output).contains("200 documents"));
 }
 

@@ -3,6 +3,8 @@
 
 mod batches;
 mod commands;
+#[path = "../common/mod.rs"]
+mod common;
 mod masks;
 mod packing;
 mod preparing;
@@ -17,7 +19,7 @@ use wgrad::text::{Tokenizer, TokenizerOptions};
 pub fn sentences(count: usize) -> Vec<String> {
     const WORDS: [&str; 12] =
         ["the", "dog", "sees", "a", "small", "house", "and", "runs", "over", "green", "hills", "today"];
-    let word = |number: usize| WORDS[wgrad::data::rng::mix(number as u64) as usize % WORDS.len()];
+    let word = |number: usize| WORDS[wgrad::random::mix(number as u64) as usize % WORDS.len()];
     let sentence = |line: usize| {
         let words: Vec<_> = (0..5 + line % 17).map(|index| word(line * 31 + index)).collect();
         format!("{} {line}.", words.join(" "))

@@ -143,10 +143,10 @@ fn packing_is_the_padded_form_without_its_padding() {
         assert_eq!(segments(&padded, split), segments(&packed, split));
         assert!(packed.len(split) < padded.len(split));
     }
-    assert!(!padded.packed() && padded.hidden(&MaskingOptions::default()).unwrap().is_none());
+    assert!(!padded.packed() && padded.masked(&MaskingOptions::default()).unwrap().is_none());
 }
 
-/// What a batch hides fits the room that is kept for it.
+/// What a batch masks fits the room that is kept for it.
 #[test]
 fn room_is_kept_for_what_segments_hide() {
     let folder = tempfile::tempdir().unwrap();
@@ -154,16 +154,16 @@ fn room_is_kept_for_what_segments_hide() {
         (options.pack, options.seq_len) = (true, 128);
     });
     let dataset = Arc::new(open(&summary.unwrap()));
-    let hidden = dataset.hidden(&MaskingOptions::default()).unwrap().unwrap();
+    let masked = dataset.masked(&MaskingOptions::default()).unwrap().unwrap();
     let batcher = Batcher::new(dataset.clone(), BatcherOptions::default()).unwrap();
     let batches = dataset.len(Split::Train) / 8;
     let counts: Vec<_> =
         (0..batches).map(|at| batcher.train(8 * at..8 * at + 8).unwrap().labels.len()).collect();
     let mean = counts.iter().sum::<usize>() as f64 / batches as f64 / 8.0;
-    assert!((mean - hidden.mean).abs() < 0.02 * mean, "{mean} {hidden:?}");
+    assert!((mean - masked.mean).abs() < 0.02 * mean, "{mean} {masked:?}");
     assert!(mean > 19.0, "more than a sequence of one document: {mean}");
-    assert!(counts.iter().all(|&count| count <= hidden.room(8)), "{counts:?} {hidden:?}");
-    assert!(hidden.room(8) < counts.iter().max().unwrap() * 5 / 4);
+    assert!(counts.iter().all(|&count| count <= masked.room(8)), "{counts:?} {masked:?}");
+    assert!(masked.room(8) < counts.iter().max().unwrap() * 5 / 4);
 }
 
 #[test]

@@ -352,7 +352,7 @@ fn the_notebooks_recipe_leaves_long_texts_out() {
     let open = async || Ok(gpu.clone());
     let report = pollster::block_on(finetune(&options, open, &mut watch, &AtomicBool::new(false))).unwrap();
     assert!(report.left_out > 0 && report.texts + report.left_out == 160, "{report:?}");
-    assert!(warnings[0].contains("left out") && warnings[1].contains("are cut"), "{warnings:?}");
+    assert!(warnings[0].contains("left out") && warnings[1].contains("are truncated"), "{warnings:?}");
     let folder = ModelFolder::load(place.path("out")).unwrap();
     assert!(!folder.weights.names().any(|name| name.contains("pooler")));
     assert_eq!(folder.config.classifier_pooling, Pooling::Cls);

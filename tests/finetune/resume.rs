@@ -69,11 +69,7 @@ fn assert_same(found: &Path, expected: &Path, what: &str) {
 }
 
 fn storages(gpu: &Gpu) -> Vec<DType> {
-    if !gpu.capabilities().f16 {
-        eprintln!("SKIPPED: {} has no f16", gpu.capabilities().name);
-        return vec![DType::F32];
-    }
-    vec![DType::F32, DType::F16]
+    if common::has_f16(gpu) { vec![DType::F32, DType::F16] } else { vec![DType::F32] }
 }
 
 #[test]

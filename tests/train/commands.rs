@@ -7,6 +7,7 @@ use wgrad::nn::initial_values;
 use wgrad::train::TrainConfig;
 
 use crate::Place;
+use crate::common::program::command;
 
 const SMALL: [&str; 12] = [
     "--set",
@@ -24,8 +25,8 @@ const SMALL: [&str; 12] = [
 ];
 
 fn pretrain(place: &Place, out: &str) -> Command {
-    let mut command = Command::cargo_bin("wgrad").unwrap();
-    command.arg("pretrain").arg("--data").arg(place.path("data")).arg("--out").arg(place.path(out));
+    let mut command = command(&["pretrain"]);
+    command.arg("--data").arg(place.path("data")).arg("--out").arg(place.path(out));
     command
 }
 
@@ -127,7 +128,7 @@ fn mistakes_are_told_on_one_line() {
         assert!(error.contains(expected), "{error}");
         assert!(!place.path("out").exists());
     }
-    let mut command = Command::cargo_bin("wgrad").unwrap();
-    let error = fails(command.args(["pretrain", "--preset", "micro", "--out", "o", "--data", "/nowhere"]));
+    let mut command = command(&["pretrain", "--preset", "micro", "--out", "o", "--data", "/nowhere"]);
+    let error = fails(&mut command);
     assert!(error.contains("/nowhere"), "{error}");
 }

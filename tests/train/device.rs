@@ -11,7 +11,7 @@ use wgrad::train::{RunOptions, TrainConfig, pretrain};
 
 /// Loses the n-th device in the n-th of these steps.
 fn losing(steps: &'static [u64]) -> std::rc::Rc<Script> {
-    Script::new(move |learner, step| (steps.get(learner as usize - 1) == Some(&step)).then_some(Fault::Lost))
+    Script::new(move |trainer, step| (steps.get(trainer as usize - 1) == Some(&step)).then_some(Fault::Lost))
 }
 
 #[test]

@@ -7,6 +7,7 @@ use wgrad::gpu::GpuOptions;
 use wgrad::tensor::DType;
 use wgrad::train::{MlmOptions, Settings, TrainConfig, Trainer, estimate, fit};
 
+use crate::common::program::command;
 use crate::{Place, common};
 
 fn of(config: &TrainConfig, micro_batch: usize) -> TrainConfig {
@@ -22,10 +23,10 @@ fn the_largest_micro_batch_within_a_budget_is_found() {
     assert_eq!(gpu.allocated(), 0);
     let takes = |micro_batch: usize| {
         let config = of(&config, micro_batch);
-        let memory = Trainer::plan(&gpu, config.model.clone(), config.learner_options()).unwrap();
-        // What was planned is what a learner takes.
-        let learner = Trainer::pretraining(&gpu, config.model.clone(), config.learner_options()).unwrap();
-        assert_eq!((learner.memory(), gpu.allocated()), (memory, memory.total - memory.read_back));
+        let memory = Trainer::plan(&gpu, config.model.clone(), config.trainer_options()).unwrap();
+        // What was planned is what a trainer takes.
+        let trainer = Trainer::pretraining(&gpu, config.model.clone(), config.trainer_options()).unwrap();
+        assert_eq!((trainer.memory(), gpu.allocated()), (memory, memory.total - memory.read_back));
         let parts = memory.weights + memory.gradients + memory.optimizer + memory.transient;
         let parts = parts + memory.read_back;
         assert_eq!(parts, memory.total);
@@ -51,9 +52,8 @@ fn the_largest_micro_batch_within_a_budget_is_found() {
 fn the_notebooks_model_trains_in_less_than_4_gb() {
     let Some(gpu) = common::gpu() else { return };
     let config = TrainConfig::preset("notebook").unwrap();
-    let options = MlmOptions { storage: DType::F16, ..of(&config, 32).learner_options() };
-    if !gpu.capabilities().f16 {
-        eprintln!("SKIPPED: {} has no f16", gpu.capabilities().name);
+    let options = MlmOptions { storage: DType::F16, ..of(&config, 32).trainer_options() };
+    if !common::has_f16(&gpu) {
         return;
     }
     let memory = Trainer::plan(&gpu, config.model.clone(), options).unwrap();
@@ -94,9 +94,8 @@ fn a_dry_run_tells_and_leaves_nothing() {
     let place = Place::new();
     let small = ["model.hidden_size=16", "model.intermediate_size=16", "batch_sequences=8", "warmup_steps=2"];
     let dry = |more: &[&str]| {
-        let mut command = assert_cmd::Command::cargo_bin("wgrad").unwrap();
-        command.args(["pretrain", "--preset", "micro", "--steps", "50", "--dry-run", "--data"]);
-        command.arg(place.path("data")).args(more).env("XDG_RUNTIME_DIR", std::env::temp_dir());
+        let mut command = command(&["pretrain", "--preset", "micro", "--steps", "50", "--dry-run", "--data"]);
+        command.arg(place.path("data")).args(more);
         for setting in small {
             command.args(["--set", setting]);
         }
@@ -124,15 +123,15 @@ fn the_chosen_micro_batch_is_kept_on_resume() {
     small.iter().for_each(|change| settings.set(change).unwrap());
     let config = TrainConfig { micro_batch: 4, steps: Some(4), ..settings.for_data(&place.dataset).unwrap() };
     let config = TrainConfig { precision: config.precision.on(gpu.capabilities()), ..config };
-    let fits = Trainer::plan(&gpu, config.model.clone(), config.learner_options()).unwrap().total;
+    let fits = Trainer::plan(&gpu, config.model.clone(), config.trainer_options()).unwrap().total;
     let run = |more: &[&str]| {
-        let mut command = assert_cmd::Command::cargo_bin("wgrad").unwrap();
-        command.args(["pretrain", "--preset", "micro", "--steps", "4", "--micro-batch", "auto", "--data"]);
+        let mut command =
+            command(&["pretrain", "--preset", "micro", "--steps", "4", "--micro-batch", "auto", "--data"]);
         command.arg(place.path("data")).arg("--out").arg(place.path("out")).args(more);
         for setting in small {
             command.args(["--set", setting]);
         }
-        command.env("XDG_RUNTIME_DIR", std::env::temp_dir()).assert().success();
+        command.assert().success();
         let recipe = std::fs::read(place.path("out/train.json")).unwrap();
         serde_json::from_slice::<Value>(&recipe).unwrap()["micro_batch"].as_u64()
     };

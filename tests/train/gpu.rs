@@ -15,7 +15,7 @@ fn train_on(gpu: &Gpu, options: &RunOptions, stop_after: Option<u64>) -> Summary
         _ => {}
     };
     let open = async |config: &TrainConfig| {
-        Trainer::pretraining(gpu, config.model.clone(), config.learner_options())
+        Trainer::pretraining(gpu, config.model.clone(), config.trainer_options())
     };
     pollster::block_on(pretrain(options, open, &mut watch, &stop)).unwrap()
 }
@@ -67,7 +67,7 @@ fn a_run_whose_device_is_lost_opens_it_again_and_ends_bitwise() {
     let open = async |config: &TrainConfig| {
         let gpu = common::gpu().unwrap();
         device.replace(Some(gpu.clone()));
-        Trainer::pretraining(&gpu, config.model.clone(), config.learner_options())
+        Trainer::pretraining(&gpu, config.model.clone(), config.trainer_options())
     };
     let summary = pollster::block_on(pretrain(&options, open, &mut watch, &AtomicBool::new(false))).unwrap();
     assert_eq!((summary.steps, summary.device_losses, ready), (12, 2, vec![0, 4, 8]));

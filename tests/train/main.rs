@@ -1,4 +1,4 @@
-//! Training runs around a learner that needs no GPU: recipes, steps, files, faults, resuming.
+//! Training runs around a trainer that needs no GPU: recipes, steps, files, faults, resuming.
 #![allow(missing_docs, reason = "the names say it")]
 
 #[path = "../common/mod.rs"]
@@ -111,7 +111,7 @@ fn sentence(number: usize) -> String {
     const WORDS: [&str; 9] = ["the", "dog", "sees", "a", "small", "house", "and", "runs", "over"];
     // Mostly in this order, so that there is something to learn.
     let word = |at: usize| {
-        let draw = wgrad::data::rng::mix((number * 100 + at) as u64) as usize;
+        let draw = wgrad::random::mix((number * 100 + at) as u64) as usize;
         WORDS[if draw.is_multiple_of(8) { draw / 8 } else { at + number } % WORDS.len()]
     };
     (0..10 + number % 4).map(word).collect::<Vec<_>>().join(" ")
@@ -127,7 +127,7 @@ pub struct Told {
     pub ready: Vec<u64>,
 }
 
-/// Runs with learners that follow `script`, and stops when step `stop_after` was told of.
+/// Runs with trainers that follow `script`, and stops when step `stop_after` was told of.
 pub fn train_with(
     options: &RunOptions,
     script: &Rc<Script>,

@@ -20,7 +20,7 @@ fn a_run_leaves_a_model_its_metrics_and_a_picture() {
     assert_eq!(rows.iter().map(|row| row.step).collect::<Vec<_>>(), (0..=60).collect::<Vec<_>>());
     let measured: Vec<_> = rows.iter().filter(|row| row.eval_loss.is_some()).map(|row| row.step).collect();
     assert_eq!(measured, [0, 20, 40, 60]);
-    let (first, last) = (rows[0].eval_loss.unwrap(), summary.held_out_loss.unwrap());
+    let (first, last) = (rows[0].eval_loss.unwrap(), summary.eval_loss.unwrap());
     assert!(last < 0.7 * first && last < summary.unigram_entropy.unwrap(), "{first} to {last}: {summary:?}");
     assert_eq!(summary.unigram_entropy, place.dataset.unigram_entropy());
     assert_eq!(rows[60].eval_loss, Some(last));
@@ -82,7 +82,7 @@ fn the_micro_batch_does_not_change_what_is_seen() {
         let options = place.options(&format!("micro-{micro}"), &[&format!("micro_batch={micro}")]);
         let (summary, told) = train(&options);
         let losses: Vec<_> = told.steps[1..].iter().map(|row| row.loss).collect();
-        (summary.tokens, losses, summary.held_out_loss.unwrap())
+        (summary.tokens, losses, summary.eval_loss.unwrap())
     });
     for (count, losses, held_out) in &tokens[1..] {
         assert_eq!(*count, tokens[0].0);
@@ -112,7 +112,7 @@ fn data_without_held_out_sequences_trains_with_a_warning() {
     let place = Place::with(40, 0);
     let options = place.options("run", &[]);
     let (summary, told) = train(&options);
-    assert_eq!((summary.held_out_loss, summary.unigram_entropy), (None, None));
+    assert_eq!((summary.eval_loss, summary.unigram_entropy), (None, None));
     assert!(told.warnings.len() == 1 && told.warnings[0].contains("no held-out"), "{:?}", told.warnings);
     assert_eq!(metrics::read(&options.out).unwrap().len(), 12);
     // Asked for none: nothing to tell.

@@ -1,4 +1,6 @@
 //! Packed sequences on a device: documents do not see each other, and the losses are those of the padded form.
+//!
+//! One adapter is enough: the kernels are those of `adapter_ops.rs`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +11,7 @@ use wgrad::gpu::{AdapterKind, Buffer, Gpu};
 use wgrad::models::{Config, InputBuffers, Model, PositionEmbedding, Targets};
 use wgrad::tensor::{DType, Tensor};
 use wgrad::text::{Tokenizer, TokenizerOptions};
-use wgrad::train::{Learner, MlmOptions, Trainer};
+use wgrad::train::{MlmOptions, StepEngine, Trainer};
 
 use crate::{common, sentence};
 
@@ -191,11 +193,11 @@ fn gradients_are_those_of_the_padded_form() {
                 optimizer: Default::default(),
                 seed: 3,
             };
-            let mut learner = Trainer::pretraining(&gpu, config(dataset, positions), options).unwrap();
-            learner.accumulate(&[batch]).unwrap();
-            let names = learner.model_tensors().into_iter().map(|(name, _)| name);
+            let mut trainer = Trainer::pretraining(&gpu, config(dataset, positions), options).unwrap();
+            trainer.accumulate(&[batch]).unwrap();
+            let names = trainer.model_tensors().into_iter().map(|(name, _)| name);
             let gradient = |name: String| {
-                let parameters = &learner.model().parameters;
+                let parameters = &trainer.model().parameters;
                 let values = pollster::block_on(parameters.read_gradient(&name)).unwrap();
                 (name, values)
             };

@@ -77,7 +77,7 @@ fn a_finished_run_resumed_stays_as_it_is() {
     std::fs::remove_file(options.out.join("model.safetensors")).unwrap();
     let (summary, told) = train(&resumed(&options));
     assert_eq!((summary.steps, told.steps.len()), (STEPS, 0));
-    assert_eq!(summary.held_out_loss, wgrad::train::metrics::read(&options.out).unwrap()[12].eval_loss);
+    assert_eq!(summary.eval_loss, wgrad::train::metrics::read(&options.out).unwrap()[12].eval_loss);
     assert_same(&result(&options.out), &before, "resumed at the end");
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::Place;
 use wgrad::models::Config;
 use wgrad::nn::Role;
-use wgrad::train::schedule::{Budget, Ramp, Schedule};
+use wgrad::train::schedule::{Ramp, Schedule};
 use wgrad::train::{Settings, TrainConfig};
 
 fn file(place: &Place, name: &str, text: &str) -> PathBuf {
@@ -30,7 +30,7 @@ fn presets_are_sound() {
     assert!((rate(0) - 2e-5).abs() < 1e-12 && (rate(99) - 2e-3).abs() < 1e-12 && rate(1499) < 2e-6);
     let notebook = TrainConfig::preset("notebook").unwrap();
     let plan = notebook.plan().unwrap();
-    assert_eq!(plan.config().budget, Budget::Sequences(1 << 23));
+    assert_eq!((notebook.steps, notebook.sequences), (None, Some(1 << 23)));
     assert_eq!((plan.step(0).unwrap().sequences, plan.largest_batch()), (32, 2048));
     assert_eq!((notebook.schedule, notebook.ramp), (Schedule::Notebook, Ramp::Notebook));
     assert!(TrainConfig::preset("huge").is_err());

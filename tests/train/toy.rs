@@ -1,4 +1,4 @@
-//! A learner small enough for the CPU: a masked token is guessed from the token before it.
+//! A trainer small enough for the CPU: a masked token is guessed from the token before it.
 //!
 //! `logits = W·E[previous]`, with the model's decoder as W [V, C] and its word embedding as E [V, C]; gradient
 //! descent with momentum, in f32 and in a fixed order. The model's other tensors stay as they start.
@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use wgrad::data::Batch;
 use wgrad::nn::initial_values;
-use wgrad::train::{Evaluation, Learner, StepReport, TrainConfig};
+use wgrad::train::{Evaluation, StepEngine, StepReport, TrainConfig};
 use wgrad::{Error, Result};
 
 const E: &str = "bert.embeddings.word_embeddings.weight";
@@ -20,7 +20,7 @@ const STEPS: &str = "steps";
 /// What goes wrong in a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Fault {
-    /// The gradient is not finite; the learner notices.
+    /// The gradient is not finite; the trainer notices.
     Skip,
     /// The loss is not a number.
     Nan,
@@ -30,10 +30,10 @@ pub enum Fault {
     Killed,
 }
 
-/// Called with the number of the learner (from 1) and the step (from 1), before the step is done.
+/// Called with the number of the trainer (from 1) and the step (from 1), before the step is done.
 type Before = dyn FnMut(u32, u64) -> Option<Fault>;
 
-/// What happens to the learners of one run.
+/// What happens to the trainers of one run.
 pub struct Script {
     pub opened: Cell<u32>,
     before: RefCell<Box<Before>>,
@@ -117,7 +117,7 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-impl Learner for Toy {
+impl StepEngine for Toy {
     type Batch = Batch;
 
     async fn step(&mut self, micro_batches: &[Batch], learning_rate: f64) -> Result<StepReport> {
@@ -189,6 +189,6 @@ impl Learner for Toy {
 }
 
 /// What a driver says when it is gone.
-pub fn lost() -> Error {
+pub(crate) fn lost() -> Error {
     Error::DeviceLost { operation: "a step".to_owned(), message: "the lid was closed".to_owned() }
 }

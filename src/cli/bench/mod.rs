@@ -172,10 +172,10 @@ fn say(rows: &[Vec<String>], right: usize) -> anyhow::Result<()> {
 
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    pollster::block_on(measure(args))
+    pollster::block_on(benchmark(args))
 }
 
-async fn measure(args: &Args) -> anyhow::Result<()> {
+async fn benchmark(args: &Args) -> anyhow::Result<()> {
     let mut workload = Workload::named(match args.workload {
         Sizes::Tiny => "tiny",
         Sizes::Base => "base",

@@ -5,6 +5,7 @@ use std::time::Instant;
 use anyhow::Context;
 use serde::Serialize;
 use wgrad::gpu::{AdapterKind, Gpu, GpuOptions};
+use wgrad::train::statistics::median;
 use wgrad::train::{Trainer, Workload};
 
 use super::say;
@@ -41,19 +42,19 @@ pub(super) async fn run(workload: &Workload, tell: bool) -> anyhow::Result<Repla
     for (kind, name) in [(AdapterKind::Gpu, "GPUs"), (AdapterKind::Cpu, "CPUs")] {
         let gpu = noop(kind).await?;
         let batches = [workload.batch()];
-        let mut learner = Trainer::pretraining(&gpu, workload.model.clone(), workload.options())?;
+        let mut trainer = Trainer::pretraining(&gpu, workload.model.clone(), workload.options())?;
         let mut taken = Vec::with_capacity(ROUNDS);
         for round in 0..=ROUNDS {
             let clock = Instant::now();
-            learner.submit(&batches, 1e-4)?;
+            trainer.submit(&batches, 1e-4)?;
             // The first one fills pools.
             if round > 0 {
                 taken.push(1e3 * clock.elapsed().as_secs_f64());
             }
             gpu.wait("a step of nothing")?;
         }
-        taken.sort_by(f64::total_cmp);
-        let (ms, fastest_ms, steps) = (taken[ROUNDS / 2], taken[0], taken.len());
+        let ms = median(&taken).unwrap_or(f64::NAN);
+        let (fastest_ms, steps) = (taken.iter().copied().fold(f64::INFINITY, f64::min), taken.len());
         table.push(vec![name.into(), format!("{ms:.2}"), format!("{fastest_ms:.2}"), steps.to_string()]);
         kinds.push(Kind { kind, ms, fastest_ms, steps });
     }

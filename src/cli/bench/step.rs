@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use wgrad::format::thousands;
 use wgrad::gpu::Timing;
-use wgrad::train::{Precision, measure};
+use wgrad::train::{Precision, benchmark};
 
 use super::Bench;
-use crate::cli::print::{self, count};
+use crate::cli::print;
 
 #[derive(Serialize)]
 pub(super) struct Step {
@@ -59,7 +60,7 @@ fn kernels(profile: &[Timing]) -> Vec<Kernel> {
 pub(super) async fn run(bench: &Bench) -> anyhow::Result<Step> {
     let workload = &bench.workload;
     let mut number = 0;
-    let speed = measure::steps(&bench.gpu, workload, bench.seconds, bench.profile, |seconds| {
+    let speed = benchmark::steps(&bench.gpu, workload, bench.seconds, bench.profile, |seconds| {
         number += 1;
         if bench.tell && seconds > 1.0 {
             print::note(format_args!("step {number} took {seconds:.1} s"));
@@ -89,7 +90,7 @@ pub(super) async fn run(bench: &Bench) -> anyhow::Result<Step> {
                 "step",
                 format!("{:.1} ms (median of {}, fastest {:.1})", step.ms, step.steps, step.fastest_ms),
             ),
-            row("tokens", format!("{} per second", count(step.tokens_per_second as u64))),
+            row("tokens", format!("{} per second", thousands(step.tokens_per_second as u64))),
             row(
                 "speed",
                 format!("{:.1} GFLOP/s ({gflop:.1} a step), {:.2} of the peak", step.gflops, step.share),

@@ -10,6 +10,7 @@ use wgrad::store::{Disk, Store, write_atomic};
 
 use super::Id;
 use super::api::RemoteFile;
+use crate::cli::folders::{caches, named};
 
 pub struct Cache {
     root: PathBuf,
@@ -18,13 +19,8 @@ pub struct Cache {
 impl Cache {
     /// Where `HF_HUB_CACHE`, `HF_HOME` or the user's cache folder say.
     pub fn find() -> anyhow::Result<Cache> {
-        let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let home = || folder("HOME").or_else(|| folder("USERPROFILE")).map(|home| home.join(".cache"));
-        let hugging_face = || {
-            let caches = folder("XDG_CACHE_HOME").or_else(home);
-            folder("HF_HOME").or_else(|| caches.map(|caches| caches.join("huggingface")))
-        };
-        let root = folder("HF_HUB_CACHE").or_else(|| hugging_face().map(|home| home.join("hub")));
+        let hugging_face = || named("HF_HOME").or_else(|| caches().map(|caches| caches.join("huggingface")));
+        let root = named("HF_HUB_CACHE").or_else(|| hugging_face().map(|home| home.join("hub")));
         Ok(Cache { root: root.context("no home folder for the Hugging Face cache: set HF_HOME")? })
     }
 

@@ -1,4 +1,4 @@
-//! What a perfect masked language model knows: the exact posterior of every hidden word.
+//! What a perfect masked language model knows: the exact posterior of every masked word.
 //!
 //! Of a document's n tokens exactly K are selected, every set of K being equally likely. A selected token is
 //! masked (80%), replaced by one of the vocabulary's tokens (10%) or kept (10%). Which of the visible tokens are

@@ -5,6 +5,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::hmm::{Hmm, WordId};
 use crate::Result;
+use crate::random::unit;
 
 /// Draws documents of one length. Each is a function of (seed, index) alone.
 #[derive(Debug, Clone)]
@@ -42,8 +43,7 @@ impl Sampler {
 /// One value drawn in proportion to its weight.
 fn draw<T: Copy + Default>(rng: &mut ChaCha8Rng, weights: impl Iterator<Item = (T, f64)> + Clone) -> T {
     let total: f64 = weights.clone().map(|(_, w)| w).sum();
-    // 53 random bits, the precision of an f64 below one.
-    let mut left = (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64 * total;
+    let mut left = unit(rng.next_u64()) * total;
     let mut chosen = T::default();
     for (value, weight) in weights {
         if weight > 0.0 {

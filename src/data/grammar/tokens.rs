@@ -19,7 +19,7 @@ pub(super) struct Tokens<'a> {
 
 impl<'a> Tokens<'a> {
     /// Those of a vocabulary of so many tokens.
-    pub fn new(hmm: &'a Hmm, vocabulary: usize) -> Self {
+    pub(super) fn new(hmm: &'a Hmm, vocabulary: usize) -> Self {
         let mut dense = vec![0.0; hmm.distributions.len() * hmm.words];
         for (row, distribution) in dense.chunks_exact_mut(hmm.words).zip(&hmm.distributions) {
             distribution.iter().for_each(|&(word, p)| row[word as usize] += p);
@@ -28,12 +28,12 @@ impl<'a> Tokens<'a> {
     }
 
     /// P(a visible token in the place of a selected word), where that word is the token with probability `clean`.
-    pub fn selected(&self, clean: f64) -> f64 {
+    pub(super) fn selected(&self, clean: f64) -> f64 {
         KEPT * clean + self.noise
     }
 
     /// P(token | distribution), 0 for a token that is no word.
-    pub fn clean(&self, distribution: usize, token: WordId) -> f64 {
+    pub(super) fn clean(&self, distribution: usize, token: WordId) -> f64 {
         if (token as usize) < self.hmm.words {
             self.dense[distribution * self.hmm.words + token as usize]
         } else {
@@ -42,7 +42,7 @@ impl<'a> Tokens<'a> {
     }
 
     /// The words' posterior from a mass per distribution, with the position's own token taken in.
-    pub fn word_posterior(&self, mass: &[f64], own: Option<WordId>) -> Option<Vec<f64>> {
+    pub(super) fn word_posterior(&self, mass: &[f64], own: Option<WordId>) -> Option<Vec<f64>> {
         let mut posterior = vec![0.0; self.hmm.words];
         for (distribution, &mass) in self.hmm.distributions.iter().zip(mass).filter(|(_, mass)| **mass > 0.0)
         {

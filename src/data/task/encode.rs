@@ -42,7 +42,7 @@ pub struct Encoded {
     pub ids: Vec<u32>,
     /// Of which of the two texts each token is; empty where all are of the first.
     pub types: Vec<u32>,
-    /// How many tokens were cut off.
+    /// How many tokens were truncated.
     pub truncated: usize,
 }
 

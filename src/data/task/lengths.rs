@@ -27,10 +27,11 @@ pub fn batches(lengths: &[usize], size: usize, seed: u64, epoch: u64) -> Vec<Vec
         let mut window = window.to_vec();
         // Stable, so that texts of one length stay shuffled.
         window.sort_by_key(|&i| lengths[i]);
-        let cut: Vec<Vec<usize>> = window.chunks(size).map(<[usize]>::to_vec).collect();
+        let batches: Vec<Vec<usize>> = window.chunks(size).map(<[usize]>::to_vec).collect();
         // A seed of its own: the order within a window must not follow that of the texts.
-        let order = Order::new(cut.len() as u64, seed ^ 0x0062_6174_6368_6573, (epoch << 20) | number as u64);
-        all.extend((0..order.len()).map(|i| cut[order.at(i) as usize].clone()));
+        let order =
+            Order::new(batches.len() as u64, seed ^ 0x0062_6174_6368_6573, (epoch << 20) | number as u64);
+        all.extend((0..order.len()).map(|i| batches[order.at(i) as usize].clone()));
     }
     all
 }

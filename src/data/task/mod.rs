@@ -1,4 +1,4 @@
-//! Labelled texts for finetuning: GLUE's folders and one's own tables, cut into token ids.
+//! Labelled texts for finetuning: GLUE's folders and one's own tables, as token ids.
 
 mod columns;
 mod encode;

@@ -141,7 +141,7 @@ impl AttentionReader {
         let (joined, _) = self.tokenizer.encode_pair("a", "b")?;
         let closed = parts.len() == 1 || joined.last() == Some(&specials.sep);
         let room = self.longest().saturating_sub(parts.len() + usize::from(closed));
-        let truncated = cut(&mut parts, room);
+        let truncated = truncate(&mut parts, room);
         let last = parts.len() - 1;
         let mut tokens = vec![self.special(specials.cls, 0)];
         for (number, part) in parts.into_iter().enumerate() {
@@ -216,8 +216,8 @@ impl AttentionReader {
     }
 }
 
-/// Shortens the longer of two parts until they have `room` tokens together; says how many it cut off.
-fn cut(parts: &mut [Vec<AttendedToken>], room: usize) -> usize {
+/// Shortens the longer of two parts until they have `room` tokens together; says how many it left out.
+fn truncate(parts: &mut [Vec<AttendedToken>], room: usize) -> usize {
     let mut truncated = 0;
     while parts.iter().map(Vec::len).sum::<usize>() > room {
         // Of equally long ones the last.
@@ -250,10 +250,10 @@ mod tests {
             [([3, 4], 7, [3, 4], 0), ([3, 9], 8, [3, 5], 4), ([9, 3], 8, [5, 3], 4), ([9, 9], 7, [4, 3], 11)]
         {
             let mut parts = lengths.map(part);
-            assert_eq!(cut(&mut parts, room), truncated);
+            assert_eq!(truncate(&mut parts, room), truncated);
             assert_eq!(parts.each_ref().map(Vec::len), expected);
         }
         let mut alone = [part(9)];
-        assert_eq!((cut(&mut alone, 2), alone[0].len()), (7, 2));
+        assert_eq!((truncate(&mut alone, 2), alone[0].len()), (7, 2));
     }
 }

@@ -115,12 +115,12 @@ pub(super) struct Part {
 
 impl Part {
     /// Vectors of four elements.
-    pub fn vectors(&self) -> u32 {
+    pub(super) fn vectors(&self) -> u32 {
         vectors(self.elements)
     }
 
     /// Dispatches `update`, or `update_halves` where there are f16 copies.
-    pub fn dispatch<P: bytemuck::NoUninit>(
+    pub(super) fn dispatch<P: bytemuck::NoUninit>(
         &self,
         graph: &mut Graph,
         [update, update_halves]: [&KernelSpec; 2],

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::measure::greatest;
-use crate::infer::softmax;
+use super::score::dot;
+use crate::infer::{argmax, softmax};
 use crate::train::objective::Targets;
 
 /// What a model said of the texts of a set, and what is right.
@@ -22,7 +22,7 @@ impl Answers {
     pub(super) fn of(outputs: Vec<Vec<f32>>, targets: &Targets) -> Self {
         let one = |(at, output): (usize, Vec<f32>)| match targets {
             Targets::Classes(actual) => {
-                let predicted = greatest(&output);
+                let predicted = argmax(&output);
                 Answer::Class { predicted, probability: softmax(&output)[predicted], actual: actual[at] }
             }
             Targets::Numbers(actual) => {
@@ -36,7 +36,7 @@ impl Answers {
     /// Those of vectors.
     pub(super) fn of_pairs(texts: &[Vec<f32>], partners: &[Vec<f32>], targets: &Targets) -> Self {
         let one = |(at, (a, b)): (usize, (&Vec<f32>, &Vec<f32>))| Answer::Cosine {
-            cosine: a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum(),
+            cosine: dot(a, b),
             actual: match targets {
                 Targets::Numbers(actual) => Some(actual[at]),
                 _ => None,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::SeedReport;
-use super::measure::Measured;
+use super::score::Scores;
 use crate::Result;
 use crate::files::{MODEL_FILE, TensorSource, Weights};
 use crate::store::{Store, write_atomic};
@@ -20,16 +20,16 @@ pub(super) struct Best {
     pub seed: u64,
     /// Counted from 1.
     pub epoch: u64,
-    pub measured: Vec<(String, Measured)>,
+    pub measured: Vec<(String, Scores)>,
 }
 
 impl Best {
     /// The score that decides.
-    pub fn main(&self) -> f64 {
+    pub(super) fn main(&self) -> f64 {
         self.measured.first().map_or(f64::NEG_INFINITY, |(_, measured)| measured.main())
     }
 
-    pub fn report(&self) -> SeedReport {
+    pub(super) fn report(&self) -> SeedReport {
         let scores = self.measured.iter().flat_map(|(set, measured)| {
             measured.scores.iter().map(|(metric, value)| (set.clone(), metric.name(), *value))
         });
@@ -41,12 +41,12 @@ impl Best {
     }
 
     /// Its folder.
-    pub fn folder(&self, out: &Path) -> PathBuf {
+    pub(super) fn folder(&self, out: &Path) -> PathBuf {
         out.join(FOLDER).join(self.name())
     }
 
     /// The names of its predictions: the first set's is plain.
-    pub fn predictions(&self) -> impl Iterator<Item = String> {
+    pub(super) fn predictions(&self) -> impl Iterator<Item = String> {
         self.measured.iter().enumerate().map(|(index, (set, _))| match index {
             0 => "predictions.tsv".to_owned(),
             _ => format!("predictions_{set}.tsv"),
@@ -54,7 +54,7 @@ impl Best {
     }
 
     /// Writes weights and predictions. The weights come last: a folder that has them is whole.
-    pub fn save(
+    pub(super) fn save(
         &self,
         store: &dyn Store,
         out: &Path,
@@ -74,12 +74,12 @@ impl Best {
     }
 
     /// Whether it was saved whole: the weights are written last.
-    pub fn is_kept(&self, store: &dyn Store, out: &Path) -> bool {
+    pub(super) fn is_kept(&self, store: &dyn Store, out: &Path) -> bool {
         store.exists(&self.folder(out).join(MODEL_FILE))
     }
 
     /// The weights that were saved.
-    pub fn weights(&self, store: &dyn Store, out: &Path) -> Result<Weights> {
+    pub(super) fn weights(&self, store: &dyn Store, out: &Path) -> Result<Weights> {
         Weights::open_on(store, self.folder(out).join(MODEL_FILE))
     }
 }

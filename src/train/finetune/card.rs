@@ -21,9 +21,9 @@ pub(super) fn card(setup: &Setup<'_>, best: &Best, report: &FinetuneReport) -> M
     };
     let file = |table: &Table| table.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut data =
-        vec![format!("{}: {} texts or pairs to learn from", file(&options.train), setup.train.len())];
+        vec![format!("{}: {} texts or pairs to learn from", file(&options.train), setup.train.count())];
     for ((set, prepared), (_, table)) in setup.evals.iter().zip(&options.evals) {
-        data.push(format!("{}: {} to measure on ({set})", file(table), prepared.len()));
+        data.push(format!("{}: {} to measure on ({set})", file(table), prepared.count()));
     }
     let scores = best.measured.iter().flat_map(|(set, measured)| {
         let loss = measured.loss.map(|loss| ("loss", loss));

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::answers::Answers;
-use super::measure::Measured;
-use super::prepare::{Cut, Prepared};
-use super::setup::measure_set;
+use super::prepare::{Prepared, Truncation};
+use super::score::Scores;
+use super::setup::score_set;
 use crate::data::task::{Kind, Labels, PairForm, Table, Task};
 use crate::files::{ModelFolder, SentenceFolder};
 use crate::gpu::Gpu;
@@ -21,10 +21,10 @@ pub struct Evaluated {
     pub name: String,
     /// How many texts or pairs it has.
     pub texts: usize,
-    /// How many were cut.
+    /// How many were truncated.
     pub truncated: usize,
     /// How good the answers are.
-    pub measured: Measured,
+    pub measured: Scores,
     /// The answers.
     pub answers: Answers,
 }
@@ -72,11 +72,11 @@ pub async fn evaluate(
         }
         Kind::Classes | Kind::Number => (Pooling::Cls, longest(&folder.path, config)?),
     };
-    let cut = Cut { form: PairForm::of(&tokenizer)?, longest, drop_long: false };
+    let truncation = Truncation { form: PairForm::of(&tokenizer)?, longest, drop_long: false };
     let labels = Labels::of_model(&config.labels, task);
     let mut prepared = Vec::new();
     for (name, table) in sets {
-        let set = Prepared::new(task, &tokenizer, table, &labels, cut)?;
+        let set = Prepared::new(task, &tokenizer, table, &labels, truncation)?;
         if task.kind() == Kind::Vector && set.partners.is_empty() {
             let expected = "pairs (--pair-column)";
             return Err(Error::config(name.clone(), expected, "single texts"));
@@ -88,9 +88,9 @@ pub async fn evaluate(
     let mut session = Session::new(gpu, Arc::new(model), storage);
     let mut found = Vec::new();
     for ((name, _), set) in sets.iter().zip(&prepared) {
-        let mut tell = |done| progress(done, set.len());
-        let (measured, answers) = measure_set((task, pooling), &mut session, set, &mut tell).await?;
-        let (name, texts, truncated) = (name.clone(), set.len(), set.truncated);
+        let mut tell = |done| progress(done, set.count());
+        let (measured, answers) = score_set((task, pooling), &mut session, set, &mut tell).await?;
+        let (name, texts, truncated) = (name.clone(), set.count(), set.truncated);
         found.push(Evaluated { name, texts, truncated, measured, answers });
     }
     Ok(found)

@@ -7,8 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::best::{Best, clean, prune};
-use super::scores::median;
-use super::setup::{Setup, measure_set};
+use super::setup::{Setup, score_set};
 use super::{FinetuneOptions, FinetuneReport, SeedReport, output};
 use crate::data::task::{Kind, batches};
 use crate::files::{MODEL_FILE, RunFolder};
@@ -19,7 +18,7 @@ use crate::store::{Store, write_json};
 use crate::tensor::DType;
 use crate::train::Trainer;
 use crate::train::config::CheckpointConfig;
-use crate::train::learner::Learner;
+use crate::train::engine::StepEngine;
 use crate::train::metrics::{Columns, Row};
 use crate::train::objective::{TextBatch, TextObjective};
 use crate::train::run::job::{Common, End, Fed, Job, Progress};
@@ -27,6 +26,7 @@ use crate::train::run::log::points;
 use crate::train::run::position::Position;
 use crate::train::run::save::Tensors;
 use crate::train::run::{Event, refuse_model};
+use crate::train::statistics::median;
 use crate::viz::loss_curve::LossCurve;
 use crate::{Error, Result};
 
@@ -97,7 +97,7 @@ struct Place {
 
 impl<'a, O> Finetuning<'a, O> {
     /// Prepares texts, and locks the folder; no device is touched.
-    pub fn start(options: &'a FinetuneOptions, open: O, progress: Progress<'_>) -> Result<Self> {
+    pub(super) fn start(options: &'a FinetuneOptions, open: O, progress: Progress<'_>) -> Result<Self> {
         let (out, store) = (&options.out, &options.store);
         if !options.resume {
             refuse_model(&**store, out)?;
@@ -178,7 +178,7 @@ impl<'a, O> Finetuning<'a, O> {
     /// Measures every set, and keeps the epoch if it is the best of its seed. What the first set gave is put into `row`.
     async fn end_epoch(
         &mut self,
-        learner: &mut Trainer<TextObjective>,
+        trainer: &mut Trainer<TextObjective>,
         row: &mut Row,
         progress: Progress<'_>,
     ) -> Result<()> {
@@ -186,9 +186,9 @@ impl<'a, O> Finetuning<'a, O> {
         let session = self.session.as_mut().ok_or_else(Self::unopened)?;
         let measured_as = (self.setup.options.task, self.setup.pooling);
         for (name, set) in &self.setup.evals {
-            let total = set.len();
+            let total = set.count();
             let mut tell = |done| progress(Event::Measuring { done, total });
-            let (result, answers) = measure_set(measured_as, session, set, &mut tell).await?;
+            let (result, answers) = score_set(measured_as, session, set, &mut tell).await?;
             measured.push((name.clone(), result));
             predictions.push(answers.tsv(&self.setup.config.labels));
         }
@@ -203,7 +203,7 @@ impl<'a, O> Finetuning<'a, O> {
         if beaten && !self.setup.evals.is_empty() {
             return Ok(());
         }
-        let weights = Tensors::read(learner, learner.model_tensors()).await?;
+        let weights = Tensors::read(trainer, trainer.model_tensors()).await?;
         let store = &*self.common.store;
         candidate.save(store, &self.common.out, weights.source(), &predictions)?;
         match known {
@@ -215,7 +215,7 @@ impl<'a, O> Finetuning<'a, O> {
 }
 
 impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
-    type Learner = Trainer<TextObjective>;
+    type Trainer = Trainer<TextObjective>;
     type Summary = FinetuneReport;
 
     fn common(&self) -> &Common {
@@ -228,7 +228,7 @@ impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
         write_json(&*self.common.store, &self.common.out.join(RECIPE), &recipe)
     }
 
-    async fn open(&mut self, done: u64) -> Result<Self::Learner> {
+    async fn open(&mut self, done: u64) -> Result<Self::Trainer> {
         let gpu = (self.open)().await?;
         settle_speed(&gpu).await?;
         self.device = Some(gpu);
@@ -239,14 +239,14 @@ impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
         done.is_multiple_of(self.per_seed()) && done < self.common.total_steps
     }
 
-    async fn begin(&mut self, done: u64) -> Result<Self::Learner> {
+    async fn begin(&mut self, done: u64) -> Result<Self::Trainer> {
         let seed = self.place(done).seed;
         // The memory of the last seed's model is free before the next one takes its own.
         self.session = None;
         let gpu = self.device.as_ref().ok_or_else(Self::unopened)?;
-        let learner = self.setup.trainer(gpu, seed)?;
-        self.session = Some(Session::new(gpu, learner.shared_model(), DType::F32));
-        Ok(learner)
+        let trainer = self.setup.trainer(gpu, seed)?;
+        self.session = Some(Session::new(gpu, trainer.shared_model(), DType::F32));
+        Ok(trainer)
     }
 
     fn seek(&mut self, _: &Position, state: &Value) -> Result<()> {
@@ -302,7 +302,7 @@ impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
 
     async fn evaluate(
         &mut self,
-        learner: &mut Self::Learner,
+        trainer: &mut Self::Trainer,
         row: &mut Row,
         progress: Progress<'_>,
     ) -> Result<bool> {
@@ -312,7 +312,7 @@ impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
         }
         let due = self.must_save(row.step);
         if due {
-            self.end_epoch(learner, row, progress).await?;
+            self.end_epoch(trainer, row, progress).await?;
         }
         Ok(due)
     }
@@ -335,11 +335,11 @@ impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
 
     async fn finish(
         &mut self,
-        learner: Self::Learner,
+        trainer: Self::Trainer,
         end: End,
         progress: Progress<'_>,
     ) -> Result<FinetuneReport> {
-        drop(learner);
+        drop(trainer);
         self.session = None;
         let mut runs = self.state.best.clone();
         runs.sort_by(|a, b| a.main().total_cmp(&b.main()));
@@ -354,7 +354,7 @@ impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
             kept_seed: kept.map(|best| best.seed),
             median: medians(&seeds),
             seeds,
-            texts: train.len(),
+            texts: train.count(),
             truncated: train.truncated,
             left_out: train.left_out,
             skipped_steps: end.at.skipped,

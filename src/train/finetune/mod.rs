@@ -16,10 +16,10 @@ mod best;
 mod card;
 mod evaluate;
 mod job;
-mod measure;
 mod output;
 mod prepare;
 mod recipe;
+mod score;
 pub mod scores;
 mod setup;
 
@@ -31,9 +31,9 @@ use serde::Serialize;
 
 pub use answers::Answers;
 pub use evaluate::{Evaluated, evaluate};
-pub use measure::{Measured, measure, measure_pairs, metrics};
-pub use prepare::{Cut, Prepared};
+pub use prepare::{Prepared, Truncation};
 pub use recipe::{Rates, Recipe, RecipeName};
+pub use score::Scores;
 pub use scores::Metric;
 
 use super::run::Event;
@@ -129,7 +129,7 @@ pub struct FinetuneReport {
     pub median: Vec<(String, &'static str, Option<f64>)>,
     /// Texts or pairs learned from.
     pub texts: usize,
-    /// Of them, those that were cut to the longest length.
+    /// Of them, those that were truncated to the longest length.
     pub truncated: usize,
     /// Texts or pairs left out because they were too long.
     pub left_out: usize,
@@ -155,6 +155,58 @@ pub struct FinetuneReport {
 /// [`Error::File`](crate::Error::File) for a folder that has a model or a run already;
 /// [`Error::Training`](crate::Error::Training) when gradients stop being finite; those of settings, texts, files and the
 /// device.
+///
+/// Here a model with random weights learns two classes from a table, and is asked about a text:
+///
+/// ```
+/// # use wgrad::models::{Config, init::initial_values};
+/// # use wgrad::files::TensorSource;
+/// # use wgrad::text::{Tokenizer, TokenizerOptions};
+/// use std::sync::atomic::AtomicBool;
+///
+/// use wgrad::files::ModelFolder;
+/// use wgrad::data::task::{Table, Task};
+/// use wgrad::gpu::{Gpu, GpuOptions};
+/// use wgrad::infer::Classifier;
+/// use wgrad::tensor::DType;
+/// use wgrad::train::finetune::{FinetuneOptions, Recipe, RecipeName, columns, finetune};
+///
+/// # fn main() -> wgrad::Result<()> {
+/// # if std::env::var_os("CI").is_none() && pollster::block_on(wgrad::gpu::Gpu::open(&Default::default())).is_err() { return Ok(()); }
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let folder = folder.path();
+/// # let options = TokenizerOptions { vocab_size: 256, ..TokenizerOptions::default() };
+/// # let tokenizer = Tokenizer::train(["good", "bad"].map(|text| Ok(text.to_owned())), &options)?;
+/// # let specials = *tokenizer.specials();
+/// # let config = Config { vocab_size: tokenizer.vocab_size(), pad_token_id: specials.pad, cls_token_id: specials.cls,
+/// #     sep_token_id: specials.sep, mask_token_id: specials.mask, ..Config::preset("micro")? };
+/// # let specs = config.parameters();
+/// # let shapes = specs.iter().map(|spec| (spec.name.clone(), spec.shape.clone())).collect();
+/// # let values = TensorSource::new(shapes, |name| {
+/// #     let spec = specs.iter().find(|spec| spec.name == name);
+/// #     Ok(spec.map(|spec| initial_values(spec, 0)).unwrap_or_default().into())
+/// # });
+/// # ModelFolder::save(folder.join("model"), &config, tokenizer.json(), values, "# A model with random weights")?;
+/// let table = format!("text,label\n{}", "good,yes\nbad,no\n".repeat(32));
+/// std::fs::write(folder.join("train.csv"), table).unwrap();
+/// let table = Table::read(&folder.join("train.csv"), &columns(Task::Classify, "text", None, Some("label")), false)?;
+/// let model = ModelFolder::load(folder.join("model"))?;
+/// let options = FinetuneOptions {
+///     recipe: Recipe { epochs: 2, max_length: 8, ..Recipe::new(RecipeName::Cramming, Task::Classify) },
+///     ..FinetuneOptions::new(Task::Classify, model, table, folder.join("finetuned"))
+/// };
+/// pollster::block_on(async {
+///     let open = async || Gpu::open(&GpuOptions::default()).await;
+///     finetune(&options, open, &mut |_| {}, &AtomicBool::new(false)).await?;
+///
+///     let gpu = open().await?;
+///     let mut classifier = Classifier::open(&gpu, &ModelFolder::load(folder.join("finetuned"))?, DType::F32)?;
+///     let found = classifier.predict(&[("good".to_owned(), None)], &mut |_| {}).await?;
+///     assert_eq!(found[0].probabilities.len(), 2);
+///     Ok(())
+/// })
+/// # }
+/// ```
 pub async fn finetune(
     options: &FinetuneOptions,
     open: impl AsyncFnMut() -> Result<Gpu>,

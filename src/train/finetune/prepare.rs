@@ -1,4 +1,4 @@
-//! From labelled texts to what a learner takes.
+//! From labelled texts to what a trainer takes.
 
 use crate::data::task::{self, Encoded, Kind, Labels, PairForm, Table, Task, encode_all, padded};
 use crate::text::Tokenizer;
@@ -16,20 +16,20 @@ pub struct Prepared {
     pub targets: Targets,
     /// The lines of the file that the texts are from.
     pub lines: Vec<u64>,
-    /// How many texts or pairs were cut.
+    /// How many texts or pairs were truncated.
     pub truncated: usize,
     /// How many were left out because they were too long.
     pub left_out: usize,
 }
 
-/// How texts are cut.
+/// How texts are truncated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cut {
+pub struct Truncation {
     /// How pairs are joined.
     pub form: PairForm,
     /// Tokens at most.
     pub longest: usize,
-    /// Whether longer ones are left out instead of cut.
+    /// Whether longer ones are left out instead of truncated.
     pub drop_long: bool,
 }
 
@@ -38,8 +38,14 @@ impl Prepared {
     ///
     /// # Errors
     /// [`Error::Line`] for a label that does not fit; [`Error::File`] when nothing is left; those of the tokenizer.
-    pub fn new(task: Task, tokenizer: &Tokenizer, table: &Table, labels: &Labels, cut: Cut) -> Result<Self> {
-        let Cut { form, longest, drop_long } = cut;
+    pub fn new(
+        task: Task,
+        tokenizer: &Tokenizer,
+        table: &Table,
+        labels: &Labels,
+        truncation: Truncation,
+    ) -> Result<Self> {
+        let Truncation { form, longest, drop_long } = truncation;
         let targets = match task.kind() {
             Kind::Classes => Targets::Classes(labels.numbers(table)?),
             Kind::Number => Targets::Numbers(task::scores(table)?),
@@ -96,13 +102,8 @@ impl Prepared {
     }
 
     /// How many texts or pairs there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.texts.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.texts.is_empty()
     }
 
     /// The length of each in tokens, of a pair in contrastive training that of the longer.

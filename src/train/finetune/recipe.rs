@@ -99,7 +99,7 @@ pub struct Recipe {
     pub max_length: usize,
     /// Whether every epoch has an order of its own.
     pub reshuffle: bool,
-    /// Whether texts that are too long are left out of training instead of cut.
+    /// Whether texts that are too long are left out of training instead of truncated.
     pub drop_long: bool,
     /// What cosines are multiplied by in contrastive training.
     pub contrast: f64,

@@ -114,15 +114,3 @@ fn ranks(values: &[f64]) -> Vec<f64> {
     }
     ranks
 }
-
-/// The middle value, or the mean of the two in the middle; none of none.
-pub fn median(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    match sorted.len() {
-        0 => None,
-        n if n % 2 == 1 => Some(sorted[middle]),
-        _ => Some((sorted[middle - 1] + sorted[middle]) / 2.0),
-    }
-}

@@ -4,9 +4,9 @@ use serde_json::{Map, Value, json};
 
 use super::FinetuneOptions;
 use super::answers::Answers;
-use super::measure::{Measured, measure, measure_pairs};
-use super::prepare::{Cut, Prepared};
+use super::prepare::{Prepared, Truncation};
 use super::recipe::RecipeName;
+use super::score::{Scores, score, score_pairs};
 use crate::data::task::{Example, Kind, Labels, PairForm, Table, Task};
 use crate::files::SentenceFolder;
 use crate::gpu::Gpu;
@@ -33,7 +33,7 @@ pub(super) struct Setup<'a> {
 
 impl<'a> Setup<'a> {
     /// Prepares a run; nothing is written and no device is touched.
-    pub fn new(options: &'a FinetuneOptions) -> Result<Self> {
+    pub(super) fn new(options: &'a FinetuneOptions) -> Result<Self> {
         let FinetuneOptions { task, model, recipe, .. } = options;
         recipe.check()?;
         if options.seeds.is_empty() {
@@ -66,13 +66,16 @@ impl<'a> Setup<'a> {
             Kind::Classes => Labels::of(&options.train)?,
             Kind::Number | Kind::Vector => Labels::glue(*task),
         };
-        let cut =
-            Cut { form: PairForm::of(&tokenizer)?, longest: recipe.max_length, drop_long: recipe.drop_long };
-        let train = Prepared::new(*task, &tokenizer, &options.train, &labels, cut)?;
+        let truncation = Truncation {
+            form: PairForm::of(&tokenizer)?,
+            longest: recipe.max_length,
+            drop_long: recipe.drop_long,
+        };
+        let train = Prepared::new(*task, &tokenizer, &options.train, &labels, truncation)?;
         // What is measured is never left out.
-        let cut = Cut { drop_long: false, ..cut };
+        let truncation = Truncation { drop_long: false, ..truncation };
         let prepare = |(name, table): &(String, _)| {
-            Ok((name.clone(), Prepared::new(*task, &tokenizer, table, &labels, cut)?))
+            Ok((name.clone(), Prepared::new(*task, &tokenizer, table, &labels, truncation)?))
         };
         let evals = options.evals.iter().map(prepare).collect::<Result<Vec<_>>>()?;
         if let Some((name, _)) =
@@ -87,15 +90,15 @@ impl<'a> Setup<'a> {
     }
 
     /// What a person should know before it begins.
-    pub fn warnings(&self) -> Vec<String> {
+    pub(super) fn warnings(&self) -> Vec<String> {
         let longest = self.options.recipe.max_length;
         let mut all = Vec::new();
         if self.train.left_out > 0 {
             all.push(format!("{} texts of over {longest} tokens are left out", self.train.left_out));
         }
-        let cut = self.train.truncated + self.evals.iter().map(|(_, set)| set.truncated).sum::<usize>();
-        if cut > 0 {
-            all.push(format!("{cut} texts are cut to {longest} tokens (--max-length)"));
+        let truncated = self.train.truncated + self.evals.iter().map(|(_, set)| set.truncated).sum::<usize>();
+        if truncated > 0 {
+            all.push(format!("{truncated} texts are truncated to {longest} tokens (--max-length)"));
         }
         let tables = std::iter::once(&self.options.train).chain(self.options.evals.iter().map(|(_, t)| t));
         for table in tables {
@@ -113,7 +116,7 @@ impl<'a> Setup<'a> {
     }
 
     /// A trainer of the model with the weights of the folder, and first values where it has none.
-    pub fn trainer(&self, gpu: &Gpu, seed: u64) -> Result<Trainer<TextObjective>> {
+    pub(super) fn trainer(&self, gpu: &Gpu, seed: u64) -> Result<Trainer<TextObjective>> {
         let FinetuneOptions { model: folder, recipe, task, storage, .. } = self.options;
         let mut model = Model::trained(gpu, self.config.clone(), recipe.optimizer.options().division())?;
         if *storage == DType::F16 {
@@ -147,7 +150,7 @@ impl<'a> Setup<'a> {
     }
 
     /// What a checkpoint must have been made with. What is read from files is there as a checksum.
-    pub fn fingerprint(&self) -> Result<Map<String, Value>> {
+    pub(super) fn fingerprint(&self) -> Result<Map<String, Value>> {
         let FinetuneOptions { task, recipe, seeds, storage, train, evals, model, .. } = self.options;
         let checksum = |table: &Table| {
             let mut hasher = crc32fast::Hasher::new();
@@ -185,7 +188,7 @@ impl<'a> Setup<'a> {
     }
 
     /// The batch of the texts numbered in `chosen`, in parts that are computed at once.
-    pub fn micro_batches(&self, chosen: &[usize]) -> Vec<TextBatch> {
+    pub(super) fn micro_batches(&self, chosen: &[usize]) -> Vec<TextBatch> {
         let FinetuneOptions { task, recipe, .. } = self.options;
         // The pairs of a batch are told apart from each other: their objective divides it.
         let part = if *task == Task::Contrastive { chosen.len() } else { recipe.micro_batch };
@@ -203,20 +206,20 @@ fn readout(task: Task, pooling: Pooling) -> Readout {
 }
 
 /// What the model of `session` says of a set of `task`, and how good that is.
-pub(super) async fn measure_set(
+pub(super) async fn score_set(
     (task, pooling): (Task, Pooling),
     session: &mut Session,
     set: &Prepared,
     progress: &mut dyn FnMut(usize),
-) -> Result<(Measured, Answers)> {
+) -> Result<(Scores, Answers)> {
     let readout = readout(task, pooling);
     let texts = session.compute(readout, &set.texts, progress).await?;
     if task.kind() != Kind::Vector {
-        let measured = measure(task, &texts, &set.targets);
+        let measured = score(task, &texts, &set.targets);
         return Ok((measured, Answers::of(texts, &set.targets)));
     }
     let partners = session.compute(readout, &set.partners, progress).await?;
-    let measured = measure_pairs(&texts, &partners, &set.targets);
+    let measured = score_pairs(&texts, &partners, &set.targets);
     Ok((measured, Answers::of_pairs(&texts, &partners, &set.targets)))
 }
 

@@ -20,9 +20,9 @@ pub use masked::{MaskedBuffers, MaskedTokens};
 #[cfg(not(target_arch = "wasm32"))]
 pub use numbers::Numbers;
 #[cfg(not(target_arch = "wasm32"))]
-pub use pairs::{Pairs, in_batch};
+pub use pairs::Pairs;
 #[cfg(not(target_arch = "wasm32"))]
-pub use texts::{Targets, TextBatch, TextBuffers, TextObjective};
+pub use texts::{HeadObjective, HeadOutputs, Targets, TextBatch, TextBuffers, TextObjective};
 
 use std::sync::Arc;
 

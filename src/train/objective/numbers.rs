@@ -1,14 +1,10 @@
 //! Regression: a number for each text.
 
-use std::sync::Arc;
-
-use super::texts::{Targets, TextBatch, TextBuffers};
-use super::{BatchShape, Losses, Objective};
+use super::Losses;
+use super::texts::{HeadObjective, HeadOutputs, Targets, TextBatch};
 use crate::Result;
 use crate::autograd::Graph;
-use crate::gpu::Gpu;
-use crate::models::{Config, Model};
-use crate::nn::Dropouts;
+use crate::models::Config;
 use crate::ops::squared_error::squared_error;
 use crate::tensor::DType;
 
@@ -16,13 +12,8 @@ use crate::tensor::DType;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Numbers;
 
-impl Objective for Numbers {
-    type Batch = TextBatch;
-    type Buffers = TextBuffers;
-
-    fn shape(&self, batch: &TextBatch) -> BatchShape {
-        (batch.texts.len(), batch.tokens)
-    }
+impl HeadObjective for Numbers {
+    const TARGETS: DType = DType::F32;
 
     fn check(&self, _: &Config, batch: &TextBatch) -> Result<()> {
         let fits = match &batch.targets {
@@ -34,38 +25,8 @@ impl Objective for Numbers {
         batch.require(fits, "texts with a finite number each")
     }
 
-    fn answers(&self, batch: &TextBatch) -> usize {
-        batch.texts.len()
-    }
-
-    fn buffers(&self, gpu: &Gpu, _: &Model, shape: BatchShape) -> Result<TextBuffers> {
-        TextBuffers::new(gpu, shape, shape.0)
-    }
-
-    fn upload(
-        &self,
-        gpu: &Gpu,
-        model: &Model,
-        buffers: &TextBuffers,
-        batch: &TextBatch,
-        _: usize,
-        weight: f32,
-    ) -> Result<()> {
-        let pooling = model.config.classifier_pooling;
-        buffers.write(gpu, model, pooling, batch, (self.answers(batch), weight))
-    }
-
-    fn record(
-        &self,
-        graph: &mut Graph,
-        model: &Arc<Model>,
-        buffers: &TextBuffers,
-        dropouts: &[Dropouts],
-    ) -> Result<Losses> {
-        let texts = buffers.chunks[0].texts;
-        let numbers = buffers.classify(graph, model, dropouts)?;
-        let targets = graph.input(&buffers.targets, [texts], DType::F32)?;
-        let weights = graph.input(&buffers.weights, [texts], DType::F32)?;
-        Ok(Losses { loss: squared_error(graph, &numbers, &targets, &weights)?, correct: None })
+    fn losses(&self, graph: &mut Graph, _: &Config, head: &HeadOutputs) -> Result<Losses> {
+        let HeadOutputs { outputs, targets, weights } = head;
+        Ok(Losses { loss: squared_error(graph, outputs, targets, weights)?, correct: None })
     }
 }

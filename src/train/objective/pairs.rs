@@ -109,7 +109,7 @@ impl Objective for Pairs {
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the shapes are not these.
-pub fn in_batch(graph: &mut Graph, vectors: &Tensor, factor: f32, weights: &Tensor) -> Result<CrossEntropy> {
+fn in_batch(graph: &mut Graph, vectors: &Tensor, factor: f32, weights: &Tensor) -> Result<CrossEntropy> {
     let pairs = weights.shape().elements();
     let unit = normalize(graph, vectors)?;
     let mut half = |first: usize| {

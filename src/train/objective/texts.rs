@@ -1,6 +1,8 @@
 //! What objectives on whole texts share: a batch of texts with a target each, and where it lies on the device.
 
-use super::{BatchShape, Objective};
+use std::sync::Arc;
+
+use super::{BatchShape, Losses, Objective};
 use crate::autograd::Graph;
 use crate::data::task::Encoded;
 use crate::gpu::{Buffer, Gpu};
@@ -121,18 +123,95 @@ impl TextBuffers {
         gpu.write(&self.weights, 0, &vec![weight; answers]);
         Ok(())
     }
+}
 
-    /// The outputs of the model's head for all texts, which are one chunk.
-    pub fn classify(&self, graph: &mut Graph, model: &Model, dropouts: &[Dropouts]) -> Result<Tensor> {
-        let chunk = self.chunks[0].inputs(graph, &model.config, model.config.classifier_pooling)?;
-        let hidden = model.encode_with(graph, &chunk.inputs, dropouts.first())?.last;
-        model.classify(graph, &hidden, &chunk.slots, dropouts.first())
+/// What the model's head says of the texts of a batch, as tensors of one recording.
+pub struct HeadOutputs {
+    /// `[texts, K]`: the logits of the classes, or the number. K is the number of labels rounded up to a multiple of 4,
+    /// and the columns beyond the labels are unspecified.
+    pub outputs: Tensor,
+    /// `[texts]`: what is right.
+    pub targets: Tensor,
+    /// `[texts]` f32: what each loss is multiplied by.
+    pub weights: Tensor,
+}
+
+/// An objective on what the model's head says of each text alone. All such objectives upload the same and differ in
+/// their targets and in the loss.
+pub trait HeadObjective {
+    /// The type of a target.
+    const TARGETS: DType;
+
+    /// As [`Objective::check`].
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the targets do not fit the texts or the model.
+    fn check(&self, config: &Config, batch: &TextBatch) -> Result<()>;
+
+    /// Records the losses.
+    ///
+    /// # Errors
+    /// Those of the operations.
+    fn losses(&self, graph: &mut Graph, config: &Config, head: &HeadOutputs) -> Result<Losses>;
+}
+
+impl<O: HeadObjective> Objective for O {
+    type Batch = TextBatch;
+    type Buffers = TextBuffers;
+
+    fn shape(&self, batch: &TextBatch) -> BatchShape {
+        (batch.texts.len(), batch.tokens)
+    }
+
+    fn check(&self, config: &Config, batch: &TextBatch) -> Result<()> {
+        HeadObjective::check(self, config, batch)
+    }
+
+    fn answers(&self, batch: &TextBatch) -> usize {
+        batch.texts.len()
+    }
+
+    fn buffers(&self, gpu: &Gpu, _: &Model, shape: BatchShape) -> Result<TextBuffers> {
+        TextBuffers::new(gpu, shape, shape.0)
+    }
+
+    fn upload(
+        &self,
+        gpu: &Gpu,
+        model: &Model,
+        buffers: &TextBuffers,
+        batch: &TextBatch,
+        _: usize,
+        weight: f32,
+    ) -> Result<()> {
+        let pooling = model.config.classifier_pooling;
+        buffers.write(gpu, model, pooling, batch, (self.answers(batch), weight))
+    }
+
+    fn record(
+        &self,
+        graph: &mut Graph,
+        model: &Arc<Model>,
+        buffers: &TextBuffers,
+        dropouts: &[Dropouts],
+    ) -> Result<Losses> {
+        let config = &model.config;
+        let (chunk, dropouts) = (&buffers.chunks[0], dropouts.first());
+        let texts = chunk.texts;
+        let chunk = chunk.inputs(graph, config, config.classifier_pooling)?;
+        let hidden = model.encode_with(graph, &chunk.inputs, dropouts)?.last;
+        let head = HeadOutputs {
+            outputs: model.classify(graph, &hidden, &chunk.slots, dropouts)?,
+            targets: graph.input(&buffers.targets, [texts], O::TARGETS)?,
+            weights: graph.input(&buffers.weights, [texts], DType::F32)?,
+        };
+        self.losses(graph, config, &head)
     }
 }
 
 impl Chunk {
     /// Its texts in a recording.
-    pub fn inputs(&self, graph: &mut Graph, config: &Config, pooling: Pooling) -> Result<ChunkInputs> {
+    pub(super) fn inputs(&self, graph: &mut Graph, config: &Config, pooling: Pooling) -> Result<ChunkInputs> {
         let shape = pooling.slots_shape(self.texts);
         let slots = graph.input(&self.pooled, shape.as_slice(), DType::U32)?;
         Ok(ChunkInputs { inputs: self.inputs.inputs(graph, config)?, slots })
@@ -141,7 +220,7 @@ impl Chunk {
 
 impl ChunkInputs {
     /// The vectors of its texts, `[B, C]`.
-    pub fn vectors(
+    pub(super) fn vectors(
         &self,
         graph: &mut Graph,
         model: &Model,

@@ -1,4 +1,4 @@
-//! The batches that the learner sees.
+//! The batches that the trainer sees.
 
 use crate::Result;
 use crate::data::{Batch, Batcher};
@@ -33,7 +33,7 @@ pub(crate) fn held_out_batches(batcher: &Batcher, sequences: u64, micro: u64) ->
     starts.map(batch).collect()
 }
 
-/// Adds sequences of padding, so that every batch has the shape the learner was built for.
+/// Adds sequences of padding, so that every batch has the shape the trainer was built for.
 fn fill_up(batch: &mut Batch, sequences: usize, pad: u32, mask_padding: bool) {
     let rows = sequences * batch.seq_len;
     batch.input_ids.resize(rows, pad);

@@ -9,8 +9,8 @@ use crate::train::run::job::{Common, name};
 /// The card of a model that was trained.
 pub(super) fn card(options: &RunOptions, common: &Common, summary: &Summary) -> ModelCard {
     let scores = [
-        ("loss (nats per masked token)", summary.held_out_loss),
-        ("accuracy (share of masked tokens)", summary.held_out_accuracy),
+        ("loss (nats per masked token)", summary.eval_loss),
+        ("accuracy (share of masked tokens)", summary.eval_accuracy),
         ("unigram entropy (nats), the loss of guessing by frequency", summary.unigram_entropy),
     ];
     let score = |(metric, value): (&str, Option<f64>)| {

@@ -10,7 +10,7 @@ use crate::data::{Batch, Batcher, BatcherOptions, Split};
 use crate::files::{ModelFolder, RunFolder};
 use crate::store::write_json;
 use crate::train::config::TrainConfig;
-use crate::train::learner::Learner;
+use crate::train::engine::StepEngine;
 use crate::train::metrics::{Columns, Row};
 use crate::train::run::job::{Common, End, Fed, Job, Progress};
 use crate::train::run::log::points;
@@ -48,7 +48,7 @@ pub(super) struct Pretraining<'a, O> {
 
 impl<'a, O> Pretraining<'a, O> {
     /// Checks that recipe, data and folder fit, and locks the folder.
-    pub fn start(options: &'a RunOptions, open: O, progress: Progress<'_>) -> Result<Self> {
+    pub(super) fn start(options: &'a RunOptions, open: O, progress: Progress<'_>) -> Result<Self> {
         let (config, dataset) = (&options.config, &options.dataset);
         config.check()?;
         if config.model.vocab_size != dataset.vocab_size() {
@@ -104,10 +104,10 @@ impl<'a, O> Pretraining<'a, O> {
 
 impl<L, O> Job for Pretraining<'_, O>
 where
-    L: Learner<Batch = Batch>,
+    L: StepEngine<Batch = Batch>,
     O: AsyncFnMut(&TrainConfig) -> Result<L>,
 {
-    type Learner = L;
+    type Trainer = L;
     type Summary = Summary;
 
     fn common(&self) -> &Common {
@@ -139,14 +139,14 @@ where
         feed.next(done)
     }
 
-    async fn evaluate(&mut self, learner: &mut L, row: &mut Row, _: Progress<'_>) -> Result<bool> {
+    async fn evaluate(&mut self, trainer: &mut L, row: &mut Row, _: Progress<'_>) -> Result<bool> {
         let every = self.options.config.evaluate.every;
         let ends = row.step == 0 || row.step == self.common.total_steps;
         let due = ends || (every > 0 && row.step.is_multiple_of(every));
         if !due || self.held_out.is_empty() {
             return Ok(false);
         }
-        let evaluation = learner.evaluate(&self.held_out).await?;
+        let evaluation = trainer.evaluate(&self.held_out).await?;
         row.eval_loss = Some(evaluation.loss);
         row.eval_accuracy = Some(evaluation.accuracy);
         Ok(true)
@@ -179,7 +179,7 @@ where
         }
     }
 
-    async fn finish(&mut self, mut learner: L, end: End, _: Progress<'_>) -> Result<Summary> {
+    async fn finish(&mut self, mut trainer: L, end: End, _: Progress<'_>) -> Result<Summary> {
         let options = self.options;
         let End { at, interrupted, device, device_losses, log } = end;
         // An interrupted run was last measured with other weights than those it leaves.
@@ -192,8 +192,8 @@ where
             sequences: at.sequence,
             tokens: at.tokens,
             loss: log.loss(),
-            held_out_loss: held_out.map(|(_, loss, _)| loss),
-            held_out_accuracy: held_out.map(|(_, _, accuracy)| accuracy),
+            eval_loss: held_out.map(|(_, loss, _)| loss),
+            eval_accuracy: held_out.map(|(_, _, accuracy)| accuracy),
             unigram_entropy: self.common.unigram_entropy,
             skipped_steps: at.skipped,
             device_losses,
@@ -203,8 +203,8 @@ where
             tokens_per_second: if at.seconds > 0.0 { at.tokens as f64 / at.seconds } else { 0.0 },
         };
         let card = card::card(options, &self.common, &summary).render(&options.config.model);
-        let tensors = learner.model_tensors();
-        let model = Tensors::read(&mut learner, tensors).await?;
+        let tensors = trainer.model_tensors();
+        let model = Tensors::read(&mut trainer, tensors).await?;
         ModelFolder::save(
             &*options.store,
             &options.out,

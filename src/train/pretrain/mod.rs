@@ -24,7 +24,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::config::TrainConfig;
-use super::learner::Learner;
+use super::engine::StepEngine;
 use super::run::Event;
 use crate::Result;
 use crate::data::{Batch, Dataset};
@@ -94,9 +94,11 @@ pub struct Summary {
     /// Mean training loss of the last 100 steps, in nats per masked token.
     pub loss: Option<f64>,
     /// The last held-out loss, in nats per masked token.
-    pub held_out_loss: Option<f64>,
+    #[serde(rename = "held_out_loss")]
+    pub eval_loss: Option<f64>,
     /// The accuracy measured with it.
-    pub held_out_accuracy: Option<f64>,
+    #[serde(rename = "held_out_accuracy")]
+    pub eval_accuracy: Option<f64>,
     /// The loss in nats of guessing held-out tokens by their frequency.
     pub unigram_entropy: Option<f64>,
     /// Steps skipped because a gradient was not finite.
@@ -105,7 +107,7 @@ pub struct Summary {
     pub device_losses: u32,
     /// Trained values.
     pub parameters: u64,
-    /// What the learner ran on.
+    /// What the trainer ran on.
     pub device: String,
     /// Time spent training, over all sessions.
     pub seconds: f64,
@@ -115,17 +117,61 @@ pub struct Summary {
 
 /// Trains from a recipe and leaves a model folder.
 ///
-/// `open` opens a device and builds the learner, with the first weights; it is called again when the device was
-/// lost, and the newest checkpoint is then written into the new learner. Once `stop` is set the current step is
+/// `open` opens a device and builds the trainer, with the first weights; it is called again when the device was
+/// lost, and the newest checkpoint is then written into the new trainer. Once `stop` is set the current step is
 /// finished, a checkpoint and the model are saved, and the run returns.
 ///
 /// # Errors
 /// [`Error::Config`](crate::Error::Config) and [`Error::File`](crate::Error::File) for recipes, data and folders that do
-/// not fit, before a device is opened; those of `open` and of the learner;
+/// not fit, before a device is opened; those of `open` and of the trainer;
 /// [`Error::Training`](crate::Error::Training) when too many gradients in a row were not finite;
 /// [`Error::DeviceLost`](crate::Error::DeviceLost) when the device keeps getting lost;
 /// [`Error::Io`](crate::Error::Io) when the model cannot be written at the end. The checkpoints stay as they are.
-pub async fn pretrain<L: Learner<Batch = Batch>>(
+///
+/// ```
+/// use std::sync::{Arc, atomic::AtomicBool};
+///
+/// use wgrad::data::{Dataset, HeldOut, PrepareOptions, prepare};
+/// use wgrad::gpu::{Gpu, GpuOptions};
+/// use wgrad::text::{Tokenizer, TokenizerOptions};
+/// use wgrad::train::{RunOptions, Settings, TrainConfig, Trainer, pretrain};
+///
+/// # fn main() -> wgrad::Result<()> {
+/// # if std::env::var_os("CI").is_none() && pollster::block_on(wgrad::gpu::Gpu::open(&Default::default())).is_err() { return Ok(()); }
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let folder = folder.path();
+/// let text = ["the cat sleeps all day", "the dogs bark at night"];
+/// std::fs::write(folder.join("text.txt"), text.join("\n").repeat(50)).unwrap();
+/// let options = TokenizerOptions { vocab_size: 256, ..TokenizerOptions::default() };
+/// Tokenizer::train(text.map(|text| Ok(text.to_owned())), &options)?.save(folder.join("tokenizer"))?;
+/// let options = PrepareOptions {
+///     inputs: vec![folder.join("text.txt")],
+///     tokenizer: folder.join("tokenizer"),
+///     out: folder.join("data"),
+///     seq_len: 16,
+///     held_out: HeldOut::Sequences(4),
+///     ..PrepareOptions::default()
+/// };
+/// prepare(&options, |_| {})?;
+///
+/// let data = Arc::new(Dataset::open(&[folder.join("data")])?);
+/// let mut settings = Settings::preset("micro")?;
+/// for change in ["steps=3", "warmup_steps=1", "batch_sequences=8", "micro_batch=8"] {
+///     settings.set(change)?;
+/// }
+/// let options = RunOptions::new(settings.for_data(&data)?, data, folder.join("run"));
+/// let open = async |config: &TrainConfig| {
+///     let gpu = Gpu::open(&GpuOptions::default()).await?;
+///     Trainer::pretraining(&gpu, config.model.clone(), config.trainer_options())
+/// };
+/// let stop = AtomicBool::new(false);
+/// let summary = pollster::block_on(pretrain(&options, open, &mut |_| {}, &stop))?;
+/// assert_eq!(summary.steps, 3);
+/// assert!(folder.join("run/model.safetensors").exists());
+/// # Ok(())
+/// # }
+/// ```
+pub async fn pretrain<L: StepEngine<Batch = Batch>>(
     options: &RunOptions,
     open: impl AsyncFnMut(&TrainConfig) -> Result<L>,
     progress: &mut dyn FnMut(Event<'_>),

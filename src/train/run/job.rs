@@ -13,7 +13,7 @@ use crate::Result;
 use crate::files::RunFolder;
 use crate::store::Store;
 use crate::train::config::CheckpointConfig;
-use crate::train::learner::Learner;
+use crate::train::engine::StepEngine;
 use crate::train::metrics::{Columns, Row};
 use crate::viz::loss_curve::LossCurve;
 
@@ -56,7 +56,7 @@ pub(crate) struct Common {
 
 impl Common {
     /// The model's name: that of its folder.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         name(&self.out)
     }
 }
@@ -88,10 +88,10 @@ pub(crate) struct End {
     pub log: Log,
 }
 
-/// Pretraining or finetuning, as the engine sees it: it opens a learner, feeds it steps, and is told what came of them.
+/// Pretraining or finetuning, as the engine sees it: it opens a trainer, feeds it steps, and is told what came of them.
 #[allow(async_fn_in_trait, reason = "used generically, never as an object, and a page has one thread")]
 pub(crate) trait Job {
-    type Learner: Learner;
+    type Trainer: StepEngine;
     type Summary;
 
     fn common(&self) -> &Common;
@@ -99,16 +99,16 @@ pub(crate) trait Job {
     /// Writes down what the run is, so that a person, or a later command, can go on with it.
     fn write_recipe(&self) -> Result<()>;
 
-    /// Opens a device and makes the learner of the step after `done` steps, with first weights.
-    async fn open(&mut self, done: u64) -> Result<Self::Learner>;
+    /// Opens a device and makes the trainer of the step after `done` steps, with first weights.
+    async fn open(&mut self, done: u64) -> Result<Self::Trainer>;
 
-    /// A new learner on the device that is open, where a new one begins after `done` steps.
+    /// A new trainer on the device that is open, where a new one begins after `done` steps.
     fn begins(&self, _done: u64) -> bool {
         false
     }
 
-    /// The learner that begins after `done` steps, on the device that is open.
-    async fn begin(&mut self, done: u64) -> Result<Self::Learner> {
+    /// The trainer that begins after `done` steps, on the device that is open.
+    async fn begin(&mut self, done: u64) -> Result<Self::Trainer> {
         self.open(done).await
     }
 
@@ -121,13 +121,13 @@ pub(crate) trait Job {
     }
 
     /// The step after `done` steps.
-    fn next(&mut self, done: u64) -> Result<Fed<<Self::Learner as Learner>::Batch>>;
+    fn next(&mut self, done: u64) -> Result<Fed<<Self::Trainer as StepEngine>::Batch>>;
 
     /// Evaluates the model after the step of `row` if that is due, and says whether it was. Step 0 stands for the
     /// model before the first step.
     async fn evaluate(
         &mut self,
-        learner: &mut Self::Learner,
+        trainer: &mut Self::Trainer,
         row: &mut Row,
         progress: Progress<'_>,
     ) -> Result<bool>;
@@ -146,7 +146,7 @@ pub(crate) trait Job {
     /// Leaves the model and says how it went.
     async fn finish(
         &mut self,
-        learner: Self::Learner,
+        trainer: Self::Trainer,
         end: End,
         progress: Progress<'_>,
     ) -> Result<Self::Summary>;

@@ -11,12 +11,12 @@
 //!
 //! [`pretrain`](mod@super::pretrain) and [`finetune`](mod@super::finetune) each describe a job, and add files of their own.
 
+mod attempt;
 pub(super) mod card;
 pub(super) mod job;
 pub(super) mod log;
 pub(super) mod position;
 pub(super) mod save;
-mod session;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +25,7 @@ pub use log::PICTURE;
 
 use self::job::{Job, Progress};
 #[cfg(not(target_arch = "wasm32"))]
-use super::finetune::Measured;
+use super::finetune::Scores;
 use super::metrics::Row;
 use super::trainer::less_memory;
 use crate::files::MODEL_FILE;
@@ -39,13 +39,13 @@ pub const DEVICE_LOSSES: u32 = 3;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// A learner is ready to go on after `step` steps.
+    /// A trainer is ready to go on after `step` steps.
     Ready {
         /// Steps done before.
         step: u64,
         /// Steps of the whole run.
         total_steps: u64,
-        /// What the learner runs on; may be empty.
+        /// What the trainer runs on; may be empty.
         device: &'a str,
         /// Trained values.
         parameters: u64,
@@ -69,7 +69,7 @@ pub enum Event<'a> {
         /// The epoch, counted from 1.
         epoch: u64,
         /// What was measured on each set.
-        measured: &'a [(String, Measured)],
+        measured: &'a [(String, Scores)],
     },
     /// A checkpoint was saved.
     Checkpoint {
@@ -112,7 +112,7 @@ pub(super) async fn run<J: Job>(
 ) -> Result<J::Summary> {
     let mut tally = Tally::default();
     loop {
-        let error = match session::live(job, &mut tally, progress, stop).await {
+        let error = match attempt::live(job, &mut tally, progress, stop).await {
             Err(error @ Error::DeviceLost { .. }) => error,
             // A driver that is starting again may have no adapter for a while.
             Err(error @ Error::NoAdapter { .. }) if tally.losses > 0 => error,

@@ -23,7 +23,7 @@ pub(crate) struct Position {
 }
 
 impl Position {
-    pub fn of(checkpoint: &LoadedCheckpoint) -> Result<Self> {
+    pub(crate) fn of(checkpoint: &LoadedCheckpoint) -> Result<Self> {
         let position: Self = serde_json::from_value(checkpoint.state.extra.clone())
             .map_err(|error| Error::file(&checkpoint.path, "the checkpoint of a run", error.to_string()))?;
         Ok(Self { step: checkpoint.state.step, sequence: checkpoint.state.sequence, ..position })

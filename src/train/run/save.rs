@@ -1,4 +1,4 @@
-//! Checkpoints: from a learner to files and back.
+//! Checkpoints: from a trainer to files and back.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -8,25 +8,28 @@ use serde_json::Value;
 use super::job::Job;
 use super::position::Position;
 use crate::files::{CheckpointState, LoadedCheckpoint, Saved, TensorSource, Weights};
-use crate::train::learner::Learner;
+use crate::train::engine::StepEngine;
 use crate::{Error, Result};
 
-/// Tensors read back from a learner.
+/// Tensors read back from a trainer.
 pub(crate) struct Tensors {
     list: Vec<(String, Vec<usize>)>,
     values: HashMap<String, Vec<f32>>,
 }
 
 impl Tensors {
-    pub async fn read<L: Learner>(learner: &mut L, list: Vec<(String, Vec<usize>)>) -> Result<Self> {
+    pub(crate) async fn read<L: StepEngine>(
+        trainer: &mut L,
+        list: Vec<(String, Vec<usize>)>,
+    ) -> Result<Self> {
         let mut values = HashMap::with_capacity(list.len());
         for (name, _) in &list {
-            values.insert(name.clone(), learner.read(name).await?);
+            values.insert(name.clone(), trainer.read(name).await?);
         }
         Ok(Self { list, values })
     }
 
-    pub fn source(&self) -> TensorSource<'_> {
+    pub(crate) fn source(&self) -> TensorSource<'_> {
         TensorSource::new(self.list.clone(), |name| {
             Ok(Cow::Borrowed(self.values.get(name).map(Vec::as_slice).unwrap_or_default()))
         })
@@ -41,15 +44,15 @@ pub(super) fn job_state(checkpoint: &LoadedCheckpoint) -> Value {
     checkpoint.state.extra.get(JOB).cloned().unwrap_or_default()
 }
 
-/// Saves a checkpoint. The outer error is the learner's, the inner one the disk's or a value's that is not finite.
+/// Saves a checkpoint. The outer error is the trainer's, the inner one the disk's or a value's that is not finite.
 pub(super) async fn save_checkpoint<J: Job>(
     job: &J,
-    learner: &mut J::Learner,
+    trainer: &mut J::Trainer,
     at: &Position,
 ) -> Result<Result<Saved>> {
     // All tensors are read first: reading waits for the device, and no file should stay half-written meanwhile.
-    let model = Tensors::read(learner, learner.model_tensors()).await?;
-    let optimizer = Tensors::read(learner, learner.optimizer_tensors()).await?;
+    let model = Tensors::read(trainer, trainer.model_tensors()).await?;
+    let optimizer = Tensors::read(trainer, trainer.optimizer_tensors()).await?;
     let mut extra = serde_json::to_value(at).unwrap_or_default();
     let state = job.state();
     if let Some(fields) = extra.as_object_mut().filter(|_| !state.is_null()) {
@@ -60,13 +63,13 @@ pub(super) async fn save_checkpoint<J: Job>(
     Ok(job.common().folder.save(&state, model.source(), optimizer.source()))
 }
 
-/// Writes a checkpoint's tensors into a learner.
-pub(super) fn restore<L: Learner>(learner: &mut L, checkpoint: &LoadedCheckpoint) -> Result<()> {
-    put(learner, learner.model_tensors(), &checkpoint.model)?;
-    put(learner, learner.optimizer_tensors(), &checkpoint.optimizer)
+/// Writes a checkpoint's tensors into a trainer.
+pub(super) fn restore<L: StepEngine>(trainer: &mut L, checkpoint: &LoadedCheckpoint) -> Result<()> {
+    put(trainer, trainer.model_tensors(), &checkpoint.model)?;
+    put(trainer, trainer.optimizer_tensors(), &checkpoint.optimizer)
 }
 
-fn put<L: Learner>(learner: &mut L, wanted: Vec<(String, Vec<usize>)>, weights: &Weights) -> Result<()> {
+fn put<L: StepEngine>(trainer: &mut L, wanted: Vec<(String, Vec<usize>)>, weights: &Weights) -> Result<()> {
     let mut wanted_shapes: Vec<_> = wanted.iter().map(|(name, shape)| (name.as_str(), &shape[..])).collect();
     let mut found: Vec<_> = weights.shapes().collect();
     wanted_shapes.sort_unstable();
@@ -84,7 +87,7 @@ fn put<L: Learner>(learner: &mut L, wanted: Vec<(String, Vec<usize>)>, weights: 
         ));
     }
     for (name, _) in &wanted {
-        learner.write(name, &weights.f32(name)?)?;
+        trainer.write(name, &weights.f32(name)?)?;
     }
     Ok(())
 }

@@ -21,7 +21,7 @@ pub(super) struct Binned {
 
 impl Binned {
     /// At most `most` × `most`.
-    pub fn new(values: &[f32], tokens: usize, most: usize) -> Self {
+    pub(super) fn new(values: &[f32], tokens: usize, most: usize) -> Self {
         let bin = tokens.div_ceil(most.max(1)).max(1);
         let bins = tokens.div_ceil(bin);
         let mut small = vec![0f32; bins * bins];
@@ -35,7 +35,7 @@ impl Binned {
 
 impl Sheet<'_> {
     /// Draws values as colours in `area`, with a frame and the border between texts.
-    pub fn matrix(&mut self, area: Area, map: &Binned, scale: Scale) {
+    pub(super) fn matrix(&mut self, area: Area, map: &Binned, scale: Scale) {
         let theme = self.shown.options.theme;
         let colour = |value: &f32| theme.map(scale.share(f64::from(*value)));
         let colours: Vec<Rgb> = map.values.iter().map(colour).collect();
@@ -56,7 +56,7 @@ impl Sheet<'_> {
     }
 
     /// Writes the tokens left of `area`, row by row.
-    pub fn labels_left(&mut self, area: Area) {
+    pub(super) fn labels_left(&mut self, area: Area) {
         self.labels(
             area.height,
             |size, at, text, ink| Label::new(area.x - 7.0, area.y + at + 0.36 * size, size, ink, text).end(),
@@ -65,7 +65,7 @@ impl Sheet<'_> {
     }
 
     /// Writes the tokens above `area`, column by column, running upwards.
-    pub fn labels_above(&mut self, area: Area) {
+    pub(super) fn labels_above(&mut self, area: Area) {
         self.labels(
             area.width,
             |size, at, text, ink| {
@@ -101,7 +101,7 @@ impl Sheet<'_> {
     }
 
     /// How much room the longest label takes where cells are `cell` wide.
-    pub fn label_room(&self, cell: f64) -> f64 {
+    pub(super) fn label_room(&self, cell: f64) -> f64 {
         let (size, step) = thinned(cell);
         let width = |at| font::width(&self.shown.token(at).label, size, false);
         (0..self.shown.len()).step_by(step).map(width).fold(0.0, f64::max).min(LABEL_ROOM - 10.0) + 14.0

@@ -22,7 +22,7 @@ pub(super) struct Sheet<'a> {
 
 impl<'a> Sheet<'a> {
     /// A sheet with the heading `title`.
-    pub fn new(shown: &'a Shown<'a>, title: String) -> Self {
+    pub(super) fn new(shown: &'a Shown<'a>, title: String) -> Self {
         let inks = shown.options.theme.inks();
         let picture = Picture::new(inks.page, format!("{title}. {}", subtitle(shown)));
         let mut sheet = Sheet { shown, picture, inks, notes: Vec::new(), title };
@@ -36,7 +36,7 @@ impl<'a> Sheet<'a> {
     }
 
     /// Says something under the view.
-    pub fn note(&mut self, text: impl Into<String>) {
+    pub(super) fn note(&mut self, text: impl Into<String>) {
         let text = text.into();
         if !self.notes.contains(&text) {
             self.notes.push(text);
@@ -44,7 +44,7 @@ impl<'a> Sheet<'a> {
     }
 
     /// The bar of a colour scale with its upper left corner at (x, y), and what it measures.
-    pub fn colour_bar(&mut self, x: f64, y: f64, scale: Scale, what: &str) {
+    pub(super) fn colour_bar(&mut self, x: f64, y: f64, scale: Scale, what: &str) {
         const WIDTH: usize = 240;
         let theme = self.shown.options.theme;
         let colours = (0..WIDTH).map(|at| theme.map((at as f64 + 0.5) / WIDTH as f64)).collect();
@@ -62,7 +62,7 @@ impl<'a> Sheet<'a> {
     }
 
     /// The picture with its heading, and its notes from `bottom` on.
-    pub fn finish(mut self, bottom: f64) -> Picture {
+    pub(super) fn finish(mut self, bottom: f64) -> Picture {
         // The heading and the notes are as wide as the view, but never narrower than a heading needs.
         self.picture.fit(MARGIN);
         let room = self.picture.width.max(560.0) - 2.0 * MARGIN;

@@ -1,4 +1,4 @@
-//! Documents cut into sequences.
+//! Documents split into sequences.
 
 use super::manifest::Part;
 use super::pack::{Packed, Packer};
@@ -6,10 +6,10 @@ use super::shard::ShardWriter;
 use crate::Result;
 use crate::text::SpecialIds;
 
-/// A tail of a cut document, or of everything joined, that has fewer tokens is dropped.
+/// A tail of a split document, or of everything joined, that has fewer tokens is dropped.
 pub(super) const MIN_TAIL: usize = 8;
 
-/// How sequences are cut.
+/// How documents are split into sequences.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shape {
     /// Tokens between `[CLS]` and `[SEP]`.
@@ -24,7 +24,7 @@ pub(super) struct Shape {
 impl Shape {
     /// What a document counts for towards [`Shape::unit`] a sequence: tokens where documents share sequences,
     /// else sequences.
-    pub fn weigh(&self, tokens: usize) -> u64 {
+    pub(super) fn weigh(&self, tokens: usize) -> u64 {
         match (self.join, self.pack) {
             (true, _) => tokens as u64,
             (_, true) => (tokens + 2 * tokens.div_ceil(self.body)) as u64,
@@ -33,7 +33,7 @@ impl Shape {
     }
 
     /// What a full sequence weighs.
-    pub fn unit(&self) -> u64 {
+    pub(super) fn unit(&self) -> u64 {
         match (self.join, self.pack) {
             (true, _) => self.body as u64,
             (_, true) => self.body as u64 + 2,
@@ -42,7 +42,7 @@ impl Shape {
     }
 
     /// How many sequences a document makes of its own.
-    pub fn sequences(&self, tokens: usize) -> usize {
+    pub(super) fn sequences(&self, tokens: usize) -> usize {
         let tail = tokens % self.body;
         let kept = tail >= MIN_TAIL || (tail > 0 && tokens < self.body);
         tokens / self.body + usize::from(kept)
@@ -50,7 +50,7 @@ impl Shape {
 }
 
 /// Cuts the documents of one part and writes the sequences.
-pub(super) struct Cutter<'s> {
+pub(super) struct SequenceWriter<'s> {
     shape: Shape,
     writer: ShardWriter<'s>,
     /// Tokens that do not yet fill a sequence; only when joining.
@@ -65,9 +65,9 @@ pub(super) struct Cutter<'s> {
     sequence: Vec<u32>,
 }
 
-impl<'s> Cutter<'s> {
+impl<'s> SequenceWriter<'s> {
     pub(super) fn new(shape: Shape, writer: ShardWriter<'s>, vocab_size: usize) -> Self {
-        Cutter {
+        SequenceWriter {
             shape,
             writer,
             pending: Vec::new(),

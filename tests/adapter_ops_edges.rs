@@ -241,8 +241,7 @@ fn large_products_equal_their_reference() {
         [(AdapterKind::Cpu, DType::F32), (AdapterKind::Gpu, DType::F32), (AdapterKind::Gpu, DType::F16)]
     {
         let Some(gpu) = common::gpu_as(kind) else { return };
-        if storage == DType::F16 && !gpu.capabilities().f16 {
-            eprintln!("SKIPPED: {} has no f16", gpu.capabilities().name);
+        if storage == DType::F16 && !common::has_f16(&gpu) {
             continue;
         }
         for layout in [Layout::Nt, Layout::Nn, Layout::Tn] {

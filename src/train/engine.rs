@@ -1,4 +1,4 @@
-//! What a training run needs of the thing that learns. The run around it plans, feeds, measures and saves.
+//! What a training run needs of a trainer. The run around it plans, feeds, evaluates and saves.
 
 use crate::Result;
 use crate::gpu::Gpu;
@@ -28,12 +28,12 @@ pub struct Evaluation {
     pub masked: u64,
 }
 
-/// A model with its optimizer.
+/// A model with its optimizer, as a run sees it. [`Trainer`](super::Trainer) computes; tests of runs have a small one.
 ///
-/// All that training changes lies in the model's and the optimizer's tensors: a learner into which the tensors
-/// of another were written goes on exactly as that one would. A new learner is a function of its configuration.
+/// All that training changes lies in the model's and the optimizer's tensors: a trainer into which the tensors
+/// of another were written goes on exactly as that one would. A new trainer is a function of its configuration.
 #[allow(async_fn_in_trait, reason = "used generically, never as an object, and a page has one thread")]
-pub trait Learner {
+pub trait StepEngine {
     /// What one micro-batch holds.
     type Batch;
 
@@ -46,7 +46,7 @@ pub trait Learner {
     /// The mean loss over all answers of `batches`; nothing is changed.
     ///
     /// # Errors
-    /// As [`Learner::step`].
+    /// As [`StepEngine::step`].
     async fn evaluate(&mut self, batches: &[Self::Batch]) -> Result<Evaluation>;
 
     /// Names and shapes as in [`Config::parameters`](crate::models::Config::parameters).
@@ -58,7 +58,7 @@ pub trait Learner {
     /// The values of a model or optimizer tensor, row-major.
     ///
     /// # Errors
-    /// As [`Learner::step`].
+    /// As [`StepEngine::step`].
     async fn read(&mut self, name: &str) -> Result<Vec<f32>>;
 
     /// Replaces the values of a model or optimizer tensor, row-major.

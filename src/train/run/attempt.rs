@@ -1,4 +1,4 @@
-//! The life of one learner: from its device's opening to the run's end, or to the device's loss.
+//! One attempt at a run: from its device's opening to the run's end, or to the device's loss.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::save::{job_state, restore, save_checkpoint};
 use super::{Event, Tally};
 use crate::files::{LoadedCheckpoint, check_resume};
 use crate::infer::save_reference;
-use crate::train::learner::Learner;
+use crate::train::engine::StepEngine;
 use crate::train::metrics::Row;
 use crate::{Error, Result};
 
@@ -24,26 +24,26 @@ enum Pause {
     Stopped,
     /// There is no further step.
     Finished,
-    /// The next step is the first of another learner.
+    /// The next step is the first of another trainer.
     Begins,
 }
 
-struct Session<'a, J: Job> {
+struct Attempt<'a, J: Job> {
     job: &'a mut J,
-    learner: J::Learner,
-    /// The steps that were done when the learner was made.
+    trainer: J::Trainer,
+    /// The steps that were done when the trainer was made.
     made_at: u64,
     log: Log,
     at: Position,
-    /// The step of the newest checkpoint of this session or the one it began from.
+    /// The step of the newest checkpoint of this attempt or the one it began from.
     saved: Option<u64>,
     last_saved: Instant,
     began: Instant,
-    /// Seconds of earlier sessions.
+    /// Seconds of earlier attempts.
     earlier: f64,
 }
 
-/// Opens a learner, brings it to where the run stands, and trains to the end.
+/// Opens a trainer, brings it to where the run stands, and trains to the end.
 pub(super) async fn live<J: Job>(
     job: &mut J,
     tally: &mut Tally,
@@ -62,34 +62,34 @@ pub(super) async fn live<J: Job>(
         }
         None => {}
     }
-    let learner = job.open(checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.step)).await?;
+    let trainer = job.open(checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.step)).await?;
     if let Err(error) = job.write_recipe() {
         progress(Event::Warning(error.to_string()));
     }
-    let mut session = Session::new(job, learner, checkpoint.as_ref(), progress)?;
+    let mut attempt = Attempt::new(job, trainer, checkpoint.as_ref(), progress)?;
     // Some systems remove no file that is mapped, and this checkpoint will be pruned one day.
     drop(checkpoint);
-    let device = session.learner.device();
-    let common = session.job.common();
+    let device = attempt.trainer.device();
+    let common = attempt.job.common();
     progress(Event::Ready {
-        step: session.at.step,
+        step: attempt.at.step,
         total_steps: common.total_steps,
         device: &device,
         parameters: common.parameters,
         unigram_entropy: common.unigram_entropy,
     });
     let interrupted = loop {
-        match session.train(tally, progress, stop).await? {
-            Pause::Begins => session = session.begin().await?,
+        match attempt.train(tally, progress, stop).await? {
+            Pause::Begins => attempt = attempt.begin().await?,
             pause => break pause == Pause::Stopped,
         }
     };
-    session.save(progress).await?;
-    let Session { job, learner, log, at, .. } = session;
-    let gpu = learner.gpu().cloned();
-    // This frees the learner's memory, which the reference vectors need.
+    attempt.save(progress).await?;
+    let Attempt { job, trainer, log, at, .. } = attempt;
+    let gpu = trainer.gpu().cloned();
+    // This frees the trainer's memory, which the reference vectors need.
     let end = End { at, interrupted, device, device_losses: tally.losses, log };
-    let summary = job.finish(learner, end, progress).await?;
+    let summary = job.finish(trainer, end, progress).await?;
     // A person who stops a run does not want to wait for vectors that its end will compute anyway.
     if let Some(gpu) = gpu.filter(|_| !interrupted) {
         let common = job.common();
@@ -112,10 +112,10 @@ fn check_changes<J: Job>(job: &J, checkpoint: &LoadedCheckpoint, progress: Progr
     }
 }
 
-impl<'a, J: Job> Session<'a, J> {
+impl<'a, J: Job> Attempt<'a, J> {
     fn new(
         job: &'a mut J,
-        mut learner: J::Learner,
+        mut trainer: J::Trainer,
         checkpoint: Option<&LoadedCheckpoint>,
         progress: Progress<'_>,
     ) -> Result<Self> {
@@ -124,9 +124,9 @@ impl<'a, J: Job> Session<'a, J> {
             None => (Log::create(store, out, columns)?, Position::default()),
             Some(checkpoint) => {
                 let at = Position::of(checkpoint)?;
-                // Before its first step a learner holds what it was made with, and nothing is to be restored.
+                // Before its first step a trainer holds what it was made with, and nothing is to be restored.
                 if at.step > 0 && !job.begins(at.step) {
-                    restore(&mut learner, checkpoint)?;
+                    restore(&mut trainer, checkpoint)?;
                 }
                 let (log, unreadable) = Log::resume(store, out, columns, at.step)?;
                 if unreadable > 0 {
@@ -139,23 +139,23 @@ impl<'a, J: Job> Session<'a, J> {
         job.seek(&at, &checkpoint.map_or(Value::Null, job_state))?;
         let saved = checkpoint.map(|checkpoint| checkpoint.step);
         let (made_at, began, earlier) = (at.step, Instant::now(), at.seconds);
-        Ok(Self { job, learner, made_at, log, at, saved, last_saved: began, began, earlier })
+        Ok(Self { job, trainer, made_at, log, at, saved, last_saved: began, began, earlier })
     }
 
-    /// Gives the learner up, and begins another.
+    /// Gives the trainer up, and begins another.
     async fn begin(self) -> Result<Self> {
-        let Session { job, learner, at, .. } = self;
-        // The memory of the device may not hold two learners at once.
-        drop(learner);
-        let learner = job.begin(at.step).await?;
-        Ok(Session { job, learner, made_at: at.step, ..self })
+        let Attempt { job, trainer, at, .. } = self;
+        // The memory of the device may not hold two trainers at once.
+        drop(trainer);
+        let trainer = job.begin(at.step).await?;
+        Ok(Attempt { job, trainer, made_at: at.step, ..self })
     }
 
     /// Trains until it has to pause.
     async fn train(&mut self, tally: &mut Tally, progress: Progress<'_>, stop: &AtomicBool) -> Result<Pause> {
         if self.at.step == 0 && self.log.rows().is_empty() {
             let mut row = Row { loss: f64::NAN, grad_norm: f64::NAN, ..Row::default() };
-            if self.job.evaluate(&mut self.learner, &mut row, progress).await? {
+            if self.job.evaluate(&mut self.trainer, &mut row, progress).await? {
                 self.note(row, progress);
                 self.draw(progress);
             }
@@ -180,12 +180,12 @@ impl<'a, J: Job> Session<'a, J> {
     /// One optimizer step and what follows from it.
     async fn step(
         &mut self,
-        fed: Fed<<J::Learner as Learner>::Batch>,
+        fed: Fed<<J::Trainer as StepEngine>::Batch>,
         tally: &mut Tally,
         progress: Progress<'_>,
     ) -> Result<()> {
         let clock = Instant::now();
-        let report = self.learner.step(&fed.micro_batches, fed.learning_rate).await?;
+        let report = self.trainer.step(&fed.micro_batches, fed.learning_rate).await?;
         let seconds = clock.elapsed().as_secs_f64();
 
         // A loss that is not finite has no usable gradient either.
@@ -218,7 +218,7 @@ impl<'a, J: Job> Session<'a, J> {
             ..fed.row
         };
         let stuck = self.at.skipped_in_a_row >= self.job.common().max_skipped;
-        let measured = !stuck && self.job.evaluate(&mut self.learner, &mut row, progress).await?;
+        let measured = !stuck && self.job.evaluate(&mut self.trainer, &mut row, progress).await?;
         self.note(row, progress);
         if measured {
             self.draw(progress);
@@ -258,7 +258,7 @@ impl<'a, J: Job> Session<'a, J> {
         if self.saved == Some(self.at.step) {
             return Ok(());
         }
-        match save_checkpoint(self.job, &mut self.learner, &self.at).await? {
+        match save_checkpoint(self.job, &mut self.trainer, &self.at).await? {
             Ok(saved) => {
                 self.saved = Some(self.at.step);
                 saved.notes.into_iter().for_each(|note| progress(Event::Warning(note)));
@@ -276,7 +276,7 @@ impl<'a, J: Job> Session<'a, J> {
 
     fn draw(&self, progress: Progress<'_>) {
         let common = self.job.common();
-        let picture = self.job.picture(self.log.rows(), &self.learner.device());
+        let picture = self.job.picture(self.log.rows(), &self.trainer.device());
         if let Err(error) = super::log::draw(&*common.store, &common.out, &picture) {
             progress(Event::Warning(format!("the picture was not saved: {error}")));
         }

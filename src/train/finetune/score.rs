@@ -5,20 +5,20 @@ use serde::{Deserialize, Serialize};
 
 use super::scores::{self, Metric};
 use crate::data::task::Task;
-use crate::infer::softmax;
+use crate::infer::{argmax, softmax};
 use crate::train::metrics::Row;
 use crate::train::objective::Targets;
 
 /// How good answers are.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Measured {
+pub struct Scores {
     /// Mean cross entropy in nats, or mean squared error; none in contrastive training.
     pub loss: Option<f64>,
     /// The task's measures, the one that decides first; none where one is undefined.
     pub scores: Vec<(Metric, Option<f64>)>,
 }
 
-impl Measured {
+impl Scores {
     /// The measure that decides; an undefined one is worse than any other.
     pub fn main(&self) -> f64 {
         self.scores.first().and_then(|(_, value)| *value).unwrap_or(f64::NEG_INFINITY)
@@ -42,7 +42,7 @@ impl Measured {
 }
 
 /// The measures of a task, the one that decides first.
-pub fn metrics(task: Task) -> &'static [Metric] {
+pub(super) fn metrics(task: Task) -> &'static [Metric] {
     match task {
         Task::Cola => &[Metric::Matthews, Metric::Accuracy],
         Task::Mrpc | Task::Qqp => &[Metric::F1, Metric::Accuracy],
@@ -56,10 +56,10 @@ pub fn metrics(task: Task) -> &'static [Metric] {
 /// Measures `outputs`, the logits of the classes of each text or its number.
 ///
 /// F1 is that of class 1 where the model has two classes, else the mean over classes.
-pub fn measure(task: Task, outputs: &[Vec<f32>], targets: &Targets) -> Measured {
+pub(super) fn score(task: Task, outputs: &[Vec<f32>], targets: &Targets) -> Scores {
     match targets {
         Targets::Classes(actual) => {
-            let predicted: Vec<u32> = outputs.iter().map(|logits| greatest(logits) as u32).collect();
+            let predicted: Vec<u32> = outputs.iter().map(|logits| argmax(logits) as u32).collect();
             let two = outputs.first().is_some_and(|logits| logits.len() == 2);
             let score = |metric: &Metric| match metric {
                 Metric::F1 if two => scores::f1(&predicted, actual, 1),
@@ -69,7 +69,7 @@ pub fn measure(task: Task, outputs: &[Vec<f32>], targets: &Targets) -> Measured 
             };
             let loss =
                 |(logits, &class): (&Vec<f32>, &u32)| -softmax(logits)[class as usize].max(1e-300).ln();
-            Measured {
+            Scores {
                 loss: Some(mean(outputs.iter().zip(actual).map(loss))),
                 scores: metrics(task).iter().map(|metric| (*metric, Some(score(metric)))).collect(),
             }
@@ -77,22 +77,21 @@ pub fn measure(task: Task, outputs: &[Vec<f32>], targets: &Targets) -> Measured 
         Targets::Numbers(actual) => {
             let predicted: Vec<f64> = outputs.iter().map(|output| f64::from(output[0])).collect();
             let errors = predicted.iter().zip(actual).map(|(p, a)| (p - f64::from(*a)).powi(2));
-            Measured { loss: Some(mean(errors)), scores: correlations(&predicted, actual) }
+            Scores { loss: Some(mean(errors)), scores: correlations(&predicted, actual) }
         }
-        Targets::Pairs => Measured::default(),
+        Targets::Pairs => Scores::default(),
     }
 }
 
 /// Measures vectors of length 1 of texts and their partners: against how alike they are where that is known, else by
 /// how many texts have their own partner as the nearest of all.
-pub fn measure_pairs(texts: &[Vec<f32>], partners: &[Vec<f32>], targets: &Targets) -> Measured {
-    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
+pub(super) fn score_pairs(texts: &[Vec<f32>], partners: &[Vec<f32>], targets: &Targets) -> Scores {
     if let Targets::Numbers(actual) = targets {
         let cosines: Vec<f64> = texts.iter().zip(partners).map(|(a, b)| dot(a, b)).collect();
         let mut scores = correlations(&cosines, actual);
         // That embeddings are judged by is the order.
         scores.reverse();
-        return Measured { loss: None, scores };
+        return Scores { loss: None, scores };
     }
     let nearest = |(i, text): (usize, &Vec<f32>)| {
         let own = dot(text, &partners[i]);
@@ -100,12 +99,12 @@ pub fn measure_pairs(texts: &[Vec<f32>], partners: &[Vec<f32>], targets: &Target
     };
     let found = texts.par_iter().enumerate().filter(|(i, text)| nearest((*i, text))).count();
     let share = found as f64 / texts.len().max(1) as f64;
-    Measured { loss: None, scores: vec![(Metric::Recall, Some(share))] }
+    Scores { loss: None, scores: vec![(Metric::Recall, Some(share))] }
 }
 
-/// The index of the greatest value, the first of equals.
-pub(super) fn greatest(values: &[f32]) -> usize {
-    (0..values.len()).rev().max_by(|&a, &b| values[a].total_cmp(&values[b])).unwrap_or(0)
+/// The cosine of vectors of length 1.
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum()
 }
 
 fn correlations(predicted: &[f64], actual: &[f32]) -> Vec<(Metric, Option<f64>)> {
@@ -129,18 +128,18 @@ mod tests {
     fn classes_are_measured_by_what_the_task_asks_for() {
         let outputs = [vec![2.0, 1.0], vec![0.0, 0.0], vec![-1.0, 1.0], vec![0.0, 3.0]];
         let targets = Targets::Classes(vec![0, 1, 1, 0]);
-        let measured = measure(Task::Mrpc, &outputs, &targets);
+        let measured = score(Task::Mrpc, &outputs, &targets);
         // Predicted 0, 0 (the first of equals), 1, 1.
         assert_eq!(measured.scores, [(Metric::F1, Some(0.5)), (Metric::Accuracy, Some(0.5))]);
         let expected =
             (1.0 + (-1f64).exp()).ln() + 2f64.ln() + (1.0 + (-2f64).exp()).ln() + (1.0 + 3f64.exp()).ln();
         assert!((measured.loss.unwrap() - expected / 4.0).abs() < 1e-6);
-        assert_eq!(measure(Task::Cola, &outputs, &targets).main(), 0.0);
+        assert_eq!(score(Task::Cola, &outputs, &targets).main(), 0.0);
     }
 
     #[test]
     fn an_undefined_measure_is_worse_than_any() {
-        let measured = measure(Task::Stsb, &[vec![1.0], vec![1.0]], &Targets::Numbers(vec![0.0, 5.0]));
+        let measured = score(Task::Stsb, &[vec![1.0], vec![1.0]], &Targets::Numbers(vec![0.0, 5.0]));
         assert_eq!(measured.scores, [(Metric::Pearson, None), (Metric::Spearman, None)]);
         assert_eq!(measured.main(), f64::NEG_INFINITY);
         assert_eq!(measured.loss, Some(8.5));
@@ -150,9 +149,9 @@ mod tests {
     fn partners_are_found_by_their_vectors() {
         let texts = [vec![1.0, 0.0], vec![0.0, 1.0], vec![0.6, 0.8]];
         let partners = [vec![0.8, 0.6], vec![0.0, 1.0], vec![1.0, 0.0]];
-        let measured = measure_pairs(&texts, &partners, &Targets::Pairs);
+        let measured = score_pairs(&texts, &partners, &Targets::Pairs);
         assert_eq!(measured.scores, [(Metric::Recall, Some(1.0 / 3.0))]);
-        let alike = measure_pairs(&texts, &partners, &Targets::Numbers(vec![4.0, 5.0, 1.0]));
+        let alike = score_pairs(&texts, &partners, &Targets::Numbers(vec![4.0, 5.0, 1.0]));
         let (metric, score) = alike.scores[0];
         assert_eq!(metric, Metric::Spearman);
         assert!(score.is_some_and(|score| (score - 1.0).abs() < 1e-12), "{score:?}");

@@ -18,7 +18,7 @@ use wgrad::models::Inputs;
 use wgrad::nn::Ids;
 use wgrad::ops::embedding;
 use wgrad::tensor::{DType, Tensor};
-use wgrad::train::{Learner, MlmOptions, Trainer};
+use wgrad::train::{MlmOptions, StepEngine, Trainer};
 
 /// Relative L2 distance allowed between gradients, as for single operations.
 const GRADIENT: f64 = 1e-4;
@@ -45,7 +45,7 @@ fn each(check: impl Fn(&Gpu, &str, &Golden)) {
 #[test]
 fn gradients_and_ten_steps_equal_pytorch() {
     each(|gpu, case, golden| {
-        let mut learner = golden.learner(gpu);
+        let mut trainer = golden.trainer(gpu);
         let batch = golden.batch();
         let close = |found: f64, expected: f32, what: &str| {
             let expected = f64::from(expected);
@@ -55,16 +55,16 @@ fn gradients_and_ten_steps_equal_pytorch() {
             );
         };
 
-        learner.accumulate(std::slice::from_ref(&batch)).unwrap();
-        for (name, _) in learner.model_tensors() {
-            let found = pollster::block_on(learner.model().parameters.read_gradient(&name)).unwrap();
+        trainer.accumulate(std::slice::from_ref(&batch)).unwrap();
+        for (name, _) in trainer.model_tensors() {
+            let found = pollster::block_on(trainer.model().parameters.read_gradient(&name)).unwrap();
             let error = relative(&found, &golden.f32(&format!("gradients/{name}")));
             assert!(error <= GRADIENT, "{case}: gradient of {name} off by {error:e}");
         }
 
         let (losses, norms) = (golden.f32("losses"), golden.f32("gradient_norms"));
         for step in 0..10 {
-            let report = pollster::block_on(learner.step(std::slice::from_ref(&batch), 1e-3)).unwrap();
+            let report = pollster::block_on(trainer.step(std::slice::from_ref(&batch), 1e-3)).unwrap();
             close(report.loss, losses[step], &format!("loss at step {step}"));
             close(report.gradient_norm, norms[step], &format!("gradient norm at step {step}"));
             assert!(!report.skipped);
@@ -72,7 +72,7 @@ fn gradients_and_ten_steps_equal_pytorch() {
         let tensors = SafeTensors::deserialize(&golden.bytes).unwrap();
         let mut compared = 0;
         for name in tensors.names().into_iter().filter_map(|name| name.strip_prefix("weights_after/")) {
-            let found = pollster::block_on(learner.read(name)).unwrap();
+            let found = pollster::block_on(trainer.read(name)).unwrap();
             let error = relative(&found, &golden.f32(&format!("weights_after/{name}")));
             assert!(error <= WHOLE_MODEL, "{case}: {name} after ten steps off by {error:e}");
             compared += 1;
@@ -80,7 +80,7 @@ fn gradients_and_ten_steps_equal_pytorch() {
         assert!(compared >= 2);
 
         // Three micro-batches of one sequence each give the step of one micro-batch.
-        let mut parts = golden.learner(gpu);
+        let mut parts = golden.trainer(gpu);
         let report = pollster::block_on(parts.step(&split(&batch), 1e-3)).unwrap();
         close(report.loss, losses[0], "loss of three micro-batches");
         close(report.gradient_norm, norms[0], "gradient norm of three micro-batches");
@@ -100,8 +100,7 @@ fn hidden_states_and_logits_equal_pytorch() {
 #[test]
 fn hidden_states_and_logits_of_f16_are_near_pytorch() {
     let Some(gpu) = common::gpu_as(AdapterKind::Gpu) else { return };
-    if !gpu.capabilities().f16 {
-        eprintln!("SKIPPED: {} has no f16", gpu.capabilities().name);
+    if !common::has_f16(&gpu) {
         return;
     }
     for (name, error) in forward(&gpu, &Golden::open(CASES[0]), DType::F16, relative) {
@@ -119,10 +118,10 @@ fn forward(
     storage: DType,
     distance: fn(&[f32], &[f32]) -> f64,
 ) -> Vec<(String, f64)> {
-    let mut learner =
+    let mut trainer =
         Trainer::pretraining(gpu, golden.config.clone(), MlmOptions { storage, ..options(4) }).unwrap();
-    golden.fill(&mut learner);
-    let model = learner.model();
+    golden.fill(&mut trainer);
+    let model = trainer.model();
     let batch = golden.batch();
     let mut graph = Graph::inference(gpu).with_storage(storage);
     let g = &mut graph;

@@ -2,6 +2,7 @@
 
 use web_time::Instant;
 
+use super::statistics::median;
 use super::trainer::Trainer;
 use super::workload::Workload;
 use crate::gpu::{Gpu, Timing};
@@ -27,11 +28,9 @@ pub struct StepSpeed {
 }
 
 impl StepSpeed {
-    /// The middle one of the steps' times.
+    /// The median of the steps' times.
     pub fn median(&self) -> f64 {
-        let mut sorted = self.steps.clone();
-        sorted.sort_by(f64::total_cmp);
-        sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+        median(&self.steps).unwrap_or(f64::NAN)
     }
 }
 
@@ -50,7 +49,7 @@ pub async fn steps(
     settle_speed(gpu).await?;
     let began = Instant::now();
     let batches = [workload.batch()];
-    let mut learner = Trainer::pretraining(gpu, workload.model.clone(), workload.options())?;
+    let mut trainer = Trainer::pretraining(gpu, workload.model.clone(), workload.options())?;
     let (steps, profiled) = (Vec::new(), Vec::new());
     let mut speed =
         StepSpeed { first_step: 0.0, steps, submit: f64::INFINITY, peak_bytes: 0, profile: profiled };
@@ -58,9 +57,9 @@ pub async fn steps(
     while index < 2 || speed.steps.iter().sum::<f64>() < budget {
         index += 1;
         let clock = Instant::now();
-        let submitted = learner.submit(&batches, LEARNING_RATE)?;
+        let submitted = trainer.submit(&batches, LEARNING_RATE)?;
         let submit = clock.elapsed().as_secs_f64();
-        let report = learner.report(submitted).await?;
+        let report = trainer.report(submitted).await?;
         if report.skipped || !report.loss.is_finite() {
             let message = format!("a loss of {} and a gradient of {}", report.loss, report.gradient_norm);
             return Err(Error::Training { step: index, message });
@@ -77,8 +76,8 @@ pub async fn steps(
     speed.peak_bytes = gpu.peak_allocated();
     if profile {
         gpu.start_profile()?;
-        let submitted = learner.submit(&batches, LEARNING_RATE)?;
-        learner.report(submitted).await?;
+        let submitted = trainer.submit(&batches, LEARNING_RATE)?;
+        trainer.report(submitted).await?;
         speed.profile = gpu.take_profile().await?;
     }
     Ok(speed)
