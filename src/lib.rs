@@ -49,7 +49,7 @@
 //! # }
 //! ```
 //!
-//! Files become shards with [`data::prepare`], [`train::pretrain()`] is a whole run with checkpoints and a model at its end,
+//! Files become shards with [`data::prepare()`], [`train::pretrain()`] is a whole run with checkpoints and a model at its end,
 //! [`train::finetune::finetune`] teaches a model a task, and [`infer`] runs it: [`infer::Embedder`], [`infer::FillMask`],
 //! [`infer::Classifier`].
 //!

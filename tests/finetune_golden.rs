@@ -277,8 +277,8 @@ fn what_does_not_fit_is_an_error() {
 }
 
 /// The model with f16 copies of its values.
-fn with_halves(model: Model) -> Model {
-    let model = model.with_halves().unwrap();
+fn with_weights_f16(model: Model) -> Model {
+    let model = model.with_weights_f16().unwrap();
     for (name, _) in model.parameters.shapes() {
         let values = pollster::block_on(model.parameters.read(&name)).unwrap();
         model.parameters.write(&name, &values).unwrap();
@@ -338,7 +338,7 @@ fn mixed_precision_learns_what_f32_learns() {
     for (case, task) in CASES {
         let golden = Golden::open(case);
         let options = TrainerOptions { storage: DType::F16, ..options(case, 0.0) };
-        let model = with_halves(golden.model(&gpu, task));
+        let model = with_weights_f16(golden.model(&gpu, task));
         let mut trainer = Trainer::new(&gpu, model, task.objective(), options).unwrap();
         let batch = golden.batch(task);
         let (losses, norms) = (golden.f32("losses"), golden.f32("gradient_norms"));
@@ -370,7 +370,7 @@ fn a_trainer_goes_on_from_the_tensors_of_another() {
         let options = TrainerOptions { storage, ..options("bert_classes", 0.1) };
         let trainer = || {
             let model = golden.model(&gpu, Task::Classes);
-            let model = if storage == DType::F16 { with_halves(model) } else { model };
+            let model = if storage == DType::F16 { with_weights_f16(model) } else { model };
             Trainer::new(&gpu, model, Classes, options).unwrap()
         };
         let step = |trainer: &mut Trainer<Classes>| {

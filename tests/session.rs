@@ -89,7 +89,7 @@ fn config(hidden_size: usize) -> Config {
 
 fn session(gpu: &Gpu, hidden_size: usize, storage: DType) -> Session {
     let model = Model::new(gpu, config(hidden_size), false).unwrap();
-    let model = if storage == DType::F16 { model.with_halves().unwrap() } else { model };
+    let model = if storage == DType::F16 { model.with_weights_f16().unwrap() } else { model };
     model.initialize(1).unwrap();
     Session::new(gpu, Arc::new(model), storage)
 }

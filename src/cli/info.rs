@@ -85,8 +85,8 @@ fn describe(name: &str, folder: &SentenceFolder, tokenizer: &Tokenizer) -> Value
 }
 
 fn head(config: &Config) -> &'static str {
-    match (config.guesses(), config.tie_word_embeddings) {
-        (false, _) if config.classifies() => match config.classifier_pooling {
+    match (config.is_masked_lm(), config.tie_word_embeddings) {
+        (false, _) if config.is_classifier() => match config.classifier_pooling {
             Pooling::Cls => "classifier of the first token",
             Pooling::Mean => "classifier of the mean",
         },

@@ -57,8 +57,8 @@ impl ModelCard {
             NormPosition::Pre => "pre-LN",
             NormPosition::Post => "post-LN",
         };
-        let head = match (config.guesses(), config.tie_word_embeddings) {
-            (false, _) if config.classifies() => {
+        let head = match (config.is_masked_lm(), config.tie_word_embeddings) {
+            (false, _) if config.is_classifier() => {
                 let layers = if config.pooler { "dense, tanh, linear" } else { "linear" };
                 let read = match config.classifier_pooling {
                     Pooling::Cls => "the first token",
@@ -70,10 +70,10 @@ impl ModelCard {
             (true, true) => "tied to the embedding".to_string(),
             (true, false) => "untied".to_string(),
         };
-        let with = match (config.guesses(), config.labels.len()) {
+        let with = match (config.is_masked_lm(), config.labels.len()) {
             (true, _) => " with a masked-language-model head".to_string(),
-            (false, 1) if config.classifies() => " that gives a number".to_string(),
-            (false, classes) if config.classifies() => format!(" that tells {classes} classes apart"),
+            (false, 1) if config.is_classifier() => " that gives a number".to_string(),
+            (false, classes) if config.is_classifier() => format!(" that tells {classes} classes apart"),
             _ => String::new(),
         };
         let rows = [
@@ -116,7 +116,7 @@ impl ModelCard {
     fn front_matter(&self, config: &Config) -> String {
         // What `transformers` needs code for is not its own.
         let library = config.family().python().map_or("transformers", |_| "wgrad");
-        let purpose = match (config.guesses(), config.classifies()) {
+        let purpose = match (config.is_masked_lm(), config.is_classifier()) {
             (true, _) => "fill-mask",
             (_, true) => "text-classification",
             _ => "sentence-similarity",

@@ -44,7 +44,7 @@ impl<'a> TensorSource<'a> {
     }
 
     /// The same, rounded to f16: half the size, three digits.
-    pub fn halves(self) -> Self {
+    pub fn as_f16(self) -> Self {
         TensorSource { dtype: Dtype::F16, ..self }
     }
 

@@ -79,7 +79,7 @@ impl Classifier {
     /// # Errors
     /// [`Error::Config`] for a model without a head on its first token; those of reading the files and of the device.
     pub fn open(gpu: &Gpu, folder: &ModelFolder, storage: DType) -> Result<Self> {
-        if !folder.config.classifies() {
+        if !folder.config.is_classifier() {
             let expected = "a finetuned model, such as BertForSequenceClassification";
             let found = format!("{:?} in {}", folder.config.architectures, folder.path.display());
             return Err(Error::config("architectures", expected, found));

@@ -91,7 +91,7 @@ impl FillMask {
     /// special tokens, or the context has no room for a single token.
     pub fn new(gpu: &Gpu, model: Model, tokenizer: Tokenizer) -> Result<Self> {
         let config = &model.config;
-        if !config.guesses() {
+        if !config.is_masked_lm() {
             let expected = "a model with a masked-language-model head, such as BertForMaskedLM";
             return Err(Error::config("architectures", expected, format!("{:?}", config.architectures)));
         }

@@ -17,13 +17,13 @@ use crate::tensor::DType;
 pub(crate) fn load(gpu: &Gpu, config: Config, weights: &Weights, storage: DType) -> Result<Model> {
     let table = (config.vocab_size * config.hidden_size * 4) as u64;
     let bound = table <= gpu.capabilities().max_binding;
-    let model = if config.guesses() && config.tie_word_embeddings && bound {
+    let model = if config.is_masked_lm() && config.tie_word_embeddings && bound {
         Model::new(gpu, config, false)
     } else {
         let rows = weights.rows(&config.word_embeddings())?;
         Model::with_words(gpu, config, WordTable::new(move |ids| rows.f32(ids)))
     };
-    let model = if storage == DType::F16 { model.and_then(Model::with_halves) } else { model };
+    let model = if storage == DType::F16 { model.and_then(Model::with_weights_f16) } else { model };
     let model = model.map_err(|error| error.with_advice("choose a smaller model"))?;
     model.load(|name| weights.f32(name))?;
     Ok(model)

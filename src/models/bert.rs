@@ -78,12 +78,7 @@ impl Family for Bert {
         let layer = |number| {
             let scope = &mut bert.child(&format!("encoder.layer.{number}"));
             Layer {
-                attention: Attention::new(
-                    &mut scope.child("attention"),
-                    config,
-                    &AttentionNames::BERT,
-                    init,
-                ),
+                attention: Attention::new(&mut scope.child("attention"), config, &AttentionNames::BERT, init),
                 attention_norm: LayerNorm::new(scope, "attention.output.LayerNorm", width, epsilon),
                 feed_forward: FeedForward::new(scope, config, ["intermediate.dense", "output.dense"]),
                 output_norm: LayerNorm::new(scope, "output.LayerNorm", width, epsilon),
@@ -98,7 +93,7 @@ impl Family for Bert {
         let init = Init::Normal(config.initializer_range);
         let scope = &mut scope.head();
         let heads = Heads::on_a_text(config, scope);
-        let masked = config.guesses().then(|| {
+        let masked = config.is_masked_lm().then(|| {
             let scope = &mut scope.child("cls.predictions");
             let transform = Linear::new(scope, "transform.dense", [c, c], init, true);
             let norm = LayerNorm::new(scope, "transform.LayerNorm", c, config.layer_norm_eps);
@@ -116,7 +111,11 @@ impl Family for Bert {
     fn validate(&self, config: &Config) -> Result<()> {
         config.require("norm_position", NormPosition::Post, config.norm_position)?;
         config.require("use_bias", true, config.use_bias)?;
-        config.require("position_embedding_type", PositionEmbedding::Absolute, config.position_embedding_type)?;
+        config.require(
+            "position_embedding_type",
+            PositionEmbedding::Absolute,
+            config.position_embedding_type,
+        )?;
         config.require("classifier_pooling", Pooling::Cls, config.classifier_pooling)?;
         if config.type_vocab_size == 0 {
             return Err(Error::config("type_vocab_size", "at least 1 where `model_type` is `bert`", 0));

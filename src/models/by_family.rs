@@ -70,12 +70,12 @@ impl Config {
     }
 
     /// Whether there is a masked-language-model head.
-    pub fn guesses(&self) -> bool {
+    pub fn is_masked_lm(&self) -> bool {
         self.head() == Some(Head::Masked)
     }
 
     /// Whether there is a head that gives classes or a number.
-    pub fn classifies(&self) -> bool {
+    pub fn is_classifier(&self) -> bool {
         self.head() == Some(Head::Classifier)
     }
 

@@ -105,7 +105,7 @@ impl Heads {
         let (c, init) = (config.hidden_size, Init::Normal(config.initializer_range));
         let mut linear = |name: &str, out: usize| Linear::new(scope, name, [out, c], init, true);
         let pooler = config.pooler.then(|| Pooler(linear("bert.pooler.dense", c)));
-        let linear = config.classifies().then(|| linear("classifier", config.labels.len()));
+        let linear = config.is_classifier().then(|| linear("classifier", config.labels.len()));
         let dropout = DropoutSite::new(scope, "classifier");
         Heads { masked: None, pooler, classifier: linear.map(|linear| Classifier { linear, dropout }) }
     }

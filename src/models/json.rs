@@ -60,7 +60,7 @@ impl Config {
             let place = culprit(&keys).map(|key| format!(" in `{key}`")).unwrap_or_default();
             Error::file(path, format!("a config.json of the family `{name}`"), format!("{error}{place}"))
         })?;
-        let config = match config.classifies() && config.labels.is_empty() {
+        let config = match config.is_classifier() && config.labels.is_empty() {
             // Two classes without names are not written down.
             true => {
                 let count = keys.get("num_labels").and_then(Value::as_u64).unwrap_or(2).min(1 << 16);

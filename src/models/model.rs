@@ -76,9 +76,9 @@ impl Model {
     /// Keeps the parameters as f16 too, for recordings of mixed precision.
     ///
     /// # Errors
-    /// As [`Parameters::with_halves`].
-    pub fn with_halves(self) -> Result<Self> {
-        Ok(Model { parameters: self.parameters.with_halves()?, ..self })
+    /// As [`Parameters::with_weights_f16`].
+    pub fn with_weights_f16(self) -> Result<Self> {
+        Ok(Model { parameters: self.parameters.with_weights_f16()?, ..self })
     }
 
     /// Gives every parameter on the device its starting values.

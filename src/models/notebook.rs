@@ -12,8 +12,8 @@ use super::family::{Family, TRAINED};
 use super::heads::{Heads, MaskedHead};
 use super::inputs::Inputs;
 use super::pooling::Pooling;
-use crate::nn::{Context, Embedding, Init, LayerNorm, Linear, Scope};
 use crate::Result;
+use crate::nn::{Context, Embedding, Init, LayerNorm, Linear, Scope};
 
 /// The family.
 pub(super) const FAMILY: &dyn Family = &Notebook;
@@ -99,7 +99,7 @@ impl Family for Notebook {
         let (v, c) = (config.vocab_size, config.hidden_size);
         let scope = &mut scope.head();
         let heads = Heads::on_a_text(config, scope);
-        let masked = config.guesses().then(|| {
+        let masked = config.is_masked_lm().then(|| {
             let weight = match config.tie_word_embeddings {
                 true => encoder.words().table,
                 false => scope.matrix(&["cls.predictions.decoder"], [v, c], config.head_init()),
@@ -113,7 +113,7 @@ impl Family for Notebook {
         config.require("norm_position", NormPosition::Pre, config.norm_position)?;
         config.require("use_bias", false, config.use_bias)?;
         config.require("type_vocab_size", 0, config.type_vocab_size)?;
-        if !config.classifies() {
+        if !config.is_classifier() {
             config.require("pooler", false, config.pooler)?;
             config.require("classifier_pooling", Pooling::Cls, config.classifier_pooling)?;
         }

@@ -25,7 +25,7 @@ pub struct Segment {
     /// The parameters' values.
     pub values: Buffer,
     /// The same values as f16, of the same layout, where precision is mixed.
-    pub halves: Option<Buffer>,
+    pub weights_f16: Option<Buffer>,
     /// Their gradients, of the same layout; none for inference.
     pub gradients: Option<Buffer>,
     /// The roles of the parameters in it.
@@ -116,7 +116,7 @@ impl Parameters {
                 let bytes = elements as u64 * 4;
                 Ok(Segment {
                     values: gpu.buffer("the parameters", bytes)?,
-                    halves: None,
+                    weights_f16: None,
                     gradients: if trained { Some(gpu.buffer("the gradients", bytes)?) } else { None },
                     roles,
                     elements,
@@ -131,9 +131,10 @@ impl Parameters {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`].
-    pub fn with_halves(mut self) -> Result<Self> {
+    pub fn with_weights_f16(mut self) -> Result<Self> {
         for segment in &mut self.segments {
-            segment.halves = Some(self.gpu.buffer("the parameters as f16", segment.elements as u64 * 2)?);
+            segment.weights_f16 =
+                Some(self.gpu.buffer("the parameters as f16", segment.elements as u64 * 2)?);
         }
         Ok(self)
     }
@@ -184,8 +185,8 @@ impl Parameters {
             offset: place.offset as u64 * dtype.bytes(),
             bytes: (shape.elements() as u64 * dtype.bytes()).next_multiple_of(16),
         };
-        let buffer = match (dtype, &segment.halves) {
-            (DType::F16, Some(halves)) => halves,
+        let buffer = match (dtype, &segment.weights_f16) {
+            (DType::F16, Some(weights_f16)) => weights_f16,
             (DType::F16, None) => {
                 return Err(Error::config("parameters", "f16 copies for f16 activations", "f32 only"));
             }
@@ -244,15 +245,15 @@ impl Parameters {
                 found: values.len().to_string(),
             });
         }
-        let Segment { values: buffer, halves, .. } = &self.segments[segment];
+        let Segment { values: buffer, weights_f16, .. } = &self.segments[segment];
         self.gpu.write(buffer, offset as u64 * 4, values);
-        let Some(halves) = halves else { return Ok(()) };
+        let Some(weights_f16) = weights_f16 else { return Ok(()) };
         // Buffers are written by fours of bytes: no matrix has an odd width, and after an odd vector, which f16
         // recordings do not read, comes padding.
         if offset.is_multiple_of(2) {
             let mut values: Vec<f16> = values.iter().map(|&x| f16::from_f32(x)).collect();
             values.resize(values.len().next_multiple_of(2), f16::ZERO);
-            self.gpu.write(halves, offset as u64 * 2, &values);
+            self.gpu.write(weights_f16, offset as u64 * 2, &values);
         }
         Ok(())
     }

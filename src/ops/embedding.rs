@@ -11,8 +11,7 @@ use crate::tensor::{DType, Tensor};
 
 params! { rows: u32, columns: u32, entries: u32, first: u32, count: u32 }
 
-const FORWARD: KernelSpec =
-    KernelSpec::new(shader!("embedding"), "forward", [2, 1], LAYOUT, CONSTANTS);
+const FORWARD: KernelSpec = KernelSpec::new(shader!("embedding"), "forward", [2, 1], LAYOUT, CONSTANTS);
 const BACKWARD: KernelSpec = KernelSpec { entry: "backward", ..FORWARD };
 
 /// Reading so many bytes one after the other takes as long as an element of the gradient, whose place is looked up.

@@ -14,8 +14,7 @@ params! { rows: u32, columns: u32, slots: u32 }
 /// Marks a slot that takes no row.
 pub const UNUSED: u32 = u32::MAX;
 
-const FORWARD: KernelSpec =
-    KernelSpec::new(shader!("gather_rows"), "forward", [2, 1], LAYOUT, CONSTANTS);
+const FORWARD: KernelSpec = KernelSpec::new(shader!("gather_rows"), "forward", [2, 1], LAYOUT, CONSTANTS);
 const BACKWARD: KernelSpec = KernelSpec { entry: "backward", ..FORWARD };
 
 /// The kernels, for the shader tests.

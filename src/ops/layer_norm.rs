@@ -75,9 +75,8 @@ pub fn layer_norm(graph: &mut Graph, x: &Tensor, weight: &Tensor, bias: &Tensor,
     };
     let y = graph.output("layer_norm", [rows, columns], &[x, weight, bias])?;
     let stats = graph.scratch("layer_norm", (2 * rows).next_multiple_of(4))?;
-    let software = graph.capabilities().kind == AdapterKind::Cpu
-        && columns.is_multiple_of(4)
-        && x.dtype == DType::F32;
+    let software =
+        graph.capabilities().kind == AdapterKind::Cpu && columns.is_multiple_of(4) && x.dtype == DType::F32;
     // Each kernel with the workgroups for its rows, or its blocks and columns.
     let (forward, backward, partials, row_groups, block_groups) = if software {
         let blocks = grid(blocks * columns / 4, 8);
@@ -123,7 +122,16 @@ pub fn layer_norm(graph: &mut Graph, x: &Tensor, weight: &Tensor, bias: &Tensor,
 /// Comparisons with the reference.
 pub fn cases() -> Vec<Case> {
     // The first has more rows than a dimension of the grid.
-    let sizes = [(65537, 2, 0.0), (1, 1, 0.0), (1, 7, 0.0), (7, 129, 3.0), (129, 7, 0.0), (130, 64, -1.0), (3, 1024, 0.5), (67, 4, 0.0)];
+    let sizes = [
+        (65537, 2, 0.0),
+        (1, 1, 0.0),
+        (1, 7, 0.0),
+        (7, 129, 3.0),
+        (129, 7, 0.0),
+        (130, 64, -1.0),
+        (3, 1024, 0.5),
+        (67, 4, 0.0),
+    ];
     let case = |(rows, columns, mean): (usize, usize, f32)| {
         let inputs = Inputs::new(3)
             .normal_around("x", &[rows, columns], mean, 2.0)

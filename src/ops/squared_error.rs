@@ -11,8 +11,7 @@ use crate::tensor::{DType, Tensor};
 
 params! { rows: u32, stride: u32 }
 
-const FORWARD: KernelSpec =
-    KernelSpec::new(shader!("squared_error"), "forward", [3, 1], LAYOUT, CONSTANTS);
+const FORWARD: KernelSpec = KernelSpec::new(shader!("squared_error"), "forward", [3, 1], LAYOUT, CONSTANTS);
 const BACKWARD: KernelSpec = KernelSpec { entry: "backward", reads: 4, ..FORWARD };
 
 /// The kernels, for the shader tests.

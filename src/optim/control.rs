@@ -95,7 +95,7 @@ pub(super) struct Decided {
 impl Control {
     pub(super) fn new(parameters: &Parameters, totals: &Totals) -> Result<Self> {
         let gpu = parameters.gpu();
-        let mixed = parameters.segments().iter().any(|segment| segment.halves.is_some());
+        let mixed = parameters.segments().iter().any(|segment| segment.weights_f16.is_some());
         let loss_scale = if mixed { FIRST_LOSS_SCALE } else { 1.0 };
         let first = State { loss_scale, clean: 0.0, step: 0.0, apply: 0, scale: 0.0, learning_rate: 0.0 };
         Ok(Control {

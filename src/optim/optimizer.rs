@@ -258,7 +258,7 @@ fn record(
         let mut bind = |buffer: &Buffer| graph.recorder().bind(&buffer.into());
         let mut views = vec![gradients, bind(&segment.values)];
         views.extend(moments.iter().map(&mut bind));
-        let halves = segment.halves.as_ref().map(&mut bind);
+        let weights_f16 = segment.weights_f16.as_ref().map(&mut bind);
         let suits = scalars.iter().zip(&bound).find(|(kept, _)| kept.suits(group));
         let reads: Vec<View> = std::iter::once(decided.state).chain(suits.map(|(_, view)| *view)).collect();
         // Each of the views is read and written.
@@ -268,9 +268,16 @@ fn record(
             let part =
                 |view: View, bytes: usize| view.part((range.start * bytes) as u64, (elements * bytes) as u64);
             let mut writes: Vec<View> = views.iter().map(|&view| part(view, 4)).collect();
-            writes.extend(halves.map(|view| part(view, 2)));
+            writes.extend(weights_f16.map(|view| part(view, 2)));
             let flops = group.rule.definition().flops;
-            let part = Part { kind, elements, flops, reads: reads.clone(), writes, halves: halves.is_some() };
+            let part = Part {
+                kind,
+                elements,
+                flops,
+                reads: reads.clone(),
+                writes,
+                weights_f16: weights_f16.is_some(),
+            };
             (group.rule.definition().update)(&mut graph, group, &part)?;
         }
     }

@@ -146,7 +146,7 @@ impl Trainer<MaskedTokens> {
         let MlmOptions { micro_batch, seq_len, targets, storage, optimizer, seed } = options;
         let mut model = Model::trained(gpu, config, optimizer.division())?;
         if storage == DType::F16 {
-            model = model.with_halves()?;
+            model = model.with_weights_f16()?;
         }
         let objective = MaskedTokens { sequences: micro_batch, tokens: seq_len, targets: targets.max(1) };
         let shared = TrainerOptions { storage, dropout: 0.0, optimizer, seed };
@@ -157,7 +157,7 @@ impl Trainer<MaskedTokens> {
 }
 
 impl<O: Objective> Trainer<O> {
-    /// Trains `model`, whose parameters have gradients, and f16 copies ([`Model::with_halves`]) where activations are
+    /// Trains `model`, whose parameters have gradients, and f16 copies ([`Model::with_weights_f16`]) where activations are
     /// stored as f16.
     ///
     /// # Errors
@@ -197,7 +197,7 @@ impl<O: Objective> Trainer<O> {
     pub fn memory(&self) -> Memory {
         let parameters = &self.engine.model.parameters;
         let bytes = |buffer: &Option<Buffer>| buffer.as_ref().map_or(0, Buffer::bytes);
-        let weights = parameters.segments().iter().map(|s| s.values.bytes() + bytes(&s.halves)).sum();
+        let weights = parameters.segments().iter().map(|s| s.values.bytes() + bytes(&s.weights_f16)).sum();
         let gradients = parameters.segments().iter().map(|s| bytes(&s.gradients)).sum();
         let optimizer = self.optimizer.bytes();
         let largest = parameters.shapes().iter().map(|(_, shape)| shape.iter().product::<usize>()).max();

@@ -195,7 +195,7 @@ fn weights_saved_as_f16_are_those_rounded() {
     let dir = tempfile::tempdir().unwrap();
     let config = config();
     let save = |tensors| ModelFolder::save(&Disk, dir.path(), &config, &tokenizer(10), tensors, "");
-    save(tensors(&config, 1).halves()).unwrap();
+    save(tensors(&config, 1).as_f16()).unwrap();
     let weights = ModelFolder::load(dir.path()).unwrap().weights;
     for spec in config.parameters() {
         let rounded: Vec<f16> = initial_values(&spec, 1).into_iter().map(f16::from_f32).collect();
@@ -208,7 +208,7 @@ fn weights_saved_as_f16_are_those_rounded() {
         let spec = specs.iter().find(|spec| spec.name == name).unwrap();
         Ok(vec![65520.0; spec.shape.iter().product()].into())
     });
-    let error = save(large.halves()).unwrap_err().to_string();
+    let error = save(large.as_f16()).unwrap_err().to_string();
     assert!(error.contains("finite values to save") && error.ends_with("65520 at element 0"), "{error}");
 }
 

@@ -63,8 +63,9 @@ fn case(form: Form, ([sequences, tokens, count, size, buckets], rate): Sizes) ->
     }
     let bounds = example_bounds(heads);
     let for_gpu: Vec<u32> = bounds.iter().flatten().copied().collect();
-    let name =
-        format!("{form:?}, B {sequences}, T {tokens}, H {count}, D {size}, {buckets} buckets, {rate} dropped");
+    let name = format!(
+        "{form:?}, B {sequences}, T {tokens}, H {count}, D {size}, {buckets} buckets, {rate} dropped"
+    );
     let (key, site) = ([17, 4], 3);
     Case::new(name, inputs, Metric::Elementwise(1e-5))
         .gpu(move |graph, x| {

@@ -107,7 +107,15 @@ pub(super) fn record(
     let (qkv, distances, bounds) = (qkv.clone(), distances.cloned(), bounds.clone());
     let (dropout, result) = (dropout.cloned(), y.view);
     graph.on_backward(&y, move |graph, d_y| {
-        backward(graph, plan, params, [result, lse], [&qkv, &bounds, d_y], distances.as_ref(), dropout.as_ref())
+        backward(
+            graph,
+            plan,
+            params,
+            [result, lse],
+            [&qkv, &bounds, d_y],
+            distances.as_ref(),
+            dropout.as_ref(),
+        )
     });
     Ok(y)
 }
@@ -128,8 +136,7 @@ fn backward(
     graph.dispatch((&DELTA, &constants), params, &reads, &[statistics], groups)?.flops(flops);
     // What the distances add is computed again rather than kept since the forward pass.
     let relative = plan.by_distance(graph, qkv, distances)?.unwrap_or(bounds.view);
-    let d_relative =
-        graph.scratch_as(plan.storage, "attention by distance", plan.rows() * plan.buckets)?;
+    let d_relative = graph.scratch_as(plan.storage, "attention by distance", plan.rows() * plan.buckets)?;
     let key = dropout.map_or(bounds.view, |dropout| dropout.key.view);
     let reads = [qkv.view, relative, bounds.view, key, d_y.view, statistics];
     if !qkv.needs_gradient() {

@@ -212,7 +212,12 @@ impl Plan {
     }
 
     /// `[B, H, T, buckets]`: q·P / √D, what each distance adds to a query's logits.
-    fn by_distance(&self, graph: &mut Graph, qkv: &Tensor, distances: Option<&Tensor>) -> Result<Option<View>> {
+    fn by_distance(
+        &self,
+        graph: &mut Graph,
+        qkv: &Tensor,
+        distances: Option<&Tensor>,
+    ) -> Result<Option<View>> {
         let Some(distances) = distances else { return Ok(None) };
         let relative = graph.scratch_as(self.storage, "attention by distance", self.rows() * self.buckets)?;
         product(
@@ -257,8 +262,7 @@ impl Plan {
             let partial = graph.scratch("attention by distance", sequences * heads * elements)?;
             let into = DType::F32;
             let sizes = Product { scale, into, ..self.product(Layout::Tn, [buckets, size, tokens]) };
-            let to =
-                Matrix { view: partial, base: 0, row: size, outer: heads * elements, inner: elements };
+            let to = Matrix { view: partial, base: 0, row: size, outer: heads * elements, inner: elements };
             product(graph, sizes, self.square(d_relative, buckets), self.part(qkv.view, 0), to)?;
             let types = [into, graph.gradient_dtype(distances)];
             reduce::sum_as(types, graph, partial, [sequences * heads, elements], d_distances, accumulate)

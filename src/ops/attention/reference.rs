@@ -20,9 +20,8 @@ pub(super) fn dropped_reference(
     let size = width / heads;
     let buckets = (distances.len() / size) as i64;
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-    let part = |row: usize, index: usize, head: usize| {
-        &qkv[row * 3 * width + index * width + head * size..][..size]
-    };
+    let part =
+        |row: usize, index: usize, head: usize| &qkv[row * 3 * width + index * width + head * size..][..size];
     let mut y = vec![0.0; sequences * tokens * width];
     for row in 0..sequences * tokens {
         let (first, i) = (row / tokens * tokens, row % tokens);
@@ -54,4 +53,3 @@ pub(super) fn dropped_reference(
     }
     y
 }
-

@@ -5,8 +5,8 @@ use crate::Result;
 use crate::autograd::Graph;
 use crate::gpu::{Constant, KernelSpec, View, grid, params, shader};
 use crate::ops::dropout::Dropout;
-use crate::ops::rows;
 use crate::ops::matmul::{Layout, Product, product};
+use crate::ops::rows;
 use crate::tensor::Tensor;
 
 params! { sequences: u32, tokens: u32, heads: u32, stride: u32, buckets: u32 }

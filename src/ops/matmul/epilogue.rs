@@ -96,8 +96,7 @@ impl Epilogue {
             });
         }
         let params = Params { rows: rows as u32, columns: columns as u32, stride: stride as u32 };
-        let (mut constants, mut reads, mut writes) =
-            (vec![("WORKGROUP", WORKGROUP)], Vec::new(), vec![c]);
+        let (mut constants, mut reads, mut writes) = (vec![("WORKGROUP", WORKGROUP)], Vec::new(), vec![c]);
         let spec = self.fit(PASS, &mut constants, &mut reads, &mut writes);
         let groups = grid(rows * stride, WORKGROUP);
         let added = (reads.len() * rows * columns) as f64;

@@ -62,9 +62,7 @@ impl Affine {
     pub(super) fn sizes(&self, operation: &'static str, x: &Tensor) -> Result<[usize; 3]> {
         let (rows, width) = (x.shape.rows(), x.shape.width());
         match *self.weight.shape.dims() {
-            [out, inputs]
-                if inputs == width && width.is_multiple_of(4) && x.dtype == self.weight.dtype =>
-            {
+            [out, inputs] if inputs == width && width.is_multiple_of(4) && x.dtype == self.weight.dtype => {
                 if let Some(bias) = &self.bias {
                     rows::vector(operation, bias, out, DType::F32)?;
                 }
@@ -114,7 +112,18 @@ impl Affine {
 /// Comparisons with the reference.
 pub(super) fn cases() -> Vec<Case> {
     // Rows, outputs, inputs; whether there is a bias, and a residual connection.
-    let plain = [[1, 1, 4], [7, 5, 12], [129, 20, 8], [3, 131, 36], [70, 67, 128], [17, 16, 68], [70001, 3, 4], [1100, 20, 12], [5, 1100, 12], [5, 8, 1100]];
+    let plain = [
+        [1, 1, 4],
+        [7, 5, 12],
+        [129, 20, 8],
+        [3, 131, 36],
+        [70, 67, 128],
+        [17, 16, 68],
+        [70001, 3, 4],
+        [1100, 20, 12],
+        [5, 1100, 12],
+        [5, 8, 1100],
+    ];
     let more = [([7, 5, 12], true, false), ([70, 68, 20], false, true), ([19, 131, 8], true, true)];
     let plain = plain.into_iter().map(|sizes| (sizes, false, false));
     plain.chain(more).map(|(sizes, biased, added)| case(sizes, biased, added)).collect()
@@ -142,7 +151,8 @@ fn case([rows, out, width]: [usize; 3], biased: bool, added: bool) -> Case {
                 for (column, (weights, y)) in x[1].chunks(width).zip(y).enumerate() {
                     let sum: f64 = inputs.iter().zip(weights).map(|(a, b)| a * b).sum();
                     let bias = if biased { x[2][column] } else { 0.0 };
-                    let residual = if added { x[2 + usize::from(biased)][row * padded + column] } else { 0.0 };
+                    let residual =
+                        if added { x[2 + usize::from(biased)][row * padded + column] } else { 0.0 };
                     *y = sum + bias + residual;
                 }
             }

@@ -47,8 +47,7 @@ const SOFTWARE_NT: KernelSpec = KernelSpec {
 };
 const SOFTWARE_NN: KernelSpec = KernelSpec { entry: "nn", ..SOFTWARE_NT };
 const SOFTWARE_TN: KernelSpec = KernelSpec { entry: "tn", ..SOFTWARE_NT };
-const TILED_NT: KernelSpec =
-    KernelSpec { source: shader!("matmul_tiled"), textures: 0, ..SOFTWARE_NT };
+const TILED_NT: KernelSpec = KernelSpec { source: shader!("matmul_tiled"), textures: 0, ..SOFTWARE_NT };
 const TILED_NN: KernelSpec = KernelSpec { entry: "nn", ..TILED_NT };
 const TILED_TN: KernelSpec = KernelSpec { entry: "tn", ..TILED_NT };
 
@@ -217,7 +216,8 @@ pub(crate) fn product_with(
 /// depend on the texts beside it.
 fn part_of_sums(graph: &Graph, product: &Product, c: &Matrix, after: &Epilogue) -> Option<usize> {
     let Product { m, n, k, batch, .. } = *product;
-    let whole = product.layout != Layout::Nt && batch == (1, 1) && after.is_nothing() && (c.base, c.row) == (0, n);
+    let whole =
+        product.layout != Layout::Nt && batch == (1, 1) && after.is_nothing() && (c.base, c.row) == (0, n);
     if graph.capabilities().kind != AdapterKind::Gpu || !whole || !n.is_multiple_of(4) {
         return None;
     }
@@ -234,14 +234,7 @@ const SHORTEST_PART: usize = 512;
 const LARGEST_PARTS: usize = 16 << 20;
 
 /// Computes sums in parts of `depth` terms side by side, then adds them up in order.
-fn in_parts(
-    graph: &mut Graph,
-    whole: Product,
-    depth: usize,
-    a: Matrix,
-    b: Matrix,
-    c: Matrix,
-) -> Result<()> {
+fn in_parts(graph: &mut Graph, whole: Product, depth: usize, a: Matrix, b: Matrix, c: Matrix) -> Result<()> {
     let Product { layout, m, n, k, .. } = whole;
     let (full, rest) = (k / depth, k % depth);
     let parts = full + usize::from(rest > 0);

@@ -22,7 +22,9 @@ pub(super) const RULE: Definition = Definition {
     title: "AdamW",
     moments: &["exp_avg", "exp_avg_sq"],
     scalars: Some(Scalars {
-        first: || bytemuck::cast_slice(&[Correction { power1: 1.0, power2: 1.0, rate: 0.0, root: 0.0 }]).to_vec(),
+        first: || {
+            bytemuck::cast_slice(&[Correction { power1: 1.0, power2: 1.0, rate: 0.0, root: 0.0 }]).to_vec()
+        },
         kept: offset_of!(Correction, rate) / 4,
         advance,
         reference: |options, step| [options.beta1, options.beta2].map(|b| f64::from(b).powi(step)).to_vec(),

@@ -108,9 +108,9 @@ pub(super) struct Part {
     pub flops: f64,
     /// The decision, then the rule's scalars where it has any.
     pub reads: Vec<View>,
-    /// Gradients, weights, moments in order, then the weights as f16 where `halves`.
+    /// Gradients, weights, moments in order, then the weights as f16 where `weights_f16`.
     pub writes: Vec<View>,
-    pub halves: bool,
+    pub weights_f16: bool,
 }
 
 impl Part {
@@ -126,7 +126,7 @@ impl Part {
         [update, update_halves]: [&KernelSpec; 2],
         params: P,
     ) -> Result<()> {
-        let kernel = match self.halves {
+        let kernel = match self.weights_f16 {
             true => (update_halves, &[CONSTANTS[0], DType::F16.out_elem()][..]),
             false => (update, CONSTANTS),
         };

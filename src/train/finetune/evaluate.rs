@@ -45,9 +45,9 @@ pub async fn evaluate(
     let answers = config.labels.len();
     let fits = match task.kind() {
         Kind::Classes => {
-            config.classifies() && answers > 1 && (!task.is_glue() || answers == task.classes().len())
+            config.is_classifier() && answers > 1 && (!task.is_glue() || answers == task.classes().len())
         }
-        Kind::Number => config.classifies() && answers == 1,
+        Kind::Number => config.is_classifier() && answers == 1,
         Kind::Vector => true,
     };
     if !fits {
@@ -58,7 +58,7 @@ pub async fn evaluate(
             Kind::Classes => "a model finetuned to classes".to_owned(),
             _ => "a model finetuned to numbers".to_owned(),
         };
-        let found = match config.classifies() {
+        let found = match config.is_classifier() {
             true => format!("one with {answers} outputs in {}", folder.path.display()),
             false => format!("one without a head in {}", folder.path.display()),
         };

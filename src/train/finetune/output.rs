@@ -41,7 +41,7 @@ pub(super) fn save(
     let weights = best.weights(store, out)?;
     let shapes = config.parameters().into_iter().map(|spec| (spec.name, spec.shape)).collect();
     let tensors = TensorSource::new(shapes, |name| Ok(Cow::Owned(weights.f32(name)?)));
-    let tensors = if setup.options.saved_as == DType::F16 { tensors.halves() } else { tensors };
+    let tensors = if setup.options.saved_as == DType::F16 { tensors.as_f16() } else { tensors };
     let card = card(setup, best, report).render(config);
     ModelFolder::save(store, out, config, setup.tokenizer.json(), tensors, &card)?;
     limit_length(store, &out.join(TOKENIZER_CONFIG_FILE), setup.options.recipe.max_length)

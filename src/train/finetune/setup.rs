@@ -120,7 +120,7 @@ impl<'a> Setup<'a> {
         let FinetuneOptions { model: folder, recipe, task, storage, .. } = self.options;
         let mut model = Model::trained(gpu, self.config.clone(), recipe.optimizer.options().division())?;
         if *storage == DType::F16 {
-            model = model.with_halves()?;
+            model = model.with_weights_f16()?;
         }
         for spec in self.config.parameters() {
             let shape = folder.weights.shape(&spec.name);
@@ -229,7 +229,7 @@ fn pooling(options: &FinetuneOptions) -> Result<Pooling> {
     Ok(match options.pooling {
         Some(pooling) => pooling,
         None if task.kind() == Kind::Vector => SentenceFolder::load(&model.path)?.pooling,
-        None if model.config.classifies() => model.config.classifier_pooling,
+        None if model.config.is_classifier() => model.config.classifier_pooling,
         None if recipe.name == RecipeName::Notebook => Pooling::Cls,
         None => model.config.family().classifier(Pooling::Mean, false).0,
     })

@@ -4,25 +4,24 @@
 //! which losses are recorded. The [`Trainer`](super::Trainer) does everything else: recordings by shape, gradients,
 //! loss scale, dropout's keys, the optimizer, and the proof that nothing was lost.
 
-#[cfg(not(target_arch = "wasm32"))]
-mod classes;
 mod masked;
-#[cfg(not(target_arch = "wasm32"))]
-mod numbers;
-#[cfg(not(target_arch = "wasm32"))]
-mod pairs;
-#[cfg(not(target_arch = "wasm32"))]
-mod texts;
 
-#[cfg(not(target_arch = "wasm32"))]
-pub use classes::Classes;
 pub use masked::{MaskedBuffers, MaskedTokens};
-#[cfg(not(target_arch = "wasm32"))]
-pub use numbers::Numbers;
-#[cfg(not(target_arch = "wasm32"))]
-pub use pairs::Pairs;
-#[cfg(not(target_arch = "wasm32"))]
-pub use texts::{HeadObjective, HeadOutputs, Targets, TextBatch, TextBuffers, TextObjective};
+
+/// Declares the modules of objectives, and exports what is public in them. A page, which only pretrains, has none of
+/// these.
+macro_rules! objectives {
+    ($($name:ident),+ $(,)?) => {
+        $(
+            #[cfg(not(target_arch = "wasm32"))]
+            mod $name;
+            #[cfg(not(target_arch = "wasm32"))]
+            pub use $name::*;
+        )+
+    };
+}
+
+objectives! { classes, numbers, pairs, texts }
 
 use std::sync::Arc;
 
