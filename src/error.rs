@@ -188,13 +188,13 @@ impl Error {
     }
 
     /// Adds what whoever asked for too much can do about it: limits and memory are known where commands are recorded, and
-    /// the settings that lead to them only further up.
+    /// the settings that lead to them only further up. The first advice stands: who is nearer knows better.
     pub(crate) fn with_advice(self, advice: &str) -> Self {
         match self {
-            Error::Limit { operation, adapter, expected, found } if !expected.contains(advice) => {
+            Error::Limit { operation, adapter, expected, found } if !expected.ends_with(')') => {
                 Error::Limit { operation, adapter, expected: format!("{expected} ({advice})"), found }
             }
-            Error::OutOfMemory { operation, bytes, hint } if !hint.contains(advice) => {
+            Error::OutOfMemory { operation, bytes, hint } if !hint.contains("; ") => {
                 Error::OutOfMemory { operation, bytes, hint: format!("{hint}; {advice}") }
             }
             other => other,
@@ -219,14 +219,14 @@ mod tests {
             expected: "8 bytes in one binding".into(),
             found: "at most 4".into(),
         };
-        let told = limit.with_advice("lower it").with_advice("lower it").to_string();
+        let told = limit.with_advice("lower it").with_advice("or that").to_string();
         assert_eq!(
             told,
             "linear: this adapter (a card) gives at most 4, needed 8 bytes in one binding (lower it)"
         );
         let full =
             Error::OutOfMemory { operation: "linear".into(), bytes: 8, hint: "3 of 4 are taken".into() };
-        let told = full.with_advice("lower it").with_advice("lower it").to_string();
+        let told = full.with_advice("lower it").with_advice("or that").to_string();
         assert_eq!(told, "out of GPU memory: linear asked for 8 bytes; 3 of 4 are taken; lower it");
         let other = Error::config("a", "b", "c").with_advice("lower it").to_string();
         assert!(!other.contains("lower it"), "{other}");

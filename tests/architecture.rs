@@ -242,3 +242,78 @@ fn what_records_on_both_kinds_of_kernels_runs_on_a_second_adapter_or_says_why_no
     assert!(wrong.is_empty(), "call them adapter_…, or say `One adapter is enough: ` and why: {wrong:?}");
     assert!(here >= 5, "scripts/test finds {here} files");
 }
+
+#[test]
+fn only_commands_know_the_terminal() {
+    let words = ["println!", "eprintln!", "print!", "stdout()", "stderr()", "process::exit", "is_terminal"];
+    let mut wrong = Vec::new();
+    for (module, text) in sources() {
+        let floor = module.first().map_or("lib", String::as_str);
+        let used = words.iter().filter(|word| text.contains(*word));
+        wrong
+            .extend(used.filter(|_| !["cli", "main"].contains(&floor)).map(|word| (module.join("::"), word)));
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+/// Every row of the table of docs/architecture.md that says what must stay true names tests that there are.
+#[test]
+fn what_must_stay_true_is_tested() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/architecture.md")).unwrap();
+    let table = page.split("## What must stay true").nth(1).unwrap();
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() >= 15, "the table was not read");
+    for row in rows {
+        let Some((_, proof)) = row.trim_end_matches(" |").rsplit_once(" | ") else { panic!("{row}") };
+        let mut text = String::new();
+        for quoted in proof.split('`').skip(1).step_by(2) {
+            let path = root.join(quoted);
+            let words = quoted.trim_start_matches('…');
+            match path.exists() {
+                true => text = fs::read_to_string(path).unwrap(),
+                false if words.contains("::") => {
+                    let file = words.replace("common::", "tests/common/");
+                    let (file, name) = file.split_once("::").unwrap();
+                    text = fs::read_to_string(root.join(file).with_extension("rs")).unwrap();
+                    assert!(text.contains(&format!("fn {name}(")), "{quoted} is nowhere");
+                }
+                false => {
+                    let named =
+                        text.lines().any(|line| line.contains("fn ") && line.contains(&format!("{words}(")));
+                    assert!(named, "{quoted} is not in the file before it: {row}");
+                }
+            }
+        }
+        assert!(!text.is_empty(), "{row} names no test");
+    }
+}
+
+#[test]
+fn colours_stand_in_one_file() {
+    let is_colour = |word: &str| {
+        word.len() >= 7 && word[1..7].chars().all(|digit| digit.is_ascii_hexdigit()) && word.starts_with('#')
+    };
+    let has_one =
+        |text: &str| text.match_indices('#').any(|(at, _)| is_colour(text.get(at..at + 7).unwrap_or("")));
+    let pictures =
+        sources().into_iter().filter(|(module, _)| module.first().is_some_and(|floor| floor == "viz"));
+    let found: Vec<String> =
+        pictures.filter(|(_, text)| has_one(text)).map(|(module, _)| module.join("::")).collect();
+    assert_eq!(found, ["viz::colour"]);
+}
+
+/// A page has neither processes nor a clock of the system: what its files stand on must ask for none.
+#[test]
+fn stores_ask_for_nothing_that_a_page_lacks() {
+    let words = ["std::process", "process::", "SystemTime", "Instant"];
+    for (module, text) in sources() {
+        let path: Vec<&str> = module.iter().map(String::as_str).collect();
+        // Who locks a folder shares it with other processes.
+        if path.first() != Some(&"store") || path == ["store", "lock"] {
+            continue;
+        }
+        let used: Vec<_> = words.iter().filter(|word| text.contains(*word)).collect();
+        assert!(used.is_empty(), "{} asks for {used:?}", module.join("::"));
+    }
+}

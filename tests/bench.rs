@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::program::{run, stdout};
+use common::program::{json, run};
 use serde_json::Value;
 use wgrad::models::Config;
 use wgrad::train::{Precision, Workload, benchmark};
@@ -15,7 +15,7 @@ fn bench(what: &str) -> Value {
 
 fn bench_with(what: &str, more: &[&str]) -> Value {
     let arguments = ["bench", what, "--workload", "tiny", "--seconds", "0", "--json"];
-    let report: Value = serde_json::from_str(&stdout(&run(&[&arguments, more].concat(), ""))).unwrap();
+    let report = json(&["bench", what], &run(&[&arguments, more].concat(), ""));
     assert_eq!((report["bench"].as_str(), report["workload"].as_str()), (Some(what), Some("tiny")));
     assert!(what == "replay" || report["peak_gflops"].as_f64().unwrap() > 0.0);
     report

@@ -13,8 +13,7 @@ use std::process::Output;
 
 use common::folder::folder;
 use common::golden::Golden;
-use common::program::{command, error, run, stdout};
-use serde_json::Value;
+use common::program::{command, error, json, run, stdout};
 use wgrad::optim::Rule;
 
 fn fill(model: &Path, rest: &[&str]) -> Output {
@@ -24,8 +23,7 @@ fn fill(model: &Path, rest: &[&str]) -> Output {
 #[test]
 fn doctor_examines_the_adapter() {
     let Some(gpu) = common::gpu() else { return };
-    let report: Value =
-        serde_json::from_str(&stdout(&run(&["doctor", "--all-kernels", "--json"], ""))).unwrap();
+    let report = json(&["doctor"], &run(&["doctor", "--all-kernels", "--json"], ""));
     assert_eq!(report["ok"], true);
     assert_eq!(report["wgrad"], env!("CARGO_PKG_VERSION"));
     assert_eq!(report["device"]["name"], gpu.capabilities().name.as_str());
@@ -90,7 +88,7 @@ fn masks_are_guessed() {
     let text = "w7 [MASK] w9 [MASK]";
     let output = fill(dir.path(), &[text, "--top-k", "3", "--json"]);
     assert!(output.stderr.is_empty());
-    let found: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let found = json(&["fill-mask"], &output);
     let masks = found["masks"].as_array().unwrap();
     assert_eq!((masks.len(), found["tokens"].as_u64(), found["truncated"].as_u64()), (2, Some(6), Some(0)));
     assert!(!found["adapter"].as_str().unwrap().is_empty());
@@ -111,7 +109,7 @@ fn masks_are_guessed() {
     let long = format!("{} [MASK]", "w7 ".repeat(100));
     let output = fill(dir.path(), &[&long]);
     let said = String::from_utf8(output.stderr.clone()).unwrap();
-    assert!(said.starts_with("note: ") && said.contains("48 tokens; 55 were cut off"), "{said}");
+    assert!(said.starts_with("note: ") && said.contains("48 tokens; 55 were truncated"), "{said}");
     assert_eq!(said.lines().count(), 1);
     assert_eq!(stdout(&output).lines().count(), 6);
 }

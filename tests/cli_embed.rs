@@ -12,7 +12,7 @@ use std::fs;
 use std::process::Output;
 
 use common::hugging_face::golden_folder;
-use common::program::{run, stderr, stdout};
+use common::program::{self, run, stderr, stdout};
 use serde_json::{Value, json};
 
 fn model() -> String {
@@ -162,12 +162,12 @@ fn a_reference_is_made_and_this_device_is_held_against_it() {
         assert!(said.contains(because), "{said}");
     };
     refused(&["--verify"], "expected reference_vectors.json, found none; `wgrad embed --reference`");
-    let made: Value = serde_json::from_slice(bytes(&embed(&["--reference", "--json"]))).unwrap();
+    let made = program::json(&["embed"], &embed(&["--reference", "--json"]));
     let file = dir.path().join("reference_vectors.json");
     assert_eq!((&made["file"], &made["texts"], &made["width"]), (&json!(file), &json!(10), &json!(40)));
     let said = stdout(&embed(&["--verify"]));
     assert!(said.contains(" computes right: 10 texts"), "{said}");
-    let found: Value = serde_json::from_slice(bytes(&embed(&["--verify", "--json"]))).unwrap();
+    let found = program::json(&["embed"], &embed(&["--verify", "--json"]));
     assert_eq!((&found["precision"], &found["device"]), (&json!("f32"), &found["reference_device"]));
     // Every key stands in the help.
     let help = stdout(&run(&["embed", "--help"], b""));
@@ -193,7 +193,7 @@ fn similar_texts_are_found_similar() {
     let texts = ["the cat watched the garden", "the cat watched the garden", "[SEP] 日本語"];
     let model = model();
     let arguments = [&["similarity", "--model", &model, "--json"], &texts[..]].concat();
-    let answer: Value = serde_json::from_slice(bytes(&run(&arguments, b""))).unwrap();
+    let answer = program::json(&["similarity"], &run(&arguments, b""));
     let cosine = |a: usize, b: usize| answer["cosine"][a][b].as_f64().unwrap();
     assert_eq!(answer["texts"], json!(texts));
     assert!((cosine(0, 1) - 1.0).abs() < 1e-6 && (cosine(2, 2) - 1.0).abs() < 1e-6);
@@ -205,9 +205,8 @@ fn similar_texts_are_found_similar() {
 
 #[test]
 fn a_model_is_described_without_a_gpu() {
-    let info = |model: &str| -> Value {
-        serde_json::from_slice(bytes(&run(&["info", "--model", model, "--json"], b""))).unwrap()
-    };
+    let info =
+        |model: &str| -> Value { program::json(&["info"], &run(&["info", "--model", model, "--json"], b"")) };
     let answer = info(&model());
     assert_eq!(answer["architecture"], "BertModel");
     assert_eq!(

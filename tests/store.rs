@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use wgrad::store::{Disk, FolderLock, Memory, Output, Store, write_atomic, write_output};
+use wgrad::store::{Disk, FolderLock, Memory, NewFolder, Output, Store, write_atomic, write_output};
 
 #[test]
 fn folders_are_their_files() {
@@ -112,13 +112,18 @@ fn an_output_is_replaced_when_it_is_whole() {
 
 #[test]
 #[cfg(unix)]
-fn fault_50_links_pipes_and_devices_are_written_in_place() {
+fn fault_50_links_pipes_and_devices_stay_what_they_are() {
     use std::os::unix::fs::{FileTypeExt, symlink};
 
     let dir = tempfile::tempdir().unwrap();
     let (target, link, pipe) = (dir.path().join("target"), dir.path().join("link"), dir.path().join("pipe"));
     fs::write(&target, "older and longer").unwrap();
     symlink("target", &link).unwrap();
+    // What is given up leaves what the link leads to as it was.
+    let mut given_up = Output::create(&link).unwrap();
+    given_up.put(b"half").unwrap();
+    drop(given_up);
+    assert_eq!(fs::read(&target).unwrap(), b"older and longer");
     write_output(&link, b"new").unwrap();
     assert!(link.is_symlink());
     assert_eq!(fs::read(&target).unwrap(), b"new");
@@ -151,4 +156,41 @@ fn fault_56_a_lock_that_is_a_link_is_refused() {
     let error = FolderLock::acquire(dir.path()).unwrap_err().to_string();
     assert!(error.ends_with("lock: expected a lock, which is a file, found a link"), "{error}");
     assert_eq!(fs::read(theirs).unwrap(), b"kept");
+}
+
+#[test]
+fn a_new_folder_takes_nobodys_place_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("place");
+    let filled = |name: &std::ffi::OsStr| {
+        fs::create_dir_all(&place).unwrap();
+        fs::write(place.join(name), "mine").unwrap();
+        let told = NewFolder::create(&Disk, &place).err().unwrap().to_string();
+        assert!(told.contains("one with something in it"), "{told}");
+        assert_eq!(fs::read(place.join(name)).unwrap(), b"mine");
+        fs::remove_file(place.join(name)).unwrap();
+    };
+    filled("a".as_ref());
+    #[cfg(unix)]
+    filled(std::os::unix::ffi::OsStrExt::from_bytes(b"\xff.txt"));
+
+    // Something comes to stand there while the folder is being written: both stay.
+    let folder = NewFolder::create(&Disk, &place).unwrap();
+    fs::write(folder.path().join("work"), "of hours").unwrap();
+    fs::write(place.join("late"), "mine").unwrap();
+    let told = folder.commit().unwrap_err().to_string();
+    let (_, kept) = told.split_once("what was written is in ").unwrap();
+    assert_eq!(fs::read(Path::new(kept).join("work")).unwrap(), b"of hours");
+    assert_eq!(names(&place), ["late"]);
+
+    // The next one clears that away, and an empty folder is no hindrance.
+    fs::remove_file(place.join("late")).unwrap();
+    let folder = NewFolder::create(&Disk, &place).unwrap();
+    assert!(!Path::new(kept).exists());
+    let told = NewFolder::create(&Disk, &place).err().unwrap().to_string();
+    assert!(told.contains("a folder that no other run is writing"), "{told}");
+    fs::write(folder.path().join("work"), "done").unwrap();
+    folder.commit().unwrap();
+    assert_eq!(names(dir.path()), ["place"]);
+    assert_eq!(names(&place), ["work"]);
 }

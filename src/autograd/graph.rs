@@ -43,10 +43,8 @@ struct Node {
 /// let y = gelu(&mut graph, &x)?;
 ///
 /// // Memory on the way is reused after its last reader: what is to be read back is copied out.
-/// let kept = gpu.buffer("y", y.view().bytes)?;
-/// let to = graph.recorder().bind(&(&kept).into());
-/// graph.recorder().copy(y.view(), to);
-/// graph.finish("gelu")?.replay()?;
+/// let kept = graph.keep(&gpu, "y", y.view())?;
+/// graph.finish(&gpu, "gelu")?.replay()?;
 /// let y: Vec<f32> = pollster::block_on(gpu.read(&kept, 0, 3))?;
 /// assert!((y[0] + 0.1587).abs() < 1e-3 && y[1] == 0.0 && (y[2] - 0.8413).abs() < 1e-3);
 /// # Ok(())

@@ -49,10 +49,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut folder = ModelFolder::load(hub::folder(&args.model)?)?;
     folder.weights = folder.weights.allow_non_finite(args.allow_non_finite);
     let options = device::options(args.adapter.as_deref());
-    let (filled, adapter) = pollster::block_on(async {
+    let (filled, adapter, mask) = pollster::block_on(async {
         let gpu = device::open(&options).await?;
         let mut model = FillMask::open(&gpu, &folder)?;
-        Ok::<_, wgrad::Error>((model.fill(&args.text, args.top_k).await?, gpu.capabilities().name.clone()))
+        let filled = model.fill(&args.text, args.top_k).await?;
+        Ok::<_, wgrad::Error>((filled, gpu.capabilities().name.clone(), model.mask().to_owned()))
     })?;
     if filled.truncated > 0 {
         let lost = match filled.truncated_masks {
@@ -60,7 +61,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             masks => format!(", with {masks} of the masks"),
         };
         print::note(format_args!(
-            "note: the text is longer than the model's context of {} tokens; {} were cut off{lost}",
+            "note: the text is longer than the model's context of {} tokens; {} were truncated{lost}",
             folder.config.max_position_embeddings,
             thousands(filled.truncated as u64)
         ));
@@ -70,13 +71,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         value["adapter"] = adapter.into();
         return print::line(value);
     }
-    report(&filled)
+    report(&filled, &mask)
 }
 
-fn report(filled: &Filled) -> anyhow::Result<()> {
+fn report(filled: &Filled, name: &str) -> anyhow::Result<()> {
     for (index, mask) in filled.masks.iter().enumerate() {
         if filled.masks.len() > 1 {
-            print::line(format_args!("[MASK] {}", index + 1))?;
+            print::line(format_args!("{name} {}", index + 1))?;
         }
         let row = |c: &wgrad::infer::Candidate| {
             vec![format!("  {}", c.token), format!("{:5.1}%", 100.0 * c.probability), bar(c.probability)]

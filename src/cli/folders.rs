@@ -10,5 +10,6 @@ pub fn named(variable: &str) -> Option<PathBuf> {
 /// The user's folder for caches; none on a machine without a home folder.
 pub fn caches() -> Option<PathBuf> {
     let home = || named("HOME").or_else(|| named("USERPROFILE"));
-    named("XDG_CACHE_HOME").or_else(|| home().map(|home| home.join(".cache")))
+    let windows = || named("LOCALAPPDATA").filter(|_| cfg!(windows));
+    named("XDG_CACHE_HOME").or_else(windows).or_else(|| home().map(|home| home.join(".cache")))
 }

@@ -39,11 +39,24 @@ struct Verdict {
     said: String,
 }
 
-/// The program's version, and a checksum of the shaders that multiply on the units and of what is done to them.
+/// The program's version, that of the compiler of its shaders, and a checksum of the shaders that multiply on the units
+/// and of what is done to them.
 fn version() -> String {
     let shaders = matmul::KERNELS.iter().map(|kernel| kernel.source.text);
     let sources = shaders.chain([spirv::SOURCE]).collect::<String>();
-    format!("{} {:08x}", env!("CARGO_PKG_VERSION"), crc32fast::hash(sources.as_bytes()))
+    let checksum = crc32fast::hash(sources.as_bytes());
+    format!(
+        "{}, naga {}, {checksum:08x}",
+        env!("CARGO_PKG_VERSION"),
+        locked("naga").unwrap_or("of unknown version")
+    )
+}
+
+/// The version of a package that this program was built with.
+fn locked(package: &str) -> Option<&'static str> {
+    let (_, entry) =
+        include_str!("../../Cargo.lock").split_once(&format!("name = \"{package}\"\nversion = \""))?;
+    entry.split('"').next()
 }
 
 impl Verdict {
@@ -211,6 +224,13 @@ mod tests {
             max_workgroup_memory: 32 << 10,
             ..Capabilities::default()
         }
+    }
+
+    #[test]
+    fn a_verdict_names_the_compiler_of_its_shaders() {
+        assert!(locked("naga").is_some_and(|version| version.split('.').count() == 3));
+        assert_eq!(locked("no such package"), None);
+        assert!(version().contains(", naga "));
     }
 
     #[test]

@@ -20,8 +20,10 @@ use crate::{Error, Result};
 ///
 /// ```
 /// # use wgrad::text::{Tokenizer, TokenizerOptions};
-/// use wgrad::models::{Config, init::initial_values};
 /// use wgrad::files::{ModelFolder, TensorSource};
+/// use wgrad::models::Config;
+/// use wgrad::nn::initial_values;
+/// use wgrad::store::Disk;
 ///
 /// # fn main() -> wgrad::Result<()> {
 /// # let options = TokenizerOptions { vocab_size: 256, ..TokenizerOptions::default() };
@@ -37,7 +39,7 @@ use crate::{Error, Result};
 ///     let spec = specs.iter().find(|spec| spec.name == name);
 ///     Ok(spec.map(|spec| initial_values(spec, 0)).unwrap_or_default().into())
 /// });
-/// ModelFolder::save(folder, &config, tokenizer.json(), values, "# A model with random weights")?;
+/// ModelFolder::save(&Disk, folder, &config, tokenizer.json(), values, "# A model with random weights")?;
 ///
 /// let model = ModelFolder::load(folder)?;
 /// assert_eq!(model.config, config);

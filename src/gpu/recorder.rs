@@ -278,12 +278,12 @@ impl Recorder {
         self.push(Action::Prove([from, to]), 0);
     }
 
-    /// How large each buffer is, and which commands use it; those that the plan has no place for count as unused.
     /// Which transient buffers share memory, and how much there is.
     pub(crate) fn plan(&self) -> Plan {
         plan(&self.lifetimes(), !self.isolate)
     }
 
+    /// How large each buffer is, and which commands use it; those that the plan has no place for count as unused.
     pub(crate) fn lifetimes(&self) -> Vec<Lifetime> {
         let bytes = |buffer: &Virtual| if let Virtual::Transient(bytes) = buffer { *bytes } else { 0 };
         let lifetime = |buffer| Lifetime { bytes: bytes(buffer), used: None };

@@ -107,7 +107,7 @@ impl FillMask {
             return Err(Error::config(field, format!("{expected}, as in tokenizer.json"), found));
         }
         if config.max_position_embeddings < 3 {
-            let expected = "room for [CLS], a token and [SEP]";
+            let expected = "room for a token between the first one and the separator";
             return Err(Error::config("max_position_embeddings", expected, config.max_position_embeddings));
         }
         Ok(FillMask { predictor: Predictor::new(gpu, model), tokenizer })
@@ -129,6 +129,11 @@ impl FillMask {
         self.predictor.model()
     }
 
+    /// What stands for a masked token in a text: `[MASK]` in most models.
+    pub fn mask(&self) -> &str {
+        self.tokenizer.special_tokens().mask.as_deref().unwrap_or_default()
+    }
+
     /// Guesses each `[MASK]` in `text`: the `top_k` likeliest tokens with their probabilities.
     ///
     /// A text longer than the model's context is cut at both ends, around its masks; when they stand too far
@@ -147,7 +152,7 @@ impl FillMask {
         let room = self.model().config.max_position_embeddings - 2;
         let start = window(&all, specials.mask, room).ok_or_else(|| {
             let found = if text.trim().is_empty() { "an empty text" } else { "none" };
-            let mask = self.tokenizer.special_tokens().mask.as_deref().unwrap_or_default();
+            let mask = self.mask();
             let expected = format!("{mask} where a word is to be guessed, as in `The dog {mask} home.`");
             Error::config("text", expected, found)
         })?;

@@ -15,8 +15,7 @@ use crate::tensor::DType;
 /// # Errors
 /// Those of reading the weights and of the device.
 pub(crate) fn load(gpu: &Gpu, config: Config, weights: &Weights, storage: DType) -> Result<Model> {
-    let table = (config.vocab_size * config.hidden_size * 4) as u64;
-    let bound = table <= gpu.capabilities().max_binding;
+    let bound = (config.vocab_size * config.hidden_size) as u64 <= gpu.capabilities().max_operand(4);
     let model = if config.is_masked_lm() && config.tie_word_embeddings && bound {
         Model::new(gpu, config, false)
     } else {

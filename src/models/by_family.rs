@@ -118,13 +118,13 @@ impl Config {
         self.parameters().iter().map(|spec| spec.elements() as u64).sum()
     }
 
-    /// Operations per token of the encoder: see [`Family::body_flops`](super::Family::body_flops).
+    /// Operations per token of the encoder: see [`Family::body_flops`].
     pub fn body_flops(&self, tokens: usize) -> f64 {
         self.family().body_flops(self, tokens)
     }
 
     /// Operations per masked token of the masked-language-model head: see
-    /// [`Family::head_flops`](super::Family::head_flops).
+    /// [`Family::head_flops`].
     pub fn head_flops(&self) -> f64 {
         self.family().head_flops(self)
     }

@@ -83,10 +83,7 @@ impl Parameters {
                     return Err(Error::Limit {
                         operation: format!("the parameter {}", specs[0].name),
                         adapter: gpu.capabilities().name.clone(),
-                        expected: format!(
-                            "{} bytes in one binding (choose a smaller vocabulary or width)",
-                            elements * 4
-                        ),
+                        expected: format!("{} bytes in one binding", elements * 4),
                         found: format!("at most {}", limit * 4),
                     });
                 }

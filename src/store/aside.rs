@@ -15,7 +15,8 @@ const ENDING: &str = ".wgrad-partial";
 pub(super) fn temporary(path: &Path) -> PathBuf {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let random = RandomState::new().hash_one((count, std::process::id()));
+    // Its keys differ from process to process. A page has no process that it could ask for a number.
+    let random = RandomState::new().hash_one(count);
     path.with_file_name(format!(".{}.{random:016x}{ENDING}", name_of(path)))
 }
 
@@ -66,7 +67,12 @@ impl<'s> Aside<'s> {
     /// # Errors
     /// [`Error::Io`]; what had the name is then untouched.
     pub fn rename(mut self) -> Result<()> {
-        self.store.rename(&self.temporary, &self.path)?;
+        let renamed = self.store.rename(&self.temporary, &self.path);
+        renamed.map_err(|error| match error {
+            // A person knows the file by the name that it was to have.
+            Error::Io { cause, .. } => Error::io(&self.path, "rename the finished file to")(cause),
+            other => other,
+        })?;
         self.renamed = true;
         Ok(())
     }

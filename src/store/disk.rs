@@ -37,7 +37,7 @@ impl Store for Disk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        fs::rename(from, to).map_err(Error::io(to, "rename what is finished to"))
+        fs::rename(from, to).map_err(Error::io(from, "rename"))
     }
 
     fn sync_dir(&self, path: &Path) -> Result<()> {
@@ -52,6 +52,10 @@ impl Store for Disk {
         fs::remove_file(path).map_err(Error::io(path, "remove"))
     }
 
+    fn remove_dir(&self, path: &Path) -> Result<()> {
+        fs::remove_dir(path).map_err(Error::io(path, "remove"))
+    }
+
     fn remove_dir_all(&self, path: &Path) -> Result<()> {
         fs::remove_dir_all(path).map_err(Error::io(path, "remove"))
     }
@@ -63,7 +67,7 @@ impl Store for Disk {
     fn list(&self, path: &Path) -> Result<Vec<String>> {
         let entries = fs::read_dir(path).and_then(|entries| entries.collect::<io::Result<Vec<_>>>());
         let entries = entries.map_err(Error::io(path, "read the folder"))?;
-        Ok(entries.into_iter().filter_map(|entry| entry.file_name().into_string().ok()).collect())
+        Ok(entries.into_iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
     }
 
     fn exists(&self, path: &Path) -> bool {

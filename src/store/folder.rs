@@ -7,13 +7,13 @@ use super::lock::{FolderLock, LOCK_FILE};
 use super::{Store, parent};
 use crate::{Error, Result};
 
-/// A folder being written under a temporary name beside its place; removed if dropped before [`NewFolder::commit`].
+/// A folder being written under a temporary name beside its place; removed if dropped without [`NewFolder::commit`].
 pub struct NewFolder<'s> {
     store: &'s dyn Store,
     place: PathBuf,
     partial: PathBuf,
     lock: Option<FolderLock>,
-    committed: bool,
+    keep: bool,
 }
 
 impl<'s> NewFolder<'s> {
@@ -28,14 +28,26 @@ impl<'s> NewFolder<'s> {
         refuse_filled(store, place)?;
         store.create_dir_all(parent(place))?;
         for left in temporaries(store, place) {
-            // Whoever gets the lock knows that nobody writes there any more.
-            drop(lock(store, &left, place)?);
+            let held = lock(store, &left, place)?;
+            // The lock is held until the folder is gone, so that nobody takes it in between. Where an open file keeps
+            // its folder from being removed, it has to go first.
+            let held = held.filter(|_| cfg!(unix));
             store.remove_dir_all(&left)?;
+            drop(held);
         }
-        let partial = temporary(place);
-        store.create_dir_all(&partial)?;
-        let lock = lock(store, &partial, place)?;
-        Ok(NewFolder { store, place: place.to_path_buf(), partial, lock, committed: false })
+        let mut attempts = 0;
+        loop {
+            let partial = temporary(place);
+            store.create_dir_all(&partial)?;
+            attempts += 1;
+            let lock = lock(store, &partial, place);
+            // Between creating and locking another process may have taken the folder for one that was left.
+            let whole = lock.is_ok() && (!store.is_shared() || partial.join(LOCK_FILE).exists());
+            if whole || attempts == 4 {
+                let place = place.to_path_buf();
+                return Ok(NewFolder { store, place, partial, lock: lock?, keep: false });
+            }
+        }
     }
 
     /// Where to write.
@@ -46,20 +58,48 @@ impl<'s> NewFolder<'s> {
     /// Gives the folder its name. Its files must be synced.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`], and [`Error::File`] where something has come to stand in its place meanwhile. What was written then
+    /// stays under its temporary name, which the error tells, until the next run for the same place.
     pub fn commit(mut self) -> Result<()> {
-        // Open handles keep some systems from renaming.
-        if self.lock.take().is_some() {
-            self.store.remove_file(&self.partial.join(LOCK_FILE))?;
-        }
+        // What took long to write is not thrown away because its name could not be given.
+        self.keep = true;
         self.store.sync_dir(&self.partial)?;
+        if cfg!(not(unix)) {
+            // Open files keep some systems from renaming their folder.
+            self.unlock();
+        }
+        let renamed = self.replace();
+        renamed.map_err(|error| match error {
+            Error::File { path, expected, found } => Error::File {
+                path,
+                expected,
+                found: format!("{found}; what was written is in {}", self.partial.display()),
+            },
+            Error::Io { cause, .. } => {
+                let action = "rename the finished folder to its place from";
+                Error::io(&self.partial, action)(cause)
+            }
+            other => other,
+        })?;
+        self.partial = self.place.clone();
+        self.unlock();
+        self.store.sync_dir(parent(&self.place))
+    }
+
+    fn replace(&self) -> Result<()> {
         if self.store.exists(&self.place) {
             refuse_filled(self.store, &self.place)?;
-            self.store.remove_dir_all(&self.place)?;
+            // Removes nothing but an empty folder, whatever has happened since.
+            self.store.remove_dir(&self.place)?;
         }
-        self.store.rename(&self.partial, &self.place)?;
-        self.committed = true;
-        self.store.sync_dir(parent(&self.place))
+        self.store.rename(&self.partial, &self.place)
+    }
+
+    fn unlock(&mut self) {
+        if self.lock.take().is_some() {
+            // A lock file that stays harms nothing.
+            let _ = self.store.remove_file(&self.partial.join(LOCK_FILE));
+        }
     }
 }
 
@@ -88,7 +128,7 @@ fn lock(store: &dyn Store, folder: &Path, place: &Path) -> Result<Option<FolderL
 
 impl Drop for NewFolder<'_> {
     fn drop(&mut self) {
-        if !self.committed {
+        if !self.keep {
             self.lock = None;
             // An error that led here is the one to tell; the next run clears what is left.
             let _ = self.store.remove_dir_all(&self.partial);

@@ -117,6 +117,14 @@ impl Store for Memory {
         Ok(())
     }
 
+    fn remove_dir(&self, path: &Path) -> Result<()> {
+        match Memory::exists(self, path) {
+            // A folder without files is none.
+            false => Ok(()),
+            true => Err(Error::io(path, "remove")(ErrorKind::DirectoryNotEmpty.into())),
+        }
+    }
+
     fn remove_dir_all(&self, path: &Path) -> Result<()> {
         self.remove(path);
         Ok(())

@@ -45,11 +45,13 @@ pub trait Store: Send + Sync {
     fn sync_dir(&self, path: &Path) -> Result<()>;
     /// Removes a file.
     fn remove_file(&self, path: &Path) -> Result<()>;
+    /// Removes an empty folder; one with something in it is an error.
+    fn remove_dir(&self, path: &Path) -> Result<()>;
     /// Removes a folder and what is in it.
     fn remove_dir_all(&self, path: &Path) -> Result<()>;
     /// Reads a whole file.
     fn read(&self, path: &Path) -> Result<Bytes>;
-    /// The names in a folder.
+    /// The names in a folder; one that is no Unicode is there by its likeness.
     fn list(&self, path: &Path) -> Result<Vec<String>>;
     /// Whether there is a file or folder of this name.
     fn exists(&self, path: &Path) -> bool;

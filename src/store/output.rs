@@ -9,8 +9,8 @@ use crate::{Error, Result};
 
 /// An output that is written piece by piece.
 ///
-/// A file appears under its name when it is whole. A pipe, a device and a link are no names that a file could take
-/// over: they are written to where they are. `-` is the standard output.
+/// A file appears under its name when it is whole; a link to one stays, and the file that it leads to is replaced. A pipe
+/// and a device are no names that a file could take over: they are written to where they are. `-` is the standard output.
 pub struct Output {
     path: PathBuf,
     to: To,
@@ -27,21 +27,25 @@ impl Output {
     /// # Errors
     /// [`Error::Io`]; [`Error::File`] for a folder.
     pub fn create(path: &Path) -> Result<Output> {
+        let mut path = path.to_path_buf();
+        if path.is_symlink() && path.is_file() {
+            path = path.canonicalize().map_err(Error::io(&path, "follow the link"))?;
+        }
         let to = match path.symlink_metadata() {
             _ if path.as_os_str() == "-" => To::InPlace(Box::new(std::io::stdout())),
             Ok(about) if about.is_dir() => {
                 return Err(Error::file(path, "a file to write", "a folder"));
             }
             Ok(about) if !about.is_file() => {
-                let file = OpenOptions::new().write(true).create(true).truncate(true).open(path);
-                To::InPlace(Box::new(file.map_err(Error::io(path, "open"))?))
+                let file = OpenOptions::new().write(true).create(true).truncate(true).open(&path);
+                To::InPlace(Box::new(file.map_err(Error::io(&path, "open"))?))
             }
-            _ if !parent(path).is_dir() => {
-                return Err(Error::file(parent(path), "a folder to write to", "none: make it first"));
+            _ if !parent(&path).is_dir() => {
+                return Err(Error::file(parent(&path), "a folder to write to", "none: make it first"));
             }
-            _ => To::Aside(Aside::begin(&Disk, path)?),
+            _ => To::Aside(Aside::begin(&Disk, &path)?),
         };
-        Ok(Output { path: path.to_path_buf(), to })
+        Ok(Output { path, to })
     }
 
     /// Whether what was written can be changed until the output is finished.

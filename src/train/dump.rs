@@ -59,8 +59,8 @@ pub fn dump_batches(config: &TrainConfig, dataset: &Arc<Dataset>, path: &Path) -
         .map(|(name, dtype, shape, bytes)| Ok((name, TensorView::new(*dtype, shape.clone(), bytes)?)));
     let views = views.collect::<Result<Vec<_>, _>>().map_err(unsound)?;
     // Strings are all that the free text of a safetensors file takes.
-    let about = [("format", "wgrad-batches"), ("version", "1")];
-    let about = about.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    // One entry: several would stand in an order that changes from run to run.
+    let about = [("format".to_owned(), "wgrad-batches 1".to_owned())].into();
     let bytes = safetensors::serialize(views, Some(about)).map_err(unsound)?;
     write_output(path, &bytes)
 }

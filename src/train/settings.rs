@@ -162,10 +162,10 @@ impl Settings {
         let specials = data.table().specials();
         let facts = [
             ("model.vocab_size", data.vocab_size() as u64, "the tokenizer's"),
-            ("model.pad_token_id", u64::from(specials.pad), "the tokenizer's [PAD]"),
-            ("model.cls_token_id", u64::from(specials.cls), "the tokenizer's [CLS]"),
-            ("model.sep_token_id", u64::from(specials.sep), "the tokenizer's [SEP]"),
-            ("model.mask_token_id", u64::from(specials.mask), "the tokenizer's [MASK]"),
+            ("model.pad_token_id", u64::from(specials.pad), "the tokenizer's padding token"),
+            ("model.cls_token_id", u64::from(specials.cls), "the tokenizer's first token"),
+            ("model.sep_token_id", u64::from(specials.sep), "the tokenizer's separator"),
+            ("model.mask_token_id", u64::from(specials.mask), "the tokenizer's mask"),
             ("seq_len", data.seq_len() as u64, "the data's"),
         ];
         for (key, fact, whose) in facts {

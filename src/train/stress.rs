@@ -9,10 +9,10 @@ use crate::autograd::Graph;
 use crate::gpu::{AdapterKind, Buffer, Gpu, Recording};
 use crate::ops::attention::{Form, Heads, attention_as};
 use crate::ops::cross_entropy::cross_entropy;
-use crate::ops::matmul::Layout;
+use crate::ops::matmul::{Affine, Layout, feed_forward};
 use crate::ops::measure::{filling, matmul_recording};
 use crate::optim;
-use crate::tensor::DType;
+use crate::tensor::{DType, Tensor};
 
 /// How much is computed.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -89,15 +89,15 @@ struct Work {
     name: String,
     storage: DType,
     recording: Recording,
-    /// Each with its number of words of 4 bytes.
-    results: Vec<(Buffer, usize)>,
+    /// Each with how its elements are stored, and how many there are.
+    results: Vec<(Buffer, DType, usize)>,
 }
 
 impl Work {
     async fn results(&self, gpu: &Gpu) -> Result<Vec<Vec<u32>>> {
         let mut read = Vec::new();
-        for (buffer, words) in &self.results {
-            read.push(gpu.read(buffer, 0, *words).await?);
+        for (buffer, dtype, elements) in &self.results {
+            read.push(gpu.read(buffer, 0, words(*elements, *dtype)).await?);
         }
         Ok(read)
     }
@@ -108,8 +108,8 @@ impl Work {
         let mut different = 0;
         for replay in 0..replays {
             // What is left of the last replay must not pass for a result of this one.
-            for (buffer, words) in &self.results {
-                gpu.write(buffer, 0, &vec![crate::ops::check::POISON; *words]);
+            for (buffer, dtype, elements) in &self.results {
+                gpu.write(buffer, 0, &vec![crate::ops::check::POISON; words(*elements, *dtype)]);
             }
             self.recording.replay()?;
             let results = self.results(gpu).await?;
@@ -158,25 +158,36 @@ pub async fn stress(gpu: &Gpu, sizes: Sizes, mut done: impl FnMut(&Stressed)) ->
     Ok(all)
 }
 
-/// Repeats the products that `units` multiplies on its matrix units, and compares them with those of `plain`, the same
-/// device opened without; none where it has no units.
+/// Repeats the products that `units` multiplies on its matrix units, alone and with all that they take along (biases, GELU
+/// and its slope, a residual) and their gradients, and compares them with those of `plain`, the same device opened
+/// without; none where it has no units.
 ///
 /// # Errors
 /// As [`stress`].
 pub async fn stress_units(units: &Gpu, plain: &Gpu, sizes: Sizes) -> Result<Vec<Stressed>> {
     let mut all = Vec::new();
     let Some(storage) = units.capabilities().matrix_operands.map(DType::from) else { return Ok(all) };
-    for layout in [Layout::Nt, Layout::Nn, Layout::Tn] {
-        // The second one has edges everywhere, and takes smaller tiles.
-        for shape in [[sizes.product; 3], [132, 196, 1028]] {
-            let (mut stressed, found) =
-                product_of(units, layout, storage, shape)?.repeat(units, sizes.replays).await?;
-            let (_, expected) = product_of(plain, layout, storage, shape)?.repeat(plain, 1).await?;
-            stressed.error = Some(difference(storage, &found[0], &expected[0]));
-            all.push(stressed);
+    // The second one has edges everywhere, and takes smaller tiles.
+    for shape in [[sizes.product; 3], [132, 196, 1028]] {
+        for layout in [Layout::Nt, Layout::Nn, Layout::Tn] {
+            let make = |gpu: &Gpu| product_of(gpu, layout, storage, shape);
+            all.push(compared(make(units)?, units, make(plain)?, plain, sizes.replays).await?);
         }
+        let make = |gpu: &Gpu| feed_forward_work(gpu, storage, shape);
+        all.push(compared(make(units)?, units, make(plain)?, plain, sizes.replays).await?);
     }
     Ok(all)
+}
+
+/// Repeats a work on matrix units, and compares its results with those of the same work without.
+async fn compared(work: Work, units: &Gpu, same: Work, plain: &Gpu, replays: usize) -> Result<Stressed> {
+    let (mut stressed, found) = work.repeat(units, replays).await?;
+    let (_, expected) = same.repeat(plain, 1).await?;
+    let errors = work.results.iter().zip(found.iter().zip(&expected));
+    let errors = errors.map(|((_, dtype, _), (found, expected))| difference(*dtype, found, expected));
+    // NaN is the worst of all.
+    stressed.error = errors.reduce(|worst, error| if error <= worst { worst } else { error });
+    Ok(stressed)
 }
 
 /// The normalized mean squared error of elements that are stored as the type says.
@@ -205,7 +216,36 @@ fn product(gpu: &Gpu, layout: Layout, storage: DType, size: usize) -> Result<Wor
 fn product_of(gpu: &Gpu, layout: Layout, storage: DType, [m, n, k]: [usize; 3]) -> Result<Work> {
     let (recording, result) = matmul_recording(gpu, layout, storage, [m, n, k])?;
     let name = format!("product {layout:?} {m} x {n} x {k}").to_lowercase();
-    Ok(Work { name, storage, recording, results: vec![(result, words(m * n, storage))] })
+    Ok(Work { name, storage, recording, results: vec![(result, storage, m * n)] })
+}
+
+/// A feed-forward block over N rows of width C with an inner width of F, with its gradients.
+fn feed_forward_work(gpu: &Gpu, storage: DType, [n, f, c]: [usize; 3]) -> Result<Work> {
+    let mut graph = Graph::training(gpu).with_storage(storage);
+    let mut gradients = Vec::new();
+    let mut parameter = |graph: &mut Graph, label: &str, shape: &[usize], dtype| -> Result<Tensor> {
+        let elements = shape.iter().product();
+        let gradient = gpu.buffer("a gradient", elements as u64 * 4)?;
+        let view = graph.recorder().bind(&(&gradient).into());
+        graph.recorder().clear(view);
+        let tensor = graph.parameter_as(dtype, &values(gpu, label, elements, dtype)?, &gradient, shape)?;
+        gradients.push((gradient, DType::F32, elements));
+        Ok(tensor)
+    };
+    let x = parameter(&mut graph, "x", &[n, c], storage)?;
+    let mut layer = |graph: &mut Graph, shape: [usize; 2]| -> Result<Affine> {
+        let weight = parameter(graph, "a weight", &shape, storage)?;
+        Ok(Affine { weight, bias: Some(parameter(graph, "a bias", &shape[..1], DType::F32)?) })
+    };
+    let layers = [layer(&mut graph, [f, c])?, layer(&mut graph, [c, f])?];
+    let y = feed_forward(&mut graph, &x, [&layers[0], &layers[1]], Some(&x))?;
+    let kept = graph.keep(gpu, "y", y.view())?;
+    let upstream = values(gpu, "d_y", n * c, storage)?;
+    let d_y = graph.input(&upstream, [n, c], storage)?;
+    graph.backward(&y, d_y)?;
+    let recording = graph.finish(gpu, "feed-forward")?;
+    let results = [vec![(kept, storage, n * c)], gradients].concat();
+    Ok(Work { name: format!("feed-forward {n} x {c} x {f}"), storage, recording, results })
 }
 
 /// Made-up values, stored as `storage`.
@@ -240,7 +280,7 @@ fn attention_work(gpu: &Gpu, form: Form, sizes: Sizes, storage: DType) -> Result
     let d_y = graph.input(&upstream, [rows, width], storage)?;
     graph.backward(&y, d_y)?;
     let recording = graph.finish(gpu, "attention")?;
-    let results = vec![(d_qkv, rows * 3 * width), (d_distances, BUCKETS * SIZE)];
+    let results = vec![(d_qkv, DType::F32, rows * 3 * width), (d_distances, DType::F32, BUCKETS * SIZE)];
     let name = format!("{form:?} attention, B {sequences}, H {count}, T {tokens}").to_lowercase();
     Ok(Work { name, storage, recording, results })
 }
@@ -261,7 +301,7 @@ fn cross_entropy_work(gpu: &Gpu, sizes: Sizes, storage: DType) -> Result<Work> {
     let ones = graph.constant(&vec![1f32; rows], [rows], DType::F32)?;
     graph.backward(&y.loss, ones)?;
     let recording = graph.finish(gpu, "cross entropy")?;
-    let results = vec![(loss, rows), (gradient, rows * classes)];
+    let results = vec![(loss, DType::F32, rows), (gradient, DType::F32, rows * classes)];
     Ok(Work { name: format!("cross entropy, {rows} x {classes}"), storage, recording, results })
 }
 
@@ -269,7 +309,7 @@ fn norm_work(gpu: &Gpu, elements: usize) -> Result<Work> {
     let gradient = values(gpu, "a gradient", elements, DType::F32)?;
     let (recording, partials, count) = optim::norm_recording(gpu, &gradient)?;
     let name = format!("norm of {elements} elements");
-    Ok(Work { name, storage: DType::F32, recording, results: vec![(partials, count)] })
+    Ok(Work { name, storage: DType::F32, recording, results: vec![(partials, DType::F32, count)] })
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! All colours of the pictures of attention: two themes, each with its inks and its colour map.
+//! All colours of the pictures: of attention in two themes, each with its inks and its colour map, and of loss curves.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,19 @@ pub enum Theme {
     Light,
     /// Light ink on near-black; the greatest values are the lightest.
     Dark,
+}
+
+/// The colours of loss curves, as SVG spells them.
+pub(super) mod curve {
+    pub(in crate::viz) const PAPER: &str = "#ffffff";
+    pub(in crate::viz) const INK: &str = "#1f2328";
+    pub(in crate::viz) const SOFT: &str = "#59636e";
+    pub(in crate::viz) const GRID: &str = "#e6e9ed";
+    pub(in crate::viz) const TRAIN: &str = "#0b6bcb";
+    pub(in crate::viz) const HELD_OUT: &str = "#c2410c";
+    pub(in crate::viz) const RATE_INK: &str = "#6d4bc3";
+    pub(in crate::viz) const BATCH_INK: &str = "#0f766e";
+    pub(in crate::viz) const REFERENCE: &str = "#8a6d00";
 }
 
 /// The inks of a theme.

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::axis::{Axis, drawable};
+use super::colour::curve::{BATCH_INK, GRID, HELD_OUT, INK, PAPER, RATE_INK, REFERENCE, SOFT, TRAIN};
 use super::xml::escape;
 
 /// A horizontal line to hold the loss against.
@@ -46,15 +47,6 @@ const RATE: [f64; 2] = [496.0, 438.0];
 const BATCH: [f64; 2] = [588.0, 530.0];
 /// More points than this cannot be told apart.
 const POINTS: usize = 1600;
-
-const INK: &str = "#1f2328";
-const SOFT: &str = "#59636e";
-const GRID: &str = "#e6e9ed";
-const TRAIN: &str = "#0b6bcb";
-const HELD_OUT: &str = "#c2410c";
-const RATE_INK: &str = "#6d4bc3";
-const BATCH_INK: &str = "#0f766e";
-const REFERENCE: &str = "#8a6d00";
 
 impl LossCurve {
     /// The picture as a complete SVG file.
@@ -138,7 +130,7 @@ impl Svg {
         let text = format!(
             r##"<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{description}" font-family="system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif">
 <title>{description}</title>
-<rect width="{WIDTH}" height="{HEIGHT}" rx="8" fill="#ffffff"/>
+<rect width="{WIDTH}" height="{HEIGHT}" rx="8" fill="{PAPER}"/>
 "##
         );
         Self { text, right }
@@ -238,7 +230,7 @@ impl Svg {
         }
         for &(step, value) in points.iter().filter(whole) {
             self.line(format_args!(
-                r##"<circle cx="{:.1}" cy="{:.1}" r="3.2" fill="{colour}" stroke="#ffffff" stroke-width="1.2"/>"##,
+                r##"<circle cx="{:.1}" cy="{:.1}" r="3.2" fill="{colour}" stroke="{PAPER}" stroke-width="1.2"/>"##,
                 x.at(step),
                 y.at(value)
             ));
@@ -249,7 +241,7 @@ impl Svg {
     fn last_value(&mut self, x: &Axis, y: &Axis, points: &[(f64, f64)]) {
         if let Some(&(step, value)) = points.iter().rfind(|point| x.holds(point.0) && y.holds(point.1)) {
             let style = format!(
-                r##"font-size="13" font-weight="600" fill="{HELD_OUT}" text-anchor="end" stroke="#ffffff" stroke-width="4" paint-order="stroke""##
+                r##"font-size="13" font-weight="600" fill="{HELD_OUT}" text-anchor="end" stroke="{PAPER}" stroke-width="4" paint-order="stroke""##
             );
             self.text(x.at(step), y.at(value) - 11.0, &style, &format!("{value:.2}"));
         }

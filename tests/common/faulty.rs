@@ -118,6 +118,11 @@ impl Store for Faulty {
         Disk.remove_file(path)
     }
 
+    fn remove_dir(&self, path: &Path) -> Result<()> {
+        self.step(path, false)?;
+        Disk.remove_dir(path)
+    }
+
     fn remove_dir_all(&self, path: &Path) -> Result<()> {
         let go = self.step(path, false);
         if go.is_err()
@@ -130,6 +135,7 @@ impl Store for Faulty {
     }
 
     fn append(&self, path: &Path) -> Result<Box<dyn OpenFile>> {
+        self.step(path, true)?;
         Ok(Box::new(Open { disk: self.clone(), path: path.to_path_buf(), file: Disk.append(path)? }))
     }
 

@@ -1,8 +1,10 @@
 //! The program, as a person runs it.
 
+use std::collections::HashSet;
 use std::process::Output;
 
 use assert_cmd::Command;
+use serde_json::Value;
 
 /// `wgrad` with arguments, ready to run.
 pub fn command(arguments: &[&str]) -> Command {
@@ -36,4 +38,42 @@ pub fn error(output: &Output, code: i32) -> String {
     assert!(text.starts_with("error: ") && text.trim_end().lines().count() == 1, "{text}");
     assert!(output.stdout.is_empty());
     text
+}
+
+/// Objects whose keys are a user's or a task's words, not the program's.
+const WORDS: [&str; 4] = ["probabilities", "scores", "labels", "tensors"];
+
+/// The JSON that `command` wrote with success, the first value of several: see [`told`].
+pub fn json(command: &[&str], output: &Output) -> Value {
+    told(command, &stdout(output))
+}
+
+/// The first value of `text`, which `command` wrote. Every key of it and of those after it stands in the command's help.
+pub fn told(command: &[&str], text: &str) -> Value {
+    let values: Vec<Value> =
+        serde_json::Deserializer::from_str(text).into_iter().collect::<Result<_, _>>().unwrap();
+    let help = stdout(&run(&[command, &["--help"]].concat(), ""));
+    let said: HashSet<&str> = help.split(|c: char| !(c.is_alphanumeric() || c == '_')).collect();
+    let mut silent = Vec::new();
+    values.iter().for_each(|value| unsaid(value, &said, &mut silent));
+    silent.sort();
+    silent.dedup();
+    assert!(silent.is_empty(), "`wgrad {} --help` does not say: {silent:?}", command.join(" "));
+    values.into_iter().next().unwrap()
+}
+
+/// The keys of a value that are not `said`.
+fn unsaid(value: &Value, said: &HashSet<&str>, found: &mut Vec<String>) {
+    match value {
+        Value::Array(list) => list.iter().for_each(|value| unsaid(value, said, found)),
+        Value::Object(keys) => {
+            for (key, value) in keys {
+                found.extend(Some(key).filter(|key| !said.contains(key.as_str())).cloned());
+                if !WORDS.contains(&key.as_str()) {
+                    unsaid(value, said, found);
+                }
+            }
+        }
+        _ => {}
+    }
 }

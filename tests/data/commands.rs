@@ -35,19 +35,19 @@ fn from_text_to_shards() {
     let told = stdout(&wgrad(path, "tokenizer train a.csv --text-column body --vocab-size 300 --out tok"));
     assert!(told.contains("300 documents") && told.contains("301 carriage returns"), "{told}");
     let tokenizer = Tokenizer::load(path.join("tok")).unwrap();
-    let json = stdout(&wgrad(
+    let output = wgrad(
         path,
         "tokenizer train a.csv --text-column body --vocab-size 300 --out tok2 --kind wordpiece --keep-case --json",
-    ));
-    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    );
+    let json = program::json(&["tokenizer", "train"], &output);
     assert_eq!(json["read"]["documents"], 300);
     assert_ne!(Tokenizer::load(path.join("tok2")).unwrap().json(), tokenizer.json());
 
     let prepare = "data prepare a.csv --text-column body --tokenizer tok --seq-len 32 --held-out 10";
     let told = stdout(&wgrad(path, &format!("{prepare} --out out --join")));
     assert!(told.contains("unigram entropy") && told.contains("train "), "{told}");
-    let json = stdout(&wgrad(path, &format!("{prepare} --out out2 --seed 5 --json")));
-    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let output = wgrad(path, &format!("{prepare} --out out2 --seed 5 --json"));
+    let json = program::json(&["data", "prepare"], &output);
     let dataset = Dataset::open(&[path.join("out2")]).unwrap();
     assert_eq!(json["train"]["sequences"], dataset.len(Split::Train));
     assert_eq!(json["unigram_entropy"].as_f64(), dataset.unigram_entropy());
@@ -55,8 +55,8 @@ fn from_text_to_shards() {
 
     let told = stdout(&wgrad(path, &format!("{prepare} --out out3 --pack")));
     assert!(told.contains("segments packed") && told.contains("tokens of padding avoided"), "{told}");
-    let json = stdout(&wgrad(path, &format!("{prepare} --out out4 --pack --json")));
-    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let output = wgrad(path, &format!("{prepare} --out out4 --pack --json"));
+    let json = program::json(&["data", "prepare"], &output);
     let train = &json["train"];
     let [segments, sequences, avoided] =
         ["segments", "sequences", "padding_avoided"].map(|key| train[key].as_u64().unwrap());

@@ -7,7 +7,7 @@ use wgrad::nn::initial_values;
 use wgrad::train::TrainConfig;
 
 use crate::Place;
-use crate::common::program::command;
+use crate::common::program::{command, json};
 
 const SMALL: [&str; 12] = [
     "--set",
@@ -43,8 +43,7 @@ fn first_weights_and_batches_are_those_of_the_run() {
     let mut command = pretrain(&place, "first");
     command.args(["--preset", "micro", "--steps", "12", "--seed", "5", "--micro-batch", "4", "--init-only"]);
     command.arg("--dump-batches").arg(place.path("batches.safetensors")).args(SMALL).arg("--json");
-    let output = command.assert().success().get_output().stdout.clone();
-    let json: serde_json::Value = serde_json::from_slice(&output).unwrap();
+    let json = json(&["pretrain"], command.assert().success().get_output());
 
     let folder = ModelFolder::load(place.path("first")).unwrap();
     assert_eq!(json["parameters"], folder.config.parameter_count());

@@ -7,7 +7,7 @@ use wgrad::gpu::GpuOptions;
 use wgrad::tensor::DType;
 use wgrad::train::{MlmOptions, Settings, TrainConfig, Trainer, estimate, fit};
 
-use crate::common::program::command;
+use crate::common::program::{command, json};
 use crate::{Place, common};
 
 fn of(config: &TrainConfig, micro_batch: usize) -> TrainConfig {
@@ -102,7 +102,7 @@ fn a_dry_run_tells_and_leaves_nothing() {
         command.assert().success().get_output().clone()
     };
     let output = dry(&["--json", "--micro-batch", "auto", "--memory", "1GB"]);
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let told = json(&["pretrain"], &output);
     assert_eq!((told["steps"].as_u64(), told["micro_batch"].as_u64()), (Some(50), Some(8)));
     let average = place.dataset.tokens(Split::Train) as f64 / place.dataset.len(Split::Train) as f64;
     assert_eq!(told["tokens"].as_u64(), Some((400.0 * average) as u64));

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::common::program;
 use crate::{Place, common};
 use wgrad::files::{ModelFolder, RunFolder};
 use wgrad::store::Disk;
@@ -65,10 +66,6 @@ fn pretrain(data: &Path, out: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap()
-}
-
 #[test]
 fn ctrl_c_saves_and_the_run_resumes() {
     if common::gpu().is_none() {
@@ -86,7 +83,7 @@ fn ctrl_c_saves_and_the_run_resumes() {
     running.expect("stopping after this step");
     let (status, summary, _) = running.end();
     assert_eq!(status.code(), Some(130));
-    let summary = json(&summary);
+    let summary = program::told(&["pretrain"], &summary);
     assert_eq!(summary["interrupted"], true);
     let steps = summary["steps"].as_u64().unwrap();
     assert!((2..100_000).contains(&steps));
@@ -130,7 +127,10 @@ fn a_second_ctrl_c_quits_at_once_and_spares_the_checkpoint() {
         running
     };
     let (status, summary, step) = start(&["--config", recipe.to_str().unwrap()]).end();
-    assert_eq!((status.code(), json(&summary)["steps"].as_u64()), (Some(130), Some(1)));
+    assert_eq!(
+        (status.code(), program::told(&["pretrain"], &summary)["steps"].as_u64()),
+        (Some(130), Some(1))
+    );
 
     let running = start(&["--resume"]);
     running.interrupt();
@@ -140,7 +140,10 @@ fn a_second_ctrl_c_quits_at_once_and_spares_the_checkpoint() {
     assert_eq!(RunFolder::open(Arc::new(Disk), &run).unwrap().latest().unwrap().unwrap().step, 1);
     ModelFolder::load(&run).unwrap();
     let (status, summary, _) = start(&["--resume"]).end();
-    assert_eq!((status.code(), json(&summary)["steps"].as_u64()), (Some(130), Some(2)));
+    assert_eq!(
+        (status.code(), program::told(&["pretrain"], &summary)["steps"].as_u64()),
+        (Some(130), Some(2))
+    );
 }
 
 #[test]
@@ -178,7 +181,7 @@ fn a_quickstart_stopped_by_ctrl_c_goes_on_when_called_again() {
     let mut running = Running::start(&mut quickstart(&["--json"]));
     running.expect("going on with the quickstart");
     let (told, second) = stopped(running, first as usize + 1);
-    let told = json(&told);
+    let told = program::told(&["quickstart"], &told);
     assert!(second > first && told["summary"]["steps"] == second && told["summary"]["total_steps"] == 10_000);
     // What is counted in the text is near what is true of the language.
     let [exact, counted] = ["exact", "summary"].map(|of| told[of]["unigram_entropy"].as_f64().unwrap());

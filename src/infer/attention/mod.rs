@@ -90,7 +90,7 @@ impl AttentionReader {
             return Err(Error::config(field, format!("{expected}, as in tokenizer.json"), found));
         }
         if config.max_position_embeddings < 3 {
-            let expected = "room for [CLS], a token and [SEP]";
+            let expected = "room for a token between the first one and the separator";
             return Err(Error::config("max_position_embeddings", expected, config.max_position_embeddings));
         }
         Ok(AttentionReader { session: Session::new(gpu, Arc::new(model), DType::F32), tokenizer })

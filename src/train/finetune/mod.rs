@@ -159,8 +159,10 @@ pub struct FinetuneReport {
 /// Here a model with random weights learns two classes from a table, and is asked about a text:
 ///
 /// ```
-/// # use wgrad::models::{Config, init::initial_values};
 /// # use wgrad::files::TensorSource;
+/// # use wgrad::models::Config;
+/// # use wgrad::nn::initial_values;
+/// # use wgrad::store::Disk;
 /// # use wgrad::text::{Tokenizer, TokenizerOptions};
 /// use std::sync::atomic::AtomicBool;
 ///
@@ -186,7 +188,7 @@ pub struct FinetuneReport {
 /// #     let spec = specs.iter().find(|spec| spec.name == name);
 /// #     Ok(spec.map(|spec| initial_values(spec, 0)).unwrap_or_default().into())
 /// # });
-/// # ModelFolder::save(folder.join("model"), &config, tokenizer.json(), values, "# A model with random weights")?;
+/// # ModelFolder::save(&Disk, folder.join("model"), &config, tokenizer.json(), values, "# A model with random weights")?;
 /// let table = format!("text,label\n{}", "good,yes\nbad,no\n".repeat(32));
 /// std::fs::write(folder.join("train.csv"), table).unwrap();
 /// let table = Table::read(&folder.join("train.csv"), &columns(Task::Classify, "text", None, Some("label")), false)?;
