@@ -9,7 +9,7 @@ use wgrad::files::ModelFolder;
 use wgrad::format::thousands;
 use wgrad::gpu::GpuOptions;
 use wgrad::infer::attention::{Attention, AttentionReader};
-use wgrad::store::{Output, write_output};
+use wgrad::store::write_output;
 use wgrad::viz::{self, Theme};
 
 use super::{device, hub, print};
@@ -100,7 +100,7 @@ enum Format {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     // What is wrong with the files is told before a device is looked for.
     let format = format(&args.out)?;
-    let mut out = Output::create(&args.out)?;
+    let mut out = print::output(&args.out)?;
     let mut folder = ModelFolder::load(hub::folder(&args.model)?)?;
     folder.weights = folder.weights.allow_non_finite(args.allow_non_finite);
     let options = viz::attention::Options {

@@ -26,7 +26,8 @@ enum Command {
              default's training without its padding
 
 JSON: {out, seq_len, vocab_size, read, empty_documents, dropped_tokens, unknown_tokens, train, held_out,
-unigram_entropy}, where train and held_out are {documents, sequences, segments, tokens, fill, padding_avoided}:
+unigram_entropy}, where read is {files, documents, text_bytes, blank, splits, invalid_utf8, nul, byte_order_marks,
+carriage_returns}, train and held_out are {documents, sequences, segments, tokens, fill, padding_avoided}:
 fill is the share of the sequences that is no padding, padding_avoided the tokens of padding that packing saved
 
 Examples:

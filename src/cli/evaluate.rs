@@ -6,7 +6,6 @@ use anyhow::Context;
 use serde_json::{Map, Value, json};
 use wgrad::files::ModelFolder;
 use wgrad::format::thousands;
-use wgrad::store::write_output;
 use wgrad::train::finetune::evaluate;
 
 use super::labelled::Labelled;
@@ -59,7 +58,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     })?;
     bar.end();
     if let (Some(path), Some(first)) = (&args.predictions, found.first()) {
-        write_output(path, first.answers.tsv(&folder.config.labels).as_bytes())?;
+        let mut out = print::output(path)?;
+        out.put(first.answers.tsv(&folder.config.labels).as_bytes())?;
+        out.finish()?;
     }
     let truncated: usize = found.iter().map(|set| set.truncated).sum();
     if truncated > 0 {

@@ -1,15 +1,25 @@
 //! What all commands print with: progress on standard error, results on standard output, numbers with separators.
 
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use wgrad::store::Output;
 
 /// Writes a line of results.
 pub fn line(text: impl std::fmt::Display) -> anyhow::Result<()> {
     Ok(writeln!(std::io::stdout().lock(), "{text}")?)
+}
+
+/// Begins an output that a person named; `-` is the standard output.
+pub fn output(path: &Path) -> wgrad::Result<Output> {
+    match path.as_os_str() == "-" {
+        true => Ok(Output::over(Box::new(std::io::stdout()))),
+        false => Output::create(path),
+    }
 }
 
 /// Writes a line for whoever watches, to standard error.

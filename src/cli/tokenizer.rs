@@ -21,11 +21,17 @@ pub struct Args {
 #[derive(Subcommand)]
 enum Command {
     /// Learn a vocabulary from files and write it as a Hugging Face tokenizer.json.
-    #[command(after_help = "Examples:
+    #[command(
+        after_help = "JSON: {tokenizer, vocab_size, fingerprint, read, seconds}, where read is {files, documents, text_bytes, blank,
+splits, invalid_utf8, nul, byte_order_marks, carriage_returns}: rows with a blank text that were passed over, how
+often a document was split, and what was put right in the text
+
+Examples:
   wgrad tokenizer train reviews.csv --vocab-size 4096 --out tok
   wgrad tokenizer train wiki/ books.txt.zst --out tok
   wgrad tokenizer train noticias.jsonl --text-column corpo --keep-accents --keep-case --out tok-pt
-  zcat big.gz | wgrad tokenizer train - --documents blank-line --out tok")]
+  zcat big.gz | wgrad tokenizer train - --documents blank-line --out tok"
+    )]
     Train(Train),
 }
 

@@ -10,7 +10,7 @@ use crate::{Error, Result};
 /// An output that is written piece by piece.
 ///
 /// A file appears under its name when it is whole; a link to one stays, and the file that it leads to is replaced. A pipe
-/// and a device are no names that a file could take over: they are written to where they are. `-` is the standard output.
+/// and a device are no names that a file could take over: they are written to where they are.
 pub struct Output {
     path: PathBuf,
     to: To,
@@ -32,7 +32,6 @@ impl Output {
             path = path.canonicalize().map_err(Error::io(&path, "follow the link"))?;
         }
         let to = match path.symlink_metadata() {
-            _ if path.as_os_str() == "-" => To::InPlace(Box::new(std::io::stdout())),
             Ok(about) if about.is_dir() => {
                 return Err(Error::file(path, "a file to write", "a folder"));
             }
@@ -46,6 +45,11 @@ impl Output {
             _ => To::Aside(Aside::begin(&Disk, &path)?),
         };
         Ok(Output { path, to })
+    }
+
+    /// Writes to what is open already, the standard output of a program for example.
+    pub fn over(out: Box<dyn Write>) -> Output {
+        Output { path: PathBuf::from("-"), to: To::InPlace(out) }
     }
 
     /// Whether what was written can be changed until the output is finished.

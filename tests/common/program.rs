@@ -41,7 +41,7 @@ pub fn error(output: &Output, code: i32) -> String {
 }
 
 /// Objects whose keys are a user's or a task's words, not the program's.
-const WORDS: [&str; 4] = ["probabilities", "scores", "labels", "tensors"];
+const WORDS: [&str; 3] = ["probabilities", "scores", "stored"];
 
 /// The JSON that `command` wrote with success, the first value of several: see [`told`].
 pub fn json(command: &[&str], output: &Output) -> Value {

@@ -8,6 +8,8 @@ use wgrad::data::npy;
 use wgrad::infer::Embeddings;
 use wgrad::store;
 
+use crate::cli::print;
+
 /// Writes vectors as they come.
 pub struct Output {
     out: store::Output,
@@ -21,7 +23,7 @@ pub struct Output {
 impl Output {
     /// Opens `path`, or standard output.
     pub fn open(path: Option<&Path>, npy: bool, width: usize) -> anyhow::Result<Self> {
-        let mut out = store::Output::create(path.unwrap_or(Path::new("-")))?;
+        let mut out = print::output(path.unwrap_or(Path::new("-")))?;
         if npy && out.is_file() {
             out.put(&npy::header(0, width))?;
         }
