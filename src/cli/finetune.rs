@@ -33,6 +33,11 @@ Contrastive training learns from pairs of texts that belong together (MultipleNe
 texts by dropout alone (SimCSE). After each epoch the model is measured, and the best epoch is kept. With several
 seeds the model of the median one is saved.
 
+JSON: {out, task, interrupted, saved, kept_seed, seeds: [SEED], median: [[set, measure, VALUE]], texts, truncated,
+left_out, skipped_steps, steps, device_losses, seconds, device}, where SEED is {seed, epoch, scores: [[set, measure, VALUE]]}:
+left_out counts texts that were too long, skipped_steps those whose gradient was not finite, device_losses how often
+the device was lost.
+
   wgrad finetune --task sst2 --model runs/mine --data glue --out runs/sst2 --seeds 5 --resume
 
 OUT gets config.json, model.safetensors, tokenizer.json, README.md, predictions.tsv, metrics.csv, metrics.jsonl,

@@ -34,6 +34,10 @@ const SECONDS: f64 = 2.0;
 Ctrl-C ends the step, saves a checkpoint and the model; once more quits at once.
 The recipe in use is written to OUT/train.json, which is a --config file.
 
+JSON: {out, interrupted, steps, total_steps, sequences, tokens, loss, held_out_loss, held_out_accuracy,
+unigram_entropy, skipped_steps, device_losses, parameters, device, seconds, tokens_per_second}: losses in nats per
+masked token, skipped_steps those whose gradient was not finite, device_losses how often the device was lost.
+
 JSON of --dry-run: {device, parameters, micro_batch, memory: {weights, gradients,
 optimizer, transient, read_back, total}, flops_per_token, steps, sequences, tokens,
 micro_batch_seconds, optimizer_seconds, tokens_per_second, hours}, memory in bytes.")]

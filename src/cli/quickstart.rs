@@ -41,6 +41,8 @@ masked sentences. OUT becomes a model folder; OUT/loss.svg is the picture of the
 OUT/attention.png that of the model's attention. Ctrl-C ends the step and
 saves; the same command goes on.
 JSON: {summary, exact: {unigram_entropy, two_neighbours, floor}, closed, masks: [{text, filled, candidates}]},
+where summary is {out, interrupted, steps, total_steps, sequences, tokens, loss, held_out_loss, held_out_accuracy,
+unigram_entropy, skipped_steps, device_losses, parameters, device, seconds, tokens_per_second};
 losses in nats per masked token; summary.unigram_entropy is counted in the text, exact.unigram_entropy that
 of the language.")]
 pub struct Args {
