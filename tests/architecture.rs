@@ -290,7 +290,7 @@ fn what_must_stay_true_is_tested() {
 }
 
 #[test]
-fn colours_stand_in_one_file() {
+fn colours_stand_in_one_place() {
     let is_colour = |word: &str| {
         word.len() >= 7 && word[1..7].chars().all(|digit| digit.is_ascii_hexdigit()) && word.starts_with('#')
     };
@@ -300,7 +300,7 @@ fn colours_stand_in_one_file() {
         sources().into_iter().filter(|(module, _)| module.first().is_some_and(|floor| floor == "viz"));
     let found: Vec<String> =
         pictures.filter(|(_, text)| has_one(text)).map(|(module, _)| module.join("::")).collect();
-    assert_eq!(found, ["viz::colour"]);
+    assert_eq!(found, ["viz::colour::curve"]);
 }
 
 /// A page has neither processes nor a clock of the system: what its files stand on must ask for none.

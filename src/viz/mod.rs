@@ -5,7 +5,6 @@
 #[cfg(not(target_arch = "wasm32"))]
 pub mod attention;
 mod axis;
-#[cfg(not(target_arch = "wasm32"))]
 mod colour;
 #[cfg(not(target_arch = "wasm32"))]
 mod font;

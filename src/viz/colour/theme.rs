@@ -1,9 +1,9 @@
-//! All colours of the pictures: of attention in two themes, each with its inks and its colour map, and of loss curves.
+//! The colours of pictures of attention: two themes, each with its inks and its colour map.
 
 use serde::{Deserialize, Serialize};
 
 /// Red, green and blue, each 0 to 255 (sRGB).
-pub(super) type Rgb = [u8; 3];
+pub(in crate::viz) type Rgb = [u8; 3];
 
 /// What a picture is drawn on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -16,21 +16,8 @@ pub enum Theme {
     Dark,
 }
 
-/// The colours of loss curves, as SVG spells them.
-pub(super) mod curve {
-    pub(in crate::viz) const PAPER: &str = "#ffffff";
-    pub(in crate::viz) const INK: &str = "#1f2328";
-    pub(in crate::viz) const SOFT: &str = "#59636e";
-    pub(in crate::viz) const GRID: &str = "#e6e9ed";
-    pub(in crate::viz) const TRAIN: &str = "#0b6bcb";
-    pub(in crate::viz) const HELD_OUT: &str = "#c2410c";
-    pub(in crate::viz) const RATE_INK: &str = "#6d4bc3";
-    pub(in crate::viz) const BATCH_INK: &str = "#0f766e";
-    pub(in crate::viz) const REFERENCE: &str = "#8a6d00";
-}
-
 /// The inks of a theme.
-pub(super) struct Inks {
+pub(in crate::viz) struct Inks {
     /// The page.
     pub page: Rgb,
     /// Headings and labels.
@@ -69,7 +56,7 @@ const DARK: Inks = Inks {
 
 impl Theme {
     /// Its inks.
-    pub(super) fn inks(self) -> &'static Inks {
+    pub(in crate::viz) fn inks(self) -> &'static Inks {
         match self {
             Theme::Light => &LIGHT,
             Theme::Dark => &DARK,
@@ -77,7 +64,7 @@ impl Theme {
     }
 
     /// The colour of `share`, 0 to 1: magma, which is perceptually even, from the page's end of it.
-    pub(super) fn map(self, share: f64) -> Rgb {
+    pub(in crate::viz) fn map(self, share: f64) -> Rgb {
         let share = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 };
         let colour = colorous::MAGMA.eval_continuous(match self {
             Theme::Light => 1.0 - share,
@@ -87,7 +74,7 @@ impl Theme {
     }
 
     /// An ink that is read on the colour of `share`.
-    pub(super) fn on(self, share: f64) -> Rgb {
+    pub(in crate::viz) fn on(self, share: f64) -> Rgb {
         let [r, g, b] = self.map(share).map(f64::from);
         // Rec. 709 weights, near enough on encoded values.
         if 0.2126 * r + 0.7152 * g + 0.0722 * b > 128.0 { [20, 20, 20] } else { [245, 245, 245] }
@@ -95,13 +82,13 @@ impl Theme {
 }
 
 /// `#rrggbb`
-pub(super) fn hex([r, g, b]: Rgb) -> String {
+pub(in crate::viz) fn hex([r, g, b]: Rgb) -> String {
     format!("#{r:02x}{g:02x}{b:02x}")
 }
 
 /// What a value between 0 and `most` is on the colour map; above it the map's end.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Scale {
+pub(in crate::viz) struct Scale {
     pub most: f64,
     /// Of its square root, so that the small values that most attention is made of can be told apart.
     pub root: bool,
@@ -109,13 +96,13 @@ pub(super) struct Scale {
 
 impl Scale {
     /// Of square roots, up to the greatest of `values`.
-    pub(super) fn of(values: impl Iterator<Item = f64>) -> Self {
+    pub(in crate::viz) fn of(values: impl Iterator<Item = f64>) -> Self {
         let most = values.filter(|value| value.is_finite()).fold(0.0, f64::max);
         Scale { most: if most > 0.0 { most } else { 1.0 }, root: true }
     }
 
     /// 0 to 1.
-    pub(super) fn share(self, value: f64) -> f64 {
+    pub(in crate::viz) fn share(self, value: f64) -> f64 {
         let share = (value / self.most).clamp(0.0, 1.0);
         if self.root { share.sqrt() } else { share }
     }
