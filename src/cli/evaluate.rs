@@ -46,6 +46,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let task = args.labelled.task;
     let sets = args.labelled.sets()?;
     let folder = ModelFolder::load(hub::folder(&args.model)?)?;
+    // Whether predictions can be written is known before a device computes them.
+    let predictions = args.predictions.as_deref().map(print::output).transpose()?;
     let bar = print::Items::new("texts");
     let (found, precision, adapter) = pollster::block_on(async {
         let (gpu, storage) = args.compute.open(args.precision).await?;
@@ -57,8 +59,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         anyhow::Ok((found, storage, gpu.capabilities().name.clone()))
     })?;
     bar.end();
-    if let (Some(path), Some(first)) = (&args.predictions, found.first()) {
-        let mut out = print::output(path)?;
+    if let (Some(mut out), Some(first)) = (predictions, found.first()) {
         out.put(first.answers.tsv(&folder.config.labels).as_bytes())?;
         out.finish()?;
     }

@@ -49,7 +49,7 @@ impl Shape {
     }
 }
 
-/// Cuts the documents of one part and writes the sequences.
+/// Splits the documents of one part into sequences and writes them.
 pub(super) struct SequenceWriter<'s> {
     shape: Shape,
     writer: ShardWriter<'s>,

@@ -78,9 +78,9 @@ impl ModelFolder {
         let dir = dir.as_ref();
         require_files(store, dir)?;
         let config_path = dir.join(CONFIG_FILE);
-        let config = read_json(store, &config_path)?;
+        let config = json_bytes(store, &config_path)?;
         let tokenizer = dir.join(TOKENIZER_FILE);
-        let json = read_json(store, &tokenizer)?;
+        let json = json_bytes(store, &tokenizer)?;
         // Before the configuration looks into it for its special tokens.
         serde_json::from_slice::<serde::de::IgnoredAny>(&json)
             .map_err(|error| Error::file(&tokenizer, "a tokenizer.json", error.to_string()))?;
@@ -164,7 +164,7 @@ fn tokenizer_config(config: &Config, tokenizer_json: &[u8]) -> String {
 }
 
 /// The bytes of a file of JSON; what failed downloads leave in its place is called by name.
-fn read_json(store: &dyn Store, path: &Path) -> Result<Vec<u8>> {
+fn json_bytes(store: &dyn Store, path: &Path) -> Result<Vec<u8>> {
     let bytes = store.read(path)?.to_vec();
     match foreign(&bytes) {
         Some(found) => Err(Error::file(path, "a file of JSON", found)),

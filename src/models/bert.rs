@@ -6,54 +6,17 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 
 use super::config::{Config, Head, NormPosition, PositionEmbedding};
-use super::encoder::{Attention, AttentionNames, Embeddings, Encoder, FeedForward, Hidden, Probe};
+use super::encoder::{Attention, AttentionNames, Embeddings, Encoder, FeedForward, PostNorm, Stack};
 use super::family::Family;
 use super::heads::{Heads, MaskedHead};
-use super::inputs::Inputs;
 use super::pooling::Pooling;
-use crate::nn::{Context, Embedding, Init, LayerNorm, Linear, Scope};
+use crate::nn::{Init, LayerNorm, Linear, Scope};
 use crate::{Error, Result};
 
 /// The family.
 pub(super) const FAMILY: &dyn Family = &Bert;
 
 struct Bert;
-
-struct Layers {
-    embeddings: Embeddings,
-    layers: Vec<Layer>,
-}
-
-struct Layer {
-    attention: Attention,
-    attention_norm: LayerNorm,
-    feed_forward: FeedForward,
-    output_norm: LayerNorm,
-}
-
-impl Encoder for Layers {
-    fn words(&self) -> Embedding {
-        self.embeddings.words
-    }
-
-    fn forward(
-        &self,
-        context: &mut Context,
-        inputs: &Inputs,
-        mut probe: Option<&mut Probe>,
-    ) -> Result<Hidden> {
-        let embeddings = self.embeddings.forward(context, inputs)?;
-        let (mut x, mut layers) = (embeddings.clone(), Vec::new());
-        for layer in &self.layers {
-            x = layer.attention.forward(context, &x, inputs, &x, probe.as_deref_mut())?;
-            x = layer.attention_norm.forward(context, &x)?;
-            x = layer.feed_forward.forward(context, &x, &x)?;
-            x = layer.output_norm.forward(context, &x)?;
-            layers.push(x.clone());
-        }
-        Ok(Hidden { embeddings, layers, last: x })
-    }
-}
 
 impl Family for Bert {
     fn model_type(&self) -> &'static str {
@@ -77,7 +40,7 @@ impl Family for Bert {
         let embeddings = Embeddings::new(bert, config);
         let layer = |number| {
             let scope = &mut bert.child(&format!("encoder.layer.{number}"));
-            Layer {
+            PostNorm {
                 attention: Attention::new(&mut scope.child("attention"), config, &AttentionNames::BERT, init),
                 attention_norm: LayerNorm::new(scope, "attention.output.LayerNorm", width, epsilon),
                 feed_forward: FeedForward::new(scope, config, ["intermediate.dense", "output.dense"]),
@@ -85,7 +48,7 @@ impl Family for Bert {
             }
         };
         let layers = (0..config.num_hidden_layers).map(layer).collect();
-        Box::new(Layers { embeddings, layers })
+        Box::new(Stack { embeddings, layers, norm: None })
     }
 
     fn heads(&self, config: &Config, scope: &mut Scope, encoder: &dyn Encoder) -> Heads {

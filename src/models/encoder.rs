@@ -92,6 +92,47 @@ impl Embeddings {
     }
 }
 
+/// A layer of an encoder.
+pub(super) trait Layer: Send + Sync {
+    /// `[N, C]` of `x [N, C]`; `probe`, if there is one, sees the attention's probabilities.
+    fn forward(
+        &self,
+        context: &mut Context,
+        x: &Tensor,
+        inputs: &Inputs,
+        probe: Option<&mut Probe>,
+    ) -> Result<Tensor>;
+}
+
+/// An encoder of embeddings, equal layers, and a norm at the end where the layers do not end in one.
+pub(super) struct Stack<L> {
+    pub embeddings: Embeddings,
+    pub layers: Vec<L>,
+    pub norm: Option<LayerNorm>,
+}
+
+impl<L: Layer> Encoder for Stack<L> {
+    fn words(&self) -> Embedding {
+        self.embeddings.words
+    }
+
+    fn forward(
+        &self,
+        context: &mut Context,
+        inputs: &Inputs,
+        mut probe: Option<&mut Probe>,
+    ) -> Result<Hidden> {
+        let embeddings = self.embeddings.forward(context, inputs)?;
+        let (mut x, mut layers) = (embeddings.clone(), Vec::new());
+        for layer in &self.layers {
+            x = layer.forward(context, &x, inputs, probe.as_deref_mut())?;
+            layers.push(x.clone());
+        }
+        let last = self.norm.map_or(Ok(x.clone()), |norm| norm.forward(context, &x))?;
+        Ok(Hidden { embeddings, layers, last })
+    }
+}
+
 /// What the parts of an attention are called in files.
 pub(super) struct AttentionNames {
     /// Queries, keys and values.
@@ -194,5 +235,28 @@ impl FeedForward {
         let (inner, outer) = (self.inner.affine(context)?, self.outer.affine(context)?);
         self.dropout
             .onto(context, residual, |context, added| feed_forward(context.graph, x, [&inner, &outer], added))
+    }
+}
+
+/// The layer of BERT and of the families made from it: a norm after each half (Devlin et al. 2018).
+pub(super) struct PostNorm {
+    pub attention: Attention,
+    pub attention_norm: LayerNorm,
+    pub feed_forward: FeedForward,
+    pub output_norm: LayerNorm,
+}
+
+impl Layer for PostNorm {
+    fn forward(
+        &self,
+        context: &mut Context,
+        x: &Tensor,
+        inputs: &Inputs,
+        probe: Option<&mut Probe>,
+    ) -> Result<Tensor> {
+        let x = self.attention.forward(context, x, inputs, x, probe)?;
+        let x = self.attention_norm.forward(context, &x)?;
+        let x = self.feed_forward.forward(context, &x, &x)?;
+        self.output_norm.forward(context, &x)
     }
 }

@@ -7,53 +7,39 @@ use super::config::{
     Activation, Config, Head, HeadInit, ModelType, NormPosition, PositionEmbedding, default_buckets,
     default_initializer_range,
 };
-use super::encoder::{Attention, AttentionNames, Embeddings, Encoder, FeedForward, Hidden, Probe};
+use super::encoder::{Attention, AttentionNames, Embeddings, Encoder, FeedForward, Layer, Probe, Stack};
 use super::family::{Family, TRAINED};
 use super::heads::{Heads, MaskedHead};
 use super::inputs::Inputs;
 use super::pooling::Pooling;
 use crate::Result;
-use crate::nn::{Context, Embedding, Init, LayerNorm, Linear, Scope};
+use crate::nn::{Context, Init, LayerNorm, Linear, Scope};
+use crate::tensor::Tensor;
 
 /// The family.
 pub(super) const FAMILY: &dyn Family = &Notebook;
 
 struct Notebook;
 
-struct Layers {
-    embeddings: Embeddings,
-    layers: Vec<Layer>,
-    norm: LayerNorm,
-}
-
-struct Layer {
+struct PreNorm {
     attention_norm: LayerNorm,
     attention: Attention,
     feed_forward_norm: LayerNorm,
     feed_forward: FeedForward,
 }
 
-impl Encoder for Layers {
-    fn words(&self) -> Embedding {
-        self.embeddings.words
-    }
-
+impl Layer for PreNorm {
     fn forward(
         &self,
         context: &mut Context,
+        x: &Tensor,
         inputs: &Inputs,
-        mut probe: Option<&mut Probe>,
-    ) -> Result<Hidden> {
-        let embeddings = self.embeddings.forward(context, inputs)?;
-        let (mut x, mut layers) = (embeddings.clone(), Vec::new());
-        for layer in &self.layers {
-            let normed = layer.attention_norm.forward(context, &x)?;
-            x = layer.attention.forward(context, &normed, inputs, &x, probe.as_deref_mut())?;
-            let normed = layer.feed_forward_norm.forward(context, &x)?;
-            x = layer.feed_forward.forward(context, &normed, &x)?;
-            layers.push(x.clone());
-        }
-        Ok(Hidden { embeddings, layers, last: self.norm.forward(context, &x)? })
+        probe: Option<&mut Probe>,
+    ) -> Result<Tensor> {
+        let normed = self.attention_norm.forward(context, x)?;
+        let x = self.attention.forward(context, &normed, inputs, x, probe)?;
+        let normed = self.feed_forward_norm.forward(context, &x)?;
+        self.feed_forward.forward(context, &normed, &x)
     }
 }
 
@@ -78,7 +64,7 @@ impl Family for Notebook {
         let embeddings = Embeddings::new(bert, config);
         let mut layer = |number| {
             let scope = &mut bert.child(&format!("encoder.layer.{number}"));
-            Layer {
+            PreNorm {
                 attention_norm: LayerNorm::new(scope, "attention.LayerNorm", width, epsilon),
                 attention: Attention::new(
                     &mut scope.child("attention"),
@@ -91,8 +77,8 @@ impl Family for Notebook {
             }
         };
         let layers = (0..config.num_hidden_layers).map(&mut layer).collect();
-        let norm = LayerNorm::new(bert, "LayerNorm", width, epsilon);
-        Box::new(Layers { embeddings, layers, norm })
+        let norm = Some(LayerNorm::new(bert, "LayerNorm", width, epsilon));
+        Box::new(Stack { embeddings, layers, norm })
     }
 
     fn heads(&self, config: &Config, scope: &mut Scope, encoder: &dyn Encoder) -> Heads {
