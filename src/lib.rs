@@ -72,13 +72,10 @@ pub mod data;
 pub mod error;
 pub mod files;
 pub mod format;
-#[allow(unreachable_pub, reason = "what is exported is said by the module's own `pub use`")]
 pub mod gpu;
 pub mod infer;
-#[allow(unreachable_pub, reason = "what is exported is said by the module's own `pub use`")]
 pub mod models;
 pub mod nn;
-#[allow(unreachable_pub, reason = "what is exported is said by the module's own `pub use`")]
 pub mod ops;
 pub mod optim;
 pub mod random;
@@ -92,7 +89,11 @@ pub mod viz;
 mod hash;
 mod json;
 #[cfg(target_arch = "wasm32")]
-#[allow(unreachable_pub, reason = "a page uses what is public")]
+#[allow(
+    unreachable_pub,
+    missing_debug_implementations,
+    reason = "only JavaScript, which knows no Debug, holds these"
+)]
 mod web;
 
 pub use error::{Error, Result};

@@ -1,6 +1,7 @@
 //! A recording under construction, and its tape of closures.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use crate::gpu::{
     Buffer, Capabilities, Constant, Dispatched, F16, Gpu, KernelSpec, Recorder, Recording, Region, Target,
@@ -18,6 +19,12 @@ type Backward = Box<dyn FnOnce(&mut Graph, &Tensor) -> Result<()>>;
 struct Node {
     output: u32,
     backward: Backward,
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("output", &self.output).finish_non_exhaustive()
+    }
 }
 
 /// Operations append their dispatches here; [`Graph::backward`] appends those of the gradients. Nothing runs
@@ -50,6 +57,7 @@ struct Node {
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Debug)]
 pub struct Graph {
     recorder: Recorder,
     tape: Option<Vec<Node>>,

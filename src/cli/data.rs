@@ -40,7 +40,7 @@ Examples:
 }
 
 /// Which files are read, and how.
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub struct ReadArgs {
     /// Files (.txt, .jsonl, .csv, .tsv; plain, .gz, .bz2 or .zst), folders of such, or - for plain text on standard
     /// input.
@@ -60,7 +60,7 @@ pub struct ReadArgs {
     document_limit: usize,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, ValueEnum)]
 enum Documents {
     /// Every line.
     Line,

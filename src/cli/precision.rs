@@ -36,7 +36,7 @@ impl ComputeArgs {
 }
 
 /// The values of `--precision`.
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Choice {
     /// f32.
     F32,

@@ -1,5 +1,6 @@
 //! Bytes of unknown health to valid UTF-8 with plain line ends, in a fixed buffer.
 
+use std::fmt;
 use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 
@@ -53,6 +54,16 @@ pub struct CleanReader {
     repairs: Repairs,
     /// Bytes until a record counts as endless.
     budget: u64,
+}
+
+impl fmt::Debug for CleanReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CleanReader")
+            .field("path", &self.path)
+            .field("line", &self.line)
+            .field("repairs", &self.repairs)
+            .finish_non_exhaustive()
+    }
 }
 
 impl CleanReader {

@@ -77,6 +77,7 @@ pub struct ReadCounts {
 }
 
 /// The documents of files and folders; an iterator that stops after an error.
+#[derive(Debug)]
 pub struct Reader {
     options: ReadOptions,
     sources: Vec<Source>,
@@ -90,6 +91,7 @@ pub struct Reader {
     failed: bool,
 }
 
+#[derive(Debug)]
 enum Open {
     Text { reader: CleanReader, buffer: Vec<u8>, line_start: usize },
     Table(Rows),

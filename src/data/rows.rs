@@ -14,7 +14,7 @@ use crate::store::Memory;
 use crate::{Error, Result};
 
 /// What the lines of a file are.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lines {
     /// JSON objects; blank lines are passed over.
     Json,
@@ -37,12 +37,14 @@ pub struct Row {
 }
 
 /// The rows of one file, one after the other.
+#[derive(Debug)]
 pub struct Rows {
     path: PathBuf,
     columns: Vec<String>,
     table: Table,
 }
 
+#[derive(Debug)]
 enum Table {
     Separated {
         reader: Box<csv::Reader<CleanReader>>,

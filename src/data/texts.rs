@@ -14,6 +14,7 @@ use crate::{Error, Result};
 const MAX_TEXT: u64 = 2 << 20;
 
 /// The texts of one file; an iterator that stops after an error.
+#[derive(Debug)]
 pub struct Texts {
     source: Source,
     open: Open,
@@ -22,6 +23,7 @@ pub struct Texts {
     failed: bool,
 }
 
+#[derive(Debug)]
 enum Open {
     Lines(CleanReader),
     Table(Rows),

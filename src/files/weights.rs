@@ -1,6 +1,7 @@
 //! Reading weights: safetensors files, checked before anything uses them.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -249,6 +250,17 @@ pub struct Rows {
     width: usize,
 }
 
+impl fmt::Debug for Rows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rows")
+            .field("tensor", &self.name)
+            .field("dtype", &self.dtype)
+            .field("count", &self.count)
+            .field("width", &self.width)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Rows {
     /// The rows of these numbers, one after the other, converted as [`Weights::f32`] does.
     ///
@@ -284,8 +296,8 @@ fn decoded(file: &Path, name: &str, dtype: Dtype, bytes: &[u8]) -> Result<Vec<f3
     })
 }
 
-impl std::fmt::Debug for Weights {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Weights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Weights({}, {} tensors)", self.path.display(), self.tensors.len())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt;
 
 use half::f16;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
@@ -15,6 +16,15 @@ pub struct TensorSource<'a> {
     tensors: Vec<(String, Vec<usize>)>,
     read: Box<Read<'a>>,
     dtype: Dtype,
+}
+
+impl fmt::Debug for TensorSource<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TensorSource")
+            .field("tensors", &self.tensors)
+            .field("dtype", &self.dtype)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Gives the values of the tensor with a name, row-major.
@@ -109,7 +119,7 @@ fn header(tensors: &[(String, Vec<usize>)], dtype: Dtype, sink: &Sink) -> Result
     }
     // Other tools choose how to read a file by this entry.
     let format = HashMap::from([("format".to_string(), "pt".to_string())]);
-    let unsound = |error: &dyn std::fmt::Display| {
+    let unsound = |error: &dyn fmt::Display| {
         Error::file(sink.path(), "tensors that safetensors can hold", error.to_string())
     };
     let metadata = Metadata::new(Some(format), infos).map_err(|error| unsound(&error))?;

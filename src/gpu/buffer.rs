@@ -1,5 +1,6 @@
 //! Memory on a device.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,6 +11,12 @@ pub struct Buffer(pub(super) Arc<Allocation>);
 pub(super) struct Allocation {
     pub(super) raw: wgpu::Buffer,
     pub(super) _reserved: Reserved,
+}
+
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Buffer").field("bytes", &self.0.raw.size()).finish_non_exhaustive()
+    }
 }
 
 #[cfg(target_arch = "wasm32")]
@@ -41,7 +48,7 @@ impl Buffer {
 }
 
 /// A range of a [`Buffer`], in bytes; its offset is a multiple of 256.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Region {
     /// The buffer.
     pub buffer: Buffer,

@@ -1,6 +1,7 @@
 //! Opening a device, allocating buffers on it, and learning what went wrong with it.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -46,6 +47,16 @@ pub(super) struct Inner {
     memory: Option<u64>,
     allocated: Arc<AtomicU64>,
     peak: AtomicU64,
+}
+
+impl fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gpu")
+            .field("name", &self.0.capabilities.name)
+            .field("backend", &self.0.capabilities.backend)
+            .field("allocated", &self.0.allocated)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What the driver reported since the last look.

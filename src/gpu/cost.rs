@@ -26,6 +26,7 @@ impl Cost {
 }
 
 /// The newest dispatch of a recording, to say what it costs.
+#[derive(Debug)]
 pub struct Dispatched<'a>(pub(super) &'a mut Cost);
 
 impl Dispatched<'_> {

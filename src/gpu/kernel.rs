@@ -100,6 +100,7 @@ impl KernelSpec {
 pub(super) type KernelKey = (Source, &'static str, Vec<Constant>);
 
 /// A compiled entry point.
+#[derive(Debug)]
 pub struct Kernel {
     pub(super) pipeline: wgpu::ComputePipeline,
     pub(super) layout: wgpu::BindGroupLayout,

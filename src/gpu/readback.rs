@@ -72,6 +72,7 @@ impl Gpu {
 }
 
 /// A read-back that was submitted and may not have arrived yet.
+#[derive(Debug)]
 pub struct ReadBack {
     gpu: Gpu,
     bytes: u64,
@@ -94,6 +95,7 @@ impl ReadBack {
 }
 
 /// A part of a read-back.
+#[derive(Debug)]
 struct Piece {
     staging: Buffer,
     /// Where the number stands behind the data.
@@ -121,6 +123,7 @@ impl Piece {
 
 /// The answer to a mapping, which comes at some time.
 #[cfg(not(target_arch = "wasm32"))]
+#[derive(Debug)]
 struct Arrival(std::sync::mpsc::Receiver<Mapped>);
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -147,6 +150,7 @@ impl Arrival {
 
 /// The answer to a mapping, and who is to be woken by it.
 #[cfg(target_arch = "wasm32")]
+#[derive(Debug)]
 struct Arrival(std::rc::Rc<std::cell::RefCell<(Option<Mapped>, Option<std::task::Waker>)>>);
 
 #[cfg(target_arch = "wasm32")]

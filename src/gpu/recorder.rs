@@ -1,5 +1,6 @@
 //! Record, then run: a list of dispatches over virtual buffers that is planned once and replayed.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::buffer::{Buffer, Region};
@@ -104,6 +105,16 @@ pub struct Recorder {
     pub(super) isolate: bool,
     /// Memory to take before more is allocated.
     pub(super) spare: (Vec<Buffer>, Vec<Operand>),
+}
+
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recorder")
+            .field("target", &self.target)
+            .field("commands", &self.commands.len())
+            .field("buffers", &self.buffers.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Uniform bindings begin at multiples of this on every device.

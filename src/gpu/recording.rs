@@ -1,5 +1,6 @@
 //! A planned list of commands.
 
+use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use super::buffer::{Buffer, Reserved};
@@ -90,6 +91,16 @@ pub struct Recording {
     pub(super) params: Buffer,
     #[allow(dead_code)]
     pub(super) persistent: Vec<Buffer>,
+}
+
+impl fmt::Debug for Recording {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recording")
+            .field("label", &self.label)
+            .field("steps", &self.steps.len())
+            .field("proof", &self.proof.is_some())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Recording {

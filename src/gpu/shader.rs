@@ -62,6 +62,7 @@ pub(super) const SATURATE: &str = "SATURATE";
 pub const OUT_F16: &str = "OUT_F16";
 
 /// A complete WGSL text, and where each of its lines came from.
+#[derive(Debug)]
 pub struct Composed {
     /// The text that the driver gets.
     pub text: String,

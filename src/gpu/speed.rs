@@ -24,7 +24,7 @@ pub(super) struct Speed {
 
 impl Speed {
     /// The given speed, or one below what adapters of the kind reach: dispatches are then rather too short than too long.
-    pub fn new(given: Option<f64>, kind: AdapterKind) -> Self {
+    pub(super) fn new(given: Option<f64>, kind: AdapterKind) -> Self {
         let assumed = match kind {
             AdapterKind::Cpu => 5e9,
             AdapterKind::Gpu => 100e9,
@@ -33,17 +33,17 @@ impl Speed {
     }
 
     /// Operations per second.
-    pub fn get(&self) -> f64 {
+    pub(super) fn get(&self) -> f64 {
         if self.is_known() { f64::from_bits(self.known.load(Ordering::Relaxed)) } else { self.assumed }
     }
 
     /// Whether it was given or measured rather than assumed.
-    pub fn is_known(&self) -> bool {
+    pub(super) fn is_known(&self) -> bool {
         self.known.load(Ordering::Relaxed) != 0
     }
 
     /// Replaces the speed.
-    pub fn set(&self, operations: f64) {
+    pub(super) fn set(&self, operations: f64) {
         let operations = if operations.is_finite() { operations.max(1e6) } else { 1e6 };
         self.known.store(operations.to_bits(), Ordering::Relaxed);
     }

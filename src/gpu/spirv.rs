@@ -124,25 +124,25 @@ pub(super) fn module(
 
 /// The numbers of SPIR-V's specification that the walk needs.
 mod op {
-    pub const TYPE_STRUCT: u32 = 30;
-    pub const TYPE_POINTER: u32 = 32;
-    pub const CONSTANT: u32 = 43;
-    pub const FUNCTION: u32 = 54;
-    pub const FUNCTION_PARAMETER: u32 = 55;
-    pub const VARIABLE: u32 = 59;
-    pub const LOAD: u32 = 61;
-    pub const STORE: u32 = 62;
-    pub const COPY_MEMORY: u32 = 63;
-    pub const COPY_MEMORY_SIZED: u32 = 64;
-    pub const ACCESS_CHAIN: u32 = 65;
-    pub const IN_BOUNDS_ACCESS_CHAIN: u32 = 66;
-    pub const DECORATE: u32 = 71;
-    pub const CONTROL_BARRIER: u32 = 224;
-    pub const MEMORY_BARRIER: u32 = 225;
-    pub const FIRST_ATOMIC: u32 = 227;
-    pub const LAST_ATOMIC: u32 = 242;
-    pub const COOPERATIVE_MATRIX_LOAD: u32 = 4457;
-    pub const COOPERATIVE_MATRIX_STORE: u32 = 4458;
+    pub(super) const TYPE_STRUCT: u32 = 30;
+    pub(super) const TYPE_POINTER: u32 = 32;
+    pub(super) const CONSTANT: u32 = 43;
+    pub(super) const FUNCTION: u32 = 54;
+    pub(super) const FUNCTION_PARAMETER: u32 = 55;
+    pub(super) const VARIABLE: u32 = 59;
+    pub(super) const LOAD: u32 = 61;
+    pub(super) const STORE: u32 = 62;
+    pub(super) const COPY_MEMORY: u32 = 63;
+    pub(super) const COPY_MEMORY_SIZED: u32 = 64;
+    pub(super) const ACCESS_CHAIN: u32 = 65;
+    pub(super) const IN_BOUNDS_ACCESS_CHAIN: u32 = 66;
+    pub(super) const DECORATE: u32 = 71;
+    pub(super) const CONTROL_BARRIER: u32 = 224;
+    pub(super) const MEMORY_BARRIER: u32 = 225;
+    pub(super) const FIRST_ATOMIC: u32 = 227;
+    pub(super) const LAST_ATOMIC: u32 = 242;
+    pub(super) const COOPERATIVE_MATRIX_LOAD: u32 = 4457;
+    pub(super) const COOPERATIVE_MATRIX_STORE: u32 = 4458;
 }
 /// Storage classes.
 const WORKGROUP: u32 = 4;

@@ -56,6 +56,7 @@ pub struct Prediction {
 /// }
 /// # Ok::<(), wgrad::Error>(()) });
 /// ```
+#[derive(Debug)]
 pub struct Classifier {
     session: Session,
     tokenizer: Tokenizer,

@@ -149,6 +149,7 @@ const MAX_BYTES: usize = 1 << 20;
 /// })
 /// # }
 /// ```
+#[derive(Debug)]
 pub struct Embedder {
     session: Session,
     tokenizer: Tokenizer,

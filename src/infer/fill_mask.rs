@@ -40,6 +40,7 @@ use crate::{Error, Result};
 /// })
 /// # }
 /// ```
+#[derive(Debug)]
 pub struct FillMask {
     predictor: Predictor,
     tokenizer: Tokenizer,

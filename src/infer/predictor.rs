@@ -10,6 +10,7 @@ use crate::tensor::DType;
 use crate::{Error, Result};
 
 /// A model with its masked-language-model head, without gradients. It keeps the recordings of the lengths it has met.
+#[derive(Debug)]
 pub struct Predictor {
     session: Session,
 }

@@ -41,6 +41,7 @@ pub enum Readout {
 }
 
 /// What was recorded for one readout of texts of one shape.
+#[derive(Debug)]
 pub(super) struct Recorded {
     /// The texts.
     pub slots: InputBuffers,
@@ -52,6 +53,7 @@ pub(super) struct Recorded {
 }
 
 /// What a recording leaves in a buffer of its own.
+#[derive(Debug)]
 pub(super) struct Output {
     pub buffer: Buffer,
     pub dtype: DType,

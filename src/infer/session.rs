@@ -15,6 +15,7 @@ use crate::{Error, Result};
 ///
 /// What it computes of a text does not depend, to the bit, on the texts beside it: a text is computed in a sequence
 /// whose length follows from its own, and no operation of a forward pass sums over sequences.
+#[derive(Debug)]
 pub struct Session {
     gpu: Gpu,
     model: Arc<Model>,

@@ -6,10 +6,12 @@ use crate::{Error, Result};
 const KEPT_BYTES: u64 = 1 << 30;
 
 /// What was recorded for some shapes; the one used last stands last, and the others give way when memory is short.
+#[derive(Debug)]
 pub(crate) struct Shapes<R, S = (usize, usize)> {
     kept: Vec<Entry<R, S>>,
 }
 
+#[derive(Debug)]
 struct Entry<R, S> {
     shape: S,
     bytes: u64,

@@ -9,12 +9,13 @@ use crate::ops::attention::{Heads, Probabilities, attention_with_dropout, attent
 use crate::ops::matmul::feed_forward;
 use crate::tensor::Tensor;
 use crate::{Error, Result};
+use std::fmt;
 
 /// Records what is to be done with the attention probabilities of a layer.
 pub type Probe<'a> = dyn FnMut(&mut Graph, Probabilities) -> Result<()> + 'a;
 
 /// From token ids to hidden states.
-pub trait Encoder: Send + Sync {
+pub trait Encoder: fmt::Debug + Send + Sync {
     /// The table of word embeddings.
     fn words(&self) -> Embedding;
 
@@ -26,6 +27,7 @@ pub trait Encoder: Send + Sync {
 }
 
 /// The hidden states of all floors of the encoder, each `[N, C]`.
+#[derive(Debug)]
 pub struct Hidden {
     /// After the embeddings and their norm.
     pub embeddings: Tensor,
@@ -36,6 +38,7 @@ pub struct Hidden {
 }
 
 /// The normed sum of the embeddings of words, positions and token types.
+#[derive(Debug)]
 pub(super) struct Embeddings {
     pub words: Embedding,
     positions: Option<Embedding>,
@@ -47,7 +50,7 @@ pub(super) struct Embeddings {
 
 impl Embeddings {
     /// Declares what `config` asks for under `embeddings`.
-    pub fn new(scope: &mut Scope, config: &Config) -> Self {
+    pub(super) fn new(scope: &mut Scope, config: &Config) -> Self {
         let dropout = DropoutSite::new(scope, "embeddings");
         let (scope, width) = (&mut scope.child("embeddings"), config.hidden_size);
         let init = Init::Normal(config.initializer_range);
@@ -63,7 +66,7 @@ impl Embeddings {
     }
 
     /// `[N, C]`.
-    pub fn forward(&self, context: &mut Context, inputs: &Inputs) -> Result<Tensor> {
+    pub(super) fn forward(&self, context: &mut Context, inputs: &Inputs) -> Result<Tensor> {
         let mut x = match &inputs.words {
             Words::Ids(ids) => self.words.forward(context, ids)?,
             Words::Rows(rows) => rows.clone(),
@@ -93,7 +96,7 @@ impl Embeddings {
 }
 
 /// A layer of an encoder.
-pub(super) trait Layer: Send + Sync {
+pub(super) trait Layer: fmt::Debug + Send + Sync {
     /// `[N, C]` of `x [N, C]`; `probe`, if there is one, sees the attention's probabilities.
     fn forward(
         &self,
@@ -105,6 +108,7 @@ pub(super) trait Layer: Send + Sync {
 }
 
 /// An encoder of embeddings, equal layers, and a norm at the end where the layers do not end in one.
+#[derive(Debug)]
 pub(super) struct Stack<L> {
     pub embeddings: Embeddings,
     pub layers: Vec<L>,
@@ -147,7 +151,7 @@ pub(super) struct AttentionNames {
 
 impl AttentionNames {
     /// As in Hugging Face's BERT.
-    pub const BERT: Self = AttentionNames {
+    pub(super) const BERT: Self = AttentionNames {
         projections: ["self.query", "self.key", "self.value"],
         probabilities: "self",
         distances: "self.distance_embedding",
@@ -157,6 +161,7 @@ impl AttentionNames {
 
 /// Self-attention (Vaswani et al. 2017), with a vector per distance added to the keys where positions are relative (Shaw
 /// et al. 2018).
+#[derive(Debug)]
 pub(super) struct Attention {
     /// Queries, keys and values side by side: `[N, 3C]`.
     projections: Linear,
@@ -169,7 +174,7 @@ pub(super) struct Attention {
 
 impl Attention {
     /// Declares an attention in the scope that is its own; `output` is how the layer after the heads starts.
-    pub fn new(scope: &mut Scope, config: &Config, names: &AttentionNames, output: Init) -> Self {
+    pub(super) fn new(scope: &mut Scope, config: &Config, names: &AttentionNames, output: Init) -> Self {
         let (c, init) = (config.hidden_size, Init::Normal(config.initializer_range));
         let projections = Linear::stacked(scope, &names.projections, [c, c], init, config.use_bias);
         let table = [config.distances(), config.head_size()];
@@ -185,7 +190,7 @@ impl Attention {
     }
 
     /// `residual` plus the attention over `x [N, C]`; `probe`, if there is one, sees its probabilities.
-    pub fn forward(
+    pub(super) fn forward(
         &self,
         context: &mut Context,
         x: &Tensor,
@@ -214,6 +219,7 @@ impl Attention {
 }
 
 /// Two linear layers with GELU between them.
+#[derive(Debug)]
 pub(super) struct FeedForward {
     inner: Linear,
     outer: Linear,
@@ -222,7 +228,7 @@ pub(super) struct FeedForward {
 
 impl FeedForward {
     /// Declares the two layers by their names.
-    pub fn new(scope: &mut Scope, config: &Config, [inner, outer]: [&str; 2]) -> Self {
+    pub(super) fn new(scope: &mut Scope, config: &Config, [inner, outer]: [&str; 2]) -> Self {
         let (c, f, init) =
             (config.hidden_size, config.intermediate_size, Init::Normal(config.initializer_range));
         let dropout = DropoutSite::new(scope, outer);
@@ -231,7 +237,7 @@ impl FeedForward {
     }
 
     /// `residual` plus the feed-forward block over `x [N, C]`.
-    pub fn forward(&self, context: &mut Context, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+    pub(super) fn forward(&self, context: &mut Context, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
         let (inner, outer) = (self.inner.affine(context)?, self.outer.affine(context)?);
         self.dropout
             .onto(context, residual, |context, added| feed_forward(context.graph, x, [&inner, &outer], added))
@@ -239,6 +245,7 @@ impl FeedForward {
 }
 
 /// The layer of BERT and of the families made from it: a norm after each half (Devlin et al. 2018).
+#[derive(Debug)]
 pub(super) struct PostNorm {
     pub attention: Attention,
     pub attention_norm: LayerNorm,

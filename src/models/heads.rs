@@ -14,7 +14,7 @@ use crate::tensor::Tensor;
 use crate::{Error, Result};
 
 /// What stands on an encoder; each is there only in models that have it.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Heads {
     /// Guesses masked tokens.
     pub masked: Option<MaskedHead>,
@@ -25,6 +25,7 @@ pub struct Heads {
 }
 
 /// The masked-language-model head: a decoder, in most families behind a transform.
+#[derive(Debug)]
 pub struct MaskedHead {
     /// `norm(gelu(linear(x)))`.
     pub transform: Option<(Linear, LayerNorm)>,
@@ -80,6 +81,7 @@ impl MaskedHead {
 }
 
 /// `tanh(linear(x))` (Devlin et al. 2018).
+#[derive(Debug)]
 pub struct Pooler(pub Linear);
 
 impl Pooler {
@@ -91,6 +93,7 @@ impl Pooler {
 }
 
 /// The last layer of a classifier, after dropout.
+#[derive(Debug)]
 pub struct Classifier {
     /// `[K, C]`.
     pub linear: Linear,

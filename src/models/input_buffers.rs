@@ -18,6 +18,7 @@ use crate::tensor::DType;
 use crate::{Error, Result};
 
 /// Room for B sequences of T tokens.
+#[derive(Debug)]
 pub struct InputBuffers {
     sequences: usize,
     tokens: usize,
@@ -31,6 +32,7 @@ pub struct InputBuffers {
 }
 
 /// Where the tokens are put.
+#[derive(Debug)]
 enum WordSlot {
     /// Their ids, for a table on the device.
     Ids(Slot),
@@ -64,6 +66,7 @@ impl WordSlot {
 }
 
 /// Token ids or types, and the index that their gradient needs.
+#[derive(Debug)]
 struct Slot {
     ids: Buffer,
     index: Buffer,

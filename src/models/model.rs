@@ -17,6 +17,7 @@ use crate::tensor::Tensor;
 use crate::{Error, Result};
 
 /// A model on a device: what it computes, and its weights.
+#[derive(Debug)]
 pub struct Model {
     /// Its shape.
     pub config: Config,

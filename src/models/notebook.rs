@@ -21,6 +21,7 @@ pub(super) const FAMILY: &dyn Family = &Notebook;
 
 struct Notebook;
 
+#[derive(Debug)]
 struct PreNorm {
     attention_norm: LayerNorm,
     attention: Attention,

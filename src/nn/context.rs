@@ -7,6 +7,7 @@ use crate::autograd::Graph;
 use crate::tensor::Tensor;
 
 /// What a forward pass is recorded with.
+#[derive(Debug)]
 pub struct Context<'a> {
     /// The recording.
     pub graph: &'a mut Graph,

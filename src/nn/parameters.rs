@@ -21,6 +21,7 @@ pub(crate) const ALIGNMENT: usize = 128;
 const SEGMENT: usize = 32 << 20;
 
 /// A buffer of parameters that are updated alike, and of their gradients.
+#[derive(Debug)]
 pub struct Segment {
     /// The parameters' values.
     pub values: Buffer,
@@ -43,6 +44,7 @@ struct Place {
 }
 
 /// All parameters of a model on a device.
+#[derive(Debug)]
 pub struct Parameters {
     gpu: Gpu,
     segments: Vec<Segment>,

@@ -4,6 +4,7 @@
 use half::f16;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use std::fmt;
 
 use crate::autograd::Graph;
 use crate::gpu::{Buffer, Gpu};
@@ -35,11 +36,13 @@ const NMSE_F16: f64 = 1e-6;
 pub const POISON: u32 = 0x7fc0_7fc0;
 
 /// Named random inputs, all differentiable.
+#[derive(Debug)]
 pub struct Inputs {
     random: ChaCha8Rng,
     list: Vec<Input>,
 }
 
+#[derive(Debug)]
 struct Input {
     name: &'static str,
     shape: Vec<usize>,
@@ -91,6 +94,16 @@ pub struct Case {
     cancelling: f64,
     on_gpu: OnGpu,
     on_cpu: OnCpu,
+}
+
+impl fmt::Debug for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Case")
+            .field("name", &self.name)
+            .field("inputs", &self.inputs)
+            .field("metric", &self.metric)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How a comparison came out.

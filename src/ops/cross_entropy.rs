@@ -28,6 +28,7 @@ pub const KERNELS: &[KernelSpec] = &[
 ];
 
 /// What [`cross_entropy`] computes, one value per row.
+#[derive(Debug)]
 pub struct CrossEntropy {
     /// `weights[m] * -ln softmax(logits[m, ..V])[labels[m]]` in nats, `[M]`; exactly 0 where the weight is.
     pub loss: Tensor,
@@ -107,7 +108,7 @@ pub(super) struct Rows {
 impl Rows {
     /// Splits the rows so that no dispatch runs longer than it should, and gives each part with its first row. The rows are
     /// a multiple of 4 wide.
-    pub fn parts(&self, graph: &Graph) -> Vec<(usize, Rows)> {
+    pub(super) fn parts(&self, graph: &Graph) -> Vec<(usize, Rows)> {
         let [rows, stride, classes] = self.sizes;
         let row = (READINGS * stride as u64 * graph.storage().bytes()) as f64 * OPERATIONS_PER_BYTE;
         let width = stride * graph.storage().bytes() as usize;
@@ -127,12 +128,12 @@ impl Rows {
     }
 
     /// The part of a vector of f32 that belongs to these rows, of which `first` is the first.
-    pub fn values(&self, vector: View, first: usize) -> View {
+    pub(super) fn values(&self, vector: View, first: usize) -> View {
         vector.part(first as u64 * 4, self.sizes[0] as u64 * 4)
     }
 
     /// The loss of each row and whether it is right.
-    pub fn forward(&self, graph: &mut Graph, loss: View, correct: View) -> Result<()> {
+    pub(super) fn forward(&self, graph: &mut Graph, loss: View, correct: View) -> Result<()> {
         self.dispatch(
             graph,
             &FORWARD,
@@ -142,7 +143,7 @@ impl Rows {
     }
 
     /// Puts the gradients of the logits in their place.
-    pub fn backward_in_place(&self, graph: &mut Graph, d_loss: View) -> Result<()> {
+    pub(super) fn backward_in_place(&self, graph: &mut Graph, d_loss: View) -> Result<()> {
         self.dispatch(graph, &IN_PLACE, &[self.labels, self.weights, self.stats, d_loss], &[self.logits])
     }
 

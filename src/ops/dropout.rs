@@ -19,6 +19,7 @@ pub const KERNELS: &[KernelSpec] = &[FORWARD, IN_PLACE];
 
 /// What the random numbers of a step follow from. It lies in a small buffer that is written before each replay,
 /// so that a recording knows nothing of it.
+#[derive(Debug)]
 pub struct Key(Buffer);
 
 impl Key {

@@ -13,6 +13,7 @@ pub const WORKGROUP: u32 = 64;
 pub const CONSTANTS: &[Constant] = &[("WORKGROUP", WORKGROUP)];
 
 /// An operation whose every element follows from one element of its only tensor.
+#[derive(Debug)]
 pub struct Unary {
     /// What errors call it.
     pub name: &'static str,

@@ -16,6 +16,7 @@ pub use check::Case;
 use crate::gpu::KernelSpec;
 
 /// What the tests and `wgrad doctor` know of an operation.
+#[derive(Debug)]
 pub struct Operation {
     /// Its name: the stem of its files.
     pub name: &'static str,

@@ -32,6 +32,7 @@ enum Given {
 }
 
 /// One comparison: a few steps with one set of options.
+#[derive(Debug)]
 pub struct Case {
     name: &'static str,
     options: OptimizerOptions,

@@ -66,6 +66,7 @@ pub struct Report {
 }
 
 /// The buffers of the decision, and what the CPU knows of them.
+#[derive(Debug)]
 pub(super) struct Control {
     gpu: Gpu,
     settings: Buffer,

@@ -10,6 +10,7 @@ use crate::nn::{ALIGNMENT, Parameters};
 use crate::{Error, Result};
 
 /// The optimizer's state for one set of [`Parameters`], and its recorded step.
+#[derive(Debug)]
 pub struct Optimizer {
     control: Control,
     /// How each segment is updated.
@@ -22,6 +23,7 @@ pub struct Optimizer {
 }
 
 /// The scalars of one rule and one pair of β.
+#[derive(Debug)]
 struct Kept {
     /// Their tensor in checkpoints; the first segment's are in the tensor of the step.
     name: Option<String>,

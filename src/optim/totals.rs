@@ -18,7 +18,7 @@ struct Layout {
 }
 
 /// Sums over the replays since they were last cleared: weighted losses, right answers, proofs; one f32 each.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Totals {
     sums: Buffer,
     /// The proof of the clearing itself.

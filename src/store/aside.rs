@@ -36,6 +36,7 @@ fn name_of(path: &Path) -> String {
 }
 
 /// A file under a temporary name, which takes its own when it is whole. Dropped before that, it is removed.
+#[derive(Debug)]
 pub struct Aside<'s> {
     store: &'s dyn Store,
     path: PathBuf,

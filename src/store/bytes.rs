@@ -4,8 +4,10 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 /// Bytes that are mapped from a disk or held in memory.
+#[derive(Debug)]
 pub struct Bytes(Source);
 
+#[derive(Debug)]
 enum Source {
     #[cfg(not(target_arch = "wasm32"))]
     Mapped(memmap2::Mmap),

@@ -8,6 +8,7 @@ use super::{Store, parent};
 use crate::{Error, Result};
 
 /// A folder being written under a temporary name beside its place; removed if dropped without [`NewFolder::commit`].
+#[derive(Debug)]
 pub struct NewFolder<'s> {
     store: &'s dyn Store,
     place: PathBuf,

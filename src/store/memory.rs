@@ -154,6 +154,7 @@ impl Store for Memory {
 }
 
 /// A file being written. It is there from the start, and holds at any time what was written so far.
+#[derive(Debug)]
 struct MemoryFile {
     files: Memory,
     path: PathBuf,

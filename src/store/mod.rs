@@ -14,6 +14,7 @@ mod memory;
 mod output;
 mod sink;
 
+use std::fmt;
 use std::io::{self, Seek, Write};
 use std::path::Path;
 
@@ -32,7 +33,7 @@ pub use sink::{Digest, Sink, write_file};
 /// A place for files. Every change is one method, so that tests can make any of them fail.
 ///
 /// All methods that can fail do so with [`Error::Io`](crate::Error::Io), which names the path.
-pub trait Store: Send + Sync {
+pub trait Store: fmt::Debug + Send + Sync {
     /// Creates a folder and its parents; one that exists is no error.
     fn create_dir_all(&self, path: &Path) -> Result<()>;
     /// Creates a file to write to. One that exists is an error, so that nobody's file is ever emptied by accident.
@@ -64,7 +65,7 @@ pub trait Store: Send + Sync {
 }
 
 /// A file that is open for writing.
-pub trait OpenFile: Write + Seek + Send {
+pub trait OpenFile: fmt::Debug + Write + Seek + Send {
     /// Makes what was written survive a power cut.
     fn sync(&mut self) -> io::Result<()>;
     /// Shortens the file to what is known to be good, and goes on writing there.

@@ -1,5 +1,6 @@
 //! Files that a person named as an output: replaced whole, or, where there is nothing to replace, written in place.
 
+use std::fmt;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,12 @@ pub struct Output {
 enum To {
     Aside(Aside<'static>),
     InPlace(Box<dyn Write>),
+}
+
+impl fmt::Debug for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Output").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl Output {

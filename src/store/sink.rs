@@ -16,6 +16,7 @@ pub struct Digest {
 }
 
 /// A file being written, hashed on the way.
+#[derive(Debug)]
 pub struct Sink {
     path: PathBuf,
     out: BufWriter<Box<dyn OpenFile>>,

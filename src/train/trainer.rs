@@ -1,5 +1,6 @@
 //! The step engine: every step is a replay of recordings that were made once for each shape of a batch.
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -86,6 +87,16 @@ pub struct Trainer<O: Objective> {
     bytes: u64,
     /// Zeroes totals.
     clear_totals: Recording,
+}
+
+impl<O: Objective> fmt::Debug for Trainer<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trainer")
+            .field("options", &self.engine.options)
+            .field("optimizer", &self.optimizer)
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What recordings are made from.

@@ -23,7 +23,7 @@ pub(crate) enum Fault {
     ReadOnly,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     done: usize,
     plan: Option<(usize, Fault)>,
@@ -32,7 +32,7 @@ struct State {
 }
 
 /// The disk; clones share their state.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Faulty(Arc<Mutex<State>>);
 
 impl Faulty {
@@ -164,6 +164,7 @@ impl Store for Faulty {
     }
 }
 
+#[derive(Debug)]
 struct Open {
     disk: Faulty,
     path: PathBuf,

@@ -1,5 +1,6 @@
 //! Training runs around a trainer that needs no GPU: recipes, steps, files, faults, resuming.
 #![allow(missing_docs, reason = "the names say it")]
+#![allow(missing_debug_implementations, reason = "no other crate meets a test's types")]
 
 #[path = "../common/mod.rs"]
 mod common;

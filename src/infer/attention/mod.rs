@@ -25,6 +25,7 @@ use crate::{Error, Result};
 const LONGEST: usize = 1024;
 
 /// A model and its tokenizer, ready to be looked into. It keeps the recordings of the lengths it has met.
+#[derive(Debug)]
 pub struct AttentionReader {
     session: Session,
     tokenizer: Tokenizer,

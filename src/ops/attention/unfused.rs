@@ -24,7 +24,7 @@ const SOFTMAX_FLOPS: usize = 5;
 const BACKWARD_FLOPS: usize = 4;
 
 /// The attention probabilities of one layer.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct Probabilities {
     /// `[B, H, T, Tp]`, Tp = T rounded up to a multiple of 4; 0 outside of bounds.
     pub view: View,

@@ -43,12 +43,12 @@ pub(super) const KERNELS: [KernelSpec; 3] = [
 
 impl Epilogue {
     /// Adds `matrix` where there is one.
-    pub fn add(matrix: Option<View>) -> Self {
+    pub(crate) fn add(matrix: Option<View>) -> Self {
         Epilogue { bias: None, then: matrix.map_or(Then::Store, Then::Add) }
     }
 
     /// Whether the sums are stored as they are.
-    pub fn is_nothing(&self) -> bool {
+    pub(crate) fn is_nothing(&self) -> bool {
         matches!(self, Epilogue { bias: None, then: Then::Store })
     }
 
@@ -63,7 +63,7 @@ impl Epilogue {
 
     /// The kernel that does all this after the sums of `spec`, with the constants that make it so, and what it binds
     /// besides `reads` and `writes`.
-    pub fn fit(
+    pub(crate) fn fit(
         &self,
         spec: KernelSpec,
         constants: &mut Vec<Constant>,
@@ -88,7 +88,7 @@ impl Epilogue {
 
     /// Records the epilogue as a pass of its own over the result `c [rows, stride]`, whose first `columns` count: for adapters
     /// that are CPUs, where each further product kernel takes seconds to compile.
-    pub fn pass(&self, graph: &mut Graph, c: View, [rows, columns, stride]: [usize; 3]) -> Result<()> {
+    pub(crate) fn pass(&self, graph: &mut Graph, c: View, [rows, columns, stride]: [usize; 3]) -> Result<()> {
         if let Then::Gelu(_) | Then::GeluSlope(_) = self.then {
             return Err(Error::Gpu {
                 operation: "matmul".into(),

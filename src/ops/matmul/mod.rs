@@ -138,7 +138,7 @@ pub(crate) struct Matrix {
 
 impl Matrix {
     /// One matrix of rows `width` apart.
-    pub fn whole(view: View, width: usize) -> Self {
+    pub(crate) fn whole(view: View, width: usize) -> Self {
         Matrix { view, base: 0, row: width, outer: 0, inner: 0 }
     }
 
@@ -168,7 +168,7 @@ pub(crate) struct Product {
 
 impl Product {
     /// A single product into a matrix of `into`.
-    pub fn single(layout: Layout, into: DType, [m, n, k]: [usize; 3]) -> Self {
+    pub(crate) fn single(layout: Layout, into: DType, [m, n, k]: [usize; 3]) -> Self {
         Product { layout, m, n, k, batch: (1, 1), scale: 1.0, accumulate: false, into }
     }
 }

@@ -20,7 +20,7 @@ const DEPTH: u32 = 32;
 
 impl Units {
     /// The constants for workgroups of 64 x 64 outputs: 2 x 2 subgroups of 32 x 32.
-    pub const fn constants(self) -> [Constant; 9] {
+    pub(super) const fn constants(self) -> [Constant; 9] {
         let Units { tile, subgroup, half, vectors } = self;
         let tiles = 32 / tile;
         [
@@ -37,7 +37,7 @@ impl Units {
     }
 
     /// All that products of a layout take, for the shader tests.
-    pub const fn example(self, layout: Constant, [a, b, c, d]: [Constant; 4]) -> [Constant; 14] {
+    pub(super) const fn example(self, layout: Constant, [a, b, c, d]: [Constant; 4]) -> [Constant; 14] {
         let [e, f, g, h, i, j, k, l, m] = self.constants();
         [layout, a, b, c, d, e, f, g, h, i, j, k, l, m]
     }

@@ -77,6 +77,7 @@ pub(super) struct Definition {
 }
 
 /// Numbers that a rule has once for all parameters of equal β, and changes in each step.
+#[derive(Debug)]
 pub(super) struct Scalars {
     /// How they begin.
     pub first: fn() -> Vec<f32>,

@@ -7,10 +7,12 @@ use crate::infer::{argmax, softmax};
 use crate::train::objective::Targets;
 
 /// What a model said of the texts of a set, and what is right.
+#[derive(Debug)]
 pub struct Answers {
     rows: Vec<Answer>,
 }
 
+#[derive(Debug)]
 enum Answer {
     Class { predicted: usize, probability: f64, actual: u32 },
     Number { predicted: f64, actual: f32 },

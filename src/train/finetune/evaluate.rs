@@ -16,6 +16,7 @@ use crate::text::Tokenizer;
 use crate::{Error, Result};
 
 /// What was found on one set.
+#[derive(Debug)]
 pub struct Evaluated {
     /// The set.
     pub name: String,

@@ -46,6 +46,7 @@ use crate::store::{Disk, Store};
 use crate::tensor::DType;
 
 /// What is finetuned, on what, and where to.
+#[derive(Debug)]
 pub struct FinetuneOptions {
     /// What is learned.
     pub task: Task,

@@ -24,6 +24,7 @@ pub struct MaskedTokens {
 }
 
 /// Where a batch lies on the device.
+#[derive(Debug)]
 pub struct MaskedBuffers {
     inputs: InputBuffers,
     rows: Buffer,

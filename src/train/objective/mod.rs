@@ -36,6 +36,7 @@ use crate::tensor::Tensor;
 pub type BatchShape = (usize, usize);
 
 /// The losses of a batch, as an objective records them.
+#[derive(Debug)]
 pub struct Losses {
     /// `[n]` f32: the loss of each answer times its weight.
     pub loss: Tensor,

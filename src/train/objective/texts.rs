@@ -56,6 +56,7 @@ impl TextBatch {
 }
 
 /// Where a batch of texts lies on the device.
+#[derive(Debug)]
 pub struct TextBuffers {
     /// The texts, in chunks that are computed at once.
     pub(super) chunks: Vec<Chunk>,
@@ -66,6 +67,7 @@ pub struct TextBuffers {
 }
 
 /// Texts of a batch that are computed at once.
+#[derive(Debug)]
 pub(super) struct Chunk {
     pub texts: usize,
     inputs: InputBuffers,
@@ -126,6 +128,7 @@ impl TextBuffers {
 }
 
 /// What the model's head says of the texts of a batch, as tensors of one recording.
+#[derive(Debug)]
 pub struct HeadOutputs {
     /// `[texts, K]`: the logits of the classes, or the number. K is the number of labels rounded up to a multiple of 4,
     /// and the columns beyond the labels are unspecified.

@@ -36,7 +36,7 @@ pub use initial::save_initial;
 pub use job::RECIPE;
 
 /// What to run, and where.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct RunOptions {
     /// The recipe; its vocabulary and T are the data's.
     pub config: TrainConfig,
