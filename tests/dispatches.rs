@@ -63,7 +63,7 @@ fn no_dispatch_of_a_large_model_takes_long() {
         let Workload { model, sequences, tokens, targets, .. } = Workload::named("base").unwrap();
         let config = Config { num_hidden_layers: 1, ..model };
         let model = Model::new(&gpu, config, true).unwrap();
-        let slots = InputBuffers::new(&gpu, sequences, tokens).unwrap();
+        let slots = InputBuffers::new(&gpu, &model.config, sequences, tokens).unwrap();
         let mut graph = Graph::training(&gpu);
         let inputs = slots.inputs(&mut graph, &model.config).unwrap();
         let targets = Targets {

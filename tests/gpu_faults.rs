@@ -423,7 +423,7 @@ fn poisoned_padding_and_memory_change_nothing() {
             let parameters = &model.parameters;
             let mut graph = Graph::training(&gpu);
             graph.recorder().isolate();
-            let slots = InputBuffers::new(&gpu, 3, 40).unwrap();
+            let slots = InputBuffers::new(&gpu, config, 3, 40).unwrap();
             slots.write(&gpu, config, &batch.input_ids, &batch.bounds).unwrap();
             let inputs = slots.inputs(&mut graph, config).unwrap();
             let count = batch.labels.len();

@@ -61,7 +61,7 @@ fn model(gpu: &Gpu, trained: bool) -> Model {
 
 /// The golden batch in slots for one sequence more than it has, so that filling up is tried too.
 fn inputs(gpu: &Gpu, graph: &mut Graph, config: &Config, golden: &Golden) -> Inputs {
-    let slots = InputBuffers::new(gpu, 4, TOKENS).unwrap();
+    let slots = InputBuffers::new(gpu, config, 4, TOKENS).unwrap();
     let bounds: Vec<[u32; 2]> = golden
         .u32("lengths")
         .into_iter()

@@ -12,7 +12,7 @@ use wgrad::infer::attention::{Attention, AttentionReader};
 use wgrad::store::write_output;
 use wgrad::viz::{self, Theme};
 
-use super::{device, hub, print};
+use super::{device, models, print};
 
 const HELP: &str = "\
 Views, for .png and .svg (an .html page has all of them, and opens with this one):
@@ -101,7 +101,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     // What is wrong with the files is told before a device is looked for.
     let format = format(&args.out)?;
     let mut out = print::output(&args.out)?;
-    let mut folder = ModelFolder::load(hub::folder(&args.model)?)?;
+    let mut folder = models::model(&args.model)?;
     folder.weights = folder.weights.allow_non_finite(args.allow_non_finite);
     let options = viz::attention::Options {
         view: match args.view {

@@ -7,7 +7,7 @@ use wgrad::format::thousands;
 use wgrad::infer::{EmbedOptions, Embedder};
 
 use super::precision::ComputeArgs;
-use super::{hub, pooling, precision, print};
+use super::{models, pooling, precision, print};
 
 /// The model, and how its hidden states become vectors.
 #[derive(clap::Args)]
@@ -38,7 +38,7 @@ pub struct EmbedderArgs {
 impl EmbedderArgs {
     /// The folder, found and read.
     pub fn folder(&self) -> anyhow::Result<SentenceFolder> {
-        let mut folder = SentenceFolder::load(hub::folder(&self.model)?)?;
+        let mut folder = models::sentence_model(&self.model)?;
         folder.model.weights = folder.model.weights.allow_non_finite(self.allow_non_finite);
         Ok(folder)
     }

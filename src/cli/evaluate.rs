@@ -4,14 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use serde_json::{Map, Value, json};
-use wgrad::files::ModelFolder;
 use wgrad::format::thousands;
 use wgrad::train::finetune::evaluate;
 
 use super::labelled::Labelled;
 use super::precision::ComputeArgs;
 use super::watch::summary;
-use super::{hub, precision, print};
+use super::{models, precision, print};
 
 /// Measure a finetuned model on labelled texts.
 #[derive(clap::Args)]
@@ -45,7 +44,7 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let task = args.labelled.task;
     let sets = args.labelled.sets()?;
-    let folder = ModelFolder::load(hub::folder(&args.model)?)?;
+    let folder = models::model(&args.model)?;
     // Whether predictions can be written is known before a device computes them.
     let predictions = args.predictions.as_deref().map(print::output).transpose()?;
     let bar = print::Items::new("texts");

@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use wgrad::files::ModelFolder;
 use wgrad::format::thousands;
 use wgrad::infer::{FillMask, Filled};
 
-use super::{device, hub, print};
+use super::{device, models, print};
 
 const HELP: &str = "\
 JSON: {text, masks: [{position, candidates: [{id, token, text, probability}]}],
@@ -46,7 +45,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     // What is wrong with the files is told before a device is looked for.
-    let mut folder = ModelFolder::load(hub::folder(&args.model)?)?;
+    let mut folder = models::model(&args.model)?;
     folder.weights = folder.weights.allow_non_finite(args.allow_non_finite);
     let options = device::options(args.adapter.as_deref());
     let (filled, adapter, mask) = pollster::block_on(async {

@@ -6,7 +6,6 @@ use std::process::exit;
 use anyhow::Context;
 use wgrad::Error;
 use wgrad::data::task::Task;
-use wgrad::files::ModelFolder;
 use wgrad::format::thousands;
 use wgrad::gpu::Gpu;
 use wgrad::tensor::DType;
@@ -16,7 +15,7 @@ use wgrad::train::finetune::{FinetuneOptions, FinetuneReport, Rates, Recipe, Rec
 use super::interrupt::{self, INTERRUPTED};
 use super::labelled::Labelled;
 use super::watch::Watch;
-use super::{device, hub, pooling, precision, print};
+use super::{device, models, pooling, precision, print};
 
 /// Teach a pretrained model a task.
 #[derive(clap::Args)]
@@ -133,8 +132,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if evals.is_empty() && args.labelled.task != Task::Contrastive {
         return Err(Error::config("eval", "--data DIR, or --eval FILE beside --train", "neither").into());
     }
-    let dir = hub::folder(&args.model)?;
-    let mut model = ModelFolder::load(&dir)?;
+    let mut model = models::model(&args.model)?;
     model.weights = model.weights.allow_non_finite(args.allow_non_finite);
     let asked = Precision::from(args.precision);
     let gpu = pollster::block_on(args.compute.options(asked, None))?;

@@ -9,7 +9,7 @@ use wgrad::format::thousands;
 use wgrad::models::{Config, Pooling, PositionEmbedding};
 use wgrad::text::Tokenizer;
 
-use super::{hub, print};
+use super::{models, print};
 
 const HELP: &str = "\
 No GPU is needed. A folder that is described here loads: its files fit each other.
@@ -41,7 +41,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let folder = SentenceFolder::load(hub::folder(&args.model)?)?;
+    let folder = models::sentence_model(&args.model)?;
     let tokenizer = Tokenizer::load(&folder.model.tokenizer)?;
     let described = describe(&args.model.display().to_string(), &folder, &tokenizer);
     if args.json {

@@ -16,6 +16,7 @@ mod hub;
 mod info;
 mod interrupt;
 mod labelled;
+mod models;
 mod pooling;
 mod precision;
 mod predict;

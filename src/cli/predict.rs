@@ -4,11 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use serde_json::{Map, json};
-use wgrad::files::ModelFolder;
 use wgrad::infer::{Classifier, Prediction};
 
 use super::precision::ComputeArgs;
-use super::{hub, precision, print};
+use super::{models, precision, print};
 
 const HELP: &str = "\
 Without --input texts are read from standard input, one a line; two texts of a pair stand on one line with a tab
@@ -52,7 +51,7 @@ const CHUNK: usize = 4096;
 
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let folder = ModelFolder::load(hub::folder(&args.model)?)?;
+    let folder = models::model(&args.model)?;
     let (gpu, storage) = pollster::block_on(args.compute.open(args.precision))?;
     let mut model = Classifier::open(&gpu, &folder, storage)?;
     let bar = print::Items::new("texts");

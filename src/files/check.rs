@@ -44,7 +44,7 @@ pub fn check_tensors<'a>(
 }
 
 /// Names for a message: the first few, and how many more.
-fn listed(names: &[&str]) -> String {
+pub(super) fn listed(names: &[&str]) -> String {
     const SHOWN: usize = 8;
     let first = names.iter().take(SHOWN).map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
     match names.len().saturating_sub(SHOWN) {
@@ -80,14 +80,15 @@ pub fn tokenizer_vocabulary(json: &[u8], path: impl AsRef<Path>) -> Result<usize
     largest.map(|id| id as usize + 1).ok_or_else(|| wrong("no tokens".into()))
 }
 
-/// Checks that tokenizer and model agree on the number of tokens; `path` is the tokenizer's, for the message.
+/// Checks that the model has an embedding for every token; it may have more, as tables are made larger so that their
+/// sizes suit some hardware. `path` is the tokenizer's, for the message.
 ///
 /// # Errors
-/// [`Error::File`] when they do not.
+/// [`Error::File`] where it lacks some.
 pub fn check_vocabulary(config: &Config, tokenizer_vocabulary: usize, path: impl AsRef<Path>) -> Result<()> {
-    if tokenizer_vocabulary == config.vocab_size {
+    if tokenizer_vocabulary <= config.vocab_size {
         return Ok(());
     }
-    let expected = format!("{} tokens, the `vocab_size` of config.json", config.vocab_size);
+    let expected = format!("at most {} tokens, the `vocab_size` of config.json", config.vocab_size);
     Err(Error::file(path, expected, tokenizer_vocabulary.to_string()))
 }

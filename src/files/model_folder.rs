@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::check::{check_tensors, check_vocabulary, tokenizer_vocabulary};
+use super::check::{check_tensors, check_vocabulary, listed, tokenizer_vocabulary};
 use super::header::{foreign, refuse_pickle};
 use super::list::{CARD_FILE, CONFIG_FILE, INDEX_FILE, MODEL_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE};
 use super::names::from_hugging_face;
@@ -54,7 +54,9 @@ pub struct ModelFolder {
     pub config: Config,
     /// Its tensors, named and shaped as [`Config::parameters`] says.
     pub weights: Weights,
-    /// Its `tokenizer.json`, whose vocabulary has `vocab_size` tokens.
+    /// Tensors of its files that are none of the model's, such as those of a head that is unknown here.
+    pub left_out: Vec<String>,
+    /// Its `tokenizer.json`, whose vocabulary has at most `vocab_size` tokens.
     pub tokenizer: PathBuf,
     /// That file's bytes.
     pub tokenizer_json: Vec<u8>,
@@ -86,10 +88,29 @@ impl ModelFolder {
             .map_err(|error| Error::file(&tokenizer, "a tokenizer.json", error.to_string()))?;
         let mut config = Config::from_json_with(&config, &config_path, &special_token_ids(&json))?;
 
-        let weights = from_hugging_face(Weights::open_folder(store, dir)?, &mut config)?;
+        let (weights, left_out) = from_hugging_face(Weights::open_folder(store, dir)?, &mut config)?;
         check_tensors(&config.parameters(), weights.shapes(), weights.path())?;
         check_vocabulary(&config, tokenizer_vocabulary(&json, &tokenizer)?, &tokenizer)?;
-        Ok(ModelFolder { path: dir.to_path_buf(), config, weights, tokenizer, tokenizer_json: json })
+        Ok(ModelFolder {
+            path: dir.to_path_buf(),
+            config,
+            weights,
+            left_out,
+            tokenizer,
+            tokenizer_json: json,
+        })
+    }
+
+    /// What a person should know of the folder; none where all of it is used.
+    pub fn note(&self) -> Option<String> {
+        let names: Vec<&str> = self.left_out.iter().map(String::as_str).collect();
+        let class = self.config.architectures.first().map_or("model", String::as_str);
+        let tensors = if names.len() == 1 { "tensor is" } else { "tensors are" };
+        let path = self.weights.path().display();
+        let note = || {
+            format!("{path}: {} {tensors} no part of a {class} and left out: {}", names.len(), listed(&names))
+        };
+        (!names.is_empty()).then(note)
     }
 
     /// Whether a folder has the files of a model, whatever is in them.

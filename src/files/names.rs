@@ -7,16 +7,69 @@ use crate::Result;
 use crate::models::Config;
 
 /// The weights of a file under the names of [`Config::parameters`], and whether there is a pooler put into the
-/// configuration. The model's [family](crate::models::Family::parameter) says which tensor is which parameter, and which
-/// is none.
+/// configuration. What else is in the file is left out; of that, those that the model's
+/// [family](crate::models::Family::parameter) does not know come back by their names in the file.
 ///
 /// # Errors
-/// [`crate::Error::File`] when two tensors are the same parameter.
-pub fn from_hugging_face(weights: Weights, config: &mut Config) -> Result<Weights> {
-    let all: HashSet<String> = weights.names().map(str::to_string).collect();
+/// [`crate::Error::File`] when two tensors are the same parameter, or none is there for one.
+pub fn from_hugging_face(weights: Weights, config: &mut Config) -> Result<(Weights, Vec<String>)> {
     let family = config.family();
-    let weights = weights.renamed(|name| family.parameter(name, config, &all))?;
-    let parameters = weights.names().map(str::to_string).collect();
-    config.pooler = family.has_pooler(config, &parameters);
-    Ok(weights)
+    let prefix = Prefix::of(&weights, config);
+    let all: HashSet<String> = weights.names().map(|name| prefix.replaced(name)).collect();
+    let parameter = |name: &str| match name.ends_with("embeddings.position_ids") {
+        // The numbers from 0 on, which earlier versions of `transformers` saved.
+        true => None,
+        false => family.parameter(&prefix.replaced(name), config, &all),
+    };
+    let parameters = weights.names().filter_map(parameter).collect();
+    let mut shape = config.clone();
+    shape.pooler = family.has_pooler(config, &parameters);
+    let wanted: HashSet<String> = shape.parameters().into_iter().map(|spec| spec.name).collect();
+    // Where something is missing, the message that says so also needs what is there instead.
+    let complete = wanted.is_subset(&parameters);
+    let unknown = |name: &str| complete && parameter(name).is_some_and(|name| !wanted.contains(&name));
+    let left_out = weights.names().filter(|name| unknown(name)).map(str::to_owned).collect();
+    let weights = weights.renamed(|name| parameter(name).filter(|_| !unknown(name)))?;
+    *config = shape;
+    Ok((weights, left_out))
+}
+
+/// What stands before the names of a file's tensors: nothing, `module.`, `0.auto_model.`, …
+struct Prefix {
+    outer: String,
+    base: &'static str,
+    /// What the names of the encoder begin with after the base.
+    parts: Vec<String>,
+}
+
+impl Prefix {
+    /// That of the table of word embeddings, which every model has.
+    fn of(weights: &Weights, config: &Config) -> Self {
+        let base = config.family().base();
+        let words = config.word_embeddings();
+        let bare = words.strip_prefix(base).and_then(|name| name.strip_prefix('.')).unwrap_or(&words);
+        let before = |name: &str| {
+            let before = name.strip_suffix(bare)?;
+            let outer = before.strip_suffix(&format!("{base}.")).unwrap_or(before);
+            (outer.is_empty() || outer.ends_with('.')).then(|| outer.to_owned())
+        };
+        // The shortest, should a file hold several models.
+        let outer = weights.names().filter_map(before).min_by_key(String::len).unwrap_or_default();
+        let encoder = config.encoder().parameters();
+        let parts = encoder.iter().filter_map(|spec| {
+            let bare = spec.name.strip_prefix(base)?.strip_prefix('.')?;
+            Some(bare.split_inclusive('.').next()?.to_owned())
+        });
+        let mut parts: Vec<String> = parts.chain(["pooler.".to_owned()]).collect();
+        parts.sort_unstable();
+        parts.dedup();
+        Prefix { outer, base, parts }
+    }
+
+    /// A name as a Hugging Face model with a head spells it.
+    fn replaced(&self, name: &str) -> String {
+        let name = name.strip_prefix(&self.outer).unwrap_or(name);
+        let bare = self.parts.iter().any(|part| name.starts_with(part));
+        if bare { format!("{}.{name}", self.base) } else { name.to_owned() }
+    }
 }

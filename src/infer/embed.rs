@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::load::load;
+use super::load::{check_vocabulary, load};
 use super::readout::Readout;
 use super::session::{Sequence, Session, WINDOW};
 use crate::files::SentenceFolder;
@@ -164,10 +164,7 @@ impl Embedder {
     /// or leaves no room for a token, or activations are to be f16 while the model has no f16 copies of its weights.
     pub fn new(gpu: &Gpu, model: Model, tokenizer: Tokenizer, options: EmbedOptions) -> Result<Self> {
         let config = &model.config;
-        if tokenizer.vocab_size() != config.vocab_size {
-            let expected = format!("{}, as in tokenizer.json", tokenizer.vocab_size());
-            return Err(Error::config("vocab_size", expected, config.vocab_size));
-        }
+        check_vocabulary(config, tokenizer.vocab_size())?;
         let most = config.longest_text();
         if !(3..=most).contains(&options.max_tokens) {
             return Err(Error::config("max-tokens", format!("3 to {most}"), options.max_tokens));

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::Predictor;
-use super::load::load;
+use super::load::{agree, load};
 use super::logits::softmax;
 use crate::files::ModelFolder;
 use crate::gpu::Gpu;
@@ -96,17 +96,7 @@ impl FillMask {
             let expected = "a model with a masked-language-model head, such as BertForMaskedLM";
             return Err(Error::config("architectures", expected, format!("{:?}", config.architectures)));
         }
-        let specials = tokenizer.specials();
-        let agree = [
-            ("vocab_size", config.vocab_size, tokenizer.vocab_size()),
-            ("pad_token_id", config.pad_token_id as usize, specials.pad as usize),
-            ("cls_token_id", config.cls_token_id as usize, specials.cls as usize),
-            ("sep_token_id", config.sep_token_id as usize, specials.sep as usize),
-            ("mask_token_id", config.mask_token_id as usize, specials.mask as usize),
-        ];
-        if let Some((field, found, expected)) = agree.into_iter().find(|(_, a, b)| a != b) {
-            return Err(Error::config(field, format!("{expected}, as in tokenizer.json"), found));
-        }
+        agree(config, &tokenizer)?;
         if config.max_position_embeddings < 3 {
             let expected = "room for a token between the first one and the separator";
             return Err(Error::config("max_position_embeddings", expected, config.max_position_embeddings));
@@ -166,7 +156,7 @@ impl FillMask {
         let logits = self.predictor.logits(&ids, &positions).await?;
         let mut masks = Vec::new();
         for (&position, logits) in positions.iter().zip(&logits) {
-            let candidates = likeliest(logits, top_k)
+            let candidates = likeliest(logits, self.tokenizer.vocab_size(), top_k)
                 .ok_or_else(|| Error::config("the model's weights", "finite logits", "NaN or infinity"))?;
             let candidates = candidates
                 .into_iter()
@@ -203,13 +193,13 @@ fn window(ids: &[u32], mask: u32, room: usize) -> Option<usize> {
     Some(first.saturating_sub(around).min(ids.len().saturating_sub(room)))
 }
 
-/// The `count` greatest logits: their indices and their shares in the softmax. None unless all are finite.
-fn likeliest(logits: &[f32], count: usize) -> Option<Vec<(u32, f64)>> {
+/// The `count` greatest of the first `known` logits: their indices and their shares in the softmax. None unless all are finite.
+fn likeliest(logits: &[f32], known: usize, count: usize) -> Option<Vec<(u32, f64)>> {
     if !logits.iter().all(|logit| logit.is_finite()) {
         return None;
     }
     let probabilities = softmax(logits);
-    let mut order: Vec<u32> = (0..logits.len() as u32).collect();
+    let mut order: Vec<u32> = (0..logits.len().min(known) as u32).collect();
     order.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b)));
     order.truncate(count);
     Some(order.into_iter().map(|id| (id, probabilities[id as usize])).collect())
@@ -236,13 +226,13 @@ mod tests {
 
     #[test]
     fn probabilities_are_a_softmax() {
-        let guesses = likeliest(&[0.0, 2.0, f32::MIN, 2.0, 1.0], 3).unwrap();
+        let guesses = likeliest(&[0.0, 2.0, f32::MIN, 2.0, 1.0, 9.0], 5, 3).unwrap();
         let total = 1.0 + 2.0 * 2f64.exp() + 1f64.exp();
         for ((id, probability), (expected, logit)) in guesses.iter().zip([(1, 2f64), (3, 2.0), (4, 1.0)]) {
             assert_eq!(*id, expected);
             assert!((probability - logit.exp() / total).abs() < 1e-12);
         }
-        assert_eq!(likeliest(&[3e38, 0.0], 9).unwrap(), [(0, 1.0), (1, 0.0)]);
-        assert_eq!(likeliest(&[0.0, f32::NAN], 1), None);
+        assert_eq!(likeliest(&[3e38, 0.0], 2, 9).unwrap(), [(0, 1.0), (1, 0.0)]);
+        assert_eq!(likeliest(&[0.0, f32::NAN], 2, 1), None);
     }
 }

@@ -1,10 +1,11 @@
 //! Loading a model to run it.
 
-use crate::Result;
 use crate::files::Weights;
 use crate::gpu::Gpu;
 use crate::models::{Config, Model, WordTable};
 use crate::tensor::DType;
+use crate::text::Tokenizer;
+use crate::{Error, Result};
 
 /// A model of `config` with the values that `weights` has for its parameters, for recordings that store activations as
 /// `storage`.
@@ -15,7 +16,7 @@ use crate::tensor::DType;
 /// # Errors
 /// Those of reading the weights and of the device.
 pub(crate) fn load(gpu: &Gpu, config: Config, weights: &Weights, storage: DType) -> Result<Model> {
-    let bound = (config.vocab_size * config.hidden_size) as u64 <= gpu.capabilities().max_operand(4);
+    let bound = (config.vocab_size * config.embedding_width()) as u64 <= gpu.capabilities().max_operand(4);
     let model = if config.is_masked_lm() && config.tie_word_embeddings && bound {
         Model::new(gpu, config, false)
     } else {
@@ -26,4 +27,37 @@ pub(crate) fn load(gpu: &Gpu, config: Config, weights: &Weights, storage: DType)
     let model = model.map_err(|error| error.with_advice("choose a smaller model"))?;
     model.load(|name| weights.f32(name))?;
     Ok(model)
+}
+
+/// Checks that a tokenizer is the one that a model of `config` learned with: no more tokens than it has embeddings for,
+/// and the same special ones.
+///
+/// # Errors
+/// [`Error::Config`], naming the field at fault.
+pub(crate) fn agree(config: &Config, tokenizer: &Tokenizer) -> Result<()> {
+    check_vocabulary(config, tokenizer.vocab_size())?;
+    let specials = tokenizer.specials();
+    let ids = [
+        ("pad_token_id", config.pad_token_id, specials.pad),
+        ("cls_token_id", config.cls_token_id, specials.cls),
+        ("sep_token_id", config.sep_token_id, specials.sep),
+        ("mask_token_id", config.mask_token_id, specials.mask),
+    ];
+    match ids.into_iter().find(|(_, found, expected)| found != expected) {
+        Some((field, found, expected)) => {
+            Err(Error::config(field, format!("{expected}, as in tokenizer.json"), found))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Checks that a model has an embedding for each of so many tokens.
+///
+/// # Errors
+/// [`Error::Config`] where it lacks some.
+pub(crate) fn check_vocabulary(config: &Config, tokens: usize) -> Result<()> {
+    if tokens <= config.vocab_size {
+        return Ok(());
+    }
+    Err(Error::config("vocab_size", format!("at least {tokens}, as in tokenizer.json"), config.vocab_size))
 }

@@ -62,7 +62,7 @@ impl Predictor {
         let read = self.session.single(readout, ids, &padded).await?;
         let values = &read.outputs[0];
         if self.model().decodes_on_cpu() {
-            let width = self.model().config.hidden_size;
+            let width = self.model().config.embedding_width();
             let logits = self.model().decode(&values[..rows.len() * width]).await?;
             return Ok(positions.iter().map(|position| logits[slot(position)].clone()).collect());
         }

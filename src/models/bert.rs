@@ -8,18 +8,63 @@ use serde_json::{Value, json};
 use super::config::{Config, Head, NormPosition, PositionEmbedding};
 use super::encoder::{Attention, AttentionNames, Embeddings, Encoder, FeedForward, PostNorm, Stack};
 use super::family::Family;
-use super::heads::{Heads, MaskedHead};
+use super::heads::{Heads, MaskedHead, TextHeadNames, Transform};
 use super::pooling::Pooling;
 use crate::nn::{Init, LayerNorm, Linear, Scope};
 use crate::{Error, Result};
 
 /// The family.
-pub(super) const FAMILY: &dyn Family = &Bert;
+pub(super) const FAMILIES: &[&dyn Family] = &[&Bert];
 
 struct Bert;
 
+/// The encoder of BERT and of the families made from it, in the scope that is its own: embeddings, and layers with a norm
+/// after each half.
+pub(super) fn encoder(config: &Config, scope: &mut Scope) -> Stack<PostNorm> {
+    let init = Init::Normal(config.initializer_range);
+    let (width, epsilon) = (config.hidden_size, config.layer_norm_eps);
+    let embeddings = Embeddings::new(scope, config);
+    let layer = |number| {
+        let scope = &mut scope.child(&format!("encoder.layer.{number}"));
+        PostNorm {
+            attention: Attention::new(&mut scope.child("attention"), config, &AttentionNames::BERT, init),
+            attention_norm: LayerNorm::new(scope, "attention.output.LayerNorm", width, epsilon),
+            feed_forward: FeedForward::new(scope, config, ["intermediate.dense", "output.dense"]),
+            output_norm: LayerNorm::new(scope, "output.LayerNorm", width, epsilon),
+        }
+    };
+    Stack { embeddings, layers: (0..config.num_hidden_layers).map(layer).collect(), norm: None }
+}
+
+/// What BERT and the families made from it have in common: norms after each half of a block, biases, absolute positions,
+/// and heads that read the first token.
+///
+/// # Errors
+/// [`Error::Config`], naming the field that is otherwise.
+pub(super) fn post_norm(config: &Config) -> Result<()> {
+    config.require("norm_position", NormPosition::Post, config.norm_position)?;
+    config.require("use_bias", true, config.use_bias)?;
+    config.require("position_embedding_type", PositionEmbedding::Absolute, config.position_embedding_type)?;
+    config.require("classifier_pooling", Pooling::Cls, config.classifier_pooling)
+}
+
+/// The values of their `config.json` that it does not say; the weights say whether there is a pooler.
+pub(super) fn post_norm_constants() -> Vec<(&'static str, Value)> {
+    vec![
+        ("norm_position", json!("post")),
+        ("use_bias", json!(true)),
+        ("relative_attention_num_buckets", json!(32)),
+        ("head_init", json!("uniform")),
+        ("pooler", json!(false)),
+    ]
+}
+
 impl Family for Bert {
     fn model_type(&self) -> &'static str {
+        "bert"
+    }
+
+    fn base(&self) -> &'static str {
         "bert"
     }
 
@@ -34,31 +79,17 @@ impl Family for Bert {
     }
 
     fn encoder(&self, config: &Config, scope: &mut Scope) -> Box<dyn Encoder> {
-        let init = Init::Normal(config.initializer_range);
-        let (width, epsilon) = (config.hidden_size, config.layer_norm_eps);
-        let bert = &mut scope.child("bert");
-        let embeddings = Embeddings::new(bert, config);
-        let layer = |number| {
-            let scope = &mut bert.child(&format!("encoder.layer.{number}"));
-            PostNorm {
-                attention: Attention::new(&mut scope.child("attention"), config, &AttentionNames::BERT, init),
-                attention_norm: LayerNorm::new(scope, "attention.output.LayerNorm", width, epsilon),
-                feed_forward: FeedForward::new(scope, config, ["intermediate.dense", "output.dense"]),
-                output_norm: LayerNorm::new(scope, "output.LayerNorm", width, epsilon),
-            }
-        };
-        let layers = (0..config.num_hidden_layers).map(layer).collect();
-        Box::new(Stack { embeddings, layers, norm: None })
+        Box::new(encoder(config, &mut scope.child("bert")))
     }
 
     fn heads(&self, config: &Config, scope: &mut Scope, encoder: &dyn Encoder) -> Heads {
         let (v, c) = (config.vocab_size, config.hidden_size);
         let init = Init::Normal(config.initializer_range);
         let scope = &mut scope.head();
-        let heads = Heads::on_a_text(config, scope);
+        let heads = Heads::on_a_text(config, scope, &TextHeadNames::BERT);
         let masked = config.is_masked_lm().then(|| {
             let scope = &mut scope.child("cls.predictions");
-            let transform = Linear::new(scope, "transform.dense", [c, c], init, true);
+            let linear = Linear::new(scope, "transform.dense", [c, c], init, true);
             let norm = LayerNorm::new(scope, "transform.LayerNorm", c, config.layer_norm_eps);
             let bias = scope.vector("bias", v, Init::Zeros);
             let weight = match config.tie_word_embeddings {
@@ -66,20 +97,13 @@ impl Family for Bert {
                 false => scope.matrix(&["decoder"], [v, c], config.head_init()),
             };
             let decoder = Linear { weight, bias: Some(bias) };
-            MaskedHead { transform: Some((transform, norm)), decoder }
+            MaskedHead { transform: Some(Transform { linear, activation: config.hidden_act, norm }), decoder }
         });
         Heads { masked, ..heads }
     }
 
     fn validate(&self, config: &Config) -> Result<()> {
-        config.require("norm_position", NormPosition::Post, config.norm_position)?;
-        config.require("use_bias", true, config.use_bias)?;
-        config.require(
-            "position_embedding_type",
-            PositionEmbedding::Absolute,
-            config.position_embedding_type,
-        )?;
-        config.require("classifier_pooling", Pooling::Cls, config.classifier_pooling)?;
+        post_norm(config)?;
         if config.type_vocab_size == 0 {
             return Err(Error::config("type_vocab_size", "at least 1 where `model_type` is `bert`", 0));
         }
@@ -88,7 +112,6 @@ impl Family for Bert {
 
     fn defaults(&self) -> Vec<(&'static str, Value)> {
         vec![
-            ("architectures", json!(["BertModel"])),
             ("hidden_act", json!("gelu")),
             ("layer_norm_eps", json!(1e-12)),
             ("position_embedding_type", json!("absolute")),
@@ -100,28 +123,20 @@ impl Family for Bert {
     }
 
     fn constants(&self) -> Vec<(&'static str, Value)> {
-        vec![
-            ("norm_position", json!("post")),
-            ("use_bias", json!(true)),
-            ("relative_attention_num_buckets", json!(32)),
-            ("head_init", json!("uniform")),
-            // The weights say whether there is one.
-            ("pooler", json!(false)),
-        ]
+        post_norm_constants()
     }
 
     fn parameter(&self, name: &str, config: &Config, all: &HashSet<String>) -> Option<String> {
         let left_out = match name {
             "cls.predictions.decoder.weight" => config.tie_word_embeddings,
             "cls.predictions.decoder.bias" => all.contains("cls.predictions.bias"),
-            _ => name.ends_with("embeddings.position_ids") || name.starts_with("cls.seq_relationship."),
+            _ => name.starts_with("cls.seq_relationship."),
         };
         if left_out {
             return None;
         }
-        // Names come with and without `bert.`; old files call the weights of a norm `gamma` and its bias `beta`.
-        let bare = ["embeddings.", "encoder.", "pooler."].iter().any(|part| name.starts_with(part));
-        let mut name = if bare { format!("bert.{name}") } else { name.to_owned() };
+        // Old files call the weights of a norm `gamma` and its bias `beta`.
+        let mut name = name.to_owned();
         for (old, new) in [("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")] {
             if let Some(stem) = name.strip_suffix(old) {
                 name = format!("{stem}{new}");

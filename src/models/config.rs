@@ -4,8 +4,13 @@ use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
 use super::pooling::Pooling;
+use crate::autograd::Graph;
 use crate::error::quoted;
 use crate::nn::Init;
+use crate::ops::activation::{gelu_tanh, relu, silu};
+use crate::ops::gelu::gelu;
+use crate::ops::tanh::tanh;
+use crate::tensor::Tensor;
 use crate::{Error, Result};
 
 /// What stands on an encoder.
@@ -54,6 +59,32 @@ impl<'de> Deserialize<'de> for ModelType {
 pub enum Activation {
     /// Exact GELU, `x·Φ(x)` (Hendrycks and Gimpel 2016).
     Gelu,
+    /// GELU with a hyperbolic tangent for Φ.
+    #[serde(alias = "gelu_pytorch_tanh", alias = "gelu_fast")]
+    GeluNew,
+    /// `max(x, 0)`
+    Relu,
+    /// `x / (1 + exp(-x))`
+    #[serde(alias = "swish")]
+    Silu,
+    /// The hyperbolic tangent.
+    Tanh,
+}
+
+impl Activation {
+    /// Of each element of `x`.
+    ///
+    /// # Errors
+    /// As [`Graph::output`].
+    pub(super) fn forward(self, graph: &mut Graph, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Activation::Gelu => gelu(graph, x),
+            Activation::GeluNew => gelu_tanh(graph, x),
+            Activation::Relu => relu(graph, x),
+            Activation::Silu => silu(graph, x),
+            Activation::Tanh => tanh(graph, x),
+        }
+    }
 }
 
 /// How a token knows where it stands.
@@ -112,6 +143,10 @@ pub struct Config {
     pub vocab_size: usize,
     /// C, the width of a token's vector.
     pub hidden_size: usize,
+    /// The width of the embeddings, where it is another than C and a linear layer leads from one to the other (Clark et
+    /// al. 2020).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedding_size: Option<usize>,
     /// The number of blocks.
     pub num_hidden_layers: usize,
     /// H, the heads of each attention; D = C / H.
@@ -130,7 +165,8 @@ pub struct Config {
     /// Rows of each layer's distance table: distances are clamped to `-n/2 ..= n/2 - 1`.
     #[serde(default = "default_buckets")]
     pub relative_attention_num_buckets: usize,
-    /// Absolute positions: the rows of the table, the longest text. Relative: the context of pretraining, no limit.
+    /// Absolute positions: the longest text. Relative: the context of pretraining, no limit. Families whose table begins
+    /// with rows for no position count these in their `config.json`: see [`super::Family::first_position`].
     pub max_position_embeddings: usize,
     /// Where a block normalises.
     pub norm_position: NormPosition,
@@ -205,6 +241,11 @@ fn is_zero(value: &f64) -> bool {
 pub(super) const MAX_POSITIONS: usize = 1 << 16;
 
 impl Config {
+    /// The width of the embeddings.
+    pub fn embedding_width(&self) -> usize {
+        self.embedding_size.unwrap_or(self.hidden_size)
+    }
+
     /// D, the width of one head.
     pub fn head_size(&self) -> usize {
         self.hidden_size / self.num_attention_heads

@@ -1,6 +1,6 @@
 //! What the encoders of all families are made of: embeddings, attention, feed-forward blocks.
 
-use super::config::{Config, PositionEmbedding};
+use super::config::{Activation, Config, PositionEmbedding};
 use super::inputs::{Inputs, Words};
 use crate::autograd::Graph;
 use crate::nn::{Context, DropoutSite, Embedding, Init, LayerNorm, Linear, Scope};
@@ -37,7 +37,8 @@ pub struct Hidden {
     pub last: Tensor,
 }
 
-/// The normed sum of the embeddings of words, positions and token types.
+/// The normed sum of the embeddings of words, positions and token types, and where it is of another width than the
+/// layers, a linear layer to theirs.
 #[derive(Debug)]
 pub(super) struct Embeddings {
     pub words: Embedding,
@@ -45,6 +46,7 @@ pub(super) struct Embeddings {
     types: Option<Embedding>,
     norm: LayerNorm,
     dropout: DropoutSite,
+    projection: Option<Linear>,
     longest: usize,
 }
 
@@ -52,17 +54,21 @@ impl Embeddings {
     /// Declares what `config` asks for under `embeddings`.
     pub(super) fn new(scope: &mut Scope, config: &Config) -> Self {
         let dropout = DropoutSite::new(scope, "embeddings");
-        let (scope, width) = (&mut scope.child("embeddings"), config.hidden_size);
-        let init = Init::Normal(config.initializer_range);
+        let (width, hidden, init) =
+            (config.embedding_width(), config.hidden_size, Init::Normal(config.initializer_range));
+        let projection =
+            (width != hidden).then(|| Linear::new(scope, "embeddings_project", [hidden, width], init, true));
+        let scope = &mut scope.child("embeddings");
         let words = Embedding::new(scope, "word_embeddings", [config.vocab_size, width], init);
         let mut table =
             |name: &str, rows: usize| (rows > 0).then(|| Embedding::new(scope, name, [rows, width], init));
         let longest = config.max_position_embeddings;
         let absolute = config.position_embedding_type == PositionEmbedding::Absolute;
-        let positions = table("position_embeddings", if absolute { longest } else { 0 });
+        let rows = longest + config.family().first_position(config);
+        let positions = table("position_embeddings", if absolute { rows } else { 0 });
         let types = table("token_type_embeddings", config.type_vocab_size);
         let norm = LayerNorm::new(scope, "LayerNorm", width, config.layer_norm_eps);
-        Embeddings { words, positions, types, norm, dropout, longest }
+        Embeddings { words, positions, types, norm, dropout, projection, longest }
     }
 
     /// `[N, C]`.
@@ -91,7 +97,11 @@ impl Embeddings {
             x = add(context.graph, &x, &types)?;
         }
         let normed = self.norm.forward(context, &x)?;
-        self.dropout.hidden(context, normed)
+        let x = self.dropout.hidden(context, normed)?;
+        match &self.projection {
+            Some(projection) => projection.forward(context, &x, None),
+            None => Ok(x),
+        }
     }
 }
 
@@ -218,10 +228,11 @@ impl Attention {
     }
 }
 
-/// Two linear layers with GELU between them.
+/// Two linear layers with an activation between them.
 #[derive(Debug)]
 pub(super) struct FeedForward {
     inner: Linear,
+    activation: Activation,
     outer: Linear,
     dropout: DropoutSite,
 }
@@ -233,14 +244,21 @@ impl FeedForward {
             (config.hidden_size, config.intermediate_size, Init::Normal(config.initializer_range));
         let dropout = DropoutSite::new(scope, outer);
         let inner = Linear::new(scope, inner, [f, c], init, config.use_bias);
-        FeedForward { inner, outer: Linear::new(scope, outer, [c, f], init, config.use_bias), dropout }
+        let outer = Linear::new(scope, outer, [c, f], init, config.use_bias);
+        FeedForward { inner, activation: config.hidden_act, outer, dropout }
     }
 
     /// `residual` plus the feed-forward block over `x [N, C]`.
     pub(super) fn forward(&self, context: &mut Context, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
-        let (inner, outer) = (self.inner.affine(context)?, self.outer.affine(context)?);
-        self.dropout
-            .onto(context, residual, |context, added| feed_forward(context.graph, x, [&inner, &outer], added))
+        self.dropout.onto(context, residual, |context, added| {
+            if self.activation == Activation::Gelu {
+                let (inner, outer) = (self.inner.affine(context)?, self.outer.affine(context)?);
+                return feed_forward(context.graph, x, [&inner, &outer], added);
+            }
+            let hidden = self.inner.forward(context, x, None)?;
+            let hidden = self.activation.forward(context.graph, &hidden)?;
+            self.outer.forward(context, &hidden, added)
+        })
     }
 }
 

@@ -40,6 +40,13 @@ pub trait Family: Sync {
         &[]
     }
 
+    /// The first row of its table of absolute positions that stands for a position; those before it are for none, and
+    /// `max_position_embeddings` in its `config.json` counts them.
+    fn first_position(&self, config: &Config) -> usize {
+        let _ = config;
+        0
+    }
+
     /// Values that its `config.json` may leave out.
     fn defaults(&self) -> Vec<(&'static str, Value)> {
         Vec::new()
@@ -60,8 +67,13 @@ pub trait Family: Sync {
         None
     }
 
+    /// What the names of the encoder's parameters begin with, without a dot: the name by which Hugging Face's models with
+    /// a head hold their encoder. Files of the encoder alone leave it out.
+    fn base(&self) -> &'static str;
+
     /// The parameter that the tensor `name` of a file with the tensors `all` is; none for one that is left out, as it
-    /// holds nothing to learn or is a copy.
+    /// holds nothing to learn or is a copy. Names of the encoder begin with [`Family::base`], whatever they did in the
+    /// file.
     fn parameter(&self, name: &str, config: &Config, all: &HashSet<String>) -> Option<String> {
         let _ = (config, all);
         Some(name.to_owned())

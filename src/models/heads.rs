@@ -1,15 +1,13 @@
 //! What stands on an encoder: the masked-language-model head, which projects only the rows that are masked, the pooler
 //! and the classifier.
 
-use super::config::Config;
+use super::config::{Activation, Config};
 use super::pooling::Pooling;
 use crate::nn::{Context, DropoutSite, Init, LayerNorm, Linear, Scope};
 use crate::ops::cross_entropy::CrossEntropy;
 use crate::ops::gather_rows::gather_rows;
-use crate::ops::gelu::gelu;
 use crate::ops::linear_cross_entropy::linear_cross_entropy;
 use crate::ops::matmul::affine;
-use crate::ops::tanh::tanh;
 use crate::tensor::Tensor;
 use crate::{Error, Result};
 
@@ -27,10 +25,21 @@ pub struct Heads {
 /// The masked-language-model head: a decoder, in most families behind a transform.
 #[derive(Debug)]
 pub struct MaskedHead {
-    /// `norm(gelu(linear(x)))`.
-    pub transform: Option<(Linear, LayerNorm)>,
+    /// What comes before the decoder.
+    pub transform: Option<Transform>,
     /// The logits of all tokens; its weight is the table of word embeddings where the two are tied.
     pub decoder: Linear,
+}
+
+/// `norm(activation(linear(x)))`
+#[derive(Debug)]
+pub struct Transform {
+    /// `[C, C]`, or `[E, C]` where the embeddings are E wide.
+    pub linear: Linear,
+    /// After the linear layer.
+    pub activation: Activation,
+    /// Over what the activation gave.
+    pub norm: LayerNorm,
 }
 
 /// What is to be guessed in a batch: M rows, some of which may be unused.
@@ -53,9 +62,9 @@ impl MaskedHead {
         rows: &Tensor,
     ) -> Result<Tensor> {
         let masked = gather_rows(context.graph, hidden, rows)?;
-        let Some((linear, norm)) = &self.transform else { return Ok(masked) };
+        let Some(Transform { linear, activation, norm }) = &self.transform else { return Ok(masked) };
         let masked = linear.forward(context, &masked, None)?;
-        let masked = gelu(context.graph, &masked)?;
+        let masked = activation.forward(context.graph, &masked)?;
         norm.forward(context, &masked)
     }
 
@@ -80,15 +89,22 @@ impl MaskedHead {
     }
 }
 
-/// `tanh(linear(x))` (Devlin et al. 2018).
+/// `activation(linear(x))`: BERT's has a hyperbolic tangent (Devlin et al. 2018).
 #[derive(Debug)]
-pub struct Pooler(pub Linear);
+pub struct Pooler {
+    /// `[C, C]`.
+    pub linear: Linear,
+    /// After it.
+    pub activation: Activation,
+    /// Where a classifier drops of what it reads, before this.
+    pub dropout: Option<DropoutSite>,
+}
 
 impl Pooler {
     /// `[B, C]` of `x [B, C]`.
     pub(super) fn forward(&self, context: &mut Context, x: &Tensor) -> Result<Tensor> {
-        let dense = self.0.forward(context, x, None)?;
-        tanh(context.graph, &dense)
+        let dense = self.linear.forward(context, x, None)?;
+        self.activation.forward(context.graph, &dense)
     }
 }
 
@@ -101,16 +117,45 @@ pub struct Classifier {
     pub dropout: DropoutSite,
 }
 
+/// What the heads on one vector of a text are called in files, and how they differ from family to family.
+pub(super) struct TextHeadNames {
+    /// The pooler of a model that does not classify.
+    pub pooler: &'static str,
+    /// The layer of a classifier before its last.
+    pub classifiers_pooler: &'static str,
+    /// After that layer.
+    pub classifiers_activation: Activation,
+    /// Whether there is dropout before that layer too.
+    pub drops_twice: bool,
+    /// The last layer.
+    pub classifier: &'static str,
+}
+
+impl TextHeadNames {
+    /// As in Hugging Face's BERT.
+    pub(super) const BERT: Self = TextHeadNames {
+        pooler: "bert.pooler.dense",
+        classifiers_pooler: "bert.pooler.dense",
+        classifiers_activation: Activation::Tanh,
+        drops_twice: false,
+        classifier: "classifier",
+    };
+}
+
 impl Heads {
-    /// Declares what reads one vector of a text, where `config` asks for it: `bert.pooler.dense` and `classifier`, as
-    /// Hugging Face's BERT calls them.
-    pub(super) fn on_a_text(config: &Config, scope: &mut Scope) -> Heads {
+    /// Declares what reads one vector of a text, where `config` asks for it: a pooler, and what classifies.
+    pub(super) fn on_a_text(config: &Config, scope: &mut Scope, names: &TextHeadNames) -> Heads {
         let (c, init) = (config.hidden_size, Init::Normal(config.initializer_range));
+        let classifies = config.is_classifier();
         let mut linear = |name: &str, out: usize| Linear::new(scope, name, [out, c], init, true);
-        let pooler = config.pooler.then(|| Pooler(linear("bert.pooler.dense", c)));
-        let linear = config.is_classifier().then(|| linear("classifier", config.labels.len()));
-        let dropout = DropoutSite::new(scope, "classifier");
-        Heads { masked: None, pooler, classifier: linear.map(|linear| Classifier { linear, dropout }) }
+        let name = if classifies { names.classifiers_pooler } else { names.pooler };
+        let pooler = config.pooler.then(|| linear(name, c));
+        let classifier = classifies.then(|| linear(names.classifier, config.labels.len()));
+        let activation = if classifies { names.classifiers_activation } else { Activation::Tanh };
+        let dropout = (classifies && names.drops_twice).then(|| DropoutSite::new(scope, name));
+        let pooler = pooler.map(|linear| Pooler { linear, activation, dropout });
+        let dropout = DropoutSite::new(scope, names.classifier);
+        Heads { masked: None, pooler, classifier: classifier.map(|linear| Classifier { linear, dropout }) }
     }
 
     /// See [`super::Model::pooled`].
@@ -131,6 +176,9 @@ impl Heads {
             self.classifier.as_ref().ok_or_else(|| lacks("head that classifies"))?;
         let mut read = pooling.record(context.graph, hidden, slots)?;
         if let Some(pooler) = &self.pooler {
+            if let Some(dropout) = &pooler.dropout {
+                read = dropout.hidden(context, read)?;
+            }
             read = pooler.forward(context, &read)?;
         }
         let read = dropout.hidden(context, read)?;

@@ -26,6 +26,8 @@ pub struct InputBuffers {
     types: Slot,
     /// Counted from the start of each token's bounds.
     positions: Slot,
+    /// The row of the table of positions for the first position.
+    first_position: u32,
     /// Whether `positions` holds 0 to T-1 for every sequence, as it does unless sequences are packed.
     plain: AtomicBool,
     bounds: Buffer,
@@ -92,11 +94,11 @@ impl Slot {
 }
 
 impl InputBuffers {
-    /// Room for `sequences` of `tokens` each.
+    /// Room for `sequences` of `tokens` each, of a model of `config` with its word embeddings on the device.
     ///
     /// # Errors
     /// As [`Gpu::buffer`].
-    pub fn new(gpu: &Gpu, sequences: usize, tokens: usize) -> Result<Self> {
+    pub fn new(gpu: &Gpu, config: &Config, sequences: usize, tokens: usize) -> Result<Self> {
         let rows = sequences * tokens;
         let slots = InputBuffers {
             sequences,
@@ -104,6 +106,7 @@ impl InputBuffers {
             words: WordSlot::Ids(Slot::new(gpu, "token ids", rows)?),
             types: Slot::new(gpu, "token types", rows)?,
             positions: Slot::new(gpu, "positions", rows)?,
+            first_position: config.family().first_position(config) as u32,
             plain: AtomicBool::new(true),
             bounds: gpu.buffer("bounds", rows as u64 * 8)?,
         };
@@ -117,9 +120,9 @@ impl InputBuffers {
     /// # Errors
     /// As [`Gpu::buffer`].
     pub fn of(gpu: &Gpu, model: &Model, storage: DType, sequences: usize, tokens: usize) -> Result<Self> {
-        let slots = Self::new(gpu, sequences, tokens)?;
+        let slots = Self::new(gpu, &model.config, sequences, tokens)?;
         let Some(table) = &model.words else { return Ok(slots) };
-        let width = model.config.hidden_size;
+        let width = model.config.embedding_width();
         let bytes = (sequences * tokens * width) as u64 * storage.bytes();
         let (table, rows) = (Arc::clone(table), gpu.buffer("word embeddings", bytes)?);
         Ok(InputBuffers { words: WordSlot::Rows { table, rows, width, storage }, ..slots })
@@ -151,11 +154,12 @@ impl InputBuffers {
         })
     }
 
-    /// `[B·T]` the position of each row: in its sequence, less where its bounds start.
+    /// `[B·T]` the row of the table of positions for each row: its position in its sequence, less where its bounds start.
     fn positions(&self, bounds: &[[u32; 2]]) -> Vec<u32> {
         let start = |row: usize| bounds.get(row).map_or(0, |range| range[0]);
         let rows = 0..self.sequences * self.tokens;
-        rows.map(|row| ((row % self.tokens) as u32).saturating_sub(start(row))).collect()
+        rows.map(|row| ((row % self.tokens) as u32).saturating_sub(start(row)) + self.first_position)
+            .collect()
     }
 
     /// Puts token ids and the bounds of their attention where the next replay reads them; all tokens are of type

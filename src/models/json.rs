@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
 
-use super::config::{Config, ModelType};
+use super::config::{Config, Head, ModelType};
 use crate::{Error, Result};
 
 impl Config {
@@ -33,8 +33,12 @@ impl Config {
             }
             other => other,
         };
-        // The first models of this crate did not say what they are.
-        let model_type = keys.entry("model_type").or_insert_with(|| json!("wgrad"));
+        let class = named_class(&keys);
+        // The first models of this crate did not say what they are, old ones of others by their class alone.
+        let model_type = keys.entry("model_type").or_insert_with(|| {
+            let of = class.as_deref().and_then(super::family_of_class).unwrap_or(super::families()[0]);
+            json!(of.model_type())
+        });
         let name = model_type.as_str().map_or_else(|| model_type.to_string(), str::to_owned);
         let family = super::family(ModelType::new(&name).map_err(about)?);
         for key in ["is_decoder", "add_cross_attention"] {
@@ -49,6 +53,13 @@ impl Config {
         }
         for (key, value) in family.defaults() {
             keys.entry(key).or_insert(value);
+        }
+        // A class that the family does not have, or none, is one with a head that is unknown here: the encoder is read.
+        let known = |class: &String| family.architectures().iter().any(|(known, _)| known == class);
+        if keys.get("architectures").is_none_or(|value| value.is_null() || value.is_array()) {
+            let bare = family.architectures().iter().find(|(_, head)| *head == Head::None);
+            let class = class.filter(known).or_else(|| bare.map(|(class, _)| class.to_string()));
+            keys.insert("architectures".into(), json!(class.into_iter().collect::<Vec<_>>()));
         }
         for (key, id) in tokens {
             if keys.get(*key).is_none_or(Value::is_null) {
@@ -68,8 +79,18 @@ impl Config {
             }
             false => config,
         };
+        let config = config.without_first_positions().map_err(about)?;
         config.validate().map_err(about)?;
         Ok(config)
+    }
+
+    /// The same, with the rows of its table of positions that stand for none no longer counted.
+    fn without_first_positions(self) -> Result<Config> {
+        let (first, rows) = (self.family().first_position(&self), self.max_position_embeddings);
+        match rows.checked_sub(first).filter(|positions| *positions > 0) {
+            Some(max_position_embeddings) => Ok(Config { max_position_embeddings, ..self }),
+            None => Err(Error::config("max_position_embeddings", format!("more than {first}"), rows)),
+        }
     }
 
     /// The text of `config.json`, indented, with a final newline. Python's `transformers` reads that of a family which
@@ -79,6 +100,8 @@ impl Config {
         // A struct of numbers, booleans and unit variants always serialises.
         let mut value = serde_json::to_value(self).unwrap_or_default();
         let Some(keys) = value.as_object_mut() else { return String::new() };
+        let rows = self.max_position_embeddings + family.first_position(self);
+        keys.insert("max_position_embeddings".into(), json!(rows));
         if !self.labels.is_empty() {
             let ids = self.labels.iter().zip(0..).map(|(label, id)| (label.clone(), json!(id))).collect();
             keys.insert("label2id".into(), Value::Object(ids));
@@ -101,6 +124,11 @@ impl Config {
         text.push('\n');
         text
     }
+}
+
+/// The class that `architectures` names; the first of several.
+fn named_class(keys: &Map<String, Value>) -> Option<String> {
+    Some(keys.get("architectures")?.get(0)?.as_str()?.to_owned())
 }
 
 /// The keys of a file, none of which may come twice.

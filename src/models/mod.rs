@@ -19,7 +19,7 @@ pub use config::{
 };
 pub use encoder::{Encoder, Hidden, Probe};
 pub use family::Family;
-pub use heads::{Classifier, Heads, MaskedHead, Pooler, Targets};
+pub use heads::{Classifier, Heads, MaskedHead, Pooler, Targets, Transform};
 pub use input_buffers::InputBuffers;
 pub use inputs::{Inputs, Words};
 pub use model::Model;
@@ -33,7 +33,7 @@ macro_rules! families {
 
         /// Every family.
         pub fn families() -> Vec<&'static dyn Family> {
-            vec![$($name::FAMILY),+]
+            [$($name::FAMILIES),+].into_iter().flatten().copied().collect()
         }
     };
 }
@@ -41,11 +41,19 @@ macro_rules! families {
 families! {
     notebook,
     bert,
+    roberta,
+    distilbert,
+    electra,
 }
 
 /// The family of a model type.
 fn family(model_type: ModelType) -> &'static dyn Family {
     let named = families().into_iter().find(|family| family.model_type() == model_type.name());
     // A model type is only ever made for a family that there is.
-    named.unwrap_or(notebook::FAMILY)
+    named.unwrap_or(notebook::FAMILIES[0])
+}
+
+/// The family that has the class.
+fn family_of_class(class: &str) -> Option<&'static dyn Family> {
+    families().into_iter().find(|family| family.architectures().iter().any(|(known, _)| *known == class))
 }

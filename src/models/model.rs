@@ -166,7 +166,7 @@ impl Model {
     /// # Errors
     /// Those of reading the table and the device; [`Error::Config`] for a model whose table is on the device.
     pub async fn decode(&self, states: &[f32]) -> Result<Vec<Vec<f32>>> {
-        let (width, vocabulary) = (self.config.hidden_size, self.config.vocab_size);
+        let (width, vocabulary) = (self.config.embedding_width(), self.config.vocab_size);
         let table = self.words.as_ref().filter(|_| self.decodes_on_cpu());
         let table = table.ok_or_else(|| Error::config("word embeddings", "a table on the CPU", "none"))?;
         let bias = match self.heads.masked()?.decoder.bias {

@@ -9,7 +9,7 @@ use super::config::{
 };
 use super::encoder::{Attention, AttentionNames, Embeddings, Encoder, FeedForward, Layer, Probe, Stack};
 use super::family::{Family, TRAINED};
-use super::heads::{Heads, MaskedHead};
+use super::heads::{Heads, MaskedHead, TextHeadNames};
 use super::inputs::Inputs;
 use super::pooling::Pooling;
 use crate::Result;
@@ -17,7 +17,7 @@ use crate::nn::{Context, Init, LayerNorm, Linear, Scope};
 use crate::tensor::Tensor;
 
 /// The family.
-pub(super) const FAMILY: &dyn Family = &Notebook;
+pub(super) const FAMILIES: &[&dyn Family] = &[&Notebook];
 
 struct Notebook;
 
@@ -47,6 +47,10 @@ impl Layer for PreNorm {
 impl Family for Notebook {
     fn model_type(&self) -> &'static str {
         "wgrad"
+    }
+
+    fn base(&self) -> &'static str {
+        "bert"
     }
 
     fn architectures(&self) -> &'static [(&'static str, Head)] {
@@ -85,7 +89,7 @@ impl Family for Notebook {
     fn heads(&self, config: &Config, scope: &mut Scope, encoder: &dyn Encoder) -> Heads {
         let (v, c) = (config.vocab_size, config.hidden_size);
         let scope = &mut scope.head();
-        let heads = Heads::on_a_text(config, scope);
+        let heads = Heads::on_a_text(config, scope, &TextHeadNames::BERT);
         let masked = config.is_masked_lm().then(|| {
             let weight = match config.tie_word_embeddings {
                 true => encoder.words().table,
@@ -150,6 +154,7 @@ impl Family for Notebook {
             model_type: ModelType::new(self.model_type()).ok()?,
             vocab_size,
             hidden_size,
+            embedding_size: None,
             num_hidden_layers,
             num_attention_heads,
             intermediate_size: 4 * hidden_size,

@@ -144,6 +144,12 @@ impl Case {
         self
     }
 
+    /// The same under what `name` makes of its name.
+    pub fn renamed(mut self, name: impl FnOnce(&str) -> String) -> Self {
+        self.name = name(&self.name);
+        self
+    }
+
     /// Gradients are differences of terms of this size that may cancel altogether: what rounding leaves of them is
     /// compared with it. Some devices fuse a product and a sum where others round in between.
     pub fn cancelling(mut self, size: f64) -> Self {

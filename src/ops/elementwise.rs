@@ -21,6 +21,8 @@ pub struct Unary {
     pub forward: KernelSpec,
     /// Computes d_x from what is [kept](Unary::keeps) and d_y.
     pub backward: KernelSpec,
+    /// What the shader is told: [`CONSTANTS`], and which variant it is where it has several.
+    pub constants: &'static [Constant],
     /// What the gradient follows from.
     pub keeps: Keeps,
     /// Elements that a workgroup computes: [`WORKGROUP`], unless the kernels say otherwise.
@@ -37,7 +39,7 @@ impl Unary {
         keeps: Keeps,
         flops: [f64; 2],
     ) -> Self {
-        Unary { name, forward, backward, keeps, per_workgroup: WORKGROUP, flops }
+        Unary { name, forward, backward, constants: CONSTANTS, keeps, per_workgroup: WORKGROUP, flops }
     }
 }
 
@@ -66,7 +68,8 @@ pub fn unary<P: bytemuck::NoUninit>(
     let y = graph.output_as(x.dtype, name, x.shape.dims(), &[x])?;
     let (x, result, elements) = (x.clone(), y.view, x.shape.elements());
     let groups = grid(elements, operation.per_workgroup);
-    let constants = [CONSTANTS[0], x.dtype.elem()];
+    let mut constants = operation.constants.to_vec();
+    constants.push(x.dtype.elem());
     let kernel = (&operation.forward, &constants[..]);
     let [there, back] = operation.flops.map(|flops| flops * elements as f64);
     graph.dispatch(kernel, params, &[x.view], &[result], groups)?.flops(there);

@@ -43,6 +43,7 @@ macro_rules! operations {
 }
 
 operations! {
+    activation,
     add,
     attention,
     concat_rows,

@@ -76,7 +76,7 @@ fn held_out(dataset: &Arc<Dataset>) -> (Batch, BTreeMap<u32, (u64, usize)>) {
 /// The last hidden state of every row, and the loss of every target.
 fn forward(gpu: &Gpu, model: &Model, batch: &Batch) -> (Vec<f32>, Vec<f32>) {
     let config = &model.config;
-    let slots = InputBuffers::new(gpu, batch.sequences, batch.seq_len).unwrap();
+    let slots = InputBuffers::new(gpu, config, batch.sequences, batch.seq_len).unwrap();
     let mut graph = Graph::inference(gpu);
     let g = &mut graph;
     let inputs = slots.inputs(g, config).unwrap();

@@ -13,7 +13,7 @@ pub use probabilities::Probabilities;
 
 use crate::files::ModelFolder;
 use crate::gpu::Gpu;
-use crate::infer::load;
+use crate::infer::load::{agree, load};
 use crate::infer::readout::Readout;
 use crate::infer::session::{Sequence, Session};
 use crate::models::{Model, PositionEmbedding};
@@ -78,18 +78,11 @@ impl AttentionReader {
     /// Joins a model and a tokenizer.
     ///
     /// # Errors
-    /// [`Error::Config`] when they disagree on the vocabulary or on `[CLS]` and `[SEP]`, or the context has no room
+    /// [`Error::Config`] when they disagree on the vocabulary or the special tokens, or the context has no room
     /// for a token between those.
     pub fn new(gpu: &Gpu, model: Model, tokenizer: Tokenizer) -> Result<Self> {
-        let (config, specials) = (&model.config, tokenizer.specials());
-        let agree = [
-            ("vocab_size", config.vocab_size, tokenizer.vocab_size()),
-            ("cls_token_id", config.cls_token_id as usize, specials.cls as usize),
-            ("sep_token_id", config.sep_token_id as usize, specials.sep as usize),
-        ];
-        if let Some((field, found, expected)) = agree.into_iter().find(|(_, a, b)| a != b) {
-            return Err(Error::config(field, format!("{expected}, as in tokenizer.json"), found));
-        }
+        let config = &model.config;
+        agree(config, &tokenizer)?;
         if config.max_position_embeddings < 3 {
             let expected = "room for a token between the first one and the separator";
             return Err(Error::config("max_position_embeddings", expected, config.max_position_embeddings));

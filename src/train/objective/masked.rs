@@ -70,10 +70,10 @@ impl Objective for MaskedTokens {
         batch.labels.len().div_ceil(self.targets)
     }
 
-    fn buffers(&self, gpu: &Gpu, _: &Model, (sequences, tokens): BatchShape) -> Result<MaskedBuffers> {
+    fn buffers(&self, gpu: &Gpu, model: &Model, (sequences, tokens): BatchShape) -> Result<MaskedBuffers> {
         let words = |label: &str| gpu.buffer(label, self.targets as u64 * 4);
         Ok(MaskedBuffers {
-            inputs: InputBuffers::new(gpu, sequences, tokens)?,
+            inputs: InputBuffers::new(gpu, &model.config, sequences, tokens)?,
             rows: words("target rows")?,
             labels: words("target labels")?,
             weights: words("target weights")?,

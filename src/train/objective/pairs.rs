@@ -64,8 +64,8 @@ impl Objective for Pairs {
         sequences.div_ceil(self.chunk())
     }
 
-    fn buffers(&self, gpu: &Gpu, _: &Model, shape: BatchShape) -> Result<TextBuffers> {
-        TextBuffers::new(gpu, shape, self.chunk())
+    fn buffers(&self, gpu: &Gpu, model: &Model, shape: BatchShape) -> Result<TextBuffers> {
+        TextBuffers::new(gpu, &model.config, shape, self.chunk())
     }
 
     fn upload(

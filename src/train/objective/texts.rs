@@ -84,12 +84,12 @@ pub(super) struct ChunkInputs {
 
 impl TextBuffers {
     /// Room for `sequences` texts of `tokens`, of which `at_once` are computed at once.
-    pub fn new(gpu: &Gpu, (sequences, tokens): BatchShape, at_once: usize) -> Result<Self> {
+    pub fn new(gpu: &Gpu, config: &Config, (sequences, tokens): BatchShape, at_once: usize) -> Result<Self> {
         let words = |label: &str, texts: usize| gpu.buffer(label, texts as u64 * 8);
         let starts = (0..sequences).step_by(at_once.max(1));
         let chunk = |start: usize| {
             let texts = at_once.max(1).min(sequences - start);
-            let inputs = InputBuffers::new(gpu, texts, tokens)?;
+            let inputs = InputBuffers::new(gpu, config, texts, tokens)?;
             Ok(Chunk { texts, inputs, pooled: words("pooled rows", texts)? })
         };
         Ok(TextBuffers {
@@ -174,8 +174,8 @@ impl<O: HeadObjective> Objective for O {
         batch.texts.len()
     }
 
-    fn buffers(&self, gpu: &Gpu, _: &Model, shape: BatchShape) -> Result<TextBuffers> {
-        TextBuffers::new(gpu, shape, shape.0)
+    fn buffers(&self, gpu: &Gpu, model: &Model, shape: BatchShape) -> Result<TextBuffers> {
+        TextBuffers::new(gpu, &model.config, shape, shape.0)
     }
 
     fn upload(

@@ -1,0 +1,130 @@
+//! `roberta` (Liu et al. 2019), `xlm-roberta` (Conneau et al. 2020) and `camembert` (Martin et al. 2020): BERT's encoder,
+//! whose table of positions begins with rows for padding, under heads of other names.
+
+use std::collections::HashSet;
+
+use serde_json::{Value, json};
+
+use super::bert::{encoder, post_norm, post_norm_constants};
+use super::config::{Activation, Config, Head};
+use super::encoder::Encoder;
+use super::family::Family;
+use super::heads::{Heads, MaskedHead, TextHeadNames, Transform};
+use crate::Result;
+use crate::nn::{Init, LayerNorm, Linear, Scope};
+
+/// The families, which differ in the names of their classes.
+pub(super) const FAMILIES: &[&dyn Family] = &[
+    &Roberta {
+        model_type: "roberta",
+        classes: &[
+            ("RobertaModel", Head::None),
+            ("RobertaForMaskedLM", Head::Masked),
+            ("RobertaForSequenceClassification", Head::Classifier),
+        ],
+    },
+    &Roberta {
+        model_type: "xlm-roberta",
+        classes: &[
+            ("XLMRobertaModel", Head::None),
+            ("XLMRobertaForMaskedLM", Head::Masked),
+            ("XLMRobertaForSequenceClassification", Head::Classifier),
+        ],
+    },
+    &Roberta {
+        model_type: "camembert",
+        classes: &[
+            ("CamembertModel", Head::None),
+            ("CamembertForMaskedLM", Head::Masked),
+            ("CamembertForSequenceClassification", Head::Classifier),
+        ],
+    },
+];
+
+struct Roberta {
+    model_type: &'static str,
+    classes: &'static [(&'static str, Head)],
+}
+
+const HEADS: TextHeadNames = TextHeadNames {
+    pooler: "roberta.pooler.dense",
+    classifiers_pooler: "classifier.dense",
+    classifiers_activation: Activation::Tanh,
+    drops_twice: true,
+    classifier: "classifier.out_proj",
+};
+
+impl Family for Roberta {
+    fn model_type(&self) -> &'static str {
+        self.model_type
+    }
+
+    fn base(&self) -> &'static str {
+        "roberta"
+    }
+
+    fn architectures(&self) -> &'static [(&'static str, Head)] {
+        self.classes
+    }
+
+    fn encoder(&self, config: &Config, scope: &mut Scope) -> Box<dyn Encoder> {
+        Box::new(encoder(config, &mut scope.child("roberta")))
+    }
+
+    fn heads(&self, config: &Config, scope: &mut Scope, encoder: &dyn Encoder) -> Heads {
+        let (v, c) = (config.vocab_size, config.hidden_size);
+        let init = Init::Normal(config.initializer_range);
+        let scope = &mut scope.head();
+        let heads = Heads::on_a_text(config, scope, &HEADS);
+        let masked = config.is_masked_lm().then(|| {
+            let scope = &mut scope.child("lm_head");
+            let linear = Linear::new(scope, "dense", [c, c], init, true);
+            let norm = LayerNorm::new(scope, "layer_norm", c, config.layer_norm_eps);
+            let bias = Some(scope.vector("bias", v, Init::Zeros));
+            let weight = match config.tie_word_embeddings {
+                true => encoder.words().table,
+                false => scope.matrix(&["decoder"], [v, c], config.head_init()),
+            };
+            let transform = Some(Transform { linear, activation: Activation::Gelu, norm });
+            MaskedHead { transform, decoder: Linear { weight, bias } }
+        });
+        Heads { masked, ..heads }
+    }
+
+    fn validate(&self, config: &Config) -> Result<()> {
+        post_norm(config)
+    }
+
+    fn first_position(&self, config: &Config) -> usize {
+        // A position that is padding's has the number of the padding token, and text begins after it.
+        config.pad_token_id as usize + 1
+    }
+
+    fn defaults(&self) -> Vec<(&'static str, Value)> {
+        vec![
+            ("hidden_act", json!("gelu")),
+            ("layer_norm_eps", json!(1e-12)),
+            ("position_embedding_type", json!("absolute")),
+            ("type_vocab_size", json!(2)),
+            ("tie_word_embeddings", json!(true)),
+            ("hidden_dropout_prob", json!(0.1)),
+            ("attention_probs_dropout_prob", json!(0.1)),
+        ]
+    }
+
+    fn constants(&self) -> Vec<(&'static str, Value)> {
+        post_norm_constants()
+    }
+
+    fn parameter(&self, name: &str, config: &Config, all: &HashSet<String>) -> Option<String> {
+        match name {
+            "lm_head.decoder.weight" if config.tie_word_embeddings => None,
+            "lm_head.decoder.bias" => (!all.contains("lm_head.bias")).then(|| "lm_head.bias".to_owned()),
+            _ => Some(name.to_owned()),
+        }
+    }
+
+    fn has_pooler(&self, config: &Config, parameters: &HashSet<String>) -> bool {
+        config.is_classifier() || parameters.iter().any(|name| name.starts_with("roberta.pooler."))
+    }
+}
