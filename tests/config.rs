@@ -148,9 +148,6 @@ fn impossible_sizes_are_refused_by_name() {
         ("type_vocab_size", json!(2)),
         ("pooler", json!(true)),
         ("norm_position", json!("post")),
-        ("architectures", json!([])),
-        ("architectures", json!(["BertForMaskedLM"])),
-        ("architectures", json!(["GptForMaskedLM"])),
         ("model_type", json!("gpt2")),
         ("hidden_dropout_prob", json!(1.0)),
         ("mask_token_id", json!(4096)),
@@ -176,7 +173,8 @@ fn impossible_sizes_are_refused_by_name() {
 #[test]
 fn unknown_words_and_wrong_types_are_refused_by_name() {
     let cases = [
-        ("hidden_act", json!("swish")),
+        ("hidden_act", json!("mish")),
+        ("architectures", json!("BertModel")),
         ("position_embedding_type", json!("rotary")),
         ("norm_position", json!("middle")),
         ("head_init", json!(7)),
@@ -207,6 +205,37 @@ fn unknown_words_and_wrong_types_are_refused_by_name() {
         assert!(Config::from_json(broken, "config.json").is_err());
     }
     assert!(Config::from_json("[".repeat(100_000).as_bytes(), "config.json").is_err());
+}
+
+#[test]
+fn the_family_is_the_model_type_whatever_class_is_named() {
+    let read = |edits: &[(&str, Value)]| Config::from_json(&edited(edits), "m/config.json").unwrap();
+    for classes in [json!(["GptForMaskedLM"]), json!(["BertForMaskedLM"]), json!([]), json!(null)] {
+        assert_eq!(read(&[("architectures", classes)]).architectures, ["WgradModel"]);
+    }
+    assert_eq!(
+        read(&[("architectures", json!(["WgradForMaskedLM", "Other"]))]).architectures,
+        ["WgradForMaskedLM"]
+    );
+
+    // Old files say their class alone; a position that is padding's has a row in RoBERTa's table.
+    let mut keys = serde_json::to_value(preset("micro")).unwrap();
+    for key in ["model_type", "norm_position", "use_bias", "position_embedding_type"] {
+        keys.as_object_mut().unwrap().remove(key);
+    }
+    keys["architectures"] = json!(["XLMRobertaForMaskedLM"]);
+    keys["pad_token_id"] = json!(1);
+    keys["cls_token_id"] = json!(0);
+    let read = |keys: &Value| Config::from_json(keys.to_string().as_bytes(), "config.json");
+    let config = read(&keys).unwrap();
+    assert_eq!((config.model_type.name(), config.max_position_embeddings), ("xlm-roberta", 62));
+    let written: Value = serde_json::from_str(&config.to_json()).unwrap();
+    assert_eq!(written["max_position_embeddings"], json!(64));
+    let positions = config.parameters().into_iter().find(|spec| spec.name.contains("position_embeddings"));
+    assert_eq!(positions.unwrap().shape, [64, 128]);
+    keys["max_position_embeddings"] = json!(2);
+    let error = read(&keys).unwrap_err().to_string();
+    assert!(error.contains("`max_position_embeddings` to be more than 2, found 2"), "{error}");
 }
 
 fn spec(name: &str, shape: &[usize], init: Init) -> ParameterSpec {
