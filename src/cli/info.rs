@@ -42,7 +42,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let folder = models::sentence_model(&args.model)?;
-    let tokenizer = Tokenizer::load(&folder.model.tokenizer)?;
+    let tokenizer = folder.model.tokenizer()?;
     let described = describe(&args.model.display().to_string(), &folder, &tokenizer);
     if args.json {
         return print::line(described);

@@ -10,6 +10,8 @@ pub use crate::text::tokenizer::FILE as TOKENIZER_FILE;
 pub const CONFIG_FILE: &str = "config.json";
 /// What Python needs to know of a tokenizer beside its `tokenizer.json`, and how long texts may be.
 pub const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
+/// What the special tokens of a tokenizer are called, by what they are for.
+pub const SPECIAL_TOKENS_FILE: &str = "special_tokens_map.json";
 /// The card.
 pub const CARD_FILE: &str = "README.md";
 /// The modules of a sentence embedder, each with a `config.json` in a folder of its own.
@@ -31,7 +33,7 @@ pub struct ModelFiles {
     /// Without these no model loads.
     pub needed: [&'static str; 2],
     /// These are read where they are there.
-    pub optional: [&'static str; 2],
+    pub optional: [&'static str; 3],
     /// These are read where there is a `modules.json`.
     pub sentence: [&'static str; 2],
     /// The weights, unless they are several files.
@@ -47,7 +49,7 @@ pub struct ModelFiles {
 /// All files but those whose names stand in one of them: shards, and the settings of modules.
 pub const MODEL_FILES: ModelFiles = ModelFiles {
     needed: [CONFIG_FILE, TOKENIZER_FILE],
-    optional: [TOKENIZER_CONFIG_FILE, MODULES_FILE],
+    optional: [TOKENIZER_CONFIG_FILE, SPECIAL_TOKENS_FILE, MODULES_FILE],
     sentence: [LIMITS_FILE, PROMPTS_FILE],
     weights: MODEL_FILE,
     index: INDEX_FILE,

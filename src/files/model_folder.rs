@@ -2,18 +2,21 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::check::{check_tensors, check_vocabulary, listed, tokenizer_vocabulary};
 use super::header::{foreign, refuse_pickle};
-use super::list::{CARD_FILE, CONFIG_FILE, INDEX_FILE, MODEL_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE};
+use super::list::{
+    CARD_FILE, CONFIG_FILE, INDEX_FILE, MODEL_FILE, SPECIAL_TOKENS_FILE, TOKENIZER_CONFIG_FILE,
+    TOKENIZER_FILE,
+};
 use super::names::from_hugging_face;
 use super::shards::complete;
 use super::weights::Weights;
 use super::writer::TensorSource;
 use crate::models::{Config, PositionEmbedding};
-use crate::store::{Aside, Disk, Store};
-use crate::text::{SpecialTokens, special_token_ids};
+use crate::store::{Aside, Disk, Store, read_json};
+use crate::text::{Companions, SpecialTokens, Tokenizer, special_token_ids};
 use crate::{Error, Result};
 
 /// A model read from a folder: its files fit each other, its weights are still on disk.
@@ -58,8 +61,10 @@ pub struct ModelFolder {
     pub left_out: Vec<String>,
     /// Its `tokenizer.json`, whose vocabulary has at most `vocab_size` tokens.
     pub tokenizer: PathBuf,
-    /// That file's bytes.
+    /// That file's bytes, with the cleaning that its `tokenizer_config.json` asks for.
     pub tokenizer_json: Vec<u8>,
+    /// The special tokens that the files beside it name.
+    pub special_tokens: SpecialTokens,
 }
 
 impl ModelFolder {
@@ -86,19 +91,24 @@ impl ModelFolder {
         // Before the configuration looks into it for its special tokens.
         serde_json::from_slice::<serde::de::IgnoredAny>(&json)
             .map_err(|error| Error::file(&tokenizer, "a tokenizer.json", error.to_string()))?;
-        let mut config = Config::from_json_with(&config, &config_path, &special_token_ids(&json))?;
+        let companions = companions(store, dir)?;
+        let (json, special_tokens) = (companions.overrule(json), companions.roles());
+        let tokens = special_token_ids(&json, &special_tokens);
+        let mut config = Config::from_json_with(&config, &config_path, &tokens)?;
 
         let (weights, left_out) = from_hugging_face(Weights::open_folder(store, dir)?, &mut config)?;
         check_tensors(&config.parameters(), weights.shapes(), weights.path())?;
         check_vocabulary(&config, tokenizer_vocabulary(&json, &tokenizer)?, &tokenizer)?;
-        Ok(ModelFolder {
-            path: dir.to_path_buf(),
-            config,
-            weights,
-            left_out,
-            tokenizer,
-            tokenizer_json: json,
-        })
+        let path = dir.to_path_buf();
+        Ok(ModelFolder { path, config, weights, left_out, tokenizer, tokenizer_json: json, special_tokens })
+    }
+
+    /// Its tokenizer, ready to use.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::load`].
+    pub fn tokenizer(&self) -> Result<Tokenizer> {
+        Tokenizer::with_roles(self.tokenizer_json.clone(), &self.tokenizer, &self.special_tokens)
     }
 
     /// What a person should know of the folder; none where all of it is used.
@@ -182,6 +192,19 @@ fn tokenizer_config(config: &Config, tokenizer_json: &[u8]) -> String {
         value["model_max_length"] = json!(config.max_position_embeddings);
     }
     format!("{value:#}\n")
+}
+
+/// What the files beside a tokenizer say of it.
+fn companions(store: &dyn Store, dir: &Path) -> Result<Companions> {
+    Ok(Companions {
+        settings: optional(store, &dir.join(TOKENIZER_CONFIG_FILE))?,
+        special_tokens: optional(store, &dir.join(SPECIAL_TOKENS_FILE))?,
+    })
+}
+
+/// A file of settings that need not be there.
+pub(super) fn optional(store: &dyn Store, path: &Path) -> Result<Map<String, Value>> {
+    if store.exists(path) { read_json(store, path, "settings in JSON") } else { Ok(Map::new()) }
 }
 
 /// The bytes of a file of JSON; what failed downloads leave in its place is called by name.

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::ModelFolder;
 use super::list::{CONFIG_FILE, LIMITS_FILE, MODULES_FILE, PROMPTS_FILE, TOKENIZER_CONFIG_FILE};
+use super::model_folder::{ModelFolder, optional};
 use crate::error::quoted;
 use crate::models::{Pooling, PositionEmbedding};
 use crate::store::{Disk, Store, read_json};
@@ -159,9 +159,4 @@ fn inside(dir: &Path, modules: &Path, name: &str) -> Result<PathBuf> {
         return Err(Error::file(modules, "modules in the folder itself", quoted(name)));
     }
     Ok(dir.join(name))
-}
-
-/// A file of settings that need not be there.
-fn optional(store: &dyn Store, path: &Path) -> Result<serde_json::Map<String, Value>> {
-    if store.exists(path) { read_json(store, path, "settings in JSON") } else { Ok(serde_json::Map::new()) }
 }

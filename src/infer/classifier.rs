@@ -85,7 +85,7 @@ impl Classifier {
             let found = format!("{:?} in {}", folder.config.architectures, folder.path.display());
             return Err(Error::config("architectures", expected, found));
         }
-        let tokenizer = Tokenizer::load(&folder.tokenizer)?;
+        let tokenizer = folder.tokenizer()?;
         let model = load(gpu, folder.config.clone(), &folder.weights, storage)?;
         Ok(Classifier {
             form: PairForm::of(&tokenizer)?,

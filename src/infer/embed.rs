@@ -178,7 +178,7 @@ impl Embedder {
     /// # Errors
     /// Those of reading the files, of [`Embedder::new`] and of the device.
     pub fn open(gpu: &Gpu, folder: &SentenceFolder, options: EmbedOptions) -> Result<Self> {
-        let tokenizer = Tokenizer::from_named(folder.model.tokenizer_json.clone(), &folder.model.tokenizer)?;
+        let tokenizer = folder.model.tokenizer()?;
         let model = load(gpu, folder.model.config.encoder(), &folder.model.weights, options.storage)?;
         Self::new(gpu, model, tokenizer, options)
     }

@@ -110,7 +110,7 @@ impl FillMask {
     /// Those of reading the files (NaN and infinite weights are refused unless `folder.weights` allows them), of
     /// [`FillMask::new`] and of the device.
     pub fn open(gpu: &Gpu, folder: &ModelFolder) -> Result<Self> {
-        let tokenizer = Tokenizer::from_named(folder.tokenizer_json.clone(), &folder.tokenizer)?;
+        let tokenizer = folder.tokenizer()?;
         let model = load(gpu, folder.config.clone(), &folder.weights, DType::F32)?;
         Self::new(gpu, model, tokenizer)
     }

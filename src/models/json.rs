@@ -18,8 +18,8 @@ impl Config {
         Self::from_json_with(bytes, path, &[])
     }
 
-    /// [`Config::from_json`] with the tokenizer's special tokens, as key and id, for the keys that the file lacks:
-    /// those of Hugging Face do not name them.
+    /// [`Config::from_json`] with the tokenizer's special tokens, as key and id: for the keys that the file lacks, and in
+    /// their place where the file is another tool's.
     ///
     /// # Errors
     /// As [`Config::from_json`].
@@ -62,7 +62,8 @@ impl Config {
             keys.insert("architectures".into(), json!(class.into_iter().collect::<Vec<_>>()));
         }
         for (key, id) in tokens {
-            if keys.get(*key).is_none_or(Value::is_null) {
+            // Other tools keep them with the tokenizer, and what their config.json has of them may be a default.
+            if family.python().is_none() || keys.get(*key).is_none_or(Value::is_null) {
                 keys.insert((*key).into(), json!(id));
             }
         }

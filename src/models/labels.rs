@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{SerializeMap, Serializer};
+use serde_json::Value;
 
 /// For `serde(with)`.
 pub(super) fn serialize<S: Serializer>(labels: &[String], serializer: S) -> Result<S::Ok, S::Error> {
@@ -14,13 +15,17 @@ pub(super) fn serialize<S: Serializer>(labels: &[String], serializer: S) -> Resu
     map.end()
 }
 
-/// For `serde(with)`.
+/// For `serde(with)`. Names that are numbers, as in `{"0": 1, "1": 5}`, are their digits.
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    let map: HashMap<String, String> = Option::deserialize(deserializer)?.unwrap_or_default();
-    let name = |id: usize| {
-        map.get(&id.to_string()).cloned().ok_or_else(|| {
-            D::Error::custom(format!("id2label: expected the numbers 0 to {}, found no {id}", map.len() - 1))
-        })
+    let map: HashMap<String, Value> = Option::deserialize(deserializer)?.unwrap_or_default();
+    let name = |id: usize| match map.get(&id.to_string()) {
+        Some(Value::String(name)) => Ok(name.clone()),
+        Some(number @ Value::Number(_)) => Ok(number.to_string()),
+        Some(other) => Err(D::Error::custom(format!("id2label: expected a name for {id}, found {other}"))),
+        None => {
+            let last = map.len() - 1;
+            Err(D::Error::custom(format!("id2label: expected the numbers 0 to {last}, found no {id}")))
+        }
     };
     (0..map.len()).map(name).collect()
 }

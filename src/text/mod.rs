@@ -8,9 +8,11 @@ pub mod tokenizer;
 pub mod train;
 
 mod check;
+mod companions;
 mod pairs;
 mod specials;
 
+pub use companions::Companions;
 pub use pairs::open_pairs;
 pub use pipeline::{TokenizerKind, TokenizerOptions};
 pub use specials::{SpecialIds, SpecialTokens, special_token_ids};

@@ -69,6 +69,34 @@ impl SpecialTokens {
         }
     }
 
+    /// [`SpecialTokens::of`] a file, but for those that `named`, which other files name.
+    pub fn with(file: &Value, named: &SpecialTokens) -> Self {
+        named.clone().known(file).or(Self::of(file))
+    }
+
+    /// These, and what they lack as `others` has it.
+    fn or(self, others: SpecialTokens) -> Self {
+        SpecialTokens {
+            pad: self.pad.or(others.pad),
+            unk: self.unk.or(others.unk),
+            cls: self.cls.or(others.cls),
+            sep: self.sep.or(others.sep),
+            mask: self.mask.or(others.mask),
+        }
+    }
+
+    /// Those that are tokens of the file; a name that is none is no name.
+    fn known(self, file: &Value) -> Self {
+        let known = |token: Option<String>| token.filter(|token| id(file, token).is_some());
+        SpecialTokens {
+            pad: known(self.pad),
+            unk: known(self.unk),
+            cls: known(self.cls),
+            sep: known(self.sep),
+            mask: known(self.mask),
+        }
+    }
+
     /// Each with what it is for, as `tokenizer_config.json` names that.
     pub fn roles(&self) -> [(&'static str, Option<&str>); 5] {
         [
@@ -81,11 +109,11 @@ impl SpecialTokens {
     }
 }
 
-/// The special tokens that a `tokenizer.json` has, as the key in `config.json` and the id. What is not there, or
-/// broken, is left out: reading the tokenizer says so.
-pub fn special_token_ids(json: &[u8]) -> Vec<(&'static str, u32)> {
+/// The special tokens that a `tokenizer.json` has, as the key in `config.json` and the id; `named` are those that other
+/// files name. What is not there, or broken, is left out: reading the tokenizer says so.
+pub fn special_token_ids(json: &[u8], named: &SpecialTokens) -> Vec<(&'static str, u32)> {
     let file: Value = serde_json::from_slice(json).unwrap_or_default();
-    let SpecialTokens { pad, cls, sep, mask, .. } = SpecialTokens::of(&file);
+    let SpecialTokens { pad, cls, sep, mask, .. } = SpecialTokens::with(&file, named);
     [("pad_token_id", pad), ("cls_token_id", cls), ("sep_token_id", sep), ("mask_token_id", mask)]
         .into_iter()
         .filter_map(|(key, token)| Some((key, id(&file, &token?)?)))
@@ -143,14 +171,14 @@ mod tests {
         let found = SpecialTokens::of(&file);
         let found = found.roles().map(|(_, token)| token.unwrap_or_default().to_owned());
         assert_eq!(found, ["fill", "odd", "start", "end", "<mask>"]);
-        let ids = special_token_ids(file.to_string().as_bytes());
+        let ids = special_token_ids(file.to_string().as_bytes(), &SpecialTokens::default());
         assert_eq!(ids, [("cls_token_id", 9), ("sep_token_id", 8), ("mask_token_id", 7)]);
 
         let roberta = json!({
             "post_processor": {"type": "RobertaProcessing", "sep": ["</s>", 2], "cls": ["<s>", 0]},
             "model": {"vocab": {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "<mask>": 4}},
         });
-        let ids = special_token_ids(roberta.to_string().as_bytes());
+        let ids = special_token_ids(roberta.to_string().as_bytes(), &SpecialTokens::default());
         let expected = [("pad_token_id", 1), ("cls_token_id", 0), ("sep_token_id", 2), ("mask_token_id", 4)];
         assert_eq!(ids, expected);
     }

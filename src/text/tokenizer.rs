@@ -120,6 +120,11 @@ impl Tokenizer {
 
     /// `path` is only for messages.
     pub(crate) fn from_named(json: Vec<u8>, path: &Path) -> Result<Self> {
+        Self::with_roles(json, path, &SpecialTokens::default())
+    }
+
+    /// [`Tokenizer::from_named`] with the special tokens that other files name.
+    pub(crate) fn with_roles(json: Vec<u8>, path: &Path, named: &SpecialTokens) -> Result<Self> {
         check::check(&json).map_err(|(expected, found)| Error::file(path, expected, found))?;
         // The crate below panics on some crafted files that `check` does not foresee; a probe finds those
         // that only fail when they are used.
@@ -138,7 +143,7 @@ impl Tokenizer {
             Ok(Err(error)) => return Err(found(error.to_string())),
             Err(_) => return Err(found("one whose parts contradict each other".to_owned())),
         };
-        let special_tokens = SpecialTokens::of(&serde_json::from_slice(&json).unwrap_or_default());
+        let special_tokens = SpecialTokens::with(&serde_json::from_slice(&json).unwrap_or_default(), named);
         let table =
             table(&inner, &special_tokens).map_err(|(expected, found)| Error::file(path, expected, found))?;
         if highest.is_some_and(|id| id as usize >= table.vocab_size()) {

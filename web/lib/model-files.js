@@ -2,7 +2,7 @@
 
 export const MODEL_FILES = {
   "needed": ["config.json", "tokenizer.json"],
-  "optional": ["tokenizer_config.json", "modules.json"],
+  "optional": ["tokenizer_config.json", "special_tokens_map.json", "modules.json"],
   "sentence": ["sentence_bert_config.json", "config_sentence_transformers.json"],
   "weights": "model.safetensors",
   "index": "model.safetensors.index.json",

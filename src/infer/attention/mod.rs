@@ -96,7 +96,7 @@ impl AttentionReader {
     /// Those of reading the files (NaN and infinite weights are refused unless `folder.weights` allows them), of
     /// [`AttentionReader::new`] and of the device.
     pub fn open(gpu: &Gpu, folder: &ModelFolder) -> Result<Self> {
-        let tokenizer = Tokenizer::from_named(folder.tokenizer_json.clone(), &folder.tokenizer)?;
+        let tokenizer = folder.tokenizer()?;
         let model = load(gpu, folder.config.encoder(), &folder.weights, DType::F32)?;
         Self::new(gpu, model, tokenizer)
     }

@@ -12,7 +12,6 @@ use crate::gpu::Gpu;
 use crate::infer::{Session, load, longest};
 use crate::models::Pooling;
 use crate::tensor::DType;
-use crate::text::Tokenizer;
 use crate::{Error, Result};
 
 /// What was found on one set.
@@ -65,7 +64,7 @@ pub async fn evaluate(
         };
         return Err(Error::config("model", expected, found));
     }
-    let tokenizer = Tokenizer::load(&folder.tokenizer)?;
+    let tokenizer = folder.tokenizer()?;
     let (pooling, longest) = match task.kind() {
         Kind::Vector => {
             let described = SentenceFolder::load(&folder.path)?;

@@ -56,7 +56,7 @@ impl<'a> Setup<'a> {
                 "more than 0 where texts have no partners: dropout is all that tells a text from itself";
             return Err(Error::config("dropout", expected, recipe.dropout));
         }
-        let loaded = Tokenizer::load(&model.tokenizer)?;
+        let loaded = model.tokenizer()?;
         let tokenizer = match family.joins_pairs_openly() {
             true => Tokenizer::from_bytes(open_pairs(loaded.json()))?,
             false => loaded,

@@ -1,0 +1,107 @@
+//! What the files beside a `tokenizer.json` say of it: `transformers` takes from them what a token is for, and how words
+//! are cleaned.
+
+use serde_json::{Map, Value};
+
+use super::specials::SpecialTokens;
+
+/// The `tokenizer_config.json` and the `special_tokens_map.json` of a folder, as far as they are there.
+#[derive(Debug, Clone, Default)]
+pub struct Companions {
+    /// `tokenizer_config.json`
+    pub settings: Map<String, Value>,
+    /// `special_tokens_map.json`
+    pub special_tokens: Map<String, Value>,
+}
+
+impl Companions {
+    /// What the special tokens are called, as far as the files say it.
+    pub fn roles(&self) -> SpecialTokens {
+        // A token is its text, or an object that holds it.
+        let text = |value: &Value| match value {
+            Value::Object(token) => Some(token.get("content")?.as_str()?.to_owned()),
+            other => other.as_str().map(str::to_owned),
+        };
+        let named = |key: &str| {
+            let value = self.special_tokens.get(key).and_then(text);
+            value.or_else(|| self.settings.get(key).and_then(text))
+        };
+        SpecialTokens {
+            pad: named("pad_token"),
+            unk: named("unk_token"),
+            cls: named("cls_token").or_else(|| named("bos_token")),
+            sep: named("sep_token").or_else(|| named("eos_token")),
+            mask: named("mask_token"),
+        }
+    }
+
+    /// The `tokenizer.json` with the cleaning that `tokenizer_config.json` asks for: BERT's tokenizers in `transformers`
+    /// believe that file where the two differ. Any other comes back as it is.
+    pub fn overrule(&self, json: Vec<u8>) -> Vec<u8> {
+        let class = self.settings.get("tokenizer_class").and_then(Value::as_str);
+        let changed = || {
+            if class.is_none_or(|class| class.starts_with("PreTrainedTokenizer")) {
+                return None;
+            }
+            let mut file: Value = serde_json::from_slice(&json).ok()?;
+            let normalizer = file.get_mut("normalizer")?.as_object_mut()?;
+            if normalizer.get("type")?.as_str()? != "BertNormalizer" {
+                return None;
+            }
+            let before = normalizer.clone();
+            for (ours, theirs) in [
+                ("lowercase", "do_lower_case"),
+                ("strip_accents", "strip_accents"),
+                ("handle_chinese_chars", "tokenize_chinese_chars"),
+            ] {
+                if let Some(value) =
+                    self.settings.get(theirs).filter(|value| value.is_boolean() || value.is_null())
+                {
+                    normalizer.insert(ours.into(), value.clone());
+                }
+            }
+            (before != *normalizer).then(|| serde_json::to_vec(&file).ok()).flatten()
+        };
+        changed().unwrap_or(json)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn companions(settings: &Value, tokens: &Value) -> Companions {
+        let map = |value: &Value| value.as_object().cloned().unwrap_or_default();
+        Companions { settings: map(settings), special_tokens: map(tokens) }
+    }
+
+    #[test]
+    fn roles_are_named_by_either_file() {
+        let settings =
+            json!({"mask_token": "{mask}", "pad_token": "no", "eos_token": "end", "bos_token": null});
+        let tokens = json!({"pad_token": {"content": "fill", "lstrip": false}, "cls_token": "begin"});
+        let roles = companions(&settings, &tokens).roles();
+        let found = roles.roles().map(|(_, token)| token);
+        assert_eq!(found, [Some("fill"), None, Some("begin"), Some("end"), Some("{mask}")]);
+    }
+
+    #[test]
+    fn cleaning_is_overruled_for_berts_tokenizers_alone() {
+        let file = |lower: bool, accents: Value| {
+            json!({"normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
+                "strip_accents": accents, "lowercase": lower}})
+        };
+        let overruled = |settings: &Value, file: &Value| -> Value {
+            let json = companions(settings, &json!({})).overrule(file.to_string().into_bytes());
+            serde_json::from_slice(&json).unwrap()
+        };
+        let cased =
+            json!({"tokenizer_class": "BertTokenizer", "do_lower_case": false, "strip_accents": false});
+        assert_eq!(overruled(&cased, &file(true, json!(null))), file(false, json!(false)));
+        let any = json!({"tokenizer_class": "PreTrainedTokenizerFast", "do_lower_case": false});
+        assert_eq!(overruled(&any, &file(true, json!(null))), file(true, json!(null)));
+        let other = json!({"normalizer": {"type": "NFC"}});
+        assert_eq!(overruled(&cased, &other), other);
+    }
+}
