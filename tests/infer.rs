@@ -173,7 +173,7 @@ fn tokenizer_and_model_must_agree() {
         let tokenizer = wgrad::text::Tokenizer::from_bytes(tokenizer(vocabulary)).unwrap();
         FillMask::new(&gpu, model, tokenizer).err().unwrap().to_string()
     };
-    assert!(refused(59, |_| {}).contains("vocab_size"));
+    assert!(refused(61, |_| {}).contains("vocab_size: expected at least 61"));
     let swap = |config: &mut Config| std::mem::swap(&mut config.mask_token_id, &mut config.sep_token_id);
     assert!(refused(60, swap).contains("sep_token_id: expected 2"));
     assert!(refused(60, |config| config.max_position_embeddings = 2).contains("max_position_embeddings"));

@@ -6,8 +6,8 @@ mod common;
 
 use std::path::PathBuf;
 
-use wgrad::data::task::{Columns, Example, Labels, PairForm, Table, Task, encode, glue_files, scores};
-use wgrad::text::Tokenizer;
+use wgrad::data::task::{Columns, Example, Labels, Table, Task, Template, encode, glue_files, scores};
+use wgrad::text::{Tokenizer, open_pairs};
 
 /// A folder with files.
 struct Files(tempfile::TempDir);
@@ -214,24 +214,45 @@ fn classes_of_a_model_are_found_by_name() {
 
 #[test]
 fn texts_and_pairs_are_cut_to_the_length() {
-    let tokenizer = Tokenizer::from_bytes(common::folder::tokenizer(60)).unwrap();
+    let mut file: serde_json::Value = serde_json::from_slice(&common::folder::tokenizer(60)).unwrap();
+    for (part, kind) in [(3, "Sequence"), (4, "SpecialToken")] {
+        file["post_processor"]["pair"][part][kind]["type_id"] = serde_json::json!(1);
+    }
+    let tokenizer = Tokenizer::from_bytes(file.to_string()).unwrap();
     // [CLS] is 0, [SEP] 2; w5 to w59 are words.
-    let cut = |form, text: &str, pair: Option<&str>, longest| encode(&tokenizer, form, text, pair, longest);
-    let ids = |form, text, pair, longest| cut(form, text, pair, longest).unwrap().ids;
-    assert_eq!(ids(PairForm::Closed, "w5 w6", None, 8), [0, 5, 6, 2]);
-    assert_eq!(ids(PairForm::Open, "w5 w6 w7", None, 4), [0, 5, 6, 2]);
-    let pair = cut(PairForm::Closed, "w5 w6", Some("w7"), 8).unwrap();
+    let closed = Template::of(&tokenizer).unwrap();
+    let joined = Tokenizer::from_bytes(open_pairs(tokenizer.json())).unwrap();
+    let open = Template::of(&joined).unwrap();
+    let cut =
+        |template, text: &str, pair: Option<&str>, longest| encode(&tokenizer, template, text, pair, longest);
+    let ids = |template, text, pair, longest| cut(template, text, pair, longest).unwrap().ids;
+    assert_eq!(ids(&closed, "w5 w6", None, 8), [0, 5, 6, 2]);
+    assert_eq!(ids(&open, "w5 w6 w7", None, 4), [0, 5, 6, 2]);
+    let pair = cut(&closed, "w5 w6", Some("w7"), 8).unwrap();
     assert_eq!((pair.ids, pair.types), (vec![0, 5, 6, 2, 7, 2], vec![0, 0, 0, 0, 1, 1]));
-    let pair = cut(PairForm::Open, "w5 w6", Some("w7"), 8).unwrap();
+    let pair = cut(&open, "w5 w6", Some("w7"), 8).unwrap();
     assert_eq!((pair.ids, pair.types), (vec![0, 5, 6, 2, 7], vec![0, 0, 0, 0, 1]));
-    let long = cut(PairForm::Closed, "w5", Some("w6 w7 w8 w9"), 7).unwrap();
+    let long = cut(&closed, "w5", Some("w6 w7 w8 w9"), 7).unwrap();
     assert_eq!((long.ids, long.truncated), (vec![0, 5, 2, 6, 7, 8, 2], 1));
     // Fault 18: nothing to read is still a sequence.
-    assert_eq!(ids(PairForm::Closed, "  ", None, 8), [0, 2]);
-    assert_eq!(ids(PairForm::Closed, "", Some(""), 8), [0, 2, 2]);
-    assert!(cut(PairForm::Closed, "w5", None, 2).is_err());
-    assert!(cut(PairForm::Closed, "w5", Some("w5"), 4).is_err());
-    assert_eq!(PairForm::of(&tokenizer).unwrap(), PairForm::Closed);
+    assert_eq!(ids(&closed, "  ", None, 8), [0, 2]);
+    assert_eq!(ids(&closed, "", Some(""), 8), [0, 2, 2]);
+    assert!(cut(&closed, "w5", None, 2).is_err());
+    assert!(cut(&closed, "w5", Some("w5"), 4).is_err());
+}
+
+/// Two separators between the texts and one type for both, as RoBERTa has it; no template at all.
+#[test]
+fn texts_are_joined_as_the_tokenizer_joins_them() {
+    let mut file: serde_json::Value = serde_json::from_slice(&common::folder::tokenizer(60)).unwrap();
+    file["post_processor"] = serde_json::json!({"type": "RobertaProcessing", "sep": ["[SEP]", 2], "cls": ["[CLS]", 0],
+        "trim_offsets": true, "add_prefix_space": false});
+    let tokenizer = Tokenizer::from_bytes(file.to_string()).unwrap();
+    let template = Template::of(&tokenizer).unwrap();
+    let pair = encode(&tokenizer, &template, "w5 w6", Some("w7 w8"), 7).unwrap();
+    assert_eq!((pair.ids, pair.types, pair.truncated), (vec![0, 5, 2, 2, 7, 8, 2], vec![], 1));
+    let single = encode(&tokenizer, &template, "w5 w6", None, 7).unwrap();
+    assert_eq!((single.ids, single.types), (vec![0, 5, 6, 2], vec![]));
 }
 
 #[test]

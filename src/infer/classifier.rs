@@ -11,7 +11,7 @@ use super::load::load;
 use super::logits::{argmax, softmax};
 use super::readout::Readout;
 use super::session::{Sequence, Session, WINDOW};
-use crate::data::task::{Encoded, PairForm, encode};
+use crate::data::task::{Encoded, Template, encode};
 use crate::files::ModelFolder;
 use crate::files::list::TOKENIZER_CONFIG_FILE;
 use crate::gpu::Gpu;
@@ -60,7 +60,7 @@ pub struct Prediction {
 pub struct Classifier {
     session: Session,
     tokenizer: Tokenizer,
-    form: PairForm,
+    template: Template,
     longest: usize,
 }
 
@@ -88,7 +88,7 @@ impl Classifier {
         let tokenizer = folder.tokenizer()?;
         let model = load(gpu, folder.config.clone(), &folder.weights, storage)?;
         Ok(Classifier {
-            form: PairForm::of(&tokenizer)?,
+            template: Template::of(&tokenizer)?,
             longest: longest(&folder.path, &folder.config)?,
             session: Session::new(gpu, Arc::new(model), storage),
             tokenizer,
@@ -110,7 +110,7 @@ impl Classifier {
     /// # Errors
     /// As [`encode`].
     pub fn encode(&self, text: &str, pair: Option<&str>) -> Result<Encoded> {
-        encode(&self.tokenizer, self.form, text, pair, self.longest)
+        encode(&self.tokenizer, &self.template, text, pair, self.longest)
     }
 
     /// The outputs of the head for each text: the logits of the classes, or the number. `progress` is told how many
@@ -135,11 +135,11 @@ impl Classifier {
         texts: &[(String, Option<String>)],
         progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<Prediction>> {
-        let Classifier { session, tokenizer, form, longest } = self;
+        let Classifier { session, tokenizer, template, longest } = self;
         let mut truncated = Vec::with_capacity(texts.len());
         let mut windows = texts.chunks(WINDOW).map(|window| {
             let one = |(text, pair): &(String, Option<String>)| {
-                encode(tokenizer, *form, text, pair.as_deref(), *longest)
+                encode(tokenizer, template, text, pair.as_deref(), *longest)
             };
             let window = window.par_iter().map(one).collect::<Result<Vec<_>>>()?;
             truncated.extend(window.iter().map(|text| text.truncated));

@@ -31,6 +31,17 @@ enum Marker {
     Words,
 }
 
+/// A token of an encoded text or pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// The token.
+    pub id: u32,
+    /// Its type.
+    pub of_type: u32,
+    /// Which of the texts it is of; none for a special token.
+    pub text: Option<usize>,
+}
+
 /// What is known of each id without the text: enough to mask whole words, and cheap to share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenTable {
@@ -202,6 +213,17 @@ impl Tokenizer {
     pub fn encode_pair(&self, left: &str, right: &str) -> Result<(Vec<u32>, Vec<u32>)> {
         let encoding = self.encoding((left, right).into(), true)?;
         Ok((encoding.get_ids().to_vec(), encoding.get_type_ids().to_vec()))
+    }
+
+    /// What the tokenizer makes of one text or of two, its special tokens counted, and which text each piece is of.
+    pub(crate) fn pieces(&self, left: &str, right: Option<&str>) -> Result<Vec<Piece>> {
+        let encoding = match right {
+            None => self.encoding(left.into(), true)?,
+            Some(right) => self.encoding((left, right).into(), true)?,
+        };
+        let texts = encoding.get_sequence_ids();
+        let pieces = encoding.get_ids().iter().zip(encoding.get_type_ids()).zip(texts);
+        Ok(pieces.map(|((&id, &of_type), text)| Piece { id, of_type, text }).collect())
     }
 
     fn encoding(&self, input: EncodeInput<'_>, specials: bool) -> Result<Encoding> {

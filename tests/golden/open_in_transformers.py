@@ -38,7 +38,7 @@ def compare(program, folder):
         assert not info[key], f"{key}: {info[key]}"
     model.eval()
     worst = 0.0
-    for text in TEXTS:
+    for text in (text.replace("[MASK]", tokenizer.mask_token) for text in TEXTS):
         command = [program, "fill-mask", "--model", folder, "--top-k", str(TOP), "--json", text]
         answer = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
         batch = tokenizer(text, return_tensors="pt")

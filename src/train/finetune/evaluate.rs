@@ -6,7 +6,7 @@ use super::answers::Answers;
 use super::prepare::{Prepared, Truncation};
 use super::score::Scores;
 use super::setup::score_set;
-use crate::data::task::{Kind, Labels, PairForm, Table, Task};
+use crate::data::task::{Kind, Labels, Table, Task, Template};
 use crate::files::{ModelFolder, SentenceFolder};
 use crate::gpu::Gpu;
 use crate::infer::{Session, load, longest};
@@ -72,11 +72,11 @@ pub async fn evaluate(
         }
         Kind::Classes | Kind::Number => (Pooling::Cls, longest(&folder.path, config)?),
     };
-    let truncation = Truncation { form: PairForm::of(&tokenizer)?, longest, drop_long: false };
+    let truncation = Truncation { template: Template::of(&tokenizer)?, longest, drop_long: false };
     let labels = Labels::of_model(&config.labels, task);
     let mut prepared = Vec::new();
     for (name, table) in sets {
-        let set = Prepared::new(task, &tokenizer, table, &labels, truncation)?;
+        let set = Prepared::new(task, &tokenizer, table, &labels, &truncation)?;
         if task.kind() == Kind::Vector && set.partners.is_empty() {
             let expected = "pairs (--pair-column)";
             return Err(Error::config(name.clone(), expected, "single texts"));

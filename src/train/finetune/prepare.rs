@@ -1,6 +1,6 @@
 //! From labelled texts to what a trainer takes.
 
-use crate::data::task::{self, Encoded, Kind, Labels, PairForm, Table, Task, encode_all, padded};
+use crate::data::task::{self, Encoded, Kind, Labels, Table, Task, Template, encode_all, padded};
 use crate::text::Tokenizer;
 use crate::train::objective::{Targets, TextBatch};
 use crate::{Error, Result};
@@ -23,10 +23,10 @@ pub struct Prepared {
 }
 
 /// How texts are truncated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Truncation {
-    /// How pairs are joined.
-    pub form: PairForm,
+    /// What stands around texts.
+    pub template: Template,
     /// Tokens at most.
     pub longest: usize,
     /// Whether longer ones are left out instead of truncated.
@@ -43,9 +43,10 @@ impl Prepared {
         tokenizer: &Tokenizer,
         table: &Table,
         labels: &Labels,
-        truncation: Truncation,
+        truncation: &Truncation,
     ) -> Result<Self> {
-        let Truncation { form, longest, drop_long } = truncation;
+        let Truncation { template, longest, drop_long } = truncation;
+        let (longest, drop_long) = (*longest, *drop_long);
         let targets = match task.kind() {
             Kind::Classes => Targets::Classes(labels.numbers(table)?),
             Kind::Number => Targets::Numbers(task::scores(table)?),
@@ -64,10 +65,11 @@ impl Prepared {
             let first: Vec<_> = table.examples.iter().map(|example| alone(Some(&example.text))).collect();
             let second: Vec<_> = table.examples.iter().map(|example| alone(example.pair.as_ref())).collect();
             let paired = table.examples.iter().any(|example| example.pair.is_some());
-            let partners = if paired { encode_all(tokenizer, form, &second, longest)? } else { Vec::new() };
-            (encode_all(tokenizer, form, &first, longest)?, partners)
+            let partners =
+                if paired { encode_all(tokenizer, template, &second, longest)? } else { Vec::new() };
+            (encode_all(tokenizer, template, &first, longest)?, partners)
         } else {
-            (encode_all(tokenizer, form, &table.examples, longest)?, Vec::new())
+            (encode_all(tokenizer, template, &table.examples, longest)?, Vec::new())
         };
         let long = |i: usize| texts[i].truncated > 0 || partners.get(i).is_some_and(|p| p.truncated > 0);
         let truncated = (0..texts.len()).filter(|&i| long(i)).count();

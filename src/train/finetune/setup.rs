@@ -7,7 +7,7 @@ use super::answers::Answers;
 use super::prepare::{Prepared, Truncation};
 use super::recipe::RecipeName;
 use super::score::{Scores, score, score_pairs};
-use crate::data::task::{Example, Kind, Labels, PairForm, Table, Task};
+use crate::data::task::{Example, Kind, Labels, Table, Task, Template};
 use crate::files::SentenceFolder;
 use crate::gpu::Gpu;
 use crate::infer::{Readout, Session};
@@ -67,15 +67,15 @@ impl<'a> Setup<'a> {
             Kind::Number | Kind::Vector => Labels::glue(*task),
         };
         let truncation = Truncation {
-            form: PairForm::of(&tokenizer)?,
+            template: Template::of(&tokenizer)?,
             longest: recipe.max_length,
             drop_long: recipe.drop_long,
         };
-        let train = Prepared::new(*task, &tokenizer, &options.train, &labels, truncation)?;
+        let train = Prepared::new(*task, &tokenizer, &options.train, &labels, &truncation)?;
         // What is measured is never left out.
         let truncation = Truncation { drop_long: false, ..truncation };
         let prepare = |(name, table): &(String, _)| {
-            Ok((name.clone(), Prepared::new(*task, &tokenizer, table, &labels, truncation)?))
+            Ok((name.clone(), Prepared::new(*task, &tokenizer, table, &labels, &truncation)?))
         };
         let evals = options.evals.iter().map(prepare).collect::<Result<Vec<_>>>()?;
         if let Some((name, _)) =
