@@ -11,8 +11,8 @@ pub struct Driver {
     pub name: String,
     /// The driver and its version, as `Mesa 22.3.6`.
     pub version: String,
-    /// Whether it has matrix units.
-    pub units: bool,
+    /// The edges of the tiles that its matrix units take, and whether operands are f16; sums are f32.
+    pub tiles: Vec<(u32, bool)>,
     device: ash::Device,
     executables: khr::pipeline_executable_properties::Device,
     // Unloads the driver when it is dropped, so it comes last.
@@ -71,6 +71,22 @@ impl Driver {
                 return Err(format!("{name} ({info}) does not say what it compiles"));
             }
             let units = has(khr::cooperative_matrix::NAME);
+            let mut tiles = Vec::new();
+            if units {
+                let asked = khr::cooperative_matrix::Instance::new(&entry, &instance);
+                let listed = asked
+                    .get_physical_device_cooperative_matrix_properties(physical)
+                    .map_err(|e| format!("{name}: no list of tiles: {e}"))?;
+                let (half, single) = (vk::ComponentTypeKHR::FLOAT16, vk::ComponentTypeKHR::FLOAT32);
+                for tile in listed {
+                    let square = tile.m_size == tile.n_size && tile.n_size == tile.k_size;
+                    let summed = tile.c_type == single && tile.result_type == single;
+                    let known = tile.a_type == tile.b_type && [half, single].contains(&tile.a_type);
+                    if square && summed && known {
+                        tiles.push((tile.m_size, tile.a_type == half));
+                    }
+                }
+            }
             let robust = has(ash::ext::robustness2::NAME);
             let mut extensions = vec![khr::pipeline_executable_properties::NAME.as_ptr()];
             let mut told = vk::PhysicalDevicePipelineExecutablePropertiesFeaturesKHR::default();
@@ -108,7 +124,7 @@ impl Driver {
                 .create_device(physical, &info, None)
                 .map_err(|e| format!("{name} could not be opened: {e}"))?;
             let executables = khr::pipeline_executable_properties::Device::new(&instance, &device);
-            Ok(Driver { name, version, units, device, executables, _entry: entry })
+            Ok(Driver { name, version, tiles, device, executables, _entry: entry })
         }
     }
 

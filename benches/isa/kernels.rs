@@ -3,7 +3,7 @@
 use naga::back::spv;
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
-use wgrad::gpu::{Constant, KernelSpec, shader, spirv};
+use wgrad::gpu::{Constant, F16, KernelSpec, TILE, shader, spirv};
 
 #[path = "../../tests/common/kernels.rs"]
 mod all;
@@ -24,6 +24,13 @@ impl Form {
     /// Whether it needs matrix units.
     pub fn is_cooperative(&self) -> bool {
         all::is_cooperative(&self.constants)
+    }
+
+    /// The edge of the tiles that it needs of matrix units, and whether their operands are f16.
+    pub fn tile(&self) -> Option<(u32, bool)> {
+        let of =
+            |name| self.constants.iter().find(|(constant, _)| *constant == name).map(|(_, value)| *value);
+        Some((of(TILE)?, of(F16)? > 0))
     }
 
     /// Its SPIR-V, by the options that wgpu takes for a shader without runtime checks on a device of Vulkan 1.3.

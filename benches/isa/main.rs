@@ -26,31 +26,37 @@ const MANY: f64 = 32.0;
 
 /// The name of a device without what every null device has around it.
 fn short(name: &str) -> &str {
-    name.trim_start_matches("Null hardware (RADV ").trim_end_matches(')')
+    let null = name.strip_prefix("Null hardware (RADV ").and_then(|name| name.strip_suffix(')'));
+    null.unwrap_or(name).trim()
 }
 
 /// The figures of one kernel, in the order of the table's columns.
 fn row(form: &Form, made: &Executable) -> Row {
     let Executable { subgroup, statistics, assembly } = made;
-    let of = |name: &str| statistics.get(name).copied().unwrap_or(f64::NAN);
+    // What is one thing has other names in other drivers: those of RADV, NVK and anv.
+    let of =
+        |names: &[&str]| names.iter().find_map(|name| statistics.get(*name)).copied().unwrap_or(f64::NAN);
     let loops = assembly::loops(assembly, *subgroup);
     let Counts { loads, loaded_bytes, .. } = assembly::sum(&loops);
     let Counts { instructions, multiply_adds, workgroup_bytes, .. } = assembly::busiest(&loops);
     let tenths = |value: f64| if value.is_finite() { (10.0 * value).round() / 10.0 } else { f64::NAN };
     let heavy = |value: f64| if multiply_adds >= MANY { tenths(value) } else { f64::NAN };
+    let scalar = statistics.get("Spilled SGPRs").copied().unwrap_or(0.0);
+    // RADV counts a wave of 64 as two.
+    let waves =
+        statistics.get("Subgroups per SIMD").map(|waves| (waves * 32.0 / f64::from(*subgroup)).floor());
     Row {
         kernel: form.spec.name(),
         constants: form.constants(),
         values: [
             f64::from(*subgroup),
-            of("VGPRs"),
-            of("Spilled VGPRs") + of("Spilled SGPRs"),
-            of("Scratch size"),
-            of("LDS size"),
-            // The driver counts a wave of 64 as two.
-            (of("Subgroups per SIMD") * 32.0 / f64::from(*subgroup)).floor(),
-            of("Instructions"),
-            of("Inverse Throughput"),
+            of(&["VGPRs", "Number of GPRs", "Max live registers"]),
+            of(&["Spilled VGPRs", "Spills to memory", "Spills"]) + scalar,
+            of(&["Scratch size", "SLM size", "Scratch Memory Size"]),
+            of(&["LDS size", "Workgroup Memory Size"]),
+            waves.unwrap_or_else(|| of(&["Max warps/SM"])),
+            of(&["Instructions", "Instruction count"]),
+            of(&["Inverse Throughput", "Static cycle count", "Cycles"]),
             heavy(multiply_adds / instructions),
             heavy(multiply_adds / (workgroup_bytes / 16.0)),
             tenths(loaded_bytes / loads),
@@ -64,7 +70,7 @@ fn compile(driver: &Driver, part: &str) -> Result<Vec<(Form, Executable)>, Strin
     let mut all: Vec<(Form, Executable)> = Vec::new();
     for form in kernels::forms() {
         let name = format!("{} {}", form.spec.name(), form.constants());
-        if !name.contains(part) || form.is_cooperative() && !driver.units {
+        if !name.contains(part) || form.tile().is_some_and(|tile| !driver.tiles.contains(&tile)) {
             continue;
         }
         let words = form.spirv().map_err(|e| format!("{name}: {e}"))?;
