@@ -122,10 +122,12 @@ pub fn loops(text: &str, subgroup: u32) -> Vec<Counts> {
     counts
 }
 
-/// Of a kernel's [`loops`] the one with the most multiply-adds.
+/// Of a kernel's [`loops`] the one with the most multiply-adds. What stands outside of loops runs once, and is taken only
+/// where no loop multiplies.
 pub fn busiest(loops: &[Counts]) -> Counts {
-    let most = loops.iter().copied().max_by(|a, b| a.multiply_adds.total_cmp(&b.multiply_adds));
-    most.unwrap_or_default()
+    let Some((outside, loops)) = loops.split_first() else { return Counts::default() };
+    let multiply = loops.iter().filter(|counts| counts.multiply_adds > 0.0);
+    *multiply.max_by(|a, b| a.multiply_adds.total_cmp(&b.multiply_adds)).unwrap_or(outside)
 }
 
 /// Everything in the text, each loop taken once.
