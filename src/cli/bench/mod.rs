@@ -41,8 +41,8 @@ which is measured first; f16 may go beyond 1. FLOPs are those of matrix products
 
 With --profile a round is taken apart by kernel and size: how many dispatches, their
 operations, the bytes that they have to read and write at least, and the least time that
-the adapter would need: its fastest product in f32 and on matrix units and its copy speed
-are measured for that, or given by --as. Where the GPU has timestamps each dispatch is
+the adapter would need: its fastest product in f32 and on matrix units and its fastest
+pass through memory are measured for that, or given by --as. Where the GPU has timestamps each dispatch is
 timed, and those come first that lose most; one at a time they may add up to more than
 the round takes. With --as and without --profile nothing is run or opened: the round is
 recorded for a GPU of these figures (operations per second in f32, on matrix units, and
