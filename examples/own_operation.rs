@@ -34,12 +34,18 @@ fn swiglu(graph: &mut Graph, x: &Tensor) -> Result<Tensor> {
     let groups = grid(rows * width, WORKGROUP);
     let y = graph.output("swiglu", [rows, width], &[x])?;
     let elements = (rows * width) as f64;
-    graph.dispatch((&FORWARD, CONSTANTS), params, &[x.view()], &[y.view()], groups)?.flops(5.0 * elements);
+    graph
+        .dispatch((&FORWARD, CONSTANTS), params, &[x.view()], &[y.view()], groups)?
+        .flops(5.0 * elements)
+        .once();
     let x = x.clone();
     graph.on_backward(&y, move |graph, d_y| {
         let d_x = graph.output("swiglu", x.shape().dims(), &[])?;
         let reads = [x.view(), d_y.view()];
-        graph.dispatch((&BACKWARD, CONSTANTS), params, &reads, &[d_x.view()], groups)?.flops(11.0 * elements);
+        graph
+            .dispatch((&BACKWARD, CONSTANTS), params, &reads, &[d_x.view()], groups)?
+            .flops(11.0 * elements)
+            .once();
         graph.contribute(&x, d_x)
     });
     Ok(y)

@@ -7,6 +7,7 @@ mod common;
 use common::program::{json, run};
 use serde_json::Value;
 use wgrad::models::Config;
+use wgrad::train::benchmark::Work;
 use wgrad::train::{Precision, Workload, benchmark};
 
 fn bench(what: &str) -> Value {
@@ -97,6 +98,72 @@ fn the_cpus_part_needs_no_gpu() {
     assert!(kinds.iter().all(|kind| number(kind, "ms") >= number(kind, "fastest_ms")));
 }
 
+/// The lines of a profile add up to its totals, and those first that matter most.
+fn check_profile(report: &Value, timed: bool) {
+    let (lines, totals) = (report["profile"].as_array().unwrap(), &report["totals"]);
+    for key in ["flops", "bytes", "roofline_ms"] {
+        let sum: f64 = lines.iter().map(|line| number(line, key)).sum();
+        assert!((sum / number(totals, key) - 1.0).abs() < 1e-9, "{key}");
+    }
+    let count: f64 = lines.iter().map(|line| number(line, "count")).sum();
+    assert_eq!(count, number(totals, "dispatches") + number(totals, "transfers"));
+    let [gflops, units, gbps] = ["gflops", "unit_gflops", "gbps"].map(|key| number(&report["peaks"], key));
+    for line in lines {
+        let peak = if line["units"] == true { units } else { gflops };
+        let least = [number(line, "flops") / peak / 1e6, number(line, "bytes") / gbps / 1e6];
+        let roofline = number(line, "roofline_ms");
+        assert!((roofline - least[0].max(least[1])).abs() <= 1e-9 * roofline, "{line}");
+        let limit = if least[0] > least[1] { "compute" } else { "memory" };
+        assert_eq!(line["limit"], limit, "{line}");
+        let is_dispatch = line["groups"][0] != 0;
+        assert_eq!(line.get("ms").is_some(), timed && is_dispatch, "{line}");
+        if let Some(ms) = line.get("ms").and_then(Value::as_f64) {
+            assert!((number(line, "share") * ms / roofline - 1.0).abs() < 1e-9);
+            assert!((number(line, "lost_ms") + roofline - ms).abs() < 1e-9 * ms.max(1.0));
+        }
+    }
+    let lost = |line: &Value| line.get("lost_ms").unwrap_or(&line["roofline_ms"]).as_f64().unwrap();
+    assert!(lines.is_sorted_by(|a, b| lost(a) >= lost(b)));
+}
+
+/// Whatever the machine, a round is counted for a GPU that is only described.
+#[test]
+fn rounds_are_counted_for_a_gpu_that_is_not_there() {
+    for (what, least) in [("step", 100), ("finetune", 100), ("embed", 30)] {
+        let arguments = ["bench", what, "--precision", "mixed", "--as", "15e12,30e12,448e9", "--json"];
+        let report = json(&["bench", what], &run(&arguments, ""));
+        assert_eq!((&report["precision"], report.get("device")), (&"mixed".into(), None));
+        assert_eq!(report["peaks"], serde_json::json!({"gflops": 15e3, "unit_gflops": 30e3, "gbps": 448.0}));
+        check_profile(&report, false);
+        assert!(number(&report["totals"], "dispatches") > f64::from(least), "{what}");
+        let lines = report["profile"].as_array().unwrap();
+        assert!(lines.iter().any(|line| line["units"] == true && line["limit"] == "compute"), "{what}");
+    }
+    // The products of a step are those of the formula, and no kernel for CPUs is among them.
+    let report = json(&["bench", "step"], &run(&["bench", "step", "--as", "1e13,1e13,1e12", "--json"], ""));
+    let lines = report["profile"].as_array().unwrap();
+    let products = lines.iter().filter(|line| line["kernel"].as_str().unwrap().starts_with("matmul_tiled"));
+    let flops: f64 = products.map(|line| number(line, "flops")).sum();
+    let share = flops / Workload::named("tiny").unwrap().flops();
+    assert!((0.99..1.01).contains(&share), "{share}");
+    let refused = run(&["bench", "gemm", "--profile"], "");
+    assert!(!refused.status.success());
+}
+
+#[test]
+fn rounds_are_taken_apart() {
+    if common::gpu().is_none() {
+        return;
+    }
+    for what in ["step", "finetune", "embed"] {
+        let report = bench_with(what, &["--sequences", "1", "--profile"]);
+        let timed = report["totals"].get("ms").is_some();
+        check_profile(&report, timed);
+        assert!(number(&report, "texts_per_second") > 0.0 && number(&report, "gflops") > 0.0);
+        assert_eq!(report.get("submit_ms").is_some(), what != "embed");
+    }
+}
+
 #[test]
 fn steps_are_timed_and_counted() {
     let Some(gpu) = common::gpu() else { return };
@@ -104,12 +171,15 @@ fn steps_are_timed_and_counted() {
     model.vocab_size = 300;
     let workload = Workload { model, sequences: 3, tokens: 20, targets: 7, precision: Precision::F32 };
     let mut told = Vec::new();
-    let speed = pollster::block_on(benchmark::steps(&gpu, &workload, 0.3, false, |s| told.push(s))).unwrap();
-    assert_eq!(told.len(), speed.steps.len() + 1);
-    assert_eq!(told[0], speed.first_step);
-    let sum: f64 = speed.steps.iter().sum();
-    assert!(sum >= 0.3 && sum - speed.steps.last().unwrap() < 0.3);
-    assert!(speed.submit > 0.0 && speed.submit < speed.median());
+    let speed =
+        pollster::block_on(benchmark::rounds(&gpu, Work::Step, &workload, 0.3, false, |s| told.push(s)))
+            .unwrap();
+    assert_eq!(told.len(), speed.rounds.len() + 1);
+    assert_eq!(told[0], speed.first);
+    let sum: f64 = speed.rounds.iter().sum();
+    assert!(sum >= 0.3 && sum - speed.rounds.last().unwrap() < 0.3);
+    let submit = speed.submit.unwrap();
+    assert!(submit > 0.0 && submit < speed.median());
     // Values, gradients, two moments, and what a step needs beside them.
     assert!(speed.peak_bytes > 16 * workload.model.parameter_count());
     assert_eq!(gpu.allocated(), 0);

@@ -88,6 +88,9 @@ impl Capabilities {
         {
             self.cooperative_matrices.push("8x8x8 f32->f32".into());
         }
+        if options.unlisted_matrix_units && self.backend == "noop" {
+            self.cooperative_matrices.push("16x16x16 f16->f32".into());
+        }
         self.matrix_tile = options.matrix_units.and_then(|operands| self.tile_of(operands));
         self.matrix_operands = options.matrix_units.filter(|_| self.matrix_tile.is_some());
         self.vulkan_memory_model &= self.matrix_tile.is_some();

@@ -33,7 +33,7 @@ mod timer;
 pub use buffer::{Buffer, Region};
 pub use capabilities::Capabilities;
 pub use context::Gpu;
-pub use cost::{Cost, Dispatched};
+pub use cost::{Cost, Dispatched, Peaks};
 pub use kernel::{Field, Kernel, KernelSpec, ParamsLayout, SharedStruct, TEXELS, params, shared};
 pub use options::{AdapterKind, GpuOptions, MatrixOperands};
 pub use profile::Timing;

@@ -75,7 +75,8 @@ pub struct GpuOptions {
     /// Let dispatches be timed ([`Gpu::start_profile`](super::Gpu::start_profile)) where the adapter has a clock for that.
     pub timestamps: bool,
     /// Count tiles of f32 as listed where the adapter is a CPU that lists others: lavapipe multiplies them all the same, and
-    /// is all that there is to run such kernels on. For tests.
+    /// is all that there is to run such kernels on. Count tiles of f16 as listed on wgpu's `noop` adapter, which computes
+    /// nothing. For tests, and for counting what a step would do.
     #[doc(hidden)]
     pub unlisted_matrix_units: bool,
     /// Convert to f16 as a driver does whose conversion saturates. For tests.

@@ -9,7 +9,7 @@ use super::cost::{Cost, Dispatched};
 use super::kernel::KernelSpec;
 use super::plan::{Lifetime, Plan, plan};
 use super::recording::{Operand, Recording, texel_bytes};
-use super::shader::{Constant, F16};
+use super::shader::{Constant, F16, TILE};
 use super::speed::OPERATIONS_PER_BYTE;
 use super::split::split;
 use super::target::Target;
@@ -246,13 +246,16 @@ impl Recorder {
         }
         self.params.extend_from_slice(bytes);
         self.params.resize(self.params.len().next_multiple_of(PARAMS_ALIGNMENT), 0);
-        self.push(Action::Dispatch(dispatch), touched);
+        let units = dispatch.constants.iter().any(|&(name, _)| name == TILE);
+        let mut cost = Cost::of_bytes(touched as f64);
+        cost.units = units;
+        self.commands.push(Command { action: Action::Dispatch(dispatch), cost });
         let newest = self.commands.len() - 1;
         Ok(Dispatched(&mut self.commands[newest].cost))
     }
 
     fn push(&mut self, action: Action, bytes: u64) {
-        self.commands.push(Command { action, cost: Cost::of_bytes(bytes as f64) });
+        self.commands.push(Command { action, cost: Cost::of_transfer(bytes as f64) });
     }
 
     /// What each command is called, what it costs, and how many seconds it should take at the device's
@@ -272,7 +275,7 @@ impl Recorder {
     /// Appends copying `from` to `to`, as much as the shorter one holds, in parts none of which takes long.
     pub fn copy(&mut self, from: View, to: View) {
         for (offset, bytes) in self.parts(from.bytes.min(to.bytes)) {
-            self.push(Action::Copy([from, to].map(|view| view.part(offset, bytes))), bytes);
+            self.push(Action::Copy([from, to].map(|view| view.part(offset, bytes))), 2 * bytes);
         }
     }
 

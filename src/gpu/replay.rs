@@ -104,9 +104,9 @@ impl Recording {
         while let Some(step) = steps.peek() {
             if let Step::Dispatch { kernel, groups, cost, .. } = step {
                 let timing =
-                    || Timing { kernel: kernel.name.clone(), groups: *groups, cost: *cost, seconds: 0.0 };
+                    || Timing { kernel: kernel.name.clone(), groups: *groups, cost: *cost, seconds: None };
                 let timed = timer.is_some();
-                let timestamp_writes = timer.as_mut().map(|timer| timer.around(timing()));
+                let timestamp_writes = timer.as_mut().and_then(|timer| timer.around(timing()));
                 let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
                 let mut pass = encoder.begin_compute_pass(&descriptor);
                 while let Some(Step::Dispatch { kernel, bind_group, groups: [x, y, z], .. }) = steps.peek() {
@@ -124,6 +124,9 @@ impl Recording {
                 (Step::Deliver, Some(proof)) => proof.carry(encoder, number, (&proof.to.0, proof.to.1)),
                 _ => step.transfer(encoder),
             }
+            if let (Some(timer), Some((name, bytes))) = (timer.as_mut(), step.transferred()) {
+                timer.list(name, bytes);
+            }
             steps.next();
         }
         if let Some(proof) = self.proof.as_ref().filter(|_| !last) {
@@ -133,6 +136,15 @@ impl Recording {
 }
 
 impl Step {
+    /// What a command that is no dispatch is called, and the bytes that it reads and writes.
+    fn transferred(&self) -> Option<(&'static str, f64)> {
+        match *self {
+            Step::Dispatch { .. } | Step::Deliver => None,
+            Step::Clear { bytes, .. } => Some(("clear", bytes as f64)),
+            Step::Copy { bytes, .. } | Step::ToTexture { bytes, .. } => Some(("copy", 2.0 * bytes as f64)),
+        }
+    }
+
     fn transfer(&self, encoder: &mut wgpu::CommandEncoder) {
         match self {
             Step::Dispatch { .. } | Step::Deliver => {}

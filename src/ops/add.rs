@@ -41,7 +41,7 @@ pub(crate) fn forward(graph: &mut Graph, a: &Tensor, b: &Tensor) -> Result<Tenso
     let elements = a.shape.elements();
     let params = Params { elements: elements as u32 };
     let dispatch = each(graph, (&FORWARD, a.dtype), params, &[a.view, b.view], &[y.view], elements)?;
-    dispatch.flops(elements as f64);
+    dispatch.flops(elements as f64).once();
     Ok(y)
 }
 
@@ -49,7 +49,8 @@ pub(crate) fn forward(graph: &mut Graph, a: &Tensor, b: &Tensor) -> Result<Tenso
 pub(crate) fn accumulate(graph: &mut Graph, sum: View, a: &Tensor) -> Result<()> {
     let elements = a.shape.elements();
     let params = Params { elements: elements as u32 };
-    each(graph, (&ACCUMULATE, a.dtype), params, &[a.view], &[sum], elements)?.flops(elements as f64);
+    let dispatch = each(graph, (&ACCUMULATE, a.dtype), params, &[a.view], &[sum], elements)?;
+    dispatch.flops(elements as f64).once_and(sum.bytes as f64);
     Ok(())
 }
 

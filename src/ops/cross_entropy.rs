@@ -159,7 +159,8 @@ impl Rows {
         let params = Params { rows: rows as u32, stride: stride as u32, classes: classes as u32 };
         let dispatch = graph.dispatch((kernel, lanes), params, reads, writes, grid(rows, 1))?;
         let time = (READINGS * self.logits.bytes) as f64 * OPERATIONS_PER_BYTE;
-        dispatch.flops((FLOPS * rows * classes) as f64).takes(time);
+        let in_place = if writes.contains(&self.logits) { self.logits.bytes } else { 0 };
+        dispatch.flops((FLOPS * rows * classes) as f64).takes(time).once_and(in_place as f64);
         Ok(())
     }
 }

@@ -92,7 +92,7 @@ impl Dropout {
     ) -> Result<()> {
         let params = self.params(elements)?;
         let reads = [self.key.view, from];
-        each(graph, (&FORWARD, dtype), params, &reads, &[to], elements)?.flops(elements as f64);
+        each(graph, (&FORWARD, dtype), params, &reads, &[to], elements)?.flops(elements as f64).once();
         Ok(())
     }
 
@@ -105,7 +105,8 @@ impl Dropout {
         elements: usize,
     ) -> Result<()> {
         let params = self.params(elements)?;
-        each(graph, (&IN_PLACE, dtype), params, &[self.key.view], &[x], elements)?.flops(elements as f64);
+        let dispatch = each(graph, (&IN_PLACE, dtype), params, &[self.key.view], &[x], elements)?;
+        dispatch.flops(elements as f64).once_and(x.bytes as f64);
         Ok(())
     }
 }

@@ -72,7 +72,7 @@ pub fn unary<P: bytemuck::NoUninit>(
     constants.push(x.dtype.elem());
     let kernel = (&operation.forward, &constants[..]);
     let [there, back] = operation.flops.map(|flops| flops * elements as f64);
-    graph.dispatch(kernel, params, &[x.view], &[result], groups)?.flops(there);
+    graph.dispatch(kernel, params, &[x.view], &[result], groups)?.flops(there).once();
     graph.on_backward(&y, move |graph, d_y| {
         let d_x = graph.output_as(x.dtype, name, x.shape.dims(), &[])?;
         let kept = match keeps {
@@ -82,7 +82,7 @@ pub fn unary<P: bytemuck::NoUninit>(
         };
         let reads: Vec<View> = kept.into_iter().chain([d_y.view]).collect();
         let kernel = (&operation.backward, &constants[..]);
-        graph.dispatch(kernel, params, &reads, &[d_x.view], groups)?.flops(back);
+        graph.dispatch(kernel, params, &reads, &[d_x.view], groups)?.flops(back).once();
         graph.contribute(&x, d_x)
     });
     Ok(y)

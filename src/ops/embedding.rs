@@ -70,7 +70,7 @@ pub fn embedding(graph: &mut Graph, table: &Tensor, ids: &Tensor, index: &Tensor
     let kernel = (&FORWARD, CONSTANTS);
     let dispatch = graph.dispatch(kernel, params, &[table.view, ids.view], &[y.view], groups)?;
     // No more of the table is read than there is of the result.
-    dispatch.bytes(2.0 * y.view.bytes as f64);
+    dispatch.bytes((2 * y.view.bytes + ids.view.bytes) as f64);
     let (table, index) = (table.clone(), index.clone());
     graph.on_backward(&y, move |graph, d_y| {
         graph.contribute_with("embedding", &table, |graph, to, accumulate| {

@@ -32,15 +32,20 @@ pub fn gather_rows(graph: &mut Graph, x: &Tensor, rows: &Tensor) -> Result<Tenso
     let params = Params { rows: count as u32, columns: columns as u32, slots: slots as u32 };
     let groups = grid(slots * columns, WORKGROUP);
     let y = graph.output("gather_rows", [slots, columns], &[x])?;
-    graph.dispatch((&FORWARD, CONSTANTS), params, &[x.view, rows.view], &[y.view], groups)?;
+    let dispatch = graph.dispatch((&FORWARD, CONSTANTS), params, &[x.view, rows.view], &[y.view], groups)?;
+    // Only the rows that are taken.
+    dispatch.bytes((2 * y.view.bytes + rows.view.bytes) as f64);
     let (x, rows) = (x.clone(), rows.clone());
     graph.on_backward(&y, move |graph, d_y| {
         graph.contribute_with("gather_rows", &x, |graph, to, accumulate| {
             if !accumulate {
                 graph.recorder().clear(to);
             }
-            let constants = [CONSTANTS[0], graph.gradient_dtype(&x).out_elem()];
-            graph.dispatch((&BACKWARD, &constants), params, &[d_y.view, rows.view], &[to], groups)?;
+            let dtype = graph.gradient_dtype(&x);
+            let constants = [CONSTANTS[0], dtype.out_elem()];
+            let bytes = d_y.view.bytes + rows.view.bytes + 2 * (slots * columns) as u64 * dtype.bytes();
+            let reads = [d_y.view, rows.view];
+            graph.dispatch((&BACKWARD, &constants), params, &reads, &[to], groups)?.bytes(bytes as f64);
             Ok(())
         })
     });

@@ -88,21 +88,23 @@ pub fn layer_norm(graph: &mut Graph, x: &Tensor, weight: &Tensor, bias: &Tensor,
     };
     let reads = [x.view, weight.view, bias.view];
     let dispatch = graph.dispatch((forward, lanes), params, &reads, &[y.view, stats], row_groups)?;
-    dispatch.flops(FORWARD_FLOPS * elements);
+    dispatch.flops(FORWARD_FLOPS * elements).once();
     let (x, weight, bias) = (x.clone(), weight.clone(), bias.clone());
     graph.on_backward(&y, move |graph, d_y| {
         let partial = graph.scratch("layer_norm", 2 * blocks * columns)?;
         if weight.needs_gradient() || bias.needs_gradient() {
             let reads = [x.view, d_y.view, stats];
             let dispatch = graph.dispatch((partials, lanes), params, &reads, &[partial], block_groups)?;
-            dispatch.flops(PARTIALS_FLOPS * elements);
+            dispatch.flops(PARTIALS_FLOPS * elements).once();
         }
         for (tensor, offset) in [(&weight, 0), (&bias, columns)] {
             graph.contribute_with("layer_norm", tensor, |graph, to, accumulate| {
                 let params = Params { offset: offset as u32, accumulate: accumulate.into(), ..params };
                 let groups = grid(columns, lanes[0].1);
                 let dispatch = graph.dispatch((&REDUCE, lanes), params, &[partial], &[to], groups)?;
-                dispatch.flops((blocks * columns) as f64);
+                // Half of the parts, and what is added to is read too.
+                let bytes = 4 * columns * (blocks + 1 + usize::from(accumulate));
+                dispatch.flops((blocks * columns) as f64).bytes(bytes as f64);
                 Ok(())
             })?;
         }
@@ -112,7 +114,10 @@ pub fn layer_norm(graph: &mut Graph, x: &Tensor, weight: &Tensor, bias: &Tensor,
             let mut constants = lanes.to_vec();
             constants.extend(there.map(|_| ONTO));
             let kernel = (backward[usize::from(there.is_some())], constants.as_slice());
-            graph.dispatch(kernel, params, &reads, &[d_x], row_groups)?.flops(BACKWARD_FLOPS * elements);
+            graph
+                .dispatch(kernel, params, &reads, &[d_x], row_groups)?
+                .flops(BACKWARD_FLOPS * elements)
+                .once();
             Ok(())
         })
     });

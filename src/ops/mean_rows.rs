@@ -39,14 +39,14 @@ pub fn mean_rows(graph: &mut Graph, x: &Tensor, ranges: &Tensor) -> Result<Tenso
     let groups = grid(sequences * columns, WORKGROUP);
     let dispatch =
         graph.dispatch((&FORWARD, CONSTANTS), params, &[x.view, ranges.view], &[y.view], groups)?;
-    dispatch.flops((rows * columns) as f64);
+    dispatch.flops((rows * columns) as f64).once();
     let (x, ranges) = (x.clone(), ranges.clone());
     graph.on_backward(&y, move |graph, d_y| {
         let d_x = graph.output("mean_rows", [rows, columns], &[])?;
         let groups = grid(rows * columns, WORKGROUP);
         let dispatch =
             graph.dispatch((&BACKWARD, CONSTANTS), params, &[d_y.view, ranges.view], &[d_x.view], groups)?;
-        dispatch.flops((rows * columns) as f64);
+        dispatch.flops((rows * columns) as f64).once();
         graph.contribute(&x, d_x)
     });
     Ok(y)

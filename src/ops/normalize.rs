@@ -27,13 +27,13 @@ pub fn normalize(graph: &mut Graph, x: &Tensor) -> Result<Tensor> {
     let groups = grid(rows, WORKGROUP);
     let y = graph.output("normalize", [rows, columns], &[x])?;
     let dispatch = graph.dispatch((&FORWARD, CONSTANTS), params, &[x.view], &[y.view], groups)?;
-    dispatch.flops((3 * rows * columns) as f64);
+    dispatch.flops((3 * rows * columns) as f64).once();
     let x = x.clone();
     graph.on_backward(&y, move |graph, d_y| {
         let d_x = graph.output("normalize", [rows, columns], &[])?;
         let dispatch =
             graph.dispatch((&BACKWARD, CONSTANTS), params, &[x.view, d_y.view], &[d_x.view], groups)?;
-        dispatch.flops((7 * rows * columns) as f64);
+        dispatch.flops((7 * rows * columns) as f64).once();
         graph.contribute(&x, d_x)
     });
     Ok(y)

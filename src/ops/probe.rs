@@ -31,7 +31,9 @@ pub async fn conversions(gpu: &Gpu) -> Result<Vec<f16>> {
     let values = graph.constant(&VALUES, [VALUES.len()], DType::F32)?;
     let to = graph.scratch_as(DType::F16, "probe", VALUES.len())?;
     let params = Params { elements: VALUES.len() as u32 };
-    graph.dispatch((&KERNEL, CONSTANTS), params, &[values.view()], &[to], grid(VALUES.len(), WORKGROUP))?;
+    graph
+        .dispatch((&KERNEL, CONSTANTS), params, &[values.view()], &[to], grid(VALUES.len(), WORKGROUP))?
+        .once();
     let result = graph.keep(gpu, "what became of them", to)?;
     graph.finish(gpu, "probe")?.replay()?;
     gpu.read(&result, 0, VALUES.len()).await

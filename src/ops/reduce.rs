@@ -28,7 +28,7 @@ pub fn sum_rows(graph: &mut Graph, x: &Tensor) -> Result<Tensor> {
     graph.on_backward(&y, move |graph, d_y| {
         let d_x = graph.output_as(x.dtype, "sum_rows", x.shape.dims(), &[])?;
         let params = Params { rows: rows as u32, width: width as u32, accumulate: 0 };
-        each(graph, (&BACKWARD, x.dtype), params, &[d_y.view], &[d_x.view], rows * width)?;
+        each(graph, (&BACKWARD, x.dtype), params, &[d_y.view], &[d_x.view], rows * width)?.once();
         graph.contribute(&x, d_x)
     });
     Ok(y)
@@ -41,7 +41,7 @@ pub fn sum_rows(graph: &mut Graph, x: &Tensor) -> Result<Tensor> {
 pub fn broadcast(graph: &mut Graph, x: &Tensor, count: usize) -> Result<Tensor> {
     let y = graph.output_as(x.dtype, "broadcast", [count], &[])?;
     let params = Params { rows: count as u32, width: 1, accumulate: 0 };
-    each(graph, (&BACKWARD, x.dtype), params, &[x.view], &[y.view], count)?;
+    each(graph, (&BACKWARD, x.dtype), params, &[x.view], &[y.view], count)?.once();
     Ok(y)
 }
 
@@ -67,7 +67,8 @@ pub(crate) fn sum_as(
 ) -> Result<()> {
     let params = Params { rows: rows as u32, width: width as u32, accumulate: accumulate.into() };
     let kernel = (&FORWARD, &[CONSTANTS[0], from.elem(), to.out_elem()][..]);
-    graph.dispatch(kernel, params, &[x], &[y], grid(width, WORKGROUP))?.flops((rows * width) as f64);
+    let dispatch = graph.dispatch(kernel, params, &[x], &[y], grid(width, WORKGROUP))?;
+    dispatch.flops((rows * width) as f64).once_and(if accumulate { y.bytes as f64 } else { 0.0 });
     Ok(())
 }
 

@@ -30,13 +30,13 @@ pub fn squared_error(graph: &mut Graph, x: &Tensor, targets: &Tensor, weights: &
     let params = Params { rows: rows as u32, stride: stride as u32 };
     let loss = graph.output_as(DType::F32, "squared_error", [rows], &[x])?;
     let reads = [x.view, targets.view, weights.view];
-    each(graph, (&FORWARD, x.dtype), params, &reads, &[loss.view], rows)?.flops((3 * rows) as f64);
+    each(graph, (&FORWARD, x.dtype), params, &reads, &[loss.view], rows)?.flops((3 * rows) as f64).once();
     let (x, targets, weights) = (x.clone(), targets.clone(), weights.clone());
     graph.on_backward(&loss, move |graph, d_loss| {
         let d_x = graph.output_as(x.dtype, "squared_error", [rows, stride], &[])?;
         let reads = [x.view, targets.view, weights.view, d_loss.view];
         let dispatch = each(graph, (&BACKWARD, x.dtype), params, &reads, &[d_x.view], rows * stride)?;
-        dispatch.flops((3 * rows) as f64);
+        dispatch.flops((3 * rows) as f64).once();
         graph.contribute(&x, d_x)
     });
     Ok(loss)

@@ -201,7 +201,7 @@ impl Control {
         let [loss, correct, proofs] =
             [totals.loss(), totals.correct(), totals.proofs()].map(|total| graph.recorder().bind(&total));
         let reads = [settings, partials, loss, correct, proofs];
-        graph.dispatch((&DECIDE, CONSTANTS), base, &reads, &[state, outcome], [1, 1, 1])?;
+        graph.dispatch((&DECIDE, CONSTANTS), base, &reads, &[state, outcome], [1, 1, 1])?.once();
         Ok(Decided { state, gradients, settings, outcome })
     }
 }

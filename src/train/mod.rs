@@ -1,5 +1,6 @@
 //! Training: what happens at each optimizer step, and what is kept of it.
 
+#[cfg(not(target_arch = "wasm32"))]
 pub mod benchmark;
 pub mod config;
 pub mod dump;

@@ -2,13 +2,12 @@
 
 use std::time::Instant;
 
-use anyhow::Context;
 use serde::Serialize;
-use wgrad::gpu::{AdapterKind, Gpu, GpuOptions};
+use wgrad::gpu::{AdapterKind, GpuOptions};
 use wgrad::train::statistics::median;
 use wgrad::train::{Trainer, Workload};
 
-use super::say;
+use super::{noop, say};
 
 #[derive(Serialize)]
 pub(super) struct Replay {
@@ -26,21 +25,11 @@ struct Kind {
 /// Steps between two looks at what is finished, as a step's report is one.
 const ROUNDS: usize = 200;
 
-/// Opens a device of wgpu's `noop` backend: it accepts everything and computes nothing.
-async fn noop(kind: AdapterKind) -> anyhow::Result<Gpu> {
-    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-    descriptor.backends = wgpu::Backends::NOOP;
-    descriptor.backend_options.noop = wgpu::NoopBackendOptions { enable: true, ..Default::default() };
-    let instance = wgpu::Instance::new(descriptor);
-    let adapter = instance.request_adapter(&Default::default()).await.context("wgpu's noop backend")?;
-    Ok(Gpu::on(adapter, &GpuOptions { kind: Some(kind), ..GpuOptions::default() }).await?)
-}
-
 pub(super) async fn run(workload: &Workload, tell: bool) -> anyhow::Result<Replay> {
     let mut kinds = Vec::new();
     let mut table = vec![["kernels for", "ms", "fastest", "steps"].map(String::from).to_vec()];
     for (kind, name) in [(AdapterKind::Gpu, "GPUs"), (AdapterKind::Cpu, "CPUs")] {
-        let gpu = noop(kind).await?;
+        let gpu = noop::open(&GpuOptions { kind: Some(kind), ..GpuOptions::default() }).await?;
         let batches = [workload.batch()];
         let mut trainer = Trainer::pretraining(&gpu, workload.model.clone(), workload.options())?;
         let mut taken = Vec::with_capacity(ROUNDS);

@@ -75,12 +75,21 @@ fn dispatch(
 ) -> Result<()> {
     let blocks = plan.heads.tokens.div_ceil(ROWS) * plan.heads.sequences * plan.heads.heads;
     let each = (2 * products * ROWS * plan.heads.tokens * plan.size) as f64;
+    // Of the gradient of queries, keys and values, a kernel writes its own thirds.
+    let thirds = |view: &View, of_three: u64| view.bytes * of_three / 3;
+    let written = match kernel.entry {
+        "queries" => thirds(&writes[0], 1) + writes[1].bytes,
+        "keys" => thirds(&writes[0], 2),
+        _ => writes.iter().map(|view| view.bytes).sum(),
+    };
+    let added_to = if params.accumulate == 1 { written } else { 0 };
+    let bytes = (reads.iter().map(|view| view.bytes).sum::<u64>() + written + added_to) as f64;
     // A grid that has to be folded is larger than what it covers, and would compute rows of the next part again.
     for part in split(blocks, 1, (graph.most_operations() / (SLOWER * each)).min(MOST_BLOCKS)) {
         let params = Params { first: part.start as u32, ..params };
         let dispatch = graph.dispatch((kernel, constants), params, reads, writes, grid(part.len(), 1))?;
         let flops = each * part.len() as f64;
-        dispatch.flops(flops).takes(SLOWER * flops);
+        dispatch.flops(flops).takes(SLOWER * flops).bytes(bytes * part.len() as f64 / blocks as f64);
     }
     Ok(())
 }
@@ -133,7 +142,7 @@ fn backward(
     let statistics = graph.scratch("attention statistics", 2 * plan.rows())?;
     let (reads, groups) = ([y, d_y.view, lse], grid(plan.rows(), DELTA_WORKGROUP));
     let flops = (2 * plan.rows() * plan.size) as f64;
-    graph.dispatch((&DELTA, &constants), params, &reads, &[statistics], groups)?.flops(flops);
+    graph.dispatch((&DELTA, &constants), params, &reads, &[statistics], groups)?.flops(flops).once();
     // What the distances add is computed again rather than kept since the forward pass.
     let relative = plan.by_distance(graph, qkv, distances)?.unwrap_or(bounds.view);
     let d_relative = graph.scratch_as(plan.storage, "attention by distance", plan.rows() * plan.buckets)?;

@@ -99,7 +99,7 @@ fn probabilities(
     let reads = [relative.unwrap_or(bounds.view), bounds.view];
     let (constants, groups) = (constants(graph, &plan), grid(plan.rows(), 1));
     let dispatch = graph.dispatch((&SOFTMAX, &constants), params(&plan), &reads, &[scores], groups)?;
-    dispatch.flops((SOFTMAX_FLOPS * plan.rows() * stride) as f64);
+    dispatch.flops((SOFTMAX_FLOPS * plan.rows() * stride) as f64).once_and(scores.bytes as f64);
     Ok(Probabilities { view: scores, relative })
 }
 
@@ -129,7 +129,7 @@ fn backward(
     let (constants, groups) = (constants(graph, &plan), grid(plan.rows(), 1));
     let (kernel, writes) = ((&BACKWARD, &constants[..]), [d_scores, d_relative]);
     let dispatch = graph.dispatch(kernel, params(&plan), &[probabilities], &writes, groups)?;
-    dispatch.flops((BACKWARD_FLOPS * plan.rows() * stride) as f64);
+    dispatch.flops((BACKWARD_FLOPS * plan.rows() * stride) as f64).once_and(d_scores.bytes as f64);
 
     graph.contribute_with("attention", qkv, |graph, d_qkv, accumulate| {
         let into = graph.gradient_dtype(qkv);

@@ -34,6 +34,6 @@ pub(crate) fn gradient(
     let partial = graph.scratch("bias", blocks * columns)?;
     let groups = grid(blocks * columns, WORKGROUP);
     let dispatch = graph.dispatch((&PARTIALS, CONSTANTS), params, &[d_y], &[partial], groups)?;
-    dispatch.flops((rows * columns) as f64);
+    dispatch.flops((rows * columns) as f64).once();
     reduce::sum_into(graph, partial, [blocks, columns], to, accumulate)
 }

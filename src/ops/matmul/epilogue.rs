@@ -52,6 +52,15 @@ impl Epilogue {
         matches!(self, Epilogue { bias: None, then: Then::Store })
     }
 
+    /// Bytes that it adds to those of a product of `m` rows and `n` columns, whose matrices hold elements of so many.
+    pub fn bytes(&self, [m, n]: [usize; 2], element: usize) -> usize {
+        let matrix = match self.then {
+            Then::Store | Then::Gelu(None) => 0,
+            Then::Add(_) | Then::Gelu(Some(_)) | Then::GeluSlope(_) => m * n * element,
+        };
+        matrix + self.bias.map_or(0, |_| 4 * n)
+    }
+
     /// What the kernel reads besides its operands.
     fn reads(&self) -> impl Iterator<Item = View> {
         let matrix = match self.then {
@@ -100,7 +109,10 @@ impl Epilogue {
         let spec = self.fit(PASS, &mut constants, &mut reads, &mut writes);
         let groups = grid(rows * stride, WORKGROUP);
         let added = (reads.len() * rows * columns) as f64;
-        graph.dispatch((&spec, &constants), params, &reads, &writes, groups)?.flops(added);
+        graph
+            .dispatch((&spec, &constants), params, &reads, &writes, groups)?
+            .flops(added)
+            .once_and(c.bytes as f64);
         Ok(())
     }
 }

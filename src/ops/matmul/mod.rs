@@ -376,7 +376,9 @@ fn dispatch(
     let operand = graph.storage();
     let spec = after.fit(spec, &mut constants, &mut reads, &mut writes);
     let dispatch = graph.dispatch((&spec, &constants), params, &reads, &writes, groups)?;
-    let bytes = (m + n) * k * operand.bytes() as usize + m * n * product.into.bytes() as usize;
+    let (element, result) = (operand.bytes() as usize, m * n * product.into.bytes() as usize);
+    let added_to = if product.accumulate { result } else { 0 };
+    let bytes = (m + n) * k * element + result + added_to + after.bytes([m, n], element);
     let flops = 2.0 * (m * n * k * outer * inner) as f64;
     dispatch.flops(flops).takes(flops).bytes((outer * inner * bytes) as f64);
     Ok(())

@@ -42,7 +42,7 @@ fn params(options: &GroupOptions, vectors: u32) -> Params {
 }
 
 fn advance(graph: &mut Graph, options: &GroupOptions, decided: View, correction: View) -> Result<()> {
-    graph.dispatch((&ADVANCE, CONSTANTS), params(options, 0), &[decided], &[correction], [1, 1, 1])?;
+    graph.dispatch((&ADVANCE, CONSTANTS), params(options, 0), &[decided], &[correction], [1, 1, 1])?.once();
     Ok(())
 }
 

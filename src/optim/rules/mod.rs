@@ -138,7 +138,10 @@ impl Part {
         };
         let groups = [self.vectors().div_ceil(LANES).min(most), 1, 1];
         let dispatch = graph.dispatch(kernel, params, &self.reads, &self.writes, groups)?;
-        dispatch.flops(self.flops * self.elements as f64);
+        // All but the f16 copies is read too.
+        let again = self.writes.iter().rev().skip(usize::from(self.weights_f16));
+        let again: u64 = again.map(|view| view.bytes).sum();
+        dispatch.flops(self.flops * self.elements as f64).once_and(again as f64);
         Ok(())
     }
 }
