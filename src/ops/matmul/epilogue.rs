@@ -53,7 +53,7 @@ impl Epilogue {
     }
 
     /// Bytes that it adds to those of a product of `m` rows and `n` columns, whose matrices hold elements of so many.
-    pub fn bytes(&self, [m, n]: [usize; 2], element: usize) -> usize {
+    pub(crate) fn bytes(&self, [m, n]: [usize; 2], element: usize) -> usize {
         let matrix = match self.then {
             Then::Store | Then::Gelu(None) => 0,
             Then::Add(_) | Then::Gelu(Some(_)) | Then::GeluSlope(_) => m * n * element,
