@@ -8,6 +8,7 @@ pub mod tokenizer;
 pub mod train;
 
 mod check;
+mod overrule;
 mod pairs;
 mod specials;
 

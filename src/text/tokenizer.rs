@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use tokenizers::{EncodeInput, Encoding, ModelWrapper};
 
-use super::check;
 use super::specials::{SpecialIds, SpecialTokens};
+use super::{check, overrule};
 use crate::hash::fnv1a;
 use crate::store::{Disk, Store, write_atomic};
 use crate::{Error, Result};
@@ -94,7 +94,8 @@ impl std::fmt::Debug for Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads a `tokenizer.json`, or the one in a folder.
+    /// Reads a `tokenizer.json`, or the one in a folder. What a `tokenizer_config.json` beside it says of case and accents
+    /// holds, as in Python's `transformers`.
     ///
     /// # Errors
     /// A file that cannot be read, that is no valid tokenizer, or that lacks one of the five special tokens.
@@ -107,7 +108,15 @@ impl Tokenizer {
         if size > MAX_FILE {
             return Err(Error::file(&path, format!("at most {MAX_FILE} bytes"), format!("{size}")));
         }
-        Self::from_named(std::fs::read(&path).map_err(Error::io(&path, "read"))?, &path)
+        let mut bytes = std::fs::read(&path).map_err(Error::io(&path, "read"))?;
+        let config = path.with_file_name(overrule::FILE);
+        if config.metadata().is_ok_and(|about| about.is_file() && about.len() <= MAX_FILE)
+            && let Ok(config) = std::fs::read(&config)
+            && let Some(changed) = overrule::overruled(&bytes, &config)
+        {
+            bytes = changed;
+        }
+        Self::from_named(bytes, &path)
     }
 
     /// Reads the bytes of a `tokenizer.json`.
