@@ -9,8 +9,11 @@ use super::kinds::{Compression, FileOptions};
 pub use super::listing::Sources;
 use super::listing::take;
 use super::sniff::HEAD;
-use super::source::{EXPECTED, Source};
+use super::source::Source;
 use crate::{Error, Result};
+
+const EXPECTED: &str = "a name ending in .txt, .jsonl, .json, .csv, .tsv or .parquet, alone or packed (.gz, .bz2, \
+                        .zst, .xz, .zip, .tar), or --format";
 
 /// The files named by `inputs`: files, archives, folders (walked in the order of their names; hidden entries are passed
 /// over silently, others that are no texts are listed), and `-` for the standard input.

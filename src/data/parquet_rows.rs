@@ -16,6 +16,9 @@ use super::json_rows::Complaint;
 use crate::format::shortened;
 use crate::{Error, Result};
 
+/// A row's number, counted from 1, and its values, or why it has none.
+pub(super) type Numbered = (u64, Result<Vec<String>, Complaint>);
+
 /// The rows of one file.
 pub(super) struct ParquetRows {
     path: PathBuf,
@@ -70,7 +73,7 @@ impl ParquetRows {
     }
 
     /// The next row, with its number; none at the end. Null is an empty text.
-    pub(super) fn next_row(&mut self) -> Result<Option<(u64, Result<Vec<String>, Complaint>)>> {
+    pub(super) fn next_row(&mut self) -> Result<Option<Numbered>> {
         let rows = &mut self.rows;
         let Some(row) = guarded(&self.path, || rows.next().transpose())? else { return Ok(None) };
         self.number += 1;
@@ -86,6 +89,11 @@ impl ParquetRows {
 fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, ParquetError>) -> Result<T> {
     let found = match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(value)) => return Ok(value),
+        // The file is sound: this crate is built without what its pages are packed with.
+        Ok(Err(error)) if error.to_string().contains("Disabled feature") => {
+            let expected = "Parquet packed with snappy, zstd, gzip or nothing";
+            return Err(Error::file(path, expected, "another packing (write it again with zstd)"));
+        }
         Ok(Err(error)) => format!("a broken one ({error})"),
         Err(_) => "a broken one".to_owned(),
     };

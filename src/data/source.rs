@@ -1,5 +1,6 @@
 //! Which files are read, and how their bytes are unpacked.
 
+#[cfg(not(target_arch = "wasm32"))]
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -43,9 +44,6 @@ pub struct Opened {
     /// Its unpacked bytes. Of Parquet those of the file, which is read from its end.
     pub reader: Box<dyn Read + Send>,
 }
-
-pub(super) const EXPECTED: &str = "a name ending in .txt, .jsonl, .json, .csv, .tsv or .parquet, alone or packed (.gz, .bz2, .zst, \
-                        .xz, .zip, .tar), or --format";
 
 impl Source {
     /// A file of which no more is known than its name and what a caller says.
