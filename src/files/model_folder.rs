@@ -56,7 +56,7 @@ pub struct ModelFolder {
     pub weights: Weights,
     /// Its `tokenizer.json`, whose vocabulary has `vocab_size` tokens.
     pub tokenizer: PathBuf,
-    /// That file's bytes.
+    /// That file's bytes, with what a `tokenizer_config.json` beside it says of case and accents.
     pub tokenizer_json: Vec<u8>,
 }
 
@@ -89,7 +89,14 @@ impl ModelFolder {
         let weights = from_hugging_face(Weights::open_folder(store, dir)?, &mut config)?;
         check_tensors(&config.parameters(), weights.shapes(), weights.path())?;
         check_vocabulary(&config, tokenizer_vocabulary(&json, &tokenizer)?, &tokenizer)?;
-        Ok(ModelFolder { path: dir.to_path_buf(), config, weights, tokenizer, tokenizer_json: json })
+        // What stands beside the tokenizer holds, as in Python's `transformers`.
+        let beside = dir.join(TOKENIZER_CONFIG_FILE);
+        let overruled = match store.exists(&beside) {
+            true => crate::text::overruled(&json, &store.read(&beside)?),
+            false => None,
+        };
+        let tokenizer_json = overruled.unwrap_or(json);
+        Ok(ModelFolder { path: dir.to_path_buf(), config, weights, tokenizer, tokenizer_json })
     }
 
     /// Whether a folder has the files of a model, whatever is in them.

@@ -12,6 +12,7 @@ mod overrule;
 mod pairs;
 mod specials;
 
+pub(crate) use overrule::overruled;
 pub use pairs::open_pairs;
 pub use pipeline::{TokenizerKind, TokenizerOptions};
 pub use specials::{SpecialIds, SpecialTokens, special_token_ids};

@@ -14,7 +14,7 @@ const SETTINGS: [(&str, &str); 3] = [
 
 /// The `tokenizer.json` that Python's `transformers` makes of both files; none where they agree, where the normalizer is
 /// not BERT's, or where either file is no JSON, which is for others to tell.
-pub(super) fn overruled(tokenizer: &[u8], config: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn overruled(tokenizer: &[u8], config: &[u8]) -> Option<Vec<u8>> {
     let config: Value = serde_json::from_slice(config).ok()?;
     let mut file: Value = serde_json::from_slice(tokenizer).ok()?;
     let normalizer = file.get_mut("normalizer")?;
