@@ -8,6 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use wgrad::data::FileOptions;
 use wgrad::data::task::{Table, Task};
 use wgrad::files::ModelFolder;
 use wgrad::gpu::{Gpu, GpuOptions};
@@ -27,9 +28,9 @@ fn main() -> Result<()> {
 
 async fn run(model: &Path, train: &Path, eval: &Path, out: &Path) -> Result<()> {
     let columns = columns(Task::Classify, "text", None, Some("label"));
-    let (model, train) = (ModelFolder::load(model)?, Table::read(train, &columns, false)?);
+    let (model, train) = (ModelFolder::load(model)?, Table::read(train, &columns, &FileOptions::default())?);
     let options = FinetuneOptions {
-        evals: vec![("held out".to_owned(), Table::read(eval, &columns, false)?)],
+        evals: vec![("held out".to_owned(), Table::read(eval, &columns, &FileOptions::default())?)],
         recipe: Recipe { epochs: 2, max_length: 64, ..Recipe::new(RecipeName::Cramming, Task::Classify) },
         ..FinetuneOptions::new(Task::Classify, model, train, out)
     };

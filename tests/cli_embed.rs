@@ -36,6 +36,11 @@ fn vectors(output: &Output, texts: &[&str]) -> Vec<Vec<f32>> {
     assert_eq!(lines.len(), texts.len());
     let parse = |(index, (line, text)): (usize, (&Value, &&str))| {
         assert_eq!((&line["index"], &line["text"]), (&json!(index), &json!(text)));
+        // Each number has the digits of an f32, which nine always are.
+        for number in line["embedding"].as_array().unwrap() {
+            let digits = number.to_string().split('e').next().unwrap().replace(['-', '.'], "");
+            assert!(digits.trim_start_matches('0').len() <= 9, "{number}");
+        }
         serde_json::from_value(line["embedding"].clone()).unwrap()
     };
     lines.iter().zip(texts).enumerate().map(parse).collect()

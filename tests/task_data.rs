@@ -6,6 +6,7 @@ mod common;
 
 use std::path::PathBuf;
 
+use wgrad::data::FileOptions;
 use wgrad::data::task::{Columns, Example, Labels, Table, Task, Template, encode, glue_files, scores};
 use wgrad::text::{Tokenizer, open_pairs};
 
@@ -74,17 +75,17 @@ fn every_task_of_glue_is_read_from_its_own_files() {
     ];
     for (task, text, pair, classes) in expected {
         let files = Files::of(&[("train.tsv", glue(task))]);
-        let table = Table::read_glue(task, &files.path("train.tsv"), false).unwrap();
+        let table = Table::read_glue(task, &files.path("train.tsv"), &FileOptions::default()).unwrap();
         let first = &table.examples[0];
         assert_eq!((first.text.as_str(), first.pair.as_deref()), (text, pair), "{task}");
         assert_eq!(first.line, if task == Task::Cola { 1 } else { 2 }, "{task}");
         assert_eq!(Labels::glue(task).numbers(&table).unwrap(), classes, "{task}");
         assert_eq!(Labels::glue(task).names().len(), if task == Task::Mnli { 3 } else { 2 });
         // The line end within a question breaks a row in two.
-        assert_eq!(table.broken, if task == Task::Qqp { 2 } else { 0 });
+        assert_eq!(table.lost.rows, if task == Task::Qqp { 2 } else { 0 });
     }
     let files = Files::of(&[("train.tsv", glue(Task::Stsb))]);
-    let table = Table::read_glue(Task::Stsb, &files.path("train.tsv"), false).unwrap();
+    let table = Table::read_glue(Task::Stsb, &files.path("train.tsv"), &FileOptions::default()).unwrap();
     assert_eq!(scores(&table).unwrap(), [5.0, 0.4]);
     assert_eq!(table.examples[1].pair.as_deref(), Some("A cat."));
 }
@@ -113,7 +114,7 @@ fn columns(text: &str, pair: Option<&str>, label: Option<&str>) -> Columns {
 
 fn read(name: &str, text: &str, columns: &Columns) -> wgrad::Result<Table> {
     let files = Files::of(&[(name, text)]);
-    Table::read(&files.path(name), columns, false)
+    Table::read(&files.path(name), columns, &FileOptions::default())
 }
 
 #[test]
@@ -165,18 +166,18 @@ fn fault_23_wrong_columns_and_labels_are_told_with_their_lines() {
     assert!(error(read("a.txt", "a\n", &plain)).contains("a table"));
 
     let files = Files::of(&[("dev.tsv", "gj04\t1\t\tHe ran.\ngj04\t1\tHe ran.\n")]);
-    let found = error(Table::read_glue(Task::Cola, &files.path("dev.tsv"), false));
+    let found = error(Table::read_glue(Task::Cola, &files.path("dev.tsv"), &FileOptions::default()));
     assert!(found.contains("line 2: expected 4 columns, found 3"), "{found}");
     let files = Files::of(&[("dev.tsv", "sentence\tlabel\na\t1\nb\t2\n")]);
-    let table = Table::read_glue(Task::Sst2, &files.path("dev.tsv"), false).unwrap();
+    let table = Table::read_glue(Task::Sst2, &files.path("dev.tsv"), &FileOptions::default()).unwrap();
     let found = Labels::glue(Task::Sst2).numbers(&table).unwrap_err().to_string();
     assert!(found.contains("line 3: expected one of the labels `0`, `1`, found `2`"), "{found}");
 
     let table = read("a.csv", "text,label\na,1.5\nb,high\n", &plain).unwrap();
     let found = scores(&table).unwrap_err().to_string();
     assert!(found.contains("line 3: expected a number as the label, found `high`"), "{found}");
-    let table = read("a.csv", "text,label\na,1\nb,\n", &plain).unwrap();
-    assert!(Labels::of(&table).unwrap_err().to_string().contains("line 3: expected a label"));
+    let found = error(read("a.csv", "text,label\na,1\nb,\n", &plain));
+    assert!(found.contains("line 3: expected a label, found nothing"), "{found}");
     let table = read("a.csv", "text,label\na,1\nb,1\n", &plain).unwrap();
     assert!(Labels::of(&table).unwrap_err().to_string().contains("found `1` only"));
 }
@@ -187,10 +188,12 @@ fn fault_20_broken_bytes_are_repaired_or_refused() {
     let path = files.path("a.tsv");
     std::fs::write(&path, b"text\tlabel\r\nna\xffive\0\t1\r\n").unwrap();
     let plain = columns("text", None, Some("label"));
-    let table = Table::read(&path, &plain, false).unwrap();
+    let table = Table::read(&path, &plain, &FileOptions::default()).unwrap();
     assert_eq!(table.examples[0].text, "na\u{fffd}ive\u{fffd}");
     assert_eq!((table.repairs.invalid_utf8, table.repairs.nul, table.repairs.carriage_returns), (1, 1, 2));
-    let error = Table::read(&path, &plain, true).unwrap_err().to_string();
+    let error = Table::read(&path, &plain, &FileOptions { strict: true, ..FileOptions::default() })
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("line 1") && error.contains("--strict"), "{error}");
 }
 
@@ -198,10 +201,10 @@ fn fault_20_broken_bytes_are_repaired_or_refused() {
 fn classes_of_a_model_are_found_by_name() {
     let names = |list: &[&str]| list.iter().map(|name| name.to_string()).collect::<Vec<_>>();
     let files = Files::of(&[("dev.tsv", glue(Task::Mnli)), ("sst.tsv", glue(Task::Sst2))]);
-    let table = Table::read_glue(Task::Mnli, &files.path("dev.tsv"), false).unwrap();
+    let table = Table::read_glue(Task::Mnli, &files.path("dev.tsv"), &FileOptions::default()).unwrap();
     let model = Labels::of_model(&names(&["CONTRADICTION", "neutral", "entailment"]), Task::Mnli);
     assert_eq!(model.numbers(&table).unwrap(), [2, 0]);
-    let table = Table::read_glue(Task::Sst2, &files.path("sst.tsv"), false).unwrap();
+    let table = Table::read_glue(Task::Sst2, &files.path("sst.tsv"), &FileOptions::default()).unwrap();
     for list in [["negative", "positive"], ["LABEL_0", "LABEL_1"], ["0", "1"]] {
         assert_eq!(Labels::of_model(&names(&list), Task::Sst2).numbers(&table).unwrap(), [0, 1]);
     }

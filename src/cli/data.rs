@@ -7,6 +7,7 @@ use clap::{Subcommand, ValueEnum};
 use wgrad::data::{self, HeldOut, PrepareOptions, ReadCounts, ReadOptions};
 use wgrad::format::thousands;
 
+use super::files::FileArgs;
 use super::print;
 
 /// Turn text into the shards that training reads.
@@ -26,8 +27,8 @@ enum Command {
              default's training without its padding
 
 JSON: {out, seq_len, vocab_size, read, empty_documents, dropped_tokens, unknown_tokens, train, held_out,
-unigram_entropy}, where read is {files, documents, text_bytes, blank, splits, invalid_utf8, nul, byte_order_marks,
-carriage_returns}, train and held_out are {documents, sequences, segments, tokens, fill, padding_avoided}:
+unigram_entropy}, where read is {files, documents, text_bytes, blank, splits, left_out, left_out_first: [LINE],
+passed_over: [FILE], invalid_utf8, nul, byte_order_marks, carriage_returns, utf16}, train and held_out are {documents, sequences, segments, tokens, fill, padding_avoided}:
 fill is the share of the sequences that is no padding, padding_avoided the tokens of padding that packing saved
 
 Examples:
@@ -42,19 +43,18 @@ Examples:
 /// Which files are read, and how.
 #[derive(Debug, clap::Args)]
 pub struct ReadArgs {
-    /// Files (.txt, .jsonl, .csv, .tsv; plain, .gz, .bz2 or .zst), folders of such, or - for plain text on standard
-    /// input.
+    /// Files (.txt, .jsonl, .json, .csv, .tsv, .parquet; plain, .gz, .bz2, .zst or .xz), folders and .zip or .tar archives
+    /// of such, or - for standard input. A file without an ending, and standard input, are what they hold: JSON or text.
     #[arg(required = true, value_name = "FILES")]
     pub files: Vec<PathBuf>,
-    /// The column or field of tables that holds the text.
-    #[arg(long, value_name = "NAME", default_value = "text")]
+    /// The column or field of tables that holds the text: its name, its number, or a.b for a field of a structure.
+    #[arg(long, value_name = "NAME|N", default_value = "text")]
     text_column: String,
     /// What one document of a .txt file is.
     #[arg(long, value_enum, default_value_t = Documents::Line)]
     documents: Documents,
-    /// Refuse broken UTF-8, NUL, byte-order marks and CRLF instead of putting them right.
-    #[arg(long)]
-    strict: bool,
+    #[command(flatten)]
+    how: FileArgs,
     /// Split documents of more bytes than this.
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 20, hide_short_help = true)]
     document_limit: usize,
@@ -79,7 +79,7 @@ impl From<&ReadArgs> for ReadOptions {
                 Documents::BlankLine => data::Documents::BlankLine,
                 Documents::File => data::Documents::File,
             },
-            strict: args.strict,
+            files: args.how.options(),
             document_limit: args.document_limit,
         }
     }
@@ -180,6 +180,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
 }
 
+/// As many files that were passed over are named; the rest are counted.
+const PASSED_OVER: usize = 10;
+
 /// What was read, and what was put right if anything was.
 pub fn report_read(read: &ReadCounts) -> anyhow::Result<()> {
     let [files, documents] = [read.files, read.documents].map(thousands);
@@ -190,13 +193,28 @@ pub fn report_read(read: &ReadCounts) -> anyhow::Result<()> {
         (read.repairs.nul, "NUL"),
         (read.repairs.byte_order_marks, "byte-order marks"),
         (read.repairs.carriage_returns, "carriage returns"),
+        (read.repairs.utf16, "files in UTF-16"),
         (read.splits, "documents split"),
         (read.blank, "blank rows"),
     ];
     let told: Vec<_> = repairs.iter().filter(|(number, _)| *number > 0).collect();
-    if told.is_empty() {
-        return Ok(());
+    if !told.is_empty() {
+        let told: Vec<_> =
+            told.iter().map(|(number, what)| format!("{} {what}", thousands(*number))).collect();
+        print::line(format_args!("put right  {}", told.join(", ")))?;
     }
-    let told: Vec<_> = told.iter().map(|(number, what)| format!("{} {what}", thousands(*number))).collect();
-    print::line(format_args!("put right  {}", told.join(", ")))
+    if read.left_out > 0 {
+        let first = read.left_out_first.join("; ");
+        print::line(format_args!("left out   {} rows: {first}", thousands(read.left_out)))?;
+    }
+    let passed_over = read.passed_over.len();
+    if passed_over > 0 {
+        let more = passed_over.saturating_sub(PASSED_OVER);
+        let mut shown = read.passed_over[..passed_over - more].join(", ");
+        if more > 0 {
+            shown += &format!(" and {} more", thousands(more as u64));
+        }
+        print::line(format_args!("passed over {} files: {shown}", thousands(passed_over as u64)))?;
+    }
+    Ok(())
 }

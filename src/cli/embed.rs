@@ -4,7 +4,7 @@ mod output;
 mod reference;
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::ValueEnum;
@@ -12,13 +12,15 @@ use wgrad::data::Texts;
 use wgrad::format::thousands;
 
 use super::embedder::{EmbedderArgs, tell_truncated};
+use super::files::FileArgs;
 use super::print;
 use output::Output;
 
 const HELP: &str = "\
-Input is one text per line; a file that ends in .jsonl, .csv or .tsv (or these
-packed: .gz, .bz2, .zst) is read by its column. An empty line is a text too, so
-that line N has vector N. Without texts and --input, standard input is read.
+Input is one text per line; a file that ends in .jsonl, .json, .csv, .tsv or
+.parquet (or these packed: .gz, .bz2, .zst, .xz, .zip) is read by its column. An
+empty line, and a row that cannot be used, is a text too, so that line N has
+vector N. Without texts and --input, standard input is read.
 
 jsonl: {index, text, embedding: [NUMBER]} on each line
 npy:   NumPy's file of a float32 matrix, one row per text
@@ -47,12 +49,23 @@ Examples:
 const CHUNK: usize = 4096;
 
 /// What goes with texts of one's own. The reference follows from the folder alone.
-const ABOUT_TEXTS: [&str; 8] =
-    ["text", "input", "output", "format", "strict", "pooling", "no_normalize", "max_tokens"];
+const ABOUT_TEXTS: [&str; 11] = [
+    "text",
+    "input",
+    "output",
+    "format",
+    "input_format",
+    "no_header",
+    "strict",
+    "lenient",
+    "pooling",
+    "no_normalize",
+    "max_tokens",
+];
 
 /// Turn texts into vectors.
 #[derive(clap::Args)]
-#[command(after_help = HELP)]
+#[command(after_help = HELP, mut_arg("input_format", |arg| arg.long("input-format")))]
 pub struct Args {
     /// The texts.
     #[arg(conflicts_with = "input")]
@@ -60,8 +73,8 @@ pub struct Args {
     /// A file of texts; - is standard input.
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
-    /// The column or field of a table that holds the text.
-    #[arg(long, value_name = "NAME", default_value = "text")]
+    /// The column or field of a table that holds the text: its name, its number, or a.b for a field of a structure.
+    #[arg(long, value_name = "NAME|N", default_value = "text")]
     text_column: String,
     /// Where to write; standard output by default.
     #[arg(long, value_name = "FILE")]
@@ -69,9 +82,8 @@ pub struct Args {
     /// How vectors are written; by the ending of --output, else jsonl.
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// Refuse broken UTF-8, NUL, byte-order marks and CRLF instead of putting them right.
-    #[arg(long)]
-    strict: bool,
+    #[command(flatten)]
+    how: FileArgs,
     /// Write the vectors of ten texts beside the model, by which other devices are checked.
     #[arg(long, conflicts_with_all = ABOUT_TEXTS, conflicts_with_all = ["verify", "precision"])]
     reference: bool,
@@ -115,7 +127,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut read = None;
     if args.text.is_empty() {
         let path = args.input.clone().unwrap_or_else(|| "-".into());
-        read = Some(Texts::open(&path, &args.text_column, args.strict)?);
+        read = Some(Texts::open(&path, &args.text_column, &args.how.options())?);
     }
     pollster::block_on(async {
         let mut embedder = args.embedder.open().await?;
@@ -143,20 +155,21 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         output.finish()?;
         tell_truncated(truncated, done, &embedder);
         if let Some(texts) = &read {
-            tell_repairs(texts);
+            tell_repairs(texts, args.input.as_deref().unwrap_or(Path::new("-")));
         }
         Ok(())
     })
 }
 
 /// Says what was put right.
-fn tell_repairs(texts: &Texts) {
+fn tell_repairs(texts: &Texts, path: &Path) {
     let repairs = texts.repairs();
     let told: Vec<String> = [
         (repairs.invalid_utf8, "pieces of invalid UTF-8 replaced"),
         (repairs.nul, "NULs replaced"),
         (repairs.byte_order_marks, "byte-order marks dropped"),
         (repairs.carriage_returns, "carriage returns made line ends"),
+        (repairs.utf16, "UTF-16 file read as such"),
         (texts.truncated(), "lines of over 2 MiB truncated"),
     ]
     .into_iter()
@@ -166,4 +179,5 @@ fn tell_repairs(texts: &Texts) {
     if !told.is_empty() {
         print::note(format_args!("note: {}", told.join(", ")));
     }
+    super::texts::tell_lost(texts.lost(), path);
 }

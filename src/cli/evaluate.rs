@@ -44,6 +44,11 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let task = args.labelled.task;
     let sets = args.labelled.sets()?;
+    for (_, table) in &sets {
+        if let Some(told) = table.lost.summary(&table.path) {
+            print::note(format_args!("note: {told}"));
+        }
+    }
     let folder = models::model(&args.model)?;
     // Whether predictions can be written is known before a device computes them.
     let predictions = args.predictions.as_deref().map(print::output).transpose()?;

@@ -27,7 +27,7 @@ use super::{device, models, pooling, precision, print};
   wgrad finetune --task contrastive --model data/minilm --train pairs.jsonl --eval more.jsonl \\
       --text-column question --pair-column answer --out runs/search
 
-Own tables have a header (or one JSON object per line); classes are whatever stands in the label's column.
+Own tables have a header, or fields that are named (JSON, Parquet); classes are whatever stands in the label's column.
 Contrastive training learns from pairs of texts that belong together (MultipleNegativesRanking), or from single
 texts by dropout alone (SimCSE). After each epoch the model is measured, and the best epoch is kept. With several
 seeds the model of the median one is saved.
@@ -49,7 +49,7 @@ pub struct Args {
     /// The model to begin with: a folder, or a name on huggingface.co, such as google-bert/bert-base-uncased.
     #[arg(long, value_name = "DIR|NAME")]
     model: PathBuf,
-    /// Texts to learn from: .csv, .tsv or .jsonl; of contrastive training also .txt, a text a line.
+    /// Texts to learn from: .csv, .tsv, .jsonl, .json or .parquet; of contrastive training also .txt, a text a line.
     #[arg(long, value_name = "FILE", required_unless_present = "data", conflicts_with = "data")]
     train: Option<PathBuf>,
     /// The folder of the finetuned model.

@@ -1,7 +1,9 @@
 //! `wgrad info`
 
+mod files;
+
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use wgrad::files::SentenceFolder;
@@ -23,17 +25,27 @@ JSON: {model, architecture, family, parameters, vocabulary, width, layers, heads
   stored     the types that weights have in the file
   described  whether sentence-transformers says how to embed, or all is by default
 
+JSON of other files: {kind} with, of a data folder, {seq_len, vocab_size, packed, train:
+       {sequences, tokens}, held_out}; of a tokenizer, {vocab_size, fingerprint, pad, unk, cls, sep, mask};
+       of safetensors, {tensors, stored}; of a table, {columns, rows, compression}; of a folder or archive
+       of texts, {files, passed_over}; of a run that has not ended, {checkpoints}
+
 Examples:
+  wgrad info data/reviews
+  wgrad info train.parquet
   wgrad info --model data/minilm
   wgrad info --model runs/reviews --json";
 
-/// Say what a model is.
+/// Say what a model, or any other file or folder, is.
 #[derive(clap::Args)]
 #[command(after_help = HELP)]
 pub struct Args {
+    /// A model, a data folder, a tokenizer, a run, a safetensors file, a table or text.
+    #[arg(value_name = "FILE|DIR", required_unless_present = "model", conflicts_with = "model")]
+    path: Option<PathBuf>,
     /// The model's folder: config.json, model.safetensors, tokenizer.json. Or a name on huggingface.co.
     #[arg(long, value_name = "DIR|NAME")]
-    model: PathBuf,
+    model: Option<PathBuf>,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -41,9 +53,16 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let folder = models::sentence_model(&args.model)?;
+    if let Some(described) = args.path.as_deref().map(files::describe).transpose()?.flatten() {
+        return match args.json {
+            true => print::line(described),
+            false => print::table(&files::lines(&described), 2).into_iter().try_for_each(print::line),
+        };
+    }
+    let model = args.model.as_deref().or(args.path.as_deref()).unwrap_or(Path::new("."));
+    let folder = models::sentence_model(model)?;
     let tokenizer = folder.model.tokenizer()?;
-    let described = describe(&args.model.display().to_string(), &folder, &tokenizer);
+    let described = describe(&model.display().to_string(), &folder, &tokenizer);
     if args.json {
         return print::line(described);
     }

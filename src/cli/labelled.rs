@@ -6,6 +6,8 @@ use wgrad::data::task::{Table, Task, glue_files};
 use wgrad::train::finetune::columns;
 use wgrad::{Error, Result};
 
+use super::files::FileArgs;
+
 /// What `finetune` and `evaluate` share.
 #[derive(clap::Args)]
 pub struct Labelled {
@@ -13,14 +15,15 @@ pub struct Labelled {
     /// one's own texts.
     #[arg(long, value_name = "TASK")]
     pub task: Task,
-    /// A folder of GLUE's own TSV files: the task's, or the one that holds it.
+    /// A folder of GLUE's files: the task's, or the one that holds it; GLUE's own .tsv, or .csv, .jsonl and .parquet
+    /// with the columns of those or of the Hugging Face hub.
     #[arg(long, value_name = "DIR", conflicts_with = "eval")]
     pub data: Option<PathBuf>,
-    /// Texts to measure on: .csv, .tsv or .jsonl, plain or packed (.gz, .bz2, .zst).
+    /// Texts to measure on: .csv, .tsv, .jsonl, .json or .parquet, plain or packed (.gz, .bz2, .zst, .xz, .zip).
     #[arg(long, value_name = "FILE")]
     pub eval: Option<PathBuf>,
-    /// The column or field that holds the text, or the first of two.
-    #[arg(long, value_name = "NAME", default_value = "text")]
+    /// The column or field that holds the text, or the first of two: its name, its number, or a.b.
+    #[arg(long, value_name = "NAME|N", default_value = "text")]
     text_column: String,
     /// The column or field that holds the second text of a pair.
     #[arg(long, value_name = "NAME")]
@@ -28,9 +31,8 @@ pub struct Labelled {
     /// The column or field that holds the label [default: label; none for contrastive].
     #[arg(long, value_name = "NAME")]
     label_column: Option<String>,
-    /// Refuse broken UTF-8, NUL, byte-order marks and CRLF instead of repairing them.
-    #[arg(long)]
-    strict: bool,
+    #[command(flatten)]
+    how: FileArgs,
 }
 
 /// Labelled texts with the name of their set.
@@ -41,7 +43,7 @@ impl Labelled {
     pub fn read(&self, train: Option<&Path>) -> Result<(Option<Table>, Sets)> {
         if let Some(dir) = &self.data {
             let files = glue_files(self.task, dir)?;
-            let read = |path: &Path| Table::read_glue(self.task, path, self.strict);
+            let read = |path: &Path| Table::read_glue(self.task, path, &self.how.options());
             let sets = files.dev.iter().map(|(name, path)| Ok((name.to_string(), read(path)?)));
             let sets = sets.collect::<Result<Sets>>()?;
             return Ok((Some(read(&files.train)?), sets));
@@ -56,7 +58,7 @@ impl Labelled {
         match (&self.data, &self.eval) {
             (Some(dir), _) => {
                 let files = glue_files(self.task, dir)?;
-                let read = |path: &Path| Table::read_glue(self.task, path, self.strict);
+                let read = |path: &Path| Table::read_glue(self.task, path, &self.how.options());
                 files.dev.iter().map(|(name, path)| Ok((name.to_string(), read(path)?))).collect()
             }
             (None, Some(path)) => Ok(vec![("eval".to_owned(), self.file(path, true)?)]),
@@ -66,11 +68,11 @@ impl Labelled {
 
     fn file(&self, path: &Path, measured: bool) -> Result<Table> {
         if self.task.is_glue() {
-            return Table::read_glue(self.task, path, self.strict);
+            return Table::read_glue(self.task, path, &self.how.options());
         }
         let (pair, label) = (self.pair_column.as_deref(), self.label_column.as_deref());
         // Contrastive training learns from pairs alone; how alike they are is for measuring.
         let label = label.filter(|_| measured || self.task != Task::Contrastive);
-        Table::read(path, &columns(self.task, &self.text_column, pair, label), self.strict)
+        Table::read(path, &columns(self.task, &self.text_column, pair, label), &self.how.options())
     }
 }

@@ -8,6 +8,7 @@ mod doctor;
 mod embed;
 mod embedder;
 mod evaluate;
+mod files;
 mod fill_mask;
 mod finetune;
 mod fit;
@@ -56,7 +57,7 @@ enum Command {
     Embed(Box<embed::Args>),
     /// Say how alike texts are.
     Similarity(similarity::Args),
-    /// Say what a model is.
+    /// Say what a model, or any other file or folder, is.
     Info(info::Args),
     /// Teach a pretrained model a task: classes, numbers, or embeddings.
     Finetune(Box<finetune::Args>),

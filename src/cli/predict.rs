@@ -6,12 +6,15 @@ use anyhow::Context;
 use serde_json::{Map, json};
 use wgrad::infer::{Classifier, Prediction};
 
+use super::files::FileArgs;
 use super::precision::ComputeArgs;
+use super::texts::{Pairs, tell_lost};
 use super::{models, precision, print};
 
 const HELP: &str = "\
 Without --input texts are read from standard input, one a line; two texts of a pair stand on one line with a tab
-between them. Of a table (.csv, .tsv, .jsonl) the columns are chosen by name.
+between them. Of a table (.csv, .tsv, .jsonl, .json, .parquet, packed or not) the columns are chosen by name or number.
+A row that cannot be used is an empty text, so that every row has its answer.
 
 Output: label, probability (or the number alone) and text, separated by tabs; every text in its order.
 JSON lines: {text, pair, label, score, probabilities: {label: probability}, truncated}
@@ -30,12 +33,14 @@ pub struct Args {
     /// The file of the texts; `-` is standard input.
     #[arg(long, value_name = "FILE", default_value = "-")]
     input: PathBuf,
-    /// The column or field of a table that holds the text.
-    #[arg(long, value_name = "NAME", default_value = "text")]
+    /// The column or field of a table that holds the text: its name, its number, or a.b for a field of a structure.
+    #[arg(long, value_name = "NAME|N", default_value = "text")]
     text_column: String,
     /// The column or field of a table that holds the second text of a pair.
     #[arg(long, value_name = "NAME")]
     pair_column: Option<String>,
+    #[command(flatten)]
+    how: FileArgs,
     /// How activations are stored.
     #[arg(long, value_enum, default_value_t = precision::Choice::Auto)]
     precision: precision::Choice,
@@ -56,7 +61,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut model = Classifier::open(&gpu, &folder, storage)?;
     let bar = print::Items::new("texts");
     let (mut before, mut truncated) = (0, 0);
-    let mut texts = super::texts::pairs(&args.input, &args.text_column, args.pair_column.as_deref())?;
+    let pair = args.pair_column.as_deref();
+    let mut texts = Pairs::open(&args.input, &args.text_column, pair, &args.how.options())?;
     loop {
         let chunk = texts.by_ref().take(CHUNK).collect::<wgrad::Result<Vec<_>>>()?;
         if chunk.is_empty() {
@@ -70,6 +76,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
     }
     bar.end();
+    tell_lost(Some(texts.lost()), &args.input);
     if truncated > 0 {
         let longest = model.longest();
         print::note(format_args!("note: {truncated} texts of over {longest} tokens were truncated"));
@@ -85,8 +92,13 @@ fn show(
 ) -> anyhow::Result<()> {
     if json {
         let mut value = serde_json::to_value(prediction).context("a prediction as JSON")?;
-        let shares = labels.iter().zip(&prediction.probabilities);
-        let shares: Map<_, _> = shares.map(|(label, share)| (label.clone(), json!(share))).collect();
+        let mut shares = Map::new();
+        for (class, (label, share)) in labels.iter().zip(&prediction.probabilities).enumerate() {
+            // Two classes of one name are told apart by their numbers, so that neither is lost.
+            let twice = shares.contains_key(label);
+            let name = if twice { format!("{label} ({class})") } else { label.clone() };
+            shares.insert(name, json!(share));
+        }
         let mut line = Map::new();
         line.insert("text".into(), json!(text));
         if let Some(pair) = pair {

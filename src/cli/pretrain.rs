@@ -84,7 +84,7 @@ pub struct Args {
     precision: Option<precision::Choice>,
     #[command(flatten)]
     compute: precision::ComputeArgs,
-    /// Write the batches and learning rates of the whole run to a safetensors file first.
+    /// Write the batches and learning rates of the whole run to a safetensors file first; - is standard output.
     #[arg(long, value_name = "FILE", hide_short_help = true)]
     dump_batches: Option<PathBuf>,
     /// Write the weights a run starts from and train nothing.
@@ -108,7 +108,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         ..RunOptions::new(config, dataset.clone(), out)
     };
     if let Some(path) = &args.dump_batches {
-        dump_batches(&options.config, &dataset, path)?;
+        let bytes = dump_batches(&options.config, &dataset)?;
+        let mut out = print::output(path)?;
+        out.put(&bytes)?;
+        out.finish()?;
         print::note(format_args!("batches    {}", path.display()));
     }
     if args.init_only {

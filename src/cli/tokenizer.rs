@@ -23,8 +23,9 @@ enum Command {
     /// Learn a vocabulary from files and write it as a Hugging Face tokenizer.json.
     #[command(
         after_help = "JSON: {tokenizer, vocab_size, fingerprint, read, seconds}, where read is {files, documents, text_bytes, blank,
-splits, invalid_utf8, nul, byte_order_marks, carriage_returns}: rows with a blank text that were passed over, how
-often a document was split, and what was put right in the text
+splits, left_out, left_out_first: [LINE], passed_over: [FILE], invalid_utf8, nul, byte_order_marks, carriage_returns,
+utf16}: rows with a blank text, how often a document was split, rows that could not be used and the first three of
+them, what folders hold besides, and what was put right in the text
 
 Examples:
   wgrad tokenizer train reviews.csv --vocab-size 4096 --out tok
@@ -33,6 +34,29 @@ Examples:
   zcat big.gz | wgrad tokenizer train - --documents blank-line --out tok"
     )]
     Train(Train),
+    /// Show into which pieces a text falls, with their ids and the bytes of the text that they stand for.
+    #[command(
+        after_help = "JSON: a line for each text, {text, pieces: [{id, piece, start, end, text}]}: the bytes from start to end
+of the text, which cleaning may have changed
+
+Examples:
+  wgrad tokenizer show --tokenizer tok 'an unbelievable café'
+  wgrad tokenizer show --tokenizer data/minilm --json 'one text' 'another'"
+    )]
+    Show(Show),
+}
+
+#[derive(clap::Args)]
+struct Show {
+    /// The folder or file of the tokenizer.
+    #[arg(long, value_name = "DIR")]
+    tokenizer: PathBuf,
+    /// The texts.
+    #[arg(required = true)]
+    text: Vec<String>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(clap::Args)]
@@ -51,7 +75,7 @@ struct Train {
     /// Keep capitals.
     #[arg(long)]
     keep_case: bool,
-    /// Keep accents and other marks (Portuguese, Hindi, …).
+    /// Keep the accents of Latin and Greek letters, without which many languages lose words (Portuguese, German, …).
     #[arg(long)]
     keep_accents: bool,
     /// Print the result as JSON.
@@ -69,7 +93,42 @@ enum Kind {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let Command::Train(args) = args.command;
+    match args.command {
+        Command::Train(args) => train(args),
+        Command::Show(args) => show(&args),
+    }
+}
+
+fn show(args: &Show) -> anyhow::Result<()> {
+    let tokenizer = Tokenizer::load(&args.tokenizer)?;
+    for text in &args.text {
+        let mut rows = vec![["id", "piece", "bytes", "text"].map(str::to_owned).to_vec()];
+        let mut pieces = Vec::new();
+        for (id, range) in tokenizer.encode_with_offsets(text)? {
+            let piece = tokenizer.token(id).unwrap_or_default();
+            let part = text.get(range.clone()).unwrap_or_default();
+            // A line end is a piece, and would break the table.
+            let shown = |text: &str| text.escape_debug().to_string();
+            rows.push(vec![
+                id.to_string(),
+                shown(&piece),
+                format!("{}..{}", range.start, range.end),
+                shown(part),
+            ]);
+            pieces.push(serde_json::json!({
+                "id": id, "piece": piece, "start": range.start, "end": range.end, "text": part,
+            }));
+        }
+        if args.json {
+            print::line(serde_json::json!({"text": text, "pieces": pieces}))?;
+        } else {
+            print::table(&rows, 9).into_iter().try_for_each(print::line)?;
+        }
+    }
+    Ok(())
+}
+
+fn train(args: Train) -> anyhow::Result<()> {
     let began = Instant::now();
     let reader = Reader::open(&args.read.files, ReadOptions::from(&args.read))?;
     let bar = print::Bytes::new(reader.total_bytes(), Some(reader.bytes_read()));

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::utf16::Utf16;
 use crate::Error;
 
 /// What was put right on the way.
@@ -19,6 +20,8 @@ pub struct Repairs {
     pub byte_order_marks: u64,
     /// CRLF and CR line ends, each replaced by LF.
     pub carriage_returns: u64,
+    /// Files in UTF-16, as their byte-order mark says.
+    pub utf16: u64,
 }
 
 impl Repairs {
@@ -28,6 +31,7 @@ impl Repairs {
         self.nul += other.nul;
         self.byte_order_marks += other.byte_order_marks;
         self.carriage_returns += other.carriage_returns;
+        self.utf16 += other.utf16;
     }
 }
 
@@ -95,6 +99,12 @@ impl CleanReader {
         self.budget = bytes;
     }
 
+    /// Puts what was taken back, to be read again after what is left of this buffer's beginning.
+    pub(super) fn push_back(&mut self, taken: &[u8]) {
+        let text = String::from_utf8_lossy(taken);
+        self.clean.insert_str(self.taken, &text);
+    }
+
     /// Counts one repair, or refuses it.
     fn repair(&mut self, count: fn(&mut Repairs) -> &mut u64, found: &str) -> io::Result<()> {
         if self.strict {
@@ -137,6 +147,14 @@ impl CleanReader {
                 return Ok(rest.len());
             }
             self.begun = true;
+            let little_endian = rest.starts_with(b"\xff\xfe");
+            if little_endian || rest.starts_with(b"\xfe\xff") {
+                self.repair(|repairs| &mut repairs.utf16, "UTF-16")?;
+                let source = std::mem::replace(&mut self.source, Box::new(io::empty()));
+                self.source = Box::new(Utf16::new(source, little_endian, rest[2..].to_vec()));
+                self.ended = false;
+                return Ok(0);
+            }
             if let Some(text) = rest.strip_prefix(b"\xef\xbb\xbf") {
                 self.repair(|repairs| &mut repairs.byte_order_marks, "a byte-order mark")?;
                 rest = text;

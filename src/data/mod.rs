@@ -5,11 +5,16 @@
 //! random choice is a function of (seed, epoch, sequence, position) through [`rng`], so a batch depends
 //! neither on the batch size nor on what came before, and a short script in any language can repeat it.
 
+#[cfg(not(target_arch = "wasm32"))]
+pub mod about;
 pub mod batch;
 pub mod batcher;
 pub mod clean;
 pub mod dataset;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod files;
 pub mod grammar;
+pub mod lost;
 pub mod manifest;
 pub mod masking;
 pub mod npy;
@@ -18,16 +23,27 @@ pub mod prepare;
 pub mod reader;
 pub mod rng;
 pub mod rows;
+pub mod sniff;
 pub mod source;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod task;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod texts;
 
+#[cfg(not(target_arch = "wasm32"))]
+mod archive;
 mod held_out;
+mod json_rows;
+mod kinds;
+#[cfg(not(target_arch = "wasm32"))]
+mod listing;
 mod pack;
+#[cfg(not(target_arch = "wasm32"))]
+mod parquet_rows;
 mod sequences;
 mod shard;
 mod spans;
+mod utf16;
 
 pub use batch::Batch;
 pub use batcher::{Batcher, BatcherOptions};
@@ -38,4 +54,6 @@ pub use order::Order;
 pub use prepare::prepare;
 pub use prepare::{HeldOut, PrepareOptions, Summary, prepare_in};
 pub use reader::{Document, Documents, ReadCounts, ReadOptions, Reader};
+pub use source::FileOptions;
+#[cfg(not(target_arch = "wasm32"))]
 pub use texts::Texts;

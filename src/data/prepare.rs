@@ -171,7 +171,7 @@ pub fn prepare(options: &PrepareOptions, mut progress: impl FnMut(&Progress)) ->
         }
         Ok(())
     })?;
-    let summary = work.finish(*reader.counts())?;
+    let summary = work.finish(reader.counts().clone())?;
     folder.commit()?;
     Ok(summary)
 }
@@ -195,7 +195,7 @@ pub fn prepare_in(
         work.take(chunk)?;
         progress(&work.progress(reader.bytes_read_now(), total_bytes));
     }
-    let summary = work.finish(*reader.counts())?;
+    let summary = work.finish(reader.counts().clone())?;
     folder.commit()?;
     Ok(summary)
 }

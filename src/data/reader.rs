@@ -8,8 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::Serialize;
 
 use super::clean::{CleanReader, Repairs};
-use super::rows::Rows;
-use super::source::{Format, Source, sources, sources_in, unwrap_io};
+#[cfg(not(target_arch = "wasm32"))]
+use super::files::sources;
+use super::lost::Lost;
+use super::rows::{Lines, Rows, Wanted};
+use super::source::{FileOptions, Format, Source, sources_in, unwrap_io};
 use crate::store::Memory;
 use crate::{Error, Result};
 
@@ -28,12 +31,12 @@ pub enum Documents {
 /// How files are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadOptions {
-    /// The column or field of tables that holds the text.
+    /// The column or field of tables that holds the text: its name, its number, counted from 1, or `a.b`.
     pub text_column: String,
     /// What one document of a plain-text file is.
     pub documents: Documents,
-    /// Refuse what would be repaired.
-    pub strict: bool,
+    /// How files are taken.
+    pub files: FileOptions,
     /// A document of more bytes is split at white space, or where there is none, between characters.
     pub document_limit: usize,
 }
@@ -43,7 +46,7 @@ impl Default for ReadOptions {
         ReadOptions {
             text_column: "text".to_owned(),
             documents: Documents::default(),
-            strict: false,
+            files: FileOptions::default(),
             document_limit: 1 << 20,
         }
     }
@@ -59,7 +62,7 @@ pub struct Document {
 }
 
 /// What was read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct ReadCounts {
     /// Files read.
     pub files: u64,
@@ -71,6 +74,12 @@ pub struct ReadCounts {
     pub blank: u64,
     /// How often a document was split because it was over the limit.
     pub splits: u64,
+    /// Rows of tables that could not be used, left out.
+    pub left_out: u64,
+    /// The first three of them, each with its file, its line and what is wrong.
+    pub left_out_first: Vec<String>,
+    /// What folders and archives hold beside the files read, each with the reason.
+    pub passed_over: Vec<String>,
     /// What was put right.
     #[serde(flatten)]
     pub repairs: Repairs,
@@ -102,8 +111,12 @@ impl Reader {
     ///
     /// # Errors
     /// As [`sources`], or a limit of less than 16 bytes.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn open(inputs: &[PathBuf], options: ReadOptions) -> Result<Self> {
-        Self::over(sources(inputs)?, None, options)
+        let found = sources(inputs, &options.files)?;
+        let mut reader = Self::over(found.files, None, options)?;
+        reader.counts.passed_over = found.passed_over;
+        Ok(reader)
     }
 
     /// Reads files that are held in memory.
@@ -111,7 +124,7 @@ impl Reader {
     /// # Errors
     /// As [`sources_in`], or a limit of less than 16 bytes.
     pub fn open_in(files: &Memory, inputs: &[PathBuf], options: ReadOptions) -> Result<Self> {
-        Self::over(sources_in(files, inputs)?, Some(files.clone()), options)
+        Self::over(sources_in(files, inputs, &options.files)?, Some(files.clone()), options)
     }
 
     fn over(sources: Vec<Source>, memory: Option<Memory>, options: ReadOptions) -> Result<Self> {
@@ -181,7 +194,9 @@ impl Reader {
             };
             let Some(mut text) = text else {
                 if let Some(open) = self.open.take() {
-                    self.counts.repairs.add(open.repairs());
+                    let source = &self.sources[self.next_source - 1];
+                    self.counts.repairs.add(&open.repairs());
+                    self.counts.lose(open.lost(), source);
                 }
                 self.counts.files += 1;
                 continue;
@@ -214,6 +229,16 @@ impl Iterator for Reader {
     }
 }
 
+impl ReadCounts {
+    /// Adds the rows of `source` that were left out.
+    fn lose(&mut self, lost: Option<&Lost>, source: &Source) {
+        let Some(lost) = lost else { return };
+        self.left_out += lost.rows;
+        let room = Lost::NAMED - self.left_out_first.len();
+        self.left_out_first.extend(lost.told(&source.path).into_iter().take(room));
+    }
+}
+
 enum Failure {
     Io(std::io::Error),
     Told(Error),
@@ -226,18 +251,27 @@ impl Open {
         options: &ReadOptions,
         read: &Arc<AtomicU64>,
     ) -> Result<Self> {
-        if source.format == Format::Text {
-            let reader = CleanReader::new(source.open(memory, read)?, &source.path, options.strict);
+        let opened = source.open(memory, read)?;
+        if opened.format == Format::Text {
+            let reader = CleanReader::new(opened.reader, &source.path, options.files.strict);
             return Ok(Open::Text { reader, buffer: Vec::new(), line_start: 0 });
         }
         let columns = [options.text_column.clone()];
-        Ok(Open::Table(Rows::open(source, memory, &columns, options.strict, read)?))
+        let wanted = Wanted { columns: &columns, lines: Lines::Refused, keep_places: false };
+        Ok(Open::Table(Rows::over(source, opened, &wanted, &options.files, read)?))
     }
 
-    fn repairs(&self) -> &Repairs {
+    fn repairs(&self) -> Repairs {
         match self {
-            Open::Text { reader, .. } => reader.repairs(),
+            Open::Text { reader, .. } => *reader.repairs(),
             Open::Table(rows) => rows.repairs(),
+        }
+    }
+
+    fn lost(&self) -> Option<&Lost> {
+        match self {
+            Open::Text { .. } => None,
+            Open::Table(rows) => Some(rows.lost()),
         }
     }
 

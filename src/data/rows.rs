@@ -1,46 +1,62 @@
-//! Rows of tables: the wanted columns of `.csv`, `.tsv` and `.jsonl` files, with the line of each row.
+//! Rows of tables: the wanted columns of `.csv`, `.tsv`, JSON and Parquet files, with the line of each row.
 
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use serde_json::{Map, Value};
-
 use super::clean::{CleanReader, Repairs};
-use super::source::{Format, Source, unwrap_io};
+use super::json_rows::{self, Complaint, Found, Layout};
+use super::lost::{Fault, Lost, Tally};
+#[cfg(not(target_arch = "wasm32"))]
+use super::parquet_rows::ParquetRows;
+use super::source::{FileOptions, Format, Opened, Source, unwrap_io};
 use crate::format::shortened;
 use crate::store::Memory;
 use crate::{Error, Result};
 
-/// What the lines of a file are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lines {
-    /// JSON objects; blank lines are passed over.
-    Json,
-    /// Texts; blank lines are passed over.
-    Texts,
-    /// Texts, blank ones among them.
-    AllTexts,
-}
-
 /// A longer record is refused: it bounds memory, and is mostly a quotation mark left open.
 const MAX_RECORD: u64 = 256 << 20;
+
+/// What is to be read of a file.
+#[derive(Debug)]
+pub struct Wanted<'a> {
+    /// The columns: by name, by number, counted from 1, or `a.b` for a field of a structure.
+    pub columns: &'a [String],
+    /// What the lines of plain text, which has no columns, are.
+    pub lines: Lines,
+    /// Whether a row that cannot be used gives empty values in its place; otherwise it is left out.
+    pub keep_places: bool,
+}
+
+/// What the lines of plain text are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lines {
+    /// No rows: a table is wanted.
+    Refused,
+    /// Rows of one value; blank lines are passed over.
+    Texts,
+    /// Rows of one value, blank ones among them.
+    AllTexts,
+}
 
 /// A row of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// The line on which it begins, counted from 1.
+    /// The line on which it begins, counted from 1; of Parquet the number of the row.
     pub line: u64,
     /// One value per wanted column.
     pub values: Vec<String>,
 }
 
-/// The rows of one file, one after the other.
+/// The rows of one file, one after the other. Those that cannot be used are counted, and what [`Wanted`] says is done
+/// with them.
 #[derive(Debug)]
 pub struct Rows {
     path: PathBuf,
     columns: Vec<String>,
+    keep_places: bool,
+    tally: Tally,
     table: Table,
 }
 
@@ -50,148 +66,233 @@ enum Table {
         reader: Box<csv::Reader<CleanReader>>,
         record: csv::StringRecord,
         indices: Vec<usize>,
-        /// How many columns a row must have where no header says so.
-        width: Option<usize>,
+        /// How many columns a row must have.
+        width: usize,
     },
-    /// JSON objects, or texts without columns.
-    Lines { reader: CleanReader, line: u64, buffer: Vec<u8>, kind: Lines },
+    Json {
+        reader: CleanReader,
+        layout: Layout,
+        line: u64,
+        buffer: Vec<u8>,
+    },
+    /// Texts without columns.
+    Lines {
+        reader: CleanReader,
+        line: u64,
+        buffer: Vec<u8>,
+        blank: bool,
+    },
+    #[cfg(not(target_arch = "wasm32"))]
+    Parquet(Box<ParquetRows>),
+}
+
+/// A row, or why it is none, on its line.
+type Read = (u64, Result<Vec<String>, Failure>);
+
+enum Failure {
+    /// What the first row lacks, the others lack too.
+    Missing(Complaint),
+    Broken(Complaint),
 }
 
 impl Rows {
-    /// Opens `source`, in `memory` if it is there, and finds the `columns`. `read` is raised by the bytes taken.
+    /// Opens `source`, in `memory` if it is there, and finds the columns. `read` is raised by the bytes taken.
     ///
     /// # Errors
-    /// A file that cannot be opened, or a header that lacks a column. Plain text is no table.
+    /// A file that cannot be opened, a header that lacks a column, or plain text where a table is wanted.
     pub fn open(
         source: &Source,
         memory: Option<&Memory>,
-        columns: &[String],
-        strict: bool,
+        wanted: &Wanted<'_>,
+        options: &FileOptions,
+        read: &Arc<AtomicU64>,
+    ) -> Result<Self> {
+        Self::over(source, source.open(memory, read)?, wanted, options, read)
+    }
+
+    /// As [`Rows::open`], of a source that is open.
+    pub(super) fn over(
+        source: &Source,
+        opened: Opened,
+        wanted: &Wanted<'_>,
+        options: &FileOptions,
         read: &Arc<AtomicU64>,
     ) -> Result<Self> {
         let path = source.path.clone();
-        let mut clean = CleanReader::new(source.open(memory, read)?, &path, strict);
-        clean.set_budget(MAX_RECORD);
-        let columns = columns.to_vec();
-        let table = match source.format {
-            Format::Text => return Err(Error::file(&path, "a table (.csv, .tsv or .jsonl)", "plain text")),
-            Format::JsonLines => {
-                Table::Lines { reader: clean, line: 0, buffer: Vec::new(), kind: Lines::Json }
-            }
-            Format::Csv => separated(clean, b',', true, &columns, &path)?,
-            Format::Tsv => separated(clean, b'\t', false, &columns, &path)?,
+        let clean = |reader| {
+            let mut clean = CleanReader::new(reader, &path, options.strict);
+            clean.set_budget(MAX_RECORD);
+            clean
         };
-        Ok(Rows { path, columns, table })
+        let table = match (opened.format, wanted.lines) {
+            (Format::Text, Lines::Refused) => {
+                let expected = "a table (.csv, .tsv, .jsonl or .parquet; --format overrules the name)";
+                return Err(Error::file(&path, expected, "plain text"));
+            }
+            (Format::Text, lines) => Table::Lines {
+                reader: clean(opened.reader),
+                line: 0,
+                buffer: Vec::new(),
+                blank: lines == Lines::AllTexts,
+            },
+            (Format::Json, _) => {
+                let (layout, buffer) = (Layout::Unknown, Vec::new());
+                Table::Json { reader: clean(opened.reader), layout, line: 0, buffer }
+            }
+            (Format::Csv, _) => separated(clean(opened.reader), false, wanted.columns, options, &path)?,
+            (Format::Tsv, _) => separated(clean(opened.reader), true, wanted.columns, options, &path)?,
+            #[cfg(not(target_arch = "wasm32"))]
+            (Format::Parquet, _) => Table::Parquet(Box::new(ParquetRows::open(&path, wanted.columns, read)?)),
+            #[cfg(target_arch = "wasm32")]
+            (Format::Parquet, _) => {
+                // Only Parquet counts its bytes itself.
+                let _ = read;
+                return Err(Error::file(&path, "a table for a page", "Parquet"));
+            }
+        };
+        let tally = Tally::new(&path, options.strict, options.lenient);
+        let (columns, keep_places) = (wanted.columns.to_vec(), wanted.keep_places);
+        Ok(Rows { path, columns, keep_places, tally, table })
     }
 
-    /// Opens tab-separated values without a header and quoting: each row has `width` columns, of which those at
-    /// `indices` are wanted.
-    ///
-    /// # Errors
-    /// A file that cannot be opened.
-    pub fn open_headless(
-        source: &Source,
-        indices: &[usize],
-        width: usize,
-        strict: bool,
-        read: &Arc<AtomicU64>,
-    ) -> Result<Self> {
-        let path = source.path.clone();
-        let clean = CleanReader::new(source.open(None, read)?, &path, strict);
-        let mut builder = csv::ReaderBuilder::new();
-        builder.delimiter(b'\t').quoting(false).has_headers(false).flexible(true);
-        let (reader, record) = (Box::new(builder.from_reader(clean)), csv::StringRecord::new());
-        let table = Table::Separated { reader, record, indices: indices.to_vec(), width: Some(width) };
-        Ok(Rows { path, columns: Vec::new(), table })
-    }
-
-    /// Opens plain text: each line is a row of one value, blank ones only if `keep_blank`.
-    ///
-    /// # Errors
-    /// A file that cannot be opened.
-    pub fn open_lines(
-        source: &Source,
-        keep_blank: bool,
-        strict: bool,
-        read: &Arc<AtomicU64>,
-    ) -> Result<Self> {
-        let path = source.path.clone();
-        let reader = CleanReader::new(source.open(None, read)?, &path, strict);
-        let kind = if keep_blank { Lines::AllTexts } else { Lines::Texts };
-        let table = Table::Lines { reader, line: 0, buffer: Vec::new(), kind };
-        Ok(Rows { path, columns: Vec::new(), table })
+    /// Whether the rows are the lines of plain text.
+    pub fn is_text(&self) -> bool {
+        matches!(self.table, Table::Lines { .. })
     }
 
     /// What was put right so far.
-    pub fn repairs(&self) -> &Repairs {
+    pub fn repairs(&self) -> Repairs {
         match &self.table {
-            Table::Separated { reader, .. } => reader.get_ref().repairs(),
-            Table::Lines { reader, .. } => reader.repairs(),
+            Table::Separated { reader, .. } => *reader.get_ref().repairs(),
+            Table::Json { reader, .. } | Table::Lines { reader, .. } => *reader.repairs(),
+            #[cfg(not(target_arch = "wasm32"))]
+            Table::Parquet(_) => Repairs::default(),
         }
     }
 
-    /// The next row; none at the end.
+    /// The rows that could not be used so far.
+    pub fn lost(&self) -> &Lost {
+        self.tally.lost()
+    }
+
+    /// The row read last cannot be used by whoever reads.
     ///
     /// # Errors
-    /// [`Error::Line`] for a row with the wrong columns.
+    /// [`Error::Line`] under `strict`.
+    pub fn lose(&mut self, line: u64, expected: &str, found: String) -> Result<()> {
+        self.tally.lose(Fault { line, expected: expected.to_owned(), found })
+    }
+
+    /// The next row; none at the end. Null is an empty value.
+    ///
+    /// # Errors
+    /// [`Error::Line`] for a row that cannot be used: under `strict` at once; for a column that the first row lacks at
+    /// once too; otherwise at the end, when more than one row in a hundred was lost and the options are not `lenient`.
     pub fn next_row(&mut self) -> Result<Option<Row>> {
-        match &mut self.table {
-            Table::Separated { reader, record, indices, width } => {
-                reader.get_mut().set_budget(MAX_RECORD);
-                if !reader.read_record(record).map_err(|error| csv_error(error, &self.path))? {
-                    return Ok(None);
+        loop {
+            let Some((line, read)) = self.table.next(&self.columns, &self.path)? else {
+                self.tally.finish()?;
+                return Ok(None);
+            };
+            self.tally.row();
+            let (expected, found) = match read {
+                Ok(values) => return Ok(Some(Row { line, values })),
+                Err(Failure::Missing((expected, found))) if self.tally.is_first() => {
+                    return Err(Error::Line { path: self.path.clone(), line, expected, found });
                 }
-                let line = record.position().map_or(0, csv::Position::line);
-                if let Some(width) = width.filter(|&width| width != record.len()) {
-                    let (path, expected) = (self.path.clone(), format!("{width} columns"));
-                    return Err(Error::Line { path, line, expected, found: record.len().to_string() });
-                }
-                let values = indices.iter().map(|&index| record.get(index).unwrap_or_default().to_owned());
-                Ok(Some(Row { line, values: values.collect() }))
+                Err(Failure::Missing(complaint) | Failure::Broken(complaint)) => complaint,
+            };
+            self.tally.lose(Fault { line, expected, found })?;
+            if self.keep_places {
+                return Ok(Some(Row { line, values: vec![String::new(); self.columns.len().max(1)] }));
             }
-            Table::Lines { reader, line, buffer, kind } => loop {
-                buffer.clear();
-                reader.set_budget(MAX_RECORD);
-                let count = reader.read_until(b'\n', buffer).map_err(|error| unwrap_io(error, &self.path))?;
-                if count == 0 {
-                    return Ok(None);
-                }
-                *line += 1;
-                if buffer.trim_ascii().is_empty() && *kind != Lines::AllTexts {
-                    continue;
-                }
-                if *kind != Lines::Json {
-                    let text = String::from_utf8_lossy(buffer);
-                    let values = vec![text.trim_end_matches('\n').to_owned()];
-                    return Ok(Some(Row { line: *line, values }));
-                }
-                let values = json_values(buffer, &self.columns).map_err(|(expected, found)| {
-                    let (path, line) = (self.path.clone(), *line);
-                    Error::Line { path, line, expected, found }
-                })?;
-                return Ok(Some(Row { line: *line, values }));
-            },
         }
     }
 }
 
+impl Table {
+    fn next(&mut self, columns: &[String], path: &Path) -> Result<Option<Read>> {
+        match self {
+            Table::Separated { reader, record, indices, width } => {
+                reader.get_mut().set_budget(MAX_RECORD);
+                if !reader.read_record(record).map_err(|error| csv_error(error, path))? {
+                    return Ok(None);
+                }
+                let line = record.position().map_or(0, csv::Position::line);
+                if *width != record.len() {
+                    let mut found = record.len().to_string();
+                    if record.len() > *width {
+                        found += " (a text with separators belongs in quotation marks)";
+                    }
+                    return Ok(Some((line, Err(Failure::Broken((format!("{width} columns"), found))))));
+                }
+                let values = indices.iter().map(|&index| record.get(index).unwrap_or_default().to_owned());
+                Ok(Some((line, Ok(values.collect()))))
+            }
+            Table::Json { reader, layout, line, buffer } => {
+                reader.set_budget(MAX_RECORD);
+                let begun = json_rows::next_object(reader, layout, line, buffer);
+                let Some(begun) = begun.map_err(|error| unwrap_io(error, path))? else { return Ok(None) };
+                let values = match json_rows::values(buffer, columns) {
+                    Found::Values(values) => Ok(values),
+                    Found::Missing(complaint) => Err(Failure::Missing(complaint)),
+                    Found::Broken(complaint) => Err(Failure::Broken(complaint)),
+                };
+                Ok(Some((begun, values)))
+            }
+            Table::Lines { reader, line, buffer, blank } => loop {
+                buffer.clear();
+                reader.set_budget(MAX_RECORD);
+                if reader.read_until(b'\n', buffer).map_err(|error| unwrap_io(error, path))? == 0 {
+                    return Ok(None);
+                }
+                *line += 1;
+                if *blank || !buffer.trim_ascii().is_empty() {
+                    let text = String::from_utf8_lossy(buffer);
+                    return Ok(Some((*line, Ok(vec![text.trim_end_matches('\n').to_owned()]))));
+                }
+            },
+            #[cfg(not(target_arch = "wasm32"))]
+            Table::Parquet(rows) => {
+                let row = rows.next_row()?;
+                Ok(row.map(|(number, values)| (number, values.map_err(Failure::Broken))))
+            }
+        }
+    }
+}
+
+/// Opens separated values: with tabs no quotation marks count, as GLUE's files have it.
 fn separated(
     clean: CleanReader,
-    delimiter: u8,
-    quoting: bool,
+    tabs: bool,
     columns: &[String],
+    options: &FileOptions,
     path: &Path,
 ) -> Result<Table> {
     let mut builder = csv::ReaderBuilder::new();
-    let mut reader = builder.delimiter(delimiter).quoting(quoting).from_reader(clean);
+    builder.delimiter(if tabs { b'\t' } else { b',' }).quoting(!tabs);
+    let mut reader = builder.flexible(true).has_headers(options.header).from_reader(clean);
+    // Without a header this is the first row, which is read again as such.
     let header = reader.headers().map_err(|error| csv_error(error, path))?;
-    let find = |column: &String| {
-        let found = header.iter().position(|name| name.trim() == column);
-        found.ok_or_else(|| missing_column(path, column, header.iter()))
+    let width = header.len();
+    let by_number = |column: &String| {
+        column.parse::<usize>().ok().and_then(|number| number.checked_sub(1)).filter(|&index| index < width)
+    };
+    let find = |column: &String| match options.header {
+        true => {
+            let named = header.iter().position(|name| name.trim() == column);
+            named.or_else(|| by_number(column)).ok_or_else(|| missing_column(path, column, header.iter()))
+        }
+        false => by_number(column).or((width == 1).then_some(0)).ok_or_else(|| Error::Line {
+            path: path.to_path_buf(),
+            line: 1,
+            expected: format!("a column by its number, 1 to {width} (--no-header)"),
+            found: format!("`{}`", shortened(column, 40)),
+        }),
     };
     let indices = columns.iter().map(find).collect::<Result<Vec<_>>>()?;
     let (reader, record) = (Box::new(reader), csv::StringRecord::new());
-    Ok(Table::Separated { reader, record, indices, width: None })
+    Ok(Table::Separated { reader, record, indices, width })
 }
 
 fn missing_column<'a>(path: &Path, column: &str, header: impl Iterator<Item = &'a str>) -> Error {
@@ -200,7 +301,12 @@ fn missing_column<'a>(path: &Path, column: &str, header: impl Iterator<Item = &'
         path: path.to_path_buf(),
         line: 1,
         expected: format!("a column called `{column}`"),
-        found: if names.is_empty() { "no columns".to_owned() } else { names.join(", ") },
+        found: match names.as_slice() {
+            [] => "no columns".to_owned(),
+            // Of one column only, the separator may be another.
+            [one] if one.contains([';', '\t', ',']) => format!("{one} (is the separator another?)"),
+            _ => names.join(", "),
+        },
     }
 }
 
@@ -210,34 +316,6 @@ fn csv_error(error: csv::Error, path: &Path) -> Error {
         |expected: String, found: String| Error::Line { path: path.to_path_buf(), line, expected, found };
     match error.into_kind() {
         csv::ErrorKind::Io(error) => unwrap_io(error, path),
-        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-            at(format!("{expected_len} columns"), len.to_string())
-        }
         other => at("a row of the table".to_owned(), format!("{other:?}")),
     }
-}
-
-/// The wanted fields of one JSON object; numbers and booleans as they are written.
-fn json_values(line: &[u8], columns: &[String]) -> Result<Vec<String>, (String, String)> {
-    let mut object: Map<String, Value> =
-        serde_json::from_slice(line).map_err(|error| ("a JSON object".to_owned(), error.to_string()))?;
-    let value = |column: &String| match object.remove(column) {
-        Some(Value::String(text)) => Ok(text),
-        Some(value @ (Value::Number(_) | Value::Bool(_))) => Ok(value.to_string()),
-        Some(other) => {
-            let kind = match other {
-                Value::Null => "null",
-                Value::Array(_) => "an array",
-                _ => "an object",
-            };
-            Err((format!("a string in `{column}`"), kind.to_owned()))
-        }
-        None => {
-            let names: Vec<_> =
-                object.keys().take(20).map(|name| format!("`{}`", shortened(name, 40))).collect();
-            let found = if names.is_empty() { "no fields".to_owned() } else { names.join(", ") };
-            Err((format!("a field called `{column}`"), found))
-        }
-    };
-    columns.iter().map(value).collect()
 }

@@ -1,179 +1,185 @@
 //! Which files are read, and how their bytes are unpacked.
 
+#[cfg(not(target_arch = "wasm32"))]
+use std::fmt;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::kinds::packing_by_name;
+pub use super::kinds::{Compression, FileOptions, Format, recognise};
+use super::sniff;
+#[cfg(not(target_arch = "wasm32"))]
+use super::sniff::Kind;
 use crate::store::Memory;
 use crate::{Error, Result};
 
-/// How a file spells documents.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// Plain text.
-    Text,
-    /// One JSON object per line.
-    JsonLines,
-    /// Comma-separated values with a header; quotes as in RFC 4180.
-    Csv,
-    /// Tab-separated values with a header; no quoting, as GLUE's files have it.
-    Tsv,
-}
-
-/// How a file is packed. Files of several members are read to their end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compression {
-    /// Not at all.
-    None,
-    /// `.gz`
-    Gzip,
-    /// `.bz2`
-    Bzip2,
-    /// `.zst`
-    Zstd,
-}
-
-/// A file to read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A file to read, or a member of an archive.
+#[derive(Debug, Clone)]
 pub struct Source {
-    /// Where it is; `-` is the standard input.
+    /// Where it is; `-` is the standard input. Of a member: the archive's path and the member's name.
     pub path: PathBuf,
+    /// How it spells documents, by its name or by what the caller says; what has no name is told by its content.
+    pub format: Option<Format>,
+    /// How it is packed, by its name. A packed file with another name is known by its content.
+    pub compression: Compression,
+    /// Its size on disk in bytes; none for the standard input, pipes and devices.
+    pub size: Option<u64>,
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) member: Option<Arc<dyn Member>>,
+}
+
+/// A member of an archive.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) trait Member: fmt::Debug + Send + Sync {
+    /// Its bytes; `path` is for messages.
+    fn open(&self, path: &Path) -> Result<Box<dyn Read + Send>>;
+}
+
+/// A file that is open.
+pub struct Opened {
     /// How it spells documents.
     pub format: Format,
-    /// How it is packed.
-    pub compression: Compression,
-    /// Its size on disk in bytes; none for the standard input.
-    pub size: Option<u64>,
+    /// Its unpacked bytes. Of Parquet those of the file, which is read from its end.
+    pub reader: Box<dyn Read + Send>,
 }
 
-const EXPECTED: &str = "a name ending in .txt, .jsonl, .csv or .tsv, alone or with .gz, .bz2 or .zst";
-
-/// The format and packing that a file's name tells; none if it tells neither.
-pub fn recognise(path: &Path) -> Option<(Format, Compression)> {
-    let name = path.file_name()?.to_str()?.to_ascii_lowercase();
-    let (stem, ending) = name.rsplit_once('.')?;
-    let (ending, compression) = match ending {
-        "gz" => (stem.rsplit_once('.')?.1, Compression::Gzip),
-        "bz2" => (stem.rsplit_once('.')?.1, Compression::Bzip2),
-        "zst" => (stem.rsplit_once('.')?.1, Compression::Zstd),
-        _ => (ending, Compression::None),
-    };
-    let format = match ending {
-        "txt" => Format::Text,
-        "jsonl" | "ndjson" => Format::JsonLines,
-        "csv" => Format::Csv,
-        "tsv" => Format::Tsv,
-        _ => return None,
-    };
-    Some((format, compression))
-}
-
-/// The files named by `inputs`: files, folders (walked in the order of their names; hidden, linked and
-/// unrecognised entries are passed over), and `-` for plain text on the standard input.
-///
-/// # Errors
-/// A file that is missing or of no known kind, or nothing to read at all.
-pub fn sources(inputs: &[PathBuf]) -> Result<Vec<Source>> {
-    let mut sources = Vec::new();
-    for input in inputs {
-        if input.as_os_str() == "-" {
-            let (path, format, compression) = (input.clone(), Format::Text, Compression::None);
-            sources.push(Source { path, format, compression, size: None });
-            continue;
-        }
-        let metadata = std::fs::metadata(input).map_err(Error::io(input, "read"))?;
-        if metadata.is_dir() {
-            let before = sources.len();
-            walk(input, &mut sources)?;
-            if sources.len() == before {
-                return Err(Error::file(input, format!("a folder of files with {EXPECTED}"), "none"));
-            }
-        } else {
-            let Some((format, compression)) = recognise(input) else {
-                return Err(Error::file(input, EXPECTED, "another"));
-            };
-            sources.push(Source { path: input.clone(), format, compression, size: Some(metadata.len()) });
-        }
+impl fmt::Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opened").field("format", &self.format).finish_non_exhaustive()
     }
-    if sources.is_empty() {
-        return Err(Error::config("files", "at least one file or folder", "none"));
-    }
-    Ok(sources)
-}
-
-fn walk(folder: &Path, sources: &mut Vec<Source>) -> Result<()> {
-    let entries = std::fs::read_dir(folder).and_then(|entries| entries.collect::<io::Result<Vec<_>>>());
-    let mut entries = entries.map_err(Error::io(folder, "read the folder"))?;
-    entries.sort_by_key(|entry| entry.file_name());
-    for entry in entries {
-        let path = entry.path();
-        if entry.file_name().as_encoded_bytes().starts_with(b".") {
-            continue;
-        }
-        // Not followed through links, so that no loop is entered.
-        let kind = entry.file_type().map_err(Error::io(&path, "read"))?;
-        if kind.is_dir() {
-            walk(&path, sources)?;
-        } else if let Some((format, compression)) = recognise(&path)
-            && let Ok(metadata) = std::fs::metadata(&path)
-            && metadata.is_file()
-        {
-            sources.push(Source { path, format, compression, size: Some(metadata.len()) });
-        }
-    }
-    Ok(())
-}
-
-/// The sources of `inputs`, which are files in memory, in the order given.
-///
-/// # Errors
-/// A file that is missing or of no known kind, or nothing to read at all.
-pub fn sources_in(files: &Memory, inputs: &[PathBuf]) -> Result<Vec<Source>> {
-    let source = |path: &PathBuf| {
-        let (format, compression) = recognise(path).ok_or_else(|| Error::file(path, EXPECTED, "another"))?;
-        let bytes = files.get(path).ok_or_else(|| Error::file(path, "a file to read", "none"))?;
-        Ok(Source { path: path.clone(), format, compression, size: Some(bytes.len() as u64) })
-    };
-    if inputs.is_empty() {
-        return Err(Error::config("files", "at least one file to read", "none"));
-    }
-    inputs.iter().map(source).collect()
 }
 
 impl Source {
-    /// The unpacked bytes, taken from `memory` if it has the file. `read` is raised by the bytes taken.
+    /// A file of which no more is known than its name and what a caller says.
+    pub(super) fn named(path: PathBuf, size: Option<u64>, options: &FileOptions) -> Source {
+        let known = recognise(&path).filter(|_| path.as_os_str() != "-");
+        let compression = known.map_or_else(|| packing_by_name(&path), |(_, compression)| compression);
+        let format = options.format.or(known.map(|(format, _)| format));
+        Source {
+            path,
+            format,
+            compression,
+            size,
+            #[cfg(not(target_arch = "wasm32"))]
+            member: None,
+        }
+    }
+
+    /// Opens the file, or the one that `memory` has of its name. `read` is raised by the bytes taken.
     ///
     /// # Errors
-    /// A file that cannot be opened. Reading gives an [`io::Error`] that wraps an [`Error`]; see [`unwrap_io`].
-    pub fn open(&self, memory: Option<&Memory>, read: &Arc<AtomicU64>) -> Result<Box<dyn Read + Send>> {
-        let raw: Box<dyn Read + Send> = match (self.size, memory.and_then(|files| files.get(&self.path))) {
-            (_, Some(bytes)) => Box::new(io::Cursor::new(bytes.to_vec())),
-            (None, None) => Box::new(io::stdin()),
-            (Some(_), None) => Box::new(File::open(&self.path).map_err(Error::io(&self.path, "read"))?),
+    /// A file that cannot be opened, or that holds what its name does not say. Reading gives an [`io::Error`] that wraps
+    /// an [`Error`]; see [`unwrap_io`].
+    pub fn open(&self, memory: Option<&Memory>, read: &Arc<AtomicU64>) -> Result<Opened> {
+        let raw: Box<dyn Read + Send> = match memory.and_then(|files| files.get(&self.path)) {
+            Some(bytes) => Box::new(io::Cursor::new(bytes.to_vec())),
+            None => self.raw()?,
         };
-        let mut raw = BufReader::with_capacity(1 << 17, Counted { raw, read: read.clone() });
-        let kind = match self.compression {
+        let failed = |error| unwrap_io(error, &self.path);
+        let (head, raw) = sniff::peek(Box::new(Counted { raw, read: read.clone() })).map_err(failed)?;
+        let named = self.compression;
+        let packing = match named {
+            Compression::None => sniff::packing(&head).unwrap_or(named),
+            _ => named,
+        };
+        let reader = self.unpacked(packing, head.is_empty(), raw)?;
+        #[cfg(target_arch = "wasm32")]
+        return Ok(Opened { format: self.format.unwrap_or(Format::Text), reader });
+        #[cfg(not(target_arch = "wasm32"))]
+        {
+            // What unpacks to nothing wants to be told by who reads on: the error is the decoder's.
+            let (head, reader) = match packing {
+                Compression::None => (head, reader),
+                _ => sniff::peek(reader).map_err(failed)?,
+            };
+            let plain = packing == Compression::None && self.member.is_none() && self.size.is_some();
+            Ok(Opened { format: self.told(sniff::kind(&head), &head, plain)?, reader })
+        }
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    fn raw(&self) -> Result<Box<dyn Read + Send>> {
+        Err(Error::file(&self.path, "a file in memory", "none"))
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    fn raw(&self) -> Result<Box<dyn Read + Send>> {
+        Ok(match &self.member {
+            Some(member) => member.open(&self.path)?,
+            None if self.path.as_os_str() == "-" => Box::new(io::stdin()),
+            None => Box::new(File::open(&self.path).map_err(Error::io(&self.path, "read"))?),
+        })
+    }
+
+    /// How the file spells documents, given what its content is. `plain` is a file that can be read from its end.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn told(&self, kind: Kind, head: &[u8], plain: bool) -> Result<Format> {
+        let wrong = |expected: &str, found: &str| Err(Error::file(&self.path, expected, found));
+        let text = "text or a table";
+        match (kind, self.format) {
+            (Kind::Parquet, _) if !plain => wrong(
+                text,
+                "packed or piped Parquet, which is read from its end (unpack it into a file first)",
+            ),
+            (Kind::Parquet, None | Some(Format::Parquet)) => Ok(Format::Parquet),
+            (Kind::Parquet, Some(_)) => wrong(text, "Parquet (name it .parquet)"),
+            (Kind::Zip, _) => wrong(text, "a zip archive or an Office document (name an archive .zip)"),
+            (Kind::Tar, _) => wrong(text, "a tar archive (name it .tar, .tar.gz, .tar.xz, …)"),
+            (Kind::Packed(_), _) => wrong(text, "what is packed twice (unpack it once)"),
+            (Kind::Other(name), _) => wrong(text, name),
+            (Kind::Json, Some(Format::Parquet)) => {
+                wrong("Parquet", "JSON (name it .jsonl, or --format json)")
+            }
+            (Kind::Text, Some(Format::Parquet)) if head.is_empty() => wrong("Parquet", "an empty file"),
+            (Kind::Text, Some(Format::Parquet)) => wrong("Parquet", "text"),
+            (Kind::Text, Some(format)) if format != Format::Text && is_page(head) => {
+                wrong("a table", "an HTML page (a download that failed?)")
+            }
+            (_, Some(format)) => Ok(format),
+            (Kind::Json, None) => Ok(Format::Json),
+            (Kind::Text, None) => Ok(Format::Text),
+        }
+    }
+
+    /// The unpacked bytes of `raw`, which is `empty` or not.
+    pub(super) fn unpacked(
+        &self,
+        packing: Compression,
+        empty: bool,
+        raw: Box<dyn Read + Send>,
+    ) -> Result<Box<dyn Read + Send>> {
+        let raw = BufReader::with_capacity(1 << 17, raw);
+        let kind = match packing {
             Compression::None => {
                 return Ok(Box::new(Named { source: raw, path: self.path.clone(), kind: "" }));
             }
             Compression::Gzip => "gzip",
             Compression::Bzip2 => "bzip2",
             Compression::Zstd => "zstd",
+            Compression::Xz => "xz",
         };
         // The decoders take an empty file for an empty stream, but no packer writes one.
-        if raw.fill_buf().map_err(Error::io(&self.path, "read"))?.is_empty() {
+        if empty {
             return Err(Error::file(&self.path, format!("a whole {kind} stream"), "an empty file"));
         }
-        let source: Box<dyn Read + Send> = match self.compression {
+        let source: Box<dyn Read + Send> = match packing {
             Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(raw)),
             #[cfg(not(target_arch = "wasm32"))]
             Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(raw)),
             #[cfg(not(target_arch = "wasm32"))]
+            Compression::Xz => Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(raw)),
+            #[cfg(not(target_arch = "wasm32"))]
             _ => {
-                let decoder = zstd::stream::read::Decoder::with_buffer(raw);
-                Box::new(decoder.map_err(Error::io(&self.path, "unpack"))?)
+                let failed = Error::io(&self.path, "unpack");
+                let decoder = zstd::stream::read::Decoder::with_buffer(raw).and_then(|mut decoder| {
+                    // Large public dumps are packed with `--long=31`.
+                    decoder.window_log_max(if cfg!(target_pointer_width = "64") { 31 } else { 30 })?;
+                    Ok(decoder)
+                });
+                Box::new(decoder.map_err(failed)?)
             }
             // Their decoders are C, which is not part of a page.
             #[cfg(target_arch = "wasm32")]
@@ -188,6 +194,34 @@ impl Source {
         Ok(Box::new(Named { source, path: self.path.clone(), kind }))
     }
 }
+
+/// Whether an HTML page begins so.
+#[cfg(not(target_arch = "wasm32"))]
+fn is_page(head: &[u8]) -> bool {
+    let start: Vec<u8> = head.trim_ascii_start().iter().take(9).map(u8::to_ascii_lowercase).collect();
+    start.starts_with(b"<!doctype") || start.starts_with(b"<html")
+}
+
+/// The sources of `inputs`, which are files in memory, in the order given.
+///
+/// # Errors
+/// A file that is missing or of no known kind, or nothing to read at all.
+pub fn sources_in(files: &Memory, inputs: &[PathBuf], options: &FileOptions) -> Result<Vec<Source>> {
+    let source = |path: &PathBuf| {
+        let bytes = files.get(path).ok_or_else(|| Error::file(path, "a file to read", "none"))?;
+        let source = Source::named(path.clone(), Some(bytes.len() as u64), options);
+        match source.format {
+            None | Some(Format::Parquet) => Err(Error::file(path, EXPECTED_IN_PAGE, "another")),
+            _ => Ok(source),
+        }
+    };
+    if inputs.is_empty() {
+        return Err(Error::config("files", "at least one file to read", "none"));
+    }
+    inputs.iter().map(source).collect()
+}
+
+const EXPECTED_IN_PAGE: &str = "a name ending in .txt, .jsonl, .csv or .tsv, alone or with .gz";
 
 struct Counted {
     raw: Box<dyn Read + Send>,

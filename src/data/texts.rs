@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use super::clean::{CleanReader, Repairs};
-use super::rows::Rows;
-use super::source::{Compression, Format, Source, recognise, unwrap_io};
-use crate::{Error, Result};
+use super::files::source;
+use super::lost::Lost;
+use super::rows::{Lines, Rows, Wanted};
+use super::source::{FileOptions, Format, Source, unwrap_io};
+use crate::Result;
 
 /// What a line has beyond this many bytes is passed over, so that memory is bounded.
 const MAX_TEXT: u64 = 2 << 20;
@@ -30,39 +32,37 @@ enum Open {
 }
 
 impl Texts {
-    /// Opens a file: a table by its ending (`.csv`, `.tsv`, `.jsonl`; plain or packed), with the text in `column`; any
-    /// other, and `-` for the standard input, as lines. Under `strict` what would be put right is refused.
+    /// Opens a file: of a table the texts are in `column`, of any other, and of the standard input, which is `-`, each
+    /// line is one. Under `strict` what would be put right is refused.
     ///
     /// # Errors
     /// A file that cannot be read, or a table without the column.
-    pub fn open(path: &Path, column: &str, strict: bool) -> Result<Self> {
-        let standard_input = path.as_os_str() == "-";
-        let size = match standard_input {
-            true => None,
-            false => {
-                let about = std::fs::metadata(path).map_err(Error::io(path, "read"))?;
-                if about.is_dir() {
-                    return Err(Error::file(path, "a file of texts", "a folder"));
-                }
-                Some(about.len())
-            }
-        };
-        let (format, compression) =
-            recognise(path).filter(|_| !standard_input).unwrap_or((Format::Text, Compression::None));
-        let source = Source { path: path.to_path_buf(), format, compression, size };
+    pub fn open(path: &Path, column: &str, options: &FileOptions) -> Result<Self> {
+        let source = source(path, options)?;
         let read: Arc<AtomicU64> = Arc::default();
-        let open = match source.format {
-            Format::Text => Open::Lines(CleanReader::new(source.open(None, &read)?, path, strict)),
-            _ => Open::Table(Rows::open(&source, None, &[column.to_string()], strict, &read)?),
+        let opened = source.open(None, &read)?;
+        let columns = [column.to_owned()];
+        let wanted = Wanted { columns: &columns, lines: Lines::AllTexts, keep_places: true };
+        let open = match opened.format {
+            Format::Text => Open::Lines(CleanReader::new(opened.reader, path, options.strict)),
+            _ => Open::Table(Rows::over(&source, opened, &wanted, options, &read)?),
         };
         Ok(Texts { source, open, truncated: 0, failed: false })
     }
 
     /// What was put right so far.
-    pub fn repairs(&self) -> &Repairs {
+    pub fn repairs(&self) -> Repairs {
         match &self.open {
-            Open::Lines(reader) => reader.repairs(),
+            Open::Lines(reader) => *reader.repairs(),
             Open::Table(rows) => rows.repairs(),
+        }
+    }
+
+    /// The rows that could not be used, each of which gave an empty text.
+    pub fn lost(&self) -> Option<&Lost> {
+        match &self.open {
+            Open::Lines(_) => None,
+            Open::Table(rows) => Some(rows.lost()),
         }
     }
 
@@ -136,9 +136,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("texts");
         std::fs::write(&path, bytes).unwrap();
-        let mut texts = Texts::open(&path, "text", strict).unwrap();
+        let options = FileOptions { strict, ..FileOptions::default() };
+        let mut texts = Texts::open(&path, "text", &options).unwrap();
         let all = texts.by_ref().collect();
-        (all, texts.truncated(), *texts.repairs())
+        (all, texts.truncated(), texts.repairs())
     }
 
     #[test]

@@ -4,14 +4,11 @@
 
 use serde::Serialize;
 
+pub use crate::text::companions::{SETTINGS_FILE as TOKENIZER_CONFIG_FILE, SPECIAL_TOKENS_FILE};
 pub use crate::text::tokenizer::FILE as TOKENIZER_FILE;
 
 /// The model's shape.
 pub const CONFIG_FILE: &str = "config.json";
-/// What Python needs to know of a tokenizer beside its `tokenizer.json`, and how long texts may be.
-pub const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
-/// What the special tokens of a tokenizer are called, by what they are for.
-pub const SPECIAL_TOKENS_FILE: &str = "special_tokens_map.json";
 /// The card.
 pub const CARD_FILE: &str = "README.md";
 /// The modules of a sentence embedder, each with a `config.json` in a folder of its own.

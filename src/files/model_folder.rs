@@ -2,20 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::check::{check_tensors, check_vocabulary, listed, tokenizer_vocabulary};
 use super::header::{foreign, refuse_pickle};
-use super::list::{
-    CARD_FILE, CONFIG_FILE, INDEX_FILE, MODEL_FILE, SPECIAL_TOKENS_FILE, TOKENIZER_CONFIG_FILE,
-    TOKENIZER_FILE,
-};
+use super::list::{CARD_FILE, CONFIG_FILE, INDEX_FILE, MODEL_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE};
 use super::names::from_hugging_face;
 use super::shards::complete;
 use super::weights::Weights;
 use super::writer::TensorSource;
 use crate::models::{Config, PositionEmbedding};
-use crate::store::{Aside, Disk, Store, read_json};
+use crate::store::{Aside, Disk, Store};
 use crate::text::{Companions, SpecialTokens, Tokenizer, special_token_ids};
 use crate::{Error, Result};
 
@@ -91,7 +88,7 @@ impl ModelFolder {
         // Before the configuration looks into it for its special tokens.
         serde_json::from_slice::<serde::de::IgnoredAny>(&json)
             .map_err(|error| Error::file(&tokenizer, "a tokenizer.json", error.to_string()))?;
-        let companions = companions(store, dir)?;
+        let companions = Companions::read(store, dir)?;
         let (json, special_tokens) = (companions.overrule(json), companions.roles());
         let tokens = special_token_ids(&json, &special_tokens);
         let mut config = Config::from_json_with(&config, &config_path, &tokens)?;
@@ -192,19 +189,6 @@ fn tokenizer_config(config: &Config, tokenizer_json: &[u8]) -> String {
         value["model_max_length"] = json!(config.max_position_embeddings);
     }
     format!("{value:#}\n")
-}
-
-/// What the files beside a tokenizer say of it.
-fn companions(store: &dyn Store, dir: &Path) -> Result<Companions> {
-    Ok(Companions {
-        settings: optional(store, &dir.join(TOKENIZER_CONFIG_FILE))?,
-        special_tokens: optional(store, &dir.join(SPECIAL_TOKENS_FILE))?,
-    })
-}
-
-/// A file of settings that need not be there.
-pub(super) fn optional(store: &dyn Store, path: &Path) -> Result<Map<String, Value>> {
-    if store.exists(path) { read_json(store, path, "settings in JSON") } else { Ok(Map::new()) }
 }
 
 /// The bytes of a file of JSON; what failed downloads leave in its place is called by name.

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::ModelFolder;
 use super::list::{CONFIG_FILE, LIMITS_FILE, MODULES_FILE, PROMPTS_FILE, TOKENIZER_CONFIG_FILE};
-use super::model_folder::{ModelFolder, optional};
 use crate::error::quoted;
 use crate::models::{Pooling, PositionEmbedding};
-use crate::store::{Disk, Store, read_json};
+use crate::store::{Disk, Store, read_json, read_settings};
 use crate::{Error, Result};
 
 /// A model folder with what turns its hidden states into one vector per text.
@@ -90,8 +90,8 @@ impl SentenceFolder {
 
     /// How long texts may be.
     fn read_limits(&mut self, store: &dyn Store, dir: &Path) -> Result<()> {
-        let settings = optional(store, &dir.join(LIMITS_FILE))?;
-        let tokenizer = optional(store, &dir.join(TOKENIZER_CONFIG_FILE))?;
+        let settings = read_settings(store, &dir.join(LIMITS_FILE))?;
+        let tokenizer = read_settings(store, &dir.join(TOKENIZER_CONFIG_FILE))?;
         self.lower_case = settings.get("do_lower_case") == Some(&Value::Bool(true));
         let given = settings.get("max_seq_length").filter(|value| !value.is_null());
         let limit = match given {
@@ -113,7 +113,7 @@ impl SentenceFolder {
 
     /// What is put in front of every text.
     fn read_prompt(&mut self, store: &dyn Store, path: &Path) -> Result<()> {
-        let settings = optional(store, path)?;
+        let settings = read_settings(store, path)?;
         let Some(name) = settings.get("default_prompt_name").and_then(Value::as_str) else { return Ok(()) };
         let prompt = settings.get("prompts").and_then(|prompts| prompts.get(name)).and_then(Value::as_str);
         self.prompt = prompt

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Store, write_atomic};
 use crate::{Error, Result};
@@ -33,6 +33,14 @@ pub fn refuse_newer(path: impl AsRef<Path>, what: &'static str, found: u64, newe
 /// [`Error::Io`]; [`Error::File`] when it holds something else.
 pub fn read_json<T: DeserializeOwned>(store: &dyn Store, path: &Path, what: &str) -> Result<T> {
     serde_json::from_slice(&store.read(path)?).map_err(|error| Error::file(path, what, error.to_string()))
+}
+
+/// The object in a file of settings that need not be there: where there is none, it has no settings.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::File`] when the file holds something else.
+pub fn read_settings(store: &dyn Store, path: &Path) -> Result<Map<String, Value>> {
+    if store.exists(path) { read_json(store, path, "settings in JSON") } else { Ok(Map::new()) }
 }
 
 /// Writes a file of JSON for people to read.

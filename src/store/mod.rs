@@ -24,7 +24,7 @@ pub use aside::{Aside, write_atomic};
 pub use bytes::Bytes;
 pub use disk::Disk;
 pub use folder::NewFolder;
-pub use format::{format_of, read_json, refuse_newer, write_json};
+pub use format::{format_of, read_json, read_settings, refuse_newer, write_json};
 pub use lock::FolderLock;
 pub use memory::Memory;
 pub use output::{Output, write_output};

@@ -1,9 +1,13 @@
 //! What the files beside a `tokenizer.json` say of it: `transformers` takes from them what a token is for, and how words
 //! are cleaned.
 
+use std::path::Path;
+
 use serde_json::{Map, Value};
 
 use super::specials::SpecialTokens;
+use crate::Result;
+use crate::store::{Store, read_settings};
 
 /// The `tokenizer_config.json` and the `special_tokens_map.json` of a folder, as far as they are there.
 #[derive(Debug, Clone, Default)]
@@ -14,7 +18,23 @@ pub struct Companions {
     pub special_tokens: Map<String, Value>,
 }
 
+/// What Python needs to know of a tokenizer beside its `tokenizer.json`, and how long texts may be.
+pub const SETTINGS_FILE: &str = "tokenizer_config.json";
+/// What the special tokens of a tokenizer are called, by what they are for.
+pub const SPECIAL_TOKENS_FILE: &str = "special_tokens_map.json";
+
 impl Companions {
+    /// Those in a folder.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`]; [`crate::Error::File`] for one that is no object in JSON.
+    pub fn read(store: &dyn Store, dir: &Path) -> Result<Self> {
+        Ok(Companions {
+            settings: read_settings(store, &dir.join(SETTINGS_FILE))?,
+            special_tokens: read_settings(store, &dir.join(SPECIAL_TOKENS_FILE))?,
+        })
+    }
+
     /// What the special tokens are called, as far as the files say it.
     pub fn roles(&self) -> SpecialTokens {
         // A token is its text, or an object that holds it.
@@ -40,7 +60,7 @@ impl Companions {
     pub fn overrule(&self, json: Vec<u8>) -> Vec<u8> {
         let class = self.settings.get("tokenizer_class").and_then(Value::as_str);
         let changed = || {
-            if class.is_none_or(|class| class.starts_with("PreTrainedTokenizer")) {
+            if class.is_some_and(|class| class.starts_with("PreTrainedTokenizer")) {
                 return None;
             }
             let mut file: Value = serde_json::from_slice(&json).ok()?;
@@ -54,9 +74,11 @@ impl Companions {
                 ("strip_accents", "strip_accents"),
                 ("handle_chinese_chars", "tokenize_chinese_chars"),
             ] {
-                if let Some(value) =
-                    self.settings.get(theirs).filter(|value| value.is_boolean() || value.is_null())
-                {
+                let said = self.settings.get(theirs);
+                // Null says nothing but of accents, where it means: as case goes.
+                let said =
+                    said.filter(|value| value.is_boolean() || (value.is_null() && ours == "strip_accents"));
+                if let Some(value) = said {
                     normalizer.insert(ours.into(), value.clone());
                 }
             }
@@ -101,6 +123,10 @@ mod tests {
         assert_eq!(overruled(&cased, &file(true, json!(null))), file(false, json!(false)));
         let any = json!({"tokenizer_class": "PreTrainedTokenizerFast", "do_lower_case": false});
         assert_eq!(overruled(&any, &file(true, json!(null))), file(true, json!(null)));
+        let silent = json!({"do_lower_case": null, "tokenize_chinese_chars": "no"});
+        assert_eq!(overruled(&silent, &file(true, json!(null))), file(true, json!(null)));
+        let accents = json!({"strip_accents": null});
+        assert_eq!(overruled(&accents, &file(true, json!(true))), file(true, json!(null)));
         let other = json!({"normalizer": {"type": "NFC"}});
         assert_eq!(overruled(&cased, &other), other);
     }

@@ -3,12 +3,12 @@
 //! All cleaning lives in `tokenizer.json`, as its normalizers and pre-tokenizers, so the same raw text gives the
 //! same ids here, in Python's `tokenizers` and in a browser. See [`pipeline`] for what the cleaning does.
 
+pub mod companions;
 pub mod pipeline;
 pub mod tokenizer;
 pub mod train;
 
 mod check;
-mod companions;
 mod pairs;
 mod specials;
 

@@ -3,24 +3,26 @@
 //! In order:
 //!
 //! 1. Line ends (CRLF, CR, NEL, form feed, U+2028, U+2029) become `\n`.
-//! 2. Control, format and private-use characters, NUL and U+FFFD are dropped.
-//! 3. Default: NFKD, accents dropped. With `keep_accents`: NFC, so accents and every script survive.
+//! 2. Control, format and private-use characters, NUL and U+FFFD are dropped, but for joiners (U+200C, U+200D) that follow
+//!    a letter or mark: they spell words in Persian and in India's scripts.
+//! 3. NFC: what looks alike is the same.
 //! 4. Lower-cased, unless `keep_case`.
-//! 5. Default only: curly quotes and the dashes become ASCII, and the Latin letters that have no decomposition
-//!    are spelled out (`ß` ss, `æ` ae, `œ` oe, `ø` o, `ł` l, `đ` d).
-//! 6. Runs of blanks become one space; a run of blanks with a line end in it becomes one `\n`.
-//! 7. The text is split into words (letters and marks), and every digit, every symbol and every `\n` alone.
+//! 5. Default only: accents are dropped from Latin and Greek letters, and the stress mark from Cyrillic vowels; the Latin
+//!    letters that have no decomposition are spelled out (`ß` ss, `æ` ae, `œ` oe, `ø` o, `ł` l, `đ` d). Vietnamese, which
+//!    accents spell, keeps all that.
+//! 6. Default only: curly quotes and the dashes become ASCII, and the ligatures of print (`ﬁ`) and `…` are spelled out.
+//! 7. Runs of blanks become one space; a run of blanks with a line end in it becomes one `\n`.
+//! 8. The text is split into words (letters, marks and joiners; after 100 characters a new one begins), and every digit,
+//!    every symbol and every `\n` alone.
 //!
 //! Pieces never cross a word. A piece that continues a word begins with `##`, in BPE as in WordPiece; a piece
 //! without it begins a word. The newline is kept as a symbol of its own.
 //!
-//! Where the default differs from a full transliteration to ASCII: letters of other scripts are kept as they
-//! are rather than romanised, and marks that spell vowels (Indic scripts) are dropped with the accents, so
-//! such text wants `keep_accents`.
+//! Letters of other scripts are kept as they are, with their marks: `й` is a letter, and so are `が` and `한`.
 
 use tokenizers::decoders::wordpiece::WordPiece as WordPieceDecoder;
 use tokenizers::normalizers::replace::ReplacePattern;
-use tokenizers::normalizers::{Lowercase, NFC, NFKD, Replace, Sequence, Strip, StripAccents};
+use tokenizers::normalizers::{Lowercase, NFC, NFD, Replace, Sequence, Strip};
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{NormalizerWrapper, SplitDelimiterBehavior};
@@ -39,7 +41,7 @@ pub enum TokenizerKind {
     /// Byte-pair encoding on characters: replays the merges in the order in which they were learnt.
     #[default]
     Bpe,
-    /// The same vocabulary, split greedily by the longest piece; words over 100 characters become `[UNK]`.
+    /// The same vocabulary, split greedily by the longest piece.
     WordPiece,
 }
 
@@ -52,7 +54,7 @@ pub struct TokenizerOptions {
     pub kind: TokenizerKind,
     /// Keep capitals.
     pub keep_case: bool,
-    /// Keep accents and all combining marks (Portuguese, Hindi, …).
+    /// Keep the accents of Latin and Greek letters (Portuguese, German, …). Those of Vietnamese are kept anyway.
     pub keep_accents: bool,
 }
 
@@ -73,28 +75,54 @@ fn replace(pattern: &str, content: &str) -> Result<NormalizerWrapper> {
         .map_err(|error| Error::config("tokenizer pattern", "a regular expression", error))
 }
 
-/// The cleaning of text, before it is split into words.
-pub(super) fn normalizer(options: &TokenizerOptions) -> Result<Sequence> {
-    // Literal characters and plain classes only: Python's engine (Oniguruma) and ours must agree on them.
+/// The longest word. Scripts without spaces write sentences as one run of letters, which is cut, and WordPiece knows no
+/// longer word.
+const LONGEST_WORD: usize = 100;
+
+/// Letters that Vietnamese alone writes, composed and in lower case: those with a horn, a hook, or two marks.
+const VIETNAMESE: &str = "ảấầẩẫậắằẳẵặẻếềểễệỉỏốồổỗộơớờởỡợủưứừửữựỷ";
+
+/// Whether a text is Vietnamese of which so many letters were counted: one in fifty of its Latin letters is of those that
+/// only Vietnamese writes. In Vietnamese text one in seven is.
+pub(super) fn is_vietnamese<'a>(words: impl Iterator<Item = (&'a str, u64)>) -> bool {
+    let (mut latin, mut own) = (0_u64, 0_u64);
+    for (word, count) in words {
+        for letter in word.chars() {
+            // The Latin letters lie below Greek's, and the composed ones at U+1E00.
+            let is_latin =
+                letter.is_alphabetic() && (letter < '\u{250}' || ('\u{1e00}'..'\u{1f00}').contains(&letter));
+            if is_latin {
+                let own_letter =
+                    letter.to_lowercase().next().is_some_and(|letter| VIETNAMESE.contains(letter));
+                latin += count;
+                own += if own_letter { count } else { 0 };
+            }
+        }
+    }
+    own * 50 > latin
+}
+
+/// The cleaning of text, before it is split into words; of accents none if `keep` says so.
+pub(super) fn normalizer(options: &TokenizerOptions, keep: bool) -> Result<Sequence> {
+    // Literal characters, plain classes and a look at one character: Python's engine (Oniguruma) and ours must agree.
     let mut steps = vec![
         replace("\r\n?|[\u{b}\u{c}\u{85}\u{2028}\u{2029}]", "\n")?,
-        replace(r"[^\P{Cc}\n\t]|[\p{Cf}\p{Co}\x{FFFD}]", "")?,
+        replace(r"[^\P{Cc}\n\t]|[^\P{Cf}\x{200C}\x{200D}]|[\p{Co}\x{FFFD}]", "")?,
+        replace(r"(?<![\p{L}\p{M}\x{200C}\x{200D}])[\x{200C}\x{200D}]+", "")?,
+        NFC.into(),
     ];
-    if options.keep_accents {
-        steps.push(NFC.into());
-    } else {
-        steps.extend([NFKD.into(), StripAccents.into()]);
-    }
     if !options.keep_case {
         steps.push(Lowercase.into());
     }
+    if !keep {
+        steps.extend(without_accents(options)?);
+    }
     if !options.keep_accents {
-        let letters = [("ß", "ss"), ("æ", "ae"), ("œ", "oe"), ("ø", "o"), ("ł", "l"), ("đ", "d")];
-        let capitals = [("ẞ", "SS"), ("Æ", "AE"), ("Œ", "OE"), ("Ø", "O"), ("Ł", "L"), ("Đ", "D")];
+        let print = [("ﬀ", "ff"), ("ﬁ", "fi"), ("ﬂ", "fl"), ("ﬃ", "ffi"), ("ﬄ", "ffl"), ("…", "...")];
         steps.push(replace("[‘’‚‛′]", "'")?);
         steps.push(replace("[“”„‟″«»]", "\"")?);
         steps.push(replace("[‐‑‒–—―−]", "-")?);
-        for (letter, ascii) in letters.iter().chain(capitals.iter().filter(|_| options.keep_case)) {
+        for (letter, ascii) in print {
             steps.push(replace(letter, ascii)?);
         }
     }
@@ -104,10 +132,27 @@ pub(super) fn normalizer(options: &TokenizerOptions) -> Result<Sequence> {
     Ok(Sequence::new(steps))
 }
 
+/// What drops the accents of text in NFC.
+pub(super) fn without_accents(options: &TokenizerOptions) -> Result<Vec<NormalizerWrapper>> {
+    let letters = [("ß", "ss"), ("æ", "ae"), ("œ", "oe"), ("ø", "o"), ("ł", "l"), ("đ", "d")];
+    let capitals = [("ẞ", "SS"), ("Æ", "AE"), ("Œ", "OE"), ("Ø", "O"), ("Ł", "L"), ("Đ", "D")];
+    let mut steps = vec![
+        // Where no letter has it, the acute marks the stress; `ѓ` and `ќ` are one letter each.
+        replace("(?<=[аеёиоуыэюяєіїѣАЕЁИОУЫЭЮЯЄІЇѢ])\u{301}", "")?,
+        NFD.into(),
+        replace(r"(?<=[\p{Latin}\p{Greek}])\p{Mn}+", "")?,
+        NFC.into(),
+    ];
+    for (letter, ascii) in letters.iter().chain(capitals.iter().filter(|_| options.keep_case)) {
+        steps.push(replace(letter, ascii)?);
+    }
+    Ok(steps)
+}
+
 /// Words, and every digit, symbol and newline alone; spaces are dropped.
 pub(super) fn pre_tokenizer() -> Result<Split> {
-    let pattern = SplitPattern::Regex(r"[\p{L}\p{M}]+|[^ ]".to_owned());
-    Split::new(pattern, SplitDelimiterBehavior::Removed, true)
+    let pattern = format!(r"[\p{{L}}\p{{M}}\x{{200C}}\x{{200D}}]{{1,{LONGEST_WORD}}}|[^ ]");
+    Split::new(SplitPattern::Regex(pattern), SplitDelimiterBehavior::Removed, true)
         .map_err(|error| Error::config("tokenizer pattern", "a regular expression", error))
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use tokenizers::{EncodeInput, Encoding, ModelWrapper};
 
 use super::check;
+use super::companions::Companions;
 use super::specials::{SpecialIds, SpecialTokens};
 use crate::hash::fnv1a;
 use crate::store::{Disk, Store, write_atomic};
@@ -105,7 +106,8 @@ impl std::fmt::Debug for Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads a `tokenizer.json`, or the one in a folder.
+    /// Reads a `tokenizer.json`, or the one in a folder. What a `tokenizer_config.json` beside it says of case and accents
+    /// holds, as in Python's `transformers`.
     ///
     /// # Errors
     /// A file that cannot be read, that is no valid tokenizer, or that lacks one of the five special tokens.
@@ -118,7 +120,12 @@ impl Tokenizer {
         if size > MAX_FILE {
             return Err(Error::file(&path, format!("at most {MAX_FILE} bytes"), format!("{size}")));
         }
-        Self::from_named(std::fs::read(&path).map_err(Error::io(&path, "read"))?, &path)
+        let companions = match path.parent() {
+            Some(folder) => Companions::read(&Disk, folder)?,
+            None => Companions::default(),
+        };
+        let json = companions.overrule(std::fs::read(&path).map_err(Error::io(&path, "read"))?);
+        Self::with_roles(json, &path, &companions.roles())
     }
 
     /// Reads the bytes of a `tokenizer.json`.

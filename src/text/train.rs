@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::models::wordpiece::WordPiece;
+use tokenizers::normalizers::Sequence;
 use tokenizers::{
     AddedToken, NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
 };
@@ -22,8 +23,6 @@ pub const MIN_VOCAB: usize = 256;
 
 /// Bytes of text split into words at once.
 const CHUNK: usize = 8 << 20;
-/// Longer words are noise: they teach no merges.
-const MAX_WORD: usize = 256;
 /// Above this many different words the rarest are forgotten, which bounds memory.
 const MAX_WORDS: usize = 1 << 23;
 /// A pair of pieces must occur this often to be merged, a character to have a token.
@@ -47,9 +46,14 @@ impl Tokenizer {
         if words.is_empty() {
             return Err(Error::config("tokenizer training text", "at least one word", "none"));
         }
+        let counted = words.iter().map(|(word, &count)| (word.as_str(), count));
+        let keep = options.keep_accents || pipeline::is_vietnamese(counted);
+        if !keep {
+            words = drop_accents(words, options)?;
+        }
         let pieces = keep_alphabet(&mut words, options);
         let bpe = learn(&words, pieces, options.vocab_size)?;
-        assemble(bpe, options)
+        assemble(bpe, options, keep)
     }
 }
 
@@ -57,7 +61,8 @@ fn count_words<I>(texts: I, options: &TokenizerOptions) -> Result<Counts>
 where
     I: IntoIterator<Item = Result<String>>,
 {
-    let normalizer = pipeline::normalizer(options)?;
+    // Accents are dropped from the words, once each, when all are counted: only then is it known whether to.
+    let normalizer = pipeline::normalizer(options, true)?;
     let pre_tokenizer = pipeline::pre_tokenizer()?;
     let counts = |text: &String| -> Result<Counts> {
         let mut counts = Counts::new();
@@ -70,8 +75,7 @@ where
         for (word, ..) in pieces.get_splits(OffsetReferential::Normalized, OffsetType::Byte) {
             match counts.get_mut(word) {
                 Some(count) => *count += 1,
-                None if word.len() <= MAX_WORD => _ = counts.insert(word.to_owned(), 1),
-                None => {}
+                None => _ = counts.insert(word.to_owned(), 1),
             }
         }
         Ok(counts)
@@ -98,6 +102,26 @@ where
         }
     }
     Ok(total)
+}
+
+/// The same counts of the words without their accents.
+fn drop_accents(words: Counts, options: &TokenizerOptions) -> Result<Counts> {
+    let steps = Sequence::new(pipeline::without_accents(options)?);
+    let failed =
+        |error| Error::config("tokenizer training text", "words whose accents can be dropped", error);
+    let mut plain = Counts::with_capacity(words.len());
+    for (word, count) in words {
+        let word = match word.is_ascii() {
+            true => word,
+            false => {
+                let mut normalized = NormalizedString::from(word);
+                steps.normalize(&mut normalized).map_err(failed)?;
+                normalized.get().to_owned()
+            }
+        };
+        *plain.entry(word).or_default() += count;
+    }
+    Ok(plain)
 }
 
 /// Adds the smaller table to the larger.
@@ -184,13 +208,13 @@ fn scale(words: &Counts) -> u64 {
     most / (i32::MAX as u64 / 2) + 1
 }
 
-fn assemble(bpe: BPE, options: &TokenizerOptions) -> Result<Tokenizer> {
+fn assemble(bpe: BPE, options: &TokenizerOptions, keep_accents: bool) -> Result<Tokenizer> {
     let failed = |error: tokenizers::Error| Error::config("tokenizer", "parts that fit", error);
     let mut inner = match options.kind {
         TokenizerKind::Bpe => tokenizers::Tokenizer::new(bpe),
         TokenizerKind::WordPiece => tokenizers::Tokenizer::new(WordPiece::from_bpe(&bpe)),
     };
-    inner.with_normalizer(Some(pipeline::normalizer(options)?)).map_err(failed)?;
+    inner.with_normalizer(Some(pipeline::normalizer(options, keep_accents)?)).map_err(failed)?;
     inner.with_pre_tokenizer(Some(pipeline::pre_tokenizer()?));
     inner.with_post_processor(Some(pipeline::post_processor()?));
     inner.with_decoder(Some(pipeline::decoder()));

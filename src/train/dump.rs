@@ -4,7 +4,6 @@
 //! `masked_rows` [S, M], `labels` [S, M] as 32-bit integers, -1 where a step has fewer than M; `lr` `[S]` as f64; the
 //! same but `lr` below `held_out/` for the held-out sequences, whose last batch is filled up with empty sequences.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use safetensors::tensor::{Dtype, TensorView};
@@ -12,18 +11,17 @@ use safetensors::tensor::{Dtype, TensorView};
 use super::config::TrainConfig;
 use super::pretrain::held_out_batches;
 use crate::data::{Batch, Batcher, BatcherOptions, Dataset, Split};
-use crate::store::write_output;
 use crate::{Error, Result};
 
 /// Runs with more tokens than this are not written: the arrays are put together in memory.
 const TOKENS: u64 = 1 << 27;
 
-/// Writes the batches, learning rates and held-out batches that a run of `config` on `dataset` sees.
+/// The bytes of a file with the batches, learning rates and held-out batches that a run of `config` on `dataset` sees.
 ///
 /// # Errors
 /// [`Error::Config`] when the batch size changes during the run or the run is longer than 2^27 tokens; those of
-/// the recipe and the data; [`Error::Io`].
-pub fn dump_batches(config: &TrainConfig, dataset: &Arc<Dataset>, path: &Path) -> Result<()> {
+/// the recipe and the data.
+pub fn dump_batches(config: &TrainConfig, dataset: &Arc<Dataset>) -> Result<Vec<u8>> {
     config.check()?;
     let plan = config.plan()?;
     if plan.largest_batch() != config.batch_sequences {
@@ -52,7 +50,7 @@ pub fn dump_batches(config: &TrainConfig, dataset: &Arc<Dataset>, path: &Path) -
         arrays.extend(self::arrays("held_out/", &held_out));
     }
     let unsound = |error: safetensors::SafeTensorError| {
-        Error::file(path, "arrays that safetensors can hold", error.to_string())
+        Error::config("dump-batches", "arrays that safetensors can hold", error)
     };
     let views = arrays
         .iter()
@@ -61,8 +59,7 @@ pub fn dump_batches(config: &TrainConfig, dataset: &Arc<Dataset>, path: &Path) -
     // Strings are all that the free text of a safetensors file takes.
     // One entry: several would stand in an order that changes from run to run.
     let about = [("format".to_owned(), "wgrad-batches 1".to_owned())].into();
-    let bytes = safetensors::serialize(views, Some(about)).map_err(unsound)?;
-    write_output(path, &bytes)
+    safetensors::serialize(views, Some(about)).map_err(unsound)
 }
 
 type Array = (String, Dtype, Vec<usize>, Vec<u8>);

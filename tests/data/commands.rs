@@ -102,3 +102,76 @@ fn what_goes_wrong_is_told_in_one_line() {
         assert!(stdout(&wgrad(path, help)).contains("Examples:"));
     }
 }
+
+#[test]
+fn pieces_are_shown_with_their_places() {
+    let folder = tempfile::tempdir().unwrap();
+    super::tokenizer(folder.path());
+    let text = "The d\u{f3}g\nruns";
+    let show = |more: &[&str]| {
+        let arguments = [&["tokenizer", "show", "--tokenizer", "tok", text], more].concat();
+        program::command(&arguments).current_dir(folder.path()).output().unwrap()
+    };
+    let json = program::json(&["tokenizer", "show"], &show(&["--json"]));
+    let tokenizer = Tokenizer::load(folder.path().join("tok")).unwrap();
+    let pieces = json["pieces"].as_array().unwrap();
+    let ids: Vec<u64> = pieces.iter().map(|piece| piece["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids, tokenizer.encode(text).unwrap().into_iter().map(u64::from).collect::<Vec<_>>());
+    let parts: Vec<&str> = pieces.iter().map(|piece| piece["text"].as_str().unwrap()).collect();
+    assert_eq!(parts.concat(), text.replace(' ', ""));
+    let told = stdout(&show(&[]));
+    assert!(told.lines().any(|line| line.contains("\\n") && line.contains("8..9")), "{told}");
+}
+
+#[test]
+fn info_says_what_any_file_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    super::tokenizer(path);
+    fs::write(path.join("a.txt"), sentences(200).join("\n")).unwrap();
+    fs::write(path.join("a.csv"), "body,label\nx,1\n").unwrap();
+    fs::write(path.join("rows.json"), "[{\"body\": \"x\", \"n\": 1}]").unwrap();
+    fs::write(path.join("a.bin"), [0; 64]).unwrap();
+    fs::create_dir(path.join("texts")).unwrap();
+    fs::write(path.join("texts/a.txt"), "x").unwrap();
+    fs::write(path.join("texts/a.doc"), "x").unwrap();
+    stdout(&wgrad(path, "data prepare a.txt --tokenizer tok --seq-len 32 --out data"));
+    let info = |name: &str| program::json(&["info"], &wgrad(path, &format!("info {name} --json")));
+    assert_eq!(info("tok")["kind"], "tokenizer");
+    assert_eq!(info("tok/tokenizer.json")["vocab_size"], info("data")["vocab_size"]);
+    let data = info("data/train-00000.bin");
+    assert_eq!((&data["kind"], &data["seq_len"]), (&"data folder".into(), &32.into()));
+    assert_eq!(
+        data["train"]["sequences"].as_u64().unwrap() + data["held_out"]["sequences"].as_u64().unwrap(),
+        200
+    );
+    assert_eq!(info("a.csv")["columns"], serde_json::json!(["body", "label"]));
+    assert_eq!(info("rows.json")["columns"], serde_json::json!(["body", "n"]));
+    assert_eq!(info("a.txt")["kind"], "plain text");
+    assert_eq!(info("texts")["passed_over"][0], "texts/a.doc (of no known kind)");
+    let told = stdout(&wgrad(path, "info a.csv"));
+    assert!(told.contains("values separated by commas") && told.contains("body, label"), "{told}");
+    // What is no file of this program, or gives what it has once, is told and never waited on.
+    assert!(error(&wgrad(path, "info a.bin")).contains("no dataset.json beside it"));
+    #[cfg(unix)]
+    assert!(error(&wgrad(path, "info /dev/null")).contains("a pipe or device"));
+}
+
+/// `-` is the standard output of every command that writes an output.
+#[test]
+fn batches_go_to_standard_output() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    super::tokenizer(path);
+    fs::write(path.join("a.txt"), sentences(300).join("\n")).unwrap();
+    stdout(&wgrad(path, "data prepare a.txt --tokenizer tok --seq-len 32 --out data"));
+    let batches = "pretrain --preset micro --data data --steps 3 --set batch_sequences=8 --set warmup_steps=1 \
+                   --set model.hidden_size=32 --set model.num_attention_heads=2 --init-only --out run --dump-batches";
+    let output = wgrad(path, &format!("{batches} -"));
+    assert!(output.status.success(), "{}", program::stderr(&output));
+    let again = wgrad(path, &format!("{batches} file").replace("--out run", "--out other"));
+    assert!(again.status.success(), "{}", program::stderr(&again));
+    assert!(!path.join("-").exists());
+    let file = fs::read(path.join("file")).unwrap();
+    assert!(output.stdout.starts_with(&file) && file.len() > 1000);
+}

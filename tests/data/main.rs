@@ -5,6 +5,8 @@ mod batches;
 mod commands;
 #[path = "../common/mod.rs"]
 mod common;
+mod formats;
+mod lost_rows;
 mod masks;
 mod packing;
 mod preparing;

@@ -3,27 +3,33 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use wgrad::data::{Documents, ReadCounts, ReadOptions, Reader};
+use wgrad::data::{Documents, FileOptions, ReadCounts, ReadOptions, Reader};
 
-type Packer = fn(&[u8]) -> Vec<u8>;
+pub(super) type Packer = fn(&[u8]) -> Vec<u8>;
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     packer.write_all(bytes).unwrap();
     packer.finish().unwrap()
 }
 
-fn bzip2(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn bzip2(bytes: &[u8]) -> Vec<u8> {
     let mut packer = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
     packer.write_all(bytes).unwrap();
     packer.finish().unwrap()
 }
 
-fn zstd(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn zstd(bytes: &[u8]) -> Vec<u8> {
     zstd::encode_all(bytes, 1).unwrap()
 }
 
-const PACKERS: [(&str, Packer); 3] = [("gz", gzip), ("bz2", bzip2), ("zst", zstd)];
+pub(super) fn xz(bytes: &[u8]) -> Vec<u8> {
+    let mut packer = liblzma::write::XzEncoder::new(Vec::new(), 1);
+    packer.write_all(bytes).unwrap();
+    packer.finish().unwrap()
+}
+
+pub(super) const PACKERS: [(&str, Packer); 4] = [("gz", gzip), ("bz2", bzip2), ("zst", zstd), ("xz", xz)];
 
 /// The texts of one file, or the message of the error.
 fn read_with(name: &str, bytes: &[u8], options: &ReadOptions) -> Result<(Vec<String>, ReadCounts), String> {
@@ -33,11 +39,14 @@ fn read_with(name: &str, bytes: &[u8], options: &ReadOptions) -> Result<(Vec<Str
     read_paths(&[path], options)
 }
 
-fn read_paths(paths: &[PathBuf], options: &ReadOptions) -> Result<(Vec<String>, ReadCounts), String> {
+pub(super) fn read_paths(
+    paths: &[PathBuf],
+    options: &ReadOptions,
+) -> Result<(Vec<String>, ReadCounts), String> {
     let mut reader = Reader::open(paths, options.clone()).map_err(|error| error.to_string())?;
     let texts = reader.by_ref().map(|document| document.map(|document| document.text));
     let texts = texts.collect::<wgrad::Result<Vec<_>>>().map_err(|error| error.to_string())?;
-    Ok((texts, *reader.counts()))
+    Ok((texts, reader.counts().clone()))
 }
 
 fn read(name: &str, bytes: &[u8]) -> Result<Vec<String>, String> {
@@ -85,8 +94,8 @@ fn broken_tables_name_the_line() {
     assert!(error.contains("line 2: expected a field called `text`, found `body`"), "{error}");
     let error = read("a.jsonl", b"{\"text\": \"a\"}\n\n{\"text\": 'b'}\n").unwrap_err();
     assert!(error.contains("line 3: expected a JSON object"), "{error}");
-    let error = read("a.jsonl", b"{\"text\": null}\n").unwrap_err();
-    assert!(error.contains("line 1: expected a string in `text`, found null"), "{error}");
+    let error = read("a.jsonl", b"{\"text\": [1]}\n").unwrap_err();
+    assert!(error.contains("line 1: expected a string in `text`, found an array"), "{error}");
     assert!(read("a.jsonl", "[".repeat(1_000_000).as_bytes()).is_err());
     assert!(read("a.csv", b"").unwrap_err().contains("no columns"));
 }
@@ -131,7 +140,8 @@ fn bad_bytes_are_put_right_and_counted() {
     assert_eq!(texts, ["a\nb"]);
     assert_eq!(counts.repairs.carriage_returns, 3);
 
-    let strict = ReadOptions { strict: true, ..Default::default() };
+    let strict =
+        ReadOptions { files: FileOptions { strict: true, ..FileOptions::default() }, ..Default::default() };
     let refused = |bytes: &[u8]| read_with("a.txt", bytes, &strict).unwrap_err();
     assert!(refused(b"one\ntwo\nthr\xffee\n").contains("line 3"));
     assert!(refused(b"one\ntwo\0\n").contains("line 2") && refused(b"a\0").contains("NUL"));
@@ -224,9 +234,16 @@ fn folders_are_walked_in_order() {
     let options = ReadOptions::default();
     let (texts, counts) = read_paths(&[folder.path().to_path_buf()], &options).unwrap();
     assert_eq!((texts, counts.files), (vec!["one".to_owned(), "two".to_owned(), "three".to_owned()], 3));
+    // What is passed over is said, but for what is hidden.
+    let [passed_over] = counts.passed_over.as_slice() else { panic!("{:?}", counts.passed_over) };
+    assert!(passed_over.ends_with("notes.pdf (of no known kind)"), "{passed_over}");
     let (texts, _) = read_paths(&[place("c.txt"), place("b")], &options).unwrap();
     assert_eq!(texts, ["three", "two"]);
-    assert!(read_paths(&[place("notes.pdf")], &options).unwrap_err().contains(".txt, .jsonl, .csv or .tsv"));
+    assert!(
+        read_paths(&[place("notes.pdf")], &options)
+            .unwrap_err()
+            .contains(".txt, .jsonl, .json, .csv, .tsv or .parquet")
+    );
     assert!(read_paths(&[place("missing.txt")], &options).unwrap_err().contains("missing.txt"));
     std::fs::remove_file(place("b/deep/z.csv")).unwrap();
     assert!(read_paths(&[place("b")], &options).unwrap_err().contains("found none"));

@@ -62,7 +62,7 @@ impl Place {
     }
 
     fn table(&self, name: &str, columns: &Columns) -> Table {
-        Table::read(&self.path(name), columns, false).unwrap()
+        Table::read(&self.path(name), columns, &wgrad::data::FileOptions::default()).unwrap()
     }
 
     fn options(&self, task: Task, columns: &Columns, out: &str) -> FinetuneOptions {

@@ -1,9 +1,8 @@
 //! Where vectors go: a file that appears when it is whole, or a pipe that takes them as they come.
 
-use std::io::Write;
 use std::path::Path;
 
-use serde_json::json;
+use serde::Serialize;
 use wgrad::data::npy;
 use wgrad::infer::Embeddings;
 use wgrad::store;
@@ -56,10 +55,19 @@ impl Output {
 
 fn lines(first: usize, texts: &[String], embedded: &Embeddings) -> std::io::Result<Vec<u8>> {
     let mut lines = Vec::new();
-    for (index, (text, row)) in texts.iter().zip(embedded.rows()).enumerate() {
-        writeln!(lines, "{}", json!({"index": first + index, "text": text, "embedding": row}))?;
+    for (index, (text, embedding)) in texts.iter().zip(embedded.rows()).enumerate() {
+        serde_json::to_writer(&mut lines, &Line { index: first + index, text, embedding })?;
+        lines.push(b'\n');
     }
     Ok(lines)
+}
+
+/// A text with its vector. Its numbers have the digits that an f32 has; in a JSON value they would be f64.
+#[derive(Serialize)]
+struct Line<'a> {
+    index: usize,
+    text: &'a str,
+    embedding: &'a [f32],
 }
 
 fn raw(values: &[f32]) -> Vec<u8> {

@@ -25,22 +25,40 @@ pub fn glue_files(task: Task, dir: &Path) -> Result<GlueFiles> {
     };
     let inner = dir.join(folder);
     let dir = if inner.is_dir() { inner } else { dir.to_path_buf() };
-    let names: &[(&str, &str)] = match task {
-        Task::Mnli => &[("matched", "dev_matched.tsv"), ("mismatched", "dev_mismatched.tsv")],
-        _ => &[("dev", "dev.tsv")],
+    let names: &[(&str, &[&str])] = match task {
+        Task::Mnli => &[
+            ("matched", &["dev_matched", "validation_matched"]),
+            ("mismatched", &["dev_mismatched", "validation_mismatched"]),
+        ],
+        _ => &[("dev", &["dev", "validation"])],
     };
-    let dev = names.iter().map(|(name, file)| (*name, dir.join(file))).collect();
-    let files = GlueFiles { train: dir.join("train.tsv"), dev };
-    let missing = std::iter::once(&files.train).chain(files.dev.iter().map(|(_, path)| path));
-    let missing: Vec<_> = missing
-        .filter(|path| !path.is_file())
-        .map(|path| path.file_name().unwrap_or_default().to_string_lossy().into_owned())
-        .collect();
-    if missing.is_empty() {
-        return Ok(files);
+    let dev: Vec<_> = names.iter().map(|(name, stems)| (*name, find(&dir, stems))).collect();
+    let train = find(&dir, &["train"]);
+    let missing = std::iter::once(&train).chain(dev.iter().map(|(_, found)| found));
+    let missing: Vec<_> = missing.filter_map(|found| found.as_ref().err().cloned()).collect();
+    match train {
+        Ok(train) if missing.is_empty() => {
+            let dev = dev.into_iter().filter_map(|(name, found)| Some((name, found.ok()?)));
+            Ok(GlueFiles { train, dev: dev.collect() })
+        }
+        _ => {
+            let expected = format!("the files of GLUE's {folder}, as .tsv, .csv, .jsonl or .parquet");
+            Err(Error::file(dir, expected, missing.join(", ")))
+        }
     }
-    let expected = format!("the files of GLUE's {folder}, as its own download has them");
-    Err(Error::file(dir, expected, format!("no {}", missing.join(", no "))))
+}
+
+/// The file of `dir` with one of the names `stems` and the ending of a table, or with the name that the Hugging Face hub
+/// gives a file that is the only one of its part; else what is missing.
+fn find(dir: &Path, stems: &[&str]) -> std::result::Result<PathBuf, String> {
+    let endings = ["tsv", "csv", "jsonl", "json", "parquet"];
+    let names = stems.iter().flat_map(|stem| {
+        endings
+            .iter()
+            .flat_map(move |ending| [format!("{stem}.{ending}"), format!("{stem}-00000-of-00001.{ending}")])
+    });
+    let mut paths = names.map(|name| dir.join(name));
+    paths.find(|path| path.is_file()).ok_or_else(|| format!("no {}.tsv", stems[0]))
 }
 
 /// The name of the task's folder in GLUE's download.
@@ -59,26 +77,44 @@ fn folder_name(task: Task) -> Option<&'static str> {
     })
 }
 
-/// Where a GLUE task's files hold texts and label; none for one's own tasks.
-pub(super) fn columns(task: Task) -> Option<Columns> {
-    let pair = |text: &str, pair: &str, label: &str| Columns {
-        text: text.to_owned(),
-        pair: Some(pair.to_owned()),
-        label: Some(label.to_owned()),
-    };
-    Some(match task {
-        // It has no header: source, label, the author's own mark, sentence.
-        Task::Cola => Columns { text: "3".into(), pair: None, label: Some("1".into()) },
-        Task::Sst2 => Columns { text: "sentence".into(), pair: None, label: Some("label".into()) },
-        Task::Mrpc => pair("#1 String", "#2 String", "Quality"),
-        Task::Qqp => pair("question1", "question2", "is_duplicate"),
-        Task::Stsb => pair("sentence1", "sentence2", "score"),
-        Task::Mnli => pair("sentence1", "sentence2", "gold_label"),
-        Task::Qnli => pair("question", "sentence", "label"),
-        Task::Rte | Task::Wnli => pair("sentence1", "sentence2", "label"),
-        Task::Classify | Task::Regress | Task::Contrastive => return None,
-    })
+/// Where a file of a task holds texts and labels.
+pub(super) struct Layout {
+    pub(super) columns: Columns,
+    /// Whether the columns have names; otherwise they go by number.
+    pub(super) header: bool,
 }
 
-/// How many columns a file without a header has.
-pub(super) const COLA_COLUMNS: usize = 4;
+/// The layouts of a GLUE task's files: that of GLUE's own download, and that of the Hugging Face hub's copy; none for one's
+/// own tasks.
+pub(super) fn layouts(task: Task) -> Vec<Layout> {
+    let layout = |text: &str, pair: Option<&str>, label: &str| {
+        let (text, label) = (text.to_owned(), Some(label.to_owned()));
+        Layout { columns: Columns { text, pair: pair.map(str::to_owned), label }, header: true }
+    };
+    match task {
+        // It has no header: source, label, the author's own mark, sentence.
+        Task::Cola => {
+            vec![Layout { header: false, ..layout("4", None, "2") }, layout("sentence", None, "label")]
+        }
+        Task::Sst2 => vec![layout("sentence", None, "label")],
+        Task::Mrpc => vec![
+            layout("#1 String", Some("#2 String"), "Quality"),
+            layout("sentence1", Some("sentence2"), "label"),
+        ],
+        Task::Qqp => vec![
+            layout("question1", Some("question2"), "is_duplicate"),
+            layout("question1", Some("question2"), "label"),
+        ],
+        Task::Stsb => vec![
+            layout("sentence1", Some("sentence2"), "score"),
+            layout("sentence1", Some("sentence2"), "label"),
+        ],
+        Task::Mnli => vec![
+            layout("sentence1", Some("sentence2"), "gold_label"),
+            layout("premise", Some("hypothesis"), "label"),
+        ],
+        Task::Qnli => vec![layout("question", Some("sentence"), "label")],
+        Task::Rte | Task::Wnli => vec![layout("sentence1", Some("sentence2"), "label")],
+        Task::Classify | Task::Regress | Task::Contrastive => Vec::new(),
+    }
+}

@@ -9,9 +9,15 @@ use super::columns::Columns;
 use super::glue;
 use super::kind::Task;
 use crate::data::clean::Repairs;
-use crate::data::rows::Rows;
-use crate::data::source::{Format, Source, sources};
+use crate::data::files::source;
+use crate::data::lost::Lost;
+use crate::data::rows::{Lines, Rows, Wanted};
+use crate::data::source::{FileOptions, Format, Source};
+use crate::error::quoted;
 use crate::{Error, Result};
+
+/// What stands in tables where there is no label, in lower case.
+const NO_LABEL: [&str; 4] = ["", "n/a", "#n/a", "nan"];
 
 /// One text or pair of texts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -33,88 +39,108 @@ pub struct Table {
     pub path: PathBuf,
     /// Its rows.
     pub examples: Vec<Example>,
-    /// Rows of GLUE's QQP that are broken in GLUE's own download, left out.
-    pub broken: u64,
+    /// Rows that could not be used, left out.
+    pub lost: Lost,
     /// What was put right.
     pub repairs: Repairs,
 }
 
 impl Table {
-    /// Reads a file with GLUE's layout of `task`: tab-separated, quotation marks standing for themselves.
+    /// Reads a file of a task of GLUE: in the layout of GLUE's own download, which is tab-separated, quotation marks
+    /// standing for themselves; or, in any format, with the columns of that or of the Hugging Face hub's copy, where labels
+    /// are numbers.
     ///
     /// # Errors
     /// [`Error::Config`] for a task that is not GLUE's; as [`Table::read`].
-    pub fn read_glue(task: Task, path: &Path, strict: bool) -> Result<Table> {
-        let columns =
-            glue::columns(task).ok_or_else(|| Error::config("task", "a task of GLUE's", task.name()))?;
-        let source = source(path)?;
-        let source = Source { format: Format::Tsv, ..source };
-        let rows = match task {
-            Task::Cola => Rows::open_headless(&source, &[3, 1], glue::COLA_COLUMNS, strict, &Arc::default())?,
-            _ => Rows::open(&source, None, &names(&columns), strict, &Arc::default())?,
-        };
-        // Some questions hold line ends, and the file no quotation marks around them.
-        collect(rows, path, &columns, task == Task::Qqp)
+    pub fn read_glue(task: Task, path: &Path, options: &FileOptions) -> Result<Table> {
+        let layouts = glue::layouts(task);
+        let mut first = None;
+        let source = source(path, options)?;
+        let tabs = source.format == Some(Format::Tsv);
+        for layout in layouts {
+            if !layout.header && !tabs {
+                continue;
+            }
+            let mut options = options.clone();
+            options.header &= layout.header;
+            // Some questions of GLUE's QQP hold line ends, and the file no quotation marks around them.
+            options.lenient |= task == Task::Qqp && tabs;
+            match read_rows(&source, &layout.columns, &options, Some(task)) {
+                Ok(table) => return Ok(table),
+                // What is wrong with the first layout is told: the others are for files that lack its columns.
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        Err(first.unwrap_or_else(|| Error::config("task", "a task of GLUE's", task.name())))
     }
 
-    /// Reads the columns of a table: `.csv`, `.tsv` or `.jsonl`, alone or packed. Of plain text each line is an
-    /// example without a label.
+    /// Reads the columns of a table: `.csv`, `.tsv`, JSON or Parquet, alone or packed. Of plain text each line is an
+    /// example without a label. Rows with an empty text or without a label are left out.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Line`] for a header without a column and for a row with the wrong columns;
-    /// [`Error::File`] for a file without a row.
-    pub fn read(path: &Path, columns: &Columns, strict: bool) -> Result<Table> {
-        let source = source(path)?;
-        let rows = match source.format {
-            Format::Text if columns.pair.is_none() && columns.label.is_none() => {
-                Rows::open_lines(&source, false, strict, &Arc::default())?
+    /// [`Error::Io`]; [`Error::Line`] for a header without a column, and for rows that cannot be used, see
+    /// [`Rows::next_row`]; [`Error::File`] for a file without a row.
+    pub fn read(path: &Path, columns: &Columns, options: &FileOptions) -> Result<Table> {
+        read_rows(&source(path, options)?, columns, options, None)
+    }
+}
+
+fn read_rows(source: &Source, columns: &Columns, options: &FileOptions, task: Option<Task>) -> Result<Table> {
+    let lines = match columns.pair.is_none() && columns.label.is_none() {
+        true => Lines::Texts,
+        false => Lines::Refused,
+    };
+    let wanted = Wanted { columns: &names(columns), lines, keep_places: false };
+    let mut rows = Rows::open(source, None, &wanted, options, &Arc::default())?;
+    let mut examples = Vec::new();
+    while let Some(row) = rows.next_row()? {
+        let mut values = row.values.into_iter();
+        let mut next = || values.next().unwrap_or_default();
+        let text = next();
+        let pair = columns.pair.is_some().then(&mut next);
+        let label = columns.label.is_some().then(&mut next);
+        if text.trim().is_empty() || pair.as_ref().is_some_and(|pair| pair.trim().is_empty()) {
+            rows.lose(row.line, "a text", "nothing".to_owned())?;
+            continue;
+        }
+        let label = match label.as_deref().map(|label| label_of(label, task)) {
+            None => None,
+            Some(Some(label)) => Some(label),
+            Some(None) => {
+                let found = label.filter(|label| !label.trim().is_empty());
+                rows.lose(row.line, "a label", found.map_or("nothing".to_owned(), |label| quoted(&label)))?;
+                continue;
             }
-            _ => Rows::open(&source, None, &names(columns), strict, &Arc::default())?,
         };
-        collect(rows, path, columns, false)
+        examples.push(Example { line: row.line, text, pair, label });
     }
+    if examples.is_empty() {
+        return Err(Error::file(&source.path, "at least one row", "none"));
+    }
+    let (repairs, lost) = (rows.repairs(), rows.lost().clone());
+    Ok(Table { path: source.path.clone(), examples, lost, repairs })
 }
 
-fn source(path: &Path) -> Result<Source> {
-    if path.is_dir() {
-        return Err(Error::file(path, "a file", "a folder"));
+/// A label as GLUE's own files spell it, of which other copies have the number; none where there is no label.
+fn label_of(label: &str, task: Option<Task>) -> Option<String> {
+    let label = label.trim();
+    let missing = NO_LABEL.iter().any(|none| label.eq_ignore_ascii_case(none));
+    let Some(task) = task else { return (!missing).then(|| label.to_owned()) };
+    // Annotators did not agree, or the copy keeps a test set's labels to itself.
+    if missing || label == "-" || label == "-1" {
+        return None;
     }
-    let [source] =
-        sources(&[path.to_path_buf()])?.try_into().map_err(|_| Error::file(path, "one file", "several"))?;
-    Ok(source)
+    let named = task.classes().iter().any(|(spelling, _)| *spelling == label);
+    let number = label.parse::<usize>().ok().filter(|_| !named);
+    let class = number.and_then(|number| task.classes().get(number));
+    Some(class.map_or(label, |(spelling, _)| spelling).to_owned())
 }
 
-/// The wanted columns in the order in which [`collect`] takes them.
+/// The wanted columns in the order in which [`read_rows`] takes them.
 fn names(columns: &Columns) -> Vec<String> {
     [Some(&columns.text), columns.pair.as_ref(), columns.label.as_ref()]
         .into_iter()
         .flatten()
         .cloned()
         .collect()
-}
-
-fn collect(mut rows: Rows, path: &Path, columns: &Columns, forgiving: bool) -> Result<Table> {
-    let (mut examples, mut broken) = (Vec::new(), 0);
-    loop {
-        let row = match rows.next_row() {
-            Ok(Some(row)) => row,
-            Ok(None) => break,
-            Err(Error::Line { line, .. }) if forgiving && line > 1 => {
-                broken += 1;
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        let mut values = row.values.into_iter();
-        let mut next = || values.next().unwrap_or_default();
-        let text = next();
-        let pair = columns.pair.is_some().then(&mut next);
-        let label = columns.label.is_some().then(&mut next).map(|label| label.trim().to_owned());
-        examples.push(Example { line: row.line, text, pair, label });
-    }
-    if examples.is_empty() {
-        return Err(Error::file(path, "at least one row", "none"));
-    }
-    let repairs = *rows.repairs();
-    Ok(Table { path: path.to_path_buf(), examples, broken, repairs })
 }

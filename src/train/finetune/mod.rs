@@ -168,6 +168,7 @@ pub struct FinetuneReport {
 /// use std::sync::atomic::AtomicBool;
 ///
 /// use wgrad::files::ModelFolder;
+/// use wgrad::data::FileOptions;
 /// use wgrad::data::task::{Table, Task};
 /// use wgrad::gpu::{Gpu, GpuOptions};
 /// use wgrad::infer::Classifier;
@@ -192,7 +193,7 @@ pub struct FinetuneReport {
 /// # ModelFolder::save(&Disk, folder.join("model"), &config, tokenizer.json(), values, "# A model with random weights")?;
 /// let table = format!("text,label\n{}", "good,yes\nbad,no\n".repeat(32));
 /// std::fs::write(folder.join("train.csv"), table).unwrap();
-/// let table = Table::read(&folder.join("train.csv"), &columns(Task::Classify, "text", None, Some("label")), false)?;
+/// let table = Table::read(&folder.join("train.csv"), &columns(Task::Classify, "text", None, Some("label")), &FileOptions::default())?;
 /// let model = ModelFolder::load(folder.join("model"))?;
 /// let options = FinetuneOptions {
 ///     recipe: Recipe { epochs: 2, max_length: 8, ..Recipe::new(RecipeName::Cramming, Task::Classify) },

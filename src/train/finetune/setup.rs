@@ -108,9 +108,7 @@ impl<'a> Setup<'a> {
             if repaired > 0 {
                 all.push(format!("{path}: {repaired} broken characters were replaced"));
             }
-            if table.broken > 0 {
-                all.push(format!("{path}: {} broken rows are left out", table.broken));
-            }
+            all.extend(table.lost.summary(&table.path));
         }
         all
     }

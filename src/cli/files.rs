@@ -1,0 +1,57 @@
+//! How files of texts are taken: what all commands that read some have in common.
+
+use clap::ValueEnum;
+use wgrad::data::FileOptions;
+use wgrad::data::source::Format;
+
+/// How files are taken.
+#[derive(Debug, clap::Args)]
+pub struct FileArgs {
+    /// What the files are, whatever their names and contents say.
+    #[arg(long = "format", value_name = "FORMAT", value_enum)]
+    input_format: Option<InputFormat>,
+    /// The first row of .csv and .tsv files is a row like any other; columns go by number, counted from 1.
+    #[arg(long)]
+    no_header: bool,
+    /// Refuse what would be put right or left out: broken UTF-8, UTF-16, NUL, byte-order marks, CRLF, rows that cannot
+    /// be used.
+    #[arg(long)]
+    strict: bool,
+    /// Go on however many rows cannot be used. Otherwise more than one in a hundred ends the command.
+    #[arg(long, conflicts_with = "strict")]
+    lenient: bool,
+}
+
+/// What a file is.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum InputFormat {
+    /// Plain text.
+    Text,
+    /// JSON: an object a line, or an array of objects.
+    #[value(alias = "jsonl", alias = "ndjson")]
+    Json,
+    /// Values separated by commas.
+    Csv,
+    /// Values separated by tabs, quotation marks standing for themselves.
+    Tsv,
+    /// Parquet.
+    Parquet,
+}
+
+impl FileArgs {
+    /// As the library takes them.
+    pub fn options(&self) -> FileOptions {
+        FileOptions {
+            format: self.input_format.map(|format| match format {
+                InputFormat::Text => Format::Text,
+                InputFormat::Json => Format::Json,
+                InputFormat::Csv => Format::Csv,
+                InputFormat::Tsv => Format::Tsv,
+                InputFormat::Parquet => Format::Parquet,
+            }),
+            header: !self.no_header,
+            strict: self.strict,
+            lenient: self.lenient,
+        }
+    }
+}

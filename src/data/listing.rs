@@ -1,0 +1,47 @@
+//! The files of a folder or archive, and why others are passed over.
+
+use super::kinds::{Format, recognise};
+use super::sniff::{self, Kind};
+use super::source::Source;
+use crate::Result;
+
+/// The files to read, and what stood beside them.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// The files, in the order in which they are read.
+    pub files: Vec<Source>,
+    /// What folders and archives hold besides, each with its reason.
+    pub passed_over: Vec<String>,
+}
+
+/// Takes a file of a folder or archive, or says why it is passed over. `head` gives its first bytes.
+pub(super) fn take(
+    source: Source,
+    head: impl FnOnce() -> Result<Vec<u8>>,
+    found: &mut Sources,
+) -> Result<()> {
+    let name = source.path.display().to_string();
+    let reason = match source.format {
+        // Whoever names a format names it for what would be taken anyway, and for what has no ending.
+        _ if source.path.extension().is_some() && recognise(&source.path).is_none() => {
+            Some("of no known kind")
+        }
+        Some(Format::Parquet) => match sniff::kind(&head()?) {
+            Kind::Parquet => None,
+            Kind::Json => Some("no Parquet but JSON"),
+            Kind::Text => Some("no Parquet but text"),
+            _ => Some("no Parquet"),
+        },
+        Some(_) => None,
+        None => match sniff::kind(&head()?) {
+            Kind::Text | Kind::Json | Kind::Parquet | Kind::Packed(_) => None,
+            Kind::Other(kind) => Some(kind),
+            Kind::Zip | Kind::Tar => Some("an archive whose name does not say so"),
+        },
+    };
+    match reason {
+        None => found.files.push(source),
+        Some(reason) => found.passed_over.push(format!("{name} ({reason})")),
+    }
+    Ok(())
+}

@@ -1,0 +1,191 @@
+//! The wanted columns of a Parquet file, row after row, with a batch of rows in memory at a time.
+
+use std::fmt;
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parquet::errors::ParquetError;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::reader::RowIter;
+use parquet::record::{Field, Row};
+use parquet::schema::types::Type;
+
+use super::json_rows::Complaint;
+use crate::format::shortened;
+use crate::{Error, Result};
+
+/// A row's number, counted from 1, and its values, or why it has none.
+pub(super) type Numbered = (u64, Result<Vec<String>, Complaint>);
+
+/// The rows of one file.
+pub(super) struct ParquetRows {
+    path: PathBuf,
+    /// Of each wanted column the names from the outside in.
+    columns: Vec<Vec<String>>,
+    rows: RowIter<'static>,
+    /// The number of the row given last, counted from 1.
+    number: u64,
+    count: u64,
+    /// The file's bytes, and how many of them were told as read: rows are taken to be of one size.
+    size: u64,
+    told: u64,
+    read: Arc<AtomicU64>,
+}
+
+impl fmt::Debug for ParquetRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ParquetRows").finish_non_exhaustive()
+    }
+}
+
+impl ParquetRows {
+    /// Opens a file and finds the `columns`: by name, by number, counted from 1, or `a.b` for a field of a structure.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is no whole Parquet file, or has no such column.
+    pub(super) fn open(path: &Path, columns: &[String], read: &Arc<AtomicU64>) -> Result<Self> {
+        let file = File::open(path).map_err(Error::io(path, "read"))?;
+        let size = file.metadata().map_err(Error::io(path, "read"))?.len();
+        let reader = guarded(path, || SerializedFileReader::new(file))?;
+        let about = reader.metadata().file_metadata();
+        let (schema, count) = (about.schema_descr().root_schema_ptr(), about.num_rows());
+        let (mut paths, mut roots): (Vec<Vec<String>>, Vec<Arc<Type>>) = (Vec::new(), Vec::new());
+        for column in columns {
+            let (root, path) = find(&schema, column).ok_or_else(|| missing(path, column, &schema))?;
+            if !roots.iter().any(|known| known.name() == root.name()) {
+                roots.push(root);
+            }
+            paths.push(path);
+        }
+        // In the order of the file, in which columns are read.
+        roots.sort_by_key(|root| schema.get_fields().iter().position(|field| field.name() == root.name()));
+        let wanted = || {
+            let wanted = Type::group_type_builder(schema.name()).with_fields(roots).build()?;
+            RowIter::from_file_into(Box::new(reader)).project(Some(wanted))
+        };
+        let rows = guarded(path, wanted)?;
+        Ok(ParquetRows {
+            path: path.to_path_buf(),
+            columns: paths,
+            rows,
+            number: 0,
+            count: count.unsigned_abs(),
+            size,
+            told: 0,
+            read: read.clone(),
+        })
+    }
+
+    /// The next row, with its number; none at the end. Null is an empty text.
+    pub(super) fn next_row(&mut self) -> Result<Option<Numbered>> {
+        let rows = &mut self.rows;
+        let Some(row) = guarded(&self.path, || rows.next().transpose())? else { return Ok(None) };
+        self.number += 1;
+        let told = (self.size as u128 * self.number as u128 / u128::from(self.count.max(1))) as u64;
+        self.read.fetch_add(told - self.told, Ordering::Relaxed);
+        self.told = told;
+        let values = self.columns.iter().map(|path| value(&row, path)).collect();
+        Ok(Some((self.number, values)))
+    }
+}
+
+/// What `work` gives; an error of the crate below, or its panic at a broken file, as an error of the file.
+fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, ParquetError>) -> Result<T> {
+    let found = match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(value)) => return Ok(value),
+        // The file is sound: this crate is built without what its pages are packed with.
+        Ok(Err(error)) if error.to_string().contains("Disabled feature") => {
+            let expected = "Parquet packed with snappy, zstd, gzip or nothing";
+            return Err(Error::file(path, expected, "another packing (write it again with zstd)"));
+        }
+        Ok(Err(error)) => format!("a broken one ({error})"),
+        Err(_) => "a broken one".to_owned(),
+    };
+    Err(Error::file(path, "a whole Parquet file", found))
+}
+
+/// The column of the outermost level, and the names down to the wanted one.
+fn find(schema: &Type, column: &str) -> Option<(Arc<Type>, Vec<String>)> {
+    let fields = schema.get_fields();
+    let named = |name: &str| fields.iter().find(|field| field.name() == name).cloned();
+    if let Some(field) = named(column) {
+        return Some((field, vec![column.to_owned()]));
+    }
+    if let Ok(number) = column.parse::<usize>() {
+        let field = fields.get(number.checked_sub(1)?)?;
+        return Some((field.clone(), vec![field.name().to_owned()]));
+    }
+    let path: Vec<String> = column.split('.').map(str::to_owned).collect();
+    let root = named(&path[0])?;
+    let mut inner = root.clone();
+    for name in &path[1..] {
+        if inner.is_primitive() {
+            return None;
+        }
+        let next = inner.get_fields().iter().find(|field| field.name() == name)?.clone();
+        inner = next;
+    }
+    Some((root, path))
+}
+
+/// How many rows a file has, and what its columns are called.
+///
+/// # Errors
+/// A file that cannot be read, or is no whole Parquet file.
+pub(super) fn about(path: &Path) -> Result<(u64, Vec<String>)> {
+    let file = File::open(path).map_err(Error::io(path, "read"))?;
+    let reader = guarded(path, || SerializedFileReader::new(file))?;
+    let about = reader.metadata().file_metadata();
+    Ok((about.num_rows().unsigned_abs(), names(about.schema_descr().root_schema())))
+}
+
+fn missing(path: &Path, column: &str, schema: &Type) -> Error {
+    let names = names(schema);
+    let found = match names.is_empty() {
+        true => "no columns".to_owned(),
+        false => format!("`{}`", names.join("`, `")),
+    };
+    Error::file(path, format!("a column called `{column}`"), found)
+}
+
+/// The first of a file's columns; structures show their fields, as they are to be named.
+fn names(schema: &Type) -> Vec<String> {
+    let names = schema.get_fields().iter().take(20).flat_map(|field| match field.is_group() {
+        true if field.get_basic_info().converted_type() == parquet::basic::ConvertedType::NONE => {
+            field.get_fields().iter().map(|inner| format!("{}.{}", field.name(), inner.name())).collect()
+        }
+        _ => vec![field.name().to_owned()],
+    });
+    names.map(|name| shortened(&name, 40).to_string()).collect()
+}
+
+fn value(row: &Row, path: &[String]) -> Result<String, Complaint> {
+    let field = row.get_column_iter().find(|(name, _)| **name == path[0]).map(|(_, field)| field);
+    let wrong = |found: &str| Err((format!("a string in `{}`", path[0]), found.to_owned()));
+    match (field, path.len()) {
+        (Some(Field::Group(inner)), 2..) => value(inner, &path[1..]),
+        (None | Some(Field::Null), _) => Ok(String::new()),
+        (Some(Field::Str(text)), 1) => Ok(text.clone()),
+        // Some writers do not say that their bytes are text.
+        (Some(Field::Bytes(bytes)), 1) => match std::str::from_utf8(bytes.data()) {
+            Ok(text) => Ok(text.to_owned()),
+            Err(_) => wrong("bytes that are no UTF-8"),
+        },
+        (Some(Field::Group(_)), 1) => wrong("a structure (name its field, as `a.b`)"),
+        (Some(Field::ListInternal(_)), _) => wrong("a list"),
+        (Some(Field::MapInternal(_)), _) => wrong("a map"),
+        // As JSON spells them, so that a table in another format has the same labels.
+        (Some(Field::Float(number)), 1) => Ok(spelled(f64::from(*number), *number)),
+        (Some(Field::Double(number)), 1) => Ok(spelled(*number, *number)),
+        (Some(other), 1) => Ok(other.to_string()),
+        (Some(_), _) => wrong("what has no fields"),
+    }
+}
+
+/// A number as JSON spells it, and nothing for what is none.
+fn spelled(value: f64, shown: impl fmt::Debug) -> String {
+    if value.is_finite() { format!("{shown:?}") } else { String::new() }
+}
