@@ -17,9 +17,13 @@ const TYPES = {
   '.svg': 'image/svg+xml',
 };
 
-/** Serves `folders`, a map from path prefixes to folders. `intercept(request, response)` may answer first. */
-export function serve(folders, { port = 0, intercept = () => false } = {}) {
+/**
+ * Serves `folders`, a map from path prefixes to folders. `intercept(request, response)` may answer first; with `shared`
+ * pages of other origins may read the files.
+ */
+export function serve(folders, { port = 0, intercept = () => false, shared = false } = {}) {
   const server = createServer((request, response) => {
+    if (shared) response.setHeader('access-control-allow-origin', '*');
     if (intercept(request, response)) return;
     let path = decodeURIComponent(new URL(request.url, 'http://localhost').pathname);
     if (path.endsWith('/')) path += 'index.html';
