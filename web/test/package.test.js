@@ -76,14 +76,15 @@ test('the tarball has what it needs, and both licences', () => {
   assert.equal(publishing.status === 0, Boolean(about.repository.url), 'without a repository it is not published');
 });
 
-test('Vite: its development server, a build, and a build below a path', async () => {
-  const vite = await load('vite');
+for (const name of ['vite', 'vite7']) test(`${name}: its development server, a build, and a build below a path`, async () => {
+  const vite = await load(name);
+  rmSync(join(app, 'node_modules/.vite'), { recursive: true, force: true });
   const dev = await vite.createServer({ root: app, configFile: false, logLevel: 'error', server: { port: 0, strictPort: false } });
   await dev.listen();
   await runs(dev.resolvedUrls.local[0]);
   await dev.close();
   for (const base of ['/', '/some/path/']) {
-    const outDir = join(place, `vite${base.length}`);
+    const outDir = join(place, `${name}-${base.length}`);
     await vite.build({ root: app, base, configFile: false, logLevel: 'error', build: { outDir } });
     await runs((await serving({ [base]: outDir })) + base.slice(1));
     // The worker is there once, with all that it imports, and so is the wasm.
