@@ -25,11 +25,11 @@ export function serve(folders, { port = 0, intercept = () => false, shared = fal
   const server = createServer((request, response) => {
     if (shared) response.setHeader('access-control-allow-origin', '*');
     if (intercept(request, response)) return;
-    let path = decodeURIComponent(new URL(request.url, 'http://localhost').pathname);
-    if (path.endsWith('/')) path += 'index.html';
-    const prefix = Object.keys(folders).filter((start) => path.startsWith(start)).sort((a, b) => b.length - a.length)[0];
-    const file = prefix && join(folders[prefix], normalize(`/${path.slice(prefix.length)}`));
     try {
+      let path = decodeURIComponent(new URL(request.url, 'http://localhost').pathname);
+      if (path.endsWith('/')) path += 'index.html';
+      const prefix = Object.keys(folders).filter((start) => path.startsWith(start)).sort((a, b) => b.length - a.length)[0];
+      const file = prefix && join(folders[prefix], normalize(`/${path.slice(prefix.length)}`));
       const { size, mtimeMs } = statSync(file);
       const headers = {
         'content-type': TYPES[extname(file)] ?? 'application/octet-stream',
