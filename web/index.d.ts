@@ -1,9 +1,23 @@
 /** Files of a folder: paths with their contents. `droppedFiles` and `chosenFiles` make them. */
-export type Files = Array<[path: string, content: File | Blob | Uint8Array]>;
+export type Files = Array<[path: string, content: Blob | Uint8Array]>;
+
+/**
+ * A model: its name on Hugging Face (`sentence-transformers/all-MiniLM-L6-v2`), the address of its folder or of a zip
+ * archive, relative ones too (`./models/mine/`), or its files, in any of the forms that a page has them in.
+ */
+export type ModelSource =
+  | string
+  | URL
+  | Files
+  | Blob
+  | Iterable<File>
+  | FileSystemDirectoryHandle
+  | Record<string, Blob | Uint8Array>;
 
 /** What happens while a model is loaded. `status` is as in transformers.js, with `verify` and `warning` beside it. */
 export interface ProgressEvent {
-  status: 'initiate' | 'download' | 'progress' | 'done' | 'verify' | 'ready' | 'warning';
+  /** `progress_total` sums up all files that are known of. */
+  status: 'initiate' | 'download' | 'progress' | 'progress_total' | 'done' | 'verify' | 'ready' | 'warning';
   /** The address of the model. */
   name?: string;
   file?: string;
@@ -14,11 +28,24 @@ export interface ProgressEvent {
   progress?: number;
   /** Whether the file came from the cache. */
   cached?: boolean;
+  /** Whether the server does not have the file, which it need not. */
+  missing?: boolean;
   message?: string;
+  task?: string;
+  model?: string;
 }
 
-export interface PipelineOptions {
+/** What can be given up. An aborted call rejects with the signal's reason, an `AbortError`. */
+export interface Abortable {
+  signal?: AbortSignal;
+}
+
+export interface PipelineOptions extends Abortable {
   device?: 'webgpu';
+  /** A branch, tag or commit of a model on Hugging Face; `main` by default. */
+  revision?: string;
+  /** A token of Hugging Face, for models that want one. It is sent to `env.remoteHost` alone. */
+  token?: string;
   /** fp16 keeps the weights and activations of embeddings as f16 where the adapter has it; elsewhere f32, and said. */
   dtype?: 'fp32' | 'fp16' | 'auto';
   progress_callback?: (event: ProgressEvent) => void;
@@ -54,16 +81,19 @@ export interface Pipeline {
   task: string;
   /** With `verify`, how the adapter compared; null where the model has no reference vectors, or they are of another model. */
   verified: Comparison | null;
-  /** Frees the model. */
+  /** Gives up what is running, which rejects with an error named `Disposed`, and frees the model. */
   dispose(): Promise<void>;
 }
 
-/** Numbers with a shape, row-major. */
-export class Tensor {
+/** Nested lists of numbers. */
+export type Nested = number[] | Nested[];
+
+/** Numbers with a shape, row-major. `List` is what `tolist` gives. */
+export class Tensor<List = Nested> {
   constructor(data: Float32Array, dims: number[]);
   data: Float32Array;
   dims: number[];
-  tolist(): unknown[];
+  tolist(): List;
 }
 
 export interface FeatureExtraction extends Pipeline {
@@ -74,10 +104,10 @@ export interface FeatureExtraction extends Pipeline {
       /** What the model's folder says by default. */
       pooling?: 'mean' | 'cls';
       normalize?: boolean;
-      progress_callback?: (event: { done: number; total: number }) => void;
-    },
-  ): Promise<Tensor & { truncated: number }>;
-  tokenize(texts: string | string[]): Promise<number[][]>;
+      progress_callback?: (event: { status: string; done: number; total: number }) => void;
+    } & Abortable,
+  ): Promise<Tensor<number[][]> & { truncated: number }>;
+  tokenize(texts: string | string[], options?: Abortable): Promise<number[][]>;
 }
 
 export interface MaskGuess {
@@ -85,13 +115,14 @@ export interface MaskGuess {
   score: number;
   token: number;
   token_str: string;
+  /** The text with this guess, and where there are several masks, the likeliest ones in the others. */
   sequence: string;
 }
 
 export interface FillMask extends Pipeline {
   /** Guesses for a text with one `[MASK]`; for a text with several, or for several texts, a list of such lists. */
-  (text: string, options?: { top_k?: number }): Promise<MaskGuess[] | MaskGuess[][]>;
-  (texts: string[], options?: { top_k?: number }): Promise<Array<MaskGuess[] | MaskGuess[][]>>;
+  (text: string, options?: { top_k?: number } & Abortable): Promise<MaskGuess[] | MaskGuess[][]>;
+  (texts: string[], options?: { top_k?: number } & Abortable): Promise<Array<MaskGuess[] | MaskGuess[][]>>;
 }
 
 /** One position of a text as the model sees it. */
@@ -108,25 +139,25 @@ export interface AttendedToken {
 }
 
 /** `[layers, heads, tokens, tokens]`: how much of its attention the token of a row gives to that of a column. */
-export interface AttentionMap extends Tensor {
+export interface AttentionMap extends Tensor<number[][][][]> {
   layers: number;
   heads: number;
   tokens: AttendedToken[];
   /** How many tokens were cut off, because the text was longer than the model sees. */
   truncated: number;
   /** One head, `[tokens, tokens]`; both counted from 0. A row sums to 1. */
-  head(layer: number, head: number): Tensor;
+  head(layer: number, head: number): Tensor<number[][]>;
 }
 
 export interface Attention extends Pipeline {
   /** Where the model looks in a text, or in a pair of texts. */
-  (text: string, options?: { pair?: string }): Promise<AttentionMap>;
+  (text: string, options?: { pair?: string } & Abortable): Promise<AttentionMap>;
 }
 
-/** Loads a model from the URL of its folder, or from its files. */
-export function pipeline(task: 'feature-extraction', model: string | Files, options?: PipelineOptions): Promise<FeatureExtraction>;
-export function pipeline(task: 'attention', model: string | Files, options?: PipelineOptions): Promise<Attention>;
-export function pipeline(task: 'fill-mask', model: string | Files, options?: PipelineOptions): Promise<FillMask>;
+/** Loads a model: by its name, from an address, or from its files. */
+export function pipeline(task: 'feature-extraction', model: ModelSource, options?: PipelineOptions): Promise<FeatureExtraction>;
+export function pipeline(task: 'attention', model: ModelSource, options?: PipelineOptions): Promise<Attention>;
+export function pipeline(task: 'fill-mask', model: ModelSource, options?: PipelineOptions): Promise<FillMask>;
 
 /** A row of `metrics.jsonl`. */
 export interface Row {
@@ -158,16 +189,24 @@ export interface Summary {
   tokens_per_second: number;
 }
 
-export interface TrainerOptions {
+export interface TrainerOptions extends Abortable {
   /** A recipe by name, `micro` by default. */
   preset?: 'micro' | 'tiny' | 'small' | 'notebook';
   steps?: number;
+  /** Sequences a step, fewer where the text has no more. */
+  batch?: number;
+  /** Of the vocabulary's data: which sequences are held out. */
+  seed?: number;
   /** Keys of the recipe, `['learning_rate=1e-3']`. */
   set?: string[];
+  /** 256 to 65,536; 2048 by default. */
   vocabulary?: number;
+  /** Tokens of a sequence, 10 to 4096; 64 by default. */
   seqLen?: number;
   /** Let documents share sequences. */
   join?: boolean;
+  /** Fill sequences with several documents that do not see each other. */
+  pack?: boolean;
   /** A share of the documents below 1, or a number of sequences, to measure on. */
   heldOut?: number;
   /** What one document of the text is. */
@@ -178,20 +217,47 @@ export interface TrainerOptions {
   progress_callback?: (event: { status: string }) => void;
 }
 
-/** Pretrains a small BERT. Events: `ready`, `step`, `checkpoint`, `warning`, `device-lost`, each with a `detail`. */
+/** What a trainer's events have as their `detail`. */
+export interface TrainerEvents {
+  ready: { event: 'ready'; step: number; total_steps: number; device: string; parameters: number; unigram_entropy: number | null };
+  step: { event: 'step'; row: Row };
+  measuring: { event: 'measuring'; done: number; total: number };
+  checkpoint: { event: 'checkpoint'; step: number; path: string };
+  warning: { event: 'warning'; text: string };
+  'device-lost': { event: 'device-lost'; step: number; text: string };
+}
+
+export interface FilledMasks {
+  text: string;
+  masks: Array<{ candidates: Array<{ id: number; token: string; text: string; probability: number }> }>;
+}
+
+/** Pretrains a small BERT. */
 export class Trainer extends EventTarget {
-  static create(text: string | Files, options?: TrainerOptions): Promise<Trainer>;
+  private constructor();
+  static create(text: string | ModelSource, options?: TrainerOptions): Promise<Trainer>;
   /** Goes on with the run in a folder, on its `data/` or on `text`. */
-  static resume(files: Files, options?: TrainerOptions & { text?: string }): Promise<Trainer>;
+  static resume(files: Exclude<ModelSource, string | URL>, options?: TrainerOptions & { text?: string | Files }): Promise<Trainer>;
+  /** What `wgrad data prepare --json` says of the text; null where a run brought its data. */
+  readonly data: Record<string, unknown> | null;
+  /** The recipe of a run that is gone on with. */
+  readonly recipe: Record<string, unknown> | null;
+  /** What a run that is gone on with has done so far. */
+  readonly rows: Row[];
+  /** The loss of guessing by word frequency, in nats. */
+  readonly unigramEntropy: number | null;
   readonly training: boolean;
-  /** Trains to the last step or until `pause()`; called again, it goes on. */
-  train(): Promise<Summary>;
+  /** Trains to the last step or until `pause()`; called again, it goes on. An aborted signal stops it as `pause` does. */
+  train(options?: Abortable): Promise<Summary>;
   pause(): Promise<void>;
   /** Guesses with the newest checkpoint. */
-  fillMask(text: string, options?: { top_k?: number }): Promise<{ text: string; masks: Array<{ candidates: Array<{ id: number; token: string; text: string; probability: number }> }> }>;
+  fillMask(text: string, options?: { top_k?: number } & Abortable): Promise<FilledMasks>;
   files(): Promise<Array<[string, Uint8Array]>>;
   zip(name?: string): Promise<Blob>;
+  /** Stops after the current step and frees the run. */
   dispose(): Promise<void>;
+  addEventListener<K extends keyof TrainerEvents>(type: K, listener: (event: CustomEvent<TrainerEvents[K]>) => void, options?: boolean | AddEventListenerOptions): void;
+  addEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | AddEventListenerOptions): void;
 }
 
 export function generateText(options?: { words?: number; documents?: number; seed?: number }): Promise<string>;
@@ -202,4 +268,21 @@ export function webgpuStatus(): Promise<{ ok: true } | { ok: false; problem: 'No
 export function deviceInfo(options?: { kind?: 'plain' | 'software' }): Promise<Record<string, unknown>>;
 /** Ends the worker and frees all that it holds. */
 export function terminate(): void;
-export const env: { workerUrl: string | URL };
+
+/** Settings for all that follows. Change them before the first call. */
+export const env: {
+  /** The worker's script, for pages that serve it elsewhere. */
+  workerUrl: string | URL | null;
+  /** `wgrad_bg.wasm`, for pages that serve it elsewhere. */
+  wasmUrl: string | URL | null;
+  /** What relative addresses of models are relative to; the page's address by default. */
+  base: string | null;
+  /** Where models' names are looked up: `https://huggingface.co/`, or a mirror of it. */
+  remoteHost: string;
+  /** Where below that a model's files are: `{model}/resolve/{revision}/`. */
+  remotePathTemplate: string;
+  /** Whether models are kept for the next visit; a text names the cache. */
+  cache: boolean | string;
+  /** Fetches files of models in place of the browser's `fetch`. */
+  fetch: ((url: string, init?: RequestInit) => Promise<Response>) | null;
+};

@@ -1,9 +1,11 @@
 // The worker: the library, the device and all that is loaded live here, so that the page never waits.
 
 import init, * as wgrad from './wasm/wgrad.js';
-import { downloadModel } from './lib/download.js';
-import { below, folderOf, readFiles } from './lib/folder.js';
+import { download, downloadModel } from './lib/download.js';
+import { isArchive } from './lib/address.js';
 import { named, packed } from './lib/errors.js';
+import { fetchInPage, heard } from './lib/fetch-in-page.js';
+import { below, folderOf, readFiles } from './lib/folder.js';
 import { MODEL_FILES } from './lib/model-files.js';
 import { zip } from './lib/zip.js';
 
@@ -14,7 +16,15 @@ navigator.locks?.request(alive, () => {
   return new Promise(() => {});
 });
 
-const ready = init();
+/** The library. It begins with the page's first message, which says where the wasm is. */
+let ready = null;
+function begin({ wasmUrl }) {
+  ready = init(wasmUrl ? { module_or_path: wasmUrl } : undefined).catch((error) => {
+    throw named('WorkerEnded', `the library could not be loaded (${error.message}): are its files built and served?`);
+  });
+  ready.catch(() => {});
+}
+
 let device = null;
 let nextHandle = 1;
 const loaded = new Map();
@@ -65,6 +75,19 @@ function withModel(item, work, how = item.how) {
   });
 }
 
+/** Gives back what an item holds of the device and of memory. */
+function free(item) {
+  item.model?.free();
+  item.guesser?.model.free();
+  item.files?.free();
+}
+
+/** Lets messages in between two long steps, and gives up if one of them said so. */
+async function heardOut(signal) {
+  await new Promise((done) => setTimeout(done));
+  signal.throwIfAborted();
+}
+
 /** Puts files into memory below a folder. */
 function stored(files, list, folder) {
   for (const [path, bytes] of list) files.insert(`${folder}/${path}`, bytes);
@@ -104,6 +127,18 @@ async function verified(gpu, files, task, item, report) {
   }
 }
 
+/** The structure in a file of JSON, or null. What need not be there is no reason to refuse a run. */
+function parsed(bytes) {
+  try {
+    return JSON.parse(typeof bytes === 'string' ? bytes : new TextDecoder().decode(bytes));
+  } catch {
+    return null;
+  }
+}
+
+/** The rows of `metrics.jsonl`; its last line may have been cut off. */
+const rowsOf = (bytes) => new TextDecoder().decode(bytes).split('\n').map(parsed).filter((row) => Number.isFinite(row?.step));
+
 const methods = {
   /** What the device is; opens it. */
   async device({ options }) {
@@ -111,19 +146,24 @@ const methods = {
   },
 
   /** Loads a model: from a URL, or from files that were dropped. */
-  async load({ task, model, options }, report) {
+  async load({ task, model, options }, report, signal) {
     const gpu = await openDevice(options);
+    signal.throwIfAborted();
     const opener = TASKS[task];
     if (!opener) throw named('ConfigError', `task: expected one of ${Object.keys(TASKS).join(', ')}, found ${task}`);
+    const { inPage, ...fetching } = options.fetching ?? {};
+    const how = { ...fetching, fetch: inPage ? fetchInPage : fetch, hashes: options.hashes, verify: options.verify, report, signal };
     let list;
-    if (typeof model === 'string') {
-      list = [...(await downloadModel(model, { hashes: options.hashes, verify: options.verify, report }))];
+    if (typeof model === 'string' && !isArchive(model)) {
+      list = [...(await downloadModel(model, how))];
     } else {
-      const files = await readFiles(model);
+      const pairs = typeof model === 'string' ? [['model.zip', new Blob([await download(model, '', how)])]] : model;
+      const files = await readFiles(pairs);
       const root = folderOf(files, 'modules.json') ?? folderOf(files, 'config.json');
-      if (root === null) throw named('FileError', 'expected a model folder, found no config.json among the files');
+      if (root === null) throw named('FileError', `expected the folder of a model, found no config.json among its ${files.length} files`);
       list = below(files, root);
     }
+    signal.throwIfAborted();
     const files = stored(new wgrad.Files(), list, 'model');
     const item = { files, open: (how) => opener(gpu, files, how) };
     // Left out, it follows the file.
@@ -133,6 +173,10 @@ const methods = {
     }
     const comparison = options.verify ? await verified(gpu, files, task, item, report) : null;
     item.model ??= await item.open(item.how);
+    if (signal.aborted) {
+      free(item);
+      signal.throwIfAborted();
+    }
     report({ status: 'ready', task, model: typeof model === 'string' ? model : undefined });
     return { handle: keep(item), verified: comparison };
   },
@@ -150,11 +194,11 @@ const methods = {
   },
 
   /** Vectors of texts. Another pooling than the last call's opens the model anew, from files that are here. */
-  async embed({ handle, texts, pooling, normalize }, report) {
+  async embed({ handle, texts, pooling, normalize }, report, signal) {
     const item = need(handle);
     const found = await withModel(
       item,
-      (model) => model.embed(texts, (done) => report({ status: 'embedded', done, total: texts.length })),
+      (model) => signal.aborted ? signal.throwIfAborted() : model.embed(texts, (done) => report({ status: 'embedded', done, total: texts.length })),
       { ...item.how, pooling: pooling ?? item.how.pooling, normalize: normalize ?? item.how.normalize },
     );
     const answer = { data: found.values(), width: found.width(), truncated: found.truncated() };
@@ -167,7 +211,7 @@ const methods = {
   },
 
   /** Begins a run on new text: learns a vocabulary, cuts the text into sequences. */
-  async prepare({ inputs, options }, report) {
+  async prepare({ inputs, options }, report, signal) {
     await ready;
     const files = new wgrad.Files();
     const list = await readFiles(inputs);
@@ -181,19 +225,21 @@ const methods = {
       stored(files, await readFiles([['tokenizer.json', options.tokenizer]]), 'tokenizer');
     } else {
       report({ status: 'tokenizer' });
+      await heardOut(signal);
       wgrad.train_tokenizer(files, JSON.stringify({ ...common, vocab_size: options.vocabulary, out: 'tokenizer' }));
     }
     report({ status: 'sequences' });
+    await heardOut(signal);
     const summary = wgrad.prepare_data(
       files,
-      JSON.stringify({ ...common, tokenizer: 'tokenizer', seq_len: options.seqLen, join: options.join && !options.pack, pack: !!options.pack, held_out: options.heldOut, seed: options.seed ?? 0, out: 'data' }),
+      JSON.stringify({ ...common, tokenizer: 'tokenizer', seq_len: options.seqLen, join: options.join && !options.pack, pack: options.pack, held_out: options.heldOut, seed: options.seed, out: 'data' }),
     );
     files.remove('text');
     return { handle: keep({ files, begun: false }), data: JSON.parse(summary) };
   },
 
   /** Takes over a run from the program or from another page: its checkpoints, with its data if they are there. */
-  async adopt({ inputs, text, options }, report) {
+  async adopt({ inputs, text, options }, report, signal) {
     await ready;
     const list = await readFiles(inputs);
     const root = folderOf(list, 'train.json');
@@ -201,7 +247,8 @@ const methods = {
     const inside = below(list, root);
     const checkpoints = inside.filter(([path]) => path.startsWith('checkpoints/'));
     if (checkpoints.length === 0) throw named('FileError', 'expected a run with checkpoints/, found none in this folder');
-    const recipe = JSON.parse(new TextDecoder().decode(inside.find(([path]) => path === 'train.json')[1]));
+    const recipe = parsed(inside.find(([path]) => path === 'train.json')[1]);
+    if (!recipe) throw named('FileError', 'train.json: expected the recipe of a run in JSON, found something else');
     let files = new wgrad.Files();
     let data = folderOf(list, 'dataset.json');
     let handle;
@@ -217,6 +264,7 @@ const methods = {
       const prepared = await methods.prepare(
         { inputs: text, options: { ...options, tokenizer: tokenizer[1], seqLen: recipe.seq_len } },
         report,
+        signal,
       );
       handle = prepared.handle;
       summary = prepared.data;
@@ -224,7 +272,10 @@ const methods = {
       need(handle).begun = true;
     }
     stored(files, inside.filter(([path]) => !path.startsWith('data/')), 'run');
-    return { handle, recipe, data: summary, ownData: data !== null };
+    const metrics = inside.find(([path]) => path === 'metrics.jsonl');
+    const about = data !== null && below(list, data).find(([path]) => path === 'dataset.json');
+    const entropy = about ? parsed(about[1])?.unigram_entropy : undefined;
+    return { handle, recipe, data: summary, ownData: data !== null, rows: metrics ? rowsOf(metrics[1]) : [], entropy };
   },
 
   /** Trains until the end, or until `pause`. */
@@ -242,6 +293,8 @@ const methods = {
       allow_changes: options.allowChanges ?? false,
       about_data: options.aboutData,
     };
+    let over;
+    item.training = new Promise((resolve) => (over = resolve));
     try {
       const summary = await wgrad.pretrain(gpu, item.files, JSON.stringify(settings), item.stop, (text) => {
         const event = JSON.parse(text);
@@ -254,6 +307,7 @@ const methods = {
     } finally {
       item.stop.free();
       item.stop = null;
+      over();
     }
   },
 
@@ -289,13 +343,14 @@ const methods = {
     return list;
   },
 
+  /** Frees what was loaded, when the step that it is at is over: until then the device needs it. */
   async unload({ handle }) {
     const item = loaded.get(handle);
+    if (!item) return;
     loaded.delete(handle);
-    item?.stop?.stop();
-    item?.model?.free();
-    item?.guesser?.model.free();
-    item?.files?.free();
+    item.stop?.stop();
+    await item.training;
+    await inTurn(item, () => free(item));
   },
 
   async generate({ words, documents, seed }) {
@@ -304,10 +359,19 @@ const methods = {
   },
 };
 
-onmessage = async ({ data: { id, method, params } }) => {
+/** What is being worked at, by the number of its call, to be given up when the page says so. */
+const running = new Map();
+
+onmessage = async ({ data }) => {
+  if (data.begin) return begin(data.begin);
+  if (data.fetched) return heard(data.fetched);
+  const { id, method, params, cancel } = data;
+  if (cancel) return running.get(id)?.abort();
   const report = (event) => postMessage({ id, event });
+  const call = new AbortController();
+  running.set(id, call);
   try {
-    const result = await methods[method](params, report);
+    const result = await methods[method](params, report, call.signal);
     // Numbers are handed over, not copied.
     postMessage({ id, result }, result?.data instanceof Float32Array ? [result.data.buffer] : []);
   } catch (error) {
@@ -315,5 +379,7 @@ onmessage = async ({ data: { id, method, params } }) => {
     const fatal = error instanceof WebAssembly.RuntimeError || error instanceof WebAssembly.LinkError;
     const told = fatal ? named('Crashed', `the library stopped (${error.message}); the file may be broken`) : error;
     postMessage({ id, error: packed(told), fatal });
+  } finally {
+    running.delete(id);
   }
 };

@@ -1,124 +1,132 @@
-// Files of a model from a URL: progress per file, kept by the Cache API under their SHA-256.
+// Files of a model from a URL: progress per file and over all, kept for the next visit, and fetched again when the
+// server has others.
 
+import { openKept, sha256, tagOf } from './cache.js';
 import { named } from './errors.js';
 import { MODEL_FILES } from './model-files.js';
+import { Transfer } from './transfer.js';
 
-export const CACHE = 'wgrad-models';
-const HASH = 'x-wgrad-sha256';
-/** Marks what a server was found not to have: without a network that is as good as asking again. */
-const MISSING = 'x-wgrad-missing';
+/** How long a server may take to say whether a file that is here has changed, in milliseconds. */
+const PATIENCE = 5000;
+/** An address that names a version never has another file. */
+const FIXED = /\/resolve\/[0-9a-f]{40}\//;
 
-async function sha256(bytes) {
-  if (!globalThis.crypto?.subtle) return null; // pages that are not served securely have neither this nor a cache
-  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
-  return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
-}
+const ours = (error) => error.name === 'AbortError' || error.name === 'Disposed';
 
-async function openCache() {
+/** Whether the server still has the version that is here. Where it does not say, what is here is as good as any. */
+async function isCurrent(url, tag, { fetch, headers, signal }) {
+  if (!tag || FIXED.test(url) || !/^https?:/.test(url)) return true;
+  let timer;
+  const late = new Promise((done) => (timer = setTimeout(done, PATIENCE, null)));
   try {
-    return globalThis.caches ? await caches.open(CACHE) : null;
-  } catch {
-    return null; // private windows of some browsers
+    const response = await Promise.race([fetch(url, { method: 'HEAD', cache: 'no-cache', headers, signal }), late]);
+    if (!response?.ok) return true;
+    const now = tagOf(response);
+    return !now || now === tag;
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    return true;
+  } finally {
+    clearTimeout(timer);
   }
-}
-
-/** What the cache holds under `url`, if its bytes are those that were put there and `expected`. */
-async function fromCache(cache, url, expected) {
-  const kept = await cache?.match(url);
-  if (!kept || kept.headers.has(MISSING)) return null;
-  const bytes = new Uint8Array(await kept.arrayBuffer());
-  const hash = await sha256(bytes);
-  if (hash === kept.headers.get(HASH) && (!expected || hash === expected)) return bytes;
-  await cache.delete(url);
-  return null;
-}
-
-async function received(response, url, report) {
-  const total = Number(response.headers.get('content-length')) || 0;
-  const reader = response.body.getReader();
-  const parts = [];
-  let loaded = 0;
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) break;
-    parts.push(value);
-    loaded += value.length;
-    report({ status: 'progress', loaded, total: Math.max(total, loaded), progress: total ? Math.min(100, (100 * loaded) / total) : 0 });
-  }
-  // A packed transfer has fewer bytes than it unpacks to, so only plain ones can be counted.
-  if (total && !response.headers.get('content-encoding') && loaded !== total) {
-    throw named('DownloadError', `${url}: ${loaded} of ${total} bytes arrived; try again`);
-  }
-  const bytes = new Uint8Array(loaded);
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
-  }
-  return bytes;
 }
 
 /**
  * The bytes of a file below `base`, from the cache or the network. `null` if there is none and it is `optional`.
- * Nothing that failed, and no web page sent in place of a file, is kept.
+ * Nothing that failed, and no web page sent in place of a file, is kept. `fetch`, `cache`, `token` and `signal` are
+ * those of the call; `hash` is the SHA-256 that it must have.
  */
-export async function download(base, file, { optional = false, hash = null, report = () => {} } = {}) {
+export async function download(base, file, { optional = false, hash = null, report = () => {}, cache = true, token, signal, fetch = (...args) => globalThis.fetch(...args) } = {}) {
   const url = new URL(file, base).href;
-  const tell = (event) => report({ name: base, file, ...event });
+  const tell = (event) => report({ name: base, file: file || base, ...event });
+  const headers = token ? { authorization: `Bearer ${token}` } : {};
   tell({ status: 'initiate' });
-  const cache = await openCache();
-  const kept = await fromCache(cache, url, hash);
-  if (kept) {
-    tell({ status: 'done', cached: true });
-    return kept;
+  const kept = await openKept(cache);
+  const here = await kept.file(url);
+  signal?.throwIfAborted();
+  if (here && (hash ? here.hash === hash : await isCurrent(url, here.tag, { fetch, headers, signal }))) {
+    tell({ status: 'done', cached: true, loaded: here.bytes.length, total: here.bytes.length });
+    return here.bytes;
   }
   tell({ status: 'download' });
-  let response;
+  /** Asks for the file, and answers with a response that has it. */
+  const request = async (more) => {
+    let response;
+    try {
+      // What the browser keeps of its own must not stand in for what was just found to have changed.
+      response = await fetch(url, { headers: { ...headers, ...more }, signal, cache: here || hash ? 'no-cache' : 'default' });
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      throw Object.assign(named('Unreachable', `${url} could not be reached (${error.message}); check the connection and the address, and whether that server lets other pages read its files (CORS)`), { broken: Boolean(more.range) });
+    }
+    if (response.status === 401 || response.status === 403) {
+      throw named('DownloadError', `${url}: the server answered ${response.status}: it wants a token, or there is no such model`);
+    }
+    // Nothing is left to send, or the file has another length now.
+    if (response.status === 416) return response;
+    if (!response.ok) throw named('DownloadError', `${url}: the server answered ${response.status} ${response.statusText}`.trim());
+    if ((response.headers.get('content-type') ?? '').includes('text/html')) {
+      // Servers of single pages send their page in place of what they lack.
+      await response.body?.cancel();
+      throw named('NoFile', `${url} is a web page, not a file of a model: check the address`);
+    }
+    return response;
+  };
+  let found;
   try {
-    response = await fetch(url);
+    found = await new Transfer(url, request, kept, tell).run();
   } catch (error) {
-    if (optional && (await cache?.match(url))?.headers.has(MISSING)) {
+    if (signal?.aborted) throw error;
+    const lacks = error.name === 'NoFile' || / answered 404/.test(error.message);
+    if (optional && (lacks || (error.name === 'Unreachable' && (await kept.isMissing(url))))) {
+      if (lacks) await kept.markMissing(url);
       tell({ status: 'done', missing: true });
       return null;
     }
-    throw named('DownloadError', `${url} could not be reached (${error.message}); check the connection and try again`);
-  }
-  const missing = async () => {
-    await cache?.put(url, new Response('', { headers: { [MISSING]: '1' } })).catch(() => {});
-    tell({ status: 'done', missing: true });
-    return null;
-  };
-  if (response.status === 404 && optional) return missing();
-  if (!response.ok) throw named('DownloadError', `${url}: the server answered ${response.status} ${response.statusText}`.trim());
-  if ((response.headers.get('content-type') ?? '').includes('text/html')) {
-    // Servers of single pages send their page in place of what they lack.
-    await response.body?.cancel();
-    if (optional) return missing();
-    throw named('DownloadError', `${url} is a web page, not a file of a model: check the address`);
-  }
-  const bytes = await received(response, url, tell);
-  const found = await sha256(bytes);
-  if (hash && found !== hash) {
-    throw named('DownloadError', `${url}: expected the SHA-256 ${hash}, found ${found}; it was not kept`);
-  }
-  if (cache && found) {
-    const headers = { [HASH]: found, 'content-type': 'application/octet-stream', 'content-length': `${bytes.length}` };
-    try {
-      await cache.put(url, new Response(bytes, { headers }));
-    } catch (error) {
-      tell({ status: 'warning', message: `not kept for the next visit: ${error.message || error.name}` });
+    // Without a network an older version is better than none, unless another was asked for by its hash.
+    if (here && !hash && error.name === 'Unreachable') {
+      tell({ status: 'done', cached: true, loaded: here.bytes.length, total: here.bytes.length });
+      return here.bytes;
     }
+    throw ours(error) ? error : named('DownloadError', error.message);
   }
-  tell({ status: 'done', cached: false });
+  const { bytes, tag } = found;
+  const is = await sha256(bytes);
+  if (hash && is !== hash) {
+    throw named('DownloadError', `${url}: expected the SHA-256 ${hash}, found ${is}; it was not kept`);
+  }
+  try {
+    await kept.put(url, bytes, is, tag ?? '');
+  } catch (error) {
+    tell({ status: 'warning', message: `not kept for the next visit: ${error.message || error.name}` });
+  }
+  tell({ status: 'done', cached: false, loaded: bytes.length, total: bytes.length });
   return bytes;
 }
 
+/** Events of single files, and after each the sum over all that are known of. */
+function summed(report, name) {
+  const files = new Map();
+  return (event) => {
+    report(event);
+    if (event.missing) files.delete(event.file);
+    else if (event.total) files.set(event.file, event);
+    else return;
+    const [loaded, total] = ['loaded', 'total'].map((key) => [...files.values()].reduce((sum, file) => sum + file[key], 0));
+    report({ status: 'progress_total', name, loaded, total, progress: total ? (100 * loaded) / total : 0 });
+  };
+}
+
 /** All files of the model at `base`, as a map from names to bytes; with `verify` also its reference vectors. */
-export async function downloadModel(base, { hashes = {}, verify = false, report }) {
+export async function downloadModel(base, { hashes = {}, verify = false, report, signal, ...how }) {
   if (!base.endsWith('/')) base += '/';
   const files = new Map();
+  const told = summed(report, base);
+  // One that fails gives up the others.
+  const all = new AbortController();
+  const both = signal ? AbortSignal.any([signal, all.signal]) : all.signal;
   const fetchOne = async (name, optional) => {
-    const bytes = await download(base, name, { optional, hash: hashes[name], report });
+    const bytes = await download(base, name, { ...how, optional, hash: hashes[name], report: told, signal: both });
     if (bytes) files.set(name, bytes);
     return bytes;
   };
@@ -128,36 +136,50 @@ export async function downloadModel(base, { hashes = {}, verify = false, report 
     try {
       await fetchOne(MODEL_FILES.reference, true);
     } catch (error) {
+      if (both.aborted) throw error;
       report({ status: 'warning', message: `this adapter is not checked: ${error.message}` });
     }
   };
-  const { needed, optional, sentence } = MODEL_FILES;
-  await Promise.all([
-    ...needed.map((name) => fetchOne(name, false)),
-    ...optional.map((name) => fetchOne(name, true)),
-    ...(verify ? [reference()] : []),
-  ]);
-  if (files.has('modules.json')) {
+  /** What `modules.json` names. */
+  const sentence = async () => {
+    const bytes = await fetchOne('modules.json', true);
+    if (!bytes) return;
     let modules = [];
     try {
-      modules = JSON.parse(text(files.get('modules.json')));
+      modules = JSON.parse(text(bytes));
     } catch {
       // The library says what is wrong with it.
     }
     const paths = (Array.isArray(modules) ? modules : []).map((module) => module?.path);
     const folders = paths.filter((path) => typeof path === 'string' && /^[\w-]+$/.test(path));
-    const more = [...sentence, ...folders.map((path) => `${path}/config.json`)];
+    const more = [...MODEL_FILES.sentence, ...folders.map((path) => `${path}/config.json`)];
     await Promise.all(more.map((name) => fetchOne(name, true)));
-  }
-  if (await fetchOne(MODEL_FILES.weights, true)) return files;
-  const parts = await fetchOne(MODEL_FILES.index, true);
-  if (!parts) throw named('DownloadError', `${base} has no ${MODEL_FILES.weights}`);
-  let names = [];
+  };
+  const weights = async () => {
+    if (await fetchOne(MODEL_FILES.weights, true)) return;
+    const parts = await fetchOne(MODEL_FILES.index, true);
+    if (!parts) throw named('DownloadError', `${base} has no ${MODEL_FILES.weights}`);
+    let names = [];
+    try {
+      names = [...new Set(Object.values(JSON.parse(text(parts)).weight_map))];
+    } catch {
+      // The library says what is wrong with it.
+    }
+    for (const name of names.filter((name) => /^[\w.-]+$/.test(name))) await fetchOne(name, false);
+  };
+  const { needed, optional } = MODEL_FILES;
   try {
-    names = [...new Set(Object.values(JSON.parse(text(parts)).weight_map))];
-  } catch {
-    // The library says what is wrong with it.
+    // What is small first: where one of these is not there, nothing large need come.
+    await Promise.all(needed.map((name) => fetchOne(name, false)));
+    await Promise.all([
+      weights(),
+      sentence(),
+      ...optional.filter((name) => name !== 'modules.json').map((name) => fetchOne(name, true)),
+      ...(verify ? [reference()] : []),
+    ]);
+  } catch (error) {
+    all.abort();
+    throw error;
   }
-  for (const name of names.filter((name) => /^[\w.-]+$/.test(name))) await fetchOne(name, false);
   return files;
 }

@@ -2,7 +2,8 @@
 
 import { perFrame, svg } from './dom.js';
 
-const [WIDTH, HEIGHT] = [520, 270];
+/** A drawing is as wide as its place, so that its letters keep their size. */
+const [NARROWEST, WIDEST, HEIGHT] = [240, 900, 270];
 const [LEFT, RIGHT, TOP, BOTTOM] = [34, 8, 10, 26];
 /** No more points than can be told apart. */
 const POINTS = 400;
@@ -46,6 +47,7 @@ export class Curve {
 
   constructor(element) {
     this.#at = element;
+    new ResizeObserver(this.#ask).observe(element);
     this.#ask();
   }
 
@@ -67,24 +69,26 @@ export class Curve {
   }
 
   #draw() {
+    const width = Math.max(NARROWEST, Math.min(WIDEST, Math.round(this.#at.clientWidth)));
     const all = [...this.#points, ...this.#held].map(([, y]) => y).concat(this.#known ?? []);
     const high = all.length ? Math.max(...all) * 1.03 : 8;
     const low = all.length ? Math.max(0, Math.min(...all) - 0.08 * high) : 0;
-    const x = (step) => LEFT + ((WIDTH - LEFT - RIGHT) * step) / this.#total;
+    const x = (step) => LEFT + ((width - LEFT - RIGHT) * step) / this.#total;
     const y = (loss) => TOP + ((HEIGHT - TOP - BOTTOM) * (high - loss)) / (high - low || 1);
     const line = (points) => points.map(([a, b], i) => `${i ? 'L' : 'M'}${x(a).toFixed(1)} ${y(b).toFixed(1)}`).join('');
 
-    const parts = ticks(low, high, 4).flatMap((tick) => [
-      svg('line', { class: 'grid-line', x1: LEFT, x2: WIDTH - RIGHT, y1: y(tick), y2: y(tick) }),
+    // Without points there is nothing to read off the lines, and they would strike through what is said instead.
+    const parts = (this.#points.length ? ticks(low, high, 4) : []).flatMap((tick) => [
+      svg('line', { class: 'grid-line', x1: LEFT, x2: width - RIGHT, y1: y(tick), y2: y(tick) }),
       svg('text', { x: LEFT - 8, y: y(tick) + 4, 'text-anchor': 'end' }, String(tick)),
     ]);
-    for (const tick of ticks(0, this.#total, 4).slice(1)) {
+    for (const tick of ticks(0, this.#total, width < 400 ? 3 : 4).slice(1)) {
       const last = tick === this.#total;
       parts.push(svg('text', { x: x(tick), y: HEIGHT - 6, 'text-anchor': last ? 'end' : 'middle' }, last ? `${tick} steps` : String(tick)));
     }
     if (this.#known !== null) {
       parts.push(
-        svg('line', { class: 'known', x1: LEFT, x2: WIDTH - RIGHT, y1: y(this.#known), y2: y(this.#known) }),
+        svg('line', { class: 'known', x1: LEFT, x2: width - RIGHT, y1: y(this.#known), y2: y(this.#known) }),
         // At the left and below, where the curve, which begins high and ends low, does not come.
         svg('text', { class: 'known-label', x: LEFT + 4, y: y(this.#known) + 15 }, 'guessing by word frequency'),
       );
@@ -93,12 +97,12 @@ export class Curve {
       const points = thinned(this.#points);
       parts.push(svg('path', { class: 'raw', d: line(points) }), svg('path', { class: 'smooth', d: line(smoothed(points)) }));
     } else {
-      parts.push(svg('text', { class: 'empty', x: (WIDTH + LEFT) / 2, y: HEIGHT / 2, 'text-anchor': 'middle' }, 'the error goes down here, lower is better'));
+      parts.push(svg('text', { class: 'empty', x: (width + LEFT) / 2, y: HEIGHT / 2, 'text-anchor': 'middle' }, 'the error goes down here, lower is better'));
     }
     for (const [step, loss] of this.#held) {
       parts.push(svg('circle', { class: 'held', cx: x(step), cy: y(loss), r: 3.5 }, svg('title', {}, `on text it has not seen, after ${step} steps: ${loss.toFixed(3)}`)));
     }
     const label = this.#points.length ? `Loss after ${this.#points.at(-1)[0]} steps: ${this.#points.at(-1)[1].toFixed(2)}` : 'Loss, not begun';
-    this.#at.replaceChildren(svg('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: 'img', 'aria-label': label }, ...parts));
+    this.#at.replaceChildren(svg('svg', { viewBox: `0 0 ${width} ${HEIGHT}`, role: 'img', 'aria-label': label }, ...parts));
   }
 }

@@ -18,10 +18,23 @@ export function svg(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** The direction that a text is read in: that of its first letter. */
+export function direction(text) {
+  const [first] = text.match(/\p{L}/u) ?? [];
+  return first && /[\p{Script=Arabic}\p{Script=Hebrew}\p{Script=Syriac}\p{Script=Thaana}\p{Script=Nko}\p{Script=Adlam}]/u.test(first) ? 'rtl' : 'ltr';
+}
+
 /** A line below a room's controls; errors stand out. */
 export function say(element, text, bad = false) {
   element.textContent = text;
   element.classList.toggle('bad', bad);
+}
+
+/** A bar whose length is a share of its place. Set as a property, which needs no leave for styles in the markup. */
+export function bar(share) {
+  const element = make('i');
+  element.style.width = `${(100 * share).toFixed(1)}%`;
+  return element;
 }
 
 /** Hands a file to the browser's downloads. */

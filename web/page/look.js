@@ -1,14 +1,15 @@
 // The room where one looks into a model: all heads as small maps, one head as a text that is read by pointing.
 
-import { $, make, nextFrame, say } from './dom.js';
+import { $, direction, make, nextFrame, say } from './dom.js';
+import { found } from './finding.js';
 import { Links } from './links.js';
 import { ModelPicker } from './models.js';
 import { rgb } from './colours.js';
 
 const EXAMPLES = [
+  'The nurse gave the patient a medicine for the pain.',
   'The cat slept on the sofa because it was tired.',
   'She gave him the book that her sister had written.',
-  'The bank by the river raised the rates of the bank in town.',
 ];
 /** A small map has at most this many squares a side; each is the largest of what it stands for. */
 const SIDE = 40;
@@ -24,31 +25,6 @@ let links = null;
 
 const shown = (token) => (token.special ? token.label : token.text || token.label).replace(/\s/g, '↵');
 const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)}%`;
-
-/** The head that looks farthest from where everybody looks, and its strongest word: something to see at once. */
-function telling({ layers, heads, tokens, data }) {
-  const side = tokens.length;
-  let best = { score: -1, layer: 0, head: 0, from: Math.min(1, side - 1) };
-  for (let layer = 0; layer < layers; layer++) {
-    for (let head = 0; head < heads; head++) {
-      const start = (layer * heads + head) * side * side;
-      let sum = 0;
-      let top = { share: -1, from: 0 };
-      for (let i = 0; i < side; i++) {
-        if (tokens[i].special) continue;
-        for (let j = 0; j < side; j++) {
-          // Neighbours, the word itself, [CLS] and [SEP] are what most heads look at.
-          if (tokens[j].special || Math.abs(i - j) < 2) continue;
-          const share = data[start + i * side + j];
-          sum += share * share;
-          if (share > top.share) top = { share, from: i };
-        }
-      }
-      if (sum > best.score) best = { score: sum, layer, head, from: top.from };
-    }
-  }
-  return best;
-}
 
 /** Draws one head as a map of at most SIDE squares a side, the accent's colour on nothing. */
 function drawMap(canvas, values, side, [red, green, blue]) {
@@ -129,9 +105,10 @@ function point(at) {
     word.dataset.share = row[j] >= 0.01 ? percent(row[j]) : '';
   });
   links.point(at);
-  const best = Array.from(row.keys()).sort((a, b) => row[b] - row[a]).slice(0, 3).filter((j) => row[j] >= 0.01);
-  const told = best.flatMap((j, n) => [n ? ', ' : '', make('b', {}, shown(map.tokens[j])), ` ${percent(row[j])}`]);
-  $('reading-hint').replaceChildren(make('b', { class: 'from' }, shown(map.tokens[at])), ' looks at ', ...told);
+  const best = row.indexOf(most);
+  const name = (at) => (map.tokens[at].special ? map.tokens[at].label : `“${shown(map.tokens[at])}”`);
+  const whom = best === at ? 'itself' : name(best);
+  $('reading-hint').replaceChildren(make('b', { class: 'from' }, name(at)), ' looks most at ', make('b', {}, whom), `: ${percent(row[best])} of its attention in this head.`);
 }
 
 function pin(at) {
@@ -141,6 +118,7 @@ function pin(at) {
 
 function showText() {
   const words = map.tokens.map((token, at) => make('button', { class: `${token.special ? 'special' : ''} ${token.space_before || token.special || map.tokens[at - 1]?.special ? 'apart' : ''}`, 'data-at': at }, shown(token)));
+  $('reading').dir = direction(map.tokens.filter(({ special }) => !special).map(({ text }) => text).join(''));
   $('reading').replaceChildren(...words);
 }
 
@@ -155,9 +133,9 @@ async function read() {
     const fresh = await look(text);
     const same = map && map.layers === fresh.layers && map.heads === fresh.heads;
     map = fresh;
-    const best = telling(map);
+    const best = found(map);
     pinned = best.from;
-    $('look').dataset.state = 'ready';
+    $('room-look').dataset.state = 'ready';
     showText();
     showGrid();
     if (same && $('look-text').dataset.read === text) showHead(chosen.layer, chosen.head);

@@ -12,16 +12,26 @@ const rooms = { search, look, train };
 let usable = false;
 let here = null;
 
+/** The room that the address names, or the first. */
+const addressed = () => (Object.hasOwn(rooms, location.hash.slice(1)) ? location.hash.slice(1) : Object.keys(rooms)[0]);
+
 function show(name) {
+  if (name === here) return;
   here = name;
   for (const room of Object.keys(rooms)) {
-    $(room).hidden = room !== name;
+    $(`room-${room}`).hidden = room !== name;
     $(`tab-${room}`).setAttribute('aria-selected', String(room === name));
     $(`tab-${room}`).tabIndex = room === name ? 0 : -1;
     if (room !== name) rooms[room].close();
   }
+  scrollTo(0, 0);
   if (usable) rooms[name].open();
-  if (location.hash !== `#${name}`) history.replaceState(null, '', `#${name}`);
+}
+
+/** Goes to a room as to a page of its own: Back leads to the one before. */
+function enter(name) {
+  if (name !== addressed()) history.pushState(null, '', `#${name}`);
+  show(name);
 }
 
 /** Says what is wrong and what to do, above the rooms, which stay usable where they can. */
@@ -59,7 +69,7 @@ async function begin() {
 }
 
 for (const [name, room] of Object.entries(rooms)) {
-  $(`tab-${name}`).addEventListener('click', () => show(name));
+  $(`tab-${name}`).addEventListener('click', () => enter(name));
   room.start();
 }
 // Arrow keys move between the rooms, as in every list of tabs.
@@ -68,10 +78,12 @@ document.querySelector('nav').addEventListener('keydown', ({ key }) => {
   const names = Object.keys(rooms);
   if (!step) return;
   const name = names[(names.indexOf(here) + step + names.length) % names.length];
-  show(name);
+  enter(name);
   $(`tab-${name}`).focus();
 });
-const asked = location.hash.slice(1);
-show(asked in rooms ? asked : Object.keys(rooms)[0]);
+// Every room begins at its top; where an older one had been scrolled to would be somewhere in the middle.
+history.scrollRestoration = 'manual';
+addEventListener('popstate', () => show(addressed()));
+show(addressed());
 begin();
 if ('serviceWorker' in navigator) navigator.serviceWorker.register('./sw.js').catch(() => {});

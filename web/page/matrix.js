@@ -6,8 +6,8 @@ import { make } from './dom.js';
 
 /** More rows than this are too small to point at. */
 const MOST = 48;
-/** More than this have no room for their texts. */
-const LABELLED = 24;
+/** Rows lower than this, in pixels, have no room for their texts. */
+const LOWEST = 9;
 
 export class Matrix {
   #at;
@@ -20,6 +20,7 @@ export class Matrix {
   /** `tell(i, j, score)` is called for the square that is pointed at. */
   constructor(element, tell) {
     [this.#at, this.#tell] = [element, tell];
+    new ResizeObserver(() => this.#fit()).observe(element);
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.#canvas && this.#draw());
   }
 
@@ -28,10 +29,10 @@ export class Matrix {
     this.#scores = Float32Array.from({ length: count * count }, (_, at) => cosine(rows[Math.floor(at / count)], rows[at % count]));
     const label = `Similarities of ${count} sentences. Arrow keys move.`;
     this.#canvas = make('canvas', { tabindex: '0', role: 'img', 'aria-label': label, 'data-count': count });
-    const names = count <= LABELLED ? lines.slice(0, count).map((line) => make('span', { title: line }, line)) : [];
+    const names = lines.slice(0, count).map((line) => make('span', { title: line, dir: 'auto' }, line));
     this.#at.replaceChildren(make('div', { class: 'names' }, ...names), this.#canvas);
     this.#at.style.setProperty('--n', count);
-    this.#at.classList.toggle('unlabelled', names.length === 0);
+    this.#fit();
     const point = (event) => {
       const box = this.#canvas.getBoundingClientRect();
       const at = (offset, side) => Math.max(0, Math.min(count - 1, Math.floor((offset / side) * count)));
@@ -48,6 +49,15 @@ export class Matrix {
     });
     this.#cell = [0, Math.min(1, count - 1)];
     this.#draw();
+  }
+
+  /** Gives the texts the size of their rows, and takes them away where they could not be read. */
+  #fit() {
+    if (!this.#canvas) return;
+    // What the canvas would be beside its texts, or without them, so that the one does not depend on the other.
+    const row = (this.#at.clientWidth * 0.6) / this.#count;
+    this.#at.classList.toggle('unlabelled', row < LOWEST);
+    this.#at.style.setProperty('--row', `${Math.min(12.8, row * 0.9).toFixed(1)}px`);
   }
 
   #point(i, j) {

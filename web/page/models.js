@@ -5,7 +5,7 @@ import { make, onDrop, say } from './dom.js';
 
 const CHOICES = {
   shipped: { name: 'the small model of this page', title: 'Small', size: '3 MB', model: new URL('../model/', import.meta.url).href },
-  minilm: { name: 'all-MiniLM-L6-v2', title: 'MiniLM', size: '91 MB', model: 'https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2/resolve/main/' },
+  minilm: { name: 'all-MiniLM-L6-v2', title: 'MiniLM', size: '91 MB', model: 'sentence-transformers/all-MiniLM-L6-v2' },
   own: { name: 'your own', title: 'Your own', size: '', model: null },
 };
 const ABOUT = {
@@ -29,7 +29,18 @@ export function useModel(model, name) {
   choose('own');
 }
 
-const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
+const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
+
+/** The SHA-256 that the files of the page's own model have in this version of the page, if it was built with them. */
+async function shippedHashes() {
+  try {
+    const { files } = await (await fetch(new URL('../files.json', import.meta.url), { cache: 'no-cache' })).json();
+    const own = Object.entries(files).filter(([path]) => path.startsWith('model/'));
+    return Object.fromEntries(own.map(([path, hash]) => [path.slice('model/'.length), hash]));
+  } catch {
+    return undefined;
+  }
+}
 
 /** The model of one room, with the controls to choose it. */
 export class ModelPicker {
@@ -41,6 +52,7 @@ export class ModelPicker {
   #call = null;
   #open = false;
   #warning = '';
+  #given = null; // gives up what is being loaded
 
   /** `ready` is called with every model that was loaded. */
   constructor(element, task, ready) {
@@ -52,21 +64,25 @@ export class ModelPicker {
       const { title, size } = CHOICES[key];
       return make('label', {}, input, make('span', {}, title, ...(size ? [' ', make('small', {}, size)] : [])));
     };
-    const url = make('input', { type: 'url', placeholder: 'https://… a folder with config.json', spellcheck: 'false', 'aria-label': 'Address of a model' });
+    const url = make('input', { class: 'address', placeholder: 'owner/name, or https://…', spellcheck: 'false', autocapitalize: 'off', 'aria-label': 'Name or address of a model' });
     const go = make('button', {}, 'Load');
-    const fromUrl = () => url.value.trim() && useModel(new URL(url.value.trim(), location.href).href, url.value.trim());
+    const fromUrl = () => url.value.trim() && useModel(url.value.trim(), url.value.trim());
     go.addEventListener('click', fromUrl);
     url.addEventListener('keydown', (event) => event.key === 'Enter' && fromUrl());
-    const input = make('input', { type: 'file', multiple: '', webkitdirectory: '', hidden: '' });
-    const drop = make('label', { class: 'drop small', tabindex: '0' }, input, make('span', {}, 'or ', make('strong', {}, 'drop a model folder'), ' of BERT or sentence-transformers, from disk'));
+    const input = make('input', { type: 'file', multiple: '', webkitdirectory: '', class: 'unseen', 'aria-label': 'Folder of a model' });
+    const drop = make('label', { class: 'drop small' }, input, make('span', {}, 'or ', make('strong', {}, 'drop a model folder'), ' or a zip of one, of BERT or sentence-transformers, from disk'));
     const files = (list) => list.length && useModel(list, list[0][0].split('/')[0]);
     onDrop(drop, async (transfer) => files(await droppedFiles(transfer)));
-    input.addEventListener('change', () => files(chosenFiles(input)));
+    input.addEventListener('change', () => {
+      files(chosenFiles(input));
+      // The same folder can be chosen again, with other files in it.
+      input.value = '';
+    });
     this.parts = {
       url,
       own: make('div', { class: 'own', hidden: '' }, make('div', { class: 'row' }, make('label', { class: 'field grow' }, url), go), drop),
       bars: make('div', { class: 'downloads' }),
-      about: make('span', {}),
+      about: make('span', { class: 'about' }),
       status: make('p', { class: 'hint', role: 'status' }),
       again: make('button', { class: 'quiet', hidden: '' }, 'Try again'),
     };
@@ -103,22 +119,25 @@ export class ModelPicker {
 
   #show() {
     this.#at.querySelector(`input[value=${chosen}]`).checked = true;
-    this.parts.own.hidden = chosen !== 'own' || Boolean(this.#loaded && this.#loaded === CHOICES.own);
+    this.parts.own.hidden = chosen !== 'own';
     this.parts.about.textContent = chosen === 'own' ? (CHOICES.own.model ? CHOICES.own.name : '') : ABOUT[chosen];
   }
 
   async #load() {
     const choice = CHOICES[chosen];
     this.#loading = choice;
+    this.#given?.abort();
+    const { signal } = (this.#given = new AbortController());
     this.#at.dataset.state = 'loading';
     this.parts.again.hidden = true;
     this.parts.bars.replaceChildren();
     this.#warning = '';
     say(this.parts.status, 'Loading …');
     try {
-      const call = await pipeline(this.#task, choice.model, { dtype: 'auto', verify: true, progress_callback: (event) => this.#progress(choice, event) });
+      const hashes = choice === CHOICES.shipped ? await shippedHashes() : undefined;
+      const call = await pipeline(this.#task, choice.model, { dtype: 'auto', verify: true, hashes, signal, progress_callback: (event) => this.#progress(choice, event) });
       // Another may have been chosen meanwhile.
-      if (this.#loading !== choice) return void call.dispose().catch(() => {});
+      if (signal.aborted) return void call.dispose().catch(() => {});
       const old = this.#call;
       [this.#call, this.#loaded, this.#loading] = [call, choice, null];
       old?.dispose().catch(() => {});
@@ -129,7 +148,7 @@ export class ModelPicker {
       this.#show();
       await this.#ready(call);
     } catch (error) {
-      if (this.#loading !== choice) return;
+      if (signal.aborted) return;
       this.#loading = null;
       this.#at.dataset.state = 'failed';
       this.parts.again.hidden = false;
@@ -138,33 +157,23 @@ export class ModelPicker {
     }
   }
 
-  /** Progress bars, one a file. */
+  /** One bar for all files. */
   #progress(choice, event) {
     if (this.#loading !== choice) return;
     if (event.status === 'warning') say(this.parts.status, (this.#warning = event.message));
     if (event.status === 'verify') say(this.parts.status, 'Checking what this GPU computes …');
-    if (!event.file) return;
-    let row = this.parts.bars.querySelector(`[data-file="${CSS.escape(event.file)}"]`);
-    if (event.missing) return void row?.remove();
-    if (!row) {
-      row = make('div', { class: 'download', 'data-file': event.file }, make('span', {}, event.file), make('progress', { max: '100', value: '0' }), make('output'));
-      this.parts.bars.append(row);
-    }
-    const [, bar, text] = row.children;
-    if (event.status === 'progress') {
-      bar.value = event.progress;
-      text.textContent = megabytes(event.loaded);
-    }
-    if (event.status === 'done') {
-      bar.value = 100;
-      if (event.cached) text.textContent = 'kept';
-    }
+    if (event.status !== 'progress_total') return;
+    const { bars } = this.parts;
+    if (!bars.firstChild) bars.append(make('div', { class: 'download' }, make('progress', { max: '100', value: '0', 'aria-label': 'Download' }), make('output')));
+    const [bar, text] = bars.firstChild.children;
+    bar.value = event.progress;
+    text.textContent = `${megabytes(event.loaded)} of ${megabytes(event.total)} MB`;
   }
 }
 
-/** `?model=` names another model to begin with. */
+/** `?model=` names another model to begin with; what is wrong with the name is told where its loading is. */
 const asked = new URLSearchParams(location.search).get('model');
 if (asked) {
-  CHOICES.own = { ...CHOICES.own, model: new URL(asked, location.href).href, name: asked };
+  CHOICES.own = { ...CHOICES.own, model: asked, name: asked };
   chosen = 'own';
 }

@@ -2,7 +2,7 @@
 
 import { Trainer, chosenFiles, droppedFiles, generateText } from '../index.js';
 import { Curve } from './curve.js';
-import { $, make, number, offer, onDrop, perFrame, say } from './dom.js';
+import { $, bar, make, number, offer, onDrop, perFrame, say } from './dom.js';
 
 const WORDS = 62; // with [CLS] and [SEP] a document fills a sequence of 64
 const MADE_UP = { vocabulary: 1024, seqLen: 64, join: false, documents: 'line' };
@@ -23,7 +23,6 @@ const source = () => document.querySelector('input[name=source]:checked').value;
 function recipe(steps) {
   const every = Math.max(10, Math.round(steps / 8));
   return [
-    'batch_sequences=16',
     'micro_batch=16',
     'schedule=trapezoid',
     `warmup_steps=${Math.min(40, Math.floor(steps / 10))}`,
@@ -72,7 +71,7 @@ function controls() {
   for (const id of ['download', 'save-folder']) $(id).disabled = !begun || busy || !lastRow;
   $('steps').disabled = begun;
   for (const input of document.querySelectorAll('input[name=source]')) input.disabled = begun;
-  $('train').dataset.state = running ? 'running' : begun ? 'paused' : 'new';
+  $('room-train').dataset.state = running ? 'running' : begun ? 'paused' : 'new';
 }
 
 const showNumbers = perFrame(() => {
@@ -89,12 +88,15 @@ async function guess() {
   try {
     const text = $('mask-text').value;
     if (!text.includes('[MASK]')) {
+      emptyBars();
       say($('guess-hint'), 'Write [MASK] where a word is to be guessed.');
       return;
     }
     const filled = await trainer.fillMask(text, { top_k: 5 });
+    // It may have been changed meanwhile.
+    if (text !== $('mask-text').value) return;
     const bars = filled.masks[0].candidates.map(({ text: word, probability }) =>
-      make('div', { class: 'bar' }, make('span', { class: 'word' }, word || '␣'), make('i', { style: `width:${(100 * probability).toFixed(1)}%` }), make('output', {}, `${Math.round(100 * probability)}%`)),
+      make('div', { class: 'bar' }, make('span', { class: 'word' }, word || '␣'), bar(probability), make('output', {}, `${Math.round(100 * probability)}%`)),
     );
     $('guesses').replaceChildren(...bars);
     say($('guess-hint'), `After ${number(lastRow?.step ?? 0)} steps. Change the sentence and ask again.`);
@@ -163,8 +165,9 @@ async function startRun() {
     const text = own ? ownText : madeUp;
     if (!text.trim()) throw new Error('There is no text yet: paste some, or choose the made-up English.');
     say($('train-status'), 'Learning a vocabulary and cutting the text into sequences …');
-    const steps = Math.max(20, $('steps').valueAsNumber || 400);
-    const options = { ...(own ? OWN : MADE_UP), heldOut: own ? 0.05 : 64, steps, set: recipe(steps), aboutData: own ? 'text pasted into the page' : 'generated text' };
+    const steps = Math.max(20, Math.min(20_000, Math.round($('steps').valueAsNumber) || 400));
+    $('steps').value = steps;
+    const options = { ...(own ? OWN : MADE_UP), heldOut: own ? 0.05 : 64, steps, batch: 16, set: recipe(steps), aboutData: own ? 'text pasted into the page' : 'generated text' };
     trainer = await Trainer.create(text, options);
     if (own) proposeHole(text);
     listen();
@@ -174,7 +177,7 @@ async function startRun() {
 
 /** A sentence of the user's own text with a hole in it. */
 function proposeHole(text) {
-  const words = text.trim().split(/\s+/).slice(0, 9);
+  const words = text.slice(0, 400).trim().split(/\s+/).slice(0, 9);
   if (words.length < 4) return;
   words[Math.floor(words.length / 2)] = '[MASK]';
   $('mask-text').value = words.join(' ');
@@ -200,9 +203,15 @@ async function adopt(files) {
     listen();
     curve.clear();
     $('steps').value = trainer.recipe.steps ?? '';
-    lastRow = null;
+    // What it has learned so far is shown as if it had been learned here.
+    const past = trainer.rows.filter(({ step }) => step > 0);
+    lastRow = past.at(-1) ?? null;
+    if (trainer.recipe.steps) curve.plan(trainer.recipe.steps, trainer.unigramEntropy);
+    past.forEach((row) => curve.add(row));
+    showNumbers();
     await guess();
-    say($('train-status'), 'The run is loaded. Press Go on.');
+    const over = lastRow && lastRow.step >= trainer.recipe.steps;
+    say($('train-status'), `The run is loaded${lastRow ? `, ${number(lastRow.step)} steps long` : ''}. ${over ? 'It has come to its end: ask it something, or download it.' : 'Press Go on.'}`);
   });
 }
 
@@ -258,11 +267,21 @@ export function start() {
   $('pause').addEventListener('click', () => trainer?.pause());
   $('again').addEventListener('click', reset);
   $('mask-text').addEventListener('change', guess);
+  $('mask-text').addEventListener('input', () => {
+    // What was guessed of another sentence is no guess of this one.
+    emptyBars();
+    if (trainer) say($('guess-hint'), 'Press Enter to guess.');
+  });
   $('download').addEventListener('click', () => settled(async () => offer(await trainer.zip(NAME), `${NAME}.zip`)));
   $('save-folder').hidden = !('showDirectoryPicker' in window);
   $('save-folder').addEventListener('click', () => settled(saveFolder));
   onDrop($('drop'), async (transfer) => adopt(await droppedFiles(transfer)));
-  $('drop-input').addEventListener('change', ({ target }) => adopt(chosenFiles(target)));
+  $('drop-input').addEventListener('change', async ({ target }) => {
+    const files = chosenFiles(target);
+    // The same files can be chosen again.
+    target.value = '';
+    await adopt(files);
+  });
   showText();
   controls();
 }

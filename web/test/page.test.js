@@ -39,7 +39,7 @@ test('the training room', async () => {
     await page.click('#start');
     await page.waitForFunction(() => Number(document.getElementById('n-step').textContent) >= 6, null, { timeout: 300_000 });
     await page.click('#pause');
-    await page.waitForSelector('#train[data-state=paused]', { timeout: 120_000 });
+    await page.waitForSelector('#room-train[data-state=paused]', { timeout: 120_000 });
     assert.match(await page.textContent('#train-status'), /Paused after/);
     await page.waitForSelector('#guesses .bar');
     await page.click('#start');
@@ -72,10 +72,10 @@ test('the search room', async () => {
     assert.equal(await page.getAttribute('#matrix canvas', 'data-count'), '12');
     const box = await page.locator('#matrix canvas').boundingBox();
     await page.mouse.move(box.x + (1.5 * box.width) / 12, box.y + (0.5 * box.height) / 12);
-    assert.match(await page.textContent('#matrix-hint'), /“Water the basil.*” and “House plants/);
+    assert.match(await page.textContent('#matrix-hint'), /“The bank on.*” and “Loans get/);
     await page.focus('#matrix canvas');
     await page.keyboard.press('ArrowRight');
-    assert.match(await page.textContent('#matrix-hint'), /“Water the basil.*” and “Do not water/);
+    assert.match(await page.textContent('#matrix-hint'), /“The bank on.*” and “Savers welcome/);
     await page.fill('#query', 'when does the train leave?');
     await page.press('#query', 'Enter');
     await page.waitForFunction(() => /^A question/.test(document.getElementById('embed-status').textContent));
@@ -96,7 +96,7 @@ test('the attention room, by mouse and keyboard, has the numbers of the program'
   const native = JSON.parse(readFileSync(join(place, 'attention.json'), 'utf8'));
 
   const page = await open(SHIPPED ? 'index.html#look' : here('look'));
-  await page.waitForSelector('#look[data-state=ready]', { timeout: 300_000 });
+  await page.waitForSelector('#room-look[data-state=ready]', { timeout: 300_000 });
   await picture(page, 'look-before');
   const tasks = await mainThread(page, async () => {
     await page.fill('#look-text', text);
@@ -116,7 +116,7 @@ test('the attention room, by mouse and keyboard, has the numbers of the program'
     const best = row.indexOf(Math.max(...row));
     assert.ok(parseFloat(shares[best]) > 0);
     const told = await page.textContent('#reading-hint');
-    assert.match(told, / looks at /);
+    assert.match(told, / looks most at /);
     assert.ok(told.includes(shares[best]), `${told}: ${shares[best]}`);
   };
   await page.click(`#heads button[data-layer="${layers - 1}"][data-head="0"]`);
@@ -145,7 +145,7 @@ test('the attention room, by mouse and keyboard, has the numbers of the program'
 
 test('the attention room by touch, on a phone', async () => {
   const page = await open(SHIPPED ? 'index.html#look' : here('look'), { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true });
-  await page.waitForSelector('#look[data-state=ready]', { timeout: 300_000 });
+  await page.waitForSelector('#room-look[data-state=ready]', { timeout: 300_000 });
   await page.tap('#heads button[data-layer="0"][data-head="1"]');
   assert.equal(await page.textContent('#head-name'), 'Layer 1, head 2');
   await page.tap('#reading button[data-at="2"]');
@@ -153,13 +153,6 @@ test('the attention room by touch, on a phone', async () => {
   await page.tap('#links .from[data-row="4"]');
   assert.equal(await page.getAttribute('#reading button[data-at="4"]', 'aria-pressed'), 'true');
   await page.context().close();
-});
-
-test('what is kept for visits without a network is all of the page', () => {
-  const listed = readFileSync(join(ROOT, 'web/sw.js'), 'utf8').match(/FILES = (\[[^;]*\]);/)[1];
-  const kept = new Function(`return ${listed}`)();
-  const there = ['lib', 'page', 'wasm'].flatMap((folder) => readdirSync(join(ROOT, 'web', folder)).map((name) => `${folder}/${name}`));
-  assert.deepEqual(kept.toSorted(), ['./', 'index.js', 'worker.js', ...there].toSorted());
 });
 
 test('fault 48: the page and a model that was loaded work without a network', async () => {
@@ -173,7 +166,7 @@ test('fault 48: the page and a model that was loaded work without a network', as
   await page.reload();
   await page.waitForSelector('#answers li', { timeout: 120_000 });
   await page.click('#tab-look');
-  await page.waitForSelector('#look[data-state=ready]', { timeout: 120_000 });
+  await page.waitForSelector('#room-look[data-state=ready]', { timeout: 120_000 });
   faults.clear();
   await page.context().close();
 });
@@ -181,13 +174,13 @@ test('fault 48: the page and a model that was loaded work without a network', as
 test('a model that cannot be had is told of, and another can be chosen', async () => {
   const page = await open(here('search', `${BASE}none/`));
   await page.waitForSelector('#search-model .hint.bad');
-  assert.match(await page.textContent('#search-model .hint.bad'), /answered 404|no model.safetensors/);
-  await page.fill('#search-model input[type=url]', GOLDEN);
+  assert.match(await page.textContent('#search-model .hint.bad'), /answered 404/);
+  await page.fill('#search-model .address', GOLDEN);
   await page.click('#search-model .own button');
   await page.waitForSelector('#answers li', { timeout: 120_000 });
   // The other room has it too.
   await page.click('#tab-look');
-  await page.waitForSelector('#look[data-state=ready]', { timeout: 120_000 });
+  await page.waitForSelector('#room-look[data-state=ready]', { timeout: 120_000 });
   await page.context().close();
 });
 

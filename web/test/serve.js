@@ -17,18 +17,34 @@ const TYPES = {
   '.svg': 'image/svg+xml',
 };
 
-/** Serves `folders`, a map from path prefixes to folders. `intercept(request, response)` may answer first. */
-export function serve(folders, { port = 0, intercept = () => false } = {}) {
+/**
+ * Serves `folders`, a map from path prefixes to folders. `intercept(request, response)` may answer first; with `shared`
+ * pages of other origins may read the files.
+ */
+export function serve(folders, { port = 0, intercept = () => false, shared = false } = {}) {
   const server = createServer((request, response) => {
+    if (shared) response.setHeader('access-control-allow-origin', '*');
     if (intercept(request, response)) return;
-    let path = decodeURIComponent(new URL(request.url, 'http://localhost').pathname);
-    if (path.endsWith('/')) path += 'index.html';
-    const prefix = Object.keys(folders).filter((start) => path.startsWith(start)).sort((a, b) => b.length - a.length)[0];
-    const file = prefix && join(folders[prefix], normalize(`/${path.slice(prefix.length)}`));
     try {
-      const { size } = statSync(file);
-      response.writeHead(200, { 'content-type': TYPES[extname(file)] ?? 'application/octet-stream', 'content-length': size });
-      createReadStream(file).pipe(response);
+      let path = decodeURIComponent(new URL(request.url, 'http://localhost').pathname);
+      if (path.endsWith('/')) path += 'index.html';
+      const prefix = Object.keys(folders).filter((start) => path.startsWith(start)).sort((a, b) => b.length - a.length)[0];
+      const file = prefix && join(folders[prefix], normalize(`/${path.slice(prefix.length)}`));
+      const { size, mtimeMs } = statSync(file);
+      const headers = {
+        'content-type': TYPES[extname(file)] ?? 'application/octet-stream',
+        etag: `"${size.toString(36)}-${Math.floor(mtimeMs).toString(36)}"`,
+        // Browsers ask each time whether a file has changed, or they would mix files of two builds.
+        'cache-control': 'no-cache',
+        'accept-ranges': 'bytes',
+      };
+      if (request.headers['if-none-match'] === headers.etag) return void response.writeHead(304, headers).end();
+      const start = Number(request.headers.range?.match(/^bytes=(\d+)-$/)?.[1] ?? NaN);
+      if (start >= size) return void response.writeHead(416, { 'content-range': `bytes */${size}` }).end();
+      if (start >= 0) headers['content-range'] = `bytes ${start}-${size - 1}/${size}`;
+      response.writeHead(start >= 0 ? 206 : 200, { ...headers, 'content-length': size - (start || 0) });
+      if (request.method === 'HEAD') response.end();
+      else createReadStream(file, { start: start || 0 }).pipe(response);
     } catch {
       response.writeHead(404, { 'content-type': 'text/plain' }).end('not found');
     }

@@ -15,7 +15,7 @@ const FLAGS = '--no-sandbox --disable-quic --no-first-run --disable-background-n
 
 /** What the server does instead of sending a file, by path. */
 export const faults = new Map();
-/** Paths that were asked for. */
+/** Paths of files that were asked for. */
 export const asked = [];
 
 /** A place on the disk that is gone after the tests. */
@@ -27,9 +27,9 @@ const server = await serve(
   {
     intercept(request, response) {
       const path = request.url.split('?')[0];
-      asked.push(path);
+      if (request.method === 'GET') asked.push(path);
       const fault = faults.get(path);
-      if (fault) fault(response);
+      if (fault) fault(response, request);
       return Boolean(fault);
     },
   },

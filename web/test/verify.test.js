@@ -92,7 +92,7 @@ test('the page says when this GPU computes wrong', async () => {
   assert.match(await page.textContent('#search-model .hint.bad'), /This GPU computes wrong, so nothing is answered.*found a cosine of -1/);
   assert.equal(await page.locator('#answers li').count(), 0, 'it does not answer');
   await page.screenshot({ path: join(ROOT, 'target/web-pictures/wrong.png') });
-  await page.fill('#search-model input[type=url]', right);
+  await page.fill('#search-model .address', right);
   await page.click('#search-model .own button');
   await page.waitForSelector('#search-model[data-verified=true]', { timeout: 120_000 });
   await page.waitForSelector('#answers li');

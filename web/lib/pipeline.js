@@ -1,0 +1,158 @@
+// Models that answer: vectors, guesses, attention.
+
+import { addressOf, filesOf } from './address.js';
+import { env } from './env.js';
+import { named } from './errors.js';
+import { client, either } from './page.js';
+import { Tensor } from './tensor.js';
+
+/** A model in the worker that is loaded again when the worker was lost. */
+class Loaded {
+  /** How the adapter's vectors compare with the model's reference vectors; null where that was not asked or not known. */
+  verified = null;
+  #load;
+  #now = null;
+  #generation = -1;
+  #life = new AbortController();
+
+  /** `load(signal)` loads it, and answers with `{ handle, verified }`. */
+  constructor(load) {
+    this.#load = load;
+  }
+
+  /** What the worker calls it. Loads it where the worker has it not, once for all that wait. */
+  handle(signal) {
+    if (this.#now === null || this.#generation !== client.generation) {
+      const loading = this.#load(either(signal, this.#life.signal)).then(({ handle, verified }) => {
+        this.verified = verified;
+        return handle;
+      });
+      [this.#now, this.#generation] = [loading, client.generation];
+      loading.catch(() => {
+        // Nothing is left of what failed, so that the next call tries again.
+        if (this.#now === loading) this.#now = null;
+      });
+    }
+    return this.#now;
+  }
+
+  async call(method, params, { signal, ...extra } = {}) {
+    const both = either(signal, this.#life.signal);
+    both.throwIfAborted();
+    const handle = await this.handle(signal);
+    return client.call(method, { handle, ...params }, { ...extra, signal: both });
+  }
+
+  /** Gives up what is running and frees it, after the step of it that the device is at. */
+  async dispose() {
+    if (this.#life.signal.aborted) return;
+    const [loading, generation] = [this.#now, this.#generation];
+    this.#life.abort(named('Disposed', 'this model was disposed of: call pipeline() for another'));
+    const handle = await loading?.catch(() => null);
+    if (handle && generation === client.generation) await client.call('unload', { handle });
+  }
+}
+
+const text = (value, where) => {
+  if (typeof value !== 'string') throw named('ConfigError', `${where}: expected a text, found ${value === null ? 'null' : typeof value}`);
+  return value;
+};
+const list = (texts) => (Array.isArray(texts) ? texts : [texts]).map((one) => text(one, 'texts'));
+const count = (value, where) => {
+  if (!Number.isFinite(value) || value < 1) throw named('ConfigError', `${where}: expected a number of 1 or more, found ${value}`);
+  return Math.floor(value);
+};
+
+/** Texts are sent in parts of at most so many, and so many letters: between two the page breathes and can give up. */
+const [PART, LETTERS] = [256, 1 << 18];
+
+function* parts(texts) {
+  for (let start = 0, end = 0; start < texts.length; start = end) {
+    let letters = 0;
+    do letters += texts[end++].length;
+    while (end < texts.length && end - start < PART && letters + texts[end].length < LETTERS);
+    yield texts.slice(start, end);
+  }
+}
+
+const CALLS = {
+  'feature-extraction': (model) => {
+    const embed = async (texts, { pooling, normalize, progress_callback, signal } = {}) => {
+      const all = list(texts);
+      let [data, width, truncated, before] = [null, 0, 0, 0];
+      // No texts at all are asked for too: the width is known only there.
+      for (const part of all.length ? parts(all) : [[]]) {
+        const onEvent = progress_callback && (({ done }) => progress_callback({ status: 'embedded', done: before + done, total: all.length }));
+        const found = await model.call('embed', { texts: part, pooling, normalize }, { onEvent, signal });
+        data ??= part.length === all.length ? found.data : new Float32Array(all.length * found.width);
+        if (part.length < all.length) data.set(found.data, before * found.width);
+        width = found.width;
+        truncated += found.truncated;
+        before += part.length;
+      }
+      return Object.assign(new Tensor(data, [all.length, width]), { truncated });
+    };
+    /** The token ids of each text, as the model sees them. */
+    embed.tokenize = (texts, { signal } = {}) => model.call('tokenize', { texts: list(texts) }, { signal });
+    return embed;
+  },
+  attention: (model) => async (sentence, { pair, signal } = {}) => {
+    const params = { text: text(sentence, 'text'), pair: pair == null ? undefined : text(pair, 'pair') };
+    const { data, layers, heads, tokens, truncated } = await model.call('attend', params, { signal });
+    const side = tokens.length;
+    const map = new Tensor(data, [layers, heads, side, side]);
+    /** One head's `[tokens, tokens]`: from the token of a row to that of a column. */
+    const head = (layer, head) => {
+      const among = (at, count) => Number.isInteger(at) && at >= 0 && at < count;
+      if (!among(layer, layers) || !among(head, heads)) {
+        throw named('ConfigError', `head: expected a layer below ${layers} and a head below ${heads}, found ${layer} and ${head}`);
+      }
+      const start = (layer * heads + head) * side * side;
+      return new Tensor(data.subarray(start, start + side * side), [side, side]);
+    };
+    return Object.assign(map, { layers, heads, tokens, truncated, head });
+  },
+  'fill-mask': (model) => async (texts, { top_k = 5, signal } = {}) => {
+    const topK = count(top_k, 'top_k');
+    const one = async (text) => {
+      const { masks } = await model.call('fill', { text, topK }, { signal });
+      // A sequence is the text with one guess: the other holes are filled with what is likeliest there.
+      const pieces = text.split('[MASK]');
+      const sequence = (at, guess) => pieces.map((piece, i) => (i < masks.length ? piece + (i === at ? guess : masks[i].candidates[0].text) : piece)).join('');
+      const found = masks.map(({ candidates }, at) =>
+        candidates.map(({ probability, id, text: guess }) => ({ score: probability, token: id, token_str: guess, sequence: sequence(at, guess) })),
+      );
+      return found.length === 1 ? found[0] : found;
+    };
+    const all = list(texts);
+    const found = [];
+    for (const text of all) found.push(await one(text));
+    return Array.isArray(texts) ? found : found[0];
+  },
+};
+
+/**
+ * Loads a model and gives back the function that runs it.
+ *
+ * `model` is a name on Hugging Face, the address of a folder or a zip archive, or files as `droppedFiles` and
+ * `chosenFiles` give them. With `verify` it rejects with `WrongResult` where the adapter does not compute the model's
+ * `reference_vectors.json`, if it has one.
+ */
+export async function pipeline(task, model, options = {}) {
+  const { device = 'webgpu', dtype = 'fp32', progress_callback = () => {}, kind, hashes, verify = false, revision = 'main', token, signal } = options;
+  if (device !== 'webgpu') throw named('ConfigError', `device: expected webgpu, found ${device}`);
+  if (!['fp32', 'fp16', 'auto'].includes(dtype)) throw named('ConfigError', `dtype: expected fp32, fp16 or auto, found ${dtype}`);
+  if (!Object.hasOwn(CALLS, task)) throw named('ConfigError', `task: expected one of ${Object.keys(CALLS).join(', ')}, found ${task}`);
+  const from = typeof model === 'string' || model instanceof URL ? addressOf(String(model), revision) : await filesOf(model);
+  // The token is for the host that gives it, and for no other.
+  const trusted = typeof from === 'string' && new URL(from).origin === new URL(env.remoteHost).origin;
+  const fetching = { cache: env.cache, inPage: Boolean(env.fetch), token: trusted ? token : undefined };
+  const params = { task, model: from, options: { kind, hashes, dtype, verify, fetching } };
+  const loaded = new Loaded((signal) => client.call('load', params, { onEvent: progress_callback, signal }));
+  await loaded.handle(signal);
+  const call = CALLS[task](loaded);
+  call.dispose = () => loaded.dispose();
+  call.task = task;
+  call.verified = loaded.verified;
+  return call;
+}
