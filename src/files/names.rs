@@ -27,7 +27,12 @@ pub fn from_hugging_face(weights: Weights, config: &mut Config) -> Result<(Weigh
     let wanted: HashSet<String> = shape.parameters().into_iter().map(|spec| spec.name).collect();
     // Where something is missing, the message that says so also needs what is there instead.
     let complete = wanted.is_subset(&parameters);
-    let unknown = |name: &str| complete && parameter(name).is_some_and(|name| !wanted.contains(&name));
+    // A layer or a table of the encoder that the configuration does not know is no other head's: it contradicts it.
+    let pooler = format!("{}.pooler.", family.base());
+    let of_the_encoder = |name: &str| prefix.is_of_the_encoder(name) && !name.starts_with(&pooler);
+    let unknown = |name: &str| {
+        complete && parameter(name).is_some_and(|name| !wanted.contains(&name) && !of_the_encoder(&name))
+    };
     let left_out = weights.names().filter(|name| unknown(name)).map(str::to_owned).collect();
     let weights = weights.renamed(|name| parameter(name).filter(|_| !unknown(name)))?;
     *config = shape;
@@ -64,6 +69,12 @@ impl Prefix {
         parts.sort_unstable();
         parts.dedup();
         Prefix { outer, base, parts }
+    }
+
+    /// Whether a parameter is the encoder's.
+    fn is_of_the_encoder(&self, parameter: &str) -> bool {
+        let bare = parameter.strip_prefix(self.base).and_then(|name| name.strip_prefix('.'));
+        bare.is_some_and(|bare| self.parts.iter().any(|part| bare.starts_with(part)))
     }
 
     /// A name as a Hugging Face model with a head spells it.

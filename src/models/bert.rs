@@ -48,6 +48,18 @@ pub(super) fn post_norm(config: &Config) -> Result<()> {
     config.require("classifier_pooling", Pooling::Cls, config.classifier_pooling)
 }
 
+/// Checks that there are token types, as in all of these families but DistilBERT.
+///
+/// # Errors
+/// [`Error::Config`] where there are none.
+pub(super) fn has_types(config: &Config) -> Result<()> {
+    if config.type_vocab_size == 0 {
+        let expected = format!("at least 1 where `model_type` is `{}`", config.model_type.name());
+        return Err(Error::config("type_vocab_size", expected, 0));
+    }
+    Ok(())
+}
+
 /// The values of their `config.json` that it does not say; the weights say whether there is a pooler.
 pub(super) fn post_norm_constants() -> Vec<(&'static str, Value)> {
     vec![
@@ -56,6 +68,7 @@ pub(super) fn post_norm_constants() -> Vec<(&'static str, Value)> {
         ("relative_attention_num_buckets", json!(32)),
         ("head_init", json!("uniform")),
         ("pooler", json!(false)),
+        ("embedding_size", Value::Null),
     ]
 }
 
@@ -104,10 +117,7 @@ impl Family for Bert {
 
     fn validate(&self, config: &Config) -> Result<()> {
         post_norm(config)?;
-        if config.type_vocab_size == 0 {
-            return Err(Error::config("type_vocab_size", "at least 1 where `model_type` is `bert`", 0));
-        }
-        Ok(())
+        has_types(config)
     }
 
     fn defaults(&self) -> Vec<(&'static str, Value)> {

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use super::bert::{encoder, post_norm, post_norm_constants};
+use super::bert::{encoder, has_types, post_norm, post_norm_constants};
 use super::config::{Activation, Config, Head};
 use super::encoder::Encoder;
 use super::family::{Family, TRAINED};
@@ -69,7 +69,8 @@ impl Family for Electra {
     }
 
     fn validate(&self, config: &Config) -> Result<()> {
-        post_norm(config)
+        post_norm(config)?;
+        has_types(config)
     }
 
     fn defaults(&self) -> Vec<(&'static str, Value)> {
@@ -86,7 +87,9 @@ impl Family for Electra {
     }
 
     fn constants(&self) -> Vec<(&'static str, Value)> {
-        post_norm_constants()
+        let mut constants = post_norm_constants();
+        constants.retain(|(key, _)| *key != "embedding_size");
+        constants
     }
 
     fn parameter(&self, name: &str, config: &Config, _: &HashSet<String>) -> Option<String> {

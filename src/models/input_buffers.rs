@@ -232,6 +232,8 @@ impl InputBuffers {
             values
         };
         self.words.write(gpu, &filled(ids, config.pad_token_id))?;
+        // A model with a single type has no other for the second text of a pair, whatever the tokenizer says.
+        let types = if config.type_vocab_size > 1 { types } else { &[] };
         if config.type_vocab_size > 0 {
             if let Some(kind) = types.iter().find(|&&kind| kind as usize >= config.type_vocab_size) {
                 return Err(wrong(format!("token types below {}", config.type_vocab_size), kind.to_string()));

@@ -62,8 +62,11 @@ impl Config {
             keys.insert("architectures".into(), json!(class.into_iter().collect::<Vec<_>>()));
         }
         for (key, id) in tokens {
-            // Other tools keep them with the tokenizer, and what their config.json has of them may be a default.
-            if family.python().is_none() || keys.get(*key).is_none_or(Value::is_null) {
+            // Other tools keep them with the tokenizer, and what their config.json has of them may be a default; but not
+            // where the positions begin behind it.
+            let overruled =
+                family.python().is_none() && !(*key == "pad_token_id" && family.counts_from_padding());
+            if overruled || keys.get(*key).is_none_or(Value::is_null) {
                 keys.insert((*key).into(), json!(id));
             }
         }

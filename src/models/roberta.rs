@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use super::bert::{encoder, post_norm, post_norm_constants};
+use super::bert::{encoder, has_types, post_norm, post_norm_constants};
 use super::config::{Activation, Config, Head};
 use super::encoder::Encoder;
 use super::family::Family;
@@ -92,7 +92,12 @@ impl Family for Roberta {
     }
 
     fn validate(&self, config: &Config) -> Result<()> {
-        post_norm(config)
+        post_norm(config)?;
+        has_types(config)
+    }
+
+    fn counts_from_padding(&self) -> bool {
+        true
     }
 
     fn first_position(&self, config: &Config) -> usize {

@@ -54,6 +54,8 @@ impl Config {
         within("relative_attention_num_buckets", self.relative_attention_num_buckets, 2, MAX_BUCKETS)?;
         multiple("relative_attention_num_buckets", self.relative_attention_num_buckets, 2)?;
         multiple("hidden_size", self.hidden_size, 8)?;
+        within("embedding_size", self.embedding_width(), 4, MAX_WIDTH)?;
+        multiple("embedding_size", self.embedding_width(), 4)?;
         multiple("intermediate_size", self.intermediate_size, 8)?;
         let heads = self.num_attention_heads;
         if !self.hidden_size.is_multiple_of(heads) {

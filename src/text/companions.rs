@@ -60,7 +60,11 @@ impl Companions {
     pub fn overrule(&self, json: Vec<u8>) -> Vec<u8> {
         let class = self.settings.get("tokenizer_class").and_then(Value::as_str);
         let changed = || {
-            if class.is_some_and(|class| class.starts_with("PreTrainedTokenizer")) {
+            // Tokenizers of no family take the file as it is; without a class the model's family decides, and a normalizer
+            // of BERT's is that of its families.
+            if class
+                .is_some_and(|class| class.starts_with("PreTrainedTokenizer") || class == "TokenizersBackend")
+            {
                 return None;
             }
             let mut file: Value = serde_json::from_slice(&json).ok()?;
