@@ -16,5 +16,4 @@ pub use companions::Companions;
 pub use pairs::open_pairs;
 pub use pipeline::{TokenizerKind, TokenizerOptions};
 pub use specials::{SpecialIds, SpecialTokens, special_token_ids};
-pub(crate) use tokenizer::Piece;
-pub use tokenizer::{TokenTable, Tokenizer};
+pub use tokenizer::{Piece, TokenTable, Tokenizer};

@@ -34,7 +34,7 @@ enum Marker {
 
 /// A token of an encoded text or pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Piece {
+pub struct Piece {
     /// The token.
     pub id: u32,
     /// Its type.
@@ -223,7 +223,10 @@ impl Tokenizer {
     }
 
     /// What the tokenizer makes of one text or of two, its special tokens counted, and which text each piece is of.
-    pub(crate) fn pieces(&self, left: &str, right: Option<&str>) -> Result<Vec<Piece>> {
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn pieces(&self, left: &str, right: Option<&str>) -> Result<Vec<Piece>> {
         let encoding = match right {
             None => self.encoding(left.into(), true)?,
             Some(right) => self.encoding((left, right).into(), true)?,
