@@ -31,7 +31,7 @@ pub use super::held_out::HeldOut;
 /// What to prepare, and how.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PrepareOptions {
-    /// Files, folders or `-`; see [`sources`](super::source::sources).
+    /// Files, folders or `-`; see [`Reader::open`](super::Reader::open).
     pub inputs: Vec<PathBuf>,
     /// The folder or file of the tokenizer.
     pub tokenizer: PathBuf,

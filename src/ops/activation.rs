@@ -1,4 +1,4 @@
-//! Activation functions beside the exact [GELU](super::gelu) and the [hyperbolic tangent](super::tanh()).
+//! Activation functions beside the exact [GELU](super::gelu) and the [hyperbolic tangent](mod@super::tanh).
 
 use super::Case;
 use super::check::elementwise_shapes;
