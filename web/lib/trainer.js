@@ -5,14 +5,25 @@ import { named } from './errors.js';
 import { client, either } from './page.js';
 import { assignments, preparation } from './settings.js';
 
-/** A text as a list of one file, and the memory to give away with it: to copy megabytes would take the page's time. */
-function handedOver(text) {
-  const bytes = new TextEncoder().encode(text);
-  return [[['text.txt', bytes]], [bytes.buffer]];
+/** Letters of a text that are encoded at once: more would take the page's time. */
+const PIECE = 1 << 20;
+
+/** A text as a file, encoded piece by piece, with the page's own work between two. */
+async function encoded(text) {
+  const pieces = [];
+  for (let start = 0; start < text.length; ) {
+    let end = Math.min(text.length, start + PIECE);
+    // The two halves of one character stay together.
+    if (end < text.length && /[\uD800-\uDBFF]/.test(text[end - 1])) end += 1;
+    pieces.push(new TextEncoder().encode(text.slice(start, end)));
+    start = end;
+    if (start < text.length) await new Promise((done) => setTimeout(done));
+  }
+  return new Blob(pieces);
 }
 
 /** The text of a run, one string or files. */
-const inputsOf = async (text) => (typeof text === 'string' ? handedOver(text) : [await filesOf(text), []]);
+const inputsOf = async (text) => (typeof text === 'string' ? [['text.txt', await encoded(text)]] : filesOf(text));
 
 /** Pretrains a small BERT, as `wgrad pretrain` does. */
 export class Trainer extends EventTarget {
@@ -51,8 +62,8 @@ export class Trainer extends EventTarget {
     const { progress_callback, signal, ...kept } = options;
     const prepared = preparation(kept);
     assignments(kept, null); // What is wrong with them is told before the text is read.
-    const [inputs, transfer] = await inputsOf(text);
-    const { handle, data } = await client.call('prepare', { inputs, options: prepared }, { onEvent: progress_callback, transfer, signal });
+    const inputs = await inputsOf(text);
+    const { handle, data } = await client.call('prepare', { inputs, options: prepared }, { onEvent: progress_callback, signal });
     return new Trainer(handle, kept, { data });
   }
 
@@ -60,9 +71,9 @@ export class Trainer extends EventTarget {
   static async resume(files, options = {}) {
     const { progress_callback, signal, text, ...kept } = options;
     const prepared = preparation(kept);
-    const [given, transfer] = text ? await inputsOf(text) : [null, []];
+    const given = text ? await inputsOf(text) : null;
     const params = { inputs: await filesOf(files), text: given, options: prepared };
-    const { handle, data, recipe, ownData, rows, entropy } = await client.call('adopt', params, { onEvent: progress_callback, transfer, signal });
+    const { handle, data, recipe, ownData, rows, entropy } = await client.call('adopt', params, { onEvent: progress_callback, signal });
     return new Trainer(handle, { ...kept, allowChanges: !ownData || kept.allowChanges }, { data, recipe, rows, entropy });
   }
 

@@ -96,8 +96,10 @@ function point(at) {
   const row = map.head(chosen.layer, chosen.head).data.subarray(at * side, (at + 1) * side);
   const most = Math.max(...row);
   [...$('reading').children].forEach((word, j) => {
-    word.style.setProperty('--v', Math.sqrt(row[j] / most).toFixed(3));
-    word.classList.toggle('strong', row[j] / most > 0.4);
+    // Between these two no ink can be read on the colour, neither dark nor light.
+    const [share, strong] = [row[j] / most, row[j] / most > 0.4];
+    word.style.setProperty('--v', (strong ? 0.96 + 0.04 * share : 0.7 * Math.sqrt(share)).toFixed(3));
+    word.classList.toggle('strong', strong);
     word.setAttribute('aria-pressed', String(j === at));
     word.tabIndex = j === at ? 0 : -1;
     // Small ones would only crowd the line.
