@@ -225,6 +225,7 @@ fn the_family_is_the_model_type_whatever_class_is_named() {
     }
     keys["architectures"] = json!(["XLMRobertaForMaskedLM"]);
     keys["pad_token_id"] = json!(1);
+    keys["type_vocab_size"] = json!(1);
     keys["cls_token_id"] = json!(0);
     let read = |keys: &Value| Config::from_json(keys.to_string().as_bytes(), "config.json");
     let config = read(&keys).unwrap();
