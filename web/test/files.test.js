@@ -33,13 +33,13 @@ test('everything that says how to embed arrives', async () => {
     '1_Pooling/config.json', '2_Normalize/config.json', 'config.json', 'config_sentence_transformers.json',
     'model.safetensors', 'modules.json', 'sentence_bert_config.json', 'tokenizer.json', 'tokenizer_config.json',
   ]);
-  assert.deepEqual(asked, [...arrived, 'reference_vectors.json'].sort());
+  assert.deepEqual(asked, [...arrived, 'reference_vectors.json', 'special_tokens_map.json'].sort());
 });
 
 test('of a model that is no sentence embedder nothing more is asked for', async () => {
   const { arrived, asked } = await downloaded({ without: ['modules.json'] });
   assert.deepEqual(arrived, ['config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json']);
-  assert.deepEqual(asked, [...arrived, 'modules.json'].sort());
+  assert.deepEqual(asked, [...arrived, 'modules.json', 'special_tokens_map.json'].sort());
 });
 
 test('a model without what it needs is refused by name', async () => {
