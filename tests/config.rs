@@ -234,9 +234,39 @@ fn the_family_is_the_model_type_whatever_class_is_named() {
     assert_eq!(written["max_position_embeddings"], json!(64));
     let positions = config.parameters().into_iter().find(|spec| spec.name.contains("position_embeddings"));
     assert_eq!(positions.unwrap().shape, [64, 128]);
+    // RoBERTa's class under XLM-R's name, and a table as wide as the layers; neither is another head or width.
+    keys["model_type"] = json!("xlm-roberta");
+    keys["architectures"] = json!(["RobertaForMaskedLM"]);
+    keys["embedding_size"] = json!(64);
+    assert_eq!(read(&keys).unwrap(), config);
     keys["max_position_embeddings"] = json!(2);
     let error = read(&keys).unwrap_err().to_string();
     assert!(error.contains("`max_position_embeddings` to be more than 2, found 2"), "{error}");
+}
+
+#[test]
+fn keys_at_fault_are_called_as_the_file_spells_them() {
+    let told = |key: &str, value: Value| {
+        let mut keys = json!({"model_type": "distilbert", "vocab_size": 61, "dim": 40, "n_layers": 2, "n_heads": 5,
+            "hidden_dim": 96, "max_position_embeddings": 16, "pad_token_id": 0, "cls_token_id": 2,
+            "sep_token_id": 3, "mask_token_id": 4});
+        keys[key] = value;
+        Config::from_json(keys.to_string().as_bytes(), "config.json").unwrap_err().to_string()
+    };
+    assert!(told("dim", json!(0)).contains("`dim` to be a number from 8"));
+    assert!(told("activation", json!("mish")).ends_with("in `activation`"));
+    assert!(told("n_heads", json!(7)).contains("`dim` to be a multiple of `n_heads` (7)"));
+    let mut electra = serde_json::to_value(preset("micro")).unwrap();
+    electra["model_type"] = json!("electra");
+    electra["type_vocab_size"] = json!(2);
+    electra["position_embedding_type"] = json!("absolute");
+    for (value, says) in
+        [(json!(30), "`embedding_size` to be a multiple of 4"), (json!("x"), "in `embedding_size`")]
+    {
+        electra["embedding_size"] = value;
+        let error = Config::from_json(electra.to_string().as_bytes(), "config.json").unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
 }
 
 fn spec(name: &str, shape: &[usize], init: Init) -> ParameterSpec {

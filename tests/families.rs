@@ -14,18 +14,15 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::golden::relative;
-use safetensors::SafeTensors;
+use common::pytorch::{GRADIENT, Tensors, close, keep, read};
 use wgrad::autograd::Graph;
 use wgrad::files::ModelFolder;
-use wgrad::gpu::{AdapterKind, Buffer, Gpu};
+use wgrad::gpu::{AdapterKind, Gpu};
+use wgrad::infer::attention::AttentionReader;
 use wgrad::models::{InputBuffers, Inputs, Model, Pooling, Targets};
 use wgrad::ops::cross_entropy::cross_entropy;
 use wgrad::tensor::{DType, Tensor};
 
-/// Relative L2 distance allowed between gradients, as for single operations.
-const GRADIENT: f64 = 1e-4;
-/// The largest difference allowed between hidden states, logits and losses.
-const WHOLE_MODEL: f64 = 1e-4;
 const TOKENS: usize = 20;
 
 /// The folder of each model.
@@ -39,28 +36,13 @@ fn folders() -> Vec<PathBuf> {
 
 struct Golden {
     folder: ModelFolder,
-    file: Vec<u8>,
+    file: Tensors,
 }
 
 impl Golden {
     fn open(folder: &Path) -> Self {
-        let file = std::fs::read(folder.with_extension("safetensors")).unwrap();
+        let file = Tensors::open(&folder.with_extension("safetensors"));
         Golden { folder: ModelFolder::load(folder).unwrap(), file }
-    }
-
-    fn f32(&self, name: &str) -> Vec<f32> {
-        let tensors = SafeTensors::deserialize(&self.file).unwrap();
-        bytemuck::pod_collect_to_vec(tensors.tensor(name).unwrap_or_else(|e| panic!("{name}: {e}")).data())
-    }
-
-    fn u32(&self, name: &str) -> Vec<u32> {
-        self.f32(name).into_iter().map(f32::to_bits).collect()
-    }
-
-    fn names(&self, prefix: &str) -> Vec<String> {
-        let tensors = SafeTensors::deserialize(&self.file).unwrap();
-        let names = tensors.names().into_iter();
-        names.filter_map(|name| name.strip_prefix(prefix)).map(str::to_string).collect()
     }
 
     fn model(&self, gpu: &Gpu, trained: bool) -> Model {
@@ -73,39 +55,18 @@ impl Golden {
     fn inputs(&self, gpu: &Gpu, graph: &mut Graph) -> Inputs {
         let config = &self.folder.config;
         let slots = InputBuffers::new(gpu, config, 4, TOKENS).unwrap();
-        let bounds: Vec<[u32; 2]> = self
-            .u32("lengths")
-            .into_iter()
-            .flat_map(|length| (0..TOKENS as u32).map(move |t| if t < length { [0, length] } else { [0, 0] }))
-            .collect();
-        let (ids, types) = (self.u32("input_ids"), self.u32("token_type_ids"));
+        let bounds = self.file.bounds(TOKENS);
+        let (ids, types) = (self.file.u32("input_ids"), self.file.u32("token_type_ids"));
         slots.write_typed(gpu, config, &ids, &types, &bounds).unwrap();
         slots.inputs(graph, config).unwrap()
     }
 
     /// What the classifier reads of each text.
     fn slots(&self, graph: &mut Graph) -> Tensor {
-        let lengths: Vec<usize> = self.u32("lengths").into_iter().map(|length| length as usize).collect();
+        let lengths: Vec<usize> =
+            self.file.u32("lengths").into_iter().map(|length| length as usize).collect();
         let slots = Pooling::Cls.slots(&lengths, TOKENS);
         graph.constant(&slots, [slots.len()], DType::U32).unwrap()
-    }
-}
-
-/// Has the values of a tensor kept when the recording runs.
-fn keep(gpu: &Gpu, graph: &mut Graph, tensor: &Tensor) -> (Buffer, usize) {
-    (graph.keep(gpu, "kept", tensor.view()).unwrap(), tensor.shape().elements())
-}
-
-fn read(gpu: &Gpu, (buffer, elements): &(Buffer, usize)) -> Vec<f32> {
-    pollster::block_on(gpu.read(buffer, 0, *elements)).unwrap()
-}
-
-fn close(found: &[f32], expected: &[f32], what: &str) {
-    assert_eq!(found.len(), expected.len(), "{what}");
-    for (found, expected) in found.iter().zip(expected) {
-        let bound = WHOLE_MODEL * f64::from(expected.abs().max(1.0));
-        let error = f64::from((found - expected).abs());
-        assert!(error <= bound, "{what}: {found} {expected}");
     }
 }
 
@@ -128,7 +89,7 @@ fn hidden_states_and_logits_equal_pytorch() {
         let inputs = golden.inputs(gpu, g);
         let hidden = model.encode(g, &inputs).unwrap();
         let (logits, columns) = if config.is_masked_lm() {
-            let rows = golden.u32("masked_rows");
+            let rows = golden.file.u32("masked_rows");
             let rows = g.constant(&rows, [rows.len()], DType::U32).unwrap();
             (model.masked_logits(g, &hidden.last, &rows).unwrap(), config.vocab_size)
         } else {
@@ -140,9 +101,9 @@ fn hidden_states_and_logits_equal_pytorch() {
         let logits = keep(gpu, g, &logits);
         graph.finish(gpu, "hidden states").unwrap().replay().unwrap();
 
-        let (lengths, width) = (golden.u32("lengths"), config.hidden_size);
+        let (lengths, width) = (golden.file.u32("lengths"), config.hidden_size);
         for (layer, state) in states.iter().enumerate() {
-            let (found, expected) = (read(gpu, state), golden.f32(&format!("hidden/{layer}")));
+            let (found, expected) = (read(gpu, state), golden.file.f32(&format!("hidden/{layer}")));
             for (sequence, &length) in lengths.iter().enumerate() {
                 // What stands in padding is nobody's business.
                 let real = sequence * TOKENS * width..(sequence * TOKENS + length as usize) * width;
@@ -153,7 +114,7 @@ fn hidden_states_and_logits_equal_pytorch() {
         let logits = read(gpu, &logits);
         let rows = logits.chunks(columns.next_multiple_of(4));
         let logits: Vec<f32> = rows.flat_map(|row| row[..columns].to_vec()).collect();
-        close(&logits, &golden.f32("logits"), &format!("{name}: logits"));
+        close(&logits, &golden.file.f32("logits"), &format!("{name}: logits"));
     });
 }
 
@@ -166,12 +127,12 @@ fn losses_and_gradients_equal_pytorch() {
         let g = &mut graph;
         let inputs = golden.inputs(gpu, g);
         let hidden = model.encode(g, &inputs).unwrap();
-        let labels = golden.u32("labels");
+        let labels = golden.file.u32("labels");
         let count = labels.len();
         let labels = g.constant(&labels, [count], DType::U32).unwrap();
         let weights = g.constant(&vec![1.0 / count as f32; count], [count], DType::F32).unwrap();
         let losses = if config.is_masked_lm() {
-            let rows = g.constant(&golden.u32("masked_rows"), [count], DType::U32).unwrap();
+            let rows = g.constant(&golden.file.u32("masked_rows"), [count], DType::U32).unwrap();
             model.masked_loss(g, &hidden.last, &Targets { rows, labels, weights }).unwrap()
         } else {
             let slots = golden.slots(g);
@@ -183,13 +144,13 @@ fn losses_and_gradients_equal_pytorch() {
         g.backward(&losses.loss, ones).unwrap();
         graph.finish(gpu, "gradients").unwrap().replay().unwrap();
         let loss: f32 = read(gpu, &kept).iter().sum();
-        close(&[loss], &golden.f32("loss"), &format!("{name}: loss"));
+        close(&[loss], &golden.file.f32("loss"), &format!("{name}: loss"));
 
-        let names = golden.names("gradients/");
+        let names = golden.file.names("gradients/");
         assert_eq!(names.len(), model.parameters.shapes().len(), "{name}");
         for parameter in names {
             let found = pollster::block_on(model.parameters.read_gradient(&parameter)).unwrap();
-            let exact = golden.f32(&format!("gradients/{parameter}"));
+            let exact = golden.file.f32(&format!("gradients/{parameter}"));
             // A bias of keys shifts all logits of a row alike: its exact gradient is zero.
             if parameter.ends_with("key.bias") || parameter.ends_with("k_lin.bias") {
                 assert!(found.iter().all(|g| g.abs() < 1e-5), "{name}: gradient of {parameter}: {found:?}");
@@ -199,4 +160,19 @@ fn losses_and_gradients_equal_pytorch() {
             assert!(error <= GRADIENT, "{name}: gradient of {parameter} off by {error:e}");
         }
     });
+}
+
+#[test]
+fn attention_joins_texts_as_the_tokenizer_does() {
+    let Some(gpu) = common::gpu() else { return };
+    for (name, expected) in [
+        ("bert_relu", vec![(2, 0), (7, 0), (8, 0), (3, 0), (9, 1), (3, 1)]),
+        ("roberta", vec![(0, 0), (7, 0), (8, 0), (2, 0), (2, 0), (9, 1), (2, 1)]),
+    ] {
+        let folder = folders().into_iter().find(|folder| folder.ends_with(name)).unwrap();
+        let mut reader = AttentionReader::open(&gpu, &ModelFolder::load(folder).unwrap()).unwrap();
+        let attention = pollster::block_on(reader.read("w7 w8", Some("w9"))).unwrap();
+        let found: Vec<(u32, usize)> = attention.tokens.iter().map(|token| (token.id, token.part)).collect();
+        assert_eq!(found, expected, "{name}");
+    }
 }

@@ -13,43 +13,19 @@ mod common;
 
 use common::golden::relative;
 use common::hugging_face::golden_folder;
-use safetensors::SafeTensors;
+use common::pytorch::{GRADIENT, Tensors, close, keep, read};
 use wgrad::autograd::Graph;
 use wgrad::files::ModelFolder;
-use wgrad::gpu::{AdapterKind, Buffer, Gpu};
+use wgrad::gpu::{AdapterKind, Gpu};
 use wgrad::infer::{FillMask, Predictor};
 use wgrad::models::{Config, InputBuffers, Inputs, Model, Pooling, Targets, WordTable};
 use wgrad::ops::normalize::normalize;
-use wgrad::tensor::{DType, Tensor};
+use wgrad::tensor::DType;
 
-/// Relative L2 distance allowed between gradients, as for single operations.
-const GRADIENT: f64 = 1e-4;
-/// The largest difference allowed between hidden states, logits and losses.
-const WHOLE_MODEL: f64 = 1e-4;
 const TOKENS: usize = 40;
 
-struct Golden(Vec<u8>);
-
-impl Golden {
-    fn open() -> Self {
-        Golden(std::fs::read(golden_folder().with_extension("safetensors")).unwrap())
-    }
-
-    fn f32(&self, name: &str) -> Vec<f32> {
-        let tensors = SafeTensors::deserialize(&self.0).unwrap();
-        bytemuck::pod_collect_to_vec(tensors.tensor(name).unwrap_or_else(|e| panic!("{name}: {e}")).data())
-    }
-
-    fn u32(&self, name: &str) -> Vec<u32> {
-        self.f32(name).into_iter().map(f32::to_bits).collect()
-    }
-
-    /// The names of gradients under a prefix, in the file's own spelling.
-    fn gradients(&self, prefix: &str) -> Vec<String> {
-        let tensors = SafeTensors::deserialize(&self.0).unwrap();
-        let names = tensors.names().into_iter();
-        names.filter_map(|name| name.strip_prefix(prefix)).map(str::to_string).collect()
-    }
+fn golden() -> Tensors {
+    Tensors::open(&golden_folder().with_extension("safetensors"))
 }
 
 fn model(gpu: &Gpu, trained: bool) -> Model {
@@ -60,34 +36,12 @@ fn model(gpu: &Gpu, trained: bool) -> Model {
 }
 
 /// The golden batch in slots for one sequence more than it has, so that filling up is tried too.
-fn inputs(gpu: &Gpu, graph: &mut Graph, config: &Config, golden: &Golden) -> Inputs {
+fn inputs(gpu: &Gpu, graph: &mut Graph, config: &Config, golden: &Tensors) -> Inputs {
     let slots = InputBuffers::new(gpu, config, 4, TOKENS).unwrap();
-    let bounds: Vec<[u32; 2]> = golden
-        .u32("lengths")
-        .into_iter()
-        .flat_map(|length| (0..TOKENS as u32).map(move |t| if t < length { [0, length] } else { [0, 0] }))
-        .collect();
+    let bounds = golden.bounds(TOKENS);
     let (ids, types) = (golden.u32("input_ids"), golden.u32("token_type_ids"));
     slots.write_typed(gpu, config, &ids, &types, &bounds).unwrap();
     slots.inputs(graph, config).unwrap()
-}
-
-/// Has the values of a tensor kept when the recording runs.
-fn keep(gpu: &Gpu, graph: &mut Graph, tensor: &Tensor) -> (Buffer, usize) {
-    (graph.keep(gpu, "kept", tensor.view()).unwrap(), tensor.shape().elements())
-}
-
-fn read(gpu: &Gpu, (buffer, elements): &(Buffer, usize)) -> Vec<f32> {
-    pollster::block_on(gpu.read(buffer, 0, *elements)).unwrap()
-}
-
-fn close(found: &[f32], expected: &[f32], what: &str) {
-    assert_eq!(found.len(), expected.len(), "{what}");
-    for (found, expected) in found.iter().zip(expected) {
-        let bound = WHOLE_MODEL * f64::from(expected.abs().max(1.0));
-        let error = f64::from((found - expected).abs());
-        assert!(error <= bound, "{what}: {found} {expected}");
-    }
 }
 
 fn each(check: impl Fn(&Gpu)) {
@@ -100,7 +54,7 @@ fn each(check: impl Fn(&Gpu)) {
 #[test]
 fn hidden_states_pooler_and_logits_equal_pytorch() {
     each(|gpu| {
-        let golden = Golden::open();
+        let golden = golden();
         let model = &model(gpu, false);
         let mut graph = Graph::inference(gpu);
         let g = &mut graph;
@@ -135,7 +89,7 @@ fn hidden_states_pooler_and_logits_equal_pytorch() {
 #[test]
 fn fault_26_a_sequence_that_is_all_padding_gives_zeros() {
     each(|gpu| {
-        let golden = Golden::open();
+        let golden = golden();
         let model = &model(gpu, false);
         let mut graph = Graph::inference(gpu);
         let g = &mut graph;
@@ -177,7 +131,7 @@ fn a_tied_table_on_the_cpu_decodes_as_on_the_device() {
 #[test]
 fn loss_and_gradients_equal_pytorch() {
     each(|gpu| {
-        let golden = Golden::open();
+        let golden = golden();
         let model = &model(gpu, true);
         let mut graph = Graph::training(gpu);
         let g = &mut graph;
@@ -203,7 +157,7 @@ fn loss_and_gradients_equal_pytorch() {
 #[test]
 fn gradients_through_the_pooler_equal_pytorch() {
     each(|gpu| {
-        let golden = Golden::open();
+        let golden = golden();
         let model = &model(gpu, true);
         let mut graph = Graph::training(gpu);
         let g = &mut graph;
@@ -219,8 +173,8 @@ fn gradients_through_the_pooler_equal_pytorch() {
 }
 
 /// Compares all gradients of the golden file, of which there are at least `expected`.
-fn same_gradients(golden: &Golden, prefix: &str, parameters: &wgrad::nn::Parameters, expected: usize) {
-    let names = golden.gradients(prefix);
+fn same_gradients(golden: &Tensors, prefix: &str, parameters: &wgrad::nn::Parameters, expected: usize) {
+    let names = golden.names(prefix);
     assert!(names.len() >= expected, "{} gradients", names.len());
     for name in names {
         let found = pollster::block_on(parameters.read_gradient(&name)).unwrap();
@@ -238,7 +192,7 @@ fn same_gradients(golden: &Golden, prefix: &str, parameters: &wgrad::nn::Paramet
 #[test]
 fn masks_in_text_are_guessed() {
     let Some(gpu) = common::gpu() else { return };
-    let golden = Golden::open();
+    let golden = golden();
     let mut model = FillMask::open(&gpu, &ModelFolder::load(golden_folder()).unwrap()).unwrap();
     // The second golden sequence: 21 words, all of type 0.
     let ids = &golden.u32("input_ids")[TOKENS..TOKENS + 23];

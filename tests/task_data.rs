@@ -7,8 +7,8 @@ mod common;
 use std::path::PathBuf;
 
 use wgrad::data::FileOptions;
-use wgrad::data::task::{Columns, Example, Labels, Table, Task, Template, encode, glue_files, scores};
-use wgrad::text::{Tokenizer, open_pairs};
+use wgrad::data::task::{Columns, Example, Labels, Table, Task, encode, glue_files, scores};
+use wgrad::text::{Template, Tokenizer, open_pairs};
 
 /// A folder with files.
 struct Files(tempfile::TempDir);

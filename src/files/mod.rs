@@ -21,7 +21,7 @@ pub mod writer;
 pub use card::{ModelCard, Score};
 pub use check::{check_tensors, check_vocabulary, tokenizer_vocabulary};
 pub use list::{MODEL_FILE, MODEL_FILES, REFERENCE_FILE};
-pub use model_folder::ModelFolder;
+pub use model_folder::{ModelFolder, SavedTokenizer};
 pub use names::from_hugging_face;
 pub use reference::ReferenceVectors;
 pub use resume::check_resume;

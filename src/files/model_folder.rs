@@ -39,7 +39,7 @@ use crate::{Error, Result};
 ///     let spec = specs.iter().find(|spec| spec.name == name);
 ///     Ok(spec.map(|spec| initial_values(spec, 0)).unwrap_or_default().into())
 /// });
-/// ModelFolder::save(&Disk, folder, &config, tokenizer.json(), values, "# A model with random weights")?;
+/// ModelFolder::save(&Disk, folder, &config, &tokenizer, values, "# A model with random weights")?;
 ///
 /// let model = ModelFolder::load(folder)?;
 /// assert_eq!(model.config, config);
@@ -62,6 +62,29 @@ pub struct ModelFolder {
     pub tokenizer_json: Vec<u8>,
     /// The special tokens that the files beside it name.
     pub special_tokens: SpecialTokens,
+}
+
+/// A tokenizer as a folder holds it.
+#[derive(Debug)]
+pub struct SavedTokenizer<'a> {
+    /// The bytes of the `tokenizer.json`.
+    pub json: &'a [u8],
+    /// What its special tokens are called, which `tokenizer_config.json` says.
+    pub special_tokens: SpecialTokens,
+}
+
+impl<'a> From<&'a Tokenizer> for SavedTokenizer<'a> {
+    fn from(tokenizer: &'a Tokenizer) -> Self {
+        SavedTokenizer { json: tokenizer.json(), special_tokens: tokenizer.special_tokens().clone() }
+    }
+}
+
+impl<'a> From<&'a Vec<u8>> for SavedTokenizer<'a> {
+    /// The special tokens are those that the file names by itself.
+    fn from(json: &'a Vec<u8>) -> Self {
+        let special_tokens = SpecialTokens::of(&serde_json::from_slice(json).unwrap_or_default());
+        SavedTokenizer { json, special_tokens }
+    }
 }
 
 impl ModelFolder {
@@ -133,25 +156,26 @@ impl ModelFolder {
     /// # Errors
     /// [`Error::Config`] or [`Error::File`] when the parts do not fit each other, [`Error::Io`] when the disk
     /// refuses; a model that was in the folder is then untouched.
-    pub fn save(
+    pub fn save<'a>(
         store: &dyn Store,
         dir: impl AsRef<Path>,
         config: &Config,
-        tokenizer_json: &[u8],
+        tokenizer: impl Into<SavedTokenizer<'a>>,
         tensors: TensorSource,
         card: &str,
     ) -> Result<()> {
         let dir = dir.as_ref();
         config.validate()?;
         check_tensors(&config.parameters(), tensors.shapes(), dir.join(MODEL_FILE))?;
-        let tokenizer = dir.join(TOKENIZER_FILE);
-        check_vocabulary(config, tokenizer_vocabulary(tokenizer_json, &tokenizer)?, &tokenizer)?;
+        let SavedTokenizer { json, special_tokens } = tokenizer.into();
+        let path = dir.join(TOKENIZER_FILE);
+        check_vocabulary(config, tokenizer_vocabulary(json, &path)?, &path)?;
 
         store.create_dir_all(dir)?;
         let mut small = vec![
             (CONFIG_FILE, config.to_json().into_bytes()),
-            (TOKENIZER_FILE, tokenizer_json.to_vec()),
-            (TOKENIZER_CONFIG_FILE, tokenizer_config(config, tokenizer_json).into_bytes()),
+            (TOKENIZER_FILE, json.to_vec()),
+            (TOKENIZER_CONFIG_FILE, tokenizer_config(config, &special_tokens).into_bytes()),
             (CARD_FILE, card.as_bytes().to_vec()),
         ];
         small.extend(config.family().python().map(|(name, code)| (name, code.into())));
@@ -173,10 +197,9 @@ impl ModelFolder {
 }
 
 /// What Python needs to know of a tokenizer beside its `tokenizer.json`.
-fn tokenizer_config(config: &Config, tokenizer_json: &[u8]) -> String {
+fn tokenizer_config(config: &Config, special_tokens: &SpecialTokens) -> String {
     let mut value = json!({"tokenizer_class": "PreTrainedTokenizerFast"});
-    let file = serde_json::from_slice(tokenizer_json).unwrap_or_default();
-    for (role, token) in SpecialTokens::of(&file).roles() {
+    for (role, token) in special_tokens.roles() {
         if let Some(token) = token {
             value[role] = json!(token);
         }

@@ -1,20 +1,21 @@
 //! The names that other tools give to the tensors of a model.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::Weights;
-use crate::Result;
+use crate::error::quoted;
 use crate::models::Config;
+use crate::{Error, Result};
 
 /// The weights of a file under the names of [`Config::parameters`], and whether there is a pooler put into the
 /// configuration. What else is in the file is left out; of that, those that the model's
 /// [family](crate::models::Family::parameter) does not know come back by their names in the file.
 ///
 /// # Errors
-/// [`crate::Error::File`] when two tensors are the same parameter, or none is there for one.
+/// [`Error::File`] when two tensors are the same parameter, or the file holds several models.
 pub fn from_hugging_face(weights: Weights, config: &mut Config) -> Result<(Weights, Vec<String>)> {
     let family = config.family();
-    let prefix = Prefix::of(&weights, config);
+    let prefix = Prefix::of(&weights, config)?;
     let all: HashSet<String> = weights.names().map(|name| prefix.replaced(name)).collect();
     let parameter = |name: &str| match name.ends_with("embeddings.position_ids") {
         // The numbers from 0 on, which earlier versions of `transformers` saved.
@@ -49,7 +50,10 @@ struct Prefix {
 
 impl Prefix {
     /// That of the table of word embeddings, which every model has.
-    fn of(weights: &Weights, config: &Config) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::File`] for a file of several models, unless one of them has no prefix.
+    fn of(weights: &Weights, config: &Config) -> Result<Self> {
         let base = config.family().base();
         let words = config.word_embeddings();
         let bare = words.strip_prefix(base).and_then(|name| name.strip_prefix('.')).unwrap_or(&words);
@@ -58,8 +62,14 @@ impl Prefix {
             let outer = before.strip_suffix(&format!("{base}.")).unwrap_or(before);
             (outer.is_empty() || outer.ends_with('.')).then(|| outer.to_owned())
         };
-        // The shortest, should a file hold several models.
-        let outer = weights.names().filter_map(before).min_by_key(String::len).unwrap_or_default();
+        let outers: BTreeSet<String> = weights.names().filter_map(before).collect();
+        let mut outers = outers.into_iter();
+        // In the order of the set an empty one comes first.
+        let outer = outers.next().unwrap_or_default();
+        if let Some(other) = outers.next().filter(|_| !outer.is_empty()) {
+            let found = format!("those of {} and of {}", quoted(&outer), quoted(&other));
+            return Err(Error::file(weights.path(), "the tensors of one model", found));
+        }
         let encoder = config.encoder().parameters();
         let parts = encoder.iter().filter_map(|spec| {
             let bare = spec.name.strip_prefix(base)?.strip_prefix('.')?;
@@ -68,7 +78,7 @@ impl Prefix {
         let mut parts: Vec<String> = parts.chain(["pooler.".to_owned()]).collect();
         parts.sort_unstable();
         parts.dedup();
-        Prefix { outer, base, parts }
+        Ok(Prefix { outer, base, parts })
     }
 
     /// Whether a parameter is the encoder's.

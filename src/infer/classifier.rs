@@ -11,14 +11,14 @@ use super::load::load;
 use super::logits::{argmax, softmax};
 use super::readout::Readout;
 use super::session::{Sequence, Session, WINDOW};
-use crate::data::task::{Encoded, Template, encode};
+use crate::data::task::{Encoded, encode};
 use crate::files::ModelFolder;
 use crate::files::list::TOKENIZER_CONFIG_FILE;
 use crate::gpu::Gpu;
 use crate::models::{Config, ProblemType};
 use crate::store::{Disk, read_json};
 use crate::tensor::DType;
-use crate::text::Tokenizer;
+use crate::text::{Template, Tokenizer};
 use crate::{Error, Result};
 
 /// What a model says of a text or pair.

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use super::config::{Config, Head, NormPosition, PositionEmbedding};
 use super::encoder::{Attention, AttentionNames, Embeddings, Encoder, FeedForward, PostNorm, Stack};
 use super::family::Family;
-use super::heads::{Heads, MaskedHead, TextHeadNames, Transform};
+use super::heads::{Heads, MaskedHead, MaskedHeadNames, TextHeadNames};
 use super::pooling::Pooling;
-use crate::nn::{Init, LayerNorm, Linear, Scope};
+use crate::nn::{Init, LayerNorm, Scope};
 use crate::{Error, Result};
 
 /// The family.
@@ -60,6 +60,19 @@ pub(super) fn has_types(config: &Config) -> Result<()> {
     Ok(())
 }
 
+/// What `transformers` takes for keys that their `config.json` leaves out.
+pub(super) fn post_norm_defaults() -> Vec<(&'static str, Value)> {
+    vec![
+        ("hidden_act", json!("gelu")),
+        ("layer_norm_eps", json!(1e-12)),
+        ("position_embedding_type", json!("absolute")),
+        ("type_vocab_size", json!(2)),
+        ("tie_word_embeddings", json!(true)),
+        ("hidden_dropout_prob", json!(0.1)),
+        ("attention_probs_dropout_prob", json!(0.1)),
+    ]
+}
+
 /// The values of their `config.json` that it does not say; the weights say whether there is a pooler.
 pub(super) fn post_norm_constants() -> Vec<(&'static str, Value)> {
     vec![
@@ -71,6 +84,13 @@ pub(super) fn post_norm_constants() -> Vec<(&'static str, Value)> {
         ("embedding_size", Value::Null),
     ]
 }
+
+const MASKED: MaskedHeadNames = MaskedHeadNames {
+    dense: "cls.predictions.transform.dense",
+    norm: "cls.predictions.transform.LayerNorm",
+    bias: "cls.predictions.bias",
+    decoder: "cls.predictions.decoder",
+};
 
 impl Family for Bert {
     fn model_type(&self) -> &'static str {
@@ -96,23 +116,10 @@ impl Family for Bert {
     }
 
     fn heads(&self, config: &Config, scope: &mut Scope, encoder: &dyn Encoder) -> Heads {
-        let (v, c) = (config.vocab_size, config.hidden_size);
-        let init = Init::Normal(config.initializer_range);
         let scope = &mut scope.head();
         let heads = Heads::on_a_text(config, scope, &TextHeadNames::BERT);
-        let masked = config.is_masked_lm().then(|| {
-            let scope = &mut scope.child("cls.predictions");
-            let linear = Linear::new(scope, "transform.dense", [c, c], init, true);
-            let norm = LayerNorm::new(scope, "transform.LayerNorm", c, config.layer_norm_eps);
-            let bias = scope.vector("bias", v, Init::Zeros);
-            let weight = match config.tie_word_embeddings {
-                true => encoder.words().table,
-                false => scope.matrix(&["decoder"], [v, c], config.head_init()),
-            };
-            let decoder = Linear { weight, bias: Some(bias) };
-            MaskedHead { transform: Some(Transform { linear, activation: config.hidden_act, norm }), decoder }
-        });
-        Heads { masked, ..heads }
+        let head = || MaskedHead::new(scope, config, encoder.words(), &MASKED, config.hidden_act);
+        Heads { masked: config.is_masked_lm().then(head), ..heads }
     }
 
     fn validate(&self, config: &Config) -> Result<()> {
@@ -121,15 +128,7 @@ impl Family for Bert {
     }
 
     fn defaults(&self) -> Vec<(&'static str, Value)> {
-        vec![
-            ("hidden_act", json!("gelu")),
-            ("layer_norm_eps", json!(1e-12)),
-            ("position_embedding_type", json!("absolute")),
-            ("type_vocab_size", json!(2)),
-            ("tie_word_embeddings", json!(true)),
-            ("hidden_dropout_prob", json!(0.1)),
-            ("attention_probs_dropout_prob", json!(0.1)),
-        ]
+        post_norm_defaults()
     }
 
     fn constants(&self) -> Vec<(&'static str, Value)> {

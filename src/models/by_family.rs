@@ -94,6 +94,11 @@ impl Config {
         Config { pooler, classifier_pooling, labels, problem_type, ..self.with_head(Head::Classifier) }
     }
 
+    /// The first row of the table of absolute positions that stands for one.
+    pub(super) fn first_position(&self) -> usize {
+        if self.family().counts_from_padding() { self.pad_token_id as usize + 1 } else { 0 }
+    }
+
     /// Declares the encoder and what stands on it. The configuration must be valid.
     pub(super) fn declare(&self) -> (Declarations, Box<dyn Encoder>, Heads) {
         let mut declarations = Declarations::default();

@@ -166,7 +166,7 @@ pub struct Config {
     #[serde(default = "default_buckets")]
     pub relative_attention_num_buckets: usize,
     /// Absolute positions: the longest text. Relative: the context of pretraining, no limit. Families whose table begins
-    /// with rows for no position count these in their `config.json`: see [`super::Family::first_position`].
+    /// with rows for no position count these in their `config.json`: see [`super::Family::counts_from_padding`].
     pub max_position_embeddings: usize,
     /// Where a block normalises.
     pub norm_position: NormPosition,

@@ -8,9 +8,9 @@ use super::bert::{post_norm, post_norm_constants};
 use super::config::{Activation, Config, Head};
 use super::encoder::{Attention, AttentionNames, Embeddings, Encoder, FeedForward, PostNorm, Stack};
 use super::family::Family;
-use super::heads::{Heads, MaskedHead, TextHeadNames, Transform};
+use super::heads::{Heads, MaskedHead, MaskedHeadNames, TextHeadNames};
 use crate::Result;
-use crate::nn::{Init, LayerNorm, Linear, Scope};
+use crate::nn::{Init, LayerNorm, Scope};
 
 /// The family.
 pub(super) const FAMILIES: &[&dyn Family] = &[&DistilBert];
@@ -30,6 +30,13 @@ const HEADS: TextHeadNames = TextHeadNames {
     classifiers_activation: Activation::Relu,
     drops_twice: false,
     classifier: "classifier",
+};
+
+const MASKED: MaskedHeadNames = MaskedHeadNames {
+    dense: "vocab_transform",
+    norm: "vocab_layer_norm",
+    bias: "vocab_projector.bias",
+    decoder: "vocab_projector",
 };
 
 impl Family for DistilBert {
@@ -68,22 +75,10 @@ impl Family for DistilBert {
     }
 
     fn heads(&self, config: &Config, scope: &mut Scope, encoder: &dyn Encoder) -> Heads {
-        let (v, c) = (config.vocab_size, config.hidden_size);
         let scope = &mut scope.head();
         let heads = Heads::on_a_text(config, scope, &HEADS);
-        let masked = config.is_masked_lm().then(|| {
-            let init = Init::Normal(config.initializer_range);
-            let linear = Linear::new(scope, "vocab_transform", [c, c], init, true);
-            let norm = LayerNorm::new(scope, "vocab_layer_norm", c, config.layer_norm_eps);
-            let weight = match config.tie_word_embeddings {
-                true => encoder.words().table,
-                false => scope.matrix(&["vocab_projector"], [v, c], init),
-            };
-            let bias = Some(scope.bias(&["vocab_projector"], v));
-            let transform = Some(Transform { linear, activation: config.hidden_act, norm });
-            MaskedHead { transform, decoder: Linear { weight, bias } }
-        });
-        Heads { masked, ..heads }
+        let head = || MaskedHead::new(scope, config, encoder.words(), &MASKED, config.hidden_act);
+        Heads { masked: config.is_masked_lm().then(head), ..heads }
     }
 
     fn validate(&self, config: &Config) -> Result<()> {

@@ -6,13 +6,13 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use super::bert::{encoder, has_types, post_norm, post_norm_constants};
+use super::bert::{encoder, has_types, post_norm, post_norm_constants, post_norm_defaults};
 use super::config::{Activation, Config, Head};
 use super::encoder::Encoder;
 use super::family::{Family, TRAINED};
-use super::heads::{Heads, MaskedHead, TextHeadNames, Transform};
+use super::heads::{Heads, MaskedHead, MaskedHeadNames, TextHeadNames};
 use crate::Result;
-use crate::nn::{Init, LayerNorm, Linear, Scope};
+use crate::nn::Scope;
 
 /// The family.
 pub(super) const FAMILIES: &[&dyn Family] = &[&Electra];
@@ -25,6 +25,13 @@ const HEADS: TextHeadNames = TextHeadNames {
     classifiers_activation: Activation::Gelu,
     drops_twice: true,
     classifier: "classifier.out_proj",
+};
+
+const MASKED: MaskedHeadNames = MaskedHeadNames {
+    dense: "generator_predictions.dense",
+    norm: "generator_predictions.LayerNorm",
+    bias: "generator_lm_head.bias",
+    decoder: "generator_lm_head",
 };
 
 impl Family for Electra {
@@ -49,23 +56,10 @@ impl Family for Electra {
     }
 
     fn heads(&self, config: &Config, scope: &mut Scope, encoder: &dyn Encoder) -> Heads {
-        let (v, c, e) = (config.vocab_size, config.hidden_size, config.embedding_width());
-        let init = Init::Normal(config.initializer_range);
         let scope = &mut scope.head();
         let heads = Heads::on_a_text(config, scope, &HEADS);
-        let masked = config.is_masked_lm().then(|| {
-            let predictions = &mut scope.child("generator_predictions");
-            let linear = Linear::new(predictions, "dense", [e, c], init, true);
-            let norm = LayerNorm::new(predictions, "LayerNorm", e, config.layer_norm_eps);
-            let weight = match config.tie_word_embeddings {
-                true => encoder.words().table,
-                false => scope.matrix(&["generator_lm_head"], [v, e], config.head_init()),
-            };
-            let bias = Some(scope.bias(&["generator_lm_head"], v));
-            let transform = Some(Transform { linear, activation: Activation::Gelu, norm });
-            MaskedHead { transform, decoder: Linear { weight, bias } }
-        });
-        Heads { masked, ..heads }
+        let head = || MaskedHead::new(scope, config, encoder.words(), &MASKED, Activation::Gelu);
+        Heads { masked: config.is_masked_lm().then(head), ..heads }
     }
 
     fn validate(&self, config: &Config) -> Result<()> {
@@ -74,16 +68,9 @@ impl Family for Electra {
     }
 
     fn defaults(&self) -> Vec<(&'static str, Value)> {
-        vec![
-            ("embedding_size", json!(128)),
-            ("hidden_act", json!("gelu")),
-            ("layer_norm_eps", json!(1e-12)),
-            ("position_embedding_type", json!("absolute")),
-            ("type_vocab_size", json!(2)),
-            ("tie_word_embeddings", json!(true)),
-            ("hidden_dropout_prob", json!(0.1)),
-            ("attention_probs_dropout_prob", json!(0.1)),
-        ]
+        let mut defaults = post_norm_defaults();
+        defaults.push(("embedding_size", json!(128)));
+        defaults
     }
 
     fn constants(&self) -> Vec<(&'static str, Value)> {

@@ -64,7 +64,7 @@ impl Embeddings {
             |name: &str, rows: usize| (rows > 0).then(|| Embedding::new(scope, name, [rows, width], init));
         let longest = config.max_position_embeddings;
         let absolute = config.position_embedding_type == PositionEmbedding::Absolute;
-        let rows = longest + config.family().first_position(config);
+        let rows = longest + config.first_position();
         let positions = table("position_embeddings", if absolute { rows } else { 0 });
         let types = table("token_type_embeddings", config.type_vocab_size);
         let norm = LayerNorm::new(scope, "LayerNorm", width, config.layer_norm_eps);

@@ -40,16 +40,10 @@ pub trait Family: Sync {
         &[]
     }
 
-    /// Whether [`Family::first_position`] follows from the padding token that `config.json` names.
+    /// Whether its table of absolute positions begins with rows for no position, up to that of the padding token's id;
+    /// `max_position_embeddings` in its `config.json` counts them.
     fn counts_from_padding(&self) -> bool {
         false
-    }
-
-    /// The first row of its table of absolute positions that stands for a position; those before it are for none, and
-    /// `max_position_embeddings` in its `config.json` counts them.
-    fn first_position(&self, config: &Config) -> usize {
-        let _ = config;
-        0
     }
 
     /// Values that its `config.json` may leave out.

@@ -3,7 +3,7 @@
 
 use super::config::{Activation, Config};
 use super::pooling::Pooling;
-use crate::nn::{Context, DropoutSite, Init, LayerNorm, Linear, Scope};
+use crate::nn::{Context, DropoutSite, Embedding, Init, LayerNorm, Linear, Scope};
 use crate::ops::cross_entropy::CrossEntropy;
 use crate::ops::gather_rows::gather_rows;
 use crate::ops::linear_cross_entropy::linear_cross_entropy;
@@ -53,7 +53,42 @@ pub struct Targets {
     pub weights: Tensor,
 }
 
+/// What the parts of a masked-language-model head with a transform are called in files.
+pub(super) struct MaskedHeadNames {
+    /// The linear layer of the transform.
+    pub dense: &'static str,
+    /// Its norm.
+    pub norm: &'static str,
+    /// The bias of the decoder, a vector.
+    pub bias: &'static str,
+    /// The decoder, where it is not the table of word embeddings.
+    pub decoder: &'static str,
+}
+
 impl MaskedHead {
+    /// Declares a transform and a decoder that ends in `words`, the table of word embeddings, or has a matrix of its own.
+    pub(super) fn new(
+        scope: &mut Scope,
+        config: &Config,
+        words: Embedding,
+        names: &MaskedHeadNames,
+        activation: Activation,
+    ) -> Self {
+        let (v, c, e) = (config.vocab_size, config.hidden_size, config.embedding_width());
+        let init = Init::Normal(config.initializer_range);
+        let linear = Linear::new(scope, names.dense, [e, c], init, true);
+        let norm = LayerNorm::new(scope, names.norm, e, config.layer_norm_eps);
+        let bias = Some(scope.vector(names.bias, v, Init::Zeros));
+        let weight = match config.tie_word_embeddings {
+            true => words.table,
+            false => scope.matrix(&[names.decoder], [v, e], config.head_init()),
+        };
+        MaskedHead {
+            transform: Some(Transform { linear, activation, norm }),
+            decoder: Linear { weight, bias },
+        }
+    }
+
     /// `[M, C]`: `rows [M]` of `hidden [N, C]` as the decoder takes them.
     pub(super) fn transformed(
         &self,

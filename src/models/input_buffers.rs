@@ -106,7 +106,7 @@ impl InputBuffers {
             words: WordSlot::Ids(Slot::new(gpu, "token ids", rows)?),
             types: Slot::new(gpu, "token types", rows)?,
             positions: Slot::new(gpu, "positions", rows)?,
-            first_position: config.family().first_position(config) as u32,
+            first_position: config.first_position() as u32,
             plain: AtomicBool::new(true),
             bounds: gpu.buffer("bounds", rows as u64 * 8)?,
         };

@@ -6,6 +6,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
 
 use super::config::{Config, Head, ModelType};
+use super::family::Family;
 use crate::{Error, Result};
 
 impl Config {
@@ -51,14 +52,23 @@ impl Config {
                 keys.insert((*ours).into(), value);
             }
         }
+        // As the file spells it.
+        let spelled = |text: String| {
+            let renamed = family.renamed_keys().iter();
+            renamed
+                .fold(text, |text, (theirs, ours)| text.replace(&format!("`{ours}`"), &format!("`{theirs}`")))
+        };
+        let about = |error| match about(error) {
+            Error::File { path, expected, found } => {
+                Error::File { path, expected: spelled(expected), found: spelled(found) }
+            }
+            other => other,
+        };
         for (key, value) in family.defaults() {
             keys.entry(key).or_insert(value);
         }
-        // A class that the family does not have, or none, is one with a head that is unknown here: the encoder is read.
-        let known = |class: &String| family.architectures().iter().any(|(known, _)| known == class);
         if keys.get("architectures").is_none_or(|value| value.is_null() || value.is_array()) {
-            let bare = family.architectures().iter().find(|(_, head)| *head == Head::None);
-            let class = class.filter(known).or_else(|| bare.map(|(class, _)| class.to_string()));
+            let class = class_in(family, class.as_deref());
             keys.insert("architectures".into(), json!(class.into_iter().collect::<Vec<_>>()));
         }
         for (key, id) in tokens {
@@ -73,7 +83,8 @@ impl Config {
         keys.extend(family.constants().into_iter().map(|(key, value)| (key.to_owned(), value)));
         let config: Config = serde_json::from_value(Value::Object(keys.clone())).map_err(|error| {
             let place = culprit(&keys).map(|key| format!(" in `{key}`")).unwrap_or_default();
-            Error::file(path, format!("a config.json of the family `{name}`"), format!("{error}{place}"))
+            let expected = format!("a config.json of the family `{name}`");
+            Error::file(path, expected, spelled(format!("{error}{place}")))
         })?;
         let config = match config.is_classifier() && config.labels.is_empty() {
             // Two classes without names are not written down.
@@ -90,7 +101,7 @@ impl Config {
 
     /// The same, with the rows of its table of positions that stand for none no longer counted.
     fn without_first_positions(self) -> Result<Config> {
-        let (first, rows) = (self.family().first_position(&self), self.max_position_embeddings);
+        let (first, rows) = (self.first_position(), self.max_position_embeddings);
         match rows.checked_sub(first).filter(|positions| *positions > 0) {
             Some(max_position_embeddings) => Ok(Config { max_position_embeddings, ..self }),
             None => Err(Error::config("max_position_embeddings", format!("more than {first}"), rows)),
@@ -104,7 +115,7 @@ impl Config {
         // A struct of numbers, booleans and unit variants always serialises.
         let mut value = serde_json::to_value(self).unwrap_or_default();
         let Some(keys) = value.as_object_mut() else { return String::new() };
-        let rows = self.max_position_embeddings + family.first_position(self);
+        let rows = self.max_position_embeddings + self.first_position();
         keys.insert("max_position_embeddings".into(), json!(rows));
         if !self.labels.is_empty() {
             let ids = self.labels.iter().zip(0..).map(|(label, id)| (label.clone(), json!(id))).collect();
@@ -128,6 +139,21 @@ impl Config {
         text.push('\n');
         text
     }
+}
+
+/// The class of `family` for the one that a file names. Families with the same names in files, such as RoBERTa and XLM-R,
+/// have the same heads. Any other class, and none, is one whose head is unknown here: its encoder is read.
+fn class_in(family: &dyn Family, class: Option<&str>) -> Option<&'static str> {
+    let related = |other: &&dyn Family| {
+        other.base() == family.base() && other.python().is_some() == family.python().is_some()
+    };
+    let class = class.unwrap_or_default();
+    let of = super::family_of_class(class).filter(related);
+    let known = of.and_then(|other| other.architectures().iter().find(|(known, _)| *known == class));
+    let head = known.map_or(Head::None, |(_, head)| *head);
+    let classes = family.architectures().iter();
+    let own = classes.clone().find(|(known, _)| *known == class);
+    own.or_else(|| classes.clone().find(|(_, known)| *known == head)).map(|(class, _)| *class)
 }
 
 /// The class that `architectures` names; the first of several.
@@ -169,8 +195,8 @@ impl<'de> Deserialize<'de> for Keys {
 fn culprit(given: &Map<String, Value>) -> Option<String> {
     let good = serde_json::to_value(Config::preset("micro").ok()?).ok()?;
     given.iter().find_map(|(key, value)| {
-        let mut trial = good.clone();
-        *trial.get_mut(key)? = value.clone();
-        serde_json::from_value::<Config>(trial).is_err().then(|| key.clone())
+        let mut trial = good.as_object()?.clone();
+        trial.insert(key.clone(), value.clone());
+        serde_json::from_value::<Config>(Value::Object(trial)).is_err().then(|| key.clone())
     })
 }

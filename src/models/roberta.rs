@@ -3,15 +3,15 @@
 
 use std::collections::HashSet;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::bert::{encoder, has_types, post_norm, post_norm_constants};
+use super::bert::{encoder, has_types, post_norm, post_norm_constants, post_norm_defaults};
 use super::config::{Activation, Config, Head};
 use super::encoder::Encoder;
 use super::family::Family;
-use super::heads::{Heads, MaskedHead, TextHeadNames, Transform};
+use super::heads::{Heads, MaskedHead, MaskedHeadNames, TextHeadNames};
 use crate::Result;
-use crate::nn::{Init, LayerNorm, Linear, Scope};
+use crate::nn::Scope;
 
 /// The families, which differ in the names of their classes.
 pub(super) const FAMILIES: &[&dyn Family] = &[
@@ -54,6 +54,13 @@ const HEADS: TextHeadNames = TextHeadNames {
     classifier: "classifier.out_proj",
 };
 
+const MASKED: MaskedHeadNames = MaskedHeadNames {
+    dense: "lm_head.dense",
+    norm: "lm_head.layer_norm",
+    bias: "lm_head.bias",
+    decoder: "lm_head.decoder",
+};
+
 impl Family for Roberta {
     fn model_type(&self) -> &'static str {
         self.model_type
@@ -72,23 +79,10 @@ impl Family for Roberta {
     }
 
     fn heads(&self, config: &Config, scope: &mut Scope, encoder: &dyn Encoder) -> Heads {
-        let (v, c) = (config.vocab_size, config.hidden_size);
-        let init = Init::Normal(config.initializer_range);
         let scope = &mut scope.head();
         let heads = Heads::on_a_text(config, scope, &HEADS);
-        let masked = config.is_masked_lm().then(|| {
-            let scope = &mut scope.child("lm_head");
-            let linear = Linear::new(scope, "dense", [c, c], init, true);
-            let norm = LayerNorm::new(scope, "layer_norm", c, config.layer_norm_eps);
-            let bias = Some(scope.vector("bias", v, Init::Zeros));
-            let weight = match config.tie_word_embeddings {
-                true => encoder.words().table,
-                false => scope.matrix(&["decoder"], [v, c], config.head_init()),
-            };
-            let transform = Some(Transform { linear, activation: Activation::Gelu, norm });
-            MaskedHead { transform, decoder: Linear { weight, bias } }
-        });
-        Heads { masked, ..heads }
+        let head = || MaskedHead::new(scope, config, encoder.words(), &MASKED, Activation::Gelu);
+        Heads { masked: config.is_masked_lm().then(head), ..heads }
     }
 
     fn validate(&self, config: &Config) -> Result<()> {
@@ -100,21 +94,8 @@ impl Family for Roberta {
         true
     }
 
-    fn first_position(&self, config: &Config) -> usize {
-        // A position that is padding's has the number of the padding token, and text begins after it.
-        config.pad_token_id as usize + 1
-    }
-
     fn defaults(&self) -> Vec<(&'static str, Value)> {
-        vec![
-            ("hidden_act", json!("gelu")),
-            ("layer_norm_eps", json!(1e-12)),
-            ("position_embedding_type", json!("absolute")),
-            ("type_vocab_size", json!(2)),
-            ("tie_word_embeddings", json!(true)),
-            ("hidden_dropout_prob", json!(0.1)),
-            ("attention_probs_dropout_prob", json!(0.1)),
-        ]
+        post_norm_defaults()
     }
 
     fn constants(&self) -> Vec<(&'static str, Value)> {

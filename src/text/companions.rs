@@ -55,40 +55,58 @@ impl Companions {
         }
     }
 
-    /// The `tokenizer.json` with the cleaning that `tokenizer_config.json` asks for: BERT's tokenizers in `transformers`
-    /// believe that file where the two differ. Any other comes back as it is.
+    /// The `tokenizer.json` as `transformers` takes it where `tokenizer_config.json` says otherwise: with other cleaning,
+    /// and with one type for both texts of a pair. One with which the two agree comes back as it is.
     pub fn overrule(&self, json: Vec<u8>) -> Vec<u8> {
+        let Ok(before) = serde_json::from_slice::<Value>(&json) else { return json };
+        let mut file = before.clone();
+        self.overrule_cleaning(&mut file);
+        self.overrule_types(&mut file);
+        if file == before { json } else { serde_json::to_vec(&file).unwrap_or(json) }
+    }
+
+    /// BERT's tokenizers believe `tokenizer_config.json` about case, accents and Chinese characters.
+    fn overrule_cleaning(&self, file: &mut Value) {
         let class = self.settings.get("tokenizer_class").and_then(Value::as_str);
-        let changed = || {
-            // Tokenizers of no family take the file as it is; without a class the model's family decides, and a normalizer
-            // of BERT's is that of its families.
-            if class
-                .is_some_and(|class| class.starts_with("PreTrainedTokenizer") || class == "TokenizersBackend")
-            {
-                return None;
+        // These two classes take the file as it is. Without a class `transformers` takes that of the model's family, and a
+        // file whose normalizer is BERT's belongs to a family whose class is BERT's or made from it.
+        if class.is_some_and(|class| class.starts_with("PreTrainedTokenizer") || class == "TokenizersBackend")
+        {
+            return;
+        }
+        let Some(Value::Object(normalizer)) = file.get_mut("normalizer") else { return };
+        if normalizer.get("type").and_then(Value::as_str) != Some("BertNormalizer") {
+            return;
+        }
+        for (ours, theirs) in [
+            ("lowercase", "do_lower_case"),
+            ("strip_accents", "strip_accents"),
+            ("handle_chinese_chars", "tokenize_chinese_chars"),
+        ] {
+            let said = self.settings.get(theirs);
+            // Null says nothing but of accents, where it means: as case goes.
+            let said =
+                said.filter(|value| value.is_boolean() || (value.is_null() && ours == "strip_accents"));
+            if let Some(value) = said {
+                normalizer.insert(ours.into(), value.clone());
             }
-            let mut file: Value = serde_json::from_slice(&json).ok()?;
-            let normalizer = file.get_mut("normalizer")?.as_object_mut()?;
-            if normalizer.get("type")?.as_str()? != "BertNormalizer" {
-                return None;
-            }
-            let before = normalizer.clone();
-            for (ours, theirs) in [
-                ("lowercase", "do_lower_case"),
-                ("strip_accents", "strip_accents"),
-                ("handle_chinese_chars", "tokenize_chinese_chars"),
-            ] {
-                let said = self.settings.get(theirs);
-                // Null says nothing but of accents, where it means: as case goes.
-                let said =
-                    said.filter(|value| value.is_boolean() || (value.is_null() && ours == "strip_accents"));
-                if let Some(value) = said {
-                    normalizer.insert(ours.into(), value.clone());
-                }
-            }
-            (before != *normalizer).then(|| serde_json::to_vec(&file).ok()).flatten()
+        }
+    }
+
+    /// A model that is not given types has that of the first text everywhere.
+    fn overrule_types(&self, file: &mut Value) {
+        let inputs = self.settings.get("model_input_names").and_then(Value::as_array);
+        if inputs.is_none_or(|names| names.iter().any(|name| name == "token_type_ids")) {
+            return;
+        }
+        let Some(parts) = file.pointer_mut("/post_processor/pair").and_then(Value::as_array_mut) else {
+            return;
         };
-        changed().unwrap_or(json)
+        for kind in parts.iter_mut().filter_map(Value::as_object_mut).flat_map(Map::values_mut) {
+            if let Some(of_type) = kind.get_mut("type_id") {
+                *of_type = 0.into();
+            }
+        }
     }
 }
 
@@ -131,6 +149,14 @@ mod tests {
         assert_eq!(overruled(&silent, &file(true, json!(null))), file(true, json!(null)));
         let accents = json!({"strip_accents": null});
         assert_eq!(overruled(&accents, &file(true, json!(true))), file(true, json!(null)));
+        let pairs = |of_type: u32| {
+            json!({"post_processor": {"type": "TemplateProcessing", "pair": [
+                {"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": of_type}}]}})
+        };
+        let untyped = json!({"model_input_names": ["input_ids", "attention_mask"]});
+        assert_eq!(overruled(&untyped, &pairs(1)), pairs(0));
+        let typed = json!({"model_input_names": ["input_ids", "token_type_ids"]});
+        assert_eq!(overruled(&typed, &pairs(1)), pairs(1));
         let other = json!({"normalizer": {"type": "NFC"}});
         assert_eq!(overruled(&cased, &other), other);
     }

@@ -11,9 +11,11 @@ pub mod train;
 mod check;
 mod pairs;
 mod specials;
+mod template;
 
 pub use companions::Companions;
 pub use pairs::open_pairs;
 pub use pipeline::{TokenizerKind, TokenizerOptions};
 pub use specials::{SpecialIds, SpecialTokens, special_token_ids};
+pub use template::Template;
 pub use tokenizer::{Piece, TokenTable, Tokenizer};

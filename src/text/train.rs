@@ -20,6 +20,8 @@ use crate::{Error, Result};
 
 /// The smallest vocabulary that holds the specials and ASCII.
 pub const MIN_VOCAB: usize = 256;
+/// The most tokens a vocabulary may have: no model here embeds more.
+pub const MAX_VOCAB: usize = 1 << 20;
 
 /// Bytes of text split into words at once.
 const CHUNK: usize = 8 << 20;
@@ -34,13 +36,17 @@ impl Tokenizer {
     /// Learns a tokenizer from `texts`, which are read once, in bounded memory.
     ///
     /// # Errors
-    /// The first error among `texts`, a vocabulary below [`MIN_VOCAB`], or no word in all the texts.
+    /// The first error among `texts`, a vocabulary below [`MIN_VOCAB`] or beyond [`MAX_VOCAB`], or no word in all the texts.
     pub fn train<I>(texts: I, options: &TokenizerOptions) -> Result<Tokenizer>
     where
         I: IntoIterator<Item = Result<String>>,
     {
-        if options.vocab_size < MIN_VOCAB {
-            return Err(Error::config("vocab-size", format!("at least {MIN_VOCAB}"), options.vocab_size));
+        if !(MIN_VOCAB..=MAX_VOCAB).contains(&options.vocab_size) {
+            return Err(Error::config(
+                "vocab-size",
+                format!("{MIN_VOCAB} to {MAX_VOCAB}"),
+                options.vocab_size,
+            ));
         }
         let mut words = count_words(texts, options)?;
         if words.is_empty() {

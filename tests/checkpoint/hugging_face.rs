@@ -153,6 +153,55 @@ fn a_saved_copy_is_exact() {
     }
 }
 
+/// Tokens whose part only the files beside the tokenizer know keep it in a folder that is saved.
+#[test]
+fn special_tokens_of_any_name_are_saved() {
+    let dir = folder(|tensors| tensors, same_config);
+    let path = dir.path().join("tokenizer.json");
+    let text = fs::read_to_string(&path).unwrap().replace("[MASK]", "{hidden}").replace("[PAD]", "{none}");
+    fs::write(&path, text).unwrap();
+    refused_tokenizer(dir.path());
+    let map = json!({"mask_token": {"content": "{hidden}"}, "pad_token": "{none}"});
+    fs::write(dir.path().join("special_tokens_map.json"), map.to_string()).unwrap();
+
+    let original = ModelFolder::load(dir.path()).unwrap();
+    assert_eq!((original.config.mask_token_id, original.config.pad_token_id), (4, 0));
+    let shapes = original.config.parameters().into_iter().map(|spec| (spec.name, spec.shape)).collect();
+    let source = TensorSource::new(shapes, |name| Ok(original.weights.f32(name)?.into()));
+    let (copy, tokenizer) = (tempfile::tempdir().unwrap(), original.tokenizer().unwrap());
+    ModelFolder::save(&Disk, copy.path(), &original.config, &tokenizer, source, "# copy\n").unwrap();
+    let copy = ModelFolder::load(copy.path()).unwrap();
+    assert_eq!(copy.config, original.config);
+    assert_eq!(copy.tokenizer().unwrap().special_tokens().mask.as_deref(), Some("{hidden}"));
+}
+
+fn refused_tokenizer(dir: &Path) {
+    let folder = ModelFolder::load(dir);
+    let told = folder.and_then(|folder| folder.tokenizer()).unwrap_err().to_string();
+    assert!(told.contains("mask_token"), "{told}");
+}
+
+/// A file of several models is none, unless one of them goes by no prefix.
+#[test]
+fn of_several_models_in_a_file_none_is_taken() {
+    let twice = |first: &'static str| {
+        move |tensors: Vec<Stored>| -> Vec<Stored> {
+            let named = |prefix: &str| {
+                let renamed = tensors
+                    .iter()
+                    .map(|(name, a, b, c)| (format!("{prefix}{name}"), *a, b.clone(), c.clone()));
+                renamed.collect::<Vec<_>>()
+            };
+            [named(first), named("second.")].concat()
+        }
+    };
+    refused(
+        folder(twice("first."), same_config),
+        "the tensors of one model, found those of `first.` and of `second.`",
+    );
+    has_golden_weights(folder(twice(""), same_config).path(), true);
+}
+
 fn refusal(dir: &Path) -> String {
     let message = ModelFolder::load(dir).unwrap_err().to_string();
     assert!(message.starts_with(dir.to_str().unwrap()) && !message.contains('\n'), "{message}");

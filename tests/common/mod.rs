@@ -7,6 +7,7 @@ pub mod golden;
 pub mod hugging_face;
 pub mod kernels;
 pub mod program;
+pub mod pytorch;
 
 use std::path::{Path, PathBuf};
 

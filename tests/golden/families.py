@@ -72,7 +72,8 @@ def make_tokenizer(specials):
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{first} $A {last}",
-        pair=f"{first} $A {last} $B {last}",
+        # RoBERTa has two separators between texts and one type for both.
+        pair=f"{first} $A {last} $B:1 {last}:1" if "[CLS]" in ids else f"{first} $A {last} {last} $B {last}",
         special_tokens=[(token, ids[token]) for token in (first, last)],
     )
     return tokenizer, ids

@@ -3,64 +3,8 @@
 use rayon::prelude::*;
 
 use super::table::Example;
-use crate::text::{Piece, Tokenizer};
+use crate::text::{Template, Tokenizer};
 use crate::{Error, Result};
-
-/// What a tokenizer puts around one text and around two: special tokens, each with its type.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Template {
-    /// Before and after a text alone.
-    single: [Vec<Special>; 2],
-    /// Before, between and after two texts.
-    pair: [Vec<Special>; 3],
-    /// The types of the tokens of two texts.
-    types: [u32; 2],
-}
-
-/// The id and the type of a special token.
-type Special = (u32, u32);
-
-impl Template {
-    /// The template of a tokenizer: `[CLS] a [SEP] b [SEP]` with `b [SEP]` of type 1 in BERT's (Devlin et al. 2018),
-    /// `<s> a </s></s> b </s>` of one type in RoBERTa's. One that adds nothing stands for BERT's single text.
-    ///
-    /// # Errors
-    /// As [`Tokenizer::encode_pair`].
-    pub fn of(tokenizer: &Tokenizer) -> Result<Self> {
-        let parts = |pieces: &[Piece]| {
-            // The parts are what stands before, between and after the texts.
-            let part = |from: Option<usize>, to: Option<usize>| -> Vec<Special> {
-                let start = from.map_or(0, |text| {
-                    pieces.iter().rposition(|p| p.text == Some(text)).map_or(0, |at| at + 1)
-                });
-                let end = to.and_then(|text| pieces.iter().position(|p| p.text == Some(text)));
-                let between = pieces.get(start..end.unwrap_or(pieces.len())).unwrap_or_default();
-                between.iter().map(|piece| (piece.id, piece.of_type)).collect()
-            };
-            [part(None, Some(0)), part(Some(0), Some(1)), part(Some(1), None), part(Some(0), None)]
-        };
-        let [before, _, _, after] = parts(&tokenizer.pieces("a", None)?);
-        let pieces = tokenizer.pieces("a", Some("b"))?;
-        let [first, between, last, _] = parts(&pieces);
-        let of_type = |text| pieces.iter().find(|p| p.text == Some(text)).map_or(0, |piece| piece.of_type);
-        let mut template = Template {
-            single: [before, after],
-            pair: [first, between, last],
-            types: [of_type(0), of_type(1)],
-        };
-        if template.single.iter().all(Vec::is_empty) {
-            let specials = tokenizer.specials();
-            template.single = [vec![(specials.cls, 0)], vec![(specials.sep, 0)]];
-        }
-        Ok(template)
-    }
-
-    /// Special tokens around one text, or around two.
-    fn specials(&self, pair: bool) -> usize {
-        let parts: &[Vec<Special>] = if pair { &self.pair } else { &self.single };
-        parts.iter().map(Vec::len).sum()
-    }
-}
 
 /// A text or pair as the model sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -85,11 +29,12 @@ pub fn encode(
     pair: Option<&str>,
     longest: usize,
 ) -> Result<Encoded> {
-    let least = template.specials(pair.is_some()) + 1 + usize::from(pair.is_some());
+    let specials = template.specials(pair.is_some());
+    let least = specials + 1 + usize::from(pair.is_some());
     if longest < least {
         return Err(Error::config("max-length", format!("at least {least} tokens"), longest));
     }
-    let room = longest - template.specials(pair.is_some());
+    let room = longest - specials;
     let mut first = tokenizer.encode(text)?;
     let mut second = pair.map(|pair| tokenizer.encode(pair)).transpose()?;
     let whole = first.len() + second.as_ref().map_or(0, Vec::len);
@@ -102,22 +47,7 @@ pub fn encode(
         }
     }
     let truncated = whole - first.len() - second.as_ref().map_or(0, Vec::len);
-    let typed = |ids: Vec<u32>, of_type: u32| ids.into_iter().map(move |id| (id, of_type));
-    let tokens: Vec<Special> = match second {
-        None => {
-            let [before, after] = &template.single;
-            before.iter().copied().chain(typed(first, 0)).chain(after.iter().copied()).collect()
-        }
-        Some(second) => {
-            let ([before, between, after], [a, b]) = (&template.pair, template.types);
-            let left = before.iter().copied().chain(typed(first, a)).chain(between.iter().copied());
-            left.chain(typed(second, b)).chain(after.iter().copied()).collect()
-        }
-    };
-    let (ids, mut types): (Vec<u32>, Vec<u32>) = tokens.into_iter().unzip();
-    if types.iter().all(|of_type| *of_type == 0) {
-        types.clear();
-    }
+    let (ids, types) = template.join(first, second, |id, _| id);
     Ok(Encoded { ids, types, truncated })
 }
 

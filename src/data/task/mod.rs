@@ -9,7 +9,7 @@ mod lengths;
 mod table;
 
 pub use columns::Columns;
-pub use encode::{Encoded, Template, encode, encode_all};
+pub use encode::{Encoded, encode, encode_all};
 pub use glue::{GlueFiles, glue_files};
 pub use kind::{Kind, Task};
 pub use labels::{Labels, scores};

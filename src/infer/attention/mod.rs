@@ -18,7 +18,7 @@ use crate::infer::readout::Readout;
 use crate::infer::session::{Sequence, Session};
 use crate::models::{Model, PositionEmbedding};
 use crate::tensor::DType;
-use crate::text::Tokenizer;
+use crate::text::{Template, Tokenizer};
 use crate::{Error, Result};
 
 /// The longest sequence for models whose weights set no limit: its probabilities still fit one binding.
@@ -29,6 +29,7 @@ const LONGEST: usize = 1024;
 pub struct AttentionReader {
     session: Session,
     tokenizer: Tokenizer,
+    template: Template,
 }
 
 /// Token ids with their types.
@@ -64,8 +65,8 @@ pub struct AttendedToken {
 /// A text, or a pair, and where the model looks in it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Attention {
-    /// The tokens: `[CLS] text [SEP]` or `[CLS] text [SEP] second`, with a last `[SEP]` where the tokenizer's template
-    /// for pairs has one.
+    /// The tokens, with the special ones that the tokenizer's [`Template`] puts around them: `[CLS] text [SEP]` or
+    /// `[CLS] text [SEP] second [SEP]` in BERT's.
     pub tokens: Vec<AttendedToken>,
     /// Their attention.
     pub probabilities: Probabilities,
@@ -87,7 +88,8 @@ impl AttentionReader {
             let expected = "room for a token between the first one and the separator";
             return Err(Error::config("max_position_embeddings", expected, config.max_position_embeddings));
         }
-        Ok(AttentionReader { session: Session::new(gpu, Arc::new(model), DType::F32), tokenizer })
+        let (session, template) = (Session::new(gpu, Arc::new(model), DType::F32), Template::of(&tokenizer)?);
+        Ok(AttentionReader { session, tokenizer, template })
     }
 
     /// Loads the encoder of a model folder onto a device.
@@ -130,25 +132,12 @@ impl AttentionReader {
                 return Err(Error::config(name, "at least one token", "an empty text"));
             }
         }
-        let specials = *self.tokenizer.specials();
-        // Some templates close a pair as they close a text, some leave it open.
-        let (joined, _) = self.tokenizer.encode_pair("a", "b")?;
-        let closed = parts.len() == 1 || joined.last() == Some(&specials.sep);
-        let room = self.longest().saturating_sub(parts.len() + usize::from(closed));
+        let room = self.longest().saturating_sub(self.template.specials(parts.len() > 1));
         let truncated = truncate(&mut parts, room);
-        let last = parts.len() - 1;
-        let mut tokens = vec![self.special(specials.cls, 0)];
-        for (number, part) in parts.into_iter().enumerate() {
-            tokens.extend(part);
-            if number < last || closed {
-                tokens.push(self.special(specials.sep, number));
-            }
-        }
+        let mut parts = parts.into_iter();
+        let (first, second) = (parts.next().unwrap_or_default(), parts.next());
+        let (tokens, types) = self.template.join(first, second, |id, part| self.special(id, part));
         let ids: Vec<u32> = tokens.iter().map(|token| token.id).collect();
-        // A model with a single type has no other for the second text.
-        let types = self.model().config.type_vocab_size;
-        let kind = |token: &AttendedToken| if types > 1 { token.part as u32 } else { 0 };
-        let types: Vec<u32> = tokens.iter().map(kind).collect();
         let probabilities = self.probabilities(&ids, &types, ids.len()).await?;
         if !probabilities.values.iter().all(|p| p.is_finite()) {
             return Err(Error::config("the model's weights", "finite probabilities", "NaN or infinity"));

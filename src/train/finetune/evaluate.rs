@@ -6,12 +6,13 @@ use super::answers::Answers;
 use super::prepare::{Prepared, Truncation};
 use super::score::Scores;
 use super::setup::score_set;
-use crate::data::task::{Kind, Labels, Table, Task, Template};
+use crate::data::task::{Kind, Labels, Table, Task};
 use crate::files::{ModelFolder, SentenceFolder};
 use crate::gpu::Gpu;
 use crate::infer::{Session, load, longest};
 use crate::models::Pooling;
 use crate::tensor::DType;
+use crate::text::Template;
 use crate::{Error, Result};
 
 /// What was found on one set.

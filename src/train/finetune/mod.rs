@@ -190,7 +190,7 @@ pub struct FinetuneReport {
 /// #     let spec = specs.iter().find(|spec| spec.name == name);
 /// #     Ok(spec.map(|spec| initial_values(spec, 0)).unwrap_or_default().into())
 /// # });
-/// # ModelFolder::save(&Disk, folder.join("model"), &config, tokenizer.json(), values, "# A model with random weights")?;
+/// # ModelFolder::save(&Disk, folder.join("model"), &config, &tokenizer, values, "# A model with random weights")?;
 /// let table = format!("text,label\n{}", "good,yes\nbad,no\n".repeat(32));
 /// std::fs::write(folder.join("train.csv"), table).unwrap();
 /// let table = Table::read(&folder.join("train.csv"), &columns(Task::Classify, "text", None, Some("label")), &FileOptions::default())?;

@@ -43,7 +43,7 @@ pub(super) fn save(
     let tensors = TensorSource::new(shapes, |name| Ok(Cow::Owned(weights.f32(name)?)));
     let tensors = if setup.options.saved_as == DType::F16 { tensors.as_f16() } else { tensors };
     let card = card(setup, best, report).render(config);
-    ModelFolder::save(store, out, config, setup.tokenizer.json(), tensors, &card)?;
+    ModelFolder::save(store, out, config, &setup.tokenizer, tensors, &card)?;
     limit_length(store, &out.join(TOKENIZER_CONFIG_FILE), setup.options.recipe.max_length)
 }
 

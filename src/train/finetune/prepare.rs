@@ -1,7 +1,7 @@
 //! From labelled texts to what a trainer takes.
 
-use crate::data::task::{self, Encoded, Kind, Labels, Table, Task, Template, encode_all, padded};
-use crate::text::Tokenizer;
+use crate::data::task::{self, Encoded, Kind, Labels, Table, Task, encode_all, padded};
+use crate::text::{Template, Tokenizer};
 use crate::train::objective::{Targets, TextBatch};
 use crate::{Error, Result};
 

@@ -7,14 +7,14 @@ use super::answers::Answers;
 use super::prepare::{Prepared, Truncation};
 use super::recipe::RecipeName;
 use super::score::{Scores, score, score_pairs};
-use crate::data::task::{Example, Kind, Labels, Table, Task, Template};
+use crate::data::task::{Example, Kind, Labels, Table, Task};
 use crate::files::SentenceFolder;
 use crate::gpu::Gpu;
 use crate::infer::{Readout, Session};
 use crate::models::{Config, Model, Pooling, ProblemType};
 use crate::nn::initial_values;
 use crate::tensor::DType;
-use crate::text::{Tokenizer, open_pairs};
+use crate::text::{Template, Tokenizer, open_pairs};
 use crate::train::objective::{Classes, Numbers, Pairs, TextBatch, TextObjective};
 use crate::train::{Trainer, TrainerOptions};
 use crate::{Error, Result};
@@ -58,7 +58,9 @@ impl<'a> Setup<'a> {
         }
         let loaded = model.tokenizer()?;
         let tokenizer = match family.joins_pairs_openly() {
-            true => Tokenizer::from_bytes(open_pairs(loaded.json()))?,
+            true => {
+                Tokenizer::with_roles(open_pairs(loaded.json()), &model.tokenizer, loaded.special_tokens())?
+            }
             false => loaded,
         };
         let labels = match task.kind() {

@@ -30,6 +30,6 @@ pub fn save_initial(options: &RunOptions) -> Result<()> {
     });
     let out: &Path = &options.out;
     let card = initial_card(options).render(&config.model);
-    let tokenizer = options.dataset.tokenizer().json();
+    let tokenizer = options.dataset.tokenizer();
     ModelFolder::save(&*options.store, out, &config.model, tokenizer, source, &card)
 }

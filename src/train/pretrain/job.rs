@@ -209,7 +209,7 @@ where
             &*options.store,
             &options.out,
             &options.config.model,
-            options.dataset.tokenizer().json(),
+            options.dataset.tokenizer(),
             model.source(),
             &card,
         )?;
