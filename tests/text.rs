@@ -134,7 +134,7 @@ fn saved_and_loaded_again_it_is_the_same() {
 fn a_vocabulary_too_small_or_no_text_is_an_error() {
     let options = TokenizerOptions { vocab_size: 100, ..small() };
     let error = Tokenizer::train([Ok("text".to_owned())], &options).unwrap_err();
-    assert!(error.to_string().contains("at least 256"), "{error}");
+    assert!(error.to_string().contains("expected 256 to 1048576"), "{error}");
     let error = Tokenizer::train([Ok(" \n ".to_owned())], &small()).unwrap_err();
     assert!(error.to_string().contains("at least one word"), "{error}");
     let bad = Err(Error::config("this", "that", "those"));

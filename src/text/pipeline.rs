@@ -48,7 +48,7 @@ pub enum TokenizerKind {
 /// How to train a tokenizer. The default: 32768 tokens, BPE, lower-cased, without accents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenizerOptions {
-    /// How many tokens at most, specials included; at least 256. A small corpus may give fewer.
+    /// How many tokens at most, specials included; 256 to 1048576. A small corpus may give fewer.
     pub vocab_size: usize,
     /// How words are split.
     pub kind: TokenizerKind,
