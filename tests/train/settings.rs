@@ -127,7 +127,7 @@ fn single_settings() {
         ("steps=1e3", "steps: expected a value like 1500, found 1000.0"),
         ("steps=many", "steps: expected a value like 1500, found \"many\""),
         ("model.tie_word_embeddings=yes", "model.tie_word_embeddings: expected a value like false"),
-        ("model.hidden_act=relu", "gelu"),
+        ("model.hidden_act=mish", "gelu"),
     ];
     let mut settings = Settings::preset("micro").unwrap();
     for (set, expected) in cases {
