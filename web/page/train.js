@@ -16,6 +16,7 @@ let ownText = '';
 let lastRow = null;
 let busy = false;
 let guessing = false;
+let wanted = false;
 
 const source = () => document.querySelector('input[name=source]:checked').value;
 
@@ -82,16 +83,26 @@ const showNumbers = perFrame(() => {
   $('n-speed').textContent = row?.tokens_per_second ? number(row.tokens_per_second) : '–';
 });
 
+/** Guesses the masks of the sentence; asked while it does, it does so once more, as the sentence may be another by then. */
 async function guess() {
-  if (!trainer || guessing) return;
+  wanted = true;
+  if (guessing) return;
   guessing = true;
+  while (wanted && trainer) {
+    wanted = false;
+    await guessOnce();
+  }
+  guessing = false;
+}
+
+async function guessOnce() {
+  const text = $('mask-text').value;
+  if (!text.includes('[MASK]')) {
+    emptyBars();
+    say($('guess-hint'), 'Write [MASK] where a word is to be guessed.');
+    return;
+  }
   try {
-    const text = $('mask-text').value;
-    if (!text.includes('[MASK]')) {
-      emptyBars();
-      say($('guess-hint'), 'Write [MASK] where a word is to be guessed.');
-      return;
-    }
     const filled = await trainer.fillMask(text, { top_k: 5 });
     // It may have been changed meanwhile.
     if (text !== $('mask-text').value) return;
@@ -102,8 +113,6 @@ async function guess() {
     say($('guess-hint'), `After ${number(lastRow?.step ?? 0)} steps. Change the sentence and ask again.`);
   } catch (error) {
     if (!/no checkpoint yet/.test(error.message)) say($('guess-hint'), error.message, true);
-  } finally {
-    guessing = false;
   }
 }
 
