@@ -90,7 +90,10 @@ fn what_goes_wrong_is_told_in_one_line() {
     assert!(error(&prepare("missing.txt")).contains("missing.txt"));
     assert!(error(&prepare("crlf.txt --seq-len 3")).contains("seq-len"));
     assert!(error(&wgrad(path, "data prepare crlf.txt --tokenizer nowhere --out out")).contains("nowhere"));
-    assert!(error(&wgrad(path, "tokenizer train crlf.txt --vocab-size 10 --out t")).contains("expected 256 to 1048576"));
+    assert!(
+        error(&wgrad(path, "tokenizer train crlf.txt --vocab-size 10 --out t"))
+            .contains("expected 256 to 1048576")
+    );
     let names = || fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert!(!names().any(|name| name.contains("out")), "{:?}", names().collect::<Vec<_>>());
     for usage in
