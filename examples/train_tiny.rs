@@ -7,7 +7,7 @@ use wgrad::autograd::Graph;
 use wgrad::data::masking::mask;
 use wgrad::data::{Batch, Masked, MaskingOptions};
 use wgrad::gpu::{Gpu, GpuOptions};
-use wgrad::models::{Config, Inputs, Model};
+use wgrad::models::{Config, Freeze, Inputs, Model};
 use wgrad::nn::Ids;
 use wgrad::ops::embedding::index;
 use wgrad::optim::OptimizerOptions;
@@ -61,6 +61,8 @@ async fn run() -> wgrad::Result<()> {
     };
     let gpu = Gpu::open(&GpuOptions::default()).await?;
     let options = MlmOptions {
+        freeze: Freeze::Nothing,
+        recompute: 0,
         micro_batch: texts.len(),
         seq_len: TOKENS,
         targets: texts.len() * 4,

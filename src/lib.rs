@@ -3,7 +3,7 @@
 //! Learns a vocabulary, and trains a small model for some steps on a few sentences:
 //!
 //! ```
-//! use wgrad::models::Config;
+//! use wgrad::models::{Config, Freeze};
 //! use wgrad::data::{Batch, MaskingOptions, masking::mask};
 //! use wgrad::gpu::{Gpu, GpuOptions};
 //! use wgrad::optim::OptimizerOptions;
@@ -31,7 +31,16 @@
 //! };
 //! let (micro_batch, seq_len) = (texts.len(), 16);
 //! let optimizer = OptimizerOptions::default();
-//! let options = MlmOptions { micro_batch, seq_len, targets: 16, storage: DType::F32, optimizer, seed: 0 };
+//! let options = MlmOptions {
+//!     micro_batch,
+//!     seq_len,
+//!     targets: 16,
+//!     storage: DType::F32,
+//!     optimizer,
+//!     freeze: Freeze::Nothing,
+//!     recompute: 0,
+//!     seed: 0,
+//! };
 //!
 //! pollster::block_on(async {
 //!     let gpu = Gpu::open(&GpuOptions::default()).await?;

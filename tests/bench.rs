@@ -169,7 +169,8 @@ fn steps_are_timed_and_counted() {
     let Some(gpu) = common::gpu() else { return };
     let mut model = Config::preset("micro").unwrap();
     model.vocab_size = 300;
-    let workload = Workload { model, sequences: 3, tokens: 20, targets: 7, precision: Precision::F32 };
+    let workload =
+        Workload { model, sequences: 3, tokens: 20, targets: 7, precision: Precision::F32, recompute: 0 };
     let mut told = Vec::new();
     let speed =
         pollster::block_on(benchmark::rounds(&gpu, Work::Step, &workload, 0.3, false, |s| told.push(s)))

@@ -43,7 +43,7 @@ fn devices() -> [Gpu; 3] {
 
 fn workload(precision: Precision, tokens: usize) -> Workload {
     let model = Config { vocab_size: 300, ..Config::preset("micro").unwrap() };
-    Workload { model, sequences: 2, tokens, targets: 7, precision }
+    Workload { model, sequences: 2, tokens, targets: 7, precision, recompute: 0 }
 }
 
 /// The names of commands that only count their bindings, or count nothing.

@@ -143,6 +143,7 @@ fn chunks_of_a_large_vocabulary_add_up() {
     let Some(gpu) = common::gpu() else { return };
     let rows = 1100;
     let workload = Workload {
+        recompute: 0,
         model: wide_vocabulary(),
         sequences: 30,
         tokens: 40,

@@ -16,7 +16,7 @@ use wgrad::data::task::Encoded;
 use wgrad::gpu::{Gpu, GpuOptions, LONGEST_SUBMISSION};
 use wgrad::infer::attention::AttentionReader;
 use wgrad::infer::{EmbedOptions, Embedder, FillMask, Readout, Session};
-use wgrad::models::{Config, Model, Pooling, ProblemType};
+use wgrad::models::{Config, Freeze, Model, Pooling, ProblemType};
 use wgrad::optim::OptimizerOptions;
 use wgrad::tensor::DType;
 use wgrad::text::Tokenizer;
@@ -100,6 +100,8 @@ fn check(gpu: &Gpu, long: &[&str], short: &[&str]) {
 fn pretraining_is_cut() {
     let Some(gpu) = gpu() else { return };
     let options = MlmOptions {
+        freeze: Freeze::Nothing,
+        recompute: 0,
         micro_batch: 8,
         seq_len: 128,
         targets: 64,

@@ -8,6 +8,7 @@ use wgrad::Error;
 use wgrad::data::task::Task;
 use wgrad::format::thousands;
 use wgrad::gpu::Gpu;
+use wgrad::models::Freeze;
 use wgrad::tensor::DType;
 use wgrad::train::Precision;
 use wgrad::train::finetune::{FinetuneOptions, FinetuneReport, Rates, Recipe, RecipeName, finetune};
@@ -68,6 +69,14 @@ pub struct Args {
     /// for rounding, in contrastive training too, where it takes longer.
     #[arg(long, value_name = "N")]
     micro_batch: Option<usize>,
+    /// Layers whose inner results are computed again in the backward pass instead of kept: less memory, up to a third more
+    /// time, the same bits [default: 0].
+    #[arg(long, value_name = "N")]
+    recompute: Option<usize>,
+    /// Parameters that stay as they are, without gradients and without an optimizer's state: nothing, embeddings, or the
+    /// embeddings and the first N layers.
+    #[arg(long, value_name = "embeddings|N", default_value_t)]
+    freeze: Freeze,
     /// The learning rate [default: 4e-5].
     #[arg(long, value_name = "RATE")]
     lr: Option<f64>,
@@ -179,6 +188,8 @@ fn recipe(args: &Args) -> wgrad::Result<Recipe> {
     set(&mut recipe.epochs, args.epochs);
     set(&mut recipe.batch, args.batch);
     recipe.micro_batch = args.micro_batch.unwrap_or(recipe.batch);
+    set(&mut recipe.recompute, args.recompute);
+    recipe.freeze = args.freeze;
     set(&mut recipe.max_length, args.max_length);
     set(&mut recipe.dropout, args.dropout);
     set(&mut recipe.optimizer.weight_decay, args.weight_decay);

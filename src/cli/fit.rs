@@ -2,6 +2,7 @@
 
 use wgrad::format::thousands;
 use wgrad::gpu::{Gpu, GpuOptions};
+use wgrad::train::fit::Fit;
 use wgrad::train::{Estimate, TrainConfig, fit};
 
 use super::device;
@@ -38,6 +39,34 @@ pub fn micro_batch(text: &str) -> Result<MicroBatch, String> {
     }
 }
 
+/// In how many layers inner results are computed twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recompute {
+    /// In so many.
+    Of(usize),
+    /// In as many as a larger micro-batch takes.
+    Auto,
+}
+
+impl Recompute {
+    /// The number, if one was given.
+    pub fn given(self) -> Option<usize> {
+        match self {
+            Recompute::Of(layers) => Some(layers),
+            Recompute::Auto => None,
+        }
+    }
+}
+
+/// For `--recompute`.
+pub fn recompute(text: &str) -> Result<Recompute, String> {
+    match (text, text.parse()) {
+        ("auto", _) => Ok(Recompute::Auto),
+        (_, Ok(layers)) => Ok(Recompute::Of(layers)),
+        _ => Err("expected a number of layers or auto".to_owned()),
+    }
+}
+
 /// For `--memory`: `7GB`, `500MiB`, `8000000000`.
 pub fn bytes(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic()).trim_end();
@@ -57,9 +86,15 @@ pub fn bytes(text: &str) -> Result<u64, String> {
     }
 }
 
-/// The largest micro-batch that fits; where GPU and programs share memory, within what is free of it. Says what was
-/// chosen.
-pub fn choose(config: &TrainConfig, options: &GpuOptions) -> anyhow::Result<u64> {
+/// The `largest` micro-batch that fits, or that of the recipe, with inner results computed twice where `recomputed` lets
+/// it; where GPU and programs share memory, within what is free of it. Says what was chosen.
+pub fn choose(
+    config: &TrainConfig,
+    options: &GpuOptions,
+    largest: bool,
+    recomputed: bool,
+) -> anyhow::Result<Fit> {
+    let sizes = if largest { fit::micro_batches(config) } else { vec![config.micro_batch_sequences()] };
     pollster::block_on(async {
         let mut options = options.clone();
         let about = Gpu::chosen(&options).await?;
@@ -68,10 +103,17 @@ pub fn choose(config: &TrainConfig, options: &GpuOptions) -> anyhow::Result<u64>
             options.memory = free_memory().map(|free| (SHARED * free as f64) as u64);
         }
         let gpu = device::open(&options).await?;
-        let size = fit::largest_micro_batch(&gpu, config)?;
-        let budget = options.memory.map(|budget| format!(" within {}", megabytes(budget)));
-        print::note(format_args!("micro-batch {size}: the largest that fits{}", budget.unwrap_or_default()));
-        Ok(size)
+        let fit = fit::largest(&gpu, config, &sizes, recomputed)?;
+        let budget =
+            options.memory.map(|budget| format!(" within {}", megabytes(budget))).unwrap_or_default();
+        if largest {
+            print::note(format_args!("micro-batch {}: the largest that fits{budget}", fit.micro_batch));
+        }
+        if recomputed {
+            let all = config.model.num_hidden_layers;
+            print::note(format_args!("recompute  {} of {all} layers, as few as it takes", fit.recompute));
+        }
+        Ok(fit)
     })
 }
 
@@ -137,5 +179,8 @@ mod tests {
         assert_eq!(micro_batch("auto"), Ok(MicroBatch::Auto));
         assert_eq!(micro_batch("8"), Ok(MicroBatch::Of(8)));
         assert!(micro_batch("all").is_err());
+        assert_eq!(recompute("auto"), Ok(Recompute::Auto));
+        assert_eq!(recompute("0"), Ok(Recompute::Of(0)));
+        assert!(recompute("-1").is_err());
     }
 }

@@ -8,12 +8,13 @@ use anyhow::Context;
 use wgrad::data::{Dataset, Split};
 use wgrad::format::thousands;
 use wgrad::gpu::GpuOptions;
+use wgrad::models::Freeze;
 use wgrad::train::dump::dump_batches;
 use wgrad::train::estimate::estimate;
 use wgrad::train::pretrain::{RECIPE, save_initial};
 use wgrad::train::{RunOptions, Settings, Summary};
 
-use super::fit::{self, MicroBatch, bytes, micro_batch};
+use super::fit::{self, MicroBatch, Recompute, bytes, micro_batch, recompute};
 use super::interrupt::INTERRUPTED;
 use super::print;
 use super::training::{decide, train};
@@ -73,6 +74,13 @@ pub struct Args {
     /// that were chosen at the start.
     #[arg(long, value_name = "N", value_parser = micro_batch)]
     micro_batch: Option<MicroBatch>,
+    /// Layers whose inner results are computed again in the backward pass instead of kept: less memory, up to a third more
+    /// time, the same bits. auto: as few as a larger micro-batch takes, none where it fits without.
+    #[arg(long, value_name = "N", value_parser = recompute)]
+    recompute: Option<Recompute>,
+    /// Parameters that stay as they are: nothing, embeddings, or the embeddings and the first N layers.
+    #[arg(long, value_name = "embeddings|N")]
+    freeze: Option<Freeze>,
     /// Memory on the GPU that may be taken: 7GB, 500MiB.
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     memory: Option<u64>,
@@ -119,14 +127,20 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         return report_initial(&options, args.json);
     }
     let gpu = pollster::block_on(args.compute.options(options.config.precision, args.memory))?;
-    if args.micro_batch == Some(MicroBatch::Auto) || args.dry_run {
+    let [largest, recomputed] =
+        [args.micro_batch == Some(MicroBatch::Auto), args.recompute == Some(Recompute::Auto)];
+    if largest || recomputed || args.dry_run {
         decide(&mut options.config, &gpu)?;
     }
-    if args.micro_batch == Some(MicroBatch::Auto) {
-        options.config.micro_batch = match args.resume {
-            true => Settings::file(&options.out.join(RECIPE))?.config()?.micro_batch,
-            false => fit::choose(&options.config, &gpu)? as usize,
-        };
+    if (largest || recomputed) && args.resume {
+        let chosen = Settings::file(&options.out.join(RECIPE))?.config()?;
+        if largest {
+            options.config.micro_batch = chosen.micro_batch;
+        }
+        options.config.recompute = chosen.recompute;
+    } else if largest || recomputed {
+        let fit = fit::choose(&options.config, &gpu, largest, recomputed)?;
+        (options.config.micro_batch, options.config.recompute) = (fit.micro_batch as usize, fit.recompute);
     }
     if args.dry_run {
         return dry_run(&options, &gpu, args.json);
@@ -166,10 +180,16 @@ fn settings(args: &Args) -> wgrad::Result<Settings> {
     };
     args.set.iter().try_for_each(|assignment| settings.set(assignment))?;
     let micro_batch = args.micro_batch.and_then(MicroBatch::given);
-    for (key, value) in [("steps", args.steps), ("seed", args.seed), ("micro_batch", micro_batch)] {
+    let recompute = args.recompute.and_then(Recompute::given).map(|layers| layers as u64);
+    for (key, value) in
+        [("steps", args.steps), ("seed", args.seed), ("micro_batch", micro_batch), ("recompute", recompute)]
+    {
         if let Some(value) = value {
             settings.set(&format!("{key}={value}"))?;
         }
+    }
+    if let Some(freeze) = args.freeze {
+        settings.set(&format!("freeze={freeze}"))?;
     }
     if let Some(precision) = args.precision {
         settings.set(&format!("precision={}", precision.name()))?;

@@ -1,9 +1,11 @@
 //! Compiling kernels, once each.
 
+#[cfg(not(target_arch = "wasm32"))]
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::context::Gpu;
-use super::kernel::{Kernel, KernelSpec};
+use super::kernel::{Kernel, KernelKey, KernelSpec};
 use super::lock::lock;
 use super::shader::{self, Constant, TILE};
 use super::spirv;
@@ -15,17 +17,44 @@ impl Gpu {
     /// # Errors
     /// [`Error::Shader`] with file and line when it does not compile.
     pub fn kernel(&self, spec: &KernelSpec, constants: &[Constant]) -> Result<Arc<Kernel>> {
-        let mut constants = constants.to_vec();
-        if self.0.saturate_f16 {
-            constants.push((shader::SATURATE, 1));
-        }
-        let key = (spec.source, spec.entry, constants);
+        let key = self.key(spec, constants);
         if let Some(kernel) = lock(&self.0.kernels).get(&key) {
             return Ok(Arc::clone(kernel));
         }
         let kernel = Arc::new(self.compile(spec, &key.2)?);
         lock(&self.0.kernels).insert(key, Arc::clone(&kernel));
         Ok(kernel)
+    }
+
+    /// Compiles those of the kernels that were not compiled before on all cores at once: drivers that translate a shader
+    /// as soon as they are handed it take longer for that than for all else at a program's start. One that does not
+    /// compile is left to [`Gpu::kernel`], because the device tells errors to whoever asks next, and only one who asks
+    /// alone knows whose they are.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn compile_ahead<'a>(&self, kernels: impl Iterator<Item = (&'a KernelSpec, &'a [Constant])>) {
+        use rayon::prelude::*;
+
+        let mut missing: HashMap<KernelKey, &KernelSpec> =
+            kernels.map(|(spec, constants)| (self.key(spec, constants), spec)).collect();
+        missing.retain(|key, _| !lock(&self.0.kernels).contains_key(key));
+        if missing.len() < 2 {
+            return;
+        }
+        let compile = |(key, spec): (KernelKey, &KernelSpec)| {
+            self.compile(spec, &key.2).map(|kernel| (key, Arc::new(kernel)))
+        };
+        let compiled: Result<Vec<_>> = missing.into_par_iter().map(compile).collect();
+        if let Ok(compiled) = compiled {
+            lock(&self.0.kernels).extend(compiled);
+        }
+    }
+
+    fn key(&self, spec: &KernelSpec, constants: &[Constant]) -> KernelKey {
+        let mut constants = constants.to_vec();
+        if self.0.saturate_f16 {
+            constants.push((shader::SATURATE, 1));
+        }
+        (spec.source, spec.entry, constants)
     }
 
     fn compile(&self, spec: &KernelSpec, constants: &[Constant]) -> Result<Kernel> {

@@ -44,6 +44,11 @@ impl Recorder {
         let params = gpu.allocate("params", (self.params.len() as u64).max(256), uniform)?;
         gpu.write(&params, 0, &self.params);
         let textures = self.textures(gpu)?;
+        #[cfg(not(target_arch = "wasm32"))]
+        gpu.compile_ahead(self.commands.iter().filter_map(|command| match &command.action {
+            Action::Dispatch(dispatch) => Some((&dispatch.kernel, &*dispatch.constants)),
+            _ => None,
+        }));
         // What each texture holds at this point of the list.
         let mut loaded: Vec<Option<(*const Allocation, View)>> = vec![None; textures.len()];
         let mut steps = Vec::with_capacity(self.commands.len());

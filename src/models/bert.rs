@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 
 use super::config::{Config, Head, NormPosition, PositionEmbedding};
-use super::encoder::{Attention, AttentionNames, Embeddings, Encoder, FeedForward, PostNorm, Stack};
+use super::encoder::{Attention, AttentionNames, Encoder, FeedForward, PostNorm, Stack};
 use super::family::Family;
 use super::heads::{Heads, MaskedHead, MaskedHeadNames, TextHeadNames};
 use super::pooling::Pooling;
@@ -23,8 +23,7 @@ struct Bert;
 pub(super) fn encoder(config: &Config, scope: &mut Scope) -> Stack<PostNorm> {
     let init = Init::Normal(config.initializer_range);
     let (width, epsilon) = (config.hidden_size, config.layer_norm_eps);
-    let embeddings = Embeddings::new(scope, config);
-    let layer = |number| {
+    Stack::new(scope, config, |scope, number| {
         let scope = &mut scope.child(&format!("encoder.layer.{number}"));
         PostNorm {
             attention: Attention::new(&mut scope.child("attention"), config, &AttentionNames::BERT, init),
@@ -32,8 +31,7 @@ pub(super) fn encoder(config: &Config, scope: &mut Scope) -> Stack<PostNorm> {
             feed_forward: FeedForward::new(scope, config, ["intermediate.dense", "output.dense"]),
             output_norm: LayerNorm::new(scope, "output.LayerNorm", width, epsilon),
         }
-    };
-    Stack { embeddings, layers: (0..config.num_hidden_layers).map(layer).collect(), norm: None }
+    })
 }
 
 /// What BERT and the families made from it have in common: norms after each half of a block, biases, absolute positions,

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::bert::{post_norm, post_norm_constants};
 use super::config::{Activation, Config, Head};
-use super::encoder::{Attention, AttentionNames, Embeddings, Encoder, FeedForward, PostNorm, Stack};
+use super::encoder::{Attention, AttentionNames, Encoder, FeedForward, PostNorm, Stack};
 use super::family::Family;
 use super::heads::{Heads, MaskedHead, MaskedHeadNames, TextHeadNames};
 use crate::Result;
@@ -60,8 +60,7 @@ impl Family for DistilBert {
         let init = Init::Normal(config.initializer_range);
         let (width, epsilon) = (config.hidden_size, config.layer_norm_eps);
         let scope = &mut scope.child("distilbert");
-        let embeddings = Embeddings::new(scope, config);
-        let layer = |number| {
+        Box::new(Stack::new(scope, config, |scope, number| {
             let scope = &mut scope.child(&format!("transformer.layer.{number}"));
             PostNorm {
                 attention: Attention::new(&mut scope.child("attention"), config, &ATTENTION, init),
@@ -69,9 +68,7 @@ impl Family for DistilBert {
                 feed_forward: FeedForward::new(scope, config, ["ffn.lin1", "ffn.lin2"]),
                 output_norm: LayerNorm::new(scope, "output_layer_norm", width, epsilon),
             }
-        };
-        let layers = (0..config.num_hidden_layers).map(layer).collect();
-        Box::new(Stack { embeddings, layers, norm: None })
+        }))
     }
 
     fn heads(&self, config: &Config, scope: &mut Scope, encoder: &dyn Encoder) -> Heads {

@@ -3,7 +3,7 @@
 use super::config::{Activation, Config, PositionEmbedding};
 use super::inputs::{Inputs, Words};
 use crate::autograd::Graph;
-use crate::nn::{Context, DropoutSite, Embedding, Init, LayerNorm, Linear, Scope};
+use crate::nn::{Context, Declared, DropoutSite, Embedding, Init, LayerNorm, Linear, Scope};
 use crate::ops::add::add;
 use crate::ops::attention::{Heads, Probabilities, attention_with_dropout, attention_with_probabilities};
 use crate::ops::matmul::feed_forward;
@@ -19,11 +19,33 @@ pub trait Encoder: fmt::Debug + Send + Sync {
     /// The table of word embeddings.
     fn words(&self) -> Embedding;
 
-    /// Records it; `probe`, if there is one, is called after the attention of each layer, first to last.
+    /// Where the parameters of the embeddings end among those that were declared, and those of each layer.
+    fn ends(&self) -> &[Declared];
+
+    /// Records the embeddings `[N, C]`.
     ///
     /// # Errors
-    /// [`Error::Shape`] and [`Error::Config`] when inputs and parameters do not fit, and those of `probe`.
-    fn forward(&self, context: &mut Context, inputs: &Inputs, probe: Option<&mut Probe>) -> Result<Hidden>;
+    /// [`Error::Shape`] and [`Error::Config`] when inputs and parameters do not fit.
+    fn embed(&self, context: &mut Context, inputs: &Inputs) -> Result<Tensor>;
+
+    /// Records layer `index` over `x [N, C]`; `probe`, if there is one, is called after its attention.
+    ///
+    /// # Errors
+    /// As [`Encoder::embed`], and those of `probe`.
+    fn layer(
+        &self,
+        index: usize,
+        context: &mut Context,
+        x: &Tensor,
+        inputs: &Inputs,
+        probe: Option<&mut Probe>,
+    ) -> Result<Tensor>;
+
+    /// Records what follows the last layer.
+    ///
+    /// # Errors
+    /// As [`Encoder::embed`].
+    fn finish(&self, context: &mut Context, x: &Tensor) -> Result<Tensor>;
 }
 
 /// The hidden states of all floors of the encoder, each `[N, C]`.
@@ -120,9 +142,34 @@ pub(super) trait Layer: fmt::Debug + Send + Sync {
 /// An encoder of embeddings, equal layers, and a norm at the end where the layers do not end in one.
 #[derive(Debug)]
 pub(super) struct Stack<L> {
-    pub embeddings: Embeddings,
-    pub layers: Vec<L>,
-    pub norm: Option<LayerNorm>,
+    embeddings: Embeddings,
+    layers: Vec<L>,
+    norm: Option<LayerNorm>,
+    ends: Vec<Declared>,
+}
+
+impl<L> Stack<L> {
+    /// Declares the embeddings, and the layers one after the other by their numbers.
+    pub(super) fn new(
+        scope: &mut Scope,
+        config: &Config,
+        mut layer: impl FnMut(&mut Scope, usize) -> L,
+    ) -> Self {
+        let embeddings = Embeddings::new(scope, config);
+        let mut ends = vec![scope.declared()];
+        let mut next = |number| {
+            let layer = layer(scope, number);
+            ends.push(scope.declared());
+            layer
+        };
+        let layers = (0..config.num_hidden_layers).map(&mut next).collect();
+        Stack { embeddings, layers, norm: None, ends }
+    }
+
+    /// The same with a norm at the end.
+    pub(super) fn with_norm(self, norm: LayerNorm) -> Self {
+        Stack { norm: Some(norm), ..self }
+    }
 }
 
 impl<L: Layer> Encoder for Stack<L> {
@@ -130,20 +177,27 @@ impl<L: Layer> Encoder for Stack<L> {
         self.embeddings.words
     }
 
-    fn forward(
+    fn ends(&self) -> &[Declared] {
+        &self.ends
+    }
+
+    fn embed(&self, context: &mut Context, inputs: &Inputs) -> Result<Tensor> {
+        self.embeddings.forward(context, inputs)
+    }
+
+    fn layer(
         &self,
+        index: usize,
         context: &mut Context,
+        x: &Tensor,
         inputs: &Inputs,
-        mut probe: Option<&mut Probe>,
-    ) -> Result<Hidden> {
-        let embeddings = self.embeddings.forward(context, inputs)?;
-        let (mut x, mut layers) = (embeddings.clone(), Vec::new());
-        for layer in &self.layers {
-            x = layer.forward(context, &x, inputs, probe.as_deref_mut())?;
-            layers.push(x.clone());
-        }
-        let last = self.norm.map_or(Ok(x.clone()), |norm| norm.forward(context, &x))?;
-        Ok(Hidden { embeddings, layers, last })
+        probe: Option<&mut Probe>,
+    ) -> Result<Tensor> {
+        self.layers[index].forward(context, x, inputs, probe)
+    }
+
+    fn finish(&self, context: &mut Context, x: &Tensor) -> Result<Tensor> {
+        self.norm.map_or(Ok(x.clone()), |norm| norm.forward(context, x))
     }
 }
 

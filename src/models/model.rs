@@ -1,5 +1,6 @@
 //! A model on a device: its configuration and its parameters.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -8,10 +9,11 @@ use super::config::Config;
 use super::encoder::{Encoder, Hidden, Probe};
 use super::heads::{Heads, MaskedHead, Targets};
 use super::inputs::Inputs;
+use super::learning::{Freeze, Learning};
 use super::words::WordTable;
 use crate::autograd::Graph;
 use crate::gpu::Gpu;
-use crate::nn::{Context, Division, Dropouts, ParameterSpec, Parameters, initial_values};
+use crate::nn::{Context, Dropouts, Parameter, ParameterSpec, Parameters, initial_values};
 use crate::ops::cross_entropy::CrossEntropy;
 use crate::tensor::Tensor;
 use crate::{Error, Result};
@@ -29,6 +31,8 @@ pub struct Model {
     specs: Vec<ParameterSpec>,
     encoder: Box<dyn Encoder>,
     heads: Heads,
+    /// See [`Learning::recompute`].
+    recompute: Range<usize>,
 }
 
 impl Model {
@@ -37,15 +41,20 @@ impl Model {
     /// # Errors
     /// As [`Config::validate`] and [`Parameters::new`].
     pub fn new(gpu: &Gpu, config: Config, trained: bool) -> Result<Self> {
-        Self::build(gpu, config, Division::default(), trained, None)
+        Self::build(gpu, config, trained.then(Learning::default), None)
     }
 
-    /// [`Model::new`] for training by an optimizer that updates alike what `division` puts together.
+    /// [`Model::new`] for training as `learning` says.
     ///
     /// # Errors
-    /// As [`Model::new`].
-    pub fn trained(gpu: &Gpu, config: Config, division: Division) -> Result<Self> {
-        Self::build(gpu, config, division, true, None)
+    /// As [`Model::new`]; [`Error::Config`] for more layers than there are.
+    pub fn trained(gpu: &Gpu, config: Config, learning: Learning) -> Result<Self> {
+        let layers = config.num_hidden_layers;
+        learning.freeze.check(layers)?;
+        if learning.recompute > layers {
+            return Err(Error::config("recompute", format!("up to {layers} layers"), learning.recompute));
+        }
+        Self::build(gpu, config, Some(learning), None)
     }
 
     /// [`Model::new`] for a model that is not trained and whose word embeddings stay in `words`, so that they take no
@@ -55,23 +64,31 @@ impl Model {
     /// # Errors
     /// As [`Model::new`].
     pub fn with_words(gpu: &Gpu, config: Config, words: WordTable) -> Result<Self> {
-        Self::build(gpu, config, Division::default(), false, Some(Arc::new(words)))
+        Self::build(gpu, config, None, Some(Arc::new(words)))
     }
 
     fn build(
         gpu: &Gpu,
         config: Config,
-        division: Division,
-        trained: bool,
+        learning: Option<Learning>,
         words: Option<Arc<WordTable>>,
     ) -> Result<Self> {
         config.validate()?;
         let (declarations, encoder, heads) = config.declare();
         let elsewhere = words.as_ref().map(|_| encoder.words().table);
-        let parameters = Parameters::new(gpu, &declarations, elsewhere, division, trained)?;
+        let Learning { division, freeze, recompute } = learning.unwrap_or_default();
+        let frozen = match freeze {
+            Freeze::Nothing => None,
+            Freeze::Embeddings | Freeze::Layers(_) => encoder.ends().get(freeze.layers()),
+        };
+        let learns =
+            |parameter: Parameter| learning.is_some() && !frozen.is_some_and(|&end| parameter.is_before(end));
+        let parameters = Parameters::new(gpu, &declarations, elsewhere, division, learns)?;
         let elsewhere = elsewhere.map_or(&[][..], |table| declarations.of(table));
         let specs = declarations.specs().iter().filter(|spec| !elsewhere.contains(spec)).cloned().collect();
-        Ok(Model { config, parameters, words, specs, encoder, heads })
+        // Of what is not trained nothing is kept.
+        let recompute = freeze.layers()..freeze.layers() + recompute;
+        Ok(Model { config, parameters, words, specs, encoder, heads, recompute })
     }
 
     /// Keeps the parameters as f16 too, for recordings of mixed precision.
@@ -113,20 +130,48 @@ impl Model {
     /// # Errors
     /// [`Error::Shape`] when the inputs do not fit the model.
     pub fn encode(&self, graph: &mut Graph, inputs: &Inputs) -> Result<Hidden> {
-        self.encode_with(graph, inputs, None)
+        self.layers(graph, inputs, None, |model, graph, index, x| {
+            model.encoder.layer(index, &mut model.context(graph, None), x, inputs, None)
+        })
     }
 
-    /// [`Model::encode`] with dropout.
+    /// [`Model::encode`] with dropout, for training: layers are recomputed as [`Learning::recompute`] says.
     ///
     /// # Errors
     /// As [`Model::encode`].
     pub fn encode_with(
-        &self,
+        self: &Arc<Self>,
         graph: &mut Graph,
         inputs: &Inputs,
         dropouts: Option<&Dropouts>,
     ) -> Result<Hidden> {
-        self.encoder.forward(&mut self.context(graph, dropouts), inputs, None)
+        self.layers(graph, inputs, dropouts, |_, graph, index, x| {
+            let (model, inputs) = (Arc::clone(self), inputs.clone());
+            let (x, dropouts) = (x.clone(), dropouts.cloned());
+            let layer = move |graph: &mut Graph| {
+                let context = &mut model.context(graph, dropouts.as_ref());
+                model.encoder.layer(index, context, &x, &inputs, None)
+            };
+            if self.recompute.contains(&index) { graph.recompute(layer) } else { layer(graph) }
+        })
+    }
+
+    /// Records the encoder, each layer by `layer`.
+    fn layers(
+        &self,
+        graph: &mut Graph,
+        inputs: &Inputs,
+        dropouts: Option<&Dropouts>,
+        mut layer: impl FnMut(&Self, &mut Graph, usize, &Tensor) -> Result<Tensor>,
+    ) -> Result<Hidden> {
+        let embeddings = self.encoder.embed(&mut self.context(graph, dropouts), inputs)?;
+        let (mut x, mut layers) = (embeddings.clone(), Vec::new());
+        for index in 0..self.config.num_hidden_layers {
+            x = layer(self, graph, index, &x)?;
+            layers.push(x.clone());
+        }
+        let last = self.encoder.finish(&mut self.context(graph, dropouts), &x)?;
+        Ok(Hidden { embeddings, layers, last })
     }
 
     /// [`Model::encode`], with `probe` called after the attention of each layer, first to last.
@@ -134,7 +179,9 @@ impl Model {
     /// # Errors
     /// As [`Model::encode`], and those of `probe`.
     pub fn encode_probed(&self, graph: &mut Graph, inputs: &Inputs, probe: &mut Probe) -> Result<Hidden> {
-        self.encoder.forward(&mut self.context(graph, None), inputs, Some(probe))
+        self.layers(graph, inputs, None, |model, graph, index, x| {
+            model.encoder.layer(index, &mut model.context(graph, None), x, inputs, Some(&mut *probe))
+        })
     }
 
     /// `[M, V']`: for each of `rows [M]` of `hidden [N, C]` the logits of all tokens. V' is the vocabulary rounded

@@ -7,7 +7,7 @@ use super::config::{
     Activation, Config, Head, HeadInit, ModelType, NormPosition, PositionEmbedding, default_buckets,
     default_initializer_range,
 };
-use super::encoder::{Attention, AttentionNames, Embeddings, Encoder, FeedForward, Layer, Probe, Stack};
+use super::encoder::{Attention, AttentionNames, Encoder, FeedForward, Layer, Probe, Stack};
 use super::family::{Family, TRAINED};
 use super::heads::{Heads, MaskedHead, TextHeadNames};
 use super::inputs::Inputs;
@@ -66,9 +66,8 @@ impl Family for Notebook {
         let output = config.initializer_range / (2.0 * config.num_hidden_layers as f64).sqrt();
         let (width, epsilon) = (config.hidden_size, config.layer_norm_eps);
         let bert = &mut scope.child("bert");
-        let embeddings = Embeddings::new(bert, config);
-        let mut layer = |number| {
-            let scope = &mut bert.child(&format!("encoder.layer.{number}"));
+        let stack = Stack::new(bert, config, |scope, number| {
+            let scope = &mut scope.child(&format!("encoder.layer.{number}"));
             PreNorm {
                 attention_norm: LayerNorm::new(scope, "attention.LayerNorm", width, epsilon),
                 attention: Attention::new(
@@ -80,10 +79,8 @@ impl Family for Notebook {
                 feed_forward_norm: LayerNorm::new(scope, "intermediate.LayerNorm", width, epsilon),
                 feed_forward: FeedForward::new(scope, config, ["intermediate.dense", "output.dense"]),
             }
-        };
-        let layers = (0..config.num_hidden_layers).map(&mut layer).collect();
-        let norm = Some(LayerNorm::new(bert, "LayerNorm", width, epsilon));
-        Box::new(Stack { embeddings, layers, norm })
+        });
+        Box::new(stack.with_norm(LayerNorm::new(bert, "LayerNorm", width, epsilon)))
     }
 
     fn heads(&self, config: &Config, scope: &mut Scope, encoder: &dyn Encoder) -> Heads {

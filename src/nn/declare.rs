@@ -45,6 +45,17 @@ pub struct Parameter {
     pub(super) count: usize,
 }
 
+/// How many parameters were declared up to some point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Declared(usize);
+
+impl Parameter {
+    /// Whether it was declared before.
+    pub fn is_before(self, end: Declared) -> bool {
+        self.first < end.0
+    }
+}
+
 /// All parameters of a model, in the order of files and of the optimizer's state.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Declarations {
@@ -124,6 +135,11 @@ impl Scope<'_> {
     /// The place `name`, at which dropout chooses its random numbers by the place's full name.
     pub(super) fn site(&self, name: &str) -> u32 {
         fnv1a(format!("{}{name}", self.path).as_bytes()) as u32
+    }
+
+    /// How many parameters were declared, in this scope and all others.
+    pub fn declared(&self) -> Declared {
+        Declared(self.declarations.specs.len())
     }
 
     fn declare(&mut self, names: &[&str], end: &str, shape: &[usize], init: Init, role: Role) -> Parameter {

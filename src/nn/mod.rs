@@ -9,7 +9,7 @@ mod parameters;
 mod role;
 
 pub use context::{Context, Dropouts};
-pub use declare::{Declarations, Init, Parameter, ParameterSpec, Scope};
+pub use declare::{Declarations, Declared, Init, Parameter, ParameterSpec, Scope};
 pub use dropout::DropoutSite;
 pub use init::initial_values;
 pub use layers::{Embedding, Ids, LayerNorm, Linear};

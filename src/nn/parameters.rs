@@ -27,7 +27,7 @@ pub struct Segment {
     pub values: Buffer,
     /// The same values as f16, of the same layout, where precision is mixed.
     pub weights_f16: Option<Buffer>,
-    /// Their gradients, of the same layout; none for inference.
+    /// Their gradients, of the same layout; none for those that are not trained.
     pub gradients: Option<Buffer>,
     /// The roles of the parameters in it.
     pub roles: Vec<Role>,
@@ -56,7 +56,7 @@ pub struct Parameters {
 impl Parameters {
     /// Makes room for parameters, all but the one that is `elsewhere`; those of one handle stand next to each other
     /// without gaps, so that they can be used as one. All values are zero. A segment holds what `division` puts
-    /// together. Those that are `trained` have gradients.
+    /// together. Those that are `trained` have gradients, and come first.
     ///
     /// # Errors
     /// [`Error::Limit`] when what one handle stands for exceeds the largest binding, [`Error::OutOfMemory`].
@@ -65,15 +65,19 @@ impl Parameters {
         declarations: &Declarations,
         elsewhere: Option<Parameter>,
         division: Division,
-        trained: bool,
+        trained: impl Fn(Parameter) -> bool,
     ) -> Result<Self> {
         let limit = gpu.capabilities().max_binding as usize / 4;
         let usual = limit.min(SEGMENT);
-        let mut sizes: Vec<(Vec<Role>, usize)> = Vec::new();
+        // The roles of each segment, its elements, and whether it is trained.
+        let mut sizes: Vec<(Vec<Role>, usize, bool)> = Vec::new();
         let mut places: Vec<Option<Place>> = declarations.specs().iter().map(|_| None).collect();
-        for part in division.parts() {
+        let parts =
+            [true, false].into_iter().flat_map(|learns| division.parts().map(move |part| (learns, part)));
+        for (learns, part) in parts {
             let mut open = false;
-            for &handle in declarations.handles().iter().filter(|&&handle| Some(handle) != elsewhere) {
+            let here = |handle: &&Parameter| Some(**handle) != elsewhere && trained(**handle) == learns;
+            for &handle in declarations.handles().iter().filter(here) {
                 let specs = declarations.of(handle);
                 let Some(role) = specs.first().map(|spec| spec.role) else { continue };
                 if division.part(role) != part {
@@ -89,9 +93,9 @@ impl Parameters {
                         found: format!("at most {}", limit * 4),
                     });
                 }
-                let fits = sizes.last().is_some_and(|(_, used)| used + elements <= usual);
+                let fits = sizes.last().is_some_and(|(_, used, _)| used + elements <= usual);
                 if !(open && fits) {
-                    sizes.push((Vec::new(), 0));
+                    sizes.push((Vec::new(), 0, learns));
                     open = true;
                 }
                 let segment = sizes.len() - 1;
@@ -111,12 +115,12 @@ impl Parameters {
         let names = places.iter().enumerate().filter_map(named).collect();
         let segments = sizes
             .into_iter()
-            .map(|(roles, elements)| {
+            .map(|(roles, elements, learns)| {
                 let bytes = elements as u64 * 4;
                 Ok(Segment {
                     values: gpu.buffer("the parameters", bytes)?,
                     weights_f16: None,
-                    gradients: if trained { Some(gpu.buffer("the gradients", bytes)?) } else { None },
+                    gradients: if learns { Some(gpu.buffer("the gradients", bytes)?) } else { None },
                     roles,
                     elements,
                 })
@@ -143,9 +147,15 @@ impl Parameters {
         &self.gpu
     }
 
-    /// The buffers, for an optimizer.
+    /// The buffers.
     pub fn segments(&self) -> &[Segment] {
         &self.segments
+    }
+
+    /// Those with gradients, which are the first of all.
+    pub fn trained(&self) -> &[Segment] {
+        let trained = self.segments.iter().take_while(|segment| segment.gradients.is_some()).count();
+        &self.segments[..trained]
     }
 
     /// Names and shapes, in the order of declaration.

@@ -132,7 +132,7 @@ impl Case {
         let mut declarations = Declarations::default();
         declarations.scope().matrix(&["decayed"], [1, self.sizes[0]], Init::Zeros);
         declarations.scope().vector("plain", self.sizes[1], Init::Zeros);
-        let parameters = Parameters::new(gpu, &declarations, None, self.options.division(), true)?;
+        let parameters = Parameters::new(gpu, &declarations, None, self.options.division(), |_| true)?;
         let totals = Totals::new(gpu)?;
         let mut optimizer = Optimizer::new(&parameters, self.options, &totals)?;
         let mut reference = Reference { options: self.options, step: 0, tensors: Default::default() };

@@ -178,7 +178,10 @@ impl Control {
         clip: f32,
         totals: &Totals,
     ) -> Result<Decided> {
-        let segments = parameters.segments();
+        let segments = parameters.trained();
+        if segments.is_empty() {
+            return Err(Error::config("optimizer", "trained parameters", "none"));
+        }
         let all: Vec<u32> = segments.iter().map(|segment| norm_groups(segment.elements)).collect();
         let count = all.iter().sum::<u32>();
         let partials = graph.scratch("optimizer", count as usize)?;
@@ -187,10 +190,8 @@ impl Control {
         let mut gradients = Vec::new();
         let mut first = 0;
         for (segment, &groups) in segments.iter().zip(&all) {
-            let view = segment.gradients.as_ref().ok_or_else(|| {
-                Error::config("optimizer", "trained parameters", "parameters for inference")
-            })?;
-            let view = graph.recorder().bind(&view.into());
+            let Some(gradients_of) = &segment.gradients else { continue };
+            let view = graph.recorder().bind(&gradients_of.into());
             let params = Params { vectors: vectors(segment.elements), first, groups, ..base };
             first += groups;
             record_norm(graph, params, view, partials)?;
@@ -237,7 +238,7 @@ fn verify(found: u32, expected: u32) -> Result<()> {
 /// Zeroes the gradients where it is asked for, and the totals, which tell when any of that was dropped.
 fn clear(parameters: &Parameters, totals: &Totals, gradients: bool) -> Result<Recording> {
     let mut recorder = Recorder::new(parameters.gpu());
-    let segments = parameters.segments().iter().filter(|_| gradients);
+    let segments = parameters.trained().iter().filter(|_| gradients);
     for gradients in segments.filter_map(|segment| segment.gradients.as_ref()) {
         let view = recorder.bind(&gradients.into());
         recorder.clear(view);

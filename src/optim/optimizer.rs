@@ -61,7 +61,7 @@ impl Optimizer {
         let control = Control::new(parameters, totals)?;
         let (mut groups, mut moments): (Vec<GroupOptions>, Vec<Vec<Buffer>>) = Default::default();
         let mut scalars: Vec<Kept> = Vec::new();
-        for segment in parameters.segments() {
+        for segment in parameters.trained() {
             let group = *options.of(segment.roles[0]);
             if let Some(other) = segment.roles.iter().find(|&&role| *options.of(role) != group) {
                 let expected = "parameters divided by how they are updated (OptimizerOptions::division)";
@@ -157,8 +157,8 @@ impl Optimizer {
             shapes.extend(name.iter().map(|name| (name.clone(), vec![scalars.kept])));
         }
         for (name, shape) in parameters.shapes() {
-            let segment = parameters.locate(&name).map_or(0, |(segment, ..)| segment);
-            let moments = self.groups[segment].rule.definition().moments;
+            let group = parameters.locate(&name).ok().and_then(|(segment, ..)| self.groups.get(segment));
+            let moments = group.map_or(&[][..], |group| group.rule.definition().moments);
             shapes.extend(moments.iter().map(|moment| (format!("{moment}.{name}"), shape.clone())));
         }
         shapes
@@ -174,7 +174,7 @@ impl Optimizer {
         let unknown = || Error::config("optimizer state", "a tensor of the optimizer", name);
         let (moment, parameter) = name.split_once('.').ok_or_else(unknown)?;
         let (segment, offset, elements) = parameters.locate(parameter)?;
-        let moments = self.groups[segment].rule.definition().moments;
+        let moments = self.groups.get(segment).ok_or_else(unknown)?.rule.definition().moments;
         let at = moments.iter().position(|known| *known == moment).ok_or_else(unknown)?;
         Ok(Tensor::Moment(&self.moments[segment][at], offset, elements))
     }
@@ -255,7 +255,7 @@ fn record(
         bound.push(view);
     }
     let kind = parameters.gpu().capabilities().kind;
-    let segments = parameters.segments().iter().zip(&decided.gradients);
+    let segments = parameters.trained().iter().zip(&decided.gradients);
     for ((segment, &gradients), (group, moments)) in segments.zip(groups.iter().zip(moments)) {
         let mut bind = |buffer: &Buffer| graph.recorder().bind(&buffer.into());
         let mut views = vec![gradients, bind(&segment.values)];

@@ -7,7 +7,7 @@ pub use super::optimizer::{GroupConfig, OptimizerConfig};
 use super::schedule::{Budget, Plan, PlanConfig, Ramp, Schedule};
 use super::trainer::MlmOptions;
 use crate::data::{MaskedCount, MaskingOptions, Objective};
-use crate::models::{Config, PositionEmbedding};
+use crate::models::{Config, Freeze, PositionEmbedding};
 use crate::train::Precision;
 use crate::{Error, Result};
 
@@ -67,6 +67,13 @@ pub struct TrainConfig {
     pub evaluate: EvaluateConfig,
     /// When to save.
     pub checkpoint: CheckpointConfig,
+    /// Which parameters stay as they are.
+    #[serde(default, skip_serializing_if = "Freeze::is_nothing")]
+    pub freeze: Freeze,
+    /// Layers whose inner results are computed twice to save memory ([`crate::models::Learning::recompute`]); all, where
+    /// there are fewer.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub recompute: usize,
     /// The model's shape.
     pub model: Config,
     /// How many tokens the data's sequences have masked, where packing makes that another number than the rate of a full
@@ -115,6 +122,8 @@ impl TrainConfig {
             masking: MaskingOptions::default(),
             evaluate: EvaluateConfig { every, sequences: if name == "micro" { 512 } else { 1024 } },
             checkpoint: CheckpointConfig { every, minutes: 10.0, keep: 2 },
+            freeze: Freeze::Nothing,
+            recompute: 0,
             model,
             masked: None,
         })
@@ -151,6 +160,8 @@ impl TrainConfig {
             targets,
             storage: self.precision.storage(),
             optimizer: self.optimizer.options(),
+            freeze: self.freeze,
+            recompute: self.recompute.min(self.model.num_hidden_layers),
             seed: self.seed,
         }
     }
@@ -204,6 +215,7 @@ impl TrainConfig {
             })
         })?;
         self.optimizer.check()?;
+        self.freeze.check(self.model.num_hidden_layers)?;
         if !is_amount(self.checkpoint.minutes) {
             return Err(Error::config("checkpoint.minutes", "0 or more", self.checkpoint.minutes));
         }
@@ -215,6 +227,11 @@ impl TrainConfig {
         }
         Ok(())
     }
+}
+
+/// For what is written only where it was asked for, so that recipes and checkpoints from before stay what they are.
+pub(super) fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// The same error under another name of its setting.

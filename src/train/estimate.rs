@@ -56,6 +56,7 @@ impl TrainConfig {
             tokens: self.seq_len,
             targets: (options.micro_batch * masked).max(1),
             precision: self.precision,
+            recompute: options.recompute,
         }
     }
 

@@ -206,8 +206,8 @@ impl Settings {
             return Err(Error::config(key, expected, "an unknown one"));
         };
         let expected = match optional(key) {
-            _ if !old.is_null() => format!("a value like {old}"),
             Some(what) => what.to_owned(),
+            _ if !old.is_null() => format!("a value like {old}"),
             None => "a whole number".to_owned(),
         };
         let mut changed = self.tree.clone();
@@ -228,12 +228,17 @@ fn tree(config: &TrainConfig) -> Value {
     // A struct of numbers, booleans and unit variants always serialises.
     let mut tree = serde_json::to_value(config).unwrap_or_default();
     config.optimizer.fill(&mut tree["optimizer"]);
+    tree["freeze"] = Value::from(config.freeze.to_string());
+    tree["recompute"] = Value::from(config.recompute);
     tree
 }
 
 /// What the value of a key is that recipes may leave out.
 fn optional(key: &str) -> Option<&'static str> {
-    OptimizerConfig::optional().find(|(known, _)| known == key).map(|(_, what)| what)
+    const OWN: [(&str, &str); 2] =
+        [("freeze", "`nothing`, `embeddings` or a number of layers"), ("recompute", "a number of layers")];
+    let own = OWN.into_iter().map(|(key, what)| (key.to_owned(), what));
+    OptimizerConfig::optional().chain(own).find(|(known, _)| known == key).map(|(_, what)| what)
 }
 
 fn lookup<'a>(tree: &'a Value, key: &str) -> Option<&'a Value> {

@@ -10,7 +10,7 @@ use super::objective::{BatchShape, Losses, MaskedTokens, Objective};
 use crate::autograd::Graph;
 use crate::gpu::{Buffer, Gpu, Recorder, Recording, Region};
 use crate::infer::shapes::Shapes;
-use crate::models::{Config, Model};
+use crate::models::{Config, Freeze, Learning, Model};
 use crate::nn::Dropouts;
 use crate::ops::dropout::Key;
 use crate::ops::reduce::{broadcast, sum_into};
@@ -44,6 +44,10 @@ pub struct MlmOptions {
     pub storage: DType,
     /// The optimizer.
     pub optimizer: OptimizerOptions,
+    /// Which parameters stay as they are.
+    pub freeze: Freeze,
+    /// Layers whose inner results are computed twice: see [`Learning::recompute`].
+    pub recompute: usize,
     /// Chooses the first weights.
     pub seed: u64,
 }
@@ -154,8 +158,10 @@ impl Trainer<MaskedTokens> {
 
     /// A trainer whose parameters are all zero.
     fn build(gpu: &Gpu, config: Config, options: MlmOptions) -> Result<Self> {
-        let MlmOptions { micro_batch, seq_len, targets, storage, optimizer, seed } = options;
-        let mut model = Model::trained(gpu, config, optimizer.division())?;
+        let MlmOptions { micro_batch, seq_len, targets, storage, optimizer, freeze, recompute, seed } =
+            options;
+        let learning = Learning { division: optimizer.division(), freeze, recompute };
+        let mut model = Model::trained(gpu, config, learning)?;
         if storage == DType::F16 {
             model = model.with_weights_f16()?;
         }

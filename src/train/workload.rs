@@ -2,7 +2,7 @@
 //! tokens they are.
 
 use crate::data::Batch;
-use crate::models::Config;
+use crate::models::{Config, Freeze};
 use crate::optim::OptimizerOptions;
 use crate::train::{MlmOptions, Precision};
 use crate::{Error, Result};
@@ -20,6 +20,8 @@ pub struct Workload {
     pub targets: usize,
     /// How activations are stored.
     pub precision: Precision,
+    /// Layers whose inner results are computed twice: see [`crate::models::Learning::recompute`].
+    pub recompute: usize,
 }
 
 impl Workload {
@@ -40,7 +42,7 @@ impl Workload {
             _ => return Err(Error::config("workload", "`tiny` or `base`", crate::error::quoted(name))),
         };
         let (model, precision) = (Config::preset(preset)?, Precision::F32);
-        Ok(Workload { model, sequences, tokens: 128, targets, precision })
+        Ok(Workload { model, sequences, tokens: 128, targets, precision, recompute: 0 })
     }
 
     /// The same with another number of sequences, and guessed tokens in proportion.
@@ -63,6 +65,8 @@ impl Workload {
     /// What a trainer for it is built with.
     pub fn options(&self) -> MlmOptions {
         MlmOptions {
+            freeze: Freeze::Nothing,
+            recompute: self.recompute,
             micro_batch: self.sequences,
             seq_len: self.tokens,
             targets: self.targets,

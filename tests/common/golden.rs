@@ -3,7 +3,7 @@
 use safetensors::SafeTensors;
 use wgrad::data::Batch;
 use wgrad::gpu::Gpu;
-use wgrad::models::{Config, HeadInit, PositionEmbedding};
+use wgrad::models::{Config, Freeze, HeadInit, PositionEmbedding};
 use wgrad::optim::OptimizerOptions;
 use wgrad::tensor::DType;
 use wgrad::train::{MaskedTokens, MlmOptions, StepEngine, Trainer};
@@ -98,6 +98,8 @@ impl Golden {
 /// Options that fit the golden batch.
 pub fn options(micro_batch: usize) -> MlmOptions {
     MlmOptions {
+        freeze: Freeze::Nothing,
+        recompute: 0,
         micro_batch,
         seq_len: 40,
         targets: 20,

@@ -19,7 +19,7 @@ fn the_largest_micro_batch_within_a_budget_is_found() {
     let Some(gpu) = common::gpu() else { return };
     let config = Place::new().config(&["batch_sequences=12", "micro_batch=4"]);
     assert_eq!(fit::micro_batches(&config), [12, 6, 4, 3, 2, 1]);
-    assert_eq!(fit::largest_micro_batch(&gpu, &config).unwrap(), 12);
+    assert_eq!(fit::largest(&gpu, &config, &fit::micro_batches(&config), false).unwrap().micro_batch, 12);
     assert_eq!(gpu.allocated(), 0);
     let takes = |micro_batch: usize| {
         let config = of(&config, micro_batch);
@@ -36,7 +36,7 @@ fn the_largest_micro_batch_within_a_budget_is_found() {
     };
     let within = |budget: u64| {
         let gpu = common::open(GpuOptions { memory: Some(budget), ..GpuOptions::default() }).unwrap();
-        fit::largest_micro_batch(&gpu, &config)
+        fit::largest(&gpu, &config, &fit::micro_batches(&config), false).map(|fit| fit.micro_batch)
     };
     for (size, larger) in [(1, 2), (3, 4), (4, 6)] {
         assert!(takes(size) < takes(larger));

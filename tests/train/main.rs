@@ -13,6 +13,7 @@ mod gpu;
 #[cfg(unix)]
 mod interrupt;
 mod memory;
+mod memory_saved;
 mod outputs;
 mod packing;
 mod resume;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use wgrad::autograd::Graph;
 use wgrad::data::{Batch, Batcher, BatcherOptions, Dataset, HeldOut, PrepareOptions, Split, prepare};
 use wgrad::gpu::{AdapterKind, Buffer, Gpu};
-use wgrad::models::{Config, InputBuffers, Model, PositionEmbedding, Targets};
+use wgrad::models::{Config, Freeze, InputBuffers, Model, PositionEmbedding, Targets};
 use wgrad::tensor::{DType, Tensor};
 use wgrad::text::{Tokenizer, TokenizerOptions};
 use wgrad::train::{MlmOptions, StepEngine, Trainer};
@@ -186,6 +186,8 @@ fn gradients_are_those_of_the_padded_form() {
         let [packed, padded] = datasets.each_ref().map(|dataset| {
             let (batch, _) = held_out(dataset);
             let options = MlmOptions {
+                freeze: Freeze::Nothing,
+                recompute: 0,
                 micro_batch: batch.sequences,
                 seq_len: TOKENS,
                 targets: batch.labels.len(),

@@ -92,6 +92,9 @@ pub struct Args {
     /// Sequences of a step instead of the workload's; the guessed tokens grow alike.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     sequences: Option<u16>,
+    /// Layers whose inner results a step computes twice, to save memory.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    recompute: usize,
     /// For gemm: products of N x N matrices instead of the workload's; a multiple of 4.
     #[arg(long, value_name = "N", value_parser = multiple_of_4)]
     size: Option<usize>,
@@ -225,6 +228,7 @@ async fn benchmark(args: &Args) -> anyhow::Result<()> {
     if let Some(sequences) = args.sequences {
         workload = workload.with_sequences(sequences.into());
     }
+    workload.recompute = args.recompute;
     let version = env!("CARGO_PKG_VERSION");
     let (bench, sequences) = (args.what, workload.sequences);
     let head = |adapter| Head { wgrad: version, bench, workload: args.workload, sequences, adapter };

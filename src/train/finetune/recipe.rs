@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::task::Task;
 use crate::error::quoted;
-use crate::train::config::OptimizerConfig;
+use crate::models::Freeze;
+use crate::train::config::{OptimizerConfig, is_zero};
 use crate::{Error, Result};
 
 /// A recipe by name.
@@ -103,6 +104,13 @@ pub struct Recipe {
     pub drop_long: bool,
     /// What cosines are multiplied by in contrastive training.
     pub contrast: f64,
+    /// Which parameters stay as they are.
+    #[serde(default, skip_serializing_if = "Freeze::is_nothing")]
+    pub freeze: Freeze,
+    /// Layers whose inner results are computed twice to save memory ([`crate::models::Learning::recompute`]); all, where
+    /// there are fewer.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub recompute: usize,
 }
 
 impl Recipe {
@@ -138,6 +146,8 @@ impl Recipe {
             reshuffle: !notebook,
             drop_long: notebook,
             contrast: 20.0,
+            freeze: Freeze::Nothing,
+            recompute: 0,
         }
     }
 

@@ -5,13 +5,13 @@ use serde_json::{Map, Value, json};
 use super::FinetuneOptions;
 use super::answers::Answers;
 use super::prepare::{Prepared, Truncation};
-use super::recipe::RecipeName;
+use super::recipe::{Recipe, RecipeName};
 use super::score::{Scores, score, score_pairs};
 use crate::data::task::{Example, Kind, Labels, Table, Task};
 use crate::files::SentenceFolder;
 use crate::gpu::Gpu;
 use crate::infer::{Readout, Session};
-use crate::models::{Config, Model, Pooling, ProblemType};
+use crate::models::{Config, Learning, Model, Pooling, ProblemType};
 use crate::nn::initial_values;
 use crate::tensor::DType;
 use crate::text::{Template, Tokenizer, open_pairs};
@@ -118,7 +118,12 @@ impl<'a> Setup<'a> {
     /// A trainer of the model with the weights of the folder, and first values where it has none.
     pub(super) fn trainer(&self, gpu: &Gpu, seed: u64) -> Result<Trainer<TextObjective>> {
         let FinetuneOptions { model: folder, recipe, task, storage, .. } = self.options;
-        let mut model = Model::trained(gpu, self.config.clone(), recipe.optimizer.options().division())?;
+        let learning = Learning {
+            division: recipe.optimizer.options().division(),
+            freeze: recipe.freeze,
+            recompute: recipe.recompute.min(self.config.num_hidden_layers),
+        };
+        let mut model = Model::trained(gpu, self.config.clone(), learning)?;
         if *storage == DType::F16 {
             model = model.with_weights_f16()?;
         }
@@ -172,7 +177,8 @@ impl<'a> Setup<'a> {
         let mut fingerprint = Map::new();
         for (name, value) in [
             ("task", json!(task)),
-            ("recipe", json!(recipe)),
+            // What it computes twice changes no bit.
+            ("recipe", json!(Recipe { recompute: 0, ..recipe.clone() })),
             ("seeds", json!(seeds)),
             ("pooling", json!(self.pooling)),
             ("storage", json!(storage)),

@@ -226,7 +226,7 @@ impl ChunkInputs {
     pub(super) fn vectors(
         &self,
         graph: &mut Graph,
-        model: &Model,
+        model: &Arc<Model>,
         pooling: Pooling,
         dropouts: Option<&Dropouts>,
     ) -> Result<Tensor> {

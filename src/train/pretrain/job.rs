@@ -34,7 +34,7 @@ struct Recipe<'a> {
 }
 
 /// Parts of the recipe that change neither what is learned nor what is measured.
-const FREE: [&str; 2] = ["checkpoint", "max_skipped"];
+const FREE: [&str; 3] = ["checkpoint", "max_skipped", "recompute"];
 
 pub(super) struct Pretraining<'a, O> {
     pub options: &'a RunOptions,
