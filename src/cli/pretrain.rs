@@ -63,6 +63,9 @@ pub struct Args {
     /// Resume although the recipe or the data is another.
     #[arg(long, requires = "resume")]
     allow_changes: bool,
+    /// Take a folder that holds other things, and replace its files that are called as a run's.
+    #[arg(long)]
+    force: bool,
     /// Change one setting of the recipe: learning_rate=1e-3, model.tie_word_embeddings=true.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -105,6 +108,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         data: args.data.iter().map(|folder| name(folder)).collect(),
         resume: args.resume,
         allow_changes: args.allow_changes,
+        force: args.force,
         ..RunOptions::new(config, dataset.clone(), out)
     };
     if let Some(path) = &args.dump_batches {

@@ -20,7 +20,7 @@ use super::MODEL_FILE;
 use super::checksums::{CHECKSUMS_FILE, Checksums, FORMAT};
 use super::weights::Weights;
 use super::writer::TensorSource;
-use crate::store::{FolderLock, Store, format_of, read_json, refuse_newer, write_file};
+use crate::store::{CHECKPOINTS, FolderLock, Store, format_of, read_json, refuse_newer, write_file};
 use crate::{Error, Result};
 
 // A folder whose name begins like this is never taken for a checkpoint; the head of this file says what each is.
@@ -96,8 +96,7 @@ impl RunFolder {
     /// [`Error::File`] when another process uses the folder or it already has checkpoints; [`Error::Io`].
     pub fn create(store: Arc<dyn Store>, out: impl AsRef<Path>) -> Result<RunFolder> {
         let root = out.as_ref();
-        let checkpoints = root.join("checkpoints");
-        store.create_dir_all(&checkpoints)?;
+        store.create_dir_all(root)?;
         let run = Self::locked(store, root)?;
         if let Some(step) = run.steps()?.pop() {
             let found = format!("one at step {step}: resume the run, or choose another folder");
@@ -113,7 +112,7 @@ impl RunFolder {
     /// [`Error::File`] when another process uses the folder or it is no run's; [`Error::Io`].
     pub fn open(store: Arc<dyn Store>, out: impl AsRef<Path>) -> Result<RunFolder> {
         let root = out.as_ref();
-        if !store.is_dir(&root.join("checkpoints")) {
+        if !store.is_dir(&root.join(CHECKPOINTS)) {
             return Err(Error::file(root, "the folder of a run, with `checkpoints/`", "none"));
         }
         Self::locked(store, root)
@@ -121,6 +120,10 @@ impl RunFolder {
 
     fn locked(store: Arc<dyn Store>, root: &Path) -> Result<RunFolder> {
         let lock = if store.is_shared() { Some(FolderLock::acquire(root)?) } else { None };
+        // After the lock, by which a folder is known to be a run's.
+        if !store.is_dir(&root.join(CHECKPOINTS)) {
+            store.create_dir_all(&root.join(CHECKPOINTS))?;
+        }
         let (root, damaged) = (root.to_path_buf(), Mutex::default());
         let run = RunFolder { root, keep: 2, store, damaged, _lock: lock };
         run.tidy()?;
@@ -312,7 +315,7 @@ impl RunFolder {
     }
 
     fn checkpoints(&self) -> PathBuf {
-        self.root.join("checkpoints")
+        self.root.join(CHECKPOINTS)
     }
 
     fn damaged(&self) -> std::sync::MutexGuard<'_, BTreeSet<u64>> {

@@ -6,6 +6,7 @@
 
 mod aside;
 mod bytes;
+mod claim;
 mod disk;
 mod folder;
 mod format;
@@ -22,6 +23,7 @@ use crate::Result;
 
 pub use aside::{Aside, write_atomic};
 pub use bytes::Bytes;
+pub use claim::{CHECKPOINTS, Purpose, claim};
 pub use disk::Disk;
 pub use folder::NewFolder;
 pub use format::{format_of, read_json, read_settings, refuse_newer, write_json};

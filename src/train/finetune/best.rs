@@ -9,7 +9,7 @@ use super::SeedReport;
 use super::score::Scores;
 use crate::Result;
 use crate::files::{MODEL_FILE, TensorSource, Weights};
-use crate::store::{Store, write_atomic};
+use crate::store::{CHECKPOINTS, Store, write_atomic};
 
 /// The folder in a run's folder that holds the best epochs.
 const FOLDER: &str = "best";
@@ -101,7 +101,7 @@ pub(super) fn prune<'b>(store: &dyn Store, out: &Path, kept: impl Iterator<Item 
 /// # Errors
 /// [`Error::Io`] for what could not be removed; the model is whole all the same.
 pub(super) fn clean(store: &dyn Store, out: &Path) -> Result<()> {
-    let (checkpoints, removed) = (out.join("checkpoints"), out.join(".removed-checkpoints"));
+    let (checkpoints, removed) = (out.join(CHECKPOINTS), out.join(".removed-checkpoints"));
     if store.exists(&removed) {
         store.remove_dir_all(&removed)?;
     }

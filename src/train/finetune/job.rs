@@ -1,7 +1,6 @@
 //! Finetuning as the engine of a run sees it: seeds one after the other, each of which is epochs of steps.
 
 use std::path::Path;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,11 +9,11 @@ use super::best::{Best, clean, prune};
 use super::setup::{Setup, score_set};
 use super::{FinetuneOptions, FinetuneReport, SeedReport, output};
 use crate::data::task::{Kind, batches};
-use crate::files::{MODEL_FILE, RunFolder};
+use crate::files::MODEL_FILE;
 use crate::gpu::Gpu;
 use crate::infer::Session;
 use crate::ops::measure::settle_speed;
-use crate::store::{Store, write_json};
+use crate::store::{CHECKPOINTS, Purpose, Store, claim, write_json};
 use crate::tensor::DType;
 use crate::train::Trainer;
 use crate::train::config::CheckpointConfig;
@@ -25,7 +24,7 @@ use crate::train::run::job::{Common, End, Fed, Job, Progress};
 use crate::train::run::log::points;
 use crate::train::run::position::Position;
 use crate::train::run::save::Tensors;
-use crate::train::run::{Event, refuse_model};
+use crate::train::run::{Event, refuse_model, take_folder};
 use crate::train::statistics::median;
 use crate::viz::loss_curve::LossCurve;
 use crate::{Error, Result};
@@ -99,16 +98,18 @@ impl<'a, O> Finetuning<'a, O> {
     /// Prepares texts, and locks the folder; no device is touched.
     pub(super) fn start(options: &'a FinetuneOptions, open: O, progress: Progress<'_>) -> Result<Self> {
         let (out, store) = (&options.out, &options.store);
-        if !options.resume {
-            refuse_model(&**store, out)?;
-        } else if store.exists(&out.join(MODEL_FILE)) && !has_checkpoints(&**store, out) {
+        if options.resume && store.exists(&out.join(MODEL_FILE)) && !has_checkpoints(&**store, out) {
             let expected = "a run that was stopped or killed";
             return Err(Error::file(out, expected, "one that is done, or a model from elsewhere"));
         }
+        // Before texts are prepared, which may take a while. It is looked at again when it is locked.
+        if !options.resume {
+            refuse_model(&**store, out)?;
+        }
+        claim(&**store, out, Purpose::Run, options.force)?;
         let setup = Setup::new(options)?;
         setup.warnings().into_iter().for_each(|text| progress(Event::Warning(text)));
-        let begin = if options.resume { RunFolder::open } else { RunFolder::create };
-        let folder = begin(store.clone(), out)?;
+        let folder = take_folder(store, out, options.resume, options.force)?;
         let recipe = &options.recipe;
         let lengths = setup.train.lengths();
         let per_seed = lengths.len().div_ceil(recipe.batch) as u64 * recipe.epochs;
@@ -122,7 +123,7 @@ impl<'a, O> Finetuning<'a, O> {
             checkpoint: CheckpointConfig { every: 0, minutes: 10.0, keep: 2 },
             max_skipped: MAX_SKIPPED,
             advice: "a lower learning rate may help (--lr)",
-            reopen_wait: Duration::from_secs(2),
+            reopen_wait: options.wait,
             columns: Columns::Finetuning,
             total_steps: per_seed * options.seeds.len() as u64,
             parameters: setup.config.parameter_count(),
@@ -379,7 +380,7 @@ impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
 
 /// Whether there is a checkpoint to go on from.
 fn has_checkpoints(store: &dyn Store, out: &Path) -> bool {
-    let names = store.list(&out.join("checkpoints")).unwrap_or_default();
+    let names = store.list(&out.join(CHECKPOINTS)).unwrap_or_default();
     names.iter().any(|name| name.starts_with("step-"))
 }
 

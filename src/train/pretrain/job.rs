@@ -16,7 +16,7 @@ use crate::train::run::job::{Common, End, Fed, Job, Progress};
 use crate::train::run::log::points;
 use crate::train::run::position::Position;
 use crate::train::run::save::Tensors;
-use crate::train::run::{Event, refuse_model};
+use crate::train::run::{Event, take_folder};
 use crate::train::schedule::Plan;
 use crate::train::settings::FORMAT;
 use crate::viz::loss_curve::{LossCurve, Reference};
@@ -218,12 +218,7 @@ where
 }
 
 fn open_folder(options: &RunOptions) -> Result<RunFolder> {
-    let folder = if options.resume {
-        RunFolder::open(options.store.clone(), &options.out)?
-    } else {
-        refuse_model(&*options.store, &options.out)?;
-        RunFolder::create(options.store.clone(), &options.out)?
-    };
+    let folder = take_folder(&options.store, &options.out, options.resume, options.force)?;
     Ok(folder.keep(options.config.checkpoint.keep))
 }
 

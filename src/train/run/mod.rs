@@ -19,6 +19,7 @@ pub(super) mod position;
 pub(super) mod save;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use log::PICTURE;
@@ -28,8 +29,8 @@ use self::job::{Job, Progress};
 use super::finetune::Scores;
 use super::metrics::Row;
 use super::trainer::less_memory;
-use crate::files::MODEL_FILE;
-use crate::store::Store;
+use crate::files::{MODEL_FILE, RunFolder};
+use crate::store::{Purpose, Store, claim};
 use crate::{Error, Result};
 
 /// A run gives up when it has lost this many devices in a row without a step further than before.
@@ -128,6 +129,22 @@ pub(super) async fn run<J: Job>(
         #[cfg(not(target_arch = "wasm32"))]
         std::thread::sleep(job.common().reopen_wait * tally.losses_without_progress);
     }
+}
+
+/// Takes the folder of a run, which is new, empty or a run's, and locks it. `force` takes one that holds other things,
+/// but never one with a model or checkpoints.
+pub(super) fn take_folder(
+    store: &Arc<dyn Store>,
+    out: &Path,
+    resume: bool,
+    force: bool,
+) -> Result<RunFolder> {
+    if !resume {
+        refuse_model(&**store, out)?;
+    }
+    claim(&**store, out, Purpose::Run, force)?;
+    let begin = if resume { RunFolder::open } else { RunFolder::create };
+    begin(store.clone(), out)
 }
 
 /// A new run must not end by overwriting a model that was there before.
