@@ -141,19 +141,33 @@ impl RunFolder {
         &self.root
     }
 
-    /// Saves a checkpoint and removes the oldest beyond those kept. A process killed at any moment leaves the
-    /// previous one, or this one.
+    /// Saves a checkpoint and removes the oldest beyond those kept: [`RunFolder::add`], then [`RunFolder::prune`].
     ///
     /// # Errors
-    /// [`Error::Io`] when the disk refuses (temporary files are removed, the earlier checkpoints stay, and training
-    /// can go on and save later); [`Error::File`] for values that are not finite or do not fit their shapes; those
-    /// of the sources.
+    /// As [`RunFolder::add`].
     pub fn save(
         &self,
         state: &CheckpointState,
         model: TensorSource,
         optimizer: TensorSource,
     ) -> Result<Saved> {
+        let path = self.add(state, model, optimizer)?;
+        Ok(Saved { path, notes: self.prune(state.step) })
+    }
+
+    /// Saves a checkpoint, whose folder this gives back, and removes none. A process killed at any moment leaves the
+    /// previous one, or this one.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the disk refuses (temporary files are removed, the earlier checkpoints stay, and training
+    /// can go on and save later); [`Error::File`] for values that are not finite or do not fit their shapes; those
+    /// of the sources.
+    pub fn add(
+        &self,
+        state: &CheckpointState,
+        model: TensorSource,
+        optimizer: TensorSource,
+    ) -> Result<PathBuf> {
         let name = folder_name(state.step);
         let staging = self.checkpoints().join(format!("{PARTIAL}{name}"));
         let path = self.checkpoints().join(&name);
@@ -168,8 +182,7 @@ impl RunFolder {
         let checkpoints = self.checkpoints();
         self.store.sync_dir(&checkpoints)?;
         self.damaged().remove(&state.step);
-        let notes = self.prune(state.step);
-        Ok(Saved { path, notes })
+        Ok(path)
     }
 
     fn write(
@@ -274,8 +287,9 @@ impl RunFolder {
         Ok(LoadedCheckpoint { step, path, state, model, optimizer, notes: Vec::new() })
     }
 
-    /// Removes all but the newest sound checkpoints; a damaged one goes once a sound one has been saved.
-    fn prune(&self, saved: u64) -> Vec<String> {
+    /// Removes all but the newest sound checkpoints, of which the one of step `saved` is one; a damaged one goes too. Gives
+    /// messages for a person about those that could not be removed.
+    pub fn prune(&self, saved: u64) -> Vec<String> {
         let steps = match self.steps() {
             Ok(steps) => steps,
             Err(error) => return vec![error.to_string()],

@@ -38,6 +38,10 @@ struct Attempt<'a, J: Job> {
     /// The step of the newest checkpoint of this attempt or the one it began from.
     saved: Option<u64>,
     last_saved: Instant,
+    /// A checkpoint is due, and waits for a step that is not skipped.
+    due: bool,
+    /// No step has been done yet from the newest checkpoint, which may hold weights that have blown up.
+    unproven: bool,
     began: Instant,
     /// Seconds of earlier attempts.
     earlier: f64,
@@ -84,7 +88,7 @@ pub(super) async fn live<J: Job>(
             pause => break pause == Pause::Stopped,
         }
     };
-    attempt.save(progress).await?;
+    attempt.save_last(progress).await?;
     let Attempt { job, trainer, log, at, .. } = attempt;
     let gpu = trainer.gpu().cloned();
     // This frees the trainer's memory, which the reference vectors need.
@@ -139,7 +143,19 @@ impl<'a, J: Job> Attempt<'a, J> {
         job.seek(&at, &checkpoint.map_or(Value::Null, job_state))?;
         let saved = checkpoint.map(|checkpoint| checkpoint.step);
         let (made_at, began, earlier) = (at.step, Instant::now(), at.seconds);
-        Ok(Self { job, trainer, made_at, log, at, saved, last_saved: began, began, earlier })
+        Ok(Self {
+            job,
+            trainer,
+            made_at,
+            log,
+            at,
+            saved,
+            last_saved: began,
+            due: false,
+            unproven: false,
+            began,
+            earlier,
+        })
     }
 
     /// Gives the trainer up, and begins another.
@@ -169,7 +185,12 @@ impl<'a, J: Job> Attempt<'a, J> {
             }
             let fed = self.job.next(self.at.step)?;
             self.step(fed, tally, progress).await?;
-            if self.is_due(self.last_saved.elapsed()) {
+            if self.at.skipped_in_a_row == 0 {
+                self.prune(progress);
+            }
+            self.due |= self.is_due(self.last_saved.elapsed());
+            // While steps are being skipped the weights may be beyond help, and must not take the place of good ones.
+            if self.due && self.at.skipped_in_a_row == 0 {
                 self.save(progress).await?;
                 self.last_saved = Instant::now();
             }
@@ -228,6 +249,11 @@ impl<'a, J: Job> Attempt<'a, J> {
 
     fn stuck(&self) -> Error {
         let kept = match self.saved {
+            // If it was saved after the step that went wrong it leads nowhere else again.
+            Some(step) if self.unproven => format!(
+                "the checkpoint of step {step} is kept; if the run fails from there again, remove it to go on from an \
+                 earlier one"
+            ),
             Some(step) => format!("the checkpoint of step {step} is kept"),
             None => "there is no checkpoint yet".to_owned(),
         };
@@ -253,16 +279,39 @@ impl<'a, J: Job> Attempt<'a, J> {
         by_steps || by_time || self.job.must_save(self.at.step)
     }
 
+    /// Saves the checkpoint that a run ends with.
+    async fn save_last(&mut self, progress: Progress<'_>) -> Result<()> {
+        if self.at.skipped_in_a_row > 0 {
+            let step = self.at.step;
+            progress(Event::Warning(format!(
+                "the checkpoint of step {step} was not saved: the step was skipped, because its gradient was not finite"
+            )));
+            self.draw(progress);
+            return Ok(());
+        }
+        self.save(progress).await?;
+        self.prune(progress);
+        Ok(())
+    }
+
+    /// Removes old checkpoints when the newest has turned out to be good.
+    fn prune(&mut self, progress: Progress<'_>) {
+        if let Some(step) = self.saved.filter(|_| std::mem::take(&mut self.unproven)) {
+            let notes = self.job.common().folder.prune(step);
+            notes.into_iter().for_each(|note| progress(Event::Warning(note)));
+        }
+    }
+
     /// Saves a checkpoint unless this step has one. A disk that refuses is no reason to stop.
     async fn save(&mut self, progress: Progress<'_>) -> Result<()> {
         if self.saved == Some(self.at.step) {
             return Ok(());
         }
+        self.due = false;
         match save_checkpoint(self.job, &mut self.trainer, &self.at).await? {
-            Ok(saved) => {
-                self.saved = Some(self.at.step);
-                saved.notes.into_iter().for_each(|note| progress(Event::Warning(note)));
-                progress(Event::Checkpoint { step: self.at.step, path: &saved.path });
+            Ok(path) => {
+                (self.saved, self.unproven) = (Some(self.at.step), true);
+                progress(Event::Checkpoint { step: self.at.step, path: &path });
                 self.job.saved();
             }
             Err(error) => {
