@@ -10,9 +10,13 @@ use super::score::Scores;
 use crate::Result;
 use crate::files::{MODEL_FILE, TensorSource, Weights};
 use crate::store::{CHECKPOINTS, Store, write_atomic};
+use crate::train::run::save::Tensors;
 
 /// The folder in a run's folder that holds the best epochs.
 const FOLDER: &str = "best";
+
+/// What the folder of checkpoints is called while it is being removed.
+const REMOVED: &str = ".removed-checkpoints";
 
 /// The best epoch of a seed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,7 +58,7 @@ impl Best {
     }
 
     /// Writes weights and predictions. The weights come last: a folder that has them is whole.
-    pub(super) fn save(
+    fn save(
         &self,
         store: &dyn Store,
         out: &Path,
@@ -84,6 +88,27 @@ impl Best {
     }
 }
 
+/// A best epoch that the disk has refused so far.
+pub(super) struct Waiting {
+    pub best: Best,
+    weights: Tensors,
+    predictions: Vec<String>,
+}
+
+impl Waiting {
+    pub(super) fn new(best: Best, weights: Tensors, predictions: Vec<String>) -> Self {
+        Waiting { best, weights, predictions }
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io); [`Error::File`](crate::Error::File) for weights that are not finite.
+    pub(super) fn save(&self, store: &dyn Store, out: &Path) -> Result<()> {
+        self.best.save(store, out, self.weights.source(), &self.predictions)
+    }
+}
+
 /// Removes the folders of all epochs but those of `kept`. One that cannot be removed only takes disk space.
 pub(super) fn prune<'b>(store: &dyn Store, out: &Path, kept: impl Iterator<Item = &'b Best>) {
     let kept: HashSet<String> = kept.map(Best::name).collect();
@@ -101,13 +126,23 @@ pub(super) fn prune<'b>(store: &dyn Store, out: &Path, kept: impl Iterator<Item 
 /// # Errors
 /// [`Error::Io`] for what could not be removed; the model is whole all the same.
 pub(super) fn clean(store: &dyn Store, out: &Path) -> Result<()> {
-    let (checkpoints, removed) = (out.join(CHECKPOINTS), out.join(".removed-checkpoints"));
+    let (checkpoints, removed) = (out.join(CHECKPOINTS), out.join(REMOVED));
     if store.exists(&removed) {
         store.remove_dir_all(&removed)?;
     }
     store.rename(&checkpoints, &removed)?;
-    for folder in [removed, out.join(FOLDER)] {
-        store.remove_dir_all(&folder)?;
+    sweep(store, out)
+}
+
+/// Removes what a process left that was killed while it cleaned.
+///
+/// # Errors
+/// As [`clean`].
+pub(super) fn sweep(store: &dyn Store, out: &Path) -> Result<()> {
+    for folder in [out.join(REMOVED), out.join(FOLDER)] {
+        if store.exists(&folder) {
+            store.remove_dir_all(&folder)?;
+        }
     }
     Ok(())
 }

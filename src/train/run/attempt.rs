@@ -308,7 +308,11 @@ impl<'a, J: Job> Attempt<'a, J> {
             return Ok(());
         }
         self.due = false;
-        match save_checkpoint(self.job, &mut self.trainer, &self.at).await? {
+        let saved = match self.job.settle() {
+            Ok(()) => save_checkpoint(self.job, &mut self.trainer, &self.at).await?,
+            Err(error) => Err(error),
+        };
+        match saved {
             Ok(path) => {
                 (self.saved, self.unproven) = (Some(self.at.step), true);
                 progress(Event::Checkpoint { step: self.at.step, path: &path });

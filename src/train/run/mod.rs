@@ -21,6 +21,7 @@ pub(super) mod save;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 pub use log::PICTURE;
 
@@ -128,6 +129,35 @@ pub(super) async fn run<J: Job>(
         // A page has no thread to put to sleep; its browser answers when there is an adapter again.
         #[cfg(not(target_arch = "wasm32"))]
         std::thread::sleep(job.common().reopen_wait * tally.losses_without_progress);
+    }
+}
+
+/// So often is tried what must be written for a run to have been worth it.
+const ATTEMPTS: u32 = 4;
+
+/// Does what writes the last files of a run. A disk may be full for some seconds, and what took hours is not given up for
+/// that: what failed is tried again after `wait`, twice and thrice that. A page, which cannot wait, tries once.
+///
+/// # Errors
+/// Those of `write`.
+pub(super) fn patiently<T>(
+    wait: Duration,
+    progress: Progress<'_>,
+    mut write: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    let mut attempt = 1;
+    loop {
+        match write() {
+            Err(error @ Error::Io { .. }) if attempt < ATTEMPTS && cfg!(not(target_arch = "wasm32")) => {
+                progress(Event::Warning(format!("{error}; it is tried again")));
+            }
+            ended => return ended,
+        }
+        #[cfg(not(target_arch = "wasm32"))]
+        std::thread::sleep(wait * attempt);
+        #[cfg(target_arch = "wasm32")]
+        let _ = wait;
+        attempt += 1;
     }
 }
 
