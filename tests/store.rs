@@ -244,13 +244,17 @@ fn fault_52_a_folder_is_taken_when_it_is_empty_or_ours() {
     }
     fs::create_dir(&place).unwrap();
     fs::write(place.join("tokenizer.json"), "{}").unwrap();
+    // One from elsewhere, and one of ours, which its list says.
+    free(only, false).unwrap_err();
+    let list = r#"{"format":1,"files":{"tokenizer.json":{"bytes":2,"crc32":"00000000"}}}"#;
+    fs::write(place.join("checksums.json"), list).unwrap();
     free(only, false).unwrap();
     free(Purpose::Run, false).unwrap_err();
-    for name in ["a", "b", "c", "d\u{1b}[2J"] {
+    for name in ["a", "b\u{1b}[2J", "c"] {
         fs::write(place.join(name), "").unwrap();
     }
     let told = free(only, false).unwrap_err().to_string();
-    assert!(told.contains("found one with `a`, `b`, `c`, `d\\u{1b}[2J` and 1 more"), "{told}");
+    assert!(told.contains("found one with `a`, `b\\u{1b}[2J`, `c`, `checksums.json` and 1 more"), "{told}");
     assert!(told.contains("--force"), "{told}");
 }
 

@@ -5,7 +5,7 @@ use std::process::exit;
 use std::sync::Arc;
 
 use anyhow::Context;
-use wgrad::data::{Dataset, Split};
+use wgrad::data::Split;
 use wgrad::format::thousands;
 use wgrad::gpu::GpuOptions;
 use wgrad::train::dump::dump_batches;
@@ -17,7 +17,7 @@ use super::fit::{self, MicroBatch, bytes, micro_batch};
 use super::interrupt::INTERRUPTED;
 use super::print;
 use super::training::{decide, train};
-use super::{device, precision};
+use super::{device, models, precision};
 
 /// How long a dry run measures.
 const SECONDS: f64 = 2.0;
@@ -101,7 +101,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let settings = settings(&args)?;
-    let dataset = Arc::new(Dataset::open(&args.data)?);
+    let dataset = Arc::new(models::dataset(&args.data)?);
     let config = settings.for_data(&dataset)?;
     let out = args.out.clone().unwrap_or_default();
     let mut options = RunOptions {

@@ -10,7 +10,7 @@ use wgrad::store::{Disk, Purpose, claim};
 use wgrad::text::{Tokenizer, TokenizerKind, TokenizerOptions, tokenizer};
 
 use super::data::ReadArgs;
-use super::print;
+use super::{models, print};
 
 /// Learn a vocabulary from text.
 #[derive(clap::Args)]
@@ -104,7 +104,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn show(args: &Show) -> anyhow::Result<()> {
-    let tokenizer = Tokenizer::load(&args.tokenizer)?;
+    let tokenizer = models::tokenizer(&args.tokenizer)?;
     for text in &args.text {
         let mut rows = vec![["id", "piece", "bytes", "text"].map(str::to_owned).to_vec()];
         let mut pieces = Vec::new();

@@ -17,10 +17,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::MODEL_FILE;
-use super::checksums::{CHECKSUMS_FILE, Checksums, FORMAT};
 use super::weights::Weights;
 use super::writer::TensorSource;
-use crate::store::{CHECKPOINTS, FolderLock, Store, format_of, read_json, refuse_newer, write_file};
+use crate::store::checksums::FORMAT;
+use crate::store::{
+    CHECKPOINTS, CHECKSUMS_FILE, Checksums, FolderLock, Store, format_of, read_json, refuse_newer, write_file,
+};
 use crate::{Error, Result};
 
 // A folder whose name begins like this is never taken for a checkpoint; the head of this file says what each is.

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::Store;
 use super::lock::{LOCK_FILE, Lock, lock_in};
+use super::{CHECKSUMS_FILE, Checksums, Store};
 use crate::error::quoted;
 use crate::{Error, Result};
 
@@ -66,7 +66,12 @@ pub fn claim(store: &dyn Store, folder: &Path, purpose: Purpose, force: bool) ->
 fn is_ours(store: &dyn Store, folder: &Path, purpose: Purpose, names: &[String]) -> bool {
     match purpose {
         Purpose::New => false,
-        Purpose::Only(files) => names.iter().all(|name| files.contains(&name.as_str())),
+        // The list says that they are ours, if it speaks of them.
+        Purpose::Only(files) => {
+            let known = |name: &String| name == CHECKSUMS_FILE || files.contains(&name.as_str());
+            let listed = matches!(Checksums::of(store, folder), Ok(Some(sums)) if sums.lists(files));
+            listed && names.iter().all(known)
+        }
         Purpose::Run => {
             let has = |name: &str| names.iter().any(|known| known == name);
             let checkpoints = folder.join(CHECKPOINTS);
@@ -74,7 +79,7 @@ fn is_ours(store: &dyn Store, folder: &Path, purpose: Purpose, names: &[String])
             // A process that was killed at once leaves these, which hold nothing.
             let bare = kept.is_empty() && names.iter().all(|name| name == LOCK_FILE || name == CHECKPOINTS);
             let saved = kept.iter().any(|name| {
-                name.starts_with("step-") && store.exists(&checkpoints.join(name).join("checksums.json"))
+                name.starts_with("step-") && store.exists(&checkpoints.join(name).join(CHECKSUMS_FILE))
             });
             match lock_in(folder) {
                 Some(Lock::Marked) => true,

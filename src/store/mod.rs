@@ -6,6 +6,7 @@
 
 mod aside;
 mod bytes;
+pub mod checksums;
 mod claim;
 mod disk;
 mod folder;
@@ -23,6 +24,7 @@ use crate::Result;
 
 pub use aside::{Aside, write_atomic};
 pub use bytes::Bytes;
+pub use checksums::{CHECKSUMS_FILE, Checksums};
 pub use claim::{CHECKPOINTS, Purpose, claim};
 pub use disk::Disk;
 pub use folder::NewFolder;

@@ -9,7 +9,7 @@ use super::SeedReport;
 use super::score::Scores;
 use crate::Result;
 use crate::files::{MODEL_FILE, TensorSource, Weights};
-use crate::store::{CHECKPOINTS, Store, write_atomic};
+use crate::store::{CHECKPOINTS, Store, checksums, write_atomic};
 use crate::train::run::save::Tensors;
 
 /// The folder in a run's folder that holds the best epochs.
@@ -71,10 +71,16 @@ impl Best {
         for above in [out.join(FOLDER).as_path(), out] {
             store.sync_dir(above)?;
         }
-        for (name, text) in self.predictions().zip(predictions) {
-            write_atomic(store, &folder.join(name), |sink| sink.put(text.as_bytes()))?;
-        }
-        write_atomic(store, &folder.join(MODEL_FILE), |sink| weights.write(sink)).map(drop)
+        checksums::replacing(store, &folder, || {
+            let mut written = Vec::new();
+            for (name, text) in self.predictions().zip(predictions) {
+                let digest = write_atomic(store, &folder.join(&name), |sink| sink.put(text.as_bytes()))?;
+                written.push((name, digest));
+            }
+            let digest = write_atomic(store, &folder.join(MODEL_FILE), |sink| weights.write(sink))?;
+            written.push((MODEL_FILE.to_owned(), digest));
+            Ok(written)
+        })
     }
 
     /// Whether it was saved whole: the weights are written last.
@@ -82,9 +88,11 @@ impl Best {
         store.exists(&self.folder(out).join(MODEL_FILE))
     }
 
-    /// The weights that were saved.
+    /// The weights that were saved, as they were saved.
     pub(super) fn weights(&self, store: &dyn Store, out: &Path) -> Result<Weights> {
-        Weights::open_on(store, self.folder(out).join(MODEL_FILE))
+        let folder = self.folder(out);
+        checksums::verify(store, &folder, &[MODEL_FILE], |name| name == MODEL_FILE)?;
+        Weights::open_on(store, folder.join(MODEL_FILE))
     }
 }
 

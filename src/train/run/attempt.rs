@@ -7,14 +7,15 @@ use serde_json::Value;
 use web_time::Instant;
 
 use super::job::{End, Fed, Job, Progress};
-use super::log::Log;
+use super::log::{Log, PICTURE};
 use super::position::Position;
 use super::save::{job_state, restore, save_checkpoint};
 use super::{Event, Tally};
 use crate::files::{LoadedCheckpoint, check_resume};
 use crate::infer::save_reference;
+use crate::store::checksums;
 use crate::train::engine::StepEngine;
-use crate::train::metrics::Row;
+use crate::train::metrics::{CSV, JSONL, Row};
 use crate::{Error, Result};
 
 /// Why training pauses.
@@ -70,6 +71,11 @@ pub(super) async fn live<J: Job>(
     if let Err(error) = job.write_recipe() {
         progress(Event::Warning(error.to_string()));
     }
+    let common = job.common();
+    // A model that an earlier part of this run has left stays listed; what is about to change does not.
+    if let Err(error) = checksums::forget_for_people(&*common.store, &common.out) {
+        progress(Event::Warning(format!("the list of checksums was not changed: {error}")));
+    }
     let mut attempt = Attempt::new(job, trainer, checkpoint.as_ref(), progress)?;
     // Some systems remove no file that is mapped, and this checkpoint will be pruned one day.
     drop(checkpoint);
@@ -102,8 +108,15 @@ pub(super) async fn live<J: Job>(
             progress(Event::Warning(format!("the reference vectors were not saved: {error}")));
         }
     }
+    let common = job.common();
+    if let Err(error) = checksums::enlist(&*common.store, &common.out, &FOR_PEOPLE) {
+        progress(Event::Warning(format!("the checksums of pictures and metrics were not saved: {error}")));
+    }
     Ok(summary)
 }
+
+/// What a run leaves beside its model, for people alone.
+const FOR_PEOPLE: [&str; 3] = [PICTURE, CSV, JSONL];
 
 /// Refuses a checkpoint of another recipe or other data, or says what changed if that is allowed.
 fn check_changes<J: Job>(job: &J, checkpoint: &LoadedCheckpoint, progress: Progress<'_>) -> Result<()> {
