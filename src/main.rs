@@ -4,7 +4,6 @@
 
 mod cli;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -21,9 +20,7 @@ fn main() -> ExitCode {
     if cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe) {
         return ExitCode::SUCCESS;
     }
-    let message = format!("{error:#}").replace(['\n', '\r'], " ");
-    // Nowhere is left to tell of a standard error that is closed.
-    let _ = writeln!(std::io::stderr(), "error: {message}");
+    cli::error(&error);
     match error.downcast_ref::<Error>() {
         Some(Error::NoAdapter { .. }) => ExitCode::from(3),
         _ => ExitCode::from(1),

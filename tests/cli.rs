@@ -120,6 +120,8 @@ fn what_cannot_be_guessed_is_told_in_one_line() {
     let model = dir.path().join("model");
     assert!(error(&fill(&model, &["[MASK]"]), 1).contains("nothing there"));
     folder(&model, &Golden::open("relative_untied_mask"));
+    // As a folder that others wrote, which has no list of checksums.
+    std::fs::remove_file(model.join("checksums.json")).unwrap();
     let weights = model.join("model.safetensors");
     let good = std::fs::read(&weights).unwrap();
     if common::gpu().is_some() {
@@ -132,6 +134,11 @@ fn what_cannot_be_guessed_is_told_in_one_line() {
         std::fs::write(&weights, &bad).unwrap();
         let told = error(&fill(&model, &["[MASK]"]), 1);
         assert!(told.contains("finite weights in `cls.predictions.decoder.weight`"), "{told}");
+        // Those too that have no use for the head that has broken down.
+        for command in [&["embed", "w7"][..], &["similarity", "w7", "w8"], &["info"]] {
+            let told = error(&run(&[command, &["--model", model.to_str().unwrap()]].concat(), ""), 1);
+            assert!(told.contains("finite weights in `cls.predictions.decoder.weight`"), "{told}");
+        }
         let told = error(&fill(&model, &["[MASK]", "--allow-non-finite"]), 1);
         assert!(told.contains("finite logits"), "{told}");
     }

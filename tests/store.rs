@@ -6,7 +6,9 @@ use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use wgrad::store::{Disk, FolderLock, Memory, NewFolder, Output, Store, write_atomic, write_output};
+use wgrad::store::{
+    Disk, FolderLock, Memory, NewFolder, Output, Purpose, Store, claim, write_atomic, write_output,
+};
 
 #[test]
 fn folders_are_their_files() {
@@ -156,6 +158,16 @@ fn fault_56_a_lock_that_is_a_link_is_refused() {
     let error = FolderLock::acquire(dir.path()).unwrap_err().to_string();
     assert!(error.ends_with("lock: expected a lock, which is a file, found a link"), "{error}");
     assert_eq!(fs::read(theirs).unwrap(), b"kept");
+    fs::remove_file(dir.path().join("lock")).unwrap();
+    fs::write(dir.path().join("lock"), "kept too").unwrap();
+    let error = FolderLock::acquire(dir.path()).unwrap_err().to_string();
+    assert!(error.ends_with("found something else"), "{error}");
+    assert_eq!(fs::read(dir.path().join("lock")).unwrap(), b"kept too");
+    fs::remove_file(dir.path().join("lock")).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(dir.path().join("lock")).status().unwrap().success());
+    let error = FolderLock::acquire(dir.path()).unwrap_err().to_string();
+    assert!(error.ends_with("found a folder, pipe or device"), "{error}");
+    claim(&Disk, dir.path(), Purpose::Run, false).unwrap_err();
 }
 
 #[test]
@@ -193,4 +205,69 @@ fn a_new_folder_takes_nobodys_place_and_loses_nothing() {
     folder.commit().unwrap();
     assert_eq!(names(dir.path()), ["place"]);
     assert_eq!(names(&place), ["work"]);
+}
+
+#[test]
+fn fault_52_a_folder_is_taken_when_it_is_empty_or_ours() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("place");
+    let only = Purpose::Only(&["tokenizer.json"]);
+    let free = |purpose, force| claim(&Disk, &place, purpose, force);
+    for purpose in [Purpose::New, Purpose::Run, only] {
+        free(purpose, false).unwrap();
+    }
+    fs::create_dir(&place).unwrap();
+    for purpose in [Purpose::New, Purpose::Run, only] {
+        free(purpose, false).unwrap();
+    }
+    // A run that was killed at once, one of this version, and one of an earlier.
+    let begun: [(&[(&str, &str)], bool); 7] = [
+        (&[("lock", "")], true),
+        (&[("lock", "12 wgrad\n"), ("train.json", "{}"), ("notes.txt", "")], true),
+        (&[("lock", "12\n"), ("train.json", "{}"), ("checkpoints/.partial-step-00000001/a", "")], true),
+        (&[("checkpoints/step-00000004/checksums.json", "{}"), ("train.json", "{}")], true),
+        (&[("lock", "12\n"), ("README.md", "mine")], false),
+        (&[("lock", "mine"), ("checkpoints/.partial-mine/a", "")], false),
+        (&[("README.md", "mine"), ("config.json", "{}"), ("metrics.csv", "a,b")], false),
+    ];
+    for (files, ours) in begun {
+        for (name, text) in files {
+            let path = place.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        assert_eq!(free(Purpose::Run, false).is_ok(), ours, "{files:?}");
+        free(Purpose::Run, true).unwrap();
+        free(only, false).unwrap_err();
+        free(Purpose::New, true).unwrap_err();
+        fs::remove_dir_all(&place).unwrap();
+    }
+    fs::create_dir(&place).unwrap();
+    fs::write(place.join("tokenizer.json"), "{}").unwrap();
+    // One from elsewhere, and one of ours, which its list says.
+    free(only, false).unwrap_err();
+    let list = r#"{"format":1,"files":{"tokenizer.json":{"bytes":2,"crc32":"00000000"}}}"#;
+    fs::write(place.join("checksums.json"), list).unwrap();
+    free(only, false).unwrap();
+    free(Purpose::Run, false).unwrap_err();
+    for name in ["a", "b\u{1b}[2J", "c"] {
+        fs::write(place.join(name), "").unwrap();
+    }
+    let told = free(only, false).unwrap_err().to_string();
+    assert!(told.contains("found one with `a`, `b\\u{1b}[2J`, `c`, `checksums.json` and 1 more"), "{told}");
+    assert!(told.contains("--force"), "{told}");
+}
+
+#[test]
+fn fault_51_what_is_called_as_a_temporary_folder_and_has_no_lock_is_not_ours() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("place");
+    let left = |digits: &str| dir.path().join(format!(".place.{digits}.wgrad-partial"));
+    let (theirs, empty, killed) = ("0123456789abcdef", "1123456789abcdef", "2123456789abcdef");
+    for (digits, file) in [(theirs, Some("work")), (empty, None), (killed, Some("lock"))] {
+        fs::create_dir(left(digits)).unwrap();
+        file.map(|name| fs::write(left(digits).join(name), "").unwrap());
+    }
+    NewFolder::create(&Disk, &place).unwrap().commit().unwrap();
+    assert_eq!(names(dir.path()), [".place.0123456789abcdef.wgrad-partial", "place"]);
 }

@@ -8,7 +8,7 @@ use wgrad::data::{self, HeldOut, PrepareOptions, ReadCounts, ReadOptions};
 use wgrad::format::thousands;
 
 use super::files::FileArgs;
-use super::print;
+use super::{models, print};
 
 /// Turn text into the shards that training reads.
 #[derive(clap::Args)]
@@ -132,6 +132,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         read: ReadOptions::from(&args.read),
         inputs: args.read.files,
         tokenizer: args.tokenizer,
+        verify: models::verify(),
         out: args.out,
         seq_len: args.seq_len,
         join: args.join,

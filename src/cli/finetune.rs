@@ -116,6 +116,9 @@ pub struct Args {
     /// Resume although settings, texts or model are not those the run was started with.
     #[arg(long, requires = "resume")]
     allow_changes: bool,
+    /// Take a folder that holds other things, and replace its files that are called as a run's.
+    #[arg(long)]
+    force: bool,
     /// Load weights that hold NaN or infinity.
     #[arg(long)]
     allow_non_finite: bool,
@@ -158,6 +161,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         storage,
         resume: args.resume,
         allow_changes: args.allow_changes,
+        force: args.force,
         ..FinetuneOptions::new(args.labelled.task, model, train, &args.out)
     };
     let stop = interrupt::watch()?;

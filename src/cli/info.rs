@@ -62,6 +62,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let model = args.model.as_deref().or(args.path.as_deref()).unwrap_or(Path::new("."));
     let folder = models::sentence_model(model)?;
     let tokenizer = folder.model.tokenizer()?;
+    folder.model.weights.check()?;
     let described = describe(&model.display().to_string(), &folder, &tokenizer);
     if args.json {
         return print::line(described);

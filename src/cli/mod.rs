@@ -31,12 +31,17 @@ mod training;
 mod units;
 mod watch;
 
+use std::sync::atomic::Ordering;
+
 use clap::{Parser, Subcommand};
 
 /// Trains and runs BERT on any GPU.
 #[derive(Parser)]
 #[command(name = "wgrad", version, about, max_term_width = 100)]
 pub struct Cli {
+    /// Take files that this program wrote as they are, though they differ from the checksums beside them.
+    #[arg(long, global = true, hide_short_help = true)]
+    no_verify: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -73,8 +78,14 @@ enum Command {
     Bench(bench::Args),
 }
 
+/// Tells the error that ends the program.
+pub fn error(error: &anyhow::Error) {
+    print::error(error);
+}
+
 /// Runs the chosen command.
 pub fn run(cli: Cli) -> anyhow::Result<()> {
+    models::VERIFY.store(!cli.no_verify, Ordering::Relaxed);
     match cli.command {
         Command::Tokenizer(args) => tokenizer::run(args),
         Command::Data(args) => data::run(args),

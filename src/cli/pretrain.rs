@@ -5,7 +5,7 @@ use std::process::exit;
 use std::sync::Arc;
 
 use anyhow::Context;
-use wgrad::data::{Dataset, Split};
+use wgrad::data::Split;
 use wgrad::format::thousands;
 use wgrad::gpu::GpuOptions;
 use wgrad::models::Freeze;
@@ -18,7 +18,7 @@ use super::fit::{self, MicroBatch, Recompute, bytes, micro_batch, recompute};
 use super::interrupt::INTERRUPTED;
 use super::print;
 use super::training::{decide, train};
-use super::{device, precision};
+use super::{device, models, precision};
 
 /// How long a dry run measures.
 const SECONDS: f64 = 2.0;
@@ -64,6 +64,9 @@ pub struct Args {
     /// Resume although the recipe or the data is another.
     #[arg(long, requires = "resume")]
     allow_changes: bool,
+    /// Take a folder that holds other things, and replace its files that are called as a run's.
+    #[arg(long)]
+    force: bool,
     /// Change one setting of the recipe: learning_rate=1e-3, model.tie_word_embeddings=true.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -106,13 +109,14 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let settings = settings(&args)?;
-    let dataset = Arc::new(Dataset::open(&args.data)?);
+    let dataset = Arc::new(models::dataset(&args.data)?);
     let config = settings.for_data(&dataset)?;
     let out = args.out.clone().unwrap_or_default();
     let mut options = RunOptions {
         data: args.data.iter().map(|folder| name(folder)).collect(),
         resume: args.resume,
         allow_changes: args.allow_changes,
+        force: args.force,
         ..RunOptions::new(config, dataset.clone(), out)
     };
     if let Some(path) = &args.dump_batches {

@@ -1,5 +1,9 @@
 //! What all commands print with: progress on standard error, results on standard output, numbers with separators.
+//!
+//! Everything that a person sees passes through [`visible`], because any text may have come from a file, and what is
+//! written to a terminal can move its cursor, change its title, or turn around what follows.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -9,14 +13,55 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use wgrad::store::Output;
 
+/// A text with control characters and those that override the direction of writing as `\u001b`: what a terminal would do
+/// is seen instead. Line ends and tabs stay. JSON says the same as before, as this is how its strings spell them.
+pub fn visible(text: &str) -> Cow<'_, str> {
+    let acts = |c: char| {
+        let direction = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        direction || (c.is_control() && !matches!(c, '\n' | '\t'))
+    };
+    if !text.contains(acts) {
+        return text.into();
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match acts(c) {
+            true => shown += &format!("\\u{:04x}", u32::from(c)),
+            false => shown.push(c),
+        }
+    }
+    shown.into()
+}
+
+/// Writes to a terminal what [`visible`] leaves of text.
+struct Visible<W>(W);
+
+impl<W: Write> Write for Visible<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write_all(visible(&String::from_utf8_lossy(bytes)).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// Writes a line of results.
 pub fn line(text: impl std::fmt::Display) -> anyhow::Result<()> {
-    Ok(writeln!(std::io::stdout().lock(), "{text}")?)
+    Ok(writeln!(std::io::stdout().lock(), "{}", visible(&text.to_string()))?)
+}
+
+/// Writes the error that ends the program, in one line.
+pub fn error(error: &anyhow::Error) {
+    let message = format!("{error:#}").replace(['\n', '\r'], " ");
+    note(format_args!("error: {message}"));
 }
 
 /// Begins an output that a person named; `-` is the standard output.
 pub fn output(path: &Path) -> wgrad::Result<Output> {
     match path.as_os_str() == "-" {
+        true if std::io::stdout().is_terminal() => Ok(Output::over(Box::new(Visible(std::io::stdout())))),
         true => Ok(Output::over(Box::new(std::io::stdout()))),
         false => Output::create(path),
     }
@@ -25,7 +70,7 @@ pub fn output(path: &Path) -> wgrad::Result<Output> {
 /// Writes a line for whoever watches, to standard error.
 pub fn note(text: impl std::fmt::Display) {
     // Nowhere is left to tell of a standard error that is closed.
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", visible(&text.to_string()));
 }
 
 /// The program as it was called, for commands to type next.
@@ -84,7 +129,7 @@ impl Bytes {
     /// Moves to `bytes` of `total`.
     pub fn set(&self, bytes: u64, message: String) {
         self.bar.set_position(bytes);
-        self.bar.set_message(message);
+        self.bar.set_message(visible(&message).into_owned());
     }
 
     /// All bytes are read, and `what` goes on.
@@ -144,6 +189,28 @@ impl Items {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
+    #[test]
+    fn fault_53_what_acts_on_a_terminal_is_seen() {
+        let cases = [
+            ("plain, \u{e9}\u{4e2d}\u{1f468}\u{200d}\u{1f33e}\n\ttwo", None),
+            ("\u{1b}[2J\u{1b}]0;title\u{7}", Some(r"\u001b[2J\u001b]0;title\u0007")),
+            ("a\rb\u{8}\u{0}\u{7f}\u{9b}1m", Some(r"a\u000db\u0008\u0000\u007f\u009b1m")),
+            ("\u{202e}gnp.exe\u{2066}", Some(r"\u202egnp.exe\u2066")),
+        ];
+        for (text, shown) in cases {
+            assert_eq!(super::visible(text), shown.unwrap_or(text));
+            let mut written = Vec::new();
+            super::Visible(&mut written).write_all(text.as_bytes()).unwrap();
+            assert_eq!(written, shown.unwrap_or(text).as_bytes());
+            // JSON stays the same JSON.
+            let json = serde_json::json!({ text: text }).to_string();
+            let read: serde_json::Value = serde_json::from_str(&super::visible(&json)).unwrap();
+            assert_eq!(read, serde_json::json!({ text: text }));
+        }
+    }
+
     #[test]
     fn tables_are_aligned() {
         let rows = [["a", "bb", "1"], ["ccc", "d", "22"]].map(|row| row.map(String::from).to_vec());

@@ -9,7 +9,7 @@ use wgrad::data::{Batcher, BatcherOptions, Dataset, HeldOut, PrepareOptions, Spl
 use wgrad::files::ModelFolder;
 use wgrad::gpu::GpuOptions;
 use wgrad::infer::FillMask;
-use wgrad::store::{Disk, Store, write_atomic};
+use wgrad::store::{Disk, FolderLock, Purpose, Store, claim, write_atomic};
 use wgrad::text::{Tokenizer, TokenizerOptions};
 use wgrad::train::pretrain::RECIPE;
 use wgrad::train::{RunOptions, Settings, Summary};
@@ -74,6 +74,10 @@ struct Bounds {
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let language = Language::new(SEQ_LEN - 2)?;
+    claim(&Disk, &args.out, Purpose::Run, false)?;
+    Disk.create_dir_all(&args.out)?;
+    // By its lock the folder is known to be ours, should this process be killed before the run takes it.
+    drop(FolderLock::acquire(&args.out)?);
     let data = args.out.join("data");
     if data.exists() {
         print::note(format_args!("going on with the quickstart in {}", args.out.display()));

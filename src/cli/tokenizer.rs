@@ -6,10 +6,11 @@ use std::time::Instant;
 use clap::{Subcommand, ValueEnum};
 use wgrad::data::{ReadCounts, ReadOptions, Reader};
 use wgrad::format::thousands;
-use wgrad::text::{Tokenizer, TokenizerKind, TokenizerOptions};
+use wgrad::store::{Disk, Purpose, claim};
+use wgrad::text::{Tokenizer, TokenizerKind, TokenizerOptions, tokenizer};
 
 use super::data::ReadArgs;
-use super::print;
+use super::{models, print};
 
 /// Learn a vocabulary from text.
 #[derive(clap::Args)]
@@ -69,6 +70,9 @@ struct Train {
     /// The folder for tokenizer.json.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Take a folder that holds other things, and replace its tokenizer.json.
+    #[arg(long)]
+    force: bool,
     /// How words are split into pieces.
     #[arg(long, value_enum, default_value_t = Kind::Bpe)]
     kind: Kind,
@@ -100,7 +104,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn show(args: &Show) -> anyhow::Result<()> {
-    let tokenizer = Tokenizer::load(&args.tokenizer)?;
+    let tokenizer = models::tokenizer(&args.tokenizer)?;
     for text in &args.text {
         let mut rows = vec![["id", "piece", "bytes", "text"].map(str::to_owned).to_vec()];
         let mut pieces = Vec::new();
@@ -130,6 +134,8 @@ fn show(args: &Show) -> anyhow::Result<()> {
 
 fn train(args: Train) -> anyhow::Result<()> {
     let began = Instant::now();
+    // Before hours are spent on texts.
+    claim(&Disk, &args.out, Purpose::Only(&[tokenizer::FILE]), args.force)?;
     let reader = Reader::open(&args.read.files, ReadOptions::from(&args.read))?;
     let bar = print::Bytes::new(reader.total_bytes(), Some(reader.bytes_read()));
     let options = TokenizerOptions {

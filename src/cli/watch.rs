@@ -96,7 +96,7 @@ impl Watch {
 
     fn say(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.println(text),
+            Some(bar) => bar.println(print::visible(text)),
             None => print::note(text),
         }
     }

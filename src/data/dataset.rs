@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::manifest::{FILE, Manifest, Part, UNIGRAMS, unigram_entropy};
 use super::masking::MaskingOptions;
 use crate::hash::{fnv1a, fnv1a_from};
-use crate::store::{Bytes, Disk, Store};
+use crate::store::{Bytes, Disk, Store, checksums};
 use crate::text::{TokenTable, Tokenizer, tokenizer};
 use crate::{Error, Result};
 
@@ -103,10 +103,25 @@ impl Dataset {
     /// # Errors
     /// As [`Dataset::open`].
     pub fn open_on(store: &dyn Store, folders: &[impl AsRef<Path>]) -> Result<Self> {
+        Self::open_with(store, folders, true)
+    }
+
+    /// [`Dataset::open_on`]; without `verify` the manifest is not compared with its checksum. The files that it lists are
+    /// always compared with those that it gives, from which the data's fingerprint follows.
+    ///
+    /// # Errors
+    /// As [`Dataset::open`].
+    pub fn open_with(store: &dyn Store, folders: &[impl AsRef<Path>], verify: bool) -> Result<Self> {
         let folders: Vec<&Path> = folders.iter().map(AsRef::as_ref).collect();
         let Some(first) = folders.first() else {
             return Err(Error::config("data", "at least one folder", "none"));
         };
+        if verify {
+            // The manifest lists the other files itself.
+            for folder in &folders {
+                checksums::verify(store, folder, &[FILE], |name| name == FILE)?;
+            }
+        }
         let manifests =
             folders.iter().map(|folder| Manifest::read(store, folder)).collect::<Result<Vec<_>>>()?;
         let seq_len = manifests[0].seq_len;
@@ -413,7 +428,7 @@ fn sound(store: &dyn Store, path: PathBuf, size: Option<u64>, crc32: u32) -> Res
     if let Some(size) = size.filter(|&size| size != found) {
         return Err(Error::file(path, format!("{size} bytes"), format!("{found}")));
     }
-    let actual = crc32fast::hash(&bytes);
+    let actual = checksums::crc32(&bytes);
     if actual != crc32 {
         return Err(Error::file(path, format!("the checksum {crc32:08x}"), format!("{actual:08x}")));
     }

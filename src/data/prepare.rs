@@ -22,7 +22,7 @@ use super::shard::{ShardWriter, write_u64s};
 use crate::hash::fnv1a;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::store::Disk;
-use crate::store::{Memory, NewFolder, Store, write_file};
+use crate::store::{CHECKSUMS_FILE, Checksums, Memory, NewFolder, Store, write_file};
 use crate::text::{Tokenizer, tokenizer};
 use crate::{Error, Result};
 
@@ -35,6 +35,8 @@ pub struct PrepareOptions {
     pub inputs: Vec<PathBuf>,
     /// The folder or file of the tokenizer.
     pub tokenizer: PathBuf,
+    /// Whether the tokenizer is compared with its checksum.
+    pub verify: bool,
     /// The folder to make.
     pub out: PathBuf,
     /// T, `[CLS]` and `[SEP]` included: 10 to 65536.
@@ -58,6 +60,7 @@ impl Default for PrepareOptions {
         PrepareOptions {
             inputs: Vec::new(),
             tokenizer: PathBuf::new(),
+            verify: true,
             out: PathBuf::new(),
             seq_len: 128,
             join: false,
@@ -147,7 +150,7 @@ const CHUNK: usize = 4 << 20;
 #[cfg(not(target_arch = "wasm32"))]
 pub fn prepare(options: &PrepareOptions, mut progress: impl FnMut(&Progress)) -> Result<Summary> {
     check(options)?;
-    let tokenizer = Tokenizer::load(&options.tokenizer)?;
+    let tokenizer = Tokenizer::load_with(&options.tokenizer, options.verify)?;
     let mut reader = Reader::open(&options.inputs, options.read.clone())?;
     let folder = NewFolder::create(&Disk, &options.out)?;
     let mut work = Work::new(options, &tokenizer, (&Disk, folder.path()))?;
@@ -320,7 +323,7 @@ impl<'a> Work<'a> {
         let counts = train_counts.into_iter().chain(held_out_counts);
         let unigrams_crc32 = write_u64s(self.store, &self.folder.join(UNIGRAMS), counts)?;
         let copy = self.folder.join(tokenizer::FILE);
-        let tokenizer_crc32 = write_file(self.store, &copy, |sink| sink.put(self.tokenizer.json()))?.crc32;
+        let tokenizer_digest = write_file(self.store, &copy, |sink| sink.put(self.tokenizer.json()))?;
         let summarise = |part: &manifest::Part| PartSummary::new(part, self.options.seq_len);
         let summary = Summary {
             out: self.options.out.clone(),
@@ -348,12 +351,15 @@ impl<'a> Work<'a> {
             held_out,
             unigram_entropy,
             unigrams_crc32,
-            tokenizer_crc32,
+            tokenizer_crc32: tokenizer_digest.crc32,
         };
         let path = self.folder.join(manifest::FILE);
         let json = serde_json::to_vec_pretty(&manifest)
             .map_err(|error| Error::file(&path, "a manifest that can be written", error.to_string()))?;
-        write_file(self.store, &path, |sink| sink.put(&json))?;
+        let digest = write_file(self.store, &path, |sink| sink.put(&json))?;
+        // The manifest lists all other files.
+        let sums = Checksums::new([(manifest::FILE, digest), (tokenizer::FILE, tokenizer_digest)]).to_json();
+        write_file(self.store, &self.folder.join(CHECKSUMS_FILE), |sink| sink.put(&sums))?;
         Ok(summary)
     }
 }

@@ -5,7 +5,6 @@
 
 pub mod card;
 pub mod check;
-mod checksums;
 mod header;
 pub mod list;
 pub mod model_folder;

@@ -12,7 +12,7 @@ use super::shards::complete;
 use super::weights::Weights;
 use super::writer::TensorSource;
 use crate::models::{Config, PositionEmbedding};
-use crate::store::{Aside, Disk, Store};
+use crate::store::{Aside, Disk, Store, checksums};
 use crate::text::{Companions, SpecialTokens, Tokenizer, special_token_ids};
 use crate::{Error, Result};
 
@@ -56,6 +56,8 @@ pub struct ModelFolder {
     pub weights: Weights,
     /// Tensors of its files that are none of the model's, such as those of a head that is unknown here.
     pub left_out: Vec<String>,
+    /// What has changed in its files for people, such as the card, since they were saved.
+    pub changed: Vec<String>,
     /// Its `tokenizer.json`, whose vocabulary has at most `vocab_size` tokens.
     pub tokenizer: PathBuf,
     /// That file's bytes, with the cleaning that its `tokenizer_config.json` asks for.
@@ -88,8 +90,8 @@ impl<'a> From<&'a Vec<u8>> for SavedTokenizer<'a> {
 }
 
 impl ModelFolder {
-    /// Reads a folder, of this crate or of a Hugging Face BERT, and checks its files against each other. NaN and
-    /// infinity are refused when the weights are read.
+    /// Reads a folder, of this crate or of a Hugging Face BERT, and checks its files against each other and, where this
+    /// crate wrote them, against their checksums. NaN and infinity are refused when the weights are read.
     ///
     /// # Errors
     /// [`Error::Io`], or [`Error::File`] naming the file that is missing, broken or contradicts another.
@@ -102,8 +104,17 @@ impl ModelFolder {
     /// # Errors
     /// As [`ModelFolder::load`].
     pub fn load_on(store: &dyn Store, dir: impl AsRef<Path>) -> Result<ModelFolder> {
+        Self::load_with(store, dir, true)
+    }
+
+    /// [`ModelFolder::load_on`]; without `verify` the files are not compared with the folder's checksums.
+    ///
+    /// # Errors
+    /// As [`ModelFolder::load`].
+    pub fn load_with(store: &dyn Store, dir: impl AsRef<Path>, verify: bool) -> Result<ModelFolder> {
         let dir = dir.as_ref();
         require_files(store, dir)?;
+        let changed = if verify { checksums::verify(store, dir, &NEEDED, |_| true)? } else { Vec::new() };
         let config_path = dir.join(CONFIG_FILE);
         let config = json_bytes(store, &config_path)?;
         let tokenizer = dir.join(TOKENIZER_FILE);
@@ -120,7 +131,17 @@ impl ModelFolder {
         check_tensors(&config.parameters(), weights.shapes(), weights.path())?;
         check_vocabulary(&config, tokenizer_vocabulary(&json, &tokenizer)?, &tokenizer)?;
         let path = dir.to_path_buf();
-        Ok(ModelFolder { path, config, weights, left_out, tokenizer, tokenizer_json: json, special_tokens })
+        let tokenizer_json = json;
+        Ok(ModelFolder {
+            path,
+            config,
+            weights,
+            left_out,
+            changed,
+            tokenizer,
+            tokenizer_json,
+            special_tokens,
+        })
     }
 
     /// Its tokenizer, ready to use.
@@ -140,7 +161,9 @@ impl ModelFolder {
         let note = || {
             format!("{path}: {} {tensors} no part of a {class} and left out: {}", names.len(), listed(&names))
         };
-        (!names.is_empty()).then(note)
+        let left_out = (!names.is_empty()).then(note);
+        let notes: Vec<String> = left_out.into_iter().chain(self.changed.iter().cloned()).collect();
+        (!notes.is_empty()).then(|| notes.join("; "))
     }
 
     /// Whether a folder has the files of a model, whatever is in them.
@@ -182,19 +205,25 @@ impl ModelFolder {
         // The largest comes first, because it is the one that a full disk refuses.
         let mut weights = Aside::begin(store, &dir.join(MODEL_FILE))?;
         tensors.write(weights.sink())?;
-        weights.sink().finish()?;
+        let mut written = vec![(MODEL_FILE, weights.sink().finish()?)];
         let mut files = Vec::new();
         for (name, bytes) in &small {
             let mut file = Aside::begin(store, &dir.join(name))?;
             file.sink().put(bytes)?;
-            file.sink().finish()?;
+            written.push((name, file.sink().finish()?));
             files.push(file);
         }
         files.push(weights);
-        files.into_iter().try_for_each(Aside::rename)?;
-        store.sync_dir(dir)
+        checksums::replacing(store, dir, || {
+            files.into_iter().try_for_each(Aside::rename)?;
+            store.sync_dir(dir)?;
+            Ok(written)
+        })
     }
 }
+
+/// What the list of checksums of a model's folder must have: all models that are saved here are such.
+const NEEDED: [&str; 3] = [CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE];
 
 /// What Python needs to know of a tokenizer beside its `tokenizer.json`.
 fn tokenizer_config(config: &Config, special_tokens: &SpecialTokens) -> String {

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::SentenceFolder;
-use super::checksums::Entry;
 use super::list::{CONFIG_FILE, REFERENCE_FILE, TOKENIZER_FILE};
 use crate::models::Pooling;
+use crate::store::checksums::{Entry, enlist};
 use crate::store::{Store, format_of, refuse_newer, write_atomic};
 use crate::{Error, Result};
 
@@ -120,7 +120,9 @@ impl ReferenceVectors {
         // Texts and finite numbers always serialise.
         let mut json = serde_json::to_vec(self).unwrap_or_default();
         json.push(b'\n');
-        write_atomic(store, path, |sink| sink.put(&json)).map(drop)
+        write_atomic(store, path, |sink| sink.put(&json))?;
+        let (dir, name) = (path.parent().unwrap_or(Path::new("")), path.file_name().unwrap_or_default());
+        enlist(store, dir, &[&name.to_string_lossy()])
     }
 
     /// What has changed in the folder since the vectors were computed with it: they then say nothing about a device.

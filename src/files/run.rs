@@ -17,10 +17,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::MODEL_FILE;
-use super::checksums::{CHECKSUMS_FILE, Checksums, FORMAT};
 use super::weights::Weights;
 use super::writer::TensorSource;
-use crate::store::{FolderLock, Store, format_of, read_json, refuse_newer, write_file};
+use crate::store::checksums::FORMAT;
+use crate::store::{
+    CHECKPOINTS, CHECKSUMS_FILE, Checksums, FolderLock, Store, format_of, read_json, refuse_newer, write_file,
+};
 use crate::{Error, Result};
 
 // A folder whose name begins like this is never taken for a checkpoint; the head of this file says what each is.
@@ -96,8 +98,7 @@ impl RunFolder {
     /// [`Error::File`] when another process uses the folder or it already has checkpoints; [`Error::Io`].
     pub fn create(store: Arc<dyn Store>, out: impl AsRef<Path>) -> Result<RunFolder> {
         let root = out.as_ref();
-        let checkpoints = root.join("checkpoints");
-        store.create_dir_all(&checkpoints)?;
+        store.create_dir_all(root)?;
         let run = Self::locked(store, root)?;
         if let Some(step) = run.steps()?.pop() {
             let found = format!("one at step {step}: resume the run, or choose another folder");
@@ -113,7 +114,7 @@ impl RunFolder {
     /// [`Error::File`] when another process uses the folder or it is no run's; [`Error::Io`].
     pub fn open(store: Arc<dyn Store>, out: impl AsRef<Path>) -> Result<RunFolder> {
         let root = out.as_ref();
-        if !store.is_dir(&root.join("checkpoints")) {
+        if !store.is_dir(&root.join(CHECKPOINTS)) {
             return Err(Error::file(root, "the folder of a run, with `checkpoints/`", "none"));
         }
         Self::locked(store, root)
@@ -121,6 +122,10 @@ impl RunFolder {
 
     fn locked(store: Arc<dyn Store>, root: &Path) -> Result<RunFolder> {
         let lock = if store.is_shared() { Some(FolderLock::acquire(root)?) } else { None };
+        // After the lock, by which a folder is known to be a run's.
+        if !store.is_dir(&root.join(CHECKPOINTS)) {
+            store.create_dir_all(&root.join(CHECKPOINTS))?;
+        }
         let (root, damaged) = (root.to_path_buf(), Mutex::default());
         let run = RunFolder { root, keep: 2, store, damaged, _lock: lock };
         run.tidy()?;
@@ -138,19 +143,33 @@ impl RunFolder {
         &self.root
     }
 
-    /// Saves a checkpoint and removes the oldest beyond those kept. A process killed at any moment leaves the
-    /// previous one, or this one.
+    /// Saves a checkpoint and removes the oldest beyond those kept: [`RunFolder::add`], then [`RunFolder::prune`].
     ///
     /// # Errors
-    /// [`Error::Io`] when the disk refuses (temporary files are removed, the earlier checkpoints stay, and training
-    /// can go on and save later); [`Error::File`] for values that are not finite or do not fit their shapes; those
-    /// of the sources.
+    /// As [`RunFolder::add`].
     pub fn save(
         &self,
         state: &CheckpointState,
         model: TensorSource,
         optimizer: TensorSource,
     ) -> Result<Saved> {
+        let path = self.add(state, model, optimizer)?;
+        Ok(Saved { path, notes: self.prune(state.step) })
+    }
+
+    /// Saves a checkpoint, whose folder this gives back, and removes none. A process killed at any moment leaves the
+    /// previous one, or this one.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the disk refuses (temporary files are removed, the earlier checkpoints stay, and training
+    /// can go on and save later); [`Error::File`] for values that are not finite or do not fit their shapes; those
+    /// of the sources.
+    pub fn add(
+        &self,
+        state: &CheckpointState,
+        model: TensorSource,
+        optimizer: TensorSource,
+    ) -> Result<PathBuf> {
         let name = folder_name(state.step);
         let staging = self.checkpoints().join(format!("{PARTIAL}{name}"));
         let path = self.checkpoints().join(&name);
@@ -165,8 +184,7 @@ impl RunFolder {
         let checkpoints = self.checkpoints();
         self.store.sync_dir(&checkpoints)?;
         self.damaged().remove(&state.step);
-        let notes = self.prune(state.step);
-        Ok(Saved { path, notes })
+        Ok(path)
     }
 
     fn write(
@@ -271,8 +289,9 @@ impl RunFolder {
         Ok(LoadedCheckpoint { step, path, state, model, optimizer, notes: Vec::new() })
     }
 
-    /// Removes all but the newest sound checkpoints; a damaged one goes once a sound one has been saved.
-    fn prune(&self, saved: u64) -> Vec<String> {
+    /// Removes all but the newest sound checkpoints, of which the one of step `saved` is one; a damaged one goes too. Gives
+    /// messages for a person about those that could not be removed.
+    pub fn prune(&self, saved: u64) -> Vec<String> {
         let steps = match self.steps() {
             Ok(steps) => steps,
             Err(error) => return vec![error.to_string()],
@@ -312,7 +331,7 @@ impl RunFolder {
     }
 
     fn checkpoints(&self) -> PathBuf {
-        self.root.join("checkpoints")
+        self.root.join(CHECKPOINTS)
     }
 
     fn damaged(&self) -> std::sync::MutexGuard<'_, BTreeSet<u64>> {

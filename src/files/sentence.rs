@@ -54,6 +54,14 @@ impl SentenceFolder {
     /// # Errors
     /// As [`SentenceFolder::load`].
     pub fn load_on(store: &dyn Store, dir: impl AsRef<Path>) -> Result<SentenceFolder> {
+        Self::load_with(store, dir, true)
+    }
+
+    /// [`SentenceFolder::load_on`]; without `verify` the files are not compared with the folder's checksums.
+    ///
+    /// # Errors
+    /// As [`SentenceFolder::load`].
+    pub fn load_with(store: &dyn Store, dir: impl AsRef<Path>, verify: bool) -> Result<SentenceFolder> {
         let dir = dir.as_ref();
         let path = dir.join(MODULES_FILE);
         let modules: Vec<Module> =
@@ -70,7 +78,7 @@ impl SentenceFolder {
         };
         let folder = |index: usize| inside(dir, &path, modules.get(index).map_or("", |module| &module.path));
         let model_dir = folder(0)?;
-        let model = ModelFolder::load_on(store, &model_dir)?;
+        let model = ModelFolder::load_with(store, &model_dir, verify)?;
         let mut found = SentenceFolder {
             pooling: Pooling::Mean,
             normalize,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use half::{bf16, f16};
+use rayon::prelude::*;
 pub use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 
@@ -170,6 +171,27 @@ impl Weights {
         let values = decoded(file, name, info.dtype, bytes)?;
         self.check_finite(file, name, 0, values.iter().map(|v| f64::from(*v)))?;
         Ok(values)
+    }
+
+    /// Checks that every value of every tensor is finite, those too that no model may ever read.
+    ///
+    /// # Errors
+    /// As [`Weights::f32`].
+    pub fn check(&self) -> Result<()> {
+        if self.allow_non_finite {
+            return Ok(());
+        }
+        self.tensors.par_iter().try_for_each(|(name, ..)| {
+            let (path, info, bytes) = self.stored(name)?;
+            // A part at a time, so that checking a large table takes no memory of its size. Elements are 8 bytes at most.
+            let mut first = 0;
+            for bytes in bytes.chunks(1 << 20) {
+                let values = decoded(path, name, info.dtype, bytes)?;
+                self.check_finite(path, name, first, values.iter().map(|v| f64::from(*v)))?;
+                first += values.len();
+            }
+            Ok(())
+        })
     }
 
     /// The rows of a matrix, which are read when they are wanted. They outlive this value.

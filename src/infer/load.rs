@@ -16,6 +16,8 @@ use crate::{Error, Result};
 /// # Errors
 /// Those of reading the weights and of the device.
 pub(crate) fn load(gpu: &Gpu, config: Config, weights: &Weights, storage: DType) -> Result<Model> {
+    // Of the head too, which not every use of a model reads: a model that has broken down is refused by all.
+    weights.check()?;
     let bound = (config.vocab_size * config.embedding_width()) as u64 <= gpu.capabilities().max_operand(4);
     let model = if config.is_masked_lm() && config.tie_word_embeddings && bound {
         Model::new(gpu, config, false)

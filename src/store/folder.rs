@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::aside::{temporaries, temporary};
 use super::lock::{FolderLock, LOCK_FILE};
-use super::{Store, parent};
+use super::{Purpose, Store, claim, parent};
 use crate::{Error, Result};
 
 /// A folder being written under a temporary name beside its place; removed if dropped without [`NewFolder::commit`].
@@ -26,9 +26,15 @@ impl<'s> NewFolder<'s> {
         if place.file_name().is_none() {
             return Err(Error::config("out", "the name of a folder to make", place.display()));
         }
-        refuse_filled(store, place)?;
+        claim(store, place, Purpose::New, false)?;
         store.create_dir_all(parent(place))?;
         for left in temporaries(store, place) {
+            // Every folder that this crate begins has a lock in it; one without may be a person's own.
+            if store.is_shared() && !store.exists(&left.join(LOCK_FILE)) {
+                // Removes nothing but what a process left that was killed before it took the lock.
+                let _ = store.remove_dir(&left);
+                continue;
+            }
             let held = lock(store, &left, place)?;
             // The lock is held until the folder is gone, so that nobody takes it in between. Where an open file keeps
             // its folder from being removed, it has to go first.
@@ -89,7 +95,7 @@ impl<'s> NewFolder<'s> {
 
     fn replace(&self) -> Result<()> {
         if self.store.exists(&self.place) {
-            refuse_filled(self.store, &self.place)?;
+            claim(self.store, &self.place, Purpose::New, false)?;
             // Removes nothing but an empty folder, whatever has happened since.
             self.store.remove_dir(&self.place)?;
         }
@@ -102,18 +108,6 @@ impl<'s> NewFolder<'s> {
             let _ = self.store.remove_file(&self.partial.join(LOCK_FILE));
         }
     }
-}
-
-/// A new folder takes the place of nothing, or of an empty folder.
-fn refuse_filled(store: &dyn Store, place: &Path) -> Result<()> {
-    let found = match store.list(place) {
-        // A link could not be replaced by a folder, though it may lead to an empty one.
-        _ if store.is_shared() && place.is_symlink() => "a link",
-        Ok(names) if names.is_empty() => return Ok(()),
-        Err(_) if !store.exists(place) => return Ok(()),
-        _ => "one with something in it",
-    };
-    Err(Error::file(place, "a folder that does not exist yet (remove it, or choose another)", found))
 }
 
 fn lock(store: &dyn Store, folder: &Path, place: &Path) -> Result<Option<FolderLock>> {

@@ -6,6 +6,8 @@
 
 mod aside;
 mod bytes;
+pub mod checksums;
+mod claim;
 mod disk;
 mod folder;
 mod format;
@@ -22,6 +24,8 @@ use crate::Result;
 
 pub use aside::{Aside, write_atomic};
 pub use bytes::Bytes;
+pub use checksums::{CHECKSUMS_FILE, Checksums};
+pub use claim::{CHECKPOINTS, Purpose, claim};
 pub use disk::Disk;
 pub use folder::NewFolder;
 pub use format::{format_of, read_json, read_settings, refuse_newer, write_json};

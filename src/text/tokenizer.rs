@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use tokenizers::{EncodeInput, Encoding, ModelWrapper};
 
 use super::check;
-use super::companions::Companions;
+use super::companions::{Companions, SETTINGS_FILE, SPECIAL_TOKENS_FILE};
 use super::specials::{SpecialIds, SpecialTokens};
 use crate::hash::fnv1a;
-use crate::store::{Disk, Store, write_atomic};
+use crate::store::{CHECKSUMS_FILE, Disk, Store, checksums, write_atomic};
 use crate::{Error, Result};
 
 /// The file's name inside a model or data folder.
@@ -112,6 +112,14 @@ impl Tokenizer {
     /// # Errors
     /// A file that cannot be read, that is no valid tokenizer, or that lacks one of the five special tokens.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        Self::load_with(path, true)
+    }
+
+    /// [`Tokenizer::load`]; without `verify` the files are not compared with the folder's checksums.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::load`].
+    pub fn load_with(path: impl AsRef<Path>, verify: bool) -> Result<Self> {
         let mut path = path.as_ref().to_path_buf();
         if path.is_dir() {
             path.push(FILE);
@@ -119,6 +127,10 @@ impl Tokenizer {
         let size = std::fs::metadata(&path).map_err(Error::io(&path, "read"))?.len();
         if size > MAX_FILE {
             return Err(Error::file(&path, format!("at most {MAX_FILE} bytes"), format!("{size}")));
+        }
+        if let Some(folder) = path.parent().filter(|_| verify && path.ends_with(FILE)) {
+            let files = [FILE, SETTINGS_FILE, SPECIAL_TOKENS_FILE];
+            checksums::verify(&Disk, folder, &[FILE], |name| files.contains(&name))?;
         }
         let companions = match path.parent() {
             Some(folder) => Companions::read(&Disk, folder)?,
@@ -178,7 +190,14 @@ impl Tokenizer {
         let folder = folder.as_ref();
         Disk.create_dir_all(folder)?;
         let path = folder.join(FILE);
-        write_atomic(&Disk, &path, |sink| sink.put(&self.json))?;
+        let save = || write_atomic(&Disk, &path, |sink| sink.put(&self.json));
+        let ours = |name: &String| name == FILE || name == CHECKSUMS_FILE;
+        // A list that names the tokenizer alone would say of another's folder that it is ours.
+        if Disk.exists(&folder.join(CHECKSUMS_FILE)) || Disk.list(folder)?.iter().all(ours) {
+            checksums::replacing(&Disk, folder, || Ok(vec![(FILE, save()?)]))?;
+        } else {
+            save()?;
+        }
         Ok(path)
     }
 

@@ -29,6 +29,8 @@ struct State {
     plan: Option<(usize, Fault)>,
     struck: bool,
     unsynced: Vec<PathBuf>,
+    /// Operations that are still refused before the disk heals by itself.
+    heals_after: Option<usize>,
 }
 
 /// The disk; clones share their state.
@@ -54,6 +56,17 @@ impl Faulty {
     /// Strikes from now on.
     pub fn strike_now(&self, fault: Fault) {
         self.0.lock().unwrap().plan = Some((0, fault));
+    }
+
+    /// Strikes from now on, until this many operations were refused.
+    pub fn strike_for(&self, fault: Fault, operations: usize) {
+        self.strike_now(fault);
+        self.0.lock().unwrap().heals_after = Some(operations);
+    }
+
+    /// Operations so far.
+    pub fn done(&self) -> usize {
+        self.0.lock().unwrap().done
     }
 
     /// [`Faulty::strike`] for an operation on `path`.
@@ -83,6 +96,12 @@ impl Faulty {
             }
         }
         state.struck = true;
+        if let Some(left) = state.heals_after.as_mut() {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                (state.plan, state.heals_after) = (None, None);
+            }
+        }
         Err(io::Error::from(if fault == Fault::Full { ErrorKind::StorageFull } else { ErrorKind::Other }))
     }
 
@@ -129,7 +148,8 @@ impl Store for Faulty {
             && !self.dead()
             && let Some(Ok(first)) = fs::read_dir(path).map_err(Error::io(path, "read"))?.next()
         {
-            fs::remove_file(first.path()).unwrap();
+            let path = first.path();
+            if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.unwrap();
         }
         go.and_then(|()| Disk.remove_dir_all(path))
     }

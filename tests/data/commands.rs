@@ -178,3 +178,24 @@ fn batches_go_to_standard_output() {
     let file = fs::read(path.join("file")).unwrap();
     assert!(output.stdout.starts_with(&file) && file.len() > 1000);
 }
+
+#[test]
+fn fault_52_a_tokenizer_takes_no_models_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    fs::write(path.join("a.txt"), sentences(50).join("\n")).unwrap();
+    fs::create_dir(path.join("model")).unwrap();
+    for name in ["tokenizer.json", "model.safetensors"] {
+        fs::write(path.join("model").join(name), "good").unwrap();
+    }
+    let train = "tokenizer train a.txt --vocab-size 300 --out";
+    let told = error(&wgrad(path, &format!("{train} model")));
+    assert!(told.contains("found one with `model.safetensors`, `tokenizer.json`"), "{told}");
+    assert_eq!(fs::read(path.join("model/tokenizer.json")).unwrap(), b"good");
+    stdout(&wgrad(path, &format!("{train} model --force")));
+    assert_ne!(fs::read(path.join("model/tokenizer.json")).unwrap(), b"good");
+    assert_eq!(fs::read(path.join("model/model.safetensors")).unwrap(), b"good");
+    // Its own is replaced.
+    stdout(&wgrad(path, &format!("{train} tok")));
+    stdout(&wgrad(path, &format!("{train} tok")));
+}

@@ -210,6 +210,7 @@ fn packing_is_deterministic_and_damage_is_noticed() {
     json["train"]["shards"][0]["segments"]["crc32"] = crc32fast::hash(&forged).into();
     std::fs::write(&path, &forged).unwrap();
     std::fs::write(&manifest, json.to_string()).unwrap();
+    std::fs::remove_file(a.out.join("checksums.json")).unwrap();
     let dataset = open(&a);
     assert_ne!(dataset.fingerprint(), good);
     let error = dataset.segments(Split::Train, 0).unwrap_err().to_string();

@@ -8,6 +8,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod disk;
 mod resume;
 
 use std::fs;

@@ -15,7 +15,7 @@ use wgrad::train::finetune::{FinetuneOptions, FinetuneReport, columns, finetune}
 use crate::{Place, common, run};
 
 /// Two seeds of two epochs of ten steps.
-fn options(place: &Place, storage: DType, out: &str) -> FinetuneOptions {
+pub(crate) fn options(place: &Place, storage: DType, out: &str) -> FinetuneOptions {
     let by = columns(Task::Classify, "text", None, None);
     let mut options = place.options(Task::Classify, &by, out);
     options.recipe.epochs = 2;
@@ -33,7 +33,7 @@ fn until(gpu: &Gpu, options: &FinetuneOptions, stop_at: u64) -> FinetuneReport {
 }
 
 /// What a run left, without what depends on the clock.
-fn left(out: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn left(out: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(out).unwrap() {
         let path = entry.unwrap().path();
@@ -60,7 +60,7 @@ fn left(out: &Path) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
-fn assert_same(found: &Path, expected: &Path, what: &str) {
+pub(crate) fn assert_same(found: &Path, expected: &Path, what: &str) {
     let (found, expected) = (left(found), left(expected));
     assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "{what}");
     for (name, bytes) in &found {

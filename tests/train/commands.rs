@@ -131,3 +131,42 @@ fn mistakes_are_told_on_one_line() {
     let error = fails(&mut command);
     assert!(error.contains("/nowhere"), "{error}");
 }
+
+#[test]
+fn fault_52_a_folder_that_is_no_runs_is_left_as_it_is() {
+    let place = Place::new();
+    let theirs = ["README.md", "config.json", "metrics.csv", "lock"];
+    let out = place.path("project");
+    std::fs::create_dir_all(out.join("checkpoints/.partial-mine")).unwrap();
+    for name in theirs {
+        std::fs::write(out.join(name), format!("my {name}")).unwrap();
+    }
+    let unchanged = || {
+        for name in theirs {
+            assert_eq!(std::fs::read_to_string(out.join(name)).unwrap(), format!("my {name}"));
+        }
+        assert_eq!(std::fs::read_dir(&out).unwrap().count(), theirs.len() + 1);
+        assert!(out.join("checkpoints/.partial-mine").exists());
+    };
+    let new: &[&str] = &["--preset", "micro"];
+    for arguments in [new, &["--preset", "micro", "--init-only"], &["--preset", "micro", "--resume"]] {
+        let error = fails(pretrain(&place, "project").args(arguments).args(SMALL));
+        assert!(error.contains("a new or empty folder, or a run's"), "{error}");
+        unchanged();
+    }
+    let mut quickstart = command(&["quickstart", "--out"]);
+    let error = fails(quickstart.arg(&out));
+    assert!(error.contains("a new or empty folder"), "{error}");
+    unchanged();
+    // Even by force a lock of another kind is not emptied.
+    let mut forced = pretrain(&place, "project");
+    let error = fails(forced.args(new).args(["--init-only", "--force"]).args(SMALL));
+    assert!(error.contains("a lock, which holds a process's id"), "{error}");
+    unchanged();
+    std::fs::remove_file(out.join("lock")).unwrap();
+    std::fs::remove_dir_all(out.join("checkpoints")).unwrap();
+    let mut forced = pretrain(&place, "project");
+    forced.args(new).args(["--init-only", "--force"]).args(SMALL).assert().success();
+    ModelFolder::load(&out).unwrap();
+    assert_eq!(std::fs::read_to_string(out.join("metrics.csv")).unwrap(), "my metrics.csv");
+}

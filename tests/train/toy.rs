@@ -28,6 +28,8 @@ pub enum Fault {
     Lost,
     /// The process ends: nothing is saved.
     Killed,
+    /// The update is so large that no gradient is finite after it.
+    Explode,
 }
 
 /// Called with the number of the trainer (from 1) and the step (from 1), before the step is done.
@@ -108,6 +110,11 @@ impl Toy {
         }
     }
 
+    /// Whether a gradient can be finite.
+    fn is_sound(&self) -> bool {
+        self.tensors[E].iter().all(|weight| weight.abs() < 1e30)
+    }
+
     fn zeros(&self) -> [Vec<f32>; 2] {
         [E, W].map(|name| vec![0.0; self.tensors[name].len()])
     }
@@ -133,6 +140,14 @@ impl StepEngine for Toy {
             let (loss, skipped) = if fault == Some(Fault::Nan) { (f64::NAN, false) } else { (3.0, true) };
             return Ok(StepReport { loss, accuracy: 0.0, gradient_norm: f64::INFINITY, skipped });
         }
+        if !self.is_sound() {
+            return Ok(StepReport {
+                loss: f64::NAN,
+                accuracy: 0.0,
+                gradient_norm: f64::INFINITY,
+                skipped: true,
+            });
+        }
         let (mut gradients, mut sums) = (self.zeros(), Sums::default());
         micro_batches.iter().for_each(|batch| self.run(batch, &mut gradients, &mut sums));
         let masked = sums.masked.max(1);
@@ -148,6 +163,9 @@ impl StepEngine for Toy {
                 *weight -= learning_rate as f32 * v;
             }
             self.tensors.insert(momentum(name), velocity);
+        }
+        if fault == Some(Fault::Explode) {
+            self.tensors.insert(E.to_owned(), vec![f32::MAX; self.tensors[E].len()]);
         }
         Ok(StepReport {
             loss: sums.loss / masked as f64,

@@ -7,11 +7,13 @@ use serde_json::{Value, json};
 use wgrad::data::about::about;
 use wgrad::data::files::sources;
 use wgrad::data::source::{Compression, Format};
-use wgrad::data::{Dataset, FileOptions, Split, manifest};
+use wgrad::data::{FileOptions, Split, manifest};
 use wgrad::files::Weights;
-use wgrad::text::{Tokenizer, tokenizer};
+use wgrad::text::tokenizer;
 use wgrad::train::pretrain::RECIPE;
 use wgrad::{Error, Result};
+
+use crate::cli::models;
 
 /// What `path` is, under `kind` and whatever there is to say of such; none if it is for the model's loader to say.
 pub fn describe(path: &Path) -> Result<Option<Value>> {
@@ -54,7 +56,7 @@ pub fn describe(path: &Path) -> Result<Option<Value>> {
 }
 
 fn data(path: &Path) -> Result<Value> {
-    let dataset = Dataset::open(&[path.to_path_buf()])?;
+    let dataset = models::dataset(&[path.to_path_buf()])?;
     let part = |split| json!({"sequences": dataset.len(split), "tokens": dataset.tokens(split)});
     Ok(json!({
         "kind": "data folder",
@@ -77,7 +79,7 @@ fn run(path: &Path) -> Value {
 }
 
 fn tokens(path: &Path) -> Result<Value> {
-    let tokenizer = Tokenizer::load(path)?;
+    let tokenizer = models::tokenizer(path)?;
     let specials = tokenizer.specials();
     Ok(json!({
         "kind": "tokenizer",
@@ -90,6 +92,7 @@ fn tokens(path: &Path) -> Result<Value> {
 
 fn weights(path: &Path) -> Result<Value> {
     let weights = Weights::open(path)?;
+    weights.check()?;
     let mut stored: BTreeMap<String, usize> = BTreeMap::new();
     for dtype in weights.names().filter_map(|name| weights.dtype(name)) {
         *stored.entry(dtype.to_string()).or_default() += 1;

@@ -9,10 +9,14 @@ use super::SeedReport;
 use super::score::Scores;
 use crate::Result;
 use crate::files::{MODEL_FILE, TensorSource, Weights};
-use crate::store::{Store, write_atomic};
+use crate::store::{CHECKPOINTS, Store, checksums, write_atomic};
+use crate::train::run::save::Tensors;
 
 /// The folder in a run's folder that holds the best epochs.
 const FOLDER: &str = "best";
+
+/// What the folder of checkpoints is called while it is being removed.
+const REMOVED: &str = ".removed-checkpoints";
 
 /// The best epoch of a seed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,7 +58,7 @@ impl Best {
     }
 
     /// Writes weights and predictions. The weights come last: a folder that has them is whole.
-    pub(super) fn save(
+    fn save(
         &self,
         store: &dyn Store,
         out: &Path,
@@ -67,10 +71,16 @@ impl Best {
         for above in [out.join(FOLDER).as_path(), out] {
             store.sync_dir(above)?;
         }
-        for (name, text) in self.predictions().zip(predictions) {
-            write_atomic(store, &folder.join(name), |sink| sink.put(text.as_bytes()))?;
-        }
-        write_atomic(store, &folder.join(MODEL_FILE), |sink| weights.write(sink)).map(drop)
+        checksums::replacing(store, &folder, || {
+            let mut written = Vec::new();
+            for (name, text) in self.predictions().zip(predictions) {
+                let digest = write_atomic(store, &folder.join(&name), |sink| sink.put(text.as_bytes()))?;
+                written.push((name, digest));
+            }
+            let digest = write_atomic(store, &folder.join(MODEL_FILE), |sink| weights.write(sink))?;
+            written.push((MODEL_FILE.to_owned(), digest));
+            Ok(written)
+        })
     }
 
     /// Whether it was saved whole: the weights are written last.
@@ -78,9 +88,32 @@ impl Best {
         store.exists(&self.folder(out).join(MODEL_FILE))
     }
 
-    /// The weights that were saved.
+    /// The weights that were saved, as they were saved.
     pub(super) fn weights(&self, store: &dyn Store, out: &Path) -> Result<Weights> {
-        Weights::open_on(store, self.folder(out).join(MODEL_FILE))
+        let folder = self.folder(out);
+        checksums::verify(store, &folder, &[MODEL_FILE], |name| name == MODEL_FILE)?;
+        Weights::open_on(store, folder.join(MODEL_FILE))
+    }
+}
+
+/// A best epoch that the disk has refused so far.
+pub(super) struct Waiting {
+    pub best: Best,
+    weights: Tensors,
+    predictions: Vec<String>,
+}
+
+impl Waiting {
+    pub(super) fn new(best: Best, weights: Tensors, predictions: Vec<String>) -> Self {
+        Waiting { best, weights, predictions }
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io); [`Error::File`](crate::Error::File) for weights that are not finite.
+    pub(super) fn save(&self, store: &dyn Store, out: &Path) -> Result<()> {
+        self.best.save(store, out, self.weights.source(), &self.predictions)
     }
 }
 
@@ -101,13 +134,23 @@ pub(super) fn prune<'b>(store: &dyn Store, out: &Path, kept: impl Iterator<Item 
 /// # Errors
 /// [`Error::Io`] for what could not be removed; the model is whole all the same.
 pub(super) fn clean(store: &dyn Store, out: &Path) -> Result<()> {
-    let (checkpoints, removed) = (out.join("checkpoints"), out.join(".removed-checkpoints"));
+    let (checkpoints, removed) = (out.join(CHECKPOINTS), out.join(REMOVED));
     if store.exists(&removed) {
         store.remove_dir_all(&removed)?;
     }
     store.rename(&checkpoints, &removed)?;
-    for folder in [removed, out.join(FOLDER)] {
-        store.remove_dir_all(&folder)?;
+    sweep(store, out)
+}
+
+/// Removes what a process left that was killed while it cleaned.
+///
+/// # Errors
+/// As [`clean`].
+pub(super) fn sweep(store: &dyn Store, out: &Path) -> Result<()> {
+    for folder in [out.join(REMOVED), out.join(FOLDER)] {
+        if store.exists(&folder) {
+            store.remove_dir_all(&folder)?;
+        }
     }
     Ok(())
 }

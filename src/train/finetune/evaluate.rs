@@ -11,6 +11,7 @@ use crate::files::{ModelFolder, SentenceFolder};
 use crate::gpu::Gpu;
 use crate::infer::{Session, load, longest};
 use crate::models::Pooling;
+use crate::store::Disk;
 use crate::tensor::DType;
 use crate::text::Template;
 use crate::{Error, Result};
@@ -68,7 +69,7 @@ pub async fn evaluate(
     let tokenizer = folder.tokenizer()?;
     let (pooling, longest) = match task.kind() {
         Kind::Vector => {
-            let described = SentenceFolder::load(&folder.path)?;
+            let described = SentenceFolder::load_with(&Disk, &folder.path, false)?;
             (described.pooling, described.max_tokens)
         }
         Kind::Classes | Kind::Number => (Pooling::Cls, longest(&folder.path, config)?),

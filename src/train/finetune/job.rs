@@ -1,20 +1,19 @@
 //! Finetuning as the engine of a run sees it: seeds one after the other, each of which is epochs of steps.
 
 use std::path::Path;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::best::{Best, clean, prune};
+use super::best::{Best, Waiting, clean, prune, sweep};
 use super::setup::{Setup, score_set};
 use super::{FinetuneOptions, FinetuneReport, SeedReport, output};
 use crate::data::task::{Kind, batches};
-use crate::files::{MODEL_FILE, RunFolder};
+use crate::files::MODEL_FILE;
 use crate::gpu::Gpu;
 use crate::infer::Session;
 use crate::ops::measure::settle_speed;
-use crate::store::{Store, write_json};
+use crate::store::{CHECKPOINTS, Purpose, Store, claim, write_json};
 use crate::tensor::DType;
 use crate::train::Trainer;
 use crate::train::config::CheckpointConfig;
@@ -25,7 +24,7 @@ use crate::train::run::job::{Common, End, Fed, Job, Progress};
 use crate::train::run::log::points;
 use crate::train::run::position::Position;
 use crate::train::run::save::Tensors;
-use crate::train::run::{Event, refuse_model};
+use crate::train::run::{Event, patiently, refuse_model, take_folder};
 use crate::train::statistics::median;
 use crate::viz::loss_curve::LossCurve;
 use crate::{Error, Result};
@@ -76,6 +75,8 @@ pub(super) struct Finetuning<'a, O> {
     state: State,
     /// The state of the newest checkpoint: where that one turns out to be damaged, the one before it goes on.
     saved: State,
+    /// Best epochs that the disk has refused so far. No checkpoint is saved that would speak of them.
+    waiting: Vec<Waiting>,
 }
 
 /// The batches of an epoch of a seed: which texts are in each.
@@ -99,16 +100,21 @@ impl<'a, O> Finetuning<'a, O> {
     /// Prepares texts, and locks the folder; no device is touched.
     pub(super) fn start(options: &'a FinetuneOptions, open: O, progress: Progress<'_>) -> Result<Self> {
         let (out, store) = (&options.out, &options.store);
-        if !options.resume {
-            refuse_model(&**store, out)?;
-        } else if store.exists(&out.join(MODEL_FILE)) && !has_checkpoints(&**store, out) {
+        let claimed = claim(&**store, out, Purpose::Run, options.force);
+        if options.resume && store.exists(&out.join(MODEL_FILE)) && !has_checkpoints(&**store, out) {
+            // A process that was killed while it cleaned up left what nobody will need.
+            claimed.and_then(|()| sweep(&**store, out))?;
             let expected = "a run that was stopped or killed";
             return Err(Error::file(out, expected, "one that is done, or a model from elsewhere"));
         }
+        // Before texts are prepared, which may take a while. It is looked at again when it is locked.
+        if !options.resume {
+            refuse_model(&**store, out)?;
+        }
+        claimed?;
         let setup = Setup::new(options)?;
         setup.warnings().into_iter().for_each(|text| progress(Event::Warning(text)));
-        let begin = if options.resume { RunFolder::open } else { RunFolder::create };
-        let folder = begin(store.clone(), out)?;
+        let folder = take_folder(store, out, options.resume, options.force)?;
         let recipe = &options.recipe;
         let lengths = setup.train.lengths();
         let per_seed = lengths.len().div_ceil(recipe.batch) as u64 * recipe.epochs;
@@ -122,13 +128,13 @@ impl<'a, O> Finetuning<'a, O> {
             checkpoint: CheckpointConfig { every: 0, minutes: 10.0, keep: 2 },
             max_skipped: MAX_SKIPPED,
             advice: "a lower learning rate may help (--lr)",
-            reopen_wait: Duration::from_secs(2),
+            reopen_wait: options.wait,
             columns: Columns::Finetuning,
             total_steps: per_seed * options.seeds.len() as u64,
             parameters: setup.config.parameter_count(),
             unigram_entropy: None,
         };
-        let (state, saved) = Default::default();
+        let (state, saved, waiting) = Default::default();
         Ok(Finetuning {
             setup,
             common,
@@ -139,6 +145,7 @@ impl<'a, O> Finetuning<'a, O> {
             order: None,
             state,
             saved,
+            waiting,
         })
     }
 
@@ -199,16 +206,35 @@ impl<'a, O> Finetuning<'a, O> {
         progress(Event::Epoch { seed, epoch, measured: &measured });
         let candidate = Best { seed, epoch, measured };
         let known = self.state.best.iter().position(|best| best.seed == seed);
-        let beaten = known.is_some_and(|at| candidate.main() <= self.state.best[at].main());
-        if beaten && !self.setup.evals.is_empty() {
+        // A score that is no number beats nothing.
+        let better = known.is_none_or(|at| candidate.main() > self.state.best[at].main());
+        if !better && !self.setup.evals.is_empty() {
             return Ok(());
         }
         let weights = Tensors::read(trainer, trainer.model_tensors()).await?;
-        let store = &*self.common.store;
-        candidate.save(store, &self.common.out, weights.source(), &predictions)?;
+        let candidate = Waiting::new(candidate, weights, predictions);
+        let saved = candidate.save(&*self.common.store, &self.common.out);
+        let best = candidate.best.clone();
+        match saved {
+            Ok(()) => self.waiting.retain(|waiting| waiting.best.seed != seed),
+            // A disk that is full for a while costs no epoch.
+            Err(error @ Error::Io { .. }) => {
+                let kept = format!(
+                    "epoch {epoch} of seed {seed} is kept in memory until it can be written: {error}"
+                );
+                progress(Event::Warning(kept));
+                self.waiting.retain(|waiting| waiting.best.seed != seed);
+                self.waiting.push(candidate);
+            }
+            Err(error @ Error::File { .. }) => {
+                progress(Event::Warning(format!("epoch {epoch} of seed {seed} is not kept: {error}")));
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
         match known {
-            Some(at) => self.state.best[at] = candidate,
-            None => self.state.best.push(candidate),
+            Some(at) => self.state.best[at] = best,
+            None => self.state.best.push(best),
         }
         Ok(())
     }
@@ -251,6 +277,8 @@ impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
 
     fn seek(&mut self, _: &Position, state: &Value) -> Result<()> {
         let (out, store) = (&self.common.out, &*self.common.store);
+        // What was learned after the checkpoint is learned again.
+        self.waiting.clear();
         let layout = self.layout();
         self.state = match state {
             Value::Null => State::default(),
@@ -322,6 +350,10 @@ impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
         done > 0 && done.is_multiple_of(self.per_epoch())
     }
 
+    fn settle(&mut self) -> Result<()> {
+        settle(&mut self.waiting, &*self.common.store, &self.common.out)
+    }
+
     fn saved(&mut self) {
         let kept = self.state.best.iter().chain(&self.saved.best);
         prune(&*self.common.store, &self.common.out, kept);
@@ -367,7 +399,10 @@ impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
         if let Some(best) = kept {
             let subtitle = format!("seed {}, best epoch {}", best.seed, best.epoch);
             let picture = picture(&self.setup, end.log.rows(), best.seed, subtitle);
-            output::save(store, &self.setup, best, &report, &picture)?;
+            patiently(self.common.reopen_wait, progress, || {
+                settle(&mut self.waiting, store, &self.common.out)?;
+                output::save(store, &self.setup, best, &report, &picture)
+            })?;
         }
         // The model is whole all the same.
         if let Some(error) = (!end.interrupted).then(|| clean(store, &self.common.out).err()).flatten() {
@@ -377,9 +412,18 @@ impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
     }
 }
 
+/// Writes best epochs that the disk has refused so far.
+fn settle(waiting: &mut Vec<Waiting>, store: &dyn Store, out: &Path) -> Result<()> {
+    while let Some(next) = waiting.last() {
+        next.save(store, out)?;
+        waiting.pop();
+    }
+    Ok(())
+}
+
 /// Whether there is a checkpoint to go on from.
 fn has_checkpoints(store: &dyn Store, out: &Path) -> bool {
-    let names = store.list(&out.join("checkpoints")).unwrap_or_default();
+    let names = store.list(&out.join(CHECKPOINTS)).unwrap_or_default();
     names.iter().any(|name| name.starts_with("step-"))
 }
 

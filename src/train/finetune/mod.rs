@@ -26,6 +26,7 @@ mod setup;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -74,8 +75,13 @@ pub struct FinetuneOptions {
     pub resume: bool,
     /// Go on although recipe, texts or model are not those the run was started with.
     pub allow_changes: bool,
+    /// Take a folder that holds what is no run's, and replace its files of the same names.
+    pub force: bool,
     /// What everything in `out` is written with.
     pub store: Arc<dyn Store>,
+    /// How long the thread sleeps before a lost device is opened again, and before a full disk is written to again at the
+    /// run's end; each further time without success as long again.
+    pub wait: Duration,
 }
 
 impl FinetuneOptions {
@@ -95,7 +101,9 @@ impl FinetuneOptions {
             out: out.into(),
             resume: false,
             allow_changes: false,
+            force: false,
             store: Arc::new(Disk),
+            wait: Duration::from_secs(2),
         }
     }
 }

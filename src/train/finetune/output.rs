@@ -14,10 +14,13 @@ use crate::data::task::Task;
 use crate::files::list::{LIMITS_FILE, MODULES_FILE, TOKENIZER_CONFIG_FILE};
 use crate::files::{ModelFolder, TensorSource};
 use crate::models::Pooling;
-use crate::store::{Store, read_json, write_atomic, write_json};
+use crate::store::{Store, checksums, read_json, write_atomic, write_json};
 use crate::tensor::DType;
 use crate::train::run::log::draw;
 use crate::viz::loss_curve::LossCurve;
+
+/// How tokens become the vector of a text, for `sentence-transformers`.
+const POOLING_FILE: &str = "1_Pooling/config.json";
 
 /// Writes the model's folder. The weights come last, with the card: a folder that has them is whole.
 pub(super) fn save(
@@ -44,7 +47,13 @@ pub(super) fn save(
     let tensors = if setup.options.saved_as == DType::F16 { tensors.as_f16() } else { tensors };
     let card = card(setup, best, report).render(config);
     ModelFolder::save(store, out, config, &setup.tokenizer, tensors, &card)?;
-    limit_length(store, &out.join(TOKENIZER_CONFIG_FILE), setup.options.recipe.max_length)
+    let predictions: Vec<String> = best.predictions().collect();
+    let settings = [TOKENIZER_CONFIG_FILE, MODULES_FILE, LIMITS_FILE, POOLING_FILE];
+    let names: Vec<&str> = predictions.iter().map(String::as_str).chain(settings).collect();
+    checksums::replacing(store, out, || {
+        limit_length(store, &out.join(TOKENIZER_CONFIG_FILE), setup.options.recipe.max_length)?;
+        checksums::digests(store, out, &names)
+    })
 }
 
 /// Tells Python, and `evaluate` and `predict`, at which length texts are truncated.
@@ -78,6 +87,6 @@ fn sentence_files(store: &dyn Store, setup: &Setup<'_>) -> Result<()> {
         store.create_dir_all(&out.join(folder))?;
     }
     write_json(store, &out.join(MODULES_FILE), &modules)?;
-    write_json(store, &out.join("1_Pooling/config.json"), &pooling)?;
+    write_json(store, &out.join(POOLING_FILE), &pooling)?;
     write_json(store, &out.join(LIMITS_FILE), &limits)
 }

@@ -13,6 +13,7 @@ use crate::gpu::Gpu;
 use crate::infer::{Readout, Session};
 use crate::models::{Config, Learning, Model, Pooling, ProblemType};
 use crate::nn::initial_values;
+use crate::store::Disk;
 use crate::tensor::DType;
 use crate::text::{Template, Tokenizer, open_pairs};
 use crate::train::objective::{Classes, Numbers, Pairs, TextBatch, TextObjective};
@@ -234,7 +235,7 @@ fn pooling(options: &FinetuneOptions) -> Result<Pooling> {
     let FinetuneOptions { task, model, recipe, .. } = options;
     Ok(match options.pooling {
         Some(pooling) => pooling,
-        None if task.kind() == Kind::Vector => SentenceFolder::load(&model.path)?.pooling,
+        None if task.kind() == Kind::Vector => SentenceFolder::load_with(&Disk, &model.path, false)?.pooling,
         None if model.config.is_classifier() => model.config.classifier_pooling,
         None if recipe.name == RecipeName::Notebook => Pooling::Cls,
         None => model.config.family().classifier(Pooling::Mean, false).0,

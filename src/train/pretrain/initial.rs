@@ -6,9 +6,10 @@ use std::path::Path;
 use super::RunOptions;
 use super::card::initial_card;
 use crate::Result;
-use crate::files::{ModelFolder, RunFolder, TensorSource};
+use crate::files::{ModelFolder, TensorSource};
 use crate::nn::initial_values;
-use crate::train::run::refuse_model;
+use crate::store::{CHECKPOINTS, Purpose, claim};
+use crate::train::run::{refuse_model, take_folder};
 
 /// Writes a model folder with the weights that a run of these options starts from, and trains nothing.
 ///
@@ -18,9 +19,10 @@ pub fn save_initial(options: &RunOptions) -> Result<()> {
     let config = &options.config;
     config.check()?;
     refuse_model(&*options.store, &options.out)?;
-    if options.store.exists(&options.out.join("checkpoints")) {
+    claim(&*options.store, &options.out, Purpose::Run, options.force)?;
+    if options.store.exists(&options.out.join(CHECKPOINTS)) {
         // Says what is there, and holds the lock while it looks.
-        drop(RunFolder::create(options.store.clone(), &options.out)?);
+        drop(take_folder(&options.store, &options.out, false, options.force)?);
     }
     let specs = config.model.parameters();
     let list = specs.iter().map(|spec| (spec.name.clone(), spec.shape.clone())).collect();

@@ -16,7 +16,7 @@ use crate::train::run::job::{Common, End, Fed, Job, Progress};
 use crate::train::run::log::points;
 use crate::train::run::position::Position;
 use crate::train::run::save::Tensors;
-use crate::train::run::{Event, refuse_model};
+use crate::train::run::{Event, patiently, take_folder};
 use crate::train::schedule::Plan;
 use crate::train::settings::FORMAT;
 use crate::viz::loss_curve::{LossCurve, Reference};
@@ -179,7 +179,7 @@ where
         }
     }
 
-    async fn finish(&mut self, mut trainer: L, end: End, _: Progress<'_>) -> Result<Summary> {
+    async fn finish(&mut self, mut trainer: L, end: End, progress: Progress<'_>) -> Result<Summary> {
         let options = self.options;
         let End { at, interrupted, device, device_losses, log } = end;
         // An interrupted run was last measured with other weights than those it leaves.
@@ -205,25 +205,22 @@ where
         let card = card::card(options, &self.common, &summary).render(&options.config.model);
         let tensors = trainer.model_tensors();
         let model = Tensors::read(&mut trainer, tensors).await?;
-        ModelFolder::save(
-            &*options.store,
-            &options.out,
-            &options.config.model,
-            options.dataset.tokenizer(),
-            model.source(),
-            &card,
-        )?;
+        patiently(self.common.reopen_wait, progress, || {
+            ModelFolder::save(
+                &*options.store,
+                &options.out,
+                &options.config.model,
+                options.dataset.tokenizer(),
+                model.source(),
+                &card,
+            )
+        })?;
         Ok(summary)
     }
 }
 
 fn open_folder(options: &RunOptions) -> Result<RunFolder> {
-    let folder = if options.resume {
-        RunFolder::open(options.store.clone(), &options.out)?
-    } else {
-        refuse_model(&*options.store, &options.out)?;
-        RunFolder::create(options.store.clone(), &options.out)?
-    };
+    let folder = take_folder(&options.store, &options.out, options.resume, options.force)?;
     Ok(folder.keep(options.config.checkpoint.keep))
 }
 

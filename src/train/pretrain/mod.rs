@@ -52,6 +52,8 @@ pub struct RunOptions {
     pub resume: bool,
     /// Go on although recipe or data are not those the run was started with.
     pub allow_changes: bool,
+    /// Take a folder that holds what is no run's, and replace its files of the same names.
+    pub force: bool,
     /// What checkpoints, pictures and the model are written with.
     pub store: Arc<dyn Store>,
     /// How long the thread sleeps before a lost device is opened again; each further time without progress as long
@@ -70,6 +72,7 @@ impl RunOptions {
             out: out.into(),
             resume: false,
             allow_changes: false,
+            force: false,
             store: Arc::new(Disk),
             reopen_wait: Duration::from_secs(2),
         }

@@ -7,14 +7,15 @@ use serde_json::Value;
 use web_time::Instant;
 
 use super::job::{End, Fed, Job, Progress};
-use super::log::Log;
+use super::log::{Log, PICTURE};
 use super::position::Position;
 use super::save::{job_state, restore, save_checkpoint};
 use super::{Event, Tally};
 use crate::files::{LoadedCheckpoint, check_resume};
 use crate::infer::save_reference;
+use crate::store::checksums;
 use crate::train::engine::StepEngine;
-use crate::train::metrics::Row;
+use crate::train::metrics::{CSV, JSONL, Row};
 use crate::{Error, Result};
 
 /// Why training pauses.
@@ -38,6 +39,10 @@ struct Attempt<'a, J: Job> {
     /// The step of the newest checkpoint of this attempt or the one it began from.
     saved: Option<u64>,
     last_saved: Instant,
+    /// A checkpoint is due, and waits for a step that is not skipped.
+    due: bool,
+    /// No step has been done yet from the newest checkpoint, which may hold weights that have blown up.
+    unproven: bool,
     began: Instant,
     /// Seconds of earlier attempts.
     earlier: f64,
@@ -66,6 +71,11 @@ pub(super) async fn live<J: Job>(
     if let Err(error) = job.write_recipe() {
         progress(Event::Warning(error.to_string()));
     }
+    let common = job.common();
+    // A model that an earlier part of this run has left stays listed; what is about to change does not.
+    if let Err(error) = checksums::forget_for_people(&*common.store, &common.out) {
+        progress(Event::Warning(format!("the list of checksums was not changed: {error}")));
+    }
     let mut attempt = Attempt::new(job, trainer, checkpoint.as_ref(), progress)?;
     // Some systems remove no file that is mapped, and this checkpoint will be pruned one day.
     drop(checkpoint);
@@ -84,7 +94,7 @@ pub(super) async fn live<J: Job>(
             pause => break pause == Pause::Stopped,
         }
     };
-    attempt.save(progress).await?;
+    attempt.save_last(progress).await?;
     let Attempt { job, trainer, log, at, .. } = attempt;
     let gpu = trainer.gpu().cloned();
     // This frees the trainer's memory, which the reference vectors need.
@@ -98,8 +108,15 @@ pub(super) async fn live<J: Job>(
             progress(Event::Warning(format!("the reference vectors were not saved: {error}")));
         }
     }
+    let common = job.common();
+    if let Err(error) = checksums::enlist(&*common.store, &common.out, &FOR_PEOPLE) {
+        progress(Event::Warning(format!("the checksums of pictures and metrics were not saved: {error}")));
+    }
     Ok(summary)
 }
+
+/// What a run leaves beside its model, for people alone.
+const FOR_PEOPLE: [&str; 3] = [PICTURE, CSV, JSONL];
 
 /// Refuses a checkpoint of another recipe or other data, or says what changed if that is allowed.
 fn check_changes<J: Job>(job: &J, checkpoint: &LoadedCheckpoint, progress: Progress<'_>) -> Result<()> {
@@ -139,7 +156,19 @@ impl<'a, J: Job> Attempt<'a, J> {
         job.seek(&at, &checkpoint.map_or(Value::Null, job_state))?;
         let saved = checkpoint.map(|checkpoint| checkpoint.step);
         let (made_at, began, earlier) = (at.step, Instant::now(), at.seconds);
-        Ok(Self { job, trainer, made_at, log, at, saved, last_saved: began, began, earlier })
+        Ok(Self {
+            job,
+            trainer,
+            made_at,
+            log,
+            at,
+            saved,
+            last_saved: began,
+            due: false,
+            unproven: false,
+            began,
+            earlier,
+        })
     }
 
     /// Gives the trainer up, and begins another.
@@ -169,7 +198,12 @@ impl<'a, J: Job> Attempt<'a, J> {
             }
             let fed = self.job.next(self.at.step)?;
             self.step(fed, tally, progress).await?;
-            if self.is_due(self.last_saved.elapsed()) {
+            if self.at.skipped_in_a_row == 0 {
+                self.prune(progress);
+            }
+            self.due |= self.is_due(self.last_saved.elapsed());
+            // While steps are being skipped the weights may be beyond help, and must not take the place of good ones.
+            if self.due && self.at.skipped_in_a_row == 0 {
                 self.save(progress).await?;
                 self.last_saved = Instant::now();
             }
@@ -228,6 +262,11 @@ impl<'a, J: Job> Attempt<'a, J> {
 
     fn stuck(&self) -> Error {
         let kept = match self.saved {
+            // If it was saved after the step that went wrong it leads nowhere else again.
+            Some(step) if self.unproven => format!(
+                "the checkpoint of step {step} is kept; if the run fails from there again, remove it to go on from an \
+                 earlier one"
+            ),
             Some(step) => format!("the checkpoint of step {step} is kept"),
             None => "there is no checkpoint yet".to_owned(),
         };
@@ -253,16 +292,43 @@ impl<'a, J: Job> Attempt<'a, J> {
         by_steps || by_time || self.job.must_save(self.at.step)
     }
 
+    /// Saves the checkpoint that a run ends with.
+    async fn save_last(&mut self, progress: Progress<'_>) -> Result<()> {
+        if self.at.skipped_in_a_row > 0 {
+            let step = self.at.step;
+            progress(Event::Warning(format!(
+                "the checkpoint of step {step} was not saved: the step was skipped, because its gradient was not finite"
+            )));
+            self.draw(progress);
+            return Ok(());
+        }
+        self.save(progress).await?;
+        self.prune(progress);
+        Ok(())
+    }
+
+    /// Removes old checkpoints when the newest has turned out to be good.
+    fn prune(&mut self, progress: Progress<'_>) {
+        if let Some(step) = self.saved.filter(|_| std::mem::take(&mut self.unproven)) {
+            let notes = self.job.common().folder.prune(step);
+            notes.into_iter().for_each(|note| progress(Event::Warning(note)));
+        }
+    }
+
     /// Saves a checkpoint unless this step has one. A disk that refuses is no reason to stop.
     async fn save(&mut self, progress: Progress<'_>) -> Result<()> {
         if self.saved == Some(self.at.step) {
             return Ok(());
         }
-        match save_checkpoint(self.job, &mut self.trainer, &self.at).await? {
-            Ok(saved) => {
-                self.saved = Some(self.at.step);
-                saved.notes.into_iter().for_each(|note| progress(Event::Warning(note)));
-                progress(Event::Checkpoint { step: self.at.step, path: &saved.path });
+        self.due = false;
+        let saved = match self.job.settle() {
+            Ok(()) => save_checkpoint(self.job, &mut self.trainer, &self.at).await?,
+            Err(error) => Err(error),
+        };
+        match saved {
+            Ok(path) => {
+                (self.saved, self.unproven) = (Some(self.at.step), true);
+                progress(Event::Checkpoint { step: self.at.step, path: &path });
                 self.job.saved();
             }
             Err(error) => {

@@ -40,8 +40,8 @@ pub(crate) struct Common {
     pub max_skipped: u64,
     /// The advice that the error about gradients that are not finite ends with.
     pub advice: &'static str,
-    /// How long the thread sleeps before a lost device is opened again; each further time without progress as long
-    /// again. A page has no thread to put to sleep.
+    /// How long the thread sleeps before a lost device is opened again, or a full disk is written to again at the end; each
+    /// further time without progress as long again. A page has no thread to put to sleep.
     #[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "a page does not wait"))]
     pub reopen_wait: Duration,
     /// The columns of its metrics.
@@ -135,6 +135,12 @@ pub(crate) trait Job {
     /// Whether a checkpoint is to be saved after `done` steps, whatever the settings say.
     fn must_save(&self, _done: u64) -> bool {
         false
+    }
+
+    /// Writes what the next checkpoint speaks of and the disk has refused so far. An error keeps that checkpoint from
+    /// being saved.
+    fn settle(&mut self) -> Result<()> {
+        Ok(())
     }
 
     /// A checkpoint of the present state was saved.

@@ -19,7 +19,9 @@ pub(super) mod position;
 pub(super) mod save;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 pub use log::PICTURE;
 
@@ -28,8 +30,8 @@ use self::job::{Job, Progress};
 use super::finetune::Scores;
 use super::metrics::Row;
 use super::trainer::less_memory;
-use crate::files::MODEL_FILE;
-use crate::store::Store;
+use crate::files::{MODEL_FILE, RunFolder};
+use crate::store::{Purpose, Store, claim};
 use crate::{Error, Result};
 
 /// A run gives up when it has lost this many devices in a row without a step further than before.
@@ -128,6 +130,51 @@ pub(super) async fn run<J: Job>(
         #[cfg(not(target_arch = "wasm32"))]
         std::thread::sleep(job.common().reopen_wait * tally.losses_without_progress);
     }
+}
+
+/// So often is tried what must be written for a run to have been worth it.
+const ATTEMPTS: u32 = 4;
+
+/// Does what writes the last files of a run. A disk may be full for some seconds, and what took hours is not given up for
+/// that: what failed is tried again after `wait`, twice and thrice that. A page, which cannot wait, tries once.
+///
+/// # Errors
+/// Those of `write`.
+pub(super) fn patiently<T>(
+    wait: Duration,
+    progress: Progress<'_>,
+    mut write: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    let mut attempt = 1;
+    loop {
+        match write() {
+            Err(error @ Error::Io { .. }) if attempt < ATTEMPTS && cfg!(not(target_arch = "wasm32")) => {
+                progress(Event::Warning(format!("{error}; it is tried again")));
+            }
+            ended => return ended,
+        }
+        #[cfg(not(target_arch = "wasm32"))]
+        std::thread::sleep(wait * attempt);
+        #[cfg(target_arch = "wasm32")]
+        let _ = wait;
+        attempt += 1;
+    }
+}
+
+/// Takes the folder of a run, which is new, empty or a run's, and locks it. `force` takes one that holds other things,
+/// but never one with a model or checkpoints.
+pub(super) fn take_folder(
+    store: &Arc<dyn Store>,
+    out: &Path,
+    resume: bool,
+    force: bool,
+) -> Result<RunFolder> {
+    if !resume {
+        refuse_model(&**store, out)?;
+    }
+    claim(&**store, out, Purpose::Run, force)?;
+    let begin = if resume { RunFolder::open } else { RunFolder::create };
+    begin(store.clone(), out)
 }
 
 /// A new run must not end by overwriting a model that was there before.

@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use serde_json::Value;
 
 use super::job::Job;
 use super::position::Position;
-use crate::files::{CheckpointState, LoadedCheckpoint, Saved, TensorSource, Weights};
+use crate::files::{CheckpointState, LoadedCheckpoint, TensorSource, Weights};
 use crate::train::engine::StepEngine;
 use crate::{Error, Result};
 
@@ -44,12 +45,12 @@ pub(super) fn job_state(checkpoint: &LoadedCheckpoint) -> Value {
     checkpoint.state.extra.get(JOB).cloned().unwrap_or_default()
 }
 
-/// Saves a checkpoint. The outer error is the trainer's, the inner one the disk's or a value's that is not finite.
+/// Saves a checkpoint, and removes none. The outer error is the trainer's, the inner one the disk's or a value's that is not finite.
 pub(super) async fn save_checkpoint<J: Job>(
     job: &J,
     trainer: &mut J::Trainer,
     at: &Position,
-) -> Result<Result<Saved>> {
+) -> Result<Result<PathBuf>> {
     // All tensors are read first: reading waits for the device, and no file should stay half-written meanwhile.
     let model = Tensors::read(trainer, trainer.model_tensors()).await?;
     let optimizer = Tensors::read(trainer, trainer.optimizer_tensors()).await?;
@@ -60,7 +61,7 @@ pub(super) async fn save_checkpoint<J: Job>(
     }
     let fingerprint = job.common().fingerprint.clone();
     let state = CheckpointState { step: at.step, sequence: at.sequence, fingerprint, extra };
-    Ok(job.common().folder.save(&state, model.source(), optimizer.source()))
+    Ok(job.common().folder.add(&state, model.source(), optimizer.source()))
 }
 
 /// Writes a checkpoint's tensors into a trainer.
