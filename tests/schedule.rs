@@ -5,7 +5,8 @@
 use wgrad::train::schedule::{Budget, Plan, PlanConfig, Ramp, Schedule};
 
 fn config(schedule: Schedule, learning_rate: f64, warmup_steps: u64, budget: Budget) -> PlanConfig {
-    PlanConfig { schedule, learning_rate, warmup_steps, batch_sequences: 32, ramp: Ramp::Constant, budget }
+    let (batch_sequences, ramp, decay_steps) = (32, Ramp::Constant, None);
+    PlanConfig { schedule, decay_steps, learning_rate, warmup_steps, batch_sequences, ramp, budget }
 }
 
 fn rate(plan: &Plan, index: u64) -> f64 {

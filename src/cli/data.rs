@@ -8,7 +8,7 @@ use wgrad::data::{self, HeldOut, PrepareOptions, ReadCounts, ReadOptions};
 use wgrad::format::thousands;
 
 use super::files::FileArgs;
-use super::print;
+use super::{hub, print};
 
 /// Turn text into the shards that training reads.
 #[derive(clap::Args)]
@@ -89,8 +89,8 @@ impl From<&ReadArgs> for ReadOptions {
 struct Prepare {
     #[command(flatten)]
     read: ReadArgs,
-    /// The folder or file of the tokenizer.
-    #[arg(long, value_name = "DIR")]
+    /// The folder or file of the tokenizer; a model's folder or its name on the hub stands for its own.
+    #[arg(long, value_name = "DIR|NAME")]
     tokenizer: PathBuf,
     /// Tokens per sequence, [CLS] and [SEP] included.
     #[arg(long, value_name = "N", default_value_t = 128)]
@@ -131,7 +131,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let options = PrepareOptions {
         read: ReadOptions::from(&args.read),
         inputs: args.read.files,
-        tokenizer: args.tokenizer,
+        tokenizer: hub::folder(&args.tokenizer)?,
         out: args.out,
         seq_len: args.seq_len,
         join: args.join,

@@ -23,7 +23,8 @@ use crate::hash::fnv1a;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::store::Disk;
 use crate::store::{Memory, NewFolder, Store, write_file};
-use crate::text::{Tokenizer, tokenizer};
+use crate::text::companions::SPECIAL_TOKENS_FILE;
+use crate::text::{SpecialTokens, Tokenizer, tokenizer};
 use crate::{Error, Result};
 
 pub use super::held_out::HeldOut;
@@ -321,6 +322,14 @@ impl<'a> Work<'a> {
         let unigrams_crc32 = write_u64s(self.store, &self.folder.join(UNIGRAMS), counts)?;
         let copy = self.folder.join(tokenizer::FILE);
         let tokenizer_crc32 = write_file(self.store, &copy, |sink| sink.put(self.tokenizer.json()))?.crc32;
+        let tokens = self.tokenizer.special_tokens();
+        if SpecialTokens::of(&serde_json::from_slice(self.tokenizer.json()).unwrap_or_default()) != *tokens {
+            // What the file does not say of itself was named by a file beside it.
+            let roles = tokens.roles().into_iter().filter_map(|(role, token)| Some((role.to_owned(), token?.into())));
+            let roles = serde_json::Value::Object(roles.collect()).to_string();
+            let path = self.folder.join(SPECIAL_TOKENS_FILE);
+            write_file(self.store, &path, |sink| sink.put(roles.as_bytes()))?;
+        }
         let summarise = |part: &manifest::Part| PartSummary::new(part, self.options.seq_len);
         let summary = Summary {
             out: self.options.out.clone(),

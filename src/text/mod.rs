@@ -12,10 +12,12 @@ mod check;
 mod pairs;
 mod specials;
 mod template;
+pub mod trim;
 
 pub use companions::Companions;
 pub use pairs::open_pairs;
 pub use pipeline::{TokenizerKind, TokenizerOptions};
 pub use specials::{SpecialIds, SpecialTokens, special_token_ids};
 pub use template::Template;
+pub use trim::{Trimmed, Trimming};
 pub use tokenizer::{Piece, TokenTable, Tokenizer};

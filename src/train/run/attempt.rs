@@ -103,13 +103,21 @@ pub(super) async fn live<J: Job>(
 
 /// Refuses a checkpoint of another recipe or other data, or says what changed if that is allowed.
 fn check_changes<J: Job>(job: &J, checkpoint: &LoadedCheckpoint, progress: Progress<'_>) -> Result<()> {
-    match check_resume(&checkpoint.state.fingerprint, &job.common().fingerprint) {
-        Err(Error::Config { found, .. }) if job.common().allow_changes => {
-            progress(Event::Warning(format!("the run goes on with changes: {found}")));
-            Ok(())
-        }
-        other => other,
+    let stored = &checkpoint.state.fingerprint;
+    let Err(error) = check_resume(stored, &job.common().fingerprint) else { return Ok(()) };
+    let Error::Config { field, expected, found } = error else { return Err(error) };
+    let (done, total) = (checkpoint.step, job.common().total_steps);
+    if total < done {
+        let expected = format!("{done} or more, which are done");
+        return Err(Error::config("steps", expected, total));
     }
+    let consequence = job.consequence(stored, done).map_or(String::new(), |what| format!("; {what}"));
+    if job.common().allow_changes {
+        progress(Event::Warning(format!("the run goes on with changes: {found}{consequence}")));
+        return Ok(());
+    }
+    let found = format!("{found}{consequence}; --allow-changes goes on with them");
+    Err(Error::Config { field, expected, found })
 }
 
 impl<'a, J: Job> Attempt<'a, J> {
