@@ -9,6 +9,7 @@ use wgrad::format::thousands;
 use wgrad::text::{Tokenizer, TokenizerKind, TokenizerOptions};
 
 use super::data::ReadArgs;
+use super::hub::dataset;
 use super::print;
 
 /// Learn a vocabulary from text.
@@ -130,7 +131,7 @@ fn show(args: &Show) -> anyhow::Result<()> {
 
 fn train(args: Train) -> anyhow::Result<()> {
     let began = Instant::now();
-    let reader = Reader::open(&args.read.files, ReadOptions::from(&args.read))?;
+    let reader = Reader::open(&dataset::all_texts(&args.read.files)?, ReadOptions::from(&args.read))?;
     let bar = print::Bytes::new(reader.total_bytes(), Some(reader.bytes_read()));
     let options = TokenizerOptions {
         vocab_size: args.vocab_size,

@@ -10,11 +10,13 @@ use wgrad::store::{Disk, Store};
 use wgrad::text::Trimming;
 
 use super::files::FileArgs;
+use super::hub::dataset;
 use super::{models, print};
 
 /// Leave out of a model the tokens that a text does not need, and layers.
 #[derive(clap::Args)]
-#[command(after_help = "Most of a multilingual model is its table of tokens, nearly all of which a text in one
+#[command(
+    after_help = "Most of a multilingual model is its table of tokens, nearly all of which a text in one
 language never uses. What stays has its weights unchanged: texts split into the tokens
 that are kept as they did before, and give the same vectors. Kept are the tokens of
 FILES, special ones, and those of single characters and bytes. --layers N keeps the
@@ -24,7 +26,8 @@ JSON: {out, tokens, tokens_before, layers, layers_before, parameters, parameters
 
 Examples:
   wgrad trim --model xlm-roberta-base --tokens-of letters.txt --out xlmr-letters
-  wgrad trim --model xlm-roberta-base --tokens-of wiki/ --layers 6 --out small")]
+  wgrad trim --model xlm-roberta-base --tokens-of wiki/ --layers 6 --out small"
+)]
 pub struct Args {
     /// The model: its folder, or its name on the hub.
     #[arg(long, value_name = "DIR|NAME")]
@@ -98,9 +101,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 /// Keeps the tokens of the files.
 fn keep_text(args: &Args, trimming: &mut Trimming) -> anyhow::Result<()> {
-    let options =
-        ReadOptions { text_column: args.text_column.clone(), files: args.how.options(), ..ReadOptions::default() };
-    let mut reader = Reader::open(&args.tokens_of, options)?;
+    let options = ReadOptions {
+        text_column: args.text_column.clone(),
+        files: args.how.options(),
+        ..ReadOptions::default()
+    };
+    let mut reader = Reader::open(&dataset::all_texts(&args.tokens_of)?, options)?;
     let bar = print::Bytes::new(reader.total_bytes(), Some(reader.bytes_read()));
     let kept = reader.by_ref().try_for_each(|document| {
         bar.tick();
