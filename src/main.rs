@@ -26,6 +26,7 @@ fn main() -> ExitCode {
     let _ = writeln!(std::io::stderr(), "error: {message}");
     match error.downcast_ref::<Error>() {
         Some(Error::NoAdapter { .. }) => ExitCode::from(3),
+        Some(Error::Diverged { .. }) => ExitCode::from(4),
         _ => ExitCode::from(1),
     }
 }

@@ -12,7 +12,7 @@ use wgrad::gpu::GpuOptions;
 use wgrad::store::{Disk, Store};
 use wgrad::train::dump::dump_batches;
 use wgrad::train::estimate::estimate;
-use wgrad::train::pretrain::{RECIPE, save_initial};
+use wgrad::train::pretrain::{RECIPE, check_start, save_initial};
 use wgrad::train::{RunOptions, Settings, Summary};
 
 use super::fit::{self, MicroBatch, bytes, micro_batch};
@@ -62,7 +62,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Start from a model's weights: its folder, or its name on the hub.
-    #[arg(long, value_name = "DIR|NAME")]
+    #[arg(long, value_name = "DIR|NAME", visible_alias = "init", alias = "model")]
     from: Option<PathBuf>,
     /// A folder made by `wgrad data prepare`; several are read one after the other.
     #[arg(long, value_name = "DIR", required = true)]
@@ -116,6 +116,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let mut settings = settings(&args)?;
     let from = start(&args, &mut settings)?;
     let dataset = Arc::new(Dataset::open(&args.data)?);
+    if let Some(model) = &from {
+        check_start(model, &dataset)?;
+    }
     let config = settings.for_data(&dataset)?;
     let out = args.out.clone().unwrap_or_default();
     let mut options = RunOptions {

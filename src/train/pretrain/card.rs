@@ -33,7 +33,9 @@ pub(super) fn card(options: &RunOptions, common: &Common, summary: &Summary) -> 
     ModelCard {
         name: common.name(),
         base_model: from.clone(),
-        summary: format!("A BERT encoder from a {state}{origin}, to be finetuned or to fill in masked words."),
+        summary: format!(
+            "A BERT encoder from a {state}{origin}, to be finetuned or to fill in masked words."
+        ),
         data: data(options),
         recipe,
         scores: scores.into_iter().filter_map(score).collect(),

@@ -1,6 +1,7 @@
 //! Runs that go on from a model.
 
 use super::RunOptions;
+use crate::data::Dataset;
 use crate::files::ModelFolder;
 use crate::train::engine::StepEngine;
 use crate::{Error, Result};
@@ -8,32 +9,36 @@ use crate::{Error, Result};
 /// The model whose weights a new run starts from; none where it starts from nothing.
 ///
 /// # Errors
-/// [`Error::Config`] where the recipe names a model that the options do not hold; those of [`check`].
+/// [`Error::Config`] where the recipe names a model that the options do not hold; those of [`check_start`]; a model of another shape
+/// than the recipe's.
 pub(super) fn model(options: &RunOptions) -> Result<Option<&ModelFolder>> {
     let Some(name) = &options.config.from else { return Ok(None) };
     match &options.from {
-        Some(folder) => check(options, folder).map(|()| Some(&**folder)),
-        None => Err(Error::config("from", format!("the model {name}, from whose weights the run starts"), "none")),
+        Some(folder) if options.config.model != folder.config => {
+            let expected = "the shape of the model that the run starts from, unchanged";
+            Err(Error::config("model", expected, "another shape"))
+        }
+        Some(folder) => check_start(folder, &options.dataset).map(|()| Some(&**folder)),
+        None => {
+            Err(Error::config("from", format!("the model {name}, from whose weights the run starts"), "none"))
+        }
     }
 }
 
-/// Checks that a model has a head to go on with, the recipe's shape, and the tokenizer of the data.
+/// Checks that a run on `dataset` can start from a model: that it has a head to go on with, and the tokenizer of the data.
 ///
 /// # Errors
-/// [`Error::Config`] and [`Error::File`] that say which of these differs.
-fn check(options: &RunOptions, folder: &ModelFolder) -> Result<()> {
+/// [`Error::File`] for a model without a masked-language-model head; [`Error::Config`] for data of another tokenizer.
+pub fn check_start(folder: &ModelFolder, dataset: &Dataset) -> Result<()> {
     let config = &folder.config;
     if !config.is_masked_lm() {
         let expected = "a model with a masked-language-model head, such as BertForMaskedLM, to go on from";
         return Err(Error::file(&folder.path, expected, config.architectures.join(", ")));
     }
-    if options.config.model != *config {
-        let expected = "the shape of the model that the run starts from, unchanged";
-        return Err(Error::config("model", expected, "another shape"));
-    }
-    if !options.dataset.tokenizer().is_of(&folder.tokenizer_json) {
+    if !dataset.tokenizer().is_of(&folder.tokenizer_json) {
         let path = folder.path.display();
-        let expected = format!("data made with the model's tokenizer: `wgrad data prepare --tokenizer {path}`");
+        let expected =
+            format!("data made with the model's tokenizer: `wgrad data prepare --tokenizer {path}`");
         return Err(Error::config("data", expected, "another tokenizer"));
     }
     Ok(())

@@ -134,7 +134,7 @@ where
     }
 
     fn consequence(&self, stored: &Map<String, Value>, done: u64) -> Option<String> {
-        changes::of_rates(stored, &self.plan, done)
+        changes::of_rates(stored, &self.options.config, &self.plan, done)
     }
 
     fn seek(&mut self, at: &Position, _: &Value) -> Result<()> {

@@ -35,6 +35,7 @@ use crate::store::{Disk, Store};
 use crate::viz::loss_curve::Reference;
 
 pub(crate) use batches::held_out_batches;
+pub use from::check_start;
 pub use initial::save_initial;
 pub use job::RECIPE;
 

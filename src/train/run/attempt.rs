@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use web_time::Instant;
 
+use super::divergence::Divergence;
 use super::job::{End, Fed, Job, Progress};
 use super::log::Log;
 use super::position::Position;
@@ -28,12 +29,18 @@ enum Pause {
     Begins,
 }
 
+/// What helps against a loss that explodes.
+const ADVICE: &str = "lower the learning rate, or let it rise over more steps";
+
 struct Attempt<'a, J: Job> {
     job: &'a mut J,
     trainer: J::Trainer,
     /// The steps that were done when the trainer was made.
     made_at: u64,
     log: Log,
+    divergence: Divergence,
+    /// Whether somebody was told that the loss has exploded.
+    told: bool,
     at: Position,
     /// The step of the newest checkpoint of this attempt or the one it began from.
     saved: Option<u64>,
@@ -85,6 +92,9 @@ pub(super) async fn live<J: Job>(
         }
     };
     attempt.save(progress).await?;
+    if !interrupted && !attempt.job.keeps_best() {
+        attempt.end_well()?;
+    }
     let Attempt { job, trainer, log, at, .. } = attempt;
     let gpu = trainer.gpu().cloned();
     // This frees the trainer's memory, which the reference vectors need.
@@ -146,8 +156,25 @@ impl<'a, J: Job> Attempt<'a, J> {
         };
         job.seek(&at, &checkpoint.map_or(Value::Null, job_state))?;
         let saved = checkpoint.map(|checkpoint| checkpoint.step);
+        let mut divergence = Divergence::default();
+        if !job.keeps_best() {
+            log.rows().iter().filter(|row| row.step > 0).for_each(|row| divergence.note(row.loss));
+        }
         let (made_at, began, earlier) = (at.step, Instant::now(), at.seconds);
-        Ok(Self { job, trainer, made_at, log, at, saved, last_saved: began, began, earlier })
+        let told = false;
+        Ok(Self {
+            job,
+            trainer,
+            made_at,
+            log,
+            divergence,
+            told,
+            at,
+            saved,
+            last_saved: began,
+            began,
+            earlier,
+        })
     }
 
     /// Gives the trainer up, and begins another.
@@ -156,7 +183,8 @@ impl<'a, J: Job> Attempt<'a, J> {
         // The memory of the device may not hold two trainers at once.
         drop(trainer);
         let trainer = job.begin(at.step).await?;
-        Ok(Attempt { job, trainer, made_at: at.step, ..self })
+        // A new trainer begins with a loss of its own.
+        Ok(Attempt { job, trainer, made_at: at.step, divergence: Divergence::default(), told: false, ..self })
     }
 
     /// Trains until it has to pause.
@@ -225,23 +253,47 @@ impl<'a, J: Job> Attempt<'a, J> {
             seconds: self.at.seconds,
             ..fed.row
         };
+        if !skipped {
+            self.divergence.note(report.loss);
+        }
         let stuck = self.at.skipped_in_a_row >= self.job.common().max_skipped;
         let measured = !stuck && self.job.evaluate(&mut self.trainer, &mut row, progress).await?;
         self.note(row, progress);
         if measured {
             self.draw(progress);
         }
+        let exploded = self.divergence.exploded();
+        if let Some((best, now)) = exploded.filter(|_| !self.told) {
+            let pause = if self.job.keeps_best() { "" } else { "no checkpoint is saved until it is back; " };
+            progress(Event::Warning(format!(
+                "step {}: the loss has exploded: {now:.4} over the last steps, where it was {best:.4} at best; \
+                 {pause}{ADVICE}",
+                self.at.step
+            )));
+        }
+        self.told = exploded.is_some();
         if stuck { Err(self.stuck()) } else { Ok(()) }
     }
 
-    fn stuck(&self) -> Error {
-        let kept = match self.saved {
+    /// Whether the loss is where it may be at the end of a run.
+    fn end_well(&self) -> Result<()> {
+        let Some((best, now)) = self.divergence.exploded() else { return Ok(()) };
+        let hint = format!("{}, and no model was saved; {ADVICE}", self.kept());
+        Err(Error::Diverged { step: self.at.step, best, now, hint })
+    }
+
+    fn kept(&self) -> String {
+        match self.saved {
             Some(step) => format!("the checkpoint of step {step} is kept"),
             None => "there is no checkpoint yet".to_owned(),
-        };
+        }
+    }
+
+    fn stuck(&self) -> Error {
         let message = format!(
-            "the gradient was not finite {} times in a row; {kept}; {}",
+            "the gradient was not finite {} times in a row; {}; {}",
             self.at.skipped_in_a_row,
+            self.kept(),
             self.job.common().advice
         );
         Error::Training { step: self.at.step, message }
@@ -263,7 +315,9 @@ impl<'a, J: Job> Attempt<'a, J> {
 
     /// Saves a checkpoint unless this step has one. A disk that refuses is no reason to stop.
     async fn save(&mut self, progress: Progress<'_>) -> Result<()> {
-        if self.saved == Some(self.at.step) {
+        // The good ones that are there must not make room for one of a model that has come apart.
+        let exploded = !self.job.keeps_best() && self.divergence.exploded().is_some();
+        if self.saved == Some(self.at.step) || exploded {
             return Ok(());
         }
         match save_checkpoint(self.job, &mut self.trainer, &self.at).await? {

@@ -137,6 +137,11 @@ pub(crate) trait Job {
         progress: Progress<'_>,
     ) -> Result<bool>;
 
+    /// Whether it leaves the best model that it had, and not the last.
+    fn keeps_best(&self) -> bool {
+        false
+    }
+
     /// Whether a checkpoint is to be saved after `done` steps, whatever the settings say.
     fn must_save(&self, _done: u64) -> bool {
         false
