@@ -177,3 +177,20 @@ fn a_loss_that_explodes_has_an_exit_code_of_its_own() {
     );
     assert!(!place.path().join("out/model.safetensors").exists());
 }
+
+#[test]
+fn special_tokens_that_another_file_names_come_along() {
+    let model = tempfile::tempdir().unwrap();
+    let whole = golden("bert_relu");
+    for name in ["config.json", "model.safetensors"] {
+        fs::copy(whole.join(name), model.path().join(name)).unwrap();
+    }
+    let tokenizer = fs::read_to_string(whole.join("tokenizer.json")).unwrap();
+    fs::write(model.path().join("tokenizer.json"), tokenizer.replace("[MASK]", "{hide}")).unwrap();
+    fs::write(model.path().join("special_tokens_map.json"), r#"{"mask_token": "{hide}"}"#).unwrap();
+    let place = place(model.path());
+    let output = pretrain(&place, model.path().to_str().unwrap(), "9", &["--init-only"]);
+    stdout(&output);
+    let left = ModelFolder::load(place.path().join("out")).unwrap();
+    assert_eq!(left.special_tokens.mask.as_deref(), Some("{hide}"));
+}

@@ -281,3 +281,19 @@ fn a_busy_hub_is_waited_for() {
     let said = stderr(&info(cache.path(), &hub.address, Some("y")));
     assert!(said.contains("403") && said.contains("the token may not read this model"), "{said}");
 }
+
+#[test]
+fn training_goes_on_from_a_model_by_name() {
+    let cache = tempfile::tempdir().unwrap();
+    let hub = start(&golden_folder(), Manner::default());
+    fs::write(cache.path().join("text.txt"), "w5 w6 w7 w8 w9 w10\n".repeat(60)).unwrap();
+    let run = |arguments: &[&str]| stdout(&hub.command(cache.path(), arguments).output().unwrap());
+    run(&["data", "prepare", "text.txt", "--tokenizer", NAME, "--seq-len", "16", "--out", "data"]);
+    let pretrain = ["pretrain", "--from", NAME, "--data", "data", "--out", "out", "--init-only"];
+    run(&pretrain);
+    let card = fs::read_to_string(cache.path().join("out/README.md")).unwrap();
+    assert!(card.contains("base_model: \"some-org/small-bert\""), "{card}");
+    // The name is that of one model, fetched once.
+    let asked = hub.requests();
+    assert_eq!(asked.iter().filter(|(path, ..)| path.ends_with("model.safetensors")).count(), 1);
+}

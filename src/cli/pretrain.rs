@@ -47,6 +47,9 @@ anew for N steps, so that the learning rate of most leaps up. It does not with
 --set schedule=constant; from any checkpoint of such a run, --set schedule=trapezoid
 --set decay_steps=N with --steps leads it to 0 over the last N steps.
 
+A run whose loss has exploded and does not come back ends with exit code 4 and without
+a model; the checkpoints of before stay.
+
 JSON: {out, interrupted, steps, total_steps, sequences, tokens, loss, held_out_loss, held_out_accuracy,
 unigram_entropy, skipped_steps, device_losses, parameters, device, seconds, tokens_per_second}: losses in nats per
 masked token, skipped_steps those whose gradient was not finite, device_losses how often the device was lost.
