@@ -135,6 +135,20 @@ pub enum Error {
         /// What the driver said.
         message: String,
     },
+    /// The loss of a training run is far above where it was, and stays there.
+    #[error(
+        "step {step}: the loss has exploded: {now:.4} over the last steps, where it was {best:.4} at best; {hint}"
+    )]
+    Diverged {
+        /// The last step that was done.
+        step: u64,
+        /// The best level that the loss had.
+        best: f64,
+        /// Its present level.
+        now: f64,
+        /// What is kept, and what to do.
+        hint: String,
+    },
     /// The device computes, and what it computes is wrong.
     #[error("{device} computes wrong: expected {expected}, found {found}; {hint}")]
     WrongResult {

@@ -23,6 +23,7 @@ fn main() -> ExitCode {
     cli::error(&error);
     match error.downcast_ref::<Error>() {
         Some(Error::NoAdapter { .. }) => ExitCode::from(3),
+        Some(Error::Diverged { .. }) => ExitCode::from(4),
         _ => ExitCode::from(1),
     }
 }

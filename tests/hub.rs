@@ -4,172 +4,33 @@
 
 mod common;
 
-use std::collections::HashMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
+use common::hub_server::{COMMIT, Elsewhere, HubServer, Manner, alone, files, hash};
 use common::hugging_face::{golden_folder, sharded};
-use common::program::{command, stderr, stdout};
+use common::program::{stderr, stdout};
 use serde_json::{Value, json};
 
-const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const NAME: &str = "some-org/small-bert";
 
-/// How the hub behaves.
-#[derive(Default)]
-struct Manner {
-    /// Who is let in.
-    token: Option<String>,
-    /// After how many bytes of a file's answer the line breaks, once for each entry.
-    breaks: Vec<usize>,
-    /// Whether parts of files are given.
-    no_ranges: bool,
-    /// Bytes said to be in the weights beyond those there are.
-    exaggerate: u64,
-    /// Where `resolve` sends the reader for weights, before it gives them there.
-    redirect: bool,
-    /// Every request: path, range, whether there was a token.
-    requests: Vec<(String, Option<String>, bool)>,
-}
-
-struct HubServer {
-    address: String,
-    manner: Arc<Mutex<Manner>>,
-}
-
-impl HubServer {
-    fn start(folder: &Path, manner: Manner) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let files = files(folder, "");
-        let manner = Arc::new(Mutex::new(manner));
-        let shared = manner.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                // A reader that hangs up is its own affair.
-                let _ = answer(stream, &files, &shared);
-            }
-        });
-        HubServer { address, manner }
-    }
-
-    fn requests(&self) -> Vec<(String, Option<String>, bool)> {
-        self.manner.lock().unwrap().requests.clone()
-    }
-}
-
-fn files(folder: &Path, prefix: &str) -> HashMap<String, Vec<u8>> {
-    let mut found = HashMap::new();
-    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
-        let name = format!("{prefix}{}", entry.file_name().to_str().unwrap());
-        if entry.path().is_dir() {
-            found.extend(files(&entry.path(), &format!("{name}/")));
-        } else {
-            found.insert(name, fs::read(entry.path()).unwrap());
-        }
-    }
-    found
-}
-
-/// Forty digits that differ between names.
-fn hash(name: &str) -> String {
-    let sum = name.bytes().fold(7u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
-    format!("{sum:040x}")
-}
-
-fn answer(
-    mut stream: TcpStream,
-    files: &HashMap<String, Vec<u8>>,
-    manner: &Mutex<Manner>,
-) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let mut line = String::new();
-    reader.read_line(&mut line)?;
-    let path = line.split(' ').nth(1).unwrap_or_default().to_string();
-    let mut headers = HashMap::new();
-    loop {
-        line.clear();
-        reader.read_line(&mut line)?;
-        let Some((name, value)) = line.trim().split_once(": ") else { break };
-        headers.insert(name.to_ascii_lowercase(), value.to_string());
-    }
-    let mut manner = manner.lock().unwrap();
-    let range = headers.get("range").cloned();
-    let token = headers.get("authorization").cloned();
-    manner.requests.push((path.clone(), range.clone(), token.is_some()));
-    let mut respond = |status: &str, extra: &str, body: &[u8], sent: usize| -> std::io::Result<()> {
-        let length = body.len();
-        write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{extra}\r\n")?;
-        stream.write_all(&body[..sent.min(length)])
-    };
-    let stored = path.strip_prefix("/storage/");
-    let allowed = manner.token.as_ref().is_none_or(|needed| token == Some(format!("Bearer {needed}")));
-    if !allowed && stored.is_none() {
-        return respond("401 Unauthorized", "", b"{\"error\":\"Invalid credentials\"}", usize::MAX);
-    }
-    if path.starts_with(&format!("/api/models/{NAME}/revision/main")) {
-        let sibling = |(name, bytes): (&String, &Vec<u8>)| {
-            let large = name.ends_with(".safetensors");
-            let size = bytes.len() as u64 + if large { manner.exaggerate } else { 0 };
-            let lfs = json!({"sha256": hash(name), "size": size, "pointerSize": 1});
-            json!({"rfilename": name, "size": size, "blobId": hash(name), "lfs": if large { lfs } else { Value::Null }})
-        };
-        let mut siblings: Vec<Value> = files.iter().map(sibling).collect();
-        siblings.push(json!({"rfilename": "onnx/model.onnx", "size": 9, "blobId": hash("o")}));
-        siblings.push(json!({"rfilename": "../../evil.safetensors", "size": 9, "blobId": hash("e")}));
-        let body = json!({"sha": COMMIT, "siblings": siblings}).to_string();
-        return respond("200 OK", "", body.as_bytes(), usize::MAX);
-    }
-    let name = stored.or_else(|| path.strip_prefix(&format!("/{NAME}/resolve/{COMMIT}/")));
-    let Some((name, bytes)) = name.and_then(|name| Some((name, files.get(name)?))) else {
-        return respond("404 Not Found", "", b"<html>not here</html>", usize::MAX);
-    };
-    if manner.redirect && stored.is_none() && name.ends_with(".safetensors") {
-        // The same machine by another name is another host.
-        let port = stream.local_addr()?.port();
-        let location = format!("Location: http://localhost:{port}/storage/{name}\r\n");
-        let mut respond = |status: &str, extra: &str| -> std::io::Result<()> {
-            write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n{extra}\r\n")
-        };
-        return respond("302 Found", &location);
-    }
-    let sent = match name.ends_with(".safetensors") && !manner.breaks.is_empty() {
-        true => manner.breaks.remove(0),
-        false => usize::MAX,
-    };
-    let from = range.and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
-    match from.filter(|_| !manner.no_ranges) {
-        None => respond("200 OK", "", bytes, sent),
-        Some(from) if from >= bytes.len() => respond("416 Range Not Satisfiable", "", b"", 0),
-        Some(from) => {
-            let part = format!("Content-Range: bytes {from}-{}/{}\r\n", bytes.len() - 1, bytes.len());
-            respond("206 Partial Content", &part, &bytes[from..], sent)
-        }
-    }
+fn start(folder: &Path, manner: Manner) -> HubServer {
+    HubServer::model(NAME, folder, manner)
 }
 
 /// `wgrad info --model NAME --json` with a cache.
 fn info(cache: &Path, hub: &str, token: Option<&str>) -> Output {
-    let mut command = command(&["info", "--model", NAME, "--json"]);
-    for name in [
-        "HF_HUB_CACHE",
-        "HF_TOKEN",
-        "HF_TOKEN_PATH",
-        "HF_HUB_OFFLINE",
-        "http_proxy",
-        "HTTP_PROXY",
-        "ALL_PROXY",
-    ] {
-        command.env_remove(name);
-    }
-    command.current_dir(cache);
-    command.env("HF_HOME", cache).env("HF_ENDPOINT", hub).env("NO_PROXY", "*");
+    let mut command = alone(cache, hub, &["info", "--model", NAME, "--json"]);
     token.map(|token| command.env("HF_TOKEN", token));
+    command.env("HF_HUB_DOWNLOAD_TIMEOUT", "2");
     command.output().unwrap()
+}
+
+/// The bytes of the weights.
+fn weights() -> Vec<u8> {
+    fs::read(sentence_folder().join("model.safetensors")).unwrap()
 }
 
 fn described(output: &Output) -> Value {
@@ -196,7 +57,7 @@ fn is_cached(cache: &Path, folder: &Path) {
 #[test]
 fn a_model_is_downloaded_once() {
     let cache = tempfile::tempdir().unwrap();
-    let hub = HubServer::start(&sentence_folder(), Manner::default());
+    let hub = start(&sentence_folder(), Manner::default());
     let output = info(cache.path(), &hub.address, None);
     let answer = described(&output);
     assert_eq!((&answer["width"], &answer["embedding"]["max_tokens"]), (&json!(40), &json!(32)));
@@ -226,7 +87,7 @@ fn weights_in_several_files_are_downloaded() {
     let folder = sharded(3);
     // Where a model has it, it comes along.
     fs::write(folder.path().join("reference_vectors.json"), "{}").unwrap();
-    let hub = HubServer::start(folder.path(), Manner::default());
+    let hub = start(folder.path(), Manner::default());
     assert_eq!(described(&info(cache.path(), &hub.address, None))["parameters"], 37013);
     is_cached(cache.path(), folder.path());
 }
@@ -236,7 +97,7 @@ fn a_broken_line_is_taken_up_where_it_broke() {
     for no_ranges in [false, true] {
         let cache = tempfile::tempdir().unwrap();
         let manner = Manner { breaks: vec![70_000, 1000, 0], no_ranges, ..Manner::default() };
-        let hub = HubServer::start(&sentence_folder(), manner);
+        let hub = start(&sentence_folder(), manner);
         described(&info(cache.path(), &hub.address, None));
         is_cached(cache.path(), &sentence_folder());
         let asked = hub.requests();
@@ -252,10 +113,9 @@ fn a_broken_line_is_taken_up_where_it_broke() {
     let cache = tempfile::tempdir().unwrap();
     let blobs = model(cache.path()).join("blobs");
     fs::create_dir_all(&blobs).unwrap();
-    let weights = fs::read(sentence_folder().join("model.safetensors")).unwrap();
-    let partial = blobs.join(format!("{}.incomplete", hash("model.safetensors")));
-    fs::write(partial, &weights[..100_000]).unwrap();
-    let hub = HubServer::start(&sentence_folder(), Manner::default());
+    let partial = blobs.join(format!("{}.incomplete", hash("model.safetensors", &weights())));
+    fs::write(partial, &weights()[..100_000]).unwrap();
+    let hub = start(&sentence_folder(), Manner::default());
     described(&info(cache.path(), &hub.address, None));
     is_cached(cache.path(), &sentence_folder());
     assert_eq!(hub.requests().last().unwrap().1, Some("bytes=100000-".to_string()));
@@ -265,7 +125,7 @@ fn a_broken_line_is_taken_up_where_it_broke() {
 fn a_wrong_size_is_no_model() {
     let cache = tempfile::tempdir().unwrap();
     let manner = Manner { exaggerate: 10, ..Manner::default() };
-    let hub = HubServer::start(&sentence_folder(), manner);
+    let hub = start(&sentence_folder(), manner);
     let output = info(cache.path(), &hub.address, None);
     assert!(!output.status.success() && output.stdout.is_empty());
     let (real, said) =
@@ -278,9 +138,14 @@ fn a_wrong_size_is_no_model() {
 
 #[test]
 fn tokens_go_to_the_hub_alone() {
+    [Elsewhere::Host, Elsewhere::Port].into_iter().for_each(tokens_do_not_go);
+}
+
+fn tokens_do_not_go(elsewhere: Elsewhere) {
     let cache = tempfile::tempdir().unwrap();
-    let manner = || Manner { token: Some("hf_secret".into()), redirect: true, ..Manner::default() };
-    let hub = HubServer::start(&sentence_folder(), manner());
+    let manner =
+        || Manner { token: Some("hf_secret".into()), redirect: Some(elsewhere), ..Manner::default() };
+    let hub = start(&sentence_folder(), manner());
     for (token, says) in [(None, "set HF_TOKEN"), (Some("wrong"), "the token may not read this model")] {
         let output = info(cache.path(), &hub.address, token);
         assert!(!output.status.success());
@@ -295,18 +160,16 @@ fn tokens_go_to_the_hub_alone() {
     // The one that `huggingface-cli login` stores.
     let cache = tempfile::tempdir().unwrap();
     fs::write(cache.path().join("token"), "hf_secret\n").unwrap();
-    let hub = HubServer::start(&sentence_folder(), manner());
+    let hub = start(&sentence_folder(), manner());
     described(&info(cache.path(), &hub.address, None));
 }
 
 #[test]
 fn what_is_not_there_is_said() {
     let cache = tempfile::tempdir().unwrap();
-    let hub = HubServer::start(&sentence_folder(), Manner::default());
+    let hub = start(&sentence_folder(), Manner::default());
     let run = |name: &str, offline: bool| {
-        let mut command = command(&["info", "--model", name]);
-        command.env("HF_HOME", cache.path()).env("HF_ENDPOINT", &hub.address);
-        command.env_remove("HF_HUB_CACHE").env("NO_PROXY", "*").current_dir(cache.path());
+        let mut command = hub.command(cache.path(), &["info", "--model", name]);
         if offline {
             command.env("HF_HUB_OFFLINE", "1");
         }
@@ -321,7 +184,116 @@ fn what_is_not_there_is_said() {
     assert!(run("./some-org/small-bert", false).contains("found nothing there"));
     let unsafe_only = tempfile::tempdir().unwrap();
     fs::write(unsafe_only.path().join("pytorch_model.bin"), b"PK").unwrap();
-    let hub = HubServer::start(unsafe_only.path(), Manner::default());
+    let hub = start(unsafe_only.path(), Manner::default());
     let output = info(cache.path(), &hub.address, None);
     assert!(stderr(&output).contains("only a PyTorch pickle"), "{}", stderr(&output));
+}
+
+/// A part in the cache, as an earlier download left it.
+fn leave_part(cache: &Path, part: &[u8]) {
+    let blobs = model(cache).join("blobs");
+    fs::create_dir_all(&blobs).unwrap();
+    fs::write(blobs.join(format!("{}.incomplete", hash("model.safetensors", &weights()))), part).unwrap();
+}
+
+#[test]
+fn what_comes_is_what_the_hub_says() {
+    // A byte that is wrong on the way.
+    let cache = tempfile::tempdir().unwrap();
+    let hub = start(&sentence_folder(), Manner { wrong: 1, ..Manner::default() });
+    let said = stderr(&info(cache.path(), &hub.address, None));
+    let right = hash("model.safetensors", &weights());
+    assert!(said.contains(&format!("expected contents with the hash {right}, found ")), "{said}");
+    let blobs: Vec<_> = fs::read_dir(model(cache.path()).join("blobs")).unwrap().flatten().collect();
+    let is_weights = |name: &str| name.starts_with(&right);
+    assert!(!blobs.iter().any(|blob| is_weights(blob.file_name().to_str().unwrap())));
+    // Nothing of it stays in the way of the next time.
+    described(&info(cache.path(), &hub.address, None));
+    is_cached(cache.path(), &sentence_folder());
+
+    // A part that is wrong, as another program or a full disk may leave it.
+    for length in [100_000, weights().len()] {
+        let cache = tempfile::tempdir().unwrap();
+        leave_part(cache.path(), &vec![7; length]);
+        let hub = start(&sentence_folder(), Manner::default());
+        described(&info(cache.path(), &hub.address, None));
+        is_cached(cache.path(), &sentence_folder());
+    }
+
+    // Small files are hashed as git does it.
+    let cache = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in files(&sentence_folder(), "") {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    let hub =
+        start(folder.path(), Manner { other_version: Some(hash("x.safetensors", b"")), ..Manner::default() });
+    let said = stderr(&info(cache.path(), &hub.address, None));
+    assert!(said.contains("model.safetensors: expected the version "), "{said}");
+}
+
+#[test]
+fn a_line_that_is_silent_is_given_up_and_taken_up_again() {
+    let cache = tempfile::tempdir().unwrap();
+    let hub = start(&sentence_folder(), Manner { stalls: vec![50_000, 0, 1000], ..Manner::default() });
+    let clock = Instant::now();
+    described(&info(cache.path(), &hub.address, None));
+    // Three times two seconds, and not the twenty that the hub says nothing.
+    assert!((Duration::from_secs(6)..Duration::from_secs(19)).contains(&clock.elapsed()));
+    is_cached(cache.path(), &sentence_folder());
+    let asked = hub.requests();
+    assert_eq!(asked.last().unwrap().1, Some("bytes=51000-".to_string()));
+}
+
+#[test]
+fn a_busy_hub_is_waited_for() {
+    let cache = tempfile::tempdir().unwrap();
+    let busy = vec![
+        ("429 Too Many Requests", Some("1")),
+        ("503 Service Unavailable", Some("Sun, 06 Nov 1994 08:49:37 GMT")),
+        ("502 Bad Gateway", None),
+    ];
+    let hub = start(&sentence_folder(), Manner { busy, ..Manner::default() });
+    let clock = Instant::now();
+    described(&info(cache.path(), &hub.address, None));
+    assert!(clock.elapsed() >= Duration::from_secs(1));
+    is_cached(cache.path(), &sentence_folder());
+
+    let told = |busy| {
+        let cache = tempfile::tempdir().unwrap();
+        let hub = start(&sentence_folder(), Manner { busy, ..Manner::default() });
+        let output = info(cache.path(), &hub.address, None);
+        assert!(!output.status.success());
+        (stderr(&output), hub.requests().len())
+    };
+    let (said, asked) = told(vec![("429 Too Many Requests", Some("3600"))]);
+    assert!(said.contains("the hub asks to come back in 3600 seconds") && asked == 1, "{said}");
+    let (said, asked) = told(vec![("429 Too Many Requests", Some("0")); 9]);
+    assert!(said.contains("429") && said.contains("too many requests") && asked == 5, "{said}");
+    let refuses =
+        Manner { token: Some("x".into()), refuses_with: Some("403 Forbidden"), ..Manner::default() };
+    let hub = start(&sentence_folder(), refuses);
+    let said = stderr(&info(cache.path(), &hub.address, Some("y")));
+    assert!(said.is_empty(), "what is cached needs no hub: {said}");
+    let cache = tempfile::tempdir().unwrap();
+    let said = stderr(&info(cache.path(), &hub.address, Some("y")));
+    assert!(said.contains("403") && said.contains("the token may not read this model"), "{said}");
+}
+
+#[test]
+fn training_goes_on_from_a_model_by_name() {
+    let cache = tempfile::tempdir().unwrap();
+    let hub = start(&golden_folder(), Manner::default());
+    fs::write(cache.path().join("text.txt"), "w5 w6 w7 w8 w9 w10\n".repeat(60)).unwrap();
+    let run = |arguments: &[&str]| stdout(&hub.command(cache.path(), arguments).output().unwrap());
+    run(&["data", "prepare", "text.txt", "--tokenizer", NAME, "--seq-len", "16", "--out", "data"]);
+    let pretrain = ["pretrain", "--from", NAME, "--data", "data", "--out", "out", "--init-only"];
+    run(&pretrain);
+    let card = fs::read_to_string(cache.path().join("out/README.md")).unwrap();
+    assert!(card.contains("base_model: \"some-org/small-bert\""), "{card}");
+    // The name is that of one model, fetched once.
+    let asked = hub.requests();
+    assert_eq!(asked.iter().filter(|(path, ..)| path.ends_with("model.safetensors")).count(), 1);
 }

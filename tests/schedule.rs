@@ -5,7 +5,8 @@
 use wgrad::train::schedule::{Budget, Plan, PlanConfig, Ramp, Schedule};
 
 fn config(schedule: Schedule, learning_rate: f64, warmup_steps: u64, budget: Budget) -> PlanConfig {
-    PlanConfig { schedule, learning_rate, warmup_steps, batch_sequences: 32, ramp: Ramp::Constant, budget }
+    let (batch_sequences, ramp, decay_steps) = (32, Ramp::Constant, None);
+    PlanConfig { schedule, decay_steps, learning_rate, warmup_steps, batch_sequences, ramp, budget }
 }
 
 fn rate(plan: &Plan, index: u64) -> f64 {
@@ -153,5 +154,23 @@ fn what_cannot_be_names_its_field() {
     ] {
         let error = Plan::new(bad).unwrap_err().to_string();
         assert!(error.starts_with(&format!("{field}: expected ")), "{error}");
+    }
+}
+
+#[test]
+fn a_trapezoid_falls_over_its_last_steps() {
+    let good = config(Schedule::Trapezoid, 1.0, 2, Budget::Steps(12));
+    let rates = |decay_steps| -> Vec<f64> {
+        let plan = Plan::new(PlanConfig { decay_steps, ..good }).unwrap();
+        plan.steps_from(0).map(|step| step.learning_rate).collect()
+    };
+    // A quarter of the steps where nothing else is said.
+    assert_eq!(rates(None), rates(Some(3)));
+    assert_eq!(rates(Some(2))[2..], [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.75, 0.25]);
+    for (schedule, decay_steps) in
+        [(Schedule::Trapezoid, 0), (Schedule::Trapezoid, 13), (Schedule::Linear, 3), (Schedule::Constant, 3)]
+    {
+        let error = Plan::new(PlanConfig { schedule, decay_steps: Some(decay_steps), ..good }).unwrap_err();
+        assert!(error.to_string().starts_with("decay_steps: expected "), "{error}");
     }
 }

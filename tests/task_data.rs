@@ -109,7 +109,12 @@ fn folders_are_found_and_their_gaps_told() {
 }
 
 fn columns(text: &str, pair: Option<&str>, label: Option<&str>) -> Columns {
-    Columns { text: text.into(), pair: pair.map(str::to_owned), label: label.map(str::to_owned) }
+    Columns {
+        text: text.into(),
+        pair: pair.map(str::to_owned),
+        label: label.map(str::to_owned),
+        numbers: false,
+    }
 }
 
 fn read(name: &str, text: &str, columns: &Columns) -> wgrad::Result<Table> {
@@ -265,4 +270,23 @@ fn tasks_have_names() {
     }
     let error = "sst".parse::<Task>().unwrap_err().to_string();
     assert!(error.contains("`sst2`") && error.contains("found `sst`"), "{error}");
+}
+
+#[test]
+fn words_for_nothing_are_no_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("scores.csv");
+    let words = ["none", "None", "N/A", "-", "null", "?", ""];
+    let rows: String = words.iter().map(|word| format!("a text,{word}\n")).collect();
+    std::fs::write(&path, format!("text,label\na text,1.5\n{rows}another,-2\n")).unwrap();
+    let options = FileOptions { lenient: true, ..FileOptions::default() };
+    let read = |numbers| {
+        let columns = Columns { numbers, ..columns("text", None, Some("label")) };
+        Table::read(&path, &columns, &options).unwrap()
+    };
+    let numbers = read(true);
+    assert_eq!(numbers.lost.rows, words.len() as u64);
+    assert_eq!(scores(&numbers).unwrap(), [1.5, -2.0]);
+    // Where labels are names, one may be called so.
+    assert_eq!(read(false).lost.rows, 2);
 }

@@ -1,5 +1,7 @@
 //! `wgrad data`
 
+mod fetch;
+
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -8,6 +10,7 @@ use wgrad::data::{self, HeldOut, PrepareOptions, ReadCounts, ReadOptions};
 use wgrad::format::thousands;
 
 use super::files::FileArgs;
+use super::hub::{self, dataset};
 use super::{models, print};
 
 /// Turn text into the shards that training reads.
@@ -38,13 +41,15 @@ Examples:
   wgrad data prepare books/ --tokenizer tok --documents blank-line --join --out data/books
   cat notes.txt | wgrad data prepare - --tokenizer tok --documents file --out data/notes --json")]
     Prepare(Prepare),
+    #[command(after_help = fetch::HELP)]
+    Fetch(fetch::Fetch),
 }
 
 /// Which files are read, and how.
 #[derive(Debug, clap::Args)]
 pub struct ReadArgs {
     /// Files (.txt, .jsonl, .json, .csv, .tsv, .parquet; plain, .gz, .bz2, .zst or .xz), folders and .zip or .tar archives
-    /// of such, or - for standard input. A file without an ending, and standard input, are what they hold: JSON or text.
+    /// of such, hf:NAME:CONFIG:SPLIT for a data set of the Hugging Face hub (see `wgrad data fetch`), or - for standard input. A file without an ending, and standard input, are what they hold: JSON or text.
     #[arg(required = true, value_name = "FILES")]
     pub files: Vec<PathBuf>,
     /// The column or field of tables that holds the text: its name, its number, or a.b for a field of a structure.
@@ -89,8 +94,8 @@ impl From<&ReadArgs> for ReadOptions {
 struct Prepare {
     #[command(flatten)]
     read: ReadArgs,
-    /// The folder or file of the tokenizer.
-    #[arg(long, value_name = "DIR")]
+    /// The folder or file of the tokenizer; a model's folder or its name on the hub stands for its own.
+    #[arg(long, value_name = "DIR|NAME")]
     tokenizer: PathBuf,
     /// Tokens per sequence, [CLS] and [SEP] included.
     #[arg(long, value_name = "N", default_value_t = 128)]
@@ -127,11 +132,17 @@ fn held_out(text: &str) -> Result<HeldOut, String> {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let Command::Prepare(args) = args.command;
+    match args.command {
+        Command::Prepare(args) => prepare(args),
+        Command::Fetch(args) => fetch::run(&args),
+    }
+}
+
+fn prepare(args: Prepare) -> anyhow::Result<()> {
     let options = PrepareOptions {
         read: ReadOptions::from(&args.read),
-        inputs: args.read.files,
-        tokenizer: args.tokenizer,
+        inputs: dataset::all_texts(&args.read.files)?,
+        tokenizer: hub::folder(&args.tokenizer)?,
         verify: models::verify(),
         out: args.out,
         seq_len: args.seq_len,

@@ -51,7 +51,8 @@ pub struct Args {
     #[arg(long, value_name = "DIR|NAME")]
     model: PathBuf,
     /// Texts to learn from: .csv, .tsv, .jsonl, .json or .parquet; of contrastive training also .txt, a text a line.
-    #[arg(long, value_name = "FILE", required_unless_present = "data", conflicts_with = "data")]
+    /// Or hf:NAME:CONFIG:SPLIT, a data set of the Hugging Face hub.
+    #[arg(long, value_name = "FILE|hf:NAME", required_unless_present = "data", conflicts_with = "data")]
     train: Option<PathBuf>,
     /// The folder of the finetuned model.
     #[arg(long, value_name = "DIR")]

@@ -7,6 +7,7 @@ use wgrad::train::finetune::columns;
 use wgrad::{Error, Result};
 
 use super::files::FileArgs;
+use super::hub::dataset;
 
 /// What `finetune` and `evaluate` share.
 #[derive(clap::Args)]
@@ -16,11 +17,12 @@ pub struct Labelled {
     #[arg(long, value_name = "TASK")]
     pub task: Task,
     /// A folder of GLUE's files: the task's, or the one that holds it; GLUE's own .tsv, or .csv, .jsonl and .parquet
-    /// with the columns of those or of the Hugging Face hub.
-    #[arg(long, value_name = "DIR", conflicts_with = "eval")]
+    /// with the columns of those or of the Hugging Face hub; or hf:nyu-mll/glue, which is fetched.
+    #[arg(long, value_name = "DIR|hf:NAME", conflicts_with = "eval")]
     pub data: Option<PathBuf>,
-    /// Texts to measure on: .csv, .tsv, .jsonl, .json or .parquet, plain or packed (.gz, .bz2, .zst, .xz, .zip).
-    #[arg(long, value_name = "FILE")]
+    /// Texts to measure on: .csv, .tsv, .jsonl, .json or .parquet, plain or packed (.gz, .bz2, .zst, .xz, .zip); or
+    /// hf:NAME:CONFIG:SPLIT.
+    #[arg(long, value_name = "FILE|hf:NAME")]
     pub eval: Option<PathBuf>,
     /// The column or field that holds the text, or the first of two: its name, its number, or a.b.
     #[arg(long, value_name = "NAME|N", default_value = "text")]
@@ -40,30 +42,39 @@ pub type Sets = Vec<(String, Table)>;
 
 impl Labelled {
     /// The file to train on, if `train` or `--data` says where it is, and the sets to measure on.
-    pub fn read(&self, train: Option<&Path>) -> Result<(Option<Table>, Sets)> {
+    pub fn read(&self, train: Option<&Path>) -> anyhow::Result<(Option<Table>, Sets)> {
         if let Some(dir) = &self.data {
-            let files = glue_files(self.task, dir)?;
+            let files = glue_files(self.task, &dataset::task_folder(dir, self.task.name())?)?;
             let read = |path: &Path| Table::read_glue(self.task, path, &self.how.options());
             let sets = files.dev.iter().map(|(name, path)| Ok((name.to_string(), read(path)?)));
             let sets = sets.collect::<Result<Sets>>()?;
             return Ok((Some(read(&files.train)?), sets));
         }
-        let train = train.map(|path| self.file(path, false)).transpose()?;
-        let eval = self.eval.as_ref().map(|path| Ok(("eval".to_owned(), self.file(path, true)?)));
-        Ok((train, eval.transpose()?.into_iter().collect()))
+        let train = match train {
+            Some(path) => Some(self.file(&dataset::table(path, &["train"])?, false)?),
+            None => None,
+        };
+        Ok((train, self.eval()?.into_iter().collect()))
     }
 
     /// The sets to measure on alone.
-    pub fn sets(&self) -> Result<Sets> {
-        match (&self.data, &self.eval) {
-            (Some(dir), _) => {
-                let files = glue_files(self.task, dir)?;
-                let read = |path: &Path| Table::read_glue(self.task, path, &self.how.options());
-                files.dev.iter().map(|(name, path)| Ok((name.to_string(), read(path)?))).collect()
-            }
-            (None, Some(path)) => Ok(vec![("eval".to_owned(), self.file(path, true)?)]),
-            (None, None) => Err(Error::config("eval", "--data DIR or --eval FILE", "neither")),
+    pub fn sets(&self) -> anyhow::Result<Sets> {
+        if let Some(dir) = &self.data {
+            let files = glue_files(self.task, &dataset::task_folder(dir, self.task.name())?)?;
+            let read = |path: &Path| Table::read_glue(self.task, path, &self.how.options());
+            let sets = files.dev.iter().map(|(name, path)| Ok((name.to_string(), read(path)?)));
+            return Ok(sets.collect::<Result<Sets>>()?);
         }
+        let eval = self.eval()?;
+        eval.map(|set| vec![set])
+            .ok_or_else(|| Error::config("eval", "--data DIR or --eval FILE", "neither").into())
+    }
+
+    /// What `--eval` names.
+    fn eval(&self) -> anyhow::Result<Option<(String, Table)>> {
+        let Some(path) = &self.eval else { return Ok(None) };
+        let path = dataset::table(path, &["validation", "dev", "validation_matched", "test"])?;
+        Ok(Some(("eval".to_owned(), self.file(&path, true)?)))
     }
 
     fn file(&self, path: &Path, measured: bool) -> Result<Table> {

@@ -28,6 +28,7 @@ mod similarity;
 mod texts;
 mod tokenizer;
 mod training;
+mod trim;
 mod units;
 mod watch;
 
@@ -62,6 +63,8 @@ enum Command {
     Embed(Box<embed::Args>),
     /// Say how alike texts are.
     Similarity(similarity::Args),
+    /// Leave out of a model what a text does not need.
+    Trim(trim::Args),
     /// Say what a model, or any other file or folder, is.
     Info(info::Args),
     /// Teach a pretrained model a task: classes, numbers, or embeddings.
@@ -94,6 +97,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::FillMask(args) => fill_mask::run(&args),
         Command::Embed(args) => embed::run(&args),
         Command::Similarity(args) => similarity::run(&args),
+        Command::Trim(args) => trim::run(&args),
         Command::Info(args) => info::run(&args),
         Command::Finetune(args) => finetune::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),

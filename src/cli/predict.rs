@@ -84,6 +84,20 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The probability of each class. Classes of one name are told apart by their numbers, so that none is lost.
+fn shares(labels: &[String], probabilities: &[f64]) -> Map<String, serde_json::Value> {
+    let mut shares = Map::new();
+    for (class, (label, share)) in labels.iter().zip(probabilities).enumerate() {
+        let mut name = label.clone();
+        // A name that looks like one with a number may be there already.
+        while shares.contains_key(&name) || (name != *label && labels.contains(&name)) {
+            name = format!("{name} ({class})");
+        }
+        shares.insert(name, json!(share));
+    }
+    shares
+}
+
 fn show(
     (text, pair): &(String, Option<String>),
     prediction: &Prediction,
@@ -92,13 +106,7 @@ fn show(
 ) -> anyhow::Result<()> {
     if json {
         let mut value = serde_json::to_value(prediction).context("a prediction as JSON")?;
-        let mut shares = Map::new();
-        for (class, (label, share)) in labels.iter().zip(&prediction.probabilities).enumerate() {
-            // Two classes of one name are told apart by their numbers, so that neither is lost.
-            let twice = shares.contains_key(label);
-            let name = if twice { format!("{label} ({class})") } else { label.clone() };
-            shares.insert(name, json!(share));
-        }
+        let shares = shares(labels, &prediction.probabilities);
         let mut line = Map::new();
         line.insert("text".into(), json!(text));
         if let Some(pair) = pair {
@@ -117,4 +125,20 @@ fn show(
     };
     let pair = pair.as_deref().map(|pair| format!("\t{}", plain(pair))).unwrap_or_default();
     print::line(format_args!("{answer}\t{}{pair}", plain(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_class_is_lost() {
+        let labels = ["a", "b", "a", "a (3)", "a"].map(str::to_owned);
+        let shares = shares(&labels, &[0.1, 0.2, 0.3, 0.15, 0.25]);
+        let names: Vec<&str> = shares.keys().map(String::as_str).collect();
+        assert_eq!(names, ["a", "b", "a (2)", "a (3)", "a (4)"]);
+        // Not even where a class is called what another one would be.
+        let labels = ["a", "a", "a (1)"].map(str::to_owned);
+        assert_eq!(super::shares(&labels, &[0.5, 0.3, 0.2]).len(), 3);
+    }
 }

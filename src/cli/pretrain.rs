@@ -1,17 +1,19 @@
 //! `wgrad pretrain`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::exit;
 use std::sync::Arc;
 
 use anyhow::Context;
 use wgrad::data::Split;
+use wgrad::files::ModelFolder;
 use wgrad::format::thousands;
 use wgrad::gpu::GpuOptions;
 use wgrad::models::Freeze;
+use wgrad::store::{Disk, Store};
 use wgrad::train::dump::dump_batches;
 use wgrad::train::estimate::estimate;
-use wgrad::train::pretrain::{RECIPE, save_initial};
+use wgrad::train::pretrain::{RECIPE, check_start, save_initial};
 use wgrad::train::{RunOptions, Settings, Summary};
 
 use super::fit::{self, MicroBatch, Recompute, bytes, micro_batch, recompute};
@@ -29,11 +31,25 @@ const SECONDS: f64 = 2.0;
   wgrad pretrain --preset micro --data data/reviews --out runs/micro
   wgrad pretrain --preset tiny --data data/wiki --data data/books --out runs/tiny --set learning_rate=5e-4
   wgrad pretrain --config recipe.toml --data data/reviews --out runs/mine --steps 3000
+  wgrad pretrain --from bert-base-multilingual-cased --data data/letters --out runs/letters --steps 2000
   wgrad pretrain --resume --data data/reviews --out runs/micro
+  wgrad pretrain --resume --allow-changes --data data/reviews --out runs/micro --steps 3000
   wgrad pretrain --preset notebook --data data/wiki --dry-run --micro-batch auto --memory 7GB
 
 Ctrl-C ends the step, saves a checkpoint and the model; once more quits at once.
 The recipe in use is written to OUT/train.json, which is a --config file.
+
+--from goes on from a model with a masked-language-model head, of Hugging Face or
+made here, on data made with its tokenizer (wgrad data prepare --tokenizer). Without
+--config: 10,000 steps of 32 sequences, learning rate 5e-5 after 500 steps of warm-up.
+
+A run can be prolonged: --resume --allow-changes --steps N. Its schedule is then made
+anew for N steps, so that the learning rate of most leaps up. It does not with
+--set schedule=constant; from any checkpoint of such a run, --set schedule=trapezoid
+--set decay_steps=N with --steps leads it to 0 over the last N steps.
+
+A run whose loss has exploded and does not come back ends with exit code 4 and without
+a model; the checkpoints of before stay.
 
 JSON: {out, interrupted, steps, total_steps, sequences, tokens, loss, held_out_loss, held_out_accuracy,
 unigram_entropy, skipped_steps, device_losses, parameters, device, seconds, tokens_per_second}: losses in nats per
@@ -44,11 +60,14 @@ optimizer, transient, read_back, total}, flops_per_token, steps, sequences, toke
 micro_batch_seconds, optimizer_seconds, tokens_per_second, hours}, memory in bytes.")]
 pub struct Args {
     /// A recipe: micro, tiny, small or notebook.
-    #[arg(long, value_name = "NAME", required_unless_present_any = ["config", "resume"], conflicts_with = "config")]
+    #[arg(long, value_name = "NAME", required_unless_present_any = ["config", "resume", "from"], conflicts_with_all = ["config", "from"])]
     preset: Option<String>,
     /// A recipe in a file, TOML or JSON.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Start from a model's weights: its folder, or its name on the hub.
+    #[arg(long, value_name = "DIR|NAME", visible_alias = "init", alias = "model")]
+    from: Option<PathBuf>,
     /// A folder made by `wgrad data prepare`; several are read one after the other.
     #[arg(long, value_name = "DIR", required = true)]
     data: Vec<PathBuf>,
@@ -108,11 +127,16 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let settings = settings(&args)?;
+    let mut settings = settings(&args)?;
+    let from = start(&args, &mut settings)?;
     let dataset = Arc::new(models::dataset(&args.data)?);
+    if let Some(model) = &from {
+        check_start(model, &dataset)?;
+    }
     let config = settings.for_data(&dataset)?;
     let out = args.out.clone().unwrap_or_default();
     let mut options = RunOptions {
+        from: from.map(Arc::new),
         data: args.data.iter().map(|folder| name(folder)).collect(),
         resume: args.resume,
         allow_changes: args.allow_changes,
@@ -180,6 +204,7 @@ fn settings(args: &Args) -> wgrad::Result<Settings> {
     let mut settings = match (&args.preset, &args.config) {
         (Some(preset), _) => Settings::preset(preset)?,
         (None, Some(file)) => Settings::file(file)?,
+        (None, None) if args.from.is_some() && !args.resume => Settings::going_on()?,
         (None, None) => Settings::file(&args.out.clone().unwrap_or_default().join(RECIPE))?,
     };
     args.set.iter().try_for_each(|assignment| settings.set(assignment))?;
@@ -201,8 +226,29 @@ fn settings(args: &Args) -> wgrad::Result<Settings> {
     Ok(settings)
 }
 
+/// The model that the run starts from, told to the recipe. A run that goes on from a checkpoint does without it.
+fn start(args: &Args, settings: &mut Settings) -> anyhow::Result<Option<ModelFolder>> {
+    let given = args.from.as_deref().or_else(|| settings.from().map(Path::new)).map(Path::to_owned);
+    let Some(given) = given else { return Ok(None) };
+    if args.resume && args.out.as_deref().is_some_and(is_under_way) {
+        if let Some(from) = &args.from {
+            settings.set(&format!("from={}", serde_json::Value::from(from.to_string_lossy())))?;
+        }
+        return Ok(None);
+    }
+    let model = models::model(&given)?;
+    settings.start_from(&given.to_string_lossy(), &model.config)?;
+    Ok(Some(model))
+}
+
+/// Whether a run's folder holds a checkpoint of a step that was done, whole or not: the run looks closer.
+fn is_under_way(out: &Path) -> bool {
+    let names = Disk.list(&out.join("checkpoints")).unwrap_or_default();
+    names.iter().any(|name| name.strip_prefix("step-").and_then(|step| step.parse().ok()).unwrap_or(0) > 0)
+}
+
 /// The folder's own name, which says more on a card than where it lies.
-fn name(folder: &std::path::Path) -> String {
+fn name(folder: &Path) -> String {
     let place = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     place.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned()
 }

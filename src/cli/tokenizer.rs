@@ -10,6 +10,7 @@ use wgrad::store::{Disk, Purpose, claim};
 use wgrad::text::{Tokenizer, TokenizerKind, TokenizerOptions, tokenizer};
 
 use super::data::ReadArgs;
+use super::hub::dataset;
 use super::{models, print};
 
 /// Learn a vocabulary from text.
@@ -136,7 +137,7 @@ fn train(args: Train) -> anyhow::Result<()> {
     let began = Instant::now();
     // Before hours are spent on texts.
     claim(&Disk, &args.out, Purpose::Only(&[tokenizer::FILE]), args.force)?;
-    let reader = Reader::open(&args.read.files, ReadOptions::from(&args.read))?;
+    let reader = Reader::open(&dataset::all_texts(&args.read.files)?, ReadOptions::from(&args.read))?;
     let bar = print::Bytes::new(reader.total_bytes(), Some(reader.bytes_read()));
     let options = TokenizerOptions {
         vocab_size: args.vocab_size,

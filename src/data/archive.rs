@@ -189,7 +189,16 @@ impl Member for Place {
                     CompressionMethod::BZIP2 => Box::new(bzip2::bufread::BzDecoder::new(raw)),
                     CompressionMethod::XZ => Box::new(liblzma::bufread::XzDecoder::new(raw)),
                     CompressionMethod::ZSTD => {
-                        let decoder = zstd::stream::read::Decoder::with_buffer(raw);
+                        let decoder =
+                            zstd::stream::read::Decoder::with_buffer(raw).and_then(|mut decoder| {
+                                // As of single files: see `source.rs`.
+                                decoder.window_log_max(if cfg!(target_pointer_width = "64") {
+                                    31
+                                } else {
+                                    30
+                                })?;
+                                Ok(decoder)
+                            });
                         Box::new(decoder.map_err(Error::io(path, "unpack"))?)
                     }
                     other => {

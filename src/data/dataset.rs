@@ -8,7 +8,7 @@ use super::manifest::{FILE, Manifest, Part, UNIGRAMS, unigram_entropy};
 use super::masking::MaskingOptions;
 use crate::hash::{fnv1a, fnv1a_from};
 use crate::store::{Bytes, Disk, Store, checksums};
-use crate::text::{TokenTable, Tokenizer, tokenizer};
+use crate::text::{Companions, TokenTable, Tokenizer, tokenizer};
 use crate::{Error, Result};
 
 /// Which part of the data.
@@ -136,7 +136,8 @@ impl Dataset {
             }
         }
         let path = first.join(tokenizer::FILE);
-        let tokenizer = Tokenizer::from_named(store.read(&path)?.to_vec(), &path)?;
+        let roles = Companions::read(store, first)?.roles();
+        let tokenizer = Tokenizer::with_roles(store.read(&path)?.to_vec(), &path, &roles)?;
         let vocab_size = tokenizer.vocab_size();
         let mut dataset = Dataset {
             seq_len,

@@ -23,7 +23,8 @@ use crate::hash::fnv1a;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::store::Disk;
 use crate::store::{CHECKSUMS_FILE, Checksums, Memory, NewFolder, Store, write_file};
-use crate::text::{Tokenizer, tokenizer};
+use crate::text::companions::SPECIAL_TOKENS_FILE;
+use crate::text::{SpecialTokens, Tokenizer, tokenizer};
 use crate::{Error, Result};
 
 pub use super::held_out::HeldOut;
@@ -324,6 +325,19 @@ impl<'a> Work<'a> {
         let unigrams_crc32 = write_u64s(self.store, &self.folder.join(UNIGRAMS), counts)?;
         let copy = self.folder.join(tokenizer::FILE);
         let tokenizer_digest = write_file(self.store, &copy, |sink| sink.put(self.tokenizer.json()))?;
+        let mut sums = vec![(tokenizer::FILE, tokenizer_digest)];
+        let tokens = self.tokenizer.special_tokens();
+        if SpecialTokens::of(&serde_json::from_slice(self.tokenizer.json()).unwrap_or_default()) != *tokens {
+            // What the file does not say of itself was named by a file beside it.
+            let roles =
+                tokens.roles().into_iter().filter_map(|(role, token)| Some((role.to_owned(), token?.into())));
+            let roles = serde_json::Value::Object(roles.collect()).to_string();
+            let path = self.folder.join(SPECIAL_TOKENS_FILE);
+            sums.push((
+                SPECIAL_TOKENS_FILE,
+                write_file(self.store, &path, |sink| sink.put(roles.as_bytes()))?,
+            ));
+        }
         let summarise = |part: &manifest::Part| PartSummary::new(part, self.options.seq_len);
         let summary = Summary {
             out: self.options.out.clone(),
@@ -356,9 +370,9 @@ impl<'a> Work<'a> {
         let path = self.folder.join(manifest::FILE);
         let json = serde_json::to_vec_pretty(&manifest)
             .map_err(|error| Error::file(&path, "a manifest that can be written", error.to_string()))?;
-        let digest = write_file(self.store, &path, |sink| sink.put(&json))?;
+        sums.push((manifest::FILE, write_file(self.store, &path, |sink| sink.put(&json))?));
         // The manifest lists all other files.
-        let sums = Checksums::new([(manifest::FILE, digest), (tokenizer::FILE, tokenizer_digest)]).to_json();
+        let sums = Checksums::new(sums).to_json();
         write_file(self.store, &self.folder.join(CHECKSUMS_FILE), |sink| sink.put(&sums))?;
         Ok(summary)
     }

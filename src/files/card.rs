@@ -21,6 +21,8 @@ pub struct Score {
 pub struct ModelCard {
     /// The model's name, the card's title.
     pub name: String,
+    /// The model whose weights training started from, by its folder or its name on the hub.
+    pub base_model: Option<String>,
     /// The licence of the weights, as Hugging Face spells it, for example `mit`.
     pub license: Option<String>,
     /// Language codes of the training text.
@@ -124,6 +126,9 @@ impl ModelCard {
         let mut text = format!("---\nlibrary_name: {library}\npipeline_tag: {purpose}\n");
         if let Some(license) = &self.license {
             let _ = writeln!(text, "license: {}", yaml(license));
+        }
+        if let Some(base) = &self.base_model {
+            let _ = writeln!(text, "base_model: {}", yaml(base));
         }
         if !self.languages.is_empty() {
             text.push_str("language:\n");

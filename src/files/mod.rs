@@ -14,6 +14,7 @@ pub mod resume;
 pub mod run;
 pub mod sentence;
 mod shards;
+mod trim;
 pub mod weights;
 pub mod writer;
 
@@ -26,5 +27,6 @@ pub use reference::ReferenceVectors;
 pub use resume::check_resume;
 pub use run::{CheckpointState, LoadedCheckpoint, RunFolder, Saved};
 pub use sentence::SentenceFolder;
+pub use trim::trim;
 pub use weights::Weights;
 pub use writer::TensorSource;

@@ -12,6 +12,7 @@ mod check;
 mod pairs;
 mod specials;
 mod template;
+pub mod trim;
 
 pub use companions::Companions;
 pub use pairs::open_pairs;
@@ -19,3 +20,4 @@ pub use pipeline::{TokenizerKind, TokenizerOptions};
 pub use specials::{SpecialIds, SpecialTokens, special_token_ids};
 pub use template::Template;
 pub use tokenizer::{Piece, TokenTable, Tokenizer};
+pub use trim::{Trimmed, Trimming};

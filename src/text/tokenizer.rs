@@ -201,6 +201,18 @@ impl Tokenizer {
         Ok(path)
     }
 
+    /// Whether a `tokenizer.json` says the same as this one's, whatever either says of truncation and padding, which are
+    /// not looked at here.
+    pub fn is_of(&self, json: &[u8]) -> bool {
+        let parsed = |json: &[u8]| {
+            let mut file: serde_json::Value = serde_json::from_slice(json).ok()?;
+            let keys = file.as_object_mut()?;
+            ["truncation", "padding"].iter().for_each(|key| _ = keys.remove(*key));
+            Some(file)
+        };
+        self.json == json || parsed(&self.json).is_some_and(|own| Some(own) == parsed(json))
+    }
+
     /// The bytes of the `tokenizer.json`.
     pub fn json(&self) -> &[u8] {
         &self.json

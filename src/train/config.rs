@@ -57,6 +57,9 @@ pub struct TrainConfig {
     pub warmup_steps: u64,
     /// How the learning rate goes then.
     pub schedule: Schedule,
+    /// Steps over which a trapezoid falls at its end; a quarter of the run unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decay_steps: Option<u64>,
     /// After so many steps in a row whose gradient was not finite the run stops.
     pub max_skipped: u64,
     /// The optimizer.
@@ -74,6 +77,9 @@ pub struct TrainConfig {
     /// there are fewer.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub recompute: usize,
+    /// The model whose weights the run starts from, by its folder or name; none for a run that starts from nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
     /// The model's shape.
     pub model: Config,
     /// How many tokens the data's sequences have masked, where packing makes that another number than the rate of a full
@@ -117,6 +123,7 @@ impl TrainConfig {
             learning_rate,
             warmup_steps,
             schedule: if notebook { Schedule::Notebook } else { Schedule::Linear },
+            decay_steps: None,
             max_skipped: 20,
             optimizer: OptimizerConfig::uniform([0.9, 0.98], 1e-12, 0.01, 0.5),
             masking: MaskingOptions::default(),
@@ -124,8 +131,29 @@ impl TrainConfig {
             checkpoint: CheckpointConfig { every, minutes: 10.0, keep: 2 },
             freeze: Freeze::Nothing,
             recompute: 0,
+            from: None,
             model,
             masked: None,
+        })
+    }
+
+    /// A recipe for going on from a model that has learned already: what `transformers`' own script for masked-language
+    /// modelling does, with batches of 32 sequences and 10,000 steps. The learning rate is a tenth of what a new model
+    /// takes, since a large one makes it forget.
+    ///
+    /// # Errors
+    /// As [`TrainConfig::preset`].
+    pub fn going_on() -> Result<Self> {
+        Ok(TrainConfig {
+            seq_len: 128,
+            batch_sequences: 32,
+            steps: Some(10_000),
+            learning_rate: 5e-5,
+            warmup_steps: 500,
+            optimizer: OptimizerConfig::uniform([0.9, 0.999], 1e-8, 0.01, 1.0),
+            evaluate: EvaluateConfig { every: 500, sequences: 1024 },
+            checkpoint: CheckpointConfig { every: 500, minutes: 10.0, keep: 2 },
+            ..Self::preset("small")?
         })
     }
 
@@ -181,6 +209,7 @@ impl TrainConfig {
         };
         Plan::new(PlanConfig {
             schedule: self.schedule,
+            decay_steps: self.decay_steps,
             learning_rate: self.learning_rate,
             warmup_steps: self.warmup_steps,
             batch_sequences: self.batch_sequences,

@@ -27,9 +27,9 @@ pub enum Schedule {
     /// Linear from 0 to full at three quarters of the budget, then linear to 0 (Cramming's `triangle2`), taken
     /// in the middle of each step.
     Triangle2,
-    /// Full after the warm-up, then linear to 0 over the last quarter of the budget.
+    /// Full after the warm-up, then linear to 0 over the last quarter of the budget, or over `decay_steps`.
     Trapezoid,
-    /// Full after the warm-up.
+    /// Full after the warm-up. It can be prolonged, and from any of its checkpoints a trapezoid leads to 0.
     Constant,
 }
 
@@ -82,6 +82,8 @@ named!(Ramp, "ramp", Constant => "constant", Notebook => "notebook");
 pub struct PlanConfig {
     /// The shape of the learning rate.
     pub schedule: Schedule,
+    /// Over how many last steps a trapezoid falls; the last quarter of the budget where none is given.
+    pub decay_steps: Option<u64>,
     /// The full learning rate.
     pub learning_rate: f64,
     /// Over this many first steps the learning rate is also scaled by 1/n, 2/n, … up to 1.
@@ -132,7 +134,7 @@ impl Plan {
     ///
     /// # Errors
     /// [`Error::Config`] for a budget or batch of zero, a learning rate that is no positive number, a warm-up as
-    /// long as the run, or numbers too large to count.
+    /// long as the run, a decay that is longer or that the schedule does not have, or numbers too large to count.
     pub fn new(config: PlanConfig) -> Result<Self> {
         if !(config.learning_rate > 0.0 && config.learning_rate.is_finite()) {
             return Err(Error::config("learning_rate", "a positive number", config.learning_rate));
@@ -170,6 +172,16 @@ impl Plan {
         if config.warmup_steps >= steps {
             let expected = format!("fewer than the run's {steps} steps");
             return Err(Error::config("warmup_steps", expected, config.warmup_steps));
+        }
+        if let Some(decay) = config.decay_steps {
+            if config.schedule != Schedule::Trapezoid {
+                let expected =
+                    format!("nothing with the schedule `{}`: `trapezoid` has them", config.schedule);
+                return Err(Error::config("decay_steps", expected, decay));
+            }
+            if decay == 0 || decay > steps {
+                return Err(Error::config("decay_steps", format!("1 to {steps}, the run's steps"), decay));
+            }
         }
         Ok(Self { config, phases, nominal, steps })
     }
@@ -255,7 +267,11 @@ impl Plan {
             }
             Schedule::Trapezoid => {
                 let t = self.share(first as f64 + 0.5 * self.batch(index) as f64);
-                ((1.0 - t) / 0.25).min(1.0)
+                let decay = match self.config.decay_steps {
+                    Some(steps) => 1.0 - self.share(self.sequences_before(self.steps - steps) as f64),
+                    None => 0.25,
+                };
+                ((1.0 - t) / decay).min(1.0)
             }
             Schedule::Constant => 1.0,
         }

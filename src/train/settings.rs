@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use strsim::levenshtein;
 
@@ -11,6 +12,7 @@ use crate::data::Dataset;
 use crate::error::quoted;
 use crate::format::shortened;
 use crate::json::leaves;
+use crate::models::Config;
 use crate::store::refuse_newer;
 use crate::{Error, Result};
 
@@ -22,6 +24,15 @@ const FORMAT_KEY: &str = "format";
 pub(super) const FORMAT: u32 = 1;
 /// Two ways to say one thing: giving one takes the other back.
 const BUDGETS: [&str; 2] = ["steps", "sequences"];
+/// The key that names the model which a run starts from.
+const FROM: &str = "from";
+/// Keys that recipes may leave out, beside those of the optimizer, and what their values are.
+const OPTIONAL: [(&str, &str); 4] = [
+    ("decay_steps", "a number of steps"),
+    (FROM, "a model's folder or name"),
+    ("freeze", "`nothing`, `embeddings` or a number of layers"),
+    ("recompute", "a number of layers"),
+];
 
 /// A recipe being put together. It remembers which keys were asked for by name, because only those may disagree
 /// with the data.
@@ -49,6 +60,14 @@ impl Settings {
     /// As [`TrainConfig::preset`].
     pub fn preset(name: &str) -> Result<Self> {
         Ok(Settings { tree: tree(&TrainConfig::preset(name)?), given: BTreeMap::new() })
+    }
+
+    /// Starts from the recipe for going on from a model: see [`TrainConfig::going_on`] and [`Settings::start_from`].
+    ///
+    /// # Errors
+    /// As [`TrainConfig::going_on`].
+    pub fn going_on() -> Result<Self> {
+        Ok(Settings { tree: tree(&TrainConfig::going_on()?), given: BTreeMap::new() })
     }
 
     /// Reads a file: JSON when its name ends in `.json`, else TOML. Its key `preset` names the recipe that gives
@@ -90,6 +109,10 @@ impl Settings {
         };
         let mut settings =
             Self::preset(preset.as_deref().unwrap_or("micro")).map_err(|e| in_file(e, path))?;
+        // Families have keys of their own, so a model that is described whole takes the place of the preset's.
+        if let Some(model) = keys.get("model").and_then(|model| Config::deserialize(model).ok()) {
+            settings.tree["model"] = serde_json::to_value(model).unwrap_or_default();
+        }
         // A group that no recipe has is one unknown key.
         let group = |key: &str| lookup(&settings.tree, key).is_some_and(Value::is_object);
         let mut leaves = leaves(&keys, &|key, _| group(key));
@@ -147,6 +170,35 @@ impl Settings {
         Ok(())
     }
 
+    /// The model that the run starts from, where the recipe names one.
+    pub fn from(&self) -> Option<&str> {
+        lookup(&self.tree, FROM).and_then(Value::as_str)
+    }
+
+    /// Makes the run start from the model that is called `name`, whose shape takes the place of the recipe's.
+    ///
+    /// # Errors
+    /// [`Error::Config`], or [`Error::File`] for a key from a file, when a part of the model was given and is another.
+    pub fn start_from(&mut self, name: &str, model: &Config) -> Result<()> {
+        let model = serde_json::to_value(model).unwrap_or_default();
+        for (key, file) in &self.given {
+            let Some(inner) = key.strip_prefix("model.") else { continue };
+            let (given, fact) = (lookup(&self.tree, key), lookup(&model, inner));
+            if given != fact {
+                let expected = format!("{}, the model's", fact.unwrap_or(&Value::Null));
+                let error = Error::config(key, expected, given.unwrap_or(&Value::Null));
+                return Err(match file {
+                    Some(path) => in_file(error, path),
+                    None => error,
+                });
+            }
+        }
+        self.tree["model"] = model;
+        let inside: Vec<String> = self.keys().into_iter().filter(|key| key.starts_with("model.")).collect();
+        self.given.extend(inside.into_iter().map(|key| (key, None)));
+        self.put(FROM, Value::from(name))
+    }
+
     /// Every key, dotted.
     pub fn keys(&self) -> BTreeSet<String> {
         let fields = self.tree.as_object().into_iter();
@@ -169,6 +221,11 @@ impl Settings {
             ("seq_len", data.seq_len() as u64, "the data's"),
         ];
         for (key, fact, whose) in facts {
+            // A model that was made elsewhere may have more embeddings than tokens.
+            let rows = lookup(&self.tree, key).and_then(Value::as_u64);
+            if key == "model.vocab_size" && self.from().is_some() && rows.is_some_and(|rows| rows >= fact) {
+                continue;
+            }
             let value = lookup(&self.tree, key).cloned().unwrap_or_default();
             if let Some(file) = self.given.get(key).filter(|_| value.as_u64() != Some(fact)) {
                 let error = Error::config(key, format!("{fact}, {whose}"), value);
@@ -192,8 +249,14 @@ impl Settings {
     /// # Errors
     /// Those of [`TrainConfig::check`].
     pub fn config(&self) -> Result<TrainConfig> {
-        let config: TrainConfig = serde_json::from_value(self.tree.clone())
+        let mut config: TrainConfig = serde_json::from_value(self.tree.clone())
             .map_err(|error| Error::config("config", "a recipe", error))?;
+        // A preset's warm-up is made for the preset's length. A run that was made so short that the warm-up would be most
+        // of it takes a tenth of its steps.
+        let short = config.steps.filter(|steps| 2 * config.warmup_steps > *steps);
+        if let Some(steps) = short.filter(|_| !self.given.contains_key("warmup_steps")) {
+            config.warmup_steps = steps / 10;
+        }
         config.check()?;
         Ok(config)
     }
@@ -230,15 +293,18 @@ fn tree(config: &TrainConfig) -> Value {
     config.optimizer.fill(&mut tree["optimizer"]);
     tree["freeze"] = Value::from(config.freeze.to_string());
     tree["recompute"] = Value::from(config.recompute);
+    if let Some(keys) = tree.as_object_mut() {
+        for (key, _) in OPTIONAL {
+            keys.entry(key).or_insert(Value::Null);
+        }
+    }
     tree
 }
 
 /// What the value of a key is that recipes may leave out.
 fn optional(key: &str) -> Option<&'static str> {
-    const OWN: [(&str, &str); 2] =
-        [("freeze", "`nothing`, `embeddings` or a number of layers"), ("recompute", "a number of layers")];
-    let own = OWN.into_iter().map(|(key, what)| (key.to_owned(), what));
-    OptimizerConfig::optional().chain(own).find(|(known, _)| known == key).map(|(_, what)| what)
+    let own = OPTIONAL.iter().find(|(known, _)| *known == key).map(|(_, what)| *what);
+    own.or_else(|| OptimizerConfig::optional().find(|(known, _)| known == key).map(|(_, what)| what))
 }
 
 fn lookup<'a>(tree: &'a Value, key: &str) -> Option<&'a Value> {

@@ -7,6 +7,7 @@ use wgrad::models::Config;
 fn a_card_says_what_it_is_given() {
     let card = ModelCard {
         name: "micro\nreviews".into(),
+        base_model: Some("some/model".into()),
         license: Some("mit".into()),
         languages: vec!["en".into(), "no".into()],
         tags: vec!["a: \"b\"".into()],
@@ -19,6 +20,7 @@ fn a_card_says_what_it_is_given() {
 library_name: wgrad
 pipeline_tag: fill-mask
 license: \"mit\"
+base_model: \"some/model\"
 language:
 - \"en\"
 - \"no\"

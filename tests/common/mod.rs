@@ -4,6 +4,7 @@
 pub mod faulty;
 pub mod folder;
 pub mod golden;
+pub mod hub_server;
 pub mod hugging_face;
 pub mod kernels;
 pub mod program;

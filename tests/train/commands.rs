@@ -116,7 +116,10 @@ fn mistakes_are_told_on_one_line() {
         (&["--config", "/nowhere/x.toml"], "/nowhere/x.toml: cannot read"),
         (&["--resume"], "train.json: cannot read"),
         (&["--preset", "micro", "--set", "rate=1"], "rate: expected a known setting, perhaps `masking.rate`"),
-        (&["--preset", "micro", "--init-only", "--steps", "9"], "warmup_steps: expected fewer than"),
+        (
+            &["--preset", "micro", "--init-only", "--steps", "9", "--set", "warmup_steps=9"],
+            "warmup_steps: expected fewer than",
+        ),
         (
             &["--preset", "notebook", "--dump-batches", "x"],
             "dump-batches: expected a run with `ramp` `constant`",

@@ -2,6 +2,7 @@
 
 use crate::toy::{Fault, Script};
 use crate::{Place, STEPS, assert_same, kill_at, result, train, train_with};
+use wgrad::train::metrics;
 use wgrad::train::pretrain::RECIPE;
 use wgrad::train::{RunOptions, Settings};
 
@@ -77,7 +78,7 @@ fn a_finished_run_resumed_stays_as_it_is() {
     std::fs::remove_file(options.out.join("model.safetensors")).unwrap();
     let (summary, told) = train(&resumed(&options));
     assert_eq!((summary.steps, told.steps.len()), (STEPS, 0));
-    assert_eq!(summary.eval_loss, wgrad::train::metrics::read(&options.out).unwrap()[12].eval_loss);
+    assert_eq!(summary.eval_loss, metrics::read(&options.out).unwrap()[12].eval_loss);
     assert_same(&result(&options.out), &before, "resumed at the end");
 }
 
@@ -204,4 +205,41 @@ fn folders_in_use_or_with_a_run_are_refused() {
     let whole = place.options("whole", &[]);
     train(&whole);
     assert_same(&result(&early.out), &result(&whole.out), "begun twice");
+}
+
+#[test]
+fn a_finished_run_is_prolonged() {
+    let place = Place::new();
+    train(&place.options("run", &[]));
+    let longer = |name: &str, changes: &[&str]| RunOptions { resume: true, ..place.options(name, changes) };
+    let refused = |options: &RunOptions| -> String {
+        train_with(options, &Script::new(|_, _| None), None).0.unwrap_err().to_string()
+    };
+    let allowed = |name: &str, changes: &[&str]| RunOptions { allow_changes: true, ..longer(name, changes) };
+
+    let told = refused(&longer("run", &["steps=20"]));
+    assert!(
+        told.contains("`recipe.steps` 20, was 12") && told.contains("--allow-changes goes on with them"),
+        "{told}"
+    );
+    let leap = "the schedule `linear` was made for 12 steps, and for 20 the learning rate goes from 5.000e-2 to 2.222e-1 \
+                at step 13";
+    assert!(told.contains(leap), "{told}");
+    let told = refused(&allowed("run", &["steps=8"]));
+    assert!(told.contains("steps: expected 12 or more, which are done, found 8"), "{told}");
+
+    let (summary, told) = train(&allowed("run", &["steps=20"]));
+    assert_eq!(summary.steps, 20);
+    assert!(told.warnings.iter().any(|warning| warning.contains(leap)), "{:?}", told.warnings);
+
+    // A constant rate stays what it was, and a trapezoid leads from any of its checkpoints to 0.
+    train(&place.options("even", &["schedule=constant"]));
+    let told = refused(&longer("even", &["schedule=constant", "steps=14"]));
+    assert!(told.contains("for 14 the learning rate stays at 5.000e-1"), "{told}");
+    let ends = ["schedule=trapezoid", "decay_steps=4", "steps=16"];
+    train(&allowed("even", &ends));
+    let rates: Vec<f64> = metrics::read(&place.path("even")).unwrap().iter().map(|row| row.lr).collect();
+    assert_eq!(rates[3..13], [0.5; 10]);
+    let falls = [0.875, 0.625, 0.375, 0.125].map(|share| 0.5 * share);
+    assert!(rates[13..].iter().zip(falls).all(|(found, right)| (found - right).abs() < 1e-12), "{rates:?}");
 }

@@ -145,7 +145,7 @@ fn settings_that_do_not_fit_each_other_are_refused() {
         (&["micro_batch=24"], "micro_batch: expected a divisor of `batch_sequences` (32), found 24"),
         (&["micro_batch=0"], "micro_batch: "),
         (&["steps=0"], "steps: expected 1 to "),
-        (&["steps=100"], "warmup_steps: expected fewer than the run's 100 steps"),
+        (&["steps=100", "warmup_steps=100"], "warmup_steps: expected fewer than the run's 100 steps"),
         (&["learning_rate=0"], "learning_rate: "),
         (&["masking.rate=1.5"], "masking.rate: expected a number from 0 to 1"),
         (&["masking.mask=0.8", "masking.random=0.3"], "masking.mask: "),
@@ -258,4 +258,19 @@ fn the_optimizer_has_tables_by_role() {
     settings.set("optimizer.head.betas=[0.9, 1]").unwrap();
     let error = settings.config().unwrap_err().to_string();
     assert!(error.starts_with("optimizer.head.betas: expected two numbers"), "{error}");
+}
+
+#[test]
+fn a_short_run_has_a_short_warm_up() {
+    let config = |changes: &[&str]| {
+        let mut settings = Settings::preset("micro").unwrap();
+        changes.iter().for_each(|change| settings.set(change).unwrap());
+        settings.config()
+    };
+    assert_eq!(config(&["steps=50"]).unwrap().warmup_steps, 5);
+    assert_eq!(config(&["steps=1"]).unwrap().warmup_steps, 0);
+    assert_eq!(config(&["steps=400"]).unwrap().warmup_steps, 100);
+    // What a person says, holds.
+    assert_eq!(config(&["steps=50", "warmup_steps=40"]).unwrap().warmup_steps, 40);
+    assert!(config(&["steps=50", "warmup_steps=100"]).is_err());
 }

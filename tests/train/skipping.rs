@@ -3,7 +3,7 @@
 use crate::toy::{Fault, Script};
 use crate::{Place, train_with};
 use wgrad::Error;
-use wgrad::train::metrics;
+use wgrad::train::{RunOptions, metrics};
 
 #[test]
 fn skipped_steps_are_counted_and_training_goes_on() {
@@ -39,7 +39,7 @@ fn too_many_in_a_row_stop_the_run_and_keep_the_checkpoint() {
         assert_eq!(told.steps.last().unwrap().step, 9);
         assert!(!options.out.join("model.safetensors").exists());
         // Good again from where it was kept.
-        let options = wgrad::train::RunOptions { resume: true, ..options };
+        let options = RunOptions { resume: true, ..options };
         let (summary, told) = crate::train(&options);
         assert_eq!((summary.steps, told.ready), (12, vec![4]));
     }
@@ -102,4 +102,25 @@ fn fault_61_a_checkpoint_that_falls_due_while_steps_are_skipped_is_saved_after_t
     let options = place.options("stopped", &[]);
     let (summary, told) = train_with(&options, &script(), Some(12));
     assert_eq!((summary.unwrap().steps, told.checkpoints), (12, vec![6, 8]));
+}
+
+#[test]
+fn a_loss_that_explodes_is_no_success_and_keeps_what_was_good() {
+    let place = Place::new();
+    crate::train(&place.options("run", &["steps=40", "schedule=constant"]));
+    let changes = ["steps=46", "schedule=constant", "learning_rate=20", "checkpoint.every=1"];
+    let options = RunOptions { resume: true, allow_changes: true, ..place.options("run", &changes) };
+    let (ended, told) = train_with(&options, &Script::new(|_, _| None), None);
+    let error = ended.unwrap_err();
+    assert!(matches!(error, Error::Diverged { step: 46, .. }), "{error}");
+    assert!(
+        error.to_string().contains("is kept, and no model was saved; lower the learning rate"),
+        "{error}"
+    );
+    let exploded = told.warnings.iter().filter(|warning| warning.contains("the loss has exploded: "));
+    assert_eq!(exploded.count(), 1, "{:?}", told.warnings);
+    // The checkpoints of before are those that are left.
+    let left = std::fs::read_dir(options.out.join("checkpoints")).unwrap().flatten();
+    let left: Vec<_> = left.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    assert!(left.iter().any(|name| name == "step-00000040"), "{left:?}");
 }

@@ -8,6 +8,8 @@ import { Transfer } from './transfer.js';
 
 /** How long a server may take to say whether a file that is here has changed, in milliseconds. */
 const PATIENCE = 5000;
+/** A server that is busy is asked so many times, and is not waited for longer than this, in seconds. */
+const [ATTEMPTS, LONGEST_WAIT] = [4, 60];
 /** An address that names a version never has another file. */
 const FIXED = /\/resolve\/[0-9a-f]{40}\//;
 
@@ -50,7 +52,7 @@ export async function download(base, file, { optional = false, hash = null, repo
   }
   tell({ status: 'download' });
   /** Asks for the file, and answers with a response that has it. */
-  const request = async (more) => {
+  const request = async (more, attempt = 1) => {
     let response;
     try {
       // What the browser keeps of its own must not stand in for what was just found to have changed.
@@ -58,6 +60,17 @@ export async function download(base, file, { optional = false, hash = null, repo
     } catch (error) {
       if (signal?.aborted) throw error;
       throw Object.assign(named('Unreachable', `${url} could not be reached (${error.message}); check the connection and the address, and whether that server lets other pages read its files (CORS)`), { broken: Boolean(more.range) });
+    }
+    if ([429, 503].includes(response.status) && attempt < ATTEMPTS) {
+      // Servers elsewhere may say how long to wait without letting a page see it.
+      const asked = response.headers.get('retry-after');
+      const seconds = asked === null ? 2 ** attempt : Number(asked) || Math.max(0, (Date.parse(asked) - Date.now()) / 1000) || 0;
+      if (seconds <= LONGEST_WAIT) {
+        await response.body?.cancel();
+        await new Promise((done) => setTimeout(done, 1000 * seconds));
+        signal?.throwIfAborted();
+        return request(more, attempt + 1);
+      }
     }
     if (response.status === 401 || response.status === 403) {
       throw named('DownloadError', `${url}: the server answered ${response.status}: it wants a token, or there is no such model`);

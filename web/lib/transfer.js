@@ -7,8 +7,23 @@ import { named } from './errors.js';
 const PART = 1 << 23;
 /** How long to wait before a broken transfer is taken up again, while nothing more arrives, in milliseconds. */
 const PAUSES = [200, 1000, 4000];
+/** A server that sends nothing for so long is given up and asked again, in milliseconds. */
+const PATIENCE = 30_000;
 
 const wait = (time) => new Promise((done) => setTimeout(done, time));
+
+/** What `promise` gives, or an error when it gives nothing in time. */
+async function inTime(promise, patience) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no byte came for ${patience / 1000} seconds`)), patience);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
 
 const joined = (parts, length) => {
   const bytes = new Uint8Array(length);
@@ -35,9 +50,10 @@ export class Transfer {
   #loaded = 0;
   #unkept = 0;
   #tag = null;
+  #patience;
 
-  constructor(url, request, kept, tell) {
-    [this.#url, this.#request, this.#kept, this.#tell] = [url, request, kept, tell];
+  constructor(url, request, kept, tell, patience = PATIENCE) {
+    [this.#url, this.#request, this.#kept, this.#tell, this.#patience] = [url, request, kept, tell, patience];
   }
 
   /** The whole file, as `{ bytes, tag }`. */
@@ -105,8 +121,10 @@ export class Transfer {
     for (;;) {
       let piece;
       try {
-        piece = await reader.read();
+        piece = await inTime(reader.read(), this.#patience);
       } catch (error) {
+        // A server that is silent may still hold the line.
+        reader.cancel().catch(() => {});
         if (error.name === 'AbortError' || error.name === 'Disposed') throw error;
         if (!plain) await this.#restart();
         throw broken(error.message);

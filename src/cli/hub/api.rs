@@ -1,23 +1,20 @@
-//! What the hub says about a model, over HTTP.
+//! What the hub says about a repository.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use serde::Deserialize;
-use ureq::config::RedirectAuthHeaders;
-use ureq::http::Response;
-use ureq::{Agent, Body};
 use wgrad::files::MODEL_FILES;
 
-use super::Id;
+use super::http::{Answer, Failure, Http};
+use super::{Id, Kind};
+use crate::cli::folders::named;
 
 /// A hub: huggingface.co, or what `HF_ENDPOINT` says.
 pub struct Hub {
-    agent: Agent,
-    endpoint: String,
-    token: Option<String>,
+    http: Http,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -26,7 +23,7 @@ pub struct RemoteFile {
     pub name: String,
     /// Its size in bytes.
     pub size: u64,
-    /// What it is called among the blobs: the hash of its contents.
+    /// What it is called among the blobs: of a large file the SHA-256 of its contents, of others git's hash of them.
     pub hash: String,
 }
 
@@ -59,40 +56,36 @@ struct Lfs {
     size: u64,
 }
 
-/// Answers about a model are read up to this many bytes.
-const MAX_ANSWER: u64 = 32 << 20;
+/// Answers about a repository are read up to this many bytes.
+const MAX_ANSWER: usize = 32 << 20;
+/// A line on which no byte comes for so many seconds is given up, unless `HF_HUB_DOWNLOAD_TIMEOUT` says otherwise.
+const PATIENCE: u64 = 30;
 
 impl Hub {
     /// The hub that the environment names.
     pub fn new() -> Hub {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
         let stored = || {
-            let home = variable("HF_HOME").map(PathBuf::from);
+            let home = named("HF_HOME");
             let home = home.or_else(|| Some(PathBuf::from(variable("HOME")?).join(".cache/huggingface")));
-            let path = variable("HF_TOKEN_PATH").map(PathBuf::from).or_else(|| Some(home?.join("token")))?;
+            let path = named("HF_TOKEN_PATH").or_else(|| Some(home?.join("token")))?;
             std::fs::read_to_string(path).ok().filter(|token| !token.trim().is_empty())
         };
-        let agent = Agent::config_builder()
-            .timeout_connect(Some(Duration::from_secs(30)))
-            .timeout_recv_response(Some(Duration::from_secs(60)))
-            // A token is for the hub alone, not for where it keeps large files.
-            .redirect_auth_headers(RedirectAuthHeaders::SameHost)
-            .http_status_as_error(false)
-            .user_agent(concat!("wgrad/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .new_agent();
         let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into());
         let token = variable("HF_TOKEN").or_else(stored).map(|token| token.trim().to_string());
-        Hub { agent, endpoint: endpoint.trim_end_matches('/').to_string(), token }
+        let patience = variable("HF_HUB_DOWNLOAD_TIMEOUT").and_then(|seconds| seconds.trim().parse().ok());
+        let patience = Duration::from_secs(patience.unwrap_or(PATIENCE).max(1));
+        Hub { http: Http::new(endpoint.trim_end_matches('/').to_string(), token, patience) }
     }
 
-    /// Asks for the files of a model.
+    /// Asks for the files of a revision.
     pub fn list(&self, id: &Id) -> anyhow::Result<Listing> {
-        let url = format!("{}/api/models/{}/revision/{}?blobs=true", self.endpoint, id.name, id.revision);
-        let mut answer = self.get(&url, 0)?;
-        self.succeeded(&answer, &url)?;
-        let text = answer.body_mut().with_config().limit(MAX_ANSWER).read_to_string();
-        let text = text.with_context(|| format!("{url}: the answer broke off"))?;
+        let (endpoint, kind) = (self.http.endpoint(), id.kind.in_api());
+        let url =
+            format!("{endpoint}/api/{kind}/{}/revision/{}?blobs=true", id.name, encoded(&id.revision, ""));
+        let mut answer = self.http.get(&url, 0)?;
+        self.succeeded(&answer, &url, id.kind)?;
+        let text = answer.body.text(MAX_ANSWER).with_context(|| format!("{url}: the answer broke off"))?;
         let listing: Listing =
             serde_json::from_str(&text).with_context(|| format!("{url}: expected a list of files"))?;
         let sound = listing.commit.len() <= 64 && listing.commit.chars().all(|c| c.is_ascii_hexdigit());
@@ -101,39 +94,44 @@ impl Hub {
     }
 
     /// Asks for a file from byte `from` on.
-    pub fn file(&self, id: &Id, commit: &str, name: &str, from: u64) -> anyhow::Result<Response<Body>> {
-        let url = format!("{}/{}/resolve/{commit}/{name}", self.endpoint, id.name);
-        let answer = self.get(&url, from)?;
+    pub fn file(&self, id: &Id, commit: &str, name: &str, from: u64) -> Result<Answer, Failure> {
+        let (endpoint, prefix) = (self.http.endpoint(), id.kind.in_paths());
+        let url = format!("{endpoint}/{prefix}{}/resolve/{commit}/{}", id.name, encoded(name, "/"));
+        let answer = self.http.get(&url, from)?;
         // There is nothing from that byte on: the caller knows what was promised.
-        if answer.status().as_u16() != 416 {
-            self.succeeded(&answer, &url)?;
+        if answer.status != 416 {
+            self.succeeded(&answer, &url, id.kind).map_err(Failure::Told)?;
         }
         Ok(answer)
     }
 
-    fn get(&self, url: &str, from: u64) -> anyhow::Result<Response<Body>> {
-        let mut request = self.agent.get(url);
-        if let Some(token) = &self.token {
-            request = request.header("Authorization", format!("Bearer {token}"));
-        }
-        if from > 0 {
-            request = request.header("Range", format!("bytes={from}-"));
-        }
-        request.call().with_context(|| url.to_string())
-    }
-
-    fn succeeded(&self, answer: &Response<Body>, url: &str) -> anyhow::Result<()> {
-        let status = answer.status();
-        let hint = match (status.as_u16(), &self.token) {
+    fn succeeded(&self, answer: &Answer, url: &str, kind: Kind) -> anyhow::Result<()> {
+        let what = kind.name();
+        let hint = match (answer.status, self.http.has_token()) {
             (200..=299, _) => return Ok(()),
-            (401 | 403, None) => ": the model does not exist, or is not for everybody; set HF_TOKEN",
-            (401 | 403, Some(_)) => ": the token may not read this model",
-            (404, _) => ": no such model, revision or file",
-            (429, _) => ": too many requests; try again later, or set HF_TOKEN",
-            _ => "",
+            (401 | 403, false) => {
+                format!(": the {what} does not exist, or is not for everybody; set HF_TOKEN")
+            }
+            (401 | 403, true) => {
+                format!(": the token may not read this {what}; its page on the hub says whom it is for")
+            }
+            (404, _) => format!(": no such {what}, revision or file"),
+            (429, _) => ": too many requests; try again later, or set HF_TOKEN".to_owned(),
+            _ => String::new(),
         };
+        let status = ureq::http::StatusCode::from_u16(answer.status).map_err(|error| anyhow!(error))?;
         bail!("{url}: {status}{hint}")
     }
+}
+
+/// A part of a URL: what is no letter, digit or mark stands as its bytes.
+fn encoded(text: &str, allowed: &str) -> String {
+    let plain = |byte: u8| {
+        byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) || allowed.as_bytes().contains(&byte)
+    };
+    text.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }
 
 impl Listing {
@@ -141,12 +139,7 @@ impl Listing {
     pub fn wanted(&self) -> anyhow::Result<Vec<RemoteFile>> {
         let names: HashSet<&str> = self.siblings.iter().map(|file| file.rfilename.as_str()).collect();
         let single = names.contains(MODEL_FILES.weights);
-        let files: Vec<RemoteFile> = self
-            .siblings
-            .iter()
-            .filter(|file| MODEL_FILES.contains(&file.rfilename, single))
-            .map(Sibling::file)
-            .collect::<anyhow::Result<_>>()?;
+        let files = self.files(|name| MODEL_FILES.contains(name, single))?;
         let has = |name: &str| files.iter().any(|file| file.name == name);
         if !single && !has(MODEL_FILES.index) {
             let pickle = names.contains("pytorch_model.bin");
@@ -158,19 +151,34 @@ impl Listing {
         }
         Ok(files)
     }
+
+    /// The files with names that are `wanted`.
+    pub fn files(&self, wanted: impl Fn(&str) -> bool) -> anyhow::Result<Vec<RemoteFile>> {
+        self.siblings.iter().filter(|file| wanted(&file.rfilename)).map(Sibling::file).collect()
+    }
 }
 
 impl Sibling {
     fn file(&self) -> anyhow::Result<RemoteFile> {
         let hash = self.lfs.as_ref().map(|lfs| &lfs.sha256).or(self.blob.as_ref());
         let size = self.lfs.as_ref().map(|lfs| lfs.size).or(self.size);
-        let hash = hash
-            .filter(|hash| (32..=64).contains(&hash.len()) && hash.chars().all(|c| c.is_ascii_hexdigit()));
+        // SHA-256, or git's SHA-1.
+        let hash =
+            hash.filter(|hash| [40, 64].contains(&hash.len()) && hash.chars().all(|c| c.is_ascii_hexdigit()));
         match (hash, size) {
             (Some(hash), Some(size)) => {
-                Ok(RemoteFile { name: self.rfilename.clone(), size, hash: hash.clone() })
+                Ok(RemoteFile { name: self.rfilename.clone(), size, hash: hash.to_ascii_lowercase() })
             }
             _ => bail!("expected the size and hash of {:?} from the hub, found none", self.rfilename),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn names_are_encoded() {
+        assert_eq!(super::encoded("refs/convert/parquet", ""), "refs%2Fconvert%2Fparquet");
+        assert_eq!(super::encoded("a b/ç#?.parquet", "/"), "a%20b/%C3%A7%23%3F.parquet");
     }
 }

@@ -1,19 +1,57 @@
-//! Models by name: from the Hugging Face cache, or downloaded into it.
+//! Models and data sets by name: from the cache, or downloaded into it.
 
 mod api;
 mod cache;
+pub mod dataset;
+mod digest;
 mod download;
+mod http;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
 use super::print;
-use api::Hub;
+use api::{Hub, Listing, RemoteFile};
 use cache::Cache;
+use download::Download;
+
+/// What a repository holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Model,
+    Dataset,
+}
+
+impl Kind {
+    /// In sentences.
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Model => "model",
+            Kind::Dataset => "data set",
+        }
+    }
+
+    /// In the paths of the hub's API.
+    fn in_api(self) -> &'static str {
+        match self {
+            Kind::Model => "models",
+            Kind::Dataset => "datasets",
+        }
+    }
+
+    /// Before a repository's name in the paths of its files.
+    fn in_paths(self) -> &'static str {
+        match self {
+            Kind::Model => "",
+            Kind::Dataset => "datasets/",
+        }
+    }
+}
 
 #[derive(Debug, Clone, PartialEq)]
 struct Id {
+    kind: Kind,
     /// `org/name`, or the name alone.
     name: String,
     /// A branch, tag or commit.
@@ -27,17 +65,24 @@ pub fn folder(model: &Path) -> anyhow::Result<PathBuf> {
         return Ok(model.to_path_buf());
     }
     // What is no name is a path, and the error about it names it.
-    let Some(id) = model.to_str().and_then(Id::parse) else { return Ok(model.to_path_buf()) };
+    let Some(id) = model.to_str().and_then(|name| Id::parse(Kind::Model, name)) else {
+        return Ok(model.to_path_buf());
+    };
     let cache = Cache::find()?;
     if let Some(snapshot) = cache.snapshot(&id) {
         return Ok(snapshot);
     }
-    if std::env::var("HF_HUB_OFFLINE").is_ok_and(|value| !["", "0"].contains(&value.as_str())) {
+    if is_offline() {
         bail!("{}: neither a folder nor in the Hugging Face cache, and HF_HUB_OFFLINE is set", id.name);
     }
     fetch(&cache, &id).with_context(|| {
         format!("{}: no folder, not in the Hugging Face cache, and not downloaded", model.display())
     })
+}
+
+/// Whether the environment forbids to ask the hub.
+fn is_offline() -> bool {
+    std::env::var("HF_HUB_OFFLINE").is_ok_and(|value| !["", "0"].contains(&value.as_str()))
 }
 
 /// Downloads the files of a model that [`MODEL_FILES`](wgrad::files::MODEL_FILES) lists.
@@ -59,7 +104,7 @@ fn fetch(cache: &Cache, id: &Id) -> anyhow::Result<PathBuf> {
     let mut before = 0;
     for file in &files {
         let tell = |bytes: u64| bar.set(before + bytes, file.name.clone());
-        let blob = download::blob(&hub, id, &listing.commit, file, &cache.blobs(id), &tell)?;
+        let blob = blob(&hub, id, &listing, file, &cache.blobs(id), &tell)?;
         cache.link(id, &listing.commit, file, &blob)?;
         before += file.size;
     }
@@ -68,9 +113,30 @@ fn fetch(cache: &Cache, id: &Id) -> anyhow::Result<PathBuf> {
     Ok(cache.commit(id, &listing.commit))
 }
 
+/// The blob of `file`, downloaded if it is not there.
+fn blob(
+    hub: &Hub,
+    id: &Id,
+    listing: &Listing,
+    file: &RemoteFile,
+    blobs: &Path,
+    tell: &dyn Fn(u64),
+) -> anyhow::Result<PathBuf> {
+    let place = blobs.join(&file.hash);
+    if std::fs::metadata(&place).is_ok_and(|about| about.len() == file.size) {
+        tell(file.size);
+        return Ok(place);
+    }
+    // The name is that of `huggingface_hub`, so that whichever program comes next goes on from what is there.
+    let partial = blobs.join(format!("{}.incomplete", file.hash));
+    let commit = &listing.commit;
+    Download { hub, id, commit, file, partial, place: place.clone(), tell }.run()?;
+    Ok(place)
+}
+
 impl Id {
     /// A name as the hub allows it.
-    fn parse(text: &str) -> Option<Id> {
+    fn parse(kind: Kind, text: &str) -> Option<Id> {
         let (name, revision) = text.split_once('@').unwrap_or((text, "main"));
         let sound = |part: &str| {
             let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
@@ -78,7 +144,7 @@ impl Id {
         };
         let parts: Vec<&str> = name.split('/').collect();
         let known = (1..=2).contains(&parts.len()) && parts.iter().all(|part| sound(part)) && sound(revision);
-        known.then(|| Id { name: name.into(), revision: revision.into() })
+        known.then(|| Id { kind, name: name.into(), revision: revision.into() })
     }
 }
 
@@ -88,14 +154,17 @@ mod tests {
 
     #[test]
     fn names_are_told_from_paths() {
-        let id = |name: &str, revision: &str| Some(Id { name: name.into(), revision: revision.into() });
-        assert_eq!(Id::parse("a/b-c_d.e"), id("a/b-c_d.e", "main"));
-        assert_eq!(Id::parse("bert-base-uncased"), id("bert-base-uncased", "main"));
-        assert_eq!(Id::parse("a/b@v1.0"), id("a/b", "v1.0"));
+        let parse = |text: &str| Id::parse(Kind::Model, text);
+        let id = |name: &str, revision: &str| {
+            Some(Id { kind: Kind::Model, name: name.into(), revision: revision.into() })
+        };
+        assert_eq!(parse("a/b-c_d.e"), id("a/b-c_d.e", "main"));
+        assert_eq!(parse("bert-base-uncased"), id("bert-base-uncased", "main"));
+        assert_eq!(parse("a/b@v1.0"), id("a/b", "v1.0"));
         for path in
             ["", "/a/b", "../a", "./a", "a/b/c", "a//b", "a/", "a\\b", "c:a", "a/..", "a@", "a b", "~/a"]
         {
-            assert_eq!(Id::parse(path), None, "{path}");
+            assert_eq!(parse(path), None, "{path}");
         }
     }
 }

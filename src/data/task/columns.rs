@@ -9,4 +9,6 @@ pub struct Columns {
     pub pair: Option<String>,
     /// The label, where there is one.
     pub label: Option<String>,
+    /// Whether labels are numbers, so that words for nothing are none.
+    pub numbers: bool,
 }

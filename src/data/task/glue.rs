@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::columns::Columns;
-use super::kind::Task;
+use super::kind::{Kind, Task};
 use crate::{Error, Result};
 
 /// Where a task's parts are in its folder: those to train on, and those to measure on with their names.
@@ -89,7 +89,15 @@ pub(super) struct Layout {
 pub(super) fn layouts(task: Task) -> Vec<Layout> {
     let layout = |text: &str, pair: Option<&str>, label: &str| {
         let (text, label) = (text.to_owned(), Some(label.to_owned()));
-        Layout { columns: Columns { text, pair: pair.map(str::to_owned), label }, header: true }
+        Layout {
+            columns: Columns {
+                text,
+                pair: pair.map(str::to_owned),
+                label,
+                numbers: task.kind() != Kind::Classes,
+            },
+            header: true,
+        }
     };
     match task {
         // It has no header: source, label, the author's own mark, sentence.

@@ -18,6 +18,8 @@ use crate::{Error, Result};
 
 /// What stands in tables where there is no label, in lower case.
 const NO_LABEL: [&str; 4] = ["", "n/a", "#n/a", "nan"];
+/// What stands there besides where labels are numbers, and might be a class where they are not.
+const NO_NUMBER: [&str; 9] = ["none", "null", "nil", "na", "<na>", "-", "--", "?", "."];
 
 /// One text or pair of texts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -103,7 +105,12 @@ fn read_rows(source: &Source, columns: &Columns, options: &FileOptions, task: Op
             rows.lose(row.line, "a text", "nothing".to_owned())?;
             continue;
         }
-        let label = match label.as_deref().map(|label| label_of(label, task)) {
+        let no_number = |label: &&str| {
+            columns.numbers && NO_NUMBER.iter().any(|none| label.trim().eq_ignore_ascii_case(none))
+        };
+        let given = label.as_deref();
+        let label = match given.map(|label| label_of(label, task).filter(|label| !no_number(&label.as_str())))
+        {
             None => None,
             Some(Some(label)) => Some(label),
             Some(None) => {

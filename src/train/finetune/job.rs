@@ -346,6 +346,10 @@ impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
     }
 
     /// At the end of every epoch.
+    fn keeps_best(&self) -> bool {
+        true
+    }
+
     fn must_save(&self, done: u64) -> bool {
         done > 0 && done.is_multiple_of(self.per_epoch())
     }

@@ -39,7 +39,7 @@ pub use scores::Metric;
 
 use super::run::Event;
 use crate::Result;
-use crate::data::task::{Columns, Table, Task};
+use crate::data::task::{Columns, Kind, Table, Task};
 use crate::files::ModelFolder;
 use crate::gpu::Gpu;
 use crate::models::Pooling;
@@ -233,5 +233,6 @@ pub async fn finetune(
 pub fn columns(task: Task, text: &str, pair: Option<&str>, label: Option<&str>) -> Columns {
     // Contrastive training needs no label.
     let label = label.or((task != Task::Contrastive).then_some("label"));
-    Columns { text: text.to_owned(), pair: pair.map(str::to_owned), label: label.map(str::to_owned) }
+    let numbers = task.kind() != Kind::Classes;
+    Columns { text: text.to_owned(), pair: pair.map(str::to_owned), label: label.map(str::to_owned), numbers }
 }

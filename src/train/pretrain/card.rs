@@ -28,9 +28,14 @@ pub(super) fn card(options: &RunOptions, common: &Common, summary: &Summary) -> 
         recipe.push(("device".to_owned(), summary.device.clone()));
     }
     let state = if summary.interrupted { "unfinished pretraining run" } else { "pretraining run" };
+    let from = &options.config.from;
+    let origin = from.as_ref().map_or(String::new(), |name| format!(" that went on from {name}"));
     ModelCard {
         name: common.name(),
-        summary: format!("A BERT encoder from a {state}, to be finetuned or to fill in masked words."),
+        base_model: from.clone(),
+        summary: format!(
+            "A BERT encoder from a {state}{origin}, to be finetuned or to fill in masked words."
+        ),
         data: data(options),
         recipe,
         scores: scores.into_iter().filter_map(score).collect(),
@@ -40,9 +45,14 @@ pub(super) fn card(options: &RunOptions, common: &Common, summary: &Summary) -> 
 
 /// The card of a model before its first step.
 pub(super) fn initial_card(options: &RunOptions) -> ModelCard {
+    let from = &options.config.from;
     ModelCard {
         name: name(&options.out),
-        summary: "The weights a pretraining run starts from: nothing is learned yet.".to_owned(),
+        base_model: from.clone(),
+        summary: match from {
+            Some(name) => format!("The weights a pretraining run starts from: those of {name}."),
+            None => "The weights a pretraining run starts from: nothing is learned yet.".to_owned(),
+        },
         recipe: named(vec![("seed", options.config.seed.to_string())]),
         ..ModelCard::default()
     }
@@ -64,11 +74,12 @@ fn data(options: &RunOptions) -> Vec<String> {
 fn settings(options: &RunOptions) -> Vec<(String, String)> {
     let config = &options.config;
     let optimizer = &config.optimizer;
-    let mut rows = vec![
+    let mut rows: Vec<_> = config.from.iter().map(|name| ("started from", name.clone())).collect();
+    rows.extend([
         ("learning rate", format!("{:e}", config.learning_rate)),
         ("schedule", format!("{}, {} warm-up steps", config.schedule, config.warmup_steps)),
         ("batch", format!("{} sequences, ramp {}", config.batch_sequences, config.ramp)),
-    ];
+    ]);
     rows.extend(optimizer.rows(adamw(optimizer).1));
     rows.extend([
         ("gradient norm clipped at", optimizer.clip.to_string()),

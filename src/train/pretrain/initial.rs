@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use super::RunOptions;
 use super::card::initial_card;
+use super::{RunOptions, from};
 use crate::Result;
 use crate::files::{ModelFolder, TensorSource};
 use crate::nn::initial_values;
@@ -24,9 +24,13 @@ pub fn save_initial(options: &RunOptions) -> Result<()> {
         // Says what is there, and holds the lock while it looks.
         drop(take_folder(&options.store, &options.out, false, options.force)?);
     }
+    let from = from::model(options)?;
     let specs = config.model.parameters();
     let list = specs.iter().map(|spec| (spec.name.clone(), spec.shape.clone())).collect();
     let source = TensorSource::new(list, |name| {
+        if let Some(folder) = from {
+            return Ok(Cow::Owned(folder.weights.f32(name)?));
+        }
         let spec = specs.iter().find(|spec| spec.name == name);
         Ok(Cow::Owned(spec.map(|spec| initial_values(spec, config.seed)).unwrap_or_default()))
     });

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::batches::held_out_batches;
 use super::feed::Feed;
-use super::{RunOptions, Summary, card};
+use super::{RunOptions, Summary, card, changes, from};
 use crate::data::{Batch, Batcher, BatcherOptions, Split};
 use crate::files::{ModelFolder, RunFolder};
 use crate::store::write_json;
@@ -51,13 +51,18 @@ impl<'a, O> Pretraining<'a, O> {
     pub(super) fn start(options: &'a RunOptions, open: O, progress: Progress<'_>) -> Result<Self> {
         let (config, dataset) = (&options.config, &options.dataset);
         config.check()?;
-        if config.model.vocab_size != dataset.vocab_size() {
+        // A model that was made elsewhere may have more embeddings than tokens.
+        let enough = config.from.is_some() && config.model.vocab_size > dataset.vocab_size();
+        if config.model.vocab_size != dataset.vocab_size() && !enough {
             let expected = format!("{}, the tokenizer's", dataset.vocab_size());
             return Err(Error::config("model.vocab_size", expected, config.model.vocab_size));
         }
         if config.seq_len != dataset.seq_len() {
             let expected = format!("{}, the data's", dataset.seq_len());
             return Err(Error::config("seq_len", expected, config.seq_len));
+        }
+        if !options.resume {
+            from::model(options)?;
         }
         let plan = config.plan()?;
         let batcher = Batcher::new(
@@ -119,8 +124,17 @@ where
         write_json(&*self.options.store, &self.options.out.join(RECIPE), &recipe)
     }
 
-    async fn open(&mut self, _: u64) -> Result<L> {
-        (self.open)(&self.options.config).await
+    async fn open(&mut self, done: u64) -> Result<L> {
+        let folder = if done == 0 { from::model(self.options)? } else { None };
+        let mut trainer = (self.open)(&self.options.config).await?;
+        if let Some(folder) = folder {
+            from::put(&mut trainer, folder)?;
+        }
+        Ok(trainer)
+    }
+
+    fn consequence(&self, stored: &Map<String, Value>, done: u64) -> Option<String> {
+        changes::of_rates(stored, &self.options.config, &self.plan, done)
     }
 
     fn seek(&mut self, at: &Position, _: &Value) -> Result<()> {

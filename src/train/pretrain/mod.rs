@@ -8,11 +8,13 @@
 
 mod batches;
 mod card;
+mod changes;
 #[cfg(not(target_arch = "wasm32"))]
 mod feed;
 #[cfg(target_arch = "wasm32")]
 #[path = "feed_here.rs"]
 mod feed;
+mod from;
 mod initial;
 mod job;
 
@@ -28,10 +30,12 @@ use super::engine::StepEngine;
 use super::run::Event;
 use crate::Result;
 use crate::data::{Batch, Dataset};
+use crate::files::ModelFolder;
 use crate::store::{Disk, Store};
 use crate::viz::loss_curve::Reference;
 
 pub(crate) use batches::held_out_batches;
+pub use from::check_start;
 pub use initial::save_initial;
 pub use job::RECIPE;
 
@@ -44,6 +48,9 @@ pub struct RunOptions {
     pub dataset: Arc<Dataset>,
     /// What the data is called, for the model card.
     pub data: Vec<String>,
+    /// The model that `config.from` names: its weights are those the run starts from. A run that goes on from a checkpoint
+    /// does without it.
+    pub from: Option<Arc<ModelFolder>>,
     /// Losses to hold the run's against in its picture, besides the unigram entropy.
     pub references: Vec<Reference>,
     /// The run's folder.
@@ -68,6 +75,7 @@ impl RunOptions {
             config,
             dataset,
             data: Vec::new(),
+            from: None,
             references: Vec::new(),
             out: out.into(),
             resume: false,

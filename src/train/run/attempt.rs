@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use web_time::Instant;
 
+use super::divergence::Divergence;
 use super::job::{End, Fed, Job, Progress};
 use super::log::{Log, PICTURE};
 use super::position::Position;
@@ -29,12 +30,18 @@ enum Pause {
     Begins,
 }
 
+/// What helps against a loss that explodes.
+const ADVICE: &str = "lower the learning rate, or let it rise over more steps";
+
 struct Attempt<'a, J: Job> {
     job: &'a mut J,
     trainer: J::Trainer,
     /// The steps that were done when the trainer was made.
     made_at: u64,
     log: Log,
+    divergence: Divergence,
+    /// Whether somebody was told that the loss has exploded.
+    told: bool,
     at: Position,
     /// The step of the newest checkpoint of this attempt or the one it began from.
     saved: Option<u64>,
@@ -95,6 +102,9 @@ pub(super) async fn live<J: Job>(
         }
     };
     attempt.save_last(progress).await?;
+    if !interrupted && !attempt.job.keeps_best() {
+        attempt.end_well()?;
+    }
     let Attempt { job, trainer, log, at, .. } = attempt;
     let gpu = trainer.gpu().cloned();
     // This frees the trainer's memory, which the reference vectors need.
@@ -120,13 +130,21 @@ const FOR_PEOPLE: [&str; 3] = [PICTURE, CSV, JSONL];
 
 /// Refuses a checkpoint of another recipe or other data, or says what changed if that is allowed.
 fn check_changes<J: Job>(job: &J, checkpoint: &LoadedCheckpoint, progress: Progress<'_>) -> Result<()> {
-    match check_resume(&checkpoint.state.fingerprint, &job.common().fingerprint) {
-        Err(Error::Config { found, .. }) if job.common().allow_changes => {
-            progress(Event::Warning(format!("the run goes on with changes: {found}")));
-            Ok(())
-        }
-        other => other,
+    let stored = &checkpoint.state.fingerprint;
+    let Err(error) = check_resume(stored, &job.common().fingerprint) else { return Ok(()) };
+    let Error::Config { field, expected, found } = error else { return Err(error) };
+    let (done, total) = (checkpoint.step, job.common().total_steps);
+    if total < done {
+        let expected = format!("{done} or more, which are done");
+        return Err(Error::config("steps", expected, total));
     }
+    let consequence = job.consequence(stored, done).map_or(String::new(), |what| format!("; {what}"));
+    if job.common().allow_changes {
+        progress(Event::Warning(format!("the run goes on with changes: {found}{consequence}")));
+        return Ok(());
+    }
+    let found = format!("{found}{consequence}; --allow-changes goes on with them");
+    Err(Error::Config { field, expected, found })
 }
 
 impl<'a, J: Job> Attempt<'a, J> {
@@ -155,12 +173,19 @@ impl<'a, J: Job> Attempt<'a, J> {
         };
         job.seek(&at, &checkpoint.map_or(Value::Null, job_state))?;
         let saved = checkpoint.map(|checkpoint| checkpoint.step);
+        let mut divergence = Divergence::default();
+        if !job.keeps_best() {
+            log.rows().iter().filter(|row| row.step > 0).for_each(|row| divergence.note(row.loss));
+        }
         let (made_at, began, earlier) = (at.step, Instant::now(), at.seconds);
+        let told = false;
         Ok(Self {
             job,
             trainer,
             made_at,
             log,
+            divergence,
+            told,
             at,
             saved,
             last_saved: began,
@@ -177,7 +202,8 @@ impl<'a, J: Job> Attempt<'a, J> {
         // The memory of the device may not hold two trainers at once.
         drop(trainer);
         let trainer = job.begin(at.step).await?;
-        Ok(Attempt { job, trainer, made_at: at.step, ..self })
+        // A new trainer begins with a loss of its own.
+        Ok(Attempt { job, trainer, made_at: at.step, divergence: Divergence::default(), told: false, ..self })
     }
 
     /// Trains until it has to pause.
@@ -251,17 +277,37 @@ impl<'a, J: Job> Attempt<'a, J> {
             seconds: self.at.seconds,
             ..fed.row
         };
+        if !skipped {
+            self.divergence.note(report.loss);
+        }
         let stuck = self.at.skipped_in_a_row >= self.job.common().max_skipped;
         let measured = !stuck && self.job.evaluate(&mut self.trainer, &mut row, progress).await?;
         self.note(row, progress);
         if measured {
             self.draw(progress);
         }
+        let exploded = self.divergence.exploded();
+        if let Some((best, now)) = exploded.filter(|_| !self.told) {
+            let pause = if self.job.keeps_best() { "" } else { "no checkpoint is saved until it is back; " };
+            progress(Event::Warning(format!(
+                "step {}: the loss has exploded: {now:.4} over the last steps, where it was {best:.4} at best; \
+                 {pause}{ADVICE}",
+                self.at.step
+            )));
+        }
+        self.told = exploded.is_some();
         if stuck { Err(self.stuck()) } else { Ok(()) }
     }
 
-    fn stuck(&self) -> Error {
-        let kept = match self.saved {
+    /// Whether the loss is where it may be at the end of a run.
+    fn end_well(&self) -> Result<()> {
+        let Some((best, now)) = self.divergence.exploded() else { return Ok(()) };
+        let hint = format!("{}, and no model was saved; {ADVICE}", self.kept());
+        Err(Error::Diverged { step: self.at.step, best, now, hint })
+    }
+
+    fn kept(&self) -> String {
+        match self.saved {
             // If it was saved after the step that went wrong it leads nowhere else again.
             Some(step) if self.unproven => format!(
                 "the checkpoint of step {step} is kept; if the run fails from there again, remove it to go on from an \
@@ -269,10 +315,14 @@ impl<'a, J: Job> Attempt<'a, J> {
             ),
             Some(step) => format!("the checkpoint of step {step} is kept"),
             None => "there is no checkpoint yet".to_owned(),
-        };
+        }
+    }
+
+    fn stuck(&self) -> Error {
         let message = format!(
-            "the gradient was not finite {} times in a row; {kept}; {}",
+            "the gradient was not finite {} times in a row; {}; {}",
             self.at.skipped_in_a_row,
+            self.kept(),
             self.job.common().advice
         );
         Error::Training { step: self.at.step, message }
@@ -317,7 +367,9 @@ impl<'a, J: Job> Attempt<'a, J> {
 
     /// Saves a checkpoint unless this step has one. A disk that refuses is no reason to stop.
     async fn save(&mut self, progress: Progress<'_>) -> Result<()> {
-        if self.saved == Some(self.at.step) {
+        // The good ones that are there must not make room for one of a model that has come apart.
+        let exploded = !self.job.keeps_best() && self.divergence.exploded().is_some();
+        if self.saved == Some(self.at.step) || exploded {
             return Ok(());
         }
         self.due = false;

@@ -102,6 +102,11 @@ pub(crate) trait Job {
     /// Opens a device and makes the trainer of the step after `done` steps, with first weights.
     async fn open(&mut self, done: u64) -> Result<Self::Trainer>;
 
+    /// What follows from going on after `done` steps with other settings than the `stored` ones, for a person to weigh.
+    fn consequence(&self, _stored: &Map<String, Value>, _done: u64) -> Option<String> {
+        None
+    }
+
     /// A new trainer on the device that is open, where a new one begins after `done` steps.
     fn begins(&self, _done: u64) -> bool {
         false
@@ -131,6 +136,11 @@ pub(crate) trait Job {
         row: &mut Row,
         progress: Progress<'_>,
     ) -> Result<bool>;
+
+    /// Whether it leaves the best model that it had, and not the last.
+    fn keeps_best(&self) -> bool {
+        false
+    }
 
     /// Whether a checkpoint is to be saved after `done` steps, whatever the settings say.
     fn must_save(&self, _done: u64) -> bool {

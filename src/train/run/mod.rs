@@ -13,6 +13,7 @@
 
 mod attempt;
 pub(super) mod card;
+mod divergence;
 pub(super) mod job;
 pub(super) mod log;
 pub(super) mod position;
@@ -104,7 +105,8 @@ struct Tally {
 /// A lost device is opened again, and the newest checkpoint goes on.
 ///
 /// # Errors
-/// [`Error::Training`] when too many gradients in a row were not finite; [`Error::DeviceLost`] when the device keeps
+/// [`Error::Training`] when too many gradients in a row were not finite; [`Error::Diverged`] when the loss is far above its
+/// best at the end, unless the job keeps its best by itself; [`Error::DeviceLost`] when the device keeps
 /// getting lost; [`Error::Io`] when the model cannot be written at the end; those of the job. The checkpoints stay as
 /// they are.
 pub(super) async fn run<J: Job>(

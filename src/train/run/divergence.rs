@@ -1,0 +1,72 @@
+//! Whether a run's loss has exploded: it was lower once, and is not coming back.
+
+use std::collections::VecDeque;
+
+/// The loss is looked at as a mean of so many steps, so that a single odd batch means nothing.
+const STEPS: usize = 20;
+/// How far above the best mean a loss may be, in nats and as a share of the best; the larger of the two holds.
+const MARGIN: (f64, f64) = (1.0, 0.2);
+
+/// The losses of a run, as far as they say whether it still learns.
+#[derive(Debug, Default)]
+pub(super) struct Divergence {
+    last: VecDeque<f64>,
+    best: Option<f64>,
+}
+
+impl Divergence {
+    /// Takes the loss of a step that was applied.
+    pub(super) fn note(&mut self, loss: f64) {
+        if !loss.is_finite() {
+            return;
+        }
+        // Where training starts is a level that it must not go far above.
+        let start = self.best.is_none().then_some(loss);
+        self.last.push_back(loss);
+        if self.last.len() > STEPS {
+            self.last.pop_front();
+        }
+        for level in self.mean().into_iter().chain(start) {
+            self.best = Some(self.best.map_or(level, |best| best.min(level)));
+        }
+    }
+
+    /// The best level and the present one, where the loss has exploded.
+    pub(super) fn exploded(&self) -> Option<(f64, f64)> {
+        let (best, now) = (self.best?, self.mean()?);
+        (now > best + MARGIN.0.max(MARGIN.1 * best)).then_some((best, now))
+    }
+
+    /// The mean of the last steps; none before there are enough.
+    fn mean(&self) -> Option<f64> {
+        (self.last.len() == STEPS).then(|| self.last.iter().sum::<f64>() / STEPS as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(losses: impl IntoIterator<Item = f64>) -> Option<(f64, f64)> {
+        let mut divergence = Divergence::default();
+        losses.into_iter().for_each(|loss| divergence.note(loss));
+        divergence.exploded()
+    }
+
+    #[test]
+    fn a_loss_that_leaves_its_best_has_exploded() {
+        let falling = || (0..100).map(|step| 10.0 - 0.06 * f64::from(step));
+        assert_eq!(after(falling()), None);
+        // A few odd batches, however odd.
+        assert_eq!(after(falling().chain([6.0, f64::NAN, 9.0, 4.0])), None);
+        // Back to guessing by frequency.
+        let (best, now) = after(falling().chain([7.0; 30])).unwrap();
+        assert!((4.0..5.0).contains(&best) && now == 7.0);
+        // And back again.
+        assert_eq!(after(falling().chain([7.0; 30]).chain([4.2; 30])), None);
+        // From the first steps on.
+        assert!(after(std::iter::once(8.0).chain((0..30).map(|step| 20.0 + f64::from(step)))).is_some());
+        // A level that stays is none that explodes, however noisy.
+        assert_eq!(after((0..200).map(|step| 0.7 + 0.6 * f64::from(step * 7 % 11) / 11.0)), None);
+    }
+}
