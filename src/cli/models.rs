@@ -17,6 +17,7 @@ pub fn model(name: &Path) -> anyhow::Result<ModelFolder> {
 pub fn sentence_model(name: &Path) -> anyhow::Result<SentenceFolder> {
     let folder = SentenceFolder::load(hub::folder(name)?)?;
     tell(&folder.model);
+    folder.guesses.iter().for_each(|guess| print::note(format_args!("note: {guess}")));
     Ok(folder)
 }
 

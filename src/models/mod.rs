@@ -12,6 +12,7 @@ mod labels;
 mod model;
 mod pooling;
 mod validate;
+mod vectors;
 mod words;
 
 pub use config::{
@@ -23,7 +24,8 @@ pub use heads::{Classifier, Heads, MaskedHead, Pooler, Targets, Transform};
 pub use input_buffers::InputBuffers;
 pub use inputs::{Inputs, Words};
 pub use model::Model;
-pub use pooling::Pooling;
+pub use pooling::{Pooling, Poolings};
+pub use vectors::{Dense, DenseActivation, Residual, VectorStep, normalized};
 pub use words::WordTable;
 
 /// Declares the modules of the families and collects them for [`families`].

@@ -57,6 +57,7 @@ operations! {
     matmul,
     mean_rows,
     normalize,
+    pool_rows,
     reduce,
     scale,
     squared_error,

@@ -52,12 +52,11 @@ impl Embedder {
         let folder = SentenceFolder::load_on(&files.0, folder)?;
         let mut options = EmbedOptions::from(&folder);
         options.normalize = normalize.unwrap_or(options.normalize);
-        options.pooling = match pooling.as_deref() {
-            None => options.pooling,
-            Some("mean") => Pooling::Mean,
-            Some("cls") => Pooling::Cls,
-            Some(other) => return Err(Error::config("pooling", "`mean` or `cls`", other)),
-        };
+        if let Some(name) = pooling.as_deref() {
+            let known = Pooling::ALL.into_iter().find(|pooling| pooling.name() == name);
+            let expected = || Pooling::ALL.map(|pooling| format!("`{}`", pooling.name())).join(", ");
+            options.pooling = known.ok_or_else(|| Error::config("pooling", expected(), name))?.into();
+        }
         let gpu = device.working().await?;
         let weights = &folder.model.weights;
         let stored = || weights.names().all(|name| weights.dtype(name) == Some(Dtype::F16));

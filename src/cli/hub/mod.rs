@@ -4,9 +4,12 @@ mod api;
 mod cache;
 mod download;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+
+use wgrad::files::{MODEL_FILES, module_folders};
 
 use super::print;
 use api::Hub;
@@ -29,10 +32,12 @@ pub fn folder(model: &Path) -> anyhow::Result<PathBuf> {
     // What is no name is a path, and the error about it names it.
     let Some(id) = model.to_str().and_then(Id::parse) else { return Ok(model.to_path_buf()) };
     let cache = Cache::find()?;
+    let offline = std::env::var("HF_HUB_OFFLINE").is_ok_and(|value| !["", "0"].contains(&value.as_str()));
     if let Some(snapshot) = cache.snapshot(&id) {
+        complete(&cache, &id, &snapshot, offline);
         return Ok(snapshot);
     }
-    if std::env::var("HF_HUB_OFFLINE").is_ok_and(|value| !["", "0"].contains(&value.as_str())) {
+    if offline {
         bail!("{}: neither a folder nor in the Hugging Face cache, and HF_HUB_OFFLINE is set", id.name);
     }
     fetch(&cache, &id).with_context(|| {
@@ -44,7 +49,13 @@ pub fn folder(model: &Path) -> anyhow::Result<PathBuf> {
 fn fetch(cache: &Cache, id: &Id) -> anyhow::Result<PathBuf> {
     let hub = Hub::new();
     let listing = hub.list(id)?;
-    let mut files = listing.wanted()?;
+    let mut folders = Vec::new();
+    if let Some(modules) = listing.named(MODULES)? {
+        let blob = download::blob(&hub, id, &listing.commit, &modules, &cache.blobs(id), &|_| {})?;
+        folders = module_folders(&fs::read(&blob).with_context(|| blob.display().to_string())?);
+        cache.link(id, &listing.commit, &modules, &blob)?;
+    }
+    let mut files = listing.wanted(&folders)?;
     // Weights come last: a snapshot that has them has everything.
     files.sort_by_key(|file| (file.is_weights(), file.name.clone()));
     let total: u64 = files.iter().map(|file| file.size).sum();
@@ -66,6 +77,55 @@ fn fetch(cache: &Cache, id: &Id) -> anyhow::Result<PathBuf> {
     bar.end();
     cache.point(id, &listing.commit)?;
     Ok(cache.commit(id, &listing.commit))
+}
+
+/// The list of a sentence embedder's modules.
+const MODULES: &str = "modules.json";
+
+/// Fetches what a cache lacks of a model's small files, because another program filled it with what it needed itself. Where
+/// that cannot be done it is said, as vectors are then made by guess.
+fn complete(cache: &Cache, id: &Id, snapshot: &Path, offline: bool) {
+    let commit = snapshot.file_name().unwrap_or_default().to_string_lossy();
+    let lacking = |snapshot: &Path| -> Vec<String> {
+        let names = MODEL_FILES.small(fs::read(snapshot.join(MODULES)).ok().as_deref());
+        let lacks =
+            |name: &String| !snapshot.join(name).exists() && !cache.is_known_to_lack(id, &commit, name);
+        names.into_iter().filter(lacks).collect()
+    };
+    let fill = || -> anyhow::Result<()> {
+        let hub = Hub::new();
+        let listing = hub.list(&Id { revision: commit.to_string(), ..id.clone() })?;
+        // What `modules.json` says comes to light when it is there.
+        for _ in 0..2 {
+            for name in lacking(snapshot) {
+                match listing.named(&name)? {
+                    None => cache.note_lack(id, &commit, &name)?,
+                    Some(file) => {
+                        print::note(format_args!("downloading {name} of {}, which the cache lacks", id.name));
+                        let blob = download::blob(&hub, id, &commit, &file, &cache.blobs(id), &|_| {})?;
+                        cache.link(id, &commit, &file, &blob)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    };
+    let names = lacking(snapshot);
+    if names.is_empty() {
+        return;
+    }
+    let failed = if offline {
+        Some("HF_HUB_OFFLINE is set".to_owned())
+    } else {
+        fill().err().map(|e| format!("{e:#}"))
+    };
+    if let Some(why) = failed {
+        let names = names.join(", ");
+        print::note(format_args!(
+            "note: the cache may lack {names} of {}, which were not fetched: {why}",
+            id.name
+        ));
+    }
 }
 
 impl Id {
