@@ -20,7 +20,7 @@ JSON: {model, architecture, family, parameters, vocabulary, width, layers, heads
        inner_width, positions, context, token_types, head, pooler, stored: {TYPE: TENSORS},
        tokenizer: {tokens, pad, unk, cls, sep, mask},
        embedding: {pooling, normalize, max_tokens, described, width, layers: [WIDTH],
-       dimensions, include_prompt, prompts: {NAME: TEXT}, default_prompt}}
+       dimensions, include_prompt, prompts: [{name, prompt}], default_prompt}}
   context    the longest text in tokens, or where positions are relative, that of
              pretraining
   stored     the types that weights have in the file
@@ -85,6 +85,8 @@ fn describe(name: &str, folder: &SentenceFolder, tokenizer: &Tokenizer) -> Value
         VectorStep::Normalize => None,
     });
     let layers: Vec<usize> = layers.collect();
+    let prompts = folder.prompts.iter().map(|(name, prompt)| json!({"name": name, "prompt": prompt}));
+    let prompts: Vec<Value> = prompts.collect();
     json!({
         "model": name,
         "architecture": config.architectures.first(),
@@ -110,7 +112,7 @@ fn describe(name: &str, folder: &SentenceFolder, tokenizer: &Tokenizer) -> Value
             "max_tokens": folder.max_tokens, "described": folder.described,
             "width": folder.width(), "layers": layers, "dimensions": folder.dimensions,
             "include_prompt": folder.include_prompt,
-            "prompts": folder.prompts, "default_prompt": folder.default_prompt,
+            "prompts": prompts, "default_prompt": folder.default_prompt,
         },
     })
 }
@@ -141,9 +143,11 @@ fn report(described: &Value) -> anyhow::Result<()> {
     let pooling =
         serde_json::from_value::<Poolings>(embedding["pooling"].clone()).map(|pooling| pooling.to_string());
     let layers = if embedding["layers"] == json!([]) { "" } else { " by a linear layer" };
-    let prompts = embedding["prompts"].as_object().into_iter().flatten().map(|(name, prompt)| {
-        let default = if embedding["default_prompt"] == json!(name) { " (by default)" } else { "" };
-        format!("{name}: {prompt}{default}")
+    let prompts = embedding["prompts"].as_array().into_iter().flatten();
+    let prompts = prompts.filter(|prompt| prompt["prompt"] != "").map(|prompt| {
+        let (name, prompt) = (prompt["name"].as_str(), prompt["prompt"].as_str());
+        let default = if embedding["default_prompt"].as_str() == name { " (by default)" } else { "" };
+        format!("{}: {:?}{default}", name.unwrap_or_default(), prompt.unwrap_or_default())
     });
     let prompts: Vec<String> = prompts.collect();
     let by = if embedding["described"] == true { "" } else { " (by default)" };

@@ -75,6 +75,12 @@ fn fetch(cache: &Cache, id: &Id) -> anyhow::Result<PathBuf> {
         before += file.size;
     }
     bar.end();
+    let modules = fs::read(cache.commit(id, &listing.commit).join(MODULES)).ok();
+    for name in MODEL_FILES.small(modules.as_deref()) {
+        if listing.named(&name)?.is_none() {
+            cache.note_lack(id, &listing.commit, &name)?;
+        }
+    }
     cache.point(id, &listing.commit)?;
     Ok(cache.commit(id, &listing.commit))
 }
