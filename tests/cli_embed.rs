@@ -284,7 +284,9 @@ fn a_model_is_described_without_a_gpu() {
         (&answer["family"], &answer["width"], &answer["head"]),
         (&json!("bert"), &json!(40), &json!("none"))
     );
-    let embedding = json!({"pooling": "mean", "normalize": true, "max_tokens": 32, "described": true});
+    let prompts = ["document", "query"].map(|name| json!({"name": name, "prompt": ""}));
+    let embedding = json!({"pooling": "mean", "normalize": true, "max_tokens": 32, "described": true, "width": 40,
+        "layers": [], "dimensions": null, "include_prompt": true, "prompts": prompts, "default_prompt": null});
     assert_eq!(answer["embedding"], embedding);
     assert_eq!(answer["tokenizer"]["cls"], 2);
     let answer = info(golden_folder().to_str().unwrap());

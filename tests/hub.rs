@@ -111,7 +111,8 @@ fn answer(
     if !allowed && stored.is_none() {
         return respond("401 Unauthorized", "", b"{\"error\":\"Invalid credentials\"}", usize::MAX);
     }
-    if path.starts_with(&format!("/api/models/{NAME}/revision/main")) {
+    let listed = |revision: &str| path.starts_with(&format!("/api/models/{NAME}/revision/{revision}"));
+    if listed("main") || listed(COMMIT) {
         let sibling = |(name, bytes): (&String, &Vec<u8>)| {
             let large = name.ends_with(".safetensors");
             let size = bytes.len() as u64 + if large { manner.exaggerate } else { 0 };
