@@ -11,6 +11,7 @@ mod json;
 mod labels;
 mod model;
 mod pooling;
+mod position_bias;
 mod validate;
 mod vectors;
 mod words;
@@ -46,6 +47,7 @@ families! {
     roberta,
     distilbert,
     electra,
+    mpnet,
 }
 
 /// The family of a model type.

@@ -58,6 +58,7 @@ operations! {
     mean_rows,
     normalize,
     pool_rows,
+    position_bias,
     reduce,
     scale,
     squared_error,
