@@ -3,7 +3,8 @@
 //             0 outside bounds_i = [start, end); all 0 where it is empty
 //   backward: d_l_ij = s_ij (d_s_ij - sum_j s_ij d_s_ij),   d_relative_i,c = sum of d_l_ij over bucket c
 // Shapes: scores, s [B, H, T, Tp], Tp = T rounded up to 4, the columns from T on 0; relative [B, H, T, buckets];
-// bounds [B, T, 2]. Without relative positions (RELATIVE = 0) `relative` is bound but not used.
+// bounds [B, T, 2]. Without relative positions (RELATIVE = 0) `relative` is bound but not used; where they are the same
+// for all queries (RELATIVE = 2) it is [H, buckets].
 // Launch: a workgroup of LANES invocations per row, folded by `linear_index`; each has every LANES-th vector of it.
 #import lib/grid
 #import lib/reduce
@@ -22,12 +23,18 @@ fn bucket(i: u32, j: u32) -> u32 {
     return u32(clamp(i32(j) - i32(i), -half, half - 1) + i32(p.buckets)) % p.buckets;
 }
 
+// Where `relative` has the row of a query.
+fn relative_row(row: u32) -> u32 {
+    if (RELATIVE == 2u) { return row / p.tokens % p.heads; }
+    return row;
+}
+
 // Of keys 4 `vector`.. + 4, those out of `limits` far below all others.
 fn logits(row: u32, i: u32, vector: u32, limits: vec2<u32>) -> vec4<f32> {
     var values = vec4<f32>(scores[row * (p.stride / 4u) + vector]);
     for (var n = 0u; n < 4u; n++) { // unroll
         let j = vector * 4u + n;
-        if (RELATIVE != 0u) { values[n] += f32(relative[row * p.buckets + bucket(i, j)]); }
+        if (RELATIVE != 0u) { values[n] += f32(relative[relative_row(row) * p.buckets + bucket(i, j)]); }
         if (j < limits.x || j >= limits.y) { values[n] = -3.0e38; }
     }
     return values;

@@ -11,6 +11,7 @@
 // 32 rows of a workgroup need are skipped. Without relative positions (RELATIVE = 0) `relative` is bound but not used;
 // so is `key` without dropout.
 // Shapes: qkv, d_qkv [B, T, 3, H, D]; y, d_y [B, T, H, D]; relative, d_relative [B, H, T, buckets]; bounds [B, T, 2];
+// with RELATIVE = 2 `relative` is [H, buckets], the same for all queries;
 // lse [B, H, T]; statistics [B, H, T, 2]. SIZE is D, COLUMNS = D / 32 rounded up.
 // Launch: 64 invocations per block of 32 rows (b, h, i), from block `first` on, folded by `linear_index`; delta: an
 //   invocation per row.
@@ -87,10 +88,16 @@ fn bucket(i: u32, j: u32) -> u32 {
     return u32(clamp(i32(j) - i32(i), -half, half - 1) + i32(p.buckets)) % p.buckets;
 }
 
+// Where `relative` has the row of a query.
+fn relative_row(row: u32) -> u32 {
+    if (RELATIVE == 2u) { return row / p.tokens % p.heads; }
+    return row;
+}
+
 // i is below T.
 fn logit(block: Block, i: u32, j: u32, product: f32) -> f32 {
     var value = p.scale * product;
-    if (RELATIVE != 0u) { value += f32(relative[row_of(block, i) * p.buckets + bucket(i, j)]); }
+    if (RELATIVE != 0u) { value += f32(relative[relative_row(row_of(block, i)) * p.buckets + bucket(i, j)]); }
     return value;
 }
 

@@ -9,6 +9,7 @@
 mod common;
 
 use std::fs;
+use std::path::Path;
 use std::process::Output;
 
 use common::hugging_face::golden_folder;
@@ -102,6 +103,71 @@ fn texts_become_vectors_in_every_way() {
     assert!((norm(&given[0]) - 1.0).abs() < 1e-5 && (norm(&raw[0]) - 1.0).abs() > 0.1);
     assert!(raw[0].iter().zip(&given[0]).all(|(a, b)| (a / norm(&raw[0]) - b).abs() < 1e-5));
     assert!(first != given[..1]);
+}
+
+/// The golden folder in one that is called as a model is, with prompts of its own.
+fn prompted(dir: &Path) -> String {
+    let place = dir.join("e5-small-golden");
+    let from = golden_folder().with_file_name("sentence_transformers");
+    for folder in ["", "1_Pooling", "2_Normalize"] {
+        fs::create_dir_all(place.join(folder)).unwrap();
+        for entry in fs::read_dir(from.join(folder)).unwrap().flatten().filter(|entry| entry.path().is_file())
+        {
+            fs::copy(entry.path(), place.join(folder).join(entry.file_name())).unwrap();
+        }
+    }
+    let prompts =
+        json!({"prompts": {"query": "query: ", "passage": "passage: "}, "default_prompt_name": null});
+    fs::write(place.join("config_sentence_transformers.json"), prompts.to_string()).unwrap();
+    place.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn prompts_and_lengths_are_asked_for() {
+    if common::gpu().is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let model = prompted(dir.path());
+    let run = |more: &[&str]| run(&[&["embed", "--model", &model], more].concat(), "");
+    let text = ["the cat watched"];
+    let silent = |output: &Output| assert_eq!(stderr(output), "");
+    let vector = |output: &Output, text: &[&str]| vectors(output, text);
+    let written = run(&["query: the cat watched"]);
+    silent(&written);
+    let written = vector(&written, &["query: the cat watched"]);
+    for asked in [["--prompt-name", "query"], ["--prompt", "query: "]] {
+        let output = run(&[&asked[..], &text].concat());
+        silent(&output);
+        assert_eq!(vector(&output, &text), written);
+    }
+    let plain = run(&text);
+    assert!(vector(&plain, &text) != written);
+    let note = "note: E5 models were trained with `query: ` before queries and `passage: ` before documents; \
+        these texts have neither: see --prompt-name query\n";
+    assert_eq!(stderr(&plain), note);
+    silent(&run(&["--prompt", "", "the cat watched"]));
+    let unknown = run(&["--prompt-name", "title", "the cat watched"]);
+    let because = "prompt-name: expected one of the model's prompts, `passage`, `query`, found `title`";
+    assert!(!unknown.status.success() && stderr(&unknown).contains(because), "{}", stderr(&unknown));
+    let info = stdout(&program::run(&["info", "--model", &model], ""));
+    assert!(info.contains("passage: \"passage: \", query: \"query: \""), "{info}");
+
+    let cut = &vector(&run(&[&["--dimensions", "16", "--prompt", ""], &text[..]].concat()), &text)[0];
+    let whole = &vector(&plain, &text)[0];
+    let norm = whole[..16].iter().map(|x| x * x).sum::<f32>().sqrt();
+    assert_eq!(cut.len(), 16);
+    assert!(cut.iter().zip(whole).all(|(a, b)| (a - b / norm).abs() < 1e-6));
+    let long = run(&["--dimensions", "41", "the cat watched"]);
+    assert!(
+        !long.status.success() && stderr(&long).contains("dimensions: expected 1 to 40"),
+        "{}",
+        stderr(&long)
+    );
+    for pooling in ["max", "mean-sqrt-len", "weighted-mean", "last-token"] {
+        let other = vector(&run(&[&["--pooling", pooling], &text[..]].concat()), &text);
+        assert!(other[0].len() == 40 && other[0] != *whole, "{pooling}");
+    }
 }
 
 #[test]
@@ -218,7 +284,9 @@ fn a_model_is_described_without_a_gpu() {
         (&answer["family"], &answer["width"], &answer["head"]),
         (&json!("bert"), &json!(40), &json!("none"))
     );
-    let embedding = json!({"pooling": "mean", "normalize": true, "max_tokens": 32, "described": true});
+    let prompts = ["document", "query"].map(|name| json!({"name": name, "prompt": ""}));
+    let embedding = json!({"pooling": "mean", "normalize": true, "max_tokens": 32, "described": true, "width": 40,
+        "layers": [], "dimensions": null, "include_prompt": true, "prompts": prompts, "default_prompt": null});
     assert_eq!(answer["embedding"], embedding);
     assert_eq!(answer["tokenizer"]["cls"], 2);
     let answer = info(golden_folder().to_str().unwrap());

@@ -98,12 +98,12 @@ fn a_sentence_transformers_folder_gives_its_vectors() {
         let Some(gpu) = common::gpu_as(kind) else { return };
         let expected = Expected::open("sentence_transformers.safetensors");
         let mut embedder = small(&gpu, |_| {});
-        assert_eq!((embedder.options().max_tokens, embedder.options().pooling), (32, Pooling::Mean));
+        assert_eq!((embedder.options().max_tokens, embedder.options().pooling), (32, Pooling::Mean.into()));
         assert!(embedder.options().normalize);
         same(&mut embedder, &expected, "normalized");
         same(&mut small(&gpu, |options| options.normalize = false), &expected, "mean");
         let first = |options: &mut EmbedOptions| {
-            (options.pooling, options.normalize) = (Pooling::Cls, false);
+            (options.pooling, options.normalize) = (Pooling::Cls.into(), false);
         };
         same(&mut small(&gpu, first), &expected, "cls");
     }
@@ -230,17 +230,22 @@ fn fault_13_modules_and_poolings_that_are_not_known() {
     };
     let modules = "modules.json";
     refused(modules, &|m| m[1]["type"] = json!("a.b.WeightedLayerPooling"), "`WeightedLayerPooling`");
-    refused(modules, &|m| m[2]["type"] = json!("sentence_transformers.models.Dense"), "`Dense`");
+    refused(modules, &|m| m[2]["type"] = json!("sentence_transformers.models.LSTM"), "`LSTM`");
+    refused(modules, &|m| m[0]["type"] = json!("a.BoW"), "a Transformer as the first module, found `BoW`");
     refused(modules, &|m| m[1]["path"] = json!("../1_Pooling"), "modules in the folder itself");
     refused(modules, &|m| m[0]["path"] = json!("/etc"), "modules in the folder itself");
     refused(modules, &|m| *m = json!({"a": 1}), "a list of modules");
     refused(modules, &|m| m.as_array_mut().unwrap().truncate(1), "a Pooling");
     let pooling = "1_Pooling/config.json";
-    refused(pooling, &|p| p["pooling_mode"] = json!("max"), "a pooling of `mean` or `cls`, found `max`");
-    refused(pooling, &|p| p["pooling_mode"] = json!(null), "a pooling of `mean` or `cls`, found none");
-    refused(pooling, &|p| p["pooling_mode_cls_token"] = json!(true), "found `cls_token, mean`");
+    refused(pooling, &|p| p["pooling_mode"] = json!("median"), "`lasttoken`, found `median`");
+    refused(pooling, &|p| p["pooling_mode"] = json!([]), "found 0 of them");
+    refused(pooling, &|p| p["pooling_mode"] = json!(vec!["cls"; 9]), "found 9 of them");
+    refused(
+        pooling,
+        &|p| *p = json!({"pooling_mode_median_tokens": true}),
+        "found `pooling_mode_median_tokens`",
+    );
     refused(pooling, &|p| p["embedding_dimension"] = json!(41), "`embedding_dimension` to be 40");
-    refused(pooling, &|p| p["include_prompt"] = json!(false), "`include_prompt` to be true");
     let limits = "sentence_bert_config.json";
     refused(limits, &|l| l["max_seq_length"] = json!(2), "`max_seq_length` to be at least 3");
     let prompts = "config_sentence_transformers.json";
@@ -253,7 +258,7 @@ fn older_and_shorter_folders_load() {
         *pooling = json!({"word_embedding_dimension": 40, "pooling_mode_cls_token": true,
                           "pooling_mode_mean_tokens": false, "pooling_mode_max_tokens": false});
     });
-    assert_eq!(SentenceFolder::load(dir.path()).unwrap().pooling, Pooling::Cls);
+    assert_eq!(SentenceFolder::load(dir.path()).unwrap().pooling, Pooling::Cls.into());
     let dir = changed("sentence_bert_config.json", |limits| {
         *limits = json!({"max_seq_length": 16, "do_lower_case": true});
     });
@@ -264,9 +269,9 @@ fn older_and_shorter_folders_load() {
     let dir = changed("config_sentence_transformers.json", |settings| {
         *settings = json!({"default_prompt_name": "query", "prompts": {"query": "query: "}});
     });
-    assert_eq!(SentenceFolder::load(dir.path()).unwrap().prompt, "query: ");
+    assert_eq!(SentenceFolder::load(dir.path()).unwrap().prompt(), "query: ");
     fs::remove_file(dir.path().join("modules.json")).unwrap();
     let folder = SentenceFolder::load(dir.path()).unwrap();
-    assert!(!folder.described && folder.normalize && folder.prompt.is_empty());
-    assert_eq!((folder.max_tokens, folder.pooling), (48, Pooling::Mean));
+    assert!(!folder.described && folder.normalize && folder.prompt().is_empty());
+    assert_eq!((folder.max_tokens, folder.pooling), (48, Pooling::Mean.into()));
 }

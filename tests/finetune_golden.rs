@@ -164,7 +164,7 @@ fn ten_steps_equal_pytorch() {
             let batch = golden.batch(task);
 
             let readout = match task {
-                Task::Pairs => Readout::Vector { pooling: Pooling::Mean, normalize: true },
+                Task::Pairs => Readout::Vector { pooling: Pooling::Mean.into(), normalize: true },
                 _ => Readout::Head,
             };
             let mut session = Session::new(&gpu, trainer.shared_model(), DType::F32);

@@ -81,6 +81,33 @@ fn a_model_is_downloaded_once() {
     }
 }
 
+/// Another program may have fetched only what it needed itself: what says how vectors are made comes later.
+#[test]
+fn a_half_filled_cache_is_filled() {
+    let cache = tempfile::tempdir().unwrap();
+    let hub = start(&sentence_folder(), Manner::default());
+    let answer = described(&info(cache.path(), &hub.address, None));
+    let snapshot = model(cache.path()).join("snapshots").join(COMMIT);
+    fs::remove_dir_all(model(cache.path()).join(".no_exist")).unwrap();
+    for file in ["modules.json", "1_Pooling/config.json", "tokenizer_config.json"] {
+        fs::remove_file(snapshot.join(file)).unwrap();
+    }
+    // Without the hub it is said what may lack.
+    let alone = info(cache.path(), "http://127.0.0.1:9", None);
+    assert_eq!(described(&alone)["embedding"]["described"], json!(false));
+    assert!(stderr(&alone).starts_with("note: the cache may lack tokenizer_config.json, special_tokens_map.json, modules.json of some-org/small-bert, which were not fetched: "), "{}", stderr(&alone));
+    let filled = info(cache.path(), &hub.address, None);
+    assert_eq!(described(&filled), answer);
+    assert!(
+        stderr(&filled).contains("downloading modules.json of some-org/small-bert, which the cache lacks")
+    );
+    assert!(stderr(&filled).contains("downloading 1_Pooling/config.json"));
+    is_cached(cache.path(), &sentence_folder());
+    // What the hub does not have is asked for once.
+    let before = hub.requests().len();
+    assert!(info(cache.path(), &hub.address, None).stderr.is_empty() && hub.requests().len() == before);
+}
+
 #[test]
 fn weights_in_several_files_are_downloaded() {
     let cache = tempfile::tempdir().unwrap();

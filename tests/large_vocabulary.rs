@@ -143,7 +143,7 @@ fn a_large_table_needs_no_memory_of_the_device() {
     let vectors = expected(
         &gpu,
         config(USED.len()).encoder(),
-        Readout::Vector { pooling: Pooling::Mean, normalize: true },
+        Readout::Vector { pooling: Pooling::Mean.into(), normalize: true },
     );
     for storage in [DType::F32, DType::F16] {
         if storage == DType::F16 && !gpu.capabilities().f16 {

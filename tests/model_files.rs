@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 use serde_json::Value;
-use wgrad::files::MODEL_FILES;
+use wgrad::files::{MODEL_FILES, module_folders};
 
 #[test]
 fn the_page_has_the_list_of_the_library() {
@@ -24,14 +24,19 @@ fn downloads_take_what_is_read_and_no_more() {
         "config_sentence_transformers.json",
         "1_Pooling/config.json",
         "2_Normalize/config.json",
+        "a/dense/config.json",
+        "a/dense/model.safetensors",
         "reference_vectors.json",
         "README.md",
     ];
+    let modules = r#"[{"path": ""}, {"path": "1_Pooling"}, {"path": "2_Normalize"}, {"path": "a/dense"}, {"path": "../b"}]"#;
+    let folders = module_folders(modules.as_bytes());
+    assert_eq!(folders, ["", "1_Pooling", "2_Normalize", "a/dense"]);
     let weights = ["model.safetensors.index.json", "model-00001-of-00002.safetensors"];
     for single in [true, false] {
-        assert!(taken.iter().all(|name| MODEL_FILES.contains(name, single)));
-        assert!(weights.iter().all(|name| MODEL_FILES.contains(name, single) != single));
-        assert_eq!(MODEL_FILES.contains("model.safetensors", single), single);
+        assert!(taken.iter().all(|name| MODEL_FILES.contains(name, single, &folders)));
+        assert!(weights.iter().all(|name| MODEL_FILES.contains(name, single, &folders) != single));
+        assert_eq!(MODEL_FILES.contains("model.safetensors", single, &folders), single);
         let left = [
             "pytorch_model.bin",
             "onnx/config.json",
@@ -39,8 +44,30 @@ fn downloads_take_what_is_read_and_no_more() {
             "../config.json",
             "_/config.json",
             "model-../x.safetensors",
-            "1_Pooling/model.safetensors",
+            "1_Pooling/model.onnx",
+            "3_Dense/config.json",
+            "b/config.json",
         ];
-        assert!(!left.iter().any(|name| MODEL_FILES.contains(name, single)));
+        assert!(!left.iter().any(|name| MODEL_FILES.contains(name, single, &folders)));
     }
+}
+
+/// Older folders keep the encoder in a folder of its own.
+#[test]
+fn an_encoder_in_a_folder_of_its_own() {
+    let modules = br#"[{"path": "0_Transformer"}, {"path": "1_Pooling"}]"#;
+    let folders = module_folders(modules);
+    for name in
+        ["0_Transformer/config.json", "0_Transformer/tokenizer.json", "0_Transformer/model.safetensors"]
+    {
+        assert!(MODEL_FILES.contains(name, true, &folders), "{name}");
+    }
+    assert!(!MODEL_FILES.contains("1_Pooling/tokenizer.json", true, &folders));
+    let small = MODEL_FILES.small(Some(modules));
+    let among = |name: &str| small.iter().any(|small| small == name);
+    assert!(among("0_Transformer/tokenizer_config.json") && among("0_Transformer/sentence_bert_config.json"));
+    assert!(
+        among("1_Pooling/config.json") && among("config_sentence_transformers.json") && !among("config.json")
+    );
+    assert_eq!(MODEL_FILES.small(None).len(), 3);
 }

@@ -16,7 +16,7 @@ use wgrad::data::task::Encoded;
 use wgrad::gpu::{Gpu, GpuOptions, LONGEST_SUBMISSION};
 use wgrad::infer::attention::AttentionReader;
 use wgrad::infer::{EmbedOptions, Embedder, FillMask, Readout, Session};
-use wgrad::models::{Config, Freeze, Model, Pooling, ProblemType};
+use wgrad::models::{Config, Freeze, Model, Pooling, Poolings, ProblemType};
 use wgrad::optim::OptimizerOptions;
 use wgrad::tensor::DType;
 use wgrad::text::Tokenizer;
@@ -134,7 +134,7 @@ fn prediction_and_its_evaluation_are_cut() {
     let Some(gpu) = gpu() else { return };
     let model = Arc::new(model(&gpu, classifier(), false));
     let texts = [encoded(TOKENS)];
-    let vector = Readout::Vector { pooling: Pooling::Mean, normalize: true };
+    let vector = Readout::Vector { pooling: Pooling::Mean.into(), normalize: true };
     for (readout, name) in [(Readout::Head, "outputs"), (vector, "embedding")] {
         let mut session = Session::new(&gpu, Arc::clone(&model), DType::F32);
         let found = pollster::block_on(session.compute(readout, &texts, &mut |_| {})).unwrap();
@@ -146,14 +146,7 @@ fn prediction_and_its_evaluation_are_cut() {
 #[test]
 fn embedding_is_cut() {
     let Some(gpu) = gpu() else { return };
-    let options = EmbedOptions {
-        pooling: Pooling::Mean,
-        normalize: true,
-        max_tokens: TOKENS,
-        lower_case: false,
-        prompt: String::new(),
-        storage: DType::F32,
-    };
+    let options = EmbedOptions { max_tokens: TOKENS, ..Poolings::from(Pooling::Mean).into() };
     let model = model(&gpu, config(64).encoder(), false);
     let mut embedder = Embedder::new(&gpu, model, words(), options).unwrap();
     let found = pollster::block_on(embedder.embed(&[text()], &mut |_| {})).unwrap();

@@ -107,7 +107,7 @@ fn nor_do_the_outputs_of_a_wide_model() {
         let Some(gpu) = common::gpu_as(kind) else { return };
         for storage in storages(&gpu) {
             let mut session = session(&gpu, 1024, storage);
-            let vector = Readout::Vector { pooling: Pooling::Mean, normalize: true };
+            let vector = Readout::Vector { pooling: Pooling::Mean.into(), normalize: true };
             let texts: Vec<Encoded> =
                 (0..60).map(|seed| text(if seed == 7 { 4 } else { 12 }, seed)).collect();
             for readout in [Readout::Head, vector] {

@@ -96,14 +96,27 @@ export class Tensor<List = Nested> {
   tolist(): List;
 }
 
+/** How the vectors of a text's tokens become one; several stand side by side. */
+export type Pooling = 'mean' | 'cls' | 'max' | 'mean_sqrt_len' | 'weighted_mean' | 'last_token';
+
 export interface FeatureExtraction extends Pipeline {
+  /** What the model's folder has to put in front of texts, by its name. */
+  readonly prompts: Record<string, string>;
+  /** The name of the one that is put there where none is asked for. */
+  readonly default_prompt: string | null;
   /** One vector per text, `[texts, width]`. `truncated` counts the texts that were longer than the model sees. */
   (
     texts: string | string[],
     options?: {
       /** What the model's folder says by default. */
-      pooling?: 'mean' | 'cls';
+      pooling?: Pooling | Pooling[];
       normalize?: boolean;
+      /** Put in front of each text; `''` is nothing. What the model's folder says by default. */
+      prompt?: string;
+      /** The model's own prompt of this name: see `prompts`. */
+      prompt_name?: string;
+      /** How many numbers of a vector are kept; it is then divided by its length, unless `normalize` is false. */
+      dimensions?: number;
       progress_callback?: (event: { status: string; done: number; total: number }) => void;
     } & Abortable,
   ): Promise<Tensor<number[][]> & { truncated: number }>;

@@ -60,7 +60,7 @@ function inTurn(item, work) {
 /** Runs a model, opened as `how` says; a lost device is opened again, once. */
 function withModel(item, work, how = item.how) {
   return inTurn(item, async () => {
-    if (how.pooling !== item.how.pooling || how.normalize !== item.how.normalize) {
+    if (JSON.stringify(how) !== JSON.stringify(item.how)) {
       const other = await item.open(how);
       item.model.free();
       [item.model, item.how] = [other, how];
@@ -98,8 +98,7 @@ function stored(files, list, folder) {
 const TASKS = {
   'fill-mask': (gpu, files) => wgrad.FillMask.open(gpu, files, 'model'),
   attention: (gpu, files) => wgrad.Attention.open(gpu, files, 'model'),
-  'feature-extraction': (gpu, files, { pooling, normalize, half }) =>
-    wgrad.Embedder.open(gpu, files, 'model', pooling, normalize, half),
+  'feature-extraction': (gpu, files, how) => wgrad.Embedder.open(gpu, files, 'model', JSON.stringify(how)),
 };
 
 /**
@@ -178,7 +177,8 @@ const methods = {
       signal.throwIfAborted();
     }
     report({ status: 'ready', task, model: typeof model === 'string' ? model : undefined });
-    return { handle: keep(item), verified: comparison };
+    const about = JSON.parse(item.model.about?.() ?? 'null');
+    return { handle: keep(item), verified: comparison, about };
   },
 
   async fill({ handle, text, topK }) {
@@ -193,13 +193,13 @@ const methods = {
     return answer;
   },
 
-  /** Vectors of texts. Another pooling than the last call's opens the model anew, from files that are here. */
-  async embed({ handle, texts, pooling, normalize }, report, signal) {
+  /** Vectors of texts. Made otherwise than at the last call, they open the model anew, from files that are here. */
+  async embed({ handle, texts, how }, report, signal) {
     const item = need(handle);
     const found = await withModel(
       item,
       (model) => signal.aborted ? signal.throwIfAborted() : model.embed(texts, (done) => report({ status: 'embedded', done, total: texts.length })),
-      { ...item.how, pooling: pooling ?? item.how.pooling, normalize: normalize ?? item.how.normalize },
+      { half: item.how.half, ...how },
     );
     const answer = { data: found.values(), width: found.width(), truncated: found.truncated() };
     found.free();

@@ -42,6 +42,8 @@ Examples:
   zcat news.gz | wgrad embed --model data/minilm | gzip > vectors.jsonl.gz
   wgrad embed --model runs/reviews --input reviews.csv --text-column text \\
     --pooling mean --output reviews.npy
+  wgrad embed --model intfloat/e5-base-v2 --prompt 'query: ' 'how warm is the sun'
+  wgrad embed --model data/nomic --prompt-name query --dimensions 256 'how warm is the sun'
   wgrad embed --model data/minilm --reference
   wgrad embed --model data/minilm --verify --json";
 
@@ -49,7 +51,7 @@ Examples:
 const CHUNK: usize = 4096;
 
 /// What goes with texts of one's own. The reference follows from the folder alone.
-const ABOUT_TEXTS: [&str; 11] = [
+const ABOUT_TEXTS: [&str; 14] = [
     "text",
     "input",
     "output",
@@ -61,6 +63,9 @@ const ABOUT_TEXTS: [&str; 11] = [
     "pooling",
     "no_normalize",
     "max_tokens",
+    "prompt",
+    "prompt_name",
+    "dimensions",
 ];
 
 /// Turn texts into vectors.
@@ -130,9 +135,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         read = Some(Texts::open(&path, &args.text_column, &args.how.options())?);
     }
     pollster::block_on(async {
-        let mut embedder = args.embedder.open().await?;
-        let width = embedder.model().config.hidden_size;
-        let mut output = Output::open(args.output.as_deref(), format == Format::Npy, width)?;
+        let folder = args.embedder.folder()?;
+        let mut embedder = args.embedder.open_folder(&folder).await?;
+        let mut output = Output::open(args.output.as_deref(), format == Format::Npy, embedder.width())?;
         let bar = print::Items::new("texts");
         let (mut done, mut truncated) = (0, 0);
         loop {
@@ -145,6 +150,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             }
             if chunk.is_empty() {
                 break;
+            }
+            if done == 0 {
+                args.embedder.tell_lacking_prompt(&folder, &embedder, &chunk);
             }
             let embedded = embedder.embed(&chunk, &mut |count| bar.set(done + count)).await?;
             output.write(done, &chunk, &embedded)?;

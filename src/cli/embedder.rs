@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use wgrad::files::SentenceFolder;
+use wgrad::files::{KnownPrompts, SentenceFolder};
 use wgrad::format::thousands;
 use wgrad::infer::{EmbedOptions, Embedder};
+use wgrad::models::Poolings;
 
 use super::precision::ComputeArgs;
 use super::{models, pooling, precision, print};
@@ -25,6 +26,15 @@ pub struct EmbedderArgs {
     /// How many tokens of a text are seen; what the folder says by default.
     #[arg(long, value_name = "N")]
     max_tokens: Option<usize>,
+    /// What is put in front of each text; the folder's default prompt by default. '' is nothing.
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
+    /// Put the folder's prompt of this name in front of each text; wgrad info lists them.
+    #[arg(long, value_name = "NAME", conflicts_with = "prompt")]
+    prompt_name: Option<String>,
+    /// Keep the first N numbers of each vector, which is then divided by its length again.
+    #[arg(long, value_name = "N")]
+    dimensions: Option<usize>,
     /// Load weights that hold NaN or infinity.
     #[arg(long)]
     allow_non_finite: bool,
@@ -39,24 +49,55 @@ impl EmbedderArgs {
     /// The folder, found and read.
     pub fn folder(&self) -> anyhow::Result<SentenceFolder> {
         let mut folder = models::sentence_model(&self.model)?;
+        if !folder.described && self.pooling.chosen().is_none() {
+            let path = folder.model.path.display();
+            print::note(format_args!(
+                "note: {path} has no modules.json: by default vectors are the mean over the tokens"
+            ));
+        }
         folder.model.weights = folder.model.weights.allow_non_finite(self.allow_non_finite);
         Ok(folder)
     }
 
-    /// Reads the folder, then opens the device: what is wrong with the files is told first.
-    pub async fn open(&self) -> anyhow::Result<Embedder> {
-        self.open_folder(&self.folder()?).await
-    }
-
-    /// [`EmbedderArgs::open`] of a folder that was read.
+    /// Opens the device for a folder that was read: what is wrong with the files is told first.
     pub async fn open_folder(&self, folder: &SentenceFolder) -> anyhow::Result<Embedder> {
         let mut options = EmbedOptions::from(folder);
-        options.normalize &= !self.no_normalize;
+        // A vector that is cut is no longer of length 1.
+        options.normalize = (options.normalize || self.dimensions.is_some()) && !self.no_normalize;
+        options.dimensions = self.dimensions.or(options.dimensions);
         options.max_tokens = self.max_tokens.unwrap_or(options.max_tokens);
-        options.pooling = self.pooling.chosen().unwrap_or(options.pooling);
+        options.pooling = self.pooling.chosen().map_or(options.pooling, Poolings::from);
+        if let Some(name) = &self.prompt_name {
+            options.prompt = folder.prompt_named(name)?.to_owned();
+        } else if let Some(prompt) = &self.prompt {
+            options.prompt.clone_from(prompt);
+        }
         let (gpu, storage) = self.compute.open(self.precision).await?;
         options.storage = storage;
         Ok(Embedder::open(&gpu, folder, options)?)
+    }
+}
+
+impl EmbedderArgs {
+    /// Says once where a model that was trained with something in front of each text finds nothing there. `texts` are
+    /// the first.
+    pub fn tell_lacking_prompt(&self, folder: &SentenceFolder, embedder: &Embedder, texts: &[String]) {
+        let prompted = self.prompt.is_some() || !embedder.options().prompt.is_empty();
+        let name = self.model.to_string_lossy();
+        let Some(known) = KnownPrompts::of(&name).filter(|_| !prompted) else { return };
+        if texts.iter().any(|text| known.begin(text)) {
+            return;
+        }
+        let named = folder.prompts.iter().find(|(_, prompt)| *prompt == known.query);
+        let way = named.map_or("--prompt TEXT".to_owned(), |(name, _)| format!("--prompt-name {name}"));
+        let documents = match known.document {
+            "" => String::new(),
+            document => format!(" and `{document}` before documents"),
+        };
+        print::note(format_args!(
+            "note: {} models were trained with `{}` before queries{documents}; these texts have neither: see {way}",
+            known.family, known.query
+        ));
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use wgrad::files::SentenceFolder;
 use wgrad::format::thousands;
-use wgrad::models::{Config, Pooling, PositionEmbedding};
+use wgrad::models::{Config, Pooling, Poolings, PositionEmbedding, VectorStep};
 use wgrad::text::Tokenizer;
 
 use super::{models, print};
@@ -19,10 +19,14 @@ No GPU is needed. A folder that is described here loads: its files fit each othe
 JSON: {model, architecture, family, parameters, vocabulary, width, layers, heads,
        inner_width, positions, context, token_types, head, pooler, stored: {TYPE: TENSORS},
        tokenizer: {tokens, pad, unk, cls, sep, mask},
-       embedding: {pooling, normalize, max_tokens, described}}
+       embedding: {pooling, normalize, max_tokens, described, width, layers: [WIDTH],
+       dimensions, include_prompt, prompts: [{name, prompt}], default_prompt}}
   context    the longest text in tokens, or where positions are relative, that of
              pretraining
   stored     the types that weights have in the file
+  pooling    a name, or a list where several stand side by side
+  layers     what the linear layers behind the pooling give
+  dimensions how many numbers of a vector are kept, where the folder says so
   described  whether sentence-transformers says how to embed, or all is by default
 
 JSON of other files: {kind} with, of a data folder, {seq_len, vocab_size, packed, train:
@@ -77,6 +81,13 @@ fn describe(name: &str, folder: &SentenceFolder, tokenizer: &Tokenizer) -> Value
         *stored.entry(dtype.to_string()).or_default() += 1;
     }
     let specials = tokenizer.specials();
+    let layers = folder.steps.iter().filter_map(|step| match step {
+        VectorStep::Dense(dense) => Some(dense.outputs()),
+        VectorStep::Normalize => None,
+    });
+    let layers: Vec<usize> = layers.collect();
+    let prompts = folder.prompts.iter().map(|(name, prompt)| json!({"name": name, "prompt": prompt}));
+    let prompts: Vec<Value> = prompts.collect();
     json!({
         "model": name,
         "architecture": config.architectures.first(),
@@ -100,6 +111,9 @@ fn describe(name: &str, folder: &SentenceFolder, tokenizer: &Tokenizer) -> Value
         "embedding": {
             "pooling": folder.pooling, "normalize": folder.normalize,
             "max_tokens": folder.max_tokens, "described": folder.described,
+            "width": folder.width(), "layers": layers, "dimensions": folder.dimensions,
+            "include_prompt": folder.include_prompt,
+            "prompts": prompts, "default_prompt": folder.default_prompt,
         },
     })
 }
@@ -108,7 +122,8 @@ fn head(config: &Config) -> &'static str {
     match (config.is_masked_lm(), config.tie_word_embeddings) {
         (false, _) if config.is_classifier() => match config.classifier_pooling {
             Pooling::Cls => "classifier of the first token",
-            Pooling::Mean => "classifier of the mean",
+            // A head reads nothing else.
+            _ => "classifier of the mean",
         },
         (false, _) => "none",
         (true, true) => "tied",
@@ -126,6 +141,16 @@ fn report(described: &Value) -> anyhow::Result<()> {
     let context = format!("{} tokens{}", text("context"), if relative { ", more work too" } else { "" });
     let embedding = &described["embedding"];
     let normalized = if embedding["normalize"] == true { ", normalized" } else { "" };
+    let pooling =
+        serde_json::from_value::<Poolings>(embedding["pooling"].clone()).map(|pooling| pooling.to_string());
+    let layers = if embedding["layers"] == json!([]) { "" } else { " by a linear layer" };
+    let prompts = embedding["prompts"].as_array().into_iter().flatten();
+    let prompts = prompts.filter(|prompt| prompt["prompt"] != "").map(|prompt| {
+        let (name, prompt) = (prompt["name"].as_str(), prompt["prompt"].as_str());
+        let default = if embedding["default_prompt"].as_str() == name { " (by default)" } else { "" };
+        format!("{}: {:?}{default}", name.unwrap_or_default(), prompt.unwrap_or_default())
+    });
+    let prompts: Vec<String> = prompts.collect();
     let by = if embedding["described"] == true { "" } else { " (by default)" };
     let stored: Vec<String> = described["stored"]
         .as_object()
@@ -145,12 +170,15 @@ fn report(described: &Value) -> anyhow::Result<()> {
         (
             "embedding",
             format!(
-                "{} of up to {} tokens{normalized}{by}",
-                embedding["pooling"].as_str().unwrap_or_default(),
-                embedding["max_tokens"]
+                "{} of up to {} tokens, {} numbers{layers}{normalized}{by}",
+                pooling.unwrap_or_default(),
+                embedding["max_tokens"],
+                embedding["width"]
             ),
         ),
+        ("prompts", prompts.join(", ")),
     ];
-    let rows: Vec<_> = rows.into_iter().map(|(name, value)| vec![name.to_string(), value]).collect();
+    let rows = rows.into_iter().filter(|(name, value)| *name != "prompts" || !value.is_empty());
+    let rows: Vec<_> = rows.map(|(name, value)| vec![name.to_string(), value]).collect();
     print::table(&rows, 2).into_iter().try_for_each(print::line)
 }

@@ -39,6 +39,7 @@ pub fn model(name: &Path) -> anyhow::Result<ModelFolder> {
 pub fn sentence_model(name: &Path) -> anyhow::Result<SentenceFolder> {
     let folder = SentenceFolder::load_with(&Disk, hub::folder(name)?, verify())?;
     tell(&folder.model);
+    folder.guesses.iter().for_each(|guess| print::note(format_args!("note: {guess}")));
     Ok(folder)
 }
 

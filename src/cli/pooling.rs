@@ -12,6 +12,14 @@ pub enum Choice {
     Mean,
     /// The first token.
     Cls,
+    /// The largest number of each column.
+    Max,
+    /// The sum over all tokens, divided by the root of their number.
+    MeanSqrtLen,
+    /// The mean over all tokens, the first counting once, the second twice, and so on.
+    WeightedMean,
+    /// The last token.
+    LastToken,
 }
 
 impl Choice {
@@ -21,6 +29,10 @@ impl Choice {
             Choice::Auto => None,
             Choice::Mean => Some(Pooling::Mean),
             Choice::Cls => Some(Pooling::Cls),
+            Choice::Max => Some(Pooling::Max),
+            Choice::MeanSqrtLen => Some(Pooling::MeanSqrtLen),
+            Choice::WeightedMean => Some(Pooling::WeightedMean),
+            Choice::LastToken => Some(Pooling::LastToken),
         }
     }
 }

@@ -34,7 +34,9 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let embedded = pollster::block_on(async {
-        let mut embedder = args.embedder.open().await?;
+        let folder = args.embedder.folder()?;
+        let mut embedder = args.embedder.open_folder(&folder).await?;
+        args.embedder.tell_lacking_prompt(&folder, &embedder, &args.text);
         let embedded = embedder.embed(&args.text, &mut |_| {}).await?;
         tell_truncated(embedded.truncated, args.text.len(), &embedder);
         anyhow::Ok(embedded)

@@ -64,7 +64,8 @@ impl ModelCard {
                 let layers = if config.pooler { "dense, tanh, linear" } else { "linear" };
                 let read = match config.classifier_pooling {
                     Pooling::Cls => "the first token",
-                    Pooling::Mean => "the mean over the tokens",
+                    // A head reads nothing else.
+                    _ => "the mean over the tokens",
                 };
                 format!("{layers}, on {read}")
             }

@@ -55,13 +55,61 @@ pub const MODEL_FILES: ModelFiles = ModelFiles {
 };
 
 impl ModelFiles {
-    /// Whether a file of this name is part of a model whose weights are one file, if `single`, or several.
-    pub fn contains(&self, name: &str, single: bool) -> bool {
-        let named = self.needed.iter().chain(&self.optional).chain(&self.sentence);
-        let fixed = named.chain([&self.reference, &self.card]).any(|file| *file == name);
-        let weights = if single { name == self.weights } else { name == self.index || is_shard(name) };
-        fixed || weights || is_module_config(name)
+    /// Whether a file of this name is part of a model whose weights are one file, if `single`, or several. `folders` are
+    /// those of the modules of a sentence embedder, the encoder's first.
+    pub fn contains(&self, name: &str, single: bool, folders: &[String]) -> bool {
+        let known = |name: &str| {
+            let named = self.needed.iter().chain(&self.optional).chain(&self.sentence);
+            let fixed = named.chain([&self.reference, &self.card]).any(|file| *file == name);
+            let weights = if single { name == self.weights } else { name == self.index || is_shard(name) };
+            fixed || weights
+        };
+        let below =
+            |folder: &String| name.strip_prefix(folder.as_str()).and_then(|name| name.strip_prefix('/'));
+        let encoder = folders.first().filter(|folder| !folder.is_empty());
+        let of_a_module = |name: &str| name == CONFIG_FILE || name == MODEL_FILE;
+        known(name)
+            || encoder.and_then(below).is_some_and(known)
+            || folders.iter().skip(1).filter_map(below).any(of_a_module)
     }
+}
+
+impl ModelFiles {
+    /// The files beside configuration, tokenizer and weights that a model with this `modules.json`, if any, may have.
+    pub fn small(&self, modules: Option<&[u8]>) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        let folders = modules.map(module_folders).unwrap_or_default();
+        let encoder = folders.first().filter(|folder| !folder.is_empty());
+        let below = |folder: &str, name: &str| format!("{folder}/{name}");
+        let of_the_encoder = |name: &str| encoder.map_or(name.to_owned(), |folder| below(folder, name));
+        names.extend(
+            self.optional
+                .map(|name| if name == MODULES_FILE { name.to_owned() } else { of_the_encoder(name) }),
+        );
+        if modules.is_some() {
+            names.extend([of_the_encoder(LIMITS_FILE), PROMPTS_FILE.to_owned()]);
+            for folder in folders.iter().skip(1).filter(|folder| !folder.is_empty()) {
+                names.push(below(folder, CONFIG_FILE));
+                // Only of some kinds, and small beside the encoder's.
+                names.push(below(folder, MODEL_FILE));
+            }
+        }
+        names
+    }
+}
+
+/// The folders that a `modules.json` names, the encoder's first; none where it is no list of modules. One that leads out of
+/// the model's folder is left out.
+pub fn module_folders(modules: &[u8]) -> Vec<String> {
+    let modules: Vec<serde_json::Value> = serde_json::from_slice(modules).unwrap_or_default();
+    let path = |module: &serde_json::Value| {
+        let path = module.get("path")?.as_str()?.trim_start_matches("./").trim_matches('/');
+        let path = if path == "." { "" } else { path };
+        let sound = |part: &str| !part.starts_with('.') && !part.contains(['\\', ':', '\0']);
+        (path.is_empty() || path.split('/').all(|part| !part.is_empty() && sound(part)))
+            .then(|| path.to_owned())
+    };
+    modules.iter().filter_map(path).collect()
 }
 
 /// Whether a name is that of one of several files of weights: `model-00001-of-00002.safetensors`.
@@ -69,14 +117,4 @@ fn is_shard(name: &str) -> bool {
     let number = name.strip_prefix("model-").and_then(|rest| rest.strip_suffix(".safetensors"));
     let allowed = |c: char| c.is_ascii_digit() || c == '-' || c.is_ascii_lowercase();
     number.is_some_and(|number| number.chars().all(allowed))
-}
-
-/// Whether a name is that of a module's settings: `1_Pooling/config.json`.
-fn is_module_config(name: &str) -> bool {
-    let module = name.split_once('/').filter(|(_, file)| *file == CONFIG_FILE);
-    let module = module.and_then(|(folder, _)| folder.split_once('_'));
-    module.is_some_and(|(number, kind)| {
-        let digits = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
-        digits && kind.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-    })
 }

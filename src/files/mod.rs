@@ -6,6 +6,7 @@
 pub mod card;
 pub mod check;
 mod header;
+mod known_prompts;
 pub mod list;
 pub mod model_folder;
 pub mod names;
@@ -20,7 +21,8 @@ pub mod writer;
 
 pub use card::{ModelCard, Score};
 pub use check::{check_tensors, check_vocabulary, tokenizer_vocabulary};
-pub use list::{MODEL_FILE, MODEL_FILES, REFERENCE_FILE};
+pub use known_prompts::KnownPrompts;
+pub use list::{MODEL_FILE, MODEL_FILES, REFERENCE_FILE, module_folders};
 pub use model_folder::{ModelFolder, SavedTokenizer};
 pub use names::from_hugging_face;
 pub use reference::ReferenceVectors;

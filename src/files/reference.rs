@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::SentenceFolder;
 use super::list::{CONFIG_FILE, REFERENCE_FILE, TOKENIZER_FILE};
-use crate::models::Pooling;
+use crate::models::Poolings;
 use crate::store::checksums::{Entry, enlist};
 use crate::store::{Store, format_of, refuse_newer, write_atomic};
 use crate::{Error, Result};
@@ -38,11 +38,25 @@ pub struct ReferenceVectors {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Embedding {
-    pooling: Pooling,
+    pooling: Poolings,
     normalize: bool,
     max_tokens: usize,
     lower_case: bool,
     prompt: String,
+    /// Whether the tokens of the prompt are pooled.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    include_prompt: bool,
+    /// How many numbers of a vector are kept, unless all are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dimensions: Option<usize>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_yes(value: &bool) -> bool {
+    *value
 }
 
 impl Embedding {
@@ -52,7 +66,9 @@ impl Embedding {
             normalize: folder.normalize,
             max_tokens: folder.max_tokens,
             lower_case: folder.lower_case,
-            prompt: folder.prompt.clone(),
+            prompt: folder.prompt().to_owned(),
+            include_prompt: folder.include_prompt,
+            dimensions: folder.dimensions,
         }
     }
 }
@@ -99,13 +115,13 @@ impl ReferenceVectors {
         // A newer file may have other fields, so that its version is looked at first.
         refuse_newer(&path, "reference vectors", format_of(&json, "format"), FORMAT)?;
         let read: Self = serde_json::from_slice(&json).map_err(|error| wrong(error.to_string()))?;
-        let width = folder.model.config.hidden_size;
+        let width = folder.width();
         if read.texts.is_empty() || read.texts.len() != read.vectors.len() {
             return Err(wrong(format!("{} texts and {} vectors", read.texts.len(), read.vectors.len())));
         }
         match read.vectors.iter().find(|vector| vector.len() != width) {
             Some(vector) => {
-                let expected = format!("vectors of {width} numbers, the model's width");
+                let expected = format!("vectors of {width} numbers, as the model gives");
                 Err(Error::file(&path, expected, format!("one of {}", vector.len())))
             }
             None => Ok(Some(read)),
@@ -151,6 +167,9 @@ fn files(store: &dyn Store, folder: &SentenceFolder) -> Result<BTreeMap<String, 
     for (path, bytes) in folder.model.weights.files() {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         found.insert(name, Entry::of(bytes));
+    }
+    for (name, weights) in &folder.further_weights {
+        found.extend(weights.files().map(|(_, bytes)| (name.clone(), Entry::of(bytes))));
     }
     Ok(found)
 }

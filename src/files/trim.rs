@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use super::card::ModelCard;
-use super::list::{CONFIG_FILE, LIMITS_FILE, MODEL_FILES, MODULES_FILE, PROMPTS_FILE};
+use super::list::{MODEL_FILES, MODULES_FILE, SPECIAL_TOKENS_FILE, TOKENIZER_CONFIG_FILE};
 use super::model_folder::{ModelFolder, SavedTokenizer};
 use super::writer::TensorSource;
 use crate::models::Config;
@@ -87,25 +87,20 @@ fn copy_settings(store: &dyn Store, from: &Path, to: &Path) -> Result<()> {
     if !store.exists(&from.join(MODULES_FILE)) {
         return Ok(());
     }
-    let copy = |name: &Path| {
-        let bytes = store.read(&from.join(name))?;
-        write_atomic(store, &to.join(name), |sink| sink.put(&bytes)).map(drop)
-    };
-    for folder in store.list(from)? {
-        if !MODEL_FILES.contains(&format!("{folder}/{CONFIG_FILE}"), true)
-            || !store.is_dir(&from.join(&folder))
+    let modules = store.read(&from.join(MODULES_FILE))?;
+    for name in MODEL_FILES.small(Some(&modules)) {
+        // What lies beside the tokenizer was saved with it.
+        if [TOKENIZER_CONFIG_FILE, SPECIAL_TOKENS_FILE].contains(&name.as_str())
+            || !store.exists(&from.join(&name))
         {
             continue;
         }
-        store.create_dir_all(&to.join(&folder))?;
-        for file in store.list(&from.join(&folder))? {
-            copy(&Path::new(&folder).join(file))?;
+        let place = to.join(&name);
+        if let Some(folder) = place.parent() {
+            store.create_dir_all(folder)?;
         }
-    }
-    for name in [LIMITS_FILE, PROMPTS_FILE, MODULES_FILE] {
-        if store.exists(&from.join(name)) {
-            copy(Path::new(name))?;
-        }
+        let bytes = store.read(&from.join(&name))?;
+        write_atomic(store, &place, |sink| sink.put(&bytes))?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use super::readout::Readout;
 use super::session::{Sequence, Session, WINDOW};
 use crate::files::SentenceFolder;
 use crate::gpu::Gpu;
-use crate::models::{Model, Pooling};
+use crate::models::{Model, Poolings, VectorStep, normalized};
 use crate::tensor::DType;
 use crate::text::Tokenizer;
 use crate::{Error, Result};
@@ -19,8 +19,14 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, PartialEq)]
 pub struct EmbedOptions {
     /// How tokens become a text.
-    pub pooling: Pooling,
-    /// Whether vectors are divided by their length.
+    pub pooling: Poolings,
+    /// Whether the tokens of the prompt are pooled too.
+    pub include_prompt: bool,
+    /// What is done with the pooled vector.
+    pub steps: Arc<[VectorStep]>,
+    /// How many numbers of a vector are kept; all where none is said.
+    pub dimensions: Option<usize>,
+    /// Whether vectors are at last divided by their length.
     pub normalize: bool,
     /// How many tokens of a text are seen at most, `[CLS]` and `[SEP]` counted.
     pub max_tokens: usize,
@@ -36,23 +42,100 @@ impl From<&SentenceFolder> for EmbedOptions {
     fn from(folder: &SentenceFolder) -> Self {
         EmbedOptions {
             pooling: folder.pooling,
+            include_prompt: folder.include_prompt,
+            steps: folder.steps.clone(),
+            dimensions: folder.dimensions,
             normalize: folder.normalize,
             max_tokens: folder.max_tokens,
             lower_case: folder.lower_case,
-            prompt: folder.prompt.clone(),
+            prompt: folder.prompt().to_owned(),
+            storage: DType::F32,
+        }
+    }
+}
+
+impl From<Poolings> for EmbedOptions {
+    /// Pooled vectors divided by their length, of texts of up to 512 tokens.
+    fn from(pooling: Poolings) -> Self {
+        EmbedOptions {
+            pooling,
+            include_prompt: true,
+            steps: Arc::default(),
+            dimensions: None,
+            normalize: true,
+            max_tokens: 512,
+            lower_case: false,
+            prompt: String::new(),
             storage: DType::F32,
         }
     }
 }
 
 impl EmbedOptions {
-    /// The tokens of a text: see [`Embedder::tokenize`].
-    fn tokenize(&self, tokenizer: &Tokenizer, text: &str) -> Result<Tokens> {
-        let end = (0..=text.len().min(MAX_BYTES)).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-        let mut text = format!("{}{}", self.prompt, &text[..end]);
-        if self.lower_case {
-            text = text.to_lowercase();
+    /// The length of a vector of a model whose hidden states have `hidden` numbers, before it is cut.
+    fn full_width(&self, hidden: usize) -> usize {
+        self.steps.iter().fold(self.pooling.width(hidden), |width, step| match step {
+            VectorStep::Dense(dense) => dense.outputs(),
+            VectorStep::Normalize => width,
+        })
+    }
+
+    /// Checks that each step takes as many numbers as there are.
+    fn check_widths(&self, hidden: usize) -> Result<()> {
+        let mut width = self.pooling.width(hidden);
+        for step in self.steps.iter() {
+            if let VectorStep::Dense(dense) = step {
+                if dense.inputs() != width {
+                    let expected = format!("a layer behind the pooling that takes {width} numbers");
+                    return Err(Error::config(
+                        "pooling",
+                        expected,
+                        format!("one that takes {}", dense.inputs()),
+                    ));
+                }
+                width = dense.outputs();
+            }
         }
+        Ok(())
+    }
+
+    /// Whether a pooled vector needs nothing but to be divided by its length, which the device then does.
+    fn ends_with_pooling(&self) -> bool {
+        self.steps.is_empty() && self.dimensions.is_none()
+    }
+
+    /// What becomes of a pooled vector.
+    fn finished(&self, pooled: &[f32]) -> Vec<f32> {
+        let mut vector = pooled.to_vec();
+        if self.ends_with_pooling() {
+            return vector;
+        }
+        for step in self.steps.iter() {
+            vector = step.apply(&vector);
+        }
+        vector.truncate(self.dimensions.unwrap_or(vector.len()));
+        if self.normalize { normalized(&vector) } else { vector }
+    }
+
+    /// How many tokens at the beginning of a text with the prompt are not pooled.
+    fn unpooled(&self, tokenizer: &Tokenizer) -> Result<usize> {
+        if self.include_prompt || self.prompt.is_empty() {
+            return Ok(0);
+        }
+        let ids = tokenizer.encode_with_specials(&self.cased(&self.prompt))?;
+        let ends = ids.last().is_some_and(|&last| last == tokenizer.specials().sep);
+        Ok(ids.len() - usize::from(ends))
+    }
+
+    /// A text as it is tokenized.
+    fn cased(&self, text: &str) -> String {
+        if self.lower_case { text.to_lowercase() } else { text.to_owned() }
+    }
+
+    /// The tokens of a text: see [`Embedder::tokenize`].
+    fn tokenize(&self, tokenizer: &Tokenizer, unpooled: usize, text: &str) -> Result<Tokens> {
+        let end = (0..=text.len().min(MAX_BYTES)).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        let text = self.cased(&format!("{}{}", self.prompt, &text[..end]));
         let mut ids = tokenizer.encode_with_specials(&text)?;
         let most = self.max_tokens;
         let truncated = ids.len().saturating_sub(most);
@@ -61,7 +144,7 @@ impl EmbedOptions {
             ids.truncate(most - 1);
             ids.extend(last);
         }
-        Ok(Tokens { ids, truncated })
+        Ok(Tokens { ids, truncated, unpooled })
     }
 }
 
@@ -72,11 +155,17 @@ pub struct Tokens {
     pub ids: Vec<u32>,
     /// How many more the text has than the model sees; at least these, for one of over a million bytes.
     pub truncated: usize,
+    /// How many of the first are the prompt's and not pooled.
+    pub unpooled: usize,
 }
 
 impl Sequence for Tokens {
     fn ids(&self) -> &[u32] {
         &self.ids
+    }
+
+    fn unpooled(&self) -> usize {
+        self.unpooled
     }
 }
 
@@ -115,10 +204,9 @@ const MAX_BYTES: usize = 1 << 20;
 /// [`Embedder::open`] takes a folder's model; here it is one with random weights.
 ///
 /// ```
-/// use wgrad::models::Pooling;
+/// use wgrad::models::{Pooling, Poolings};
 /// use wgrad::gpu::{Gpu, GpuOptions};
 /// use wgrad::infer::{EmbedOptions, Embedder, cosine};
-/// use wgrad::tensor::DType;
 /// # use wgrad::models::{Config, Model};
 /// # use wgrad::text::{Tokenizer, TokenizerOptions};
 ///
@@ -133,14 +221,7 @@ const MAX_BYTES: usize = 1 << 20;
 ///     let gpu = Gpu::open(&GpuOptions::default()).await?;
 ///     let model = Model::new(&gpu, config.encoder(), false)?;
 ///     model.initialize(0)?;
-///     let options = EmbedOptions {
-///         pooling: Pooling::Mean,
-///         normalize: true,
-///         max_tokens: 64,
-///         lower_case: false,
-///         prompt: String::new(),
-///         storage: DType::F32,
-///     };
+///     let options = EmbedOptions { max_tokens: 64, ..Poolings::from(Pooling::Mean).into() };
 ///     let mut embedder = Embedder::new(&gpu, model, tokenizer, options)?;
 ///     let vectors = embedder.embed(&["a dog barks", "a cat sleeps", "a dog barks"], &mut |_| {}).await?;
 ///     let rows: Vec<&[f32]> = vectors.rows().collect();
@@ -154,6 +235,8 @@ pub struct Embedder {
     session: Session,
     tokenizer: Tokenizer,
     options: EmbedOptions,
+    /// How many tokens at the beginning of each text are not pooled.
+    unpooled: usize,
 }
 
 impl Embedder {
@@ -161,7 +244,7 @@ impl Embedder {
     ///
     /// # Errors
     /// [`Error::Config`] when they disagree on the vocabulary, `max_tokens` is more than the model has positions for
-    /// or leaves no room for a token, or activations are to be f16 while the model has no f16 copies of its weights.
+    /// or leaves no room for a token, a step or `dimensions` does not fit the vectors, or activations are to be f16 while the model has no f16 copies of its weights.
     pub fn new(gpu: &Gpu, model: Model, tokenizer: Tokenizer, options: EmbedOptions) -> Result<Self> {
         let config = &model.config;
         check_vocabulary(config, tokenizer.vocab_size())?;
@@ -169,8 +252,14 @@ impl Embedder {
         if !(3..=most).contains(&options.max_tokens) {
             return Err(Error::config("max-tokens", format!("3 to {most}"), options.max_tokens));
         }
+        let width = options.full_width(config.hidden_size);
+        if let Some(found) = options.dimensions.filter(|dimensions| !(1..=width).contains(dimensions)) {
+            return Err(Error::config("dimensions", format!("1 to {width}, the length of a vector"), found));
+        }
+        options.check_widths(config.hidden_size)?;
+        let unpooled = options.unpooled(&tokenizer)?;
         let session = Session::new(gpu, Arc::new(model), options.storage);
-        Ok(Embedder { session, tokenizer, options })
+        Ok(Embedder { session, tokenizer, options, unpooled })
     }
 
     /// Loads a folder onto a device; a head that guesses stays on the disk.
@@ -198,12 +287,18 @@ impl Embedder {
         &self.options
     }
 
+    /// The length of a vector.
+    pub fn width(&self) -> usize {
+        let full = self.options.full_width(self.model().config.hidden_size);
+        self.options.dimensions.unwrap_or(full)
+    }
+
     /// The tokens of a text, cut to what the model sees. An empty text has `[CLS]` and `[SEP]`.
     ///
     /// # Errors
     /// As [`Tokenizer::encode`].
     pub fn tokenize(&self, text: &str) -> Result<Tokens> {
-        self.options.tokenize(&self.tokenizer, text)
+        self.options.tokenize(&self.tokenizer, self.unpooled, text)
     }
 
     /// The vectors of `texts`, in their order. `progress` is told after each batch how many are done.
@@ -228,22 +323,23 @@ impl Embedder {
         texts: &[impl AsRef<str> + Sync],
         progress: &mut dyn FnMut(usize),
     ) -> Result<Embeddings> {
-        let Embedder { session, tokenizer, options } = self;
-        let width = session.model().config.hidden_size;
+        let width = self.width();
+        let Embedder { session, tokenizer, options, unpooled } = self;
         let mut values = vec![0f32; texts.len() * width];
         let (mut truncated, mut seen) = (0, 0);
         let mut windows = texts.chunks(WINDOW).map(|window| {
-            let one = |text: &_| options.tokenize(tokenizer, AsRef::<str>::as_ref(text));
+            let one = |text: &_| options.tokenize(tokenizer, *unpooled, AsRef::<str>::as_ref(text));
             let window = window.par_iter().map(one).collect::<Result<Vec<Tokens>>>()?;
             truncated += window.iter().filter(|tokens| tokens.truncated > 0).count();
             seen += window.iter().map(|tokens| tokens.ids.len()).sum::<usize>();
             Ok(window)
         });
-        let mut keep = |text: usize, vector: &[f32]| {
-            values[text * width..][..width].copy_from_slice(vector);
+        let mut keep = |text: usize, pooled: &[f32]| {
+            values[text * width..][..width].copy_from_slice(&options.finished(pooled));
             Ok(())
         };
-        let readout = Readout::Vector { pooling: options.pooling, normalize: options.normalize };
+        let normalize = options.normalize && options.ends_with_pooling();
+        let readout = Readout::Vector { pooling: options.pooling, normalize };
         session.each(readout, &mut windows, &mut keep, progress).await?;
         Ok(Embeddings { width, values, truncated, tokens: seen })
     }

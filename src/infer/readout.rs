@@ -5,7 +5,7 @@ use half::f16;
 use crate::Result;
 use crate::autograd::Graph;
 use crate::gpu::{Buffer, Gpu, ReadBack, Recording};
-use crate::models::{Config, InputBuffers, Inputs, Model, Pooling};
+use crate::models::{Config, InputBuffers, Inputs, Model, Pooling, Poolings};
 use crate::ops::normalize::normalize;
 use crate::tensor::DType;
 
@@ -26,7 +26,7 @@ pub enum Readout {
     /// A vector.
     Vector {
         /// How the vectors of the tokens become one.
-        pooling: Pooling,
+        pooling: Poolings,
         /// Whether it is divided by its length.
         normalize: bool,
     },
@@ -98,9 +98,9 @@ impl Readout {
     }
 
     /// How tokens are pooled, by what has one row for each text.
-    fn pooling(self, config: &Config) -> Option<Pooling> {
+    fn pooling(self, config: &Config) -> Option<Poolings> {
         match self {
-            Readout::Head => Some(config.classifier_pooling),
+            Readout::Head => Some(config.classifier_pooling.into()),
             Readout::Vector { pooling, .. } => Some(pooling),
             Readout::Tokens { .. } | Readout::Attention => None,
         }
@@ -110,17 +110,17 @@ impl Readout {
     pub(super) fn width(self, config: &Config) -> usize {
         match self {
             Readout::Head => config.labels.len(),
-            Readout::Vector { .. } => config.hidden_size,
+            Readout::Vector { pooling, .. } => pooling.width(config.hidden_size),
             Readout::Tokens { .. } => config.vocab_size,
             Readout::Attention => 0,
         }
     }
 
-    /// What pooling reads for texts of `lengths`; those that are lacking are empty.
-    pub(super) fn rows(self, config: &Config, lengths: &[usize], shape: Shape) -> Vec<u32> {
-        let mut lengths = lengths.to_vec();
-        lengths.resize(shape.sequences, 0);
-        self.pooling(config).map(|pooling| pooling.slots(&lengths, shape.tokens)).unwrap_or_default()
+    /// What pooling reads for texts of which the tokens of `ranges` are pooled; those that are lacking are empty.
+    pub(super) fn rows(self, config: &Config, ranges: &[[usize; 2]], shape: Shape) -> Vec<u32> {
+        let mut ranges = ranges.to_vec();
+        ranges.resize(shape.sequences, [0, 0]);
+        self.pooling(config).map(|pooling| pooling.slots(&ranges, shape.tokens)).unwrap_or_default()
     }
 
     /// Records it, and says how many bytes that takes on the device.
@@ -140,10 +140,10 @@ impl Readout {
         let (rows, outputs) = match self {
             Readout::Attention => (None, self.attention(gpu, &mut graph, model, &inputs)?),
             Readout::Head => {
-                self.selected(gpu, &mut graph, model, &inputs, model.config.classifier_pooling)?
+                self.selected(gpu, &mut graph, model, &inputs, model.config.classifier_pooling.into())?
             }
             Readout::Vector { pooling, .. } => self.selected(gpu, &mut graph, model, &inputs, pooling)?,
-            Readout::Tokens { .. } => self.selected(gpu, &mut graph, model, &inputs, Pooling::Cls)?,
+            Readout::Tokens { .. } => self.selected(gpu, &mut graph, model, &inputs, Pooling::Cls.into())?,
         };
         let recording = graph.finish(gpu, self.name())?;
         let kept: u64 = outputs.iter().map(|output| output.buffer.bytes()).sum();
@@ -173,7 +173,7 @@ impl Readout {
         graph: &mut Graph,
         model: &Model,
         inputs: &Inputs,
-        pooling: Pooling,
+        pooling: Poolings,
     ) -> Result<(Option<Buffer>, Vec<Output>)> {
         let shape = match self {
             Readout::Tokens { positions } => vec![positions],

@@ -32,6 +32,11 @@ pub trait Sequence {
     fn types(&self) -> &[u32] {
         &[]
     }
+
+    /// How many tokens at the beginning are not pooled.
+    fn unpooled(&self) -> usize {
+        0
+    }
 }
 
 impl<S: Sequence> Sequence for &S {
@@ -41,6 +46,10 @@ impl<S: Sequence> Sequence for &S {
 
     fn types(&self) -> &[u32] {
         (*self).types()
+    }
+
+    fn unpooled(&self) -> usize {
+        (*self).unpooled()
     }
 }
 
@@ -224,8 +233,12 @@ impl Session {
     ) -> Result<InFlight> {
         let Bucket { texts, sequences, tokens } = bucket;
         let shape = Shape { sequences: *sequences, tokens: *tokens };
-        let lengths: Vec<usize> = texts.iter().map(|&text| window[text].ids().len()).collect();
-        let rows = readout.rows(&self.model.config, &lengths, shape);
+        let range = |&text: &usize| {
+            let text = &window[text];
+            [text.unpooled(), text.ids().len()]
+        };
+        let ranges: Vec<[usize; 2]> = texts.iter().map(range).collect();
+        let rows = readout.rows(&self.model.config, &ranges, shape);
         let parts = texts.iter().map(|&text| (window[text].ids(), window[text].types()));
         let gpu = self.gpu.clone();
         let recorded = self.replay(readout, shape, parts, &rows)?;

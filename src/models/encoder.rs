@@ -2,10 +2,13 @@
 
 use super::config::{Activation, Config, PositionEmbedding};
 use super::inputs::{Inputs, Words};
+use super::position_bias::PositionBias;
 use crate::autograd::Graph;
 use crate::nn::{Context, Declared, DropoutSite, Embedding, Init, LayerNorm, Linear, Scope};
 use crate::ops::add::add;
-use crate::ops::attention::{Heads, Probabilities, attention_with_dropout, attention_with_probabilities};
+use crate::ops::attention::{
+    Heads, Positions, Probabilities, attention_with_dropout, attention_with_probabilities,
+};
 use crate::ops::matmul::feed_forward;
 use crate::tensor::Tensor;
 use crate::{Error, Result};
@@ -230,6 +233,8 @@ pub(super) struct Attention {
     /// Queries, keys and values side by side: `[N, 3C]`.
     projections: Linear,
     distances: Option<Embedding>,
+    /// What each distance adds to the logits of each head.
+    biases: Option<PositionBias>,
     output: Linear,
     heads: usize,
     dropout: DropoutSite,
@@ -246,11 +251,17 @@ impl Attention {
         Attention {
             projections,
             distances,
+            biases: None,
             output: Linear::new(scope, names.output, [c, c], output, config.use_bias),
             heads: config.num_attention_heads,
             dropout: DropoutSite::new(scope, names.probabilities),
             output_dropout: DropoutSite::new(scope, names.output),
         }
+    }
+
+    /// The same with biases for distances, which all layers share.
+    pub(super) fn biased(self, biases: PositionBias) -> Self {
+        Attention { biases: Some(biases), ..self }
     }
 
     /// `residual` plus the attention over `x [N, C]`; `probe`, if there is one, sees its probabilities.
@@ -266,13 +277,15 @@ impl Attention {
         let distances = self.distances.map(|table| context.tensor(table.table)).transpose()?;
         let heads = Heads { sequences: inputs.sequences, tokens: inputs.tokens, heads: self.heads };
         let dropout = self.dropout.attention(context);
-        let (distances, bounds, dropout) = (distances.as_ref(), &inputs.bounds, dropout.as_ref());
+        let biases = self.biases.map(|biases| biases.forward(context)).transpose()?;
+        let positions = biases.as_ref().map_or(distances.as_ref().into(), Positions::Biases);
+        let (bounds, dropout) = (&inputs.bounds, dropout.as_ref());
         let graph = &mut *context.graph;
         let attended = match probe {
-            None => attention_with_dropout(graph, &projected, distances, bounds, heads, dropout)?,
+            None => attention_with_dropout(graph, &projected, positions, bounds, heads, dropout)?,
             Some(probe) => {
                 let (attended, probabilities) =
-                    attention_with_probabilities(graph, &projected, distances, bounds, heads, dropout)?;
+                    attention_with_probabilities(graph, &projected, positions, bounds, heads, dropout)?;
                 probe(graph, probabilities)?;
                 attended
             }

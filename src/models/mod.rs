@@ -12,7 +12,9 @@ mod labels;
 mod learning;
 mod model;
 mod pooling;
+mod position_bias;
 mod validate;
+mod vectors;
 mod words;
 
 pub use config::{
@@ -25,7 +27,8 @@ pub use input_buffers::InputBuffers;
 pub use inputs::{Inputs, Words};
 pub use learning::{Freeze, Learning};
 pub use model::Model;
-pub use pooling::Pooling;
+pub use pooling::{Pooling, Poolings};
+pub use vectors::{Dense, DenseActivation, Residual, VectorStep, normalized};
 pub use words::WordTable;
 
 /// Declares the modules of the families and collects them for [`families`].
@@ -46,6 +49,7 @@ families! {
     roberta,
     distilbert,
     electra,
+    mpnet,
 }
 
 /// The family of a model type.

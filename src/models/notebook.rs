@@ -12,9 +12,9 @@ use super::family::{Family, TRAINED};
 use super::heads::{Heads, MaskedHead, TextHeadNames};
 use super::inputs::Inputs;
 use super::pooling::Pooling;
-use crate::Result;
 use crate::nn::{Context, Init, LayerNorm, Linear, Scope};
 use crate::tensor::Tensor;
+use crate::{Error, Result};
 
 /// The family.
 pub(super) const FAMILIES: &[&dyn Family] = &[&Notebook];
@@ -104,6 +104,10 @@ impl Family for Notebook {
         if !config.is_classifier() {
             config.require("pooler", false, config.pooler)?;
             config.require("classifier_pooling", Pooling::Cls, config.classifier_pooling)?;
+        }
+        if !matches!(config.classifier_pooling, Pooling::Cls | Pooling::Mean) {
+            let found = config.classifier_pooling.name();
+            return Err(Error::config("classifier_pooling", "`cls` or `mean`", found));
         }
         Ok(())
     }

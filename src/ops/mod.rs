@@ -57,6 +57,8 @@ operations! {
     matmul,
     mean_rows,
     normalize,
+    pool_rows,
+    position_bias,
     reduce,
     scale,
     squared_error,

@@ -131,7 +131,7 @@ impl Runner {
                 (clock.elapsed().as_secs_f64(), trainer.report(answers).await?)
             }
             Runner::Embed(session, texts) => {
-                let readout = Readout::Vector { pooling: Pooling::Mean, normalize: true };
+                let readout = Readout::Vector { pooling: Pooling::Mean.into(), normalize: true };
                 session.compute(readout, texts, &mut |_| {}).await?;
                 return Ok(None);
             }

@@ -1,9 +1,11 @@
 //! Texts to vectors.
 
 use js_sys::Float32Array;
+use serde::Deserialize;
+use serde_json::Value;
 use wasm_bindgen::prelude::*;
 
-use super::{Device, Files, Serving, json};
+use super::{Device, Files, Serving, json, settings};
 use crate::files::SentenceFolder;
 use crate::files::weights::Dtype;
 use crate::infer::{self, EmbedOptions};
@@ -13,7 +15,46 @@ use crate::{Error, Result};
 
 /// A model that makes vectors of texts.
 #[wasm_bindgen]
-pub struct Embedder(Serving<infer::Embedder>);
+pub struct Embedder {
+    serving: Serving<infer::Embedder>,
+    about: String,
+}
+
+/// How vectors are asked for. What is left out is as the folder says.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct How {
+    /// A name, or a list of names.
+    pooling: Option<Value>,
+    normalize: Option<bool>,
+    /// Text in front of each text; it overrules a name.
+    prompt: Option<String>,
+    prompt_name: Option<String>,
+    /// How many numbers of a vector are kept.
+    dimensions: Option<usize>,
+    /// Keeps weights and activations as f16, where the device has it; left out, that follows the file.
+    half: Option<bool>,
+}
+
+impl How {
+    fn options(&self, folder: &SentenceFolder) -> Result<EmbedOptions> {
+        let mut options = EmbedOptions::from(folder);
+        options.normalize = self.normalize.unwrap_or(options.normalize || self.dimensions.is_some());
+        options.dimensions = self.dimensions.or(options.dimensions);
+        if let Some(given) = &self.pooling {
+            options.pooling = serde_json::from_value(given.clone()).map_err(|_| {
+                let known = Pooling::ALL.map(|pooling| format!("`{}`", pooling.name())).join(", ");
+                Error::config("pooling", format!("{known}, or a list of them"), given)
+            })?;
+        }
+        match (&self.prompt, &self.prompt_name) {
+            (Some(prompt), _) => options.prompt.clone_from(prompt),
+            (None, Some(name)) => folder.prompt_named(name)?.clone_into(&mut options.prompt),
+            (None, None) => {}
+        }
+        Ok(options)
+    }
+}
 
 /// The vectors of some texts.
 #[wasm_bindgen]
@@ -39,32 +80,35 @@ impl Embeddings {
 
 #[wasm_bindgen]
 impl Embedder {
-    /// Loads a folder. `pooling`, `mean` or `cls`, and `normalize` stand in for what the folder says; `half` keeps
-    /// weights and activations as f16, where the device has it; left out, that follows the file.
-    pub async fn open(
-        device: &Device,
-        files: &Files,
-        folder: &str,
-        pooling: Option<String>,
-        normalize: Option<bool>,
-        half: Option<bool>,
-    ) -> Result<Embedder> {
+    /// Loads a folder. `how` is JSON of what stands in for what the folder says: see [`How`].
+    pub async fn open(device: &Device, files: &Files, folder: &str, how: &str) -> Result<Embedder> {
         let folder = SentenceFolder::load_on(&files.0, folder)?;
-        let mut options = EmbedOptions::from(&folder);
-        options.normalize = normalize.unwrap_or(options.normalize);
-        options.pooling = match pooling.as_deref() {
-            None => options.pooling,
-            Some("mean") => Pooling::Mean,
-            Some("cls") => Pooling::Cls,
-            Some(other) => return Err(Error::config("pooling", "`mean` or `cls`", other)),
-        };
+        let how: How = settings(how)?;
+        let options = how.options(&folder)?;
+        Self::with_options(device, &folder, (options, how.half)).await
+    }
+
+    async fn with_options(
+        device: &Device,
+        folder: &SentenceFolder,
+        (mut options, half): (EmbedOptions, Option<bool>),
+    ) -> Result<Embedder> {
         let gpu = device.working().await?;
         let weights = &folder.model.weights;
         let stored = || weights.names().all(|name| weights.dtype(name) == Some(Dtype::F16));
         if half.unwrap_or_else(stored) && gpu.capabilities().f16 {
             options.storage = DType::F16;
         }
-        Ok(Embedder(Serving::new("feature-extraction", infer::Embedder::open(&gpu, &folder, options)?)))
+        let about = json(&serde_json::json!({
+            "prompts": folder.prompts, "default_prompt": folder.default_prompt, "width": folder.width(),
+        }));
+        let embedder = infer::Embedder::open(&gpu, folder, options)?;
+        Ok(Embedder { serving: Serving::new("feature-extraction", embedder), about })
+    }
+
+    /// What the folder says, as JSON: `{prompts: {NAME: TEXT}, default_prompt, width}`.
+    pub fn about(&self) -> String {
+        self.about.clone()
     }
 
     /// The vectors of `texts`, in their order. `progress` is called with how many are done.
@@ -73,7 +117,7 @@ impl Embedder {
             // A listener that throws must not end the work.
             let _ = progress.call1(&JsValue::NULL, &JsValue::from_f64(done as f64));
         };
-        self.0.call(async |model| Ok(Embeddings(model.embed(&texts, &mut told).await?))).await
+        self.serving.call(async |model| Ok(Embeddings(model.embed(&texts, &mut told).await?))).await
     }
 
     /// Compares the vectors of this device with the reference vectors of the folder that this was opened from, with the
@@ -81,7 +125,7 @@ impl Embedder {
     /// wrong is an error.
     pub async fn verify(&self, files: &Files, folder: &str) -> Result<String> {
         let folder = SentenceFolder::load_on(&files.0, folder)?;
-        self.0.call(async |model| Ok(json(&infer::verify(&files.0, &folder, model).await?))).await
+        self.serving.call(async |model| Ok(json(&infer::verify(&files.0, &folder, model).await?))).await
     }
 
     /// The token ids of each text, as JSON.
@@ -90,6 +134,6 @@ impl Embedder {
             let ids = texts.iter().map(|text| Ok(model.tokenize(text)?.ids));
             Ok(json(&ids.collect::<Result<Vec<_>>>()?))
         };
-        self.0.call(ids).await
+        self.serving.call(ids).await
     }
 }

@@ -1,7 +1,7 @@
 """Writes `families/`: small random models of other families than BERT's as `transformers` saves them, and beside each
 folder a file of what it computes.
 
-    python tests/golden/families.py
+    python tests/golden/families.py [FOLDER]...
 
 Needs torch, transformers and tokenizers. Computes in f64, without dropout, from weights that f32 holds exactly; stores
 f32. A file holds (B = 3 sequences of T = 20 tokens, of which the last has one token)
@@ -18,6 +18,7 @@ or of one that tells classes apart
     logits [B, K]
 """
 
+import sys
 from pathlib import Path
 
 import torch
@@ -46,6 +47,7 @@ DISTIL = dict(
     max_position_embeddings=28,
 )
 ROBERTA = dict(SHAPE, pad_token_id=1, bos_token_id=0, eos_token_id=2, type_vocab_size=1)
+MPNET = dict(SHAPE, pad_token_id=1, bos_token_id=0, eos_token_id=2, max_position_embeddings=130)
 BERTS, ROBERTAS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"), ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 
 # Folder, configuration, class, settings, special tokens: in the order of their ids.
@@ -60,6 +62,8 @@ CASES = [
     ("distilbert_classes", "DistilBertConfig", "DistilBertForSequenceClassification", DISTIL, BERTS),
     ("electra", "ElectraConfig", "ElectraForMaskedLM", dict(SHAPE, embedding_size=16), BERTS),
     ("electra_classes", "ElectraConfig", "ElectraForSequenceClassification", dict(SHAPE, embedding_size=24), BERTS),
+    ("mpnet", "MPNetConfig", "MPNetForMaskedLM", MPNET, ROBERTAS),
+    ("mpnet_classes", "MPNetConfig", "MPNetForSequenceClassification", MPNET, ROBERTAS),
 ]
 
 
@@ -153,8 +157,10 @@ def make(folder, configuration, model, settings, specials):
 
 def main():
     torch.set_num_threads(1)
+    # With names only those are made anew.
     for case in CASES:
-        make(*case)
+        if case[0] in sys.argv[1:] or not sys.argv[1:]:
+            make(*case)
     for path in sorted(FOLDER.rglob("*.*")):
         print(f"{path.relative_to(FOLDER)}: {path.stat().st_size} bytes")
 

@@ -83,7 +83,7 @@ fn fault_61_what_was_good_outlives_a_rate_that_blows_up() {
 
         // The last good one leads where it would have led.
         std::fs::remove_dir_all(options.out.join("checkpoints/step-00000005")).unwrap();
-        let (summary, told) = crate::train(&wgrad::train::RunOptions { resume: true, ..options.clone() });
+        let (summary, told) = crate::train(&RunOptions { resume: true, ..options.clone() });
         assert_eq!((summary.steps, told.ready), (12, vec![4]));
         crate::assert_same(&crate::result(&options.out), &crate::result(&whole.out), "after an explosion");
     }

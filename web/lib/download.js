@@ -163,10 +163,12 @@ export async function downloadModel(base, { hashes = {}, verify = false, report,
     } catch {
       // The library says what is wrong with it.
     }
-    const paths = (Array.isArray(modules) ? modules : []).map((module) => module?.path);
-    const folders = paths.filter((path) => typeof path === 'string' && /^[\w-]+$/.test(path));
-    const more = [...MODEL_FILES.sentence, ...folders.map((path) => `${path}/config.json`)];
-    await Promise.all(more.map((name) => fetchOne(name, true)));
+    const sound = (path) => typeof path === 'string' && path.split('/').every((part) => /^\w[\w.-]*$/.test(part));
+    const folders = (Array.isArray(modules) ? modules : []).filter((module) => sound(module?.path));
+    // Of all modules behind the encoder only linear layers have weights.
+    const layers = folders.filter(({ type }) => /\.Dense$/.test(type));
+    const more = [...folders.map(({ path }) => `${path}/config.json`), ...layers.map(({ path }) => `${path}/${MODEL_FILES.weights}`)];
+    await Promise.all([...MODEL_FILES.sentence, ...more].map((name) => fetchOne(name, true)));
   };
   const weights = async () => {
     if (await fetchOne(MODEL_FILES.weights, true)) return;

@@ -10,6 +10,8 @@ import { Tensor } from './tensor.js';
 class Loaded {
   /** How the adapter's vectors compare with the model's reference vectors; null where that was not asked or not known. */
   verified = null;
+  /** What the model's folder says of it; null where the task has nothing to say. */
+  about = null;
   #load;
   #now = null;
   #generation = -1;
@@ -23,8 +25,8 @@ class Loaded {
   /** What the worker calls it. Loads it where the worker has it not, once for all that wait. */
   handle(signal) {
     if (this.#now === null || this.#generation !== client.generation) {
-      const loading = this.#load(either(signal, this.#life.signal)).then(({ handle, verified }) => {
-        this.verified = verified;
+      const loading = this.#load(either(signal, this.#life.signal)).then(({ handle, verified, about }) => {
+        [this.verified, this.about] = [verified, about];
         return handle;
       });
       [this.#now, this.#generation] = [loading, client.generation];
@@ -77,13 +79,17 @@ function* parts(texts) {
 
 const CALLS = {
   'feature-extraction': (model) => {
-    const embed = async (texts, { pooling, normalize, progress_callback, signal } = {}) => {
+    let how = {};
+    const embed = async (texts, { pooling, normalize, prompt, prompt_name, dimensions, progress_callback, signal } = {}) => {
+      // What is left out of JSON is as the folder says, and what pooling and normalizing are stays as the last call said.
+      how = { ...how, ...(pooling !== undefined && { pooling }), ...(normalize !== undefined && { normalize }) };
+      const asked = { ...how, prompt, prompt_name, dimensions };
       const all = list(texts);
       let [data, width, truncated, before] = [null, 0, 0, 0];
       // No texts at all are asked for too: the width is known only there.
       for (const part of all.length ? parts(all) : [[]]) {
         const onEvent = progress_callback && (({ done }) => progress_callback({ status: 'embedded', done: before + done, total: all.length }));
-        const found = await model.call('embed', { texts: part, pooling, normalize }, { onEvent, signal });
+        const found = await model.call('embed', { texts: part, how: asked }, { onEvent, signal });
         data ??= part.length === all.length ? found.data : new Float32Array(all.length * found.width);
         if (part.length < all.length) data.set(found.data, before * found.width);
         width = found.width;
@@ -94,6 +100,11 @@ const CALLS = {
     };
     /** The token ids of each text, as the model sees them. */
     embed.tokenize = (texts, { signal } = {}) => model.call('tokenize', { texts: list(texts) }, { signal });
+    /** What may be put in front of texts, by its name, and the name of what is where nothing is asked for. */
+    Object.defineProperties(embed, {
+      prompts: { get: () => model.about?.prompts ?? {} },
+      default_prompt: { get: () => model.about?.default_prompt ?? null },
+    });
     return embed;
   },
   attention: (model) => async (sentence, { pair, signal } = {}) => {

@@ -11,12 +11,13 @@ import { downloadModel } from '../lib/download.js';
 const GOLDEN = fileURLToPath(new URL('../../tests/golden/sentence_transformers/', import.meta.url));
 
 /** What is asked for, and what arrives, of the golden folder without the files `without`. */
-async function downloaded({ without = [], verify = false } = {}) {
+async function downloaded({ without = [], changed = {}, verify = false } = {}) {
   const asked = [];
   globalThis.fetch = async (url) => {
     const name = new URL(url).pathname.slice('/m/'.length);
     asked.push(name);
     try {
+      if (changed[name]) return new Response(changed[name]);
       if (without.includes(name)) throw new Error('left out');
       return new Response(readFileSync(join(GOLDEN, name)));
     } catch {
@@ -34,6 +35,14 @@ test('everything that says how to embed arrives', async () => {
     'model.safetensors', 'modules.json', 'sentence_bert_config.json', 'tokenizer.json', 'tokenizer_config.json',
   ]);
   assert.deepEqual(asked, [...arrived, 'reference_vectors.json', 'special_tokens_map.json'].sort());
+});
+
+test('the list of modules says where their files are', async () => {
+  const modules = [['', 'Transformer'], ['pool', 'Pooling'], ['a/dense', 'Dense'], ['../up', 'Dense']];
+  const list = modules.map(([path, kind]) => ({ path, type: `sentence_transformers.models.${kind}` }));
+  const { asked } = await downloaded({ changed: { 'modules.json': JSON.stringify(list) } });
+  const below = asked.filter((name) => name.includes('/'));
+  assert.deepEqual(below, ['a/dense/config.json', 'a/dense/model.safetensors', 'pool/config.json']);
 });
 
 test('of a model that is no sentence embedder nothing more is asked for', async () => {

@@ -48,7 +48,15 @@ test('vectors of all-MiniLM-L6-v2 are the native ones', { skip }, async () => {
     async ([url, texts, all]) => {
       const model = await w.pipeline('feature-extraction', url, { device: 'webgpu', dtype: 'fp32' });
       const vectors = await model(texts, { pooling: 'mean', normalize: true });
-      return { vectors: vectors.tolist(), dims: vectors.dims, ids: await model.tokenize(all) };
+      const ids = await model.tokenize(all);
+      const two = texts.slice(0, 2);
+      const [prompted, written] = [await model(two, { prompt: 'query: ' }), await model(two.map((text) => `query: ${text}`))];
+      const cut = await model(two, { dimensions: 64 });
+      const several = await model(two, { pooling: ['cls', 'max'], normalize: false });
+      const wrong = await model(two, { pooling: 'median' }).catch((error) => error.message);
+      const unnamed = await model(two, { pooling: 'mean', prompt_name: 'query' }).catch((error) => error.message);
+      const others = { prompted: prompted.tolist(), written: written.tolist(), cut: cut.tolist(), several: several.dims, wrong, unnamed };
+      return { vectors: vectors.tolist(), dims: vectors.dims, ids, prompts: model.prompts, others };
     },
     [`${BASE}minilm/`, texts, all],
   );
@@ -57,6 +65,15 @@ test('vectors of all-MiniLM-L6-v2 are the native ones', { skip }, async () => {
   const worst = Math.min(...found.vectors.map((vector, i) => cosine(vector, native[i])));
   console.log(`least cosine to the native vectors: ${worst}`);
   assert.ok(worst >= 0.9999);
+  const { prompted, written, cut, several, wrong, unnamed } = found.others;
+  assert.deepEqual(prompted, written);
+  assert.ok(cosine(prompted[0], found.vectors[0]) < 0.9999);
+  assert.equal(cut[1].length, 64);
+  assert.ok(cosine(cut[1], found.vectors[1].slice(0, 64)) > 0.9999 && Math.abs(Math.hypot(...cut[1]) - 1) < 1e-5);
+  assert.deepEqual(several, [2, 768]);
+  assert.match(wrong, /pooling: expected `cls`.*median/);
+  assert.match(unnamed, /the model has no prompts/);
+  assert.deepEqual(found.prompts, {});
   await page.context().close();
 });
 

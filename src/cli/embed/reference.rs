@@ -16,7 +16,7 @@ pub async fn write(args: &EmbedderArgs, json: bool) -> anyhow::Result<()> {
     let mut embedder = args.open_folder(&folder).await?;
     let reference = reference_vectors(&Disk, &folder, &mut embedder).await?;
     reference.save(&Disk, &path)?;
-    let (texts, width) = (reference.texts.len(), folder.model.config.hidden_size);
+    let (texts, width) = (reference.texts.len(), folder.width());
     if json {
         let device = &reference.device;
         return print::line(json!({"file": path, "texts": texts, "width": width, "device": device}));

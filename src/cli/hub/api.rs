@@ -135,19 +135,27 @@ fn encoded(text: &str, allowed: &str) -> String {
 }
 
 impl Listing {
-    /// The files that are needed to run the model.
-    pub fn wanted(&self) -> anyhow::Result<Vec<RemoteFile>> {
+    /// A file of this name, if there is one.
+    pub fn named(&self, name: &str) -> anyhow::Result<Option<RemoteFile>> {
+        self.siblings.iter().find(|file| file.rfilename == name).map(Sibling::file).transpose()
+    }
+
+    /// The files that are needed to run the model; `folders` are those that its `modules.json` names.
+    pub fn wanted(&self, folders: &[String]) -> anyhow::Result<Vec<RemoteFile>> {
         let names: HashSet<&str> = self.siblings.iter().map(|file| file.rfilename.as_str()).collect();
-        let single = names.contains(MODEL_FILES.weights);
-        let files = self.files(|name| MODEL_FILES.contains(name, single))?;
+        let encoder = folders.first().filter(|folder| !folder.is_empty());
+        let of_the_encoder =
+            |name: &str| encoder.map_or(name.to_owned(), |folder| format!("{folder}/{name}"));
+        let single = names.contains(of_the_encoder(MODEL_FILES.weights).as_str());
+        let files = self.files(|name| MODEL_FILES.contains(name, single, folders))?;
         let has = |name: &str| files.iter().any(|file| file.name == name);
-        if !single && !has(MODEL_FILES.index) {
-            let pickle = names.contains("pytorch_model.bin");
+        if !single && !has(&of_the_encoder(MODEL_FILES.index)) {
+            let pickle = names.contains(of_the_encoder("pytorch_model.bin").as_str());
             let found = if pickle { "only a PyTorch pickle, which is not read" } else { "no weights" };
             bail!("expected a model with model.safetensors, found {found}");
         }
         for name in MODEL_FILES.needed {
-            ensure!(has(name), "expected a model with {name}, found none");
+            ensure!(has(&of_the_encoder(name)), "expected a model with {name}, found none");
         }
         Ok(files)
     }

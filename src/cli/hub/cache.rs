@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use wgrad::files::ModelFolder;
+use wgrad::files::SentenceFolder;
 use wgrad::store::{Disk, Store, write_atomic};
 
 use super::Id;
@@ -46,7 +46,22 @@ impl Cache {
         // A reference with a slash in it would lead out of the cache.
         let plain = !commit.is_empty() && commit.chars().all(|c| c.is_ascii_alphanumeric());
         let snapshot = self.commit(id, &commit);
-        (plain && ModelFolder::is_whole(&snapshot)).then_some(snapshot)
+        (plain && SentenceFolder::is_whole(&snapshot)).then_some(snapshot)
+    }
+
+    /// Whether it is known that a commit has no file of this name. Python's library keeps such knowledge here, too.
+    pub fn is_known_to_lack(&self, id: &Id, commit: &str, name: &str) -> bool {
+        self.model(id).join(".no_exist").join(commit).join(name).exists()
+    }
+
+    /// Notes that a commit has no file of this name.
+    pub fn note_lack(&self, id: &Id, commit: &str, name: &str) -> anyhow::Result<()> {
+        let path = self.model(id).join(".no_exist").join(commit).join(name);
+        let say = || format!("{}: cannot note that there is no such file", path.display());
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).with_context(say)?;
+        }
+        fs::write(&path, []).with_context(say)
     }
 
     /// Puts a blob under its name into a commit's folder: a link, or where there are none the file itself.

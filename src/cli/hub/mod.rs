@@ -7,12 +7,15 @@ mod digest;
 mod download;
 mod http;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
+use wgrad::files::{MODEL_FILES, module_folders};
+
 use super::print;
-use api::{Hub, Listing, RemoteFile};
+use api::{Hub, RemoteFile};
 use cache::Cache;
 use download::Download;
 
@@ -69,10 +72,12 @@ pub fn folder(model: &Path) -> anyhow::Result<PathBuf> {
         return Ok(model.to_path_buf());
     };
     let cache = Cache::find()?;
+    let offline = is_offline();
     if let Some(snapshot) = cache.snapshot(&id) {
+        complete(&cache, &id, &snapshot, offline);
         return Ok(snapshot);
     }
-    if is_offline() {
+    if offline {
         bail!("{}: neither a folder nor in the Hugging Face cache, and HF_HUB_OFFLINE is set", id.name);
     }
     fetch(&cache, &id).with_context(|| {
@@ -89,7 +94,13 @@ fn is_offline() -> bool {
 fn fetch(cache: &Cache, id: &Id) -> anyhow::Result<PathBuf> {
     let hub = Hub::new();
     let listing = hub.list(id)?;
-    let mut files = listing.wanted()?;
+    let mut folders = Vec::new();
+    if let Some(modules) = listing.named(MODULES)? {
+        let blob = blob(&hub, id, &listing.commit, &modules, &cache.blobs(id), &|_| {})?;
+        folders = module_folders(&fs::read(&blob).with_context(|| blob.display().to_string())?);
+        cache.link(id, &listing.commit, &modules, &blob)?;
+    }
+    let mut files = listing.wanted(&folders)?;
     // Weights come last: a snapshot that has them has everything.
     files.sort_by_key(|file| (file.is_weights(), file.name.clone()));
     let total: u64 = files.iter().map(|file| file.size).sum();
@@ -104,11 +115,17 @@ fn fetch(cache: &Cache, id: &Id) -> anyhow::Result<PathBuf> {
     let mut before = 0;
     for file in &files {
         let tell = |bytes: u64| bar.set(before + bytes, file.name.clone());
-        let blob = blob(&hub, id, &listing, file, &cache.blobs(id), &tell)?;
+        let blob = blob(&hub, id, &listing.commit, file, &cache.blobs(id), &tell)?;
         cache.link(id, &listing.commit, file, &blob)?;
         before += file.size;
     }
     bar.end();
+    let modules = fs::read(cache.commit(id, &listing.commit).join(MODULES)).ok();
+    for name in MODEL_FILES.small(modules.as_deref()) {
+        if listing.named(&name)?.is_none() {
+            cache.note_lack(id, &listing.commit, &name)?;
+        }
+    }
     cache.point(id, &listing.commit)?;
     Ok(cache.commit(id, &listing.commit))
 }
@@ -117,21 +134,69 @@ fn fetch(cache: &Cache, id: &Id) -> anyhow::Result<PathBuf> {
 fn blob(
     hub: &Hub,
     id: &Id,
-    listing: &Listing,
+    commit: &str,
     file: &RemoteFile,
     blobs: &Path,
     tell: &dyn Fn(u64),
 ) -> anyhow::Result<PathBuf> {
     let place = blobs.join(&file.hash);
-    if std::fs::metadata(&place).is_ok_and(|about| about.len() == file.size) {
+    if fs::metadata(&place).is_ok_and(|about| about.len() == file.size) {
         tell(file.size);
         return Ok(place);
     }
     // The name is that of `huggingface_hub`, so that whichever program comes next goes on from what is there.
     let partial = blobs.join(format!("{}.incomplete", file.hash));
-    let commit = &listing.commit;
     Download { hub, id, commit, file, partial, place: place.clone(), tell }.run()?;
     Ok(place)
+}
+
+/// The list of a sentence embedder's modules.
+const MODULES: &str = "modules.json";
+
+/// Fetches what a cache lacks of a model's small files, because another program filled it with what it needed itself. Where
+/// that cannot be done it is said, as vectors are then made by guess.
+fn complete(cache: &Cache, id: &Id, snapshot: &Path, offline: bool) {
+    let commit = snapshot.file_name().unwrap_or_default().to_string_lossy();
+    let lacking = |snapshot: &Path| -> Vec<String> {
+        let names = MODEL_FILES.small(fs::read(snapshot.join(MODULES)).ok().as_deref());
+        let lacks =
+            |name: &String| !snapshot.join(name).exists() && !cache.is_known_to_lack(id, &commit, name);
+        names.into_iter().filter(lacks).collect()
+    };
+    let fill = || -> anyhow::Result<()> {
+        let hub = Hub::new();
+        let listing = hub.list(&Id { revision: commit.to_string(), ..id.clone() })?;
+        // What `modules.json` says comes to light when it is there.
+        for _ in 0..2 {
+            for name in lacking(snapshot) {
+                match listing.named(&name)? {
+                    None => cache.note_lack(id, &commit, &name)?,
+                    Some(file) => {
+                        print::note(format_args!("downloading {name} of {}, which the cache lacks", id.name));
+                        let blob = blob(&hub, id, &commit, &file, &cache.blobs(id), &|_| {})?;
+                        cache.link(id, &commit, &file, &blob)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    };
+    let names = lacking(snapshot);
+    if names.is_empty() {
+        return;
+    }
+    let failed = if offline {
+        Some("HF_HUB_OFFLINE is set".to_owned())
+    } else {
+        fill().err().map(|e| format!("{e:#}"))
+    };
+    if let Some(why) = failed {
+        let names = names.join(", ");
+        print::note(format_args!(
+            "note: the cache may lack {names} of {}, which were not fetched: {why}",
+            id.name
+        ));
+    }
 }
 
 impl Id {

@@ -1,7 +1,7 @@
 //! Comparisons with the reference.
 
 use super::reference::dropped_reference;
-use super::{Form, Heads, attention_as};
+use super::{Form, Heads, Positions, attention_as};
 use crate::ops::Case;
 use crate::ops::check::{Inputs, Metric};
 use crate::ops::dropout::{self, Dropout};
@@ -47,24 +47,34 @@ const SIZES: &[Sizes] = &[
 const FUSED_SIZES: &[Sizes] =
     &[([4, 70, 1, 36, 4], 0.0), ([2, 65, 1, 64, 32], 0.2), ([1, 31, 1, 128, 72], 0.0)];
 
+/// Sizes where what a distance adds is the same for all queries.
+const BIASED_SIZES: &[Sizes] =
+    &[([1, 1, 1, 4, 8], 0.0), ([2, 7, 2, 8, 8], 0.0), ([3, 33, 2, 16, 32], 0.1), ([2, 70, 3, 36, 184], 0.0)];
+
 /// Comparisons with the reference.
 pub fn cases() -> Vec<Case> {
     let both = [Form::Unfused, Form::Fused].into_iter().flat_map(|form| SIZES.iter().map(move |s| (form, s)));
     let all = both.chain(FUSED_SIZES.iter().map(|sizes| (Form::Fused, sizes)));
-    all.map(|(form, sizes)| case(form, *sizes)).collect()
+    let all = all.map(|(form, sizes)| case(form, *sizes, false));
+    let biased = [Form::Unfused, Form::Fused].into_iter();
+    let biased = biased.flat_map(|form| BIASED_SIZES.iter().map(move |sizes| case(form, *sizes, true)));
+    all.chain(biased).collect()
 }
 
-fn case(form: Form, ([sequences, tokens, count, size, buckets], rate): Sizes) -> Case {
+fn case(form: Form, ([sequences, tokens, count, size, buckets], rate): Sizes, biased: bool) -> Case {
     let heads = Heads { sequences, tokens, heads: count };
     let rows = sequences * tokens;
     let mut inputs = Inputs::new(4).normal("qkv", &[rows, 3 * count * size], 1.0);
-    if buckets > 0 {
+    if biased {
+        inputs = inputs.normal("biases", &[count, buckets], 1.0);
+    } else if buckets > 0 {
         inputs = inputs.normal("distances", &[buckets, size], 1.0);
     }
     let bounds = example_bounds(heads);
     let for_gpu: Vec<u32> = bounds.iter().flatten().copied().collect();
     let name = format!(
-        "{form:?}, B {sequences}, T {tokens}, H {count}, D {size}, {buckets} buckets, {rate} dropped"
+        "{form:?}, B {sequences}, T {tokens}, H {count}, D {size}, {buckets} buckets{}, {rate} dropped",
+        if biased { " of biases" } else { "" }
     );
     let (key, site) = ([17, 4], 3);
     Case::new(name, inputs, Metric::Elementwise(1e-5))
@@ -72,10 +82,16 @@ fn case(form: Form, ([sequences, tokens, count, size, buckets], rate): Sizes) ->
             let bounds = graph.constant(&for_gpu, [rows, 2], DType::U32)?;
             let key = graph.constant(&key, [2], DType::U32)?;
             let dropout = (rate > 0.0).then_some(Dropout { rate, key, site });
-            attention_as(form, graph, &x[0], x.get(1), &bounds, heads, dropout.as_ref())
+            let positions = match x.get(1) {
+                Some(biases) if biased => Positions::Biases(biases),
+                distances => distances.into(),
+            };
+            attention_as(form, graph, &x[0], positions, &bounds, heads, dropout.as_ref())
         })
         .reference(move |x| {
             let factor = |place| dropout::factor(key, site, rate, place as u32);
-            dropped_reference(&x[0], x.get(1).map_or(&[], |p| p), &bounds, heads, factor)
+            let given: &[f64] = x.get(1).map_or(&[], |p| p);
+            let given = if biased { (&[][..], given) } else { (given, &[][..]) };
+            dropped_reference(&x[0], given, &bounds, heads, factor)
         })
 }

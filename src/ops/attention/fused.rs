@@ -34,7 +34,7 @@ fn constants(plan: &Plan, dropout: Option<&Dropout>) -> [Constant; 4] {
     [
         ("SIZE", plan.size as u32),
         ("COLUMNS", plan.size.div_ceil(32) as u32),
-        ("RELATIVE", (plan.buckets > 0).into()),
+        ("RELATIVE", plan.relative()),
         ("DROPOUT", dropout.is_some().into()),
     ]
 }

@@ -15,6 +15,7 @@ pub use unfused::Probabilities;
 
 use super::dropout::Dropout;
 use super::matmul::{Layout, Matrix, Product, product};
+use super::position_bias::sum_queries;
 use super::reduce;
 use crate::autograd::Graph;
 use crate::gpu::{KernelSpec, View};
@@ -45,6 +46,33 @@ pub struct Heads {
     pub heads: usize,
 }
 
+/// What the distance of two tokens adds to a logit.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum Positions<'a> {
+    /// Nothing.
+    #[default]
+    None,
+    /// `[buckets, D]`, shared by all heads: the product of the query and the row of the distance (Shaw et al. 2018).
+    Distances(&'a Tensor),
+    /// `[H, buckets]`: a number to each head and distance, whatever the query is (Raffel et al. 2020).
+    Biases(&'a Tensor),
+}
+
+impl<'a> From<Option<&'a Tensor>> for Positions<'a> {
+    fn from(distances: Option<&'a Tensor>) -> Self {
+        distances.map_or(Positions::None, Positions::Distances)
+    }
+}
+
+impl<'a> Positions<'a> {
+    fn tensor(self) -> Option<&'a Tensor> {
+        match self {
+            Positions::None => None,
+            Positions::Distances(tensor) | Positions::Biases(tensor) => Some(tensor),
+        }
+    }
+}
+
 /// `softmax((q·k + q·P[bucket(j - i)]) / √D) · v` per head.
 ///
 /// `qkv [B·T, 3C]` holds queries, keys and values side by side, head after head in each; `distances`
@@ -54,31 +82,31 @@ pub struct Heads {
 ///
 /// # Errors
 /// [`Error::Shape`] when these shapes do not fit, or the head size or the buckets are no multiple of 4.
-pub fn attention(
+pub fn attention<'a>(
     graph: &mut Graph,
     qkv: &Tensor,
-    distances: Option<&Tensor>,
+    positions: impl Into<Positions<'a>>,
     bounds: &Tensor,
     heads: Heads,
 ) -> Result<Tensor> {
-    attention_with_dropout(graph, qkv, distances, bounds, heads, None)
+    attention_with_dropout(graph, qkv, positions, bounds, heads, None)
 }
 
 /// [`attention`] with dropout of the probabilities.
 ///
 /// # Errors
 /// As [`attention`].
-pub fn attention_with_dropout(
+pub fn attention_with_dropout<'a>(
     graph: &mut Graph,
     qkv: &Tensor,
-    distances: Option<&Tensor>,
+    positions: impl Into<Positions<'a>>,
     bounds: &Tensor,
     heads: Heads,
     dropout: Option<&Dropout>,
 ) -> Result<Tensor> {
     let size = qkv.shape.width() / 3 / heads.heads.max(1);
     let form = Form::choose(graph.capabilities(), heads, size, graph.storage());
-    attention_as(form, graph, qkv, distances, bounds, heads, dropout)
+    attention_as(form, graph, qkv, positions, bounds, heads, dropout)
 }
 
 /// [`attention_with_dropout`] in this form: what tests and measurements compare. Heads wider than
@@ -86,16 +114,17 @@ pub fn attention_with_dropout(
 ///
 /// # Errors
 /// As [`attention`].
-pub fn attention_as(
+pub fn attention_as<'a>(
     form: Form,
     graph: &mut Graph,
     qkv: &Tensor,
-    distances: Option<&Tensor>,
+    positions: impl Into<Positions<'a>>,
     bounds: &Tensor,
     heads: Heads,
     dropout: Option<&Dropout>,
 ) -> Result<Tensor> {
-    let plan = Plan::new(graph, qkv, distances, bounds, heads)?;
+    let positions = positions.into();
+    let (plan, distances) = (Plan::new(graph, qkv, positions, bounds, heads)?, positions.tensor());
     match form {
         Form::Fused if plan.size <= Form::WIDEST_FUSED => {
             fused::record(graph, plan, qkv, distances, bounds, dropout)
@@ -109,15 +138,16 @@ pub fn attention_as(
 ///
 /// # Errors
 /// As [`attention`].
-pub fn attention_with_probabilities(
+pub fn attention_with_probabilities<'a>(
     graph: &mut Graph,
     qkv: &Tensor,
-    distances: Option<&Tensor>,
+    positions: impl Into<Positions<'a>>,
     bounds: &Tensor,
     heads: Heads,
     dropout: Option<&Dropout>,
 ) -> Result<(Tensor, Probabilities)> {
-    let plan = Plan::new(graph, qkv, distances, bounds, heads)?;
+    let positions = positions.into();
+    let (plan, distances) = (Plan::new(graph, qkv, positions, bounds, heads)?, positions.tensor());
     unfused::record(graph, plan, qkv, distances, bounds, dropout)
 }
 
@@ -131,6 +161,8 @@ struct Plan {
     stride: usize,
     /// Relative-position buckets; 0 without.
     buckets: usize,
+    /// Whether what they add is the same for all queries.
+    biased: bool,
     scale: f32,
     /// How scores and probabilities are stored.
     storage: DType,
@@ -138,39 +170,39 @@ struct Plan {
 
 impl Plan {
     /// Checks the shapes that [`attention`] names.
-    fn new(
-        graph: &Graph,
-        qkv: &Tensor,
-        distances: Option<&Tensor>,
-        bounds: &Tensor,
-        heads: Heads,
-    ) -> Result<Self> {
+    fn new(graph: &Graph, qkv: &Tensor, positions: Positions, bounds: &Tensor, heads: Heads) -> Result<Self> {
         let Heads { sequences, tokens, heads: count } = heads;
         let size = qkv.shape.width() / 3 / count.max(1);
-        let buckets = distances.map_or(0, |p| p.shape.rows());
+        let (buckets, suits) = match positions {
+            Positions::None => (0, true),
+            Positions::Distances(p) => (p.shape.rows(), p.shape.width() == size),
+            Positions::Biases(p) => (p.shape.width(), p.shape.rows() == count && p.dtype == graph.storage()),
+        };
         let fits = qkv.shape.rows() == sequences * tokens
             && size * count * 3 == qkv.shape.width()
             && size.is_multiple_of(4)
             && buckets.is_multiple_of(4)
-            && distances.is_none_or(|p| p.shape.width() == size)
+            && suits
             && bounds.shape.elements() == sequences * tokens * 2
             && bounds.dtype == DType::U32;
         if !fits {
             return Err(Error::Shape {
                 operation: "attention",
-                expected: "qkv [B·T, 3C], distances [buckets, D], bounds [B·T, 2] of u32, D and buckets in \
-                           multiples of 4"
-                    .into(),
+                expected:
+                    "qkv [B·T, 3C], distances [buckets, D] or biases [H, buckets], bounds [B·T, 2] of u32, \
+                           D and buckets in multiples of 4"
+                        .into(),
                 found: format!(
-                    "{heads:?}, qkv {}, distances {:?}, bounds {}",
+                    "{heads:?}, qkv {}, positions {:?}, bounds {}",
                     qkv.shape,
-                    distances.map(|p| &p.shape),
+                    positions.tensor().map(|p| &p.shape),
                     bounds.shape
                 ),
             });
         }
         let (stride, scale) = (tokens.next_multiple_of(4), 1.0 / (size as f32).sqrt());
-        Ok(Plan { heads, size, stride, buckets, scale, storage: graph.storage() })
+        let biased = matches!(positions, Positions::Biases(_));
+        Ok(Plan { heads, size, stride, buckets, biased, scale, storage: graph.storage() })
     }
 
     /// Rows of all heads.
@@ -211,7 +243,8 @@ impl Plan {
         Matrix { view, base: 0, row: width, outer: self.heads.heads * inner, inner }
     }
 
-    /// `[B, H, T, buckets]`: q·P / √D, what each distance adds to a query's logits.
+    /// `[B, H, T, buckets]`: q·P / √D, what each distance adds to a query's logits; `[H, buckets]` where that is the same for
+    /// all queries.
     fn by_distance(
         &self,
         graph: &mut Graph,
@@ -219,6 +252,9 @@ impl Plan {
         distances: Option<&Tensor>,
     ) -> Result<Option<View>> {
         let Some(distances) = distances else { return Ok(None) };
+        if self.biased {
+            return Ok(Some(distances.view));
+        }
         let relative = graph.scratch_as(self.storage, "attention by distance", self.rows() * self.buckets)?;
         product(
             graph,
@@ -240,14 +276,23 @@ impl Plan {
         (distances, d_relative): (Option<&Tensor>, View),
         (d_qkv, into): (View, DType),
     ) -> Result<()> {
-        let Some(distances) = distances else { return Ok(()) };
+        let Some(distances) = distances.filter(|_| !self.biased) else { return Ok(()) };
         let sizes = [self.heads.tokens, self.size, self.buckets];
         let sum = Product { scale: self.scale, into, accumulate: true, ..self.product(Layout::Nn, sizes) };
         let distances = Matrix::whole(distances.view, self.size);
         product(graph, sum, self.square(d_relative, self.buckets), distances, self.part(d_qkv, 0))
     }
 
-    /// The gradient of `distances`: one product per sequence and head, then their sum in a fixed order.
+    /// What the shaders call the kind of relative positions.
+    fn relative(&self) -> u32 {
+        match (self.buckets, self.biased) {
+            (0, _) => 0,
+            (_, false) => 1,
+            (_, true) => 2,
+        }
+    }
+
+    /// The gradient of `distances`, or of biases: one product per sequence and head, then their sum in a fixed order.
     fn distances(
         &self,
         graph: &mut Graph,
@@ -257,6 +302,12 @@ impl Plan {
     ) -> Result<()> {
         let Some(distances) = distances else { return Ok(()) };
         let Plan { heads: Heads { sequences, tokens, heads }, size, buckets, scale, .. } = *self;
+        if self.biased {
+            return graph.contribute_with("attention", distances, |graph, d_biases, accumulate| {
+                let to = (d_biases, graph.gradient_dtype(distances));
+                sum_queries(graph, d_relative, [sequences, heads, tokens, buckets], to, accumulate)
+            });
+        }
         graph.contribute_with("attention", distances, |graph, d_distances, accumulate| {
             let elements = buckets * size;
             let partial = graph.scratch("attention by distance", sequences * heads * elements)?;

@@ -4,13 +4,13 @@ use super::Heads;
 
 /// The f64 reference: `qkv`, `distances` (empty for none) and `bounds` as in [`super::attention`].
 pub fn reference(qkv: &[f64], distances: &[f64], bounds: &[[u32; 2]], heads: Heads) -> Vec<f64> {
-    dropped_reference(qkv, distances, bounds, heads, |_| 1.0)
+    dropped_reference(qkv, (distances, &[]), bounds, heads, |_| 1.0)
 }
 
-/// [`reference`] with each probability times the factor of its place in `[B, H, T, Tp]`.
+/// [`reference`] with `biases [H, buckets]` (empty for none) and each probability times the factor of its place in `[B, H, T, Tp]`.
 pub(super) fn dropped_reference(
     qkv: &[f64],
-    distances: &[f64],
+    (distances, biases): (&[f64], &[f64]),
     bounds: &[[u32; 2]],
     heads: Heads,
     factor: impl Fn(usize) -> f64,
@@ -19,6 +19,11 @@ pub(super) fn dropped_reference(
     let width = qkv.len() / (3 * sequences * tokens);
     let size = width / heads;
     let buckets = (distances.len() / size) as i64;
+    let biased = (biases.len() / heads) as i64;
+    let bucket = |i: usize, j: usize, buckets: i64| {
+        let distance = (j as i64 - i as i64).clamp(-buckets / 2, buckets / 2 - 1);
+        distance.rem_euclid(buckets) as usize
+    };
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     let part =
         |row: usize, index: usize, head: usize| &qkv[row * 3 * width + index * width + head * size..][..size];
@@ -33,11 +38,13 @@ pub(super) fn dropped_reference(
                 .map(|j| {
                     let mut logit = dot(query, part(first + j, 1, head));
                     if buckets > 0 {
-                        let distance = (j as i64 - i as i64).clamp(-buckets / 2, buckets / 2 - 1);
-                        let bucket = distance.rem_euclid(buckets) as usize;
-                        logit += dot(query, &distances[bucket * size..][..size]);
+                        logit += dot(query, &distances[bucket(i, j, buckets) * size..][..size]);
                     }
-                    logit / (size as f64).sqrt()
+                    logit /= (size as f64).sqrt();
+                    if biased > 0 {
+                        logit += biases[head * biased as usize + bucket(i, j, biased)];
+                    }
+                    logit
                 })
                 .collect();
             let largest = logits.iter().copied().fold(f64::MIN, f64::max);

@@ -33,7 +33,7 @@ pub struct Probabilities {
 }
 
 fn constants(graph: &Graph, plan: &Plan) -> [Constant; 2] {
-    [rows::lanes(graph, PLAIN)[0], ("RELATIVE", (plan.buckets > 0).into())]
+    [rows::lanes(graph, PLAIN)[0], ("RELATIVE", plan.relative())]
 }
 
 fn params(plan: &Plan) -> Params {
@@ -100,7 +100,7 @@ fn probabilities(
     let (constants, groups) = (constants(graph, &plan), grid(plan.rows(), 1));
     let dispatch = graph.dispatch((&SOFTMAX, &constants), params(&plan), &reads, &[scores], groups)?;
     dispatch.flops((SOFTMAX_FLOPS * plan.rows() * stride) as f64).once_and(scores.bytes as f64);
-    Ok(Probabilities { view: scores, relative })
+    Ok(Probabilities { view: scores, relative: relative.filter(|_| !plan.biased) })
 }
 
 fn backward(

@@ -75,13 +75,12 @@ fn sentence_files(store: &dyn Store, setup: &Setup<'_>) -> Result<()> {
         module(1, "Pooling", "1_Pooling"),
         module(2, "Normalize", "2_Normalize"),
     ]);
-    let pooling = json!({
-        "word_embedding_dimension": setup.config.hidden_size,
-        "pooling_mode_cls_token": setup.pooling == Pooling::Cls,
-        "pooling_mode_mean_tokens": setup.pooling == Pooling::Mean,
-        "pooling_mode_max_tokens": false,
-        "pooling_mode_mean_sqrt_len_tokens": false,
-    });
+    let mut pooling = Map::new();
+    pooling.insert("word_embedding_dimension".into(), json!(setup.config.hidden_size));
+    for kind in Pooling::ALL {
+        let [_, flag] = kind.sentence_transformers();
+        pooling.insert(flag.into(), json!(setup.pooling == kind));
+    }
     let limits = json!({"max_seq_length": setup.options.recipe.max_length, "do_lower_case": false});
     for folder in ["1_Pooling", "2_Normalize"] {
         store.create_dir_all(&out.join(folder))?;

@@ -44,7 +44,7 @@ impl<'a> Setup<'a> {
         let family = model.config.family();
         if task.kind() != Kind::Vector && family.classifier(pooling, false).0 != pooling {
             let expected = format!("cls: the head of a `{}` reads the first token", family.model_type());
-            return Err(Error::config("pooling", expected, "mean"));
+            return Err(Error::config("pooling", expected, pooling.name()));
         }
         let longest = model.config.longest_text();
         if recipe.max_length > longest {
@@ -207,7 +207,7 @@ impl<'a> Setup<'a> {
 /// What is read of each text of a task.
 fn readout(task: Task, pooling: Pooling) -> Readout {
     match task.kind() {
-        Kind::Vector => Readout::Vector { pooling, normalize: true },
+        Kind::Vector => Readout::Vector { pooling: pooling.into(), normalize: true },
         Kind::Classes | Kind::Number => Readout::Head,
     }
 }
@@ -235,11 +235,28 @@ fn pooling(options: &FinetuneOptions) -> Result<Pooling> {
     let FinetuneOptions { task, model, recipe, .. } = options;
     Ok(match options.pooling {
         Some(pooling) => pooling,
-        None if task.kind() == Kind::Vector => SentenceFolder::load_with(&Disk, &model.path, false)?.pooling,
+        None if task.kind() == Kind::Vector => {
+            folders_pooling(&SentenceFolder::load_with(&Disk, &model.path, false)?)?
+        }
         None if model.config.is_classifier() => model.config.classifier_pooling,
         None if recipe.name == RecipeName::Notebook => Pooling::Cls,
         None => model.config.family().classifier(Pooling::Mean, false).0,
     })
+}
+
+/// The pooling of a folder, where vectors are made by nothing else.
+fn folders_pooling(folder: &SentenceFolder) -> Result<Pooling> {
+    match folder.pooling.single() {
+        Some(pooling) if folder.steps.is_empty() => Ok(pooling),
+        Some(_) => {
+            let expected = "a folder without layers behind its pooling, or --pooling to leave them out";
+            Err(Error::config("model", expected, "a Dense module"))
+        }
+        None => {
+            let expected = "one to train with, by --pooling";
+            Err(Error::config("pooling", expected, folder.pooling.to_string()))
+        }
+    }
 }
 
 /// The shape of the finetuned model.
