@@ -7,12 +7,15 @@ pub mod companions;
 pub mod pipeline;
 pub mod tokenizer;
 pub mod train;
+mod vocabulary;
 
 mod check;
 mod pairs;
 mod specials;
 mod template;
 
+pub use vocabulary::VOCABULARY_FILE;
+pub(crate) use vocabulary::tokenizer_json;
 pub use companions::Companions;
 pub use pairs::open_pairs;
 pub use pipeline::{TokenizerKind, TokenizerOptions};
