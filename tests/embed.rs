@@ -275,3 +275,24 @@ fn older_and_shorter_folders_load() {
     assert!(!folder.described && folder.normalize && folder.prompt().is_empty());
     assert_eq!((folder.max_tokens, folder.pooling), (48, Pooling::Mean.into()));
 }
+
+/// A `vocab.txt` says all of BERT's tokenizer: the ids of 200 texts are those of the `tokenizer.json`.
+#[test]
+fn a_vocabulary_stands_for_a_tokenizer() {
+    let dir = changed("modules.json", |_| {});
+    let path = dir.path().join("tokenizer.json");
+    let file: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let vocab = file["model"]["vocab"].as_object().unwrap();
+    let mut tokens: Vec<&String> = vocab.keys().collect();
+    tokens.sort_by_key(|token| vocab[*token].as_u64());
+    let lines: Vec<&str> = tokens.into_iter().map(String::as_str).collect();
+    fs::write(dir.path().join("vocab.txt"), lines.join("\n") + "\n").unwrap();
+    fs::remove_file(path).unwrap();
+    let [given, made] = [golden("sentence_transformers"), dir.path().to_path_buf()]
+        .map(|folder| SentenceFolder::load(folder).unwrap().model.tokenizer().unwrap());
+    assert_eq!(made.vocab_size(), given.vocab_size());
+    for text in texts() {
+        let ids = |tokenizer: &wgrad::text::Tokenizer| tokenizer.encode_with_specials(&text).unwrap();
+        assert_eq!(ids(&made), ids(&given), "{text:?}");
+    }
+}

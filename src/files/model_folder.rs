@@ -13,7 +13,9 @@ use super::weights::Weights;
 use super::writer::TensorSource;
 use crate::models::{Config, PositionEmbedding};
 use crate::store::{Aside, Disk, Store, checksums};
-use crate::text::{Companions, SpecialTokens, Tokenizer, special_token_ids};
+use crate::text::{
+    Companions, SpecialTokens, Tokenizer, VOCABULARY_FILE, special_token_ids, tokenizer_json,
+};
 use crate::{Error, Result};
 
 /// A model read from a folder: its files fit each other, its weights are still on disk.
@@ -58,7 +60,7 @@ pub struct ModelFolder {
     pub left_out: Vec<String>,
     /// What has changed in its files for people, such as the card, since they were saved.
     pub changed: Vec<String>,
-    /// Its `tokenizer.json`, whose vocabulary has at most `vocab_size` tokens.
+    /// Its `tokenizer.json`, or the `vocab.txt` that stands for it, whose vocabulary has at most `vocab_size` tokens.
     pub tokenizer: PathBuf,
     /// That file's bytes, with the cleaning that its `tokenizer_config.json` asks for.
     pub tokenizer_json: Vec<u8>,
@@ -117,12 +119,17 @@ impl ModelFolder {
         let changed = if verify { checksums::verify(store, dir, &NEEDED, |_| true)? } else { Vec::new() };
         let config_path = dir.join(CONFIG_FILE);
         let config = json_bytes(store, &config_path)?;
-        let tokenizer = dir.join(TOKENIZER_FILE);
-        let json = json_bytes(store, &tokenizer)?;
+        let companions = Companions::read(store, dir)?;
+        let mut tokenizer = dir.join(TOKENIZER_FILE);
+        let json = if store.exists(&tokenizer) {
+            json_bytes(store, &tokenizer)?
+        } else {
+            tokenizer = dir.join(VOCABULARY_FILE);
+            tokenizer_json(&store.read(&tokenizer)?, &tokenizer, &companions)?
+        };
         // Before the configuration looks into it for its special tokens.
         serde_json::from_slice::<serde::de::IgnoredAny>(&json)
             .map_err(|error| Error::file(&tokenizer, "a tokenizer.json", error.to_string()))?;
-        let companions = Companions::read(store, dir)?;
         let (json, special_tokens) = (companions.overrule(json), companions.roles());
         let tokens = special_token_ids(&json, &special_tokens);
         let mut config = Config::from_json_with(&config, &config_path, &tokens)?;
@@ -263,6 +270,7 @@ fn require_files(store: &dyn Store, dir: &Path) -> Result<()> {
         .into_iter()
         .filter(|name| !store.exists(&dir.join(name)))
         .filter(|name| *name != MODEL_FILE || !store.exists(&dir.join(INDEX_FILE)))
+        .filter(|name| *name != TOKENIZER_FILE || !store.exists(&dir.join(VOCABULARY_FILE)))
         .collect();
     if missing.contains(&MODEL_FILE) {
         let pickle = dir.join("pytorch_model.bin");
@@ -273,9 +281,6 @@ fn require_files(store: &dyn Store, dir: &Path) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let mut found = format!("no {}", missing.join(", no "));
-    if missing == [TOKENIZER_FILE] && store.exists(&dir.join("vocab.txt")) {
-        found += ", only a vocab.txt; in Python, `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)` writes it";
-    }
+    let found = format!("no {}", missing.join(", no "));
     Err(Error::file(dir, expected, found))
 }

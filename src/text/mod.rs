@@ -7,6 +7,7 @@ pub mod companions;
 pub mod pipeline;
 pub mod tokenizer;
 pub mod train;
+mod vocabulary;
 
 mod check;
 mod pairs;
@@ -14,6 +15,8 @@ mod specials;
 mod template;
 pub mod trim;
 
+pub use vocabulary::VOCABULARY_FILE;
+pub(crate) use vocabulary::tokenizer_json;
 pub use companions::Companions;
 pub use pairs::open_pairs;
 pub use pipeline::{TokenizerKind, TokenizerOptions};

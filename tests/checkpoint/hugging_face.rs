@@ -477,5 +477,5 @@ fn faults_15_to_17_tokenizers_and_pickles() {
     refused(more, "expected at most 61 tokens, the `vocab_size`");
     let dir = folder(|tensors| tensors, |_| {});
     fs::rename(dir.path().join("tokenizer.json"), dir.path().join("vocab.txt")).unwrap();
-    refused(dir, "only a vocab.txt");
+    refused(dir, "vocab.txt: expected the special token `[UNK]`, found none");
 }
