@@ -266,7 +266,9 @@ fn fault_51_what_is_called_as_a_temporary_folder_and_has_no_lock_is_not_ours() {
     let (theirs, empty, killed) = ("0123456789abcdef", "1123456789abcdef", "2123456789abcdef");
     for (digits, file) in [(theirs, Some("work")), (empty, None), (killed, Some("lock"))] {
         fs::create_dir(left(digits)).unwrap();
-        file.map(|name| fs::write(left(digits).join(name), "").unwrap());
+        if let Some(name) = file {
+            fs::write(left(digits).join(name), "").unwrap();
+        }
     }
     NewFolder::create(&Disk, &place).unwrap().commit().unwrap();
     assert_eq!(names(dir.path()), [".place.0123456789abcdef.wgrad-partial", "place"]);

@@ -14,6 +14,7 @@ use wgrad::format::thousands;
 use super::embedder::{EmbedderArgs, tell_truncated};
 use super::files::FileArgs;
 use super::print;
+use super::texts::chunk;
 use output::Output;
 
 const HELP: &str = "\
@@ -46,9 +47,6 @@ Examples:
   wgrad embed --model data/nomic --prompt-name query --dimensions 256 'how warm is the sun'
   wgrad embed --model data/minilm --reference
   wgrad embed --model data/minilm --verify --json";
-
-/// Texts computed before their vectors are written.
-const CHUNK: usize = 4096;
 
 /// What goes with texts of one's own. The reference follows from the folder alone.
 const ABOUT_TEXTS: [&str; 14] = [
@@ -141,11 +139,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         let bar = print::Items::new("texts");
         let (mut done, mut truncated) = (0, 0);
         loop {
-            let chunk: Vec<String> = match &mut read {
-                Some(texts) => texts.take(CHUNK).collect::<wgrad::Result<_>>()?,
-                None => given.by_ref().take(CHUNK).collect(),
+            let (chunk, ended) = match &mut read {
+                Some(texts) => chunk(texts, String::len)?,
+                None => chunk(&mut given.by_ref().map(Ok), String::len)?,
             };
-            if chunk.len() < CHUNK {
+            if ended {
                 bar.total(done + chunk.len());
             }
             if chunk.is_empty() {

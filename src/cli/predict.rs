@@ -8,7 +8,7 @@ use wgrad::infer::{Classifier, Prediction};
 
 use super::files::FileArgs;
 use super::precision::ComputeArgs;
-use super::texts::{Pairs, tell_lost};
+use super::texts::{Pairs, bytes, chunk, tell_lost};
 use super::{models, precision, print};
 
 const HELP: &str = "\
@@ -51,9 +51,6 @@ pub struct Args {
     json: bool,
 }
 
-/// Texts that are read, computed and printed before the next.
-const CHUNK: usize = 4096;
-
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let folder = models::model(&args.model)?;
@@ -64,7 +61,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let pair = args.pair_column.as_deref();
     let mut texts = Pairs::open(&args.input, &args.text_column, pair, &args.how.options())?;
     loop {
-        let chunk = texts.by_ref().take(CHUNK).collect::<wgrad::Result<Vec<_>>>()?;
+        let (chunk, _) = chunk(&mut texts, bytes)?;
         if chunk.is_empty() {
             break;
         }

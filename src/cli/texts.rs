@@ -15,6 +15,43 @@ use super::print;
 /// A text, or two.
 pub type Pair = (String, Option<String>);
 
+/// What a text has beyond this many bytes is left out: no model sees as much, and tokenizing takes a hundred times the
+/// memory of its text.
+const MAX_TEXT: usize = 2 << 20;
+
+/// So many texts are worked on at once, or fewer where they are long.
+const MAX_TEXTS: usize = 4096;
+const MAX_BYTES: usize = 8 << 20;
+
+/// The next texts to work on together, whose lengths `bytes` says, and whether there are no more after them. Memory is
+/// bounded by their bytes, however few texts hold them.
+pub fn chunk<T>(
+    texts: &mut impl Iterator<Item = Result<T>>,
+    bytes: impl Fn(&T) -> usize,
+) -> Result<(Vec<T>, bool)> {
+    let (mut chunk, mut sum) = (Vec::new(), 0);
+    while chunk.len() < MAX_TEXTS && sum < MAX_BYTES {
+        let Some(text) = texts.next().transpose()? else { return Ok((chunk, true)) };
+        sum += bytes(&text);
+        chunk.push(text);
+    }
+    Ok((chunk, false))
+}
+
+/// The bytes of a text, or two.
+pub fn bytes((text, pair): &Pair) -> usize {
+    text.len() + pair.as_ref().map_or(0, String::len)
+}
+
+/// A text without what is beyond the limit, which whole characters stay within.
+fn bounded(mut text: String) -> String {
+    if text.len() > MAX_TEXT {
+        text.truncate(text.floor_char_boundary(MAX_TEXT));
+        text.shrink_to_fit();
+    }
+    text
+}
+
 /// The texts of a table by column names, or the lines of any other file, a tab between two texts; `-` is standard
 /// input. Blank lines, and rows that cannot be used, are texts too: what goes in has an answer at its place.
 pub struct Pairs {
@@ -51,10 +88,11 @@ impl Iterator for Pairs {
         Some(row.map(|row| {
             let mut values = row.values.into_iter();
             let first = values.next().unwrap_or_default();
-            match first.split_once('\t').filter(|_| lines) {
+            let (text, pair) = match first.split_once('\t').filter(|_| lines) {
                 Some((text, pair)) => (text.to_owned(), Some(pair.to_owned())),
                 None => (first, values.next()),
-            }
+            };
+            (bounded(text), pair.map(bounded))
         }))
     }
 }
@@ -64,5 +102,33 @@ pub fn tell_lost(lost: Option<&Lost>, path: &Path) {
     if let Some(lost) = lost.filter(|lost| lost.rows > 0) {
         let (count, first) = (thousands(lost.rows), lost.told(path).join("; "));
         print::note(format_args!("note: {count} rows cannot be used and are taken as empty texts: {first}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fault_58_long_texts_are_cut_and_few_of_them_are_worked_on_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("texts");
+        // A line of 10 MB, some of 3 MB, and many that are short.
+        let long = "\u{e9} ".repeat(1 << 20);
+        let lines =
+            [long.repeat(3), format!("{long}\t{long}"), long.clone(), long.clone(), "short\n".repeat(5000)];
+        std::fs::write(&path, lines.join("\n")).unwrap();
+        let mut texts = Pairs::open(&path, "text", None, &FileOptions::default()).unwrap();
+        let (first, ended) = chunk(&mut texts, bytes).unwrap();
+        assert_eq!((first.len(), ended), (3, false));
+        for (text, pair) in &first {
+            assert!(text.len() <= MAX_TEXT && pair.as_ref().is_none_or(|pair| pair.len() <= MAX_TEXT));
+            assert!(text.len() > MAX_TEXT - 4 && long.starts_with(text.as_str()));
+        }
+        let (second, ended) = chunk(&mut texts, bytes).unwrap();
+        assert_eq!((second.len(), ended), (MAX_TEXTS, false));
+        let (third, ended) = chunk(&mut texts, bytes).unwrap();
+        assert_eq!((third.len(), ended), (1 + 5000 - MAX_TEXTS, true));
+        assert_eq!(third.last().unwrap().0, "short");
     }
 }

@@ -29,8 +29,6 @@ struct State {
     plan: Option<(usize, Fault)>,
     struck: bool,
     unsynced: Vec<PathBuf>,
-    /// Operations that are still refused before the disk heals by itself.
-    heals_after: Option<usize>,
 }
 
 /// The disk; clones share their state.
@@ -56,12 +54,6 @@ impl Faulty {
     /// Strikes from now on.
     pub fn strike_now(&self, fault: Fault) {
         self.0.lock().unwrap().plan = Some((0, fault));
-    }
-
-    /// Strikes from now on, until this many operations were refused.
-    pub fn strike_for(&self, fault: Fault, operations: usize) {
-        self.strike_now(fault);
-        self.0.lock().unwrap().heals_after = Some(operations);
     }
 
     /// Operations so far.
@@ -96,12 +88,6 @@ impl Faulty {
             }
         }
         state.struck = true;
-        if let Some(left) = state.heals_after.as_mut() {
-            *left = left.saturating_sub(1);
-            if *left == 0 {
-                (state.plan, state.heals_after) = (None, None);
-            }
-        }
         Err(io::Error::from(if fault == Fault::Full { ErrorKind::StorageFull } else { ErrorKind::Other }))
     }
 

@@ -53,6 +53,14 @@ pub(crate) fn left(out: &Path) -> BTreeMap<String, Vec<u8>> {
         cells.map(|(_, cell)| cell).collect::<Vec<_>>().join(",")
     };
     files.insert("metrics".to_owned(), table.lines().map(row).collect::<Vec<_>>().join("\n").into_bytes());
+    // So do the checksums of what depends on it. What comes after the model is listed when it is there.
+    let listed: serde_json::Value =
+        serde_json::from_slice(&files.remove("checksums.json").unwrap_or(b"{}".to_vec())).unwrap();
+    let lasting = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
+    files.insert(
+        "checksums".to_owned(),
+        lasting.map(|name| listed["files"][name].to_string()).concat().into(),
+    );
     // The card bears the folder's name.
     let card = String::from_utf8(files.remove("README.md").unwrap()).unwrap();
     let name = out.file_name().unwrap().to_str().unwrap();
