@@ -15,8 +15,10 @@ use wgrad::text::{Tokenizer, TokenizerKind, TokenizerOptions, Trimming};
 
 /// Lines of made-up words of two languages that share some letters and syllables.
 fn lines(language: usize) -> Vec<String> {
-    const SYLLABLES: [[&str; 8]; 2] =
-        [["ka", "lo", "mi", "ran", "té", "su", "pel", "o"], ["ka", "zu", "ming", "ran", "ßt", "wo", "o", "ж"]];
+    const SYLLABLES: [[&str; 8]; 2] = [
+        ["ka", "lo", "mi", "ran", "té", "su", "pel", "o"],
+        ["ka", "zu", "ming", "ran", "ßt", "wo", "o", "ж"],
+    ];
     let draw = |n: usize| wgrad::random::mix((n * 2 + language) as u64) as usize;
     let word = |n: usize| -> String {
         (0..1 + draw(n) % 4).map(|i| SYLLABLES[language][draw(n * 7 + i) % 8]).collect()
@@ -66,7 +68,8 @@ fn unigram() -> Vec<u8> {
 
 fn trained(kind: TokenizerKind) -> Vec<u8> {
     let texts = lines(0).into_iter().chain(lines(1)).map(Ok);
-    let options = TokenizerOptions { vocab_size: 400, kind, keep_accents: true, ..TokenizerOptions::default() };
+    let options =
+        TokenizerOptions { vocab_size: 400, kind, keep_accents: true, ..TokenizerOptions::default() };
     Tokenizer::train(texts, &options).unwrap().json().to_vec()
 }
 
@@ -136,12 +139,14 @@ fn vectors_stay_what_they_were() {
         fs::write(place.path().join("text.txt"), format!("{text}\nw11 w12 w30\n")).unwrap();
         let model = golden(name);
         let run = |arguments: &[&str]| command(arguments).current_dir(place.path()).output().unwrap();
-        let arguments = ["--model", model.to_str().unwrap(), "--tokens-of", "text.txt", "--out", "small", "--json"];
+        let arguments =
+            ["--model", model.to_str().unwrap(), "--tokens-of", "text.txt", "--out", "small", "--json"];
         let answer = said(&["trim"], &run(&[&["trim"], &arguments[..]].concat()));
         // Five special tokens, five words of the one line and w11 of the other.
         assert_eq!((&answer["tokens"], &answer["tokens_before"]), (&json!(10), &json!(45)), "{name}");
         let vectors = |model: &str| -> Value {
-            serde_json::from_str(&stdout(&run(&["embed", "--model", model, "--pooling", "mean", text]))).unwrap()
+            serde_json::from_str(&stdout(&run(&["embed", "--model", model, "--pooling", "mean", text])))
+                .unwrap()
         };
         assert_eq!(vectors("small")["embedding"], vectors(model.to_str().unwrap())["embedding"], "{name}");
 

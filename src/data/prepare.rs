@@ -325,7 +325,8 @@ impl<'a> Work<'a> {
         let tokens = self.tokenizer.special_tokens();
         if SpecialTokens::of(&serde_json::from_slice(self.tokenizer.json()).unwrap_or_default()) != *tokens {
             // What the file does not say of itself was named by a file beside it.
-            let roles = tokens.roles().into_iter().filter_map(|(role, token)| Some((role.to_owned(), token?.into())));
+            let roles =
+                tokens.roles().into_iter().filter_map(|(role, token)| Some((role.to_owned(), token?.into())));
             let roles = serde_json::Value::Object(roles.collect()).to_string();
             let path = self.folder.join(SPECIAL_TOKENS_FILE);
             write_file(self.store, &path, |sink| sink.put(roles.as_bytes()))?;

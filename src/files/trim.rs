@@ -92,7 +92,9 @@ fn copy_settings(store: &dyn Store, from: &Path, to: &Path) -> Result<()> {
         write_atomic(store, &to.join(name), |sink| sink.put(&bytes)).map(drop)
     };
     for folder in store.list(from)? {
-        if !MODEL_FILES.contains(&format!("{folder}/{CONFIG_FILE}"), true) || !store.is_dir(&from.join(&folder)) {
+        if !MODEL_FILES.contains(&format!("{folder}/{CONFIG_FILE}"), true)
+            || !store.is_dir(&from.join(&folder))
+        {
             continue;
         }
         store.create_dir_all(&to.join(&folder))?;

@@ -19,5 +19,5 @@ pub use pairs::open_pairs;
 pub use pipeline::{TokenizerKind, TokenizerOptions};
 pub use specials::{SpecialIds, SpecialTokens, special_token_ids};
 pub use template::Template;
-pub use trim::{Trimmed, Trimming};
 pub use tokenizer::{Piece, TokenTable, Tokenizer};
+pub use trim::{Trimmed, Trimming};

@@ -137,9 +137,9 @@ impl Trimming {
             };
             let of_text = one(bare).is_some_and(|c| characters.contains(&c));
             // SentencePiece marks the beginning of a word.
-            let marked = token.strip_prefix('▁').is_some_and(|rest| {
-                rest.is_empty() || one(rest).is_some_and(|c| characters.contains(&c))
-            });
+            let marked = token
+                .strip_prefix('▁')
+                .is_some_and(|rest| rest.is_empty() || one(rest).is_some_and(|c| characters.contains(&c)));
             let byte = token.len() == 6 && token.starts_with("<0x") && token.ends_with('>');
             let alphabet = by_bytes && one(bare).is_some_and(|c| bytes.contains(&c));
             of_text || marked || byte || alphabet
@@ -185,7 +185,8 @@ fn by_bytes(file: &Value) -> bool {
     ["pre_tokenizer", "normalizer", "decoder"].into_iter().any(|key| {
         let part = &file[key];
         let parts = ["pretokenizers", "normalizers", "decoders"];
-        level(part) || parts.iter().any(|inner| part[*inner].as_array().is_some_and(|all| all.iter().any(level)))
+        level(part)
+            || parts.iter().any(|inner| part[*inner].as_array().is_some_and(|all| all.iter().any(level)))
     })
 }
 
@@ -240,8 +241,10 @@ fn renumber(file: &mut Value, new: &HashMap<u32, u32>, ids: &HashMap<&str, u32>)
             list.retain(|_| (new.contains_key(&id), id += 1).0);
         }
         Value::Object(tokens) => {
-            let mut kept: Vec<(String, u32)> =
-                std::mem::take(tokens).into_iter().filter_map(|(token, id)| Some((token, old(&id)?))).collect();
+            let mut kept: Vec<(String, u32)> = std::mem::take(tokens)
+                .into_iter()
+                .filter_map(|(token, id)| Some((token, old(&id)?)))
+                .collect();
             kept.sort_by_key(|(_, id)| *id);
             *tokens = kept.into_iter().map(|(token, id)| (token, json!(id))).collect();
         }
@@ -250,7 +253,9 @@ fn renumber(file: &mut Value, new: &HashMap<u32, u32>, ids: &HashMap<&str, u32>)
     if let Some(merges) = model.get_mut("merges").and_then(Value::as_array_mut) {
         merges.retain(|merge| {
             let parts = merged(merge, &prefix);
-            parts.is_some_and(|(left, right, whole)| [left, right, &whole].into_iter().all(|t| named(t).is_some()))
+            parts.is_some_and(|(left, right, whole)| {
+                [left, right, &whole].into_iter().all(|t| named(t).is_some())
+            })
         });
     }
     for token in file.get_mut("added_tokens").and_then(Value::as_array_mut).into_iter().flatten() {
@@ -272,7 +277,9 @@ fn renumber_template(processor: &mut Value, old: &impl Fn(&Value) -> Option<u32>
     for part in keys.get_mut("processors").and_then(Value::as_array_mut).into_iter().flatten() {
         renumber_template(part, old);
     }
-    for token in keys.get_mut("special_tokens").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
+    for token in
+        keys.get_mut("special_tokens").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut)
+    {
         for id in token["ids"].as_array_mut().into_iter().flatten() {
             *id = json!(old(id).unwrap_or_default());
         }

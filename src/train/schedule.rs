@@ -175,7 +175,8 @@ impl Plan {
         }
         if let Some(decay) = config.decay_steps {
             if config.schedule != Schedule::Trapezoid {
-                let expected = format!("nothing with the schedule `{}`: `trapezoid` has them", config.schedule);
+                let expected =
+                    format!("nothing with the schedule `{}`: `trapezoid` has them", config.schedule);
                 return Err(Error::config("decay_steps", expected, decay));
             }
             if decay == 0 || decay > steps {

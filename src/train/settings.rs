@@ -27,7 +27,8 @@ const BUDGETS: [&str; 2] = ["steps", "sequences"];
 /// The key that names the model which a run starts from.
 const FROM: &str = "from";
 /// Keys that recipes may leave out, beside those of the optimizer, and what their values are.
-const OPTIONAL: [(&str, &str); 2] = [("decay_steps", "a number of steps"), (FROM, "a model's folder or name")];
+const OPTIONAL: [(&str, &str); 2] =
+    [("decay_steps", "a number of steps"), (FROM, "a model's folder or name")];
 
 /// A recipe being put together. It remembers which keys were asked for by name, because only those may disagree
 /// with the data.
@@ -189,8 +190,7 @@ impl Settings {
             }
         }
         self.tree["model"] = model;
-        let inside: Vec<String> =
-            self.keys().into_iter().filter(|key| key.starts_with("model.")).collect();
+        let inside: Vec<String> = self.keys().into_iter().filter(|key| key.starts_with("model.")).collect();
         self.given.extend(inside.into_iter().map(|key| (key, None)));
         self.put(FROM, Value::from(name))
     }
