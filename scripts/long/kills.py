@@ -68,10 +68,10 @@ def main():
     with tempfile.TemporaryDirectory() as place:
         place = Path(place)
         words = [f"w{draw.getrandbits(14):x}" for _ in range(4000)]
-        lines = (" ".join(draw.choices(words, k=12)) for _ in range(40_000))
+        lines = (" ".join(draw.choices(words, k=12)) for _ in range(20_000))
         (place / "text.txt").write_text("\n".join(lines) + "\n")
         environment = dict(os.environ, HF_ENDPOINT=f"http://127.0.0.1:{server.server_port}", HF_HOME=str(place), NO_PROXY="*")
-        tokenizer = ["tokenizer", "train", "text.txt", "--vocab-size", "2000"]
+        tokenizer = ["tokenizer", "train", "text.txt", "--vocab-size", "700"]
         subprocess.run([wgrad, *tokenizer, "--out", "tok"], cwd=place, check=True, stdout=subprocess.DEVNULL)
         commands = {
             "tokenizer train": tokenizer,
