@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::ModelFolder;
 use super::list::{CONFIG_FILE, LIMITS_FILE, MODULES_FILE, PROMPTS_FILE, TOKENIZER_CONFIG_FILE};
 use crate::error::quoted;
-use crate::models::{Pooling, PositionEmbedding};
+use crate::models::Pooling;
 use crate::store::{Disk, Store, read_json, read_settings};
 use crate::{Error, Result};
 
@@ -104,10 +104,12 @@ impl SentenceFolder {
         };
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let config = &self.model.config;
-        let absolute = config.position_embedding_type == PositionEmbedding::Absolute;
         // Where positions are relative, a given limit may exceed the context of pretraining.
-        self.max_tokens =
-            if given.is_some() && !absolute { limit } else { limit.min(config.max_position_embeddings) };
+        self.max_tokens = if given.is_some() && !config.is_bounded() {
+            limit
+        } else {
+            limit.min(config.max_position_embeddings)
+        };
         Ok(())
     }
 

@@ -18,7 +18,7 @@ pub(super) const FAMILIES: &[&dyn Family] = &[&DistilBert];
 struct DistilBert;
 
 const ATTENTION: AttentionNames = AttentionNames {
-    projections: ["q_lin", "k_lin", "v_lin"],
+    projections: &["q_lin", "k_lin", "v_lin"],
     probabilities: "dropout",
     distances: "",
     output: "out_lin",

@@ -11,6 +11,7 @@ mod json;
 mod labels;
 mod model;
 mod pooling;
+mod rotary;
 mod validate;
 mod words;
 
@@ -21,9 +22,10 @@ pub use encoder::{Encoder, Hidden, Probe};
 pub use family::Family;
 pub use heads::{Classifier, Heads, MaskedHead, Pooler, Targets, Transform};
 pub use input_buffers::InputBuffers;
-pub use inputs::{Inputs, Words};
+pub use inputs::{Inputs, RotaryInputs, Words};
 pub use model::Model;
 pub use pooling::Pooling;
+pub use rotary::{LocalAttention, Rotary};
 pub use words::WordTable;
 
 /// Declares the modules of the families and collects them for [`families`].
@@ -44,6 +46,9 @@ families! {
     roberta,
     distilbert,
     electra,
+    modernbert,
+    nomic_bert,
+    gte,
 }
 
 /// The family of a model type.
