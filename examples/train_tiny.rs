@@ -116,6 +116,7 @@ async fn guess(model: &Model, tokenizer: &Tokenizer, text: &str) -> wgrad::Resul
         positions: None,
         types: None,
         bounds: graph.constant(&vec![[0, tokens as u32]; tokens], [tokens, 2], DType::U32)?,
+        rotary: None,
     };
     let rows = graph.constant(&[masked as u32], [1], DType::U32)?;
     let hidden = model.encode(&mut graph, &inputs)?;

@@ -140,6 +140,7 @@ fn forward(
         positions: Some(ids(g, &positions)),
         types: None,
         bounds: g.constant(&batch.bounds, [120, 2], DType::U32).unwrap(),
+        rotary: None,
     };
     let rows = g.constant(&batch.masked_rows, [batch.masked_rows.len()], DType::U32).unwrap();
     let hidden = model.encode(g, &inputs).unwrap();

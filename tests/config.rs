@@ -28,8 +28,15 @@ fn refusal(edits: &[(&str, Value)]) -> String {
 
 #[test]
 fn presets_have_their_documented_sizes() {
-    let counts =
-        [("notebook", 135_330_816), ("small", 13_669_376), ("tiny", 7_353_344), ("micro", 1_447_424)];
+    let counts = [
+        ("notebook", 135_330_816),
+        ("small", 13_669_376),
+        ("tiny", 7_353_344),
+        ("micro", 1_447_424),
+        // As many as `transformers` counts in ModernBERT-base.
+        ("modern-base", 149_655_232),
+        ("modern-tiny", 4_401_664),
+    ];
     for (name, count) in counts {
         let config = preset(name);
         config.validate().unwrap();
@@ -39,7 +46,8 @@ fn presets_have_their_documented_sizes() {
     assert_eq!(head.name, "cls.predictions.decoder.weight");
     assert_eq!(135_330_816 - head.elements(), 110_164_992);
     let error = Config::preset("huge\n").unwrap_err().to_string();
-    assert_eq!(error, r"preset: expected one of `notebook`, `small`, `tiny`, `micro`, found `huge\n`");
+    let known = "`notebook`, `small`, `tiny`, `micro`, `modern-base`, `modern-tiny`";
+    assert_eq!(error, format!(r"preset: expected one of {known}, found `huge\n`"));
 }
 
 #[test]
@@ -107,8 +115,12 @@ fn json_round_trips_and_ignores_foreign_keys() {
     for name in Config::presets() {
         let config = preset(name);
         let text = config.to_json();
-        assert!(text.contains(r#""WgradForMaskedLM""#) && text.contains(r#""model_type": "wgrad""#));
-        assert!(text.contains(r#""position_embedding_type": "relative_bucket""#));
+        let (class, family) = match name.starts_with("modern") {
+            true => ("ModernBertForMaskedLM", "modernbert"),
+            false => ("WgradForMaskedLM", "wgrad"),
+        };
+        assert!(text.contains(class) && text.contains(&format!(r#""model_type": "{family}""#)));
+        assert_eq!(text.contains(r#""position_embedding_type": "relative_bucket""#), family == "wgrad");
         assert_eq!(Config::from_json(text.as_bytes(), "config.json").unwrap(), config);
     }
     let foreign = edited(&[("transformers_version", json!("5.0")), ("torch_dtype", json!("float32"))]);
@@ -149,6 +161,7 @@ fn impossible_sizes_are_refused_by_name() {
         ("pooler", json!(true)),
         ("norm_position", json!("post")),
         ("model_type", json!("gpt2")),
+        ("position_embedding_type", json!("rotary")),
         ("hidden_dropout_prob", json!(1.0)),
         ("mask_token_id", json!(4096)),
         ("sep_token_id", json!(1)),
@@ -175,7 +188,7 @@ fn unknown_words_and_wrong_types_are_refused_by_name() {
     let cases = [
         ("hidden_act", json!("mish")),
         ("architectures", json!("BertModel")),
-        ("position_embedding_type", json!("rotary")),
+        ("position_embedding_type", json!("alibi")),
         ("norm_position", json!("middle")),
         ("head_init", json!(7)),
         ("hidden_size", json!("wide")),

@@ -54,6 +54,7 @@ impl ModelCard {
                 format!("relative, {} buckets", config.relative_attention_num_buckets)
             }
             PositionEmbedding::Absolute => "absolute".to_string(),
+            PositionEmbedding::Rotary => "rotary".to_string(),
         };
         let norms = match config.norm_position {
             NormPosition::Pre => "pre-LN",

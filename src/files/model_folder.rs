@@ -11,11 +11,9 @@ use super::names::from_hugging_face;
 use super::shards::complete;
 use super::weights::Weights;
 use super::writer::TensorSource;
-use crate::models::{Config, PositionEmbedding};
+use crate::models::Config;
 use crate::store::{Aside, Disk, Store, checksums};
-use crate::text::{
-    Companions, SpecialTokens, Tokenizer, VOCABULARY_FILE, special_token_ids, tokenizer_json,
-};
+use crate::text::{Companions, SpecialTokens, Tokenizer, VOCABULARY_FILE, special_token_ids, tokenizer_json};
 use crate::{Error, Result};
 
 /// A model read from a folder: its files fit each other, its weights are still on disk.
@@ -244,7 +242,7 @@ fn tokenizer_config(config: &Config, special_tokens: &SpecialTokens) -> String {
         // Without this Python would take both texts of a pair for the first.
         value["model_input_names"] = json!(["input_ids", "token_type_ids", "attention_mask"]);
     }
-    if config.position_embedding_type == PositionEmbedding::Absolute {
+    if config.is_bounded() {
         value["model_max_length"] = json!(config.max_position_embeddings);
     }
     format!("{value:#}\n")

@@ -12,7 +12,7 @@ use super::list::{
 };
 use super::{ModelFolder, Weights};
 use crate::error::quoted;
-use crate::models::{Dense, DenseActivation, Pooling, Poolings, PositionEmbedding, Residual, VectorStep};
+use crate::models::{Dense, DenseActivation, Pooling, Poolings, Residual, VectorStep};
 use crate::store::{Disk, Store, read_json, read_settings};
 use crate::{Error, Result};
 
@@ -246,10 +246,12 @@ impl SentenceFolder {
         };
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let config = &self.model.config;
-        let absolute = config.position_embedding_type == PositionEmbedding::Absolute;
         // Where positions are relative, a given limit may exceed the context of pretraining.
-        self.max_tokens =
-            if given.is_some() && !absolute { limit } else { limit.min(config.max_position_embeddings) };
+        self.max_tokens = if given.is_some() && !config.is_bounded() {
+            limit
+        } else {
+            limit.min(config.max_position_embeddings)
+        };
         if given.is_none() && tokenizer.get("model_max_length").is_none() {
             let limits = dir.join(LIMITS_FILE);
             let (limits, tokens) = (limits.display(), self.max_tokens);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::readout::Readout;
 use super::session::{Sequence, Session};
 use crate::gpu::Gpu;
-use crate::models::{Model, PositionEmbedding};
+use crate::models::Model;
 use crate::tensor::DType;
 use crate::{Error, Result};
 
@@ -44,8 +44,7 @@ impl Predictor {
         let longest = config.max_position_embeddings;
         let wrong =
             |expected: String, found: String| Error::Shape { operation: "prediction", expected, found };
-        let absolute = config.position_embedding_type == PositionEmbedding::Absolute;
-        if ids.is_empty() || (absolute && ids.len() > longest) {
+        if ids.is_empty() || (config.is_bounded() && ids.len() > longest) {
             return Err(wrong(format!("1 to {longest} tokens"), ids.len().to_string()));
         }
         if positions.is_empty() || positions.iter().any(|&at| at as usize >= ids.len()) {

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 
 use super::config::{Config, Head, NormPosition, PositionEmbedding};
-use super::encoder::{Attention, AttentionNames, Encoder, FeedForward, PostNorm, Stack};
+use super::encoder::{Attention, AttentionNames, Embeddings, Encoder, FeedForward, PostNorm, Stack};
 use super::family::Family;
 use super::heads::{Heads, MaskedHead, MaskedHeadNames, TextHeadNames};
 use super::pooling::Pooling;
@@ -23,7 +23,8 @@ struct Bert;
 pub(super) fn encoder(config: &Config, scope: &mut Scope) -> Stack<PostNorm> {
     let init = Init::Normal(config.initializer_range);
     let (width, epsilon) = (config.hidden_size, config.layer_norm_eps);
-    Stack::new(scope, config, |scope, number| {
+    let embeddings = Embeddings::new(scope, config);
+    Stack::new(scope, config, embeddings, |scope, number| {
         let scope = &mut scope.child(&format!("encoder.layer.{number}"));
         PostNorm {
             attention: Attention::new(&mut scope.child("attention"), config, &AttentionNames::BERT, init),

@@ -10,7 +10,8 @@ use crate::nn::{Declarations, ParameterSpec};
 use crate::{Error, Result};
 
 impl Config {
-    /// A named shape. All have relative positions, an untied head and four-fold inner width.
+    /// A named shape. The first four have relative positions, an untied head and four-fold inner width; the others are
+    /// ModernBERTs.
     ///
     /// | name | V | C | layers | H | F | context | parameters |
     /// |---|---|---|---|---|---|---|---|
@@ -18,6 +19,8 @@ impl Config {
     /// | `small` | 8192 | 256 | 12 | 4 | 1024 | 128 | 13,669,376 |
     /// | `tiny` | 8192 | 256 | 4 | 4 | 1024 | 128 | 7,353,344 |
     /// | `micro` | 4096 | 128 | 2 | 2 | 512 | 64 | 1,447,424 |
+    /// | `modern-base` | 50368 | 768 | 22 | 12 | 1152 | 1024 | 149,655,232 |
+    /// | `modern-tiny` | 8192 | 256 | 4 | 4 | 384 | 128 | 4,401,664 |
     ///
     /// `small` has ELECTRA-small's encoder and its 14M parameters; tied, a vocabulary of 16384 has the same total.
     /// `micro` starts its head from a normal distribution, as its published reference loss does. Special tokens are

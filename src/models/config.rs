@@ -4,10 +4,12 @@ use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
 use super::pooling::Pooling;
+use super::rotary::Rotary;
 use crate::autograd::Graph;
 use crate::error::quoted;
 use crate::nn::Init;
 use crate::ops::activation::{gelu_tanh, relu, silu};
+use crate::ops::gated::Gate;
 use crate::ops::gelu::gelu;
 use crate::ops::tanh::tanh;
 use crate::tensor::Tensor;
@@ -29,13 +31,16 @@ pub enum Head {
 pub struct ModelType(&'static str);
 
 impl ModelType {
-    /// The family that is called `name`.
+    /// The family that is called `name`, or was.
     ///
     /// # Errors
     /// [`Error::Config`] when there is none.
     pub fn new(name: &str) -> Result<Self> {
-        let known = super::families().into_iter().map(|family| family.model_type());
-        known.clone().find(|known| *known == name).map(ModelType).ok_or_else(|| {
+        let mut families = super::families().into_iter();
+        let family =
+            families.find(|family| family.model_type() == name || family.other_model_types().contains(&name));
+        family.map(|family| ModelType(family.model_type())).ok_or_else(|| {
+            let known = super::families().into_iter().map(|family| family.model_type());
             let known = known.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ");
             Error::config("model_type", format!("a family of encoders: {known}"), quoted(name))
         })
@@ -85,6 +90,17 @@ impl Activation {
             Activation::Tanh => tanh(graph, x),
         }
     }
+
+    /// As that of a gate; none gates with a hyperbolic tangent.
+    pub(super) fn gate(self) -> Option<Gate> {
+        match self {
+            Activation::Gelu => Some(Gate::Gelu),
+            Activation::GeluNew => Some(Gate::GeluTanh),
+            Activation::Relu => Some(Gate::Relu),
+            Activation::Silu => Some(Gate::Silu),
+            Activation::Tanh => None,
+        }
+    }
 }
 
 /// How a token knows where it stands.
@@ -96,6 +112,8 @@ pub enum PositionEmbedding {
     RelativeBucket,
     /// A learned vector per position, added to the token embedding (Devlin et al. 2018).
     Absolute,
+    /// Queries and keys turned by an angle that grows with the position (Su et al. 2021): see [`Rotary`].
+    Rotary,
 }
 
 /// Where a block normalises.
@@ -165,9 +183,12 @@ pub struct Config {
     /// Rows of each layer's distance table: distances are clamped to `-n/2 ..= n/2 - 1`.
     #[serde(default = "default_buckets")]
     pub relative_attention_num_buckets: usize,
-    /// Absolute positions: the longest text. Relative: the context of pretraining, no limit. Families whose table begins
+    /// Absolute and rotary positions: the longest text. Relative: the context of pretraining, no limit. Families whose table begins
     /// with rows for no position count these in their `config.json`: see [`super::Family::counts_from_padding`].
     pub max_position_embeddings: usize,
+    /// How queries and keys are turned, where positions are rotary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotary: Option<Rotary>,
     /// Where a block normalises.
     pub norm_position: NormPosition,
     /// Whether linear layers have a bias: those of `bert` do.
@@ -254,7 +275,7 @@ impl Config {
     /// Rows of a layer's table of distances; 0 where positions are absolute.
     pub fn distances(&self) -> usize {
         match self.position_embedding_type {
-            PositionEmbedding::Absolute => 0,
+            PositionEmbedding::Absolute | PositionEmbedding::Rotary => 0,
             PositionEmbedding::RelativeBucket => self.relative_attention_num_buckets,
         }
     }
@@ -269,9 +290,12 @@ impl Config {
 
     /// The longest text in tokens. Relative positions set no bound, so there it is what memory allows for.
     pub fn longest_text(&self) -> usize {
-        match self.position_embedding_type {
-            PositionEmbedding::Absolute => self.max_position_embeddings,
-            PositionEmbedding::RelativeBucket => MAX_POSITIONS,
-        }
+        if self.is_bounded() { self.max_position_embeddings } else { MAX_POSITIONS }
+    }
+
+    /// Whether `max_position_embeddings` bounds the length of texts: by a table of absolute positions, or because rotary ones
+    /// beyond it were never trained.
+    pub fn is_bounded(&self) -> bool {
+        self.position_embedding_type != PositionEmbedding::RelativeBucket
     }
 }

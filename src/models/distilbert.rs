@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::bert::{post_norm, post_norm_constants};
 use super::config::{Activation, Config, Head};
-use super::encoder::{Attention, AttentionNames, Encoder, FeedForward, PostNorm, Stack};
+use super::encoder::{Attention, AttentionNames, Embeddings, Encoder, FeedForward, PostNorm, Stack};
 use super::family::Family;
 use super::heads::{Heads, MaskedHead, MaskedHeadNames, TextHeadNames};
 use crate::Result;
@@ -18,7 +18,7 @@ pub(super) const FAMILIES: &[&dyn Family] = &[&DistilBert];
 struct DistilBert;
 
 const ATTENTION: AttentionNames = AttentionNames {
-    projections: ["q_lin", "k_lin", "v_lin"],
+    projections: &["q_lin", "k_lin", "v_lin"],
     probabilities: "dropout",
     distances: "",
     output: "out_lin",
@@ -60,7 +60,8 @@ impl Family for DistilBert {
         let init = Init::Normal(config.initializer_range);
         let (width, epsilon) = (config.hidden_size, config.layer_norm_eps);
         let scope = &mut scope.child("distilbert");
-        Box::new(Stack::new(scope, config, |scope, number| {
+        let embeddings = Embeddings::new(scope, config);
+        Box::new(Stack::new(scope, config, embeddings, |scope, number| {
             let scope = &mut scope.child(&format!("transformer.layer.{number}"));
             PostNorm {
                 attention: Attention::new(&mut scope.child("attention"), config, &ATTENTION, init),

@@ -9,7 +9,9 @@ use crate::ops::add::add;
 use crate::ops::attention::{
     Heads, Positions, Probabilities, attention_with_dropout, attention_with_probabilities,
 };
+use crate::ops::gated::{Half, gated};
 use crate::ops::matmul::feed_forward;
+use crate::ops::rotary::rotary;
 use crate::tensor::Tensor;
 use crate::{Error, Result};
 use std::fmt;
@@ -75,24 +77,54 @@ pub(super) struct Embeddings {
     longest: usize,
 }
 
+/// What the embeddings are called in files.
+pub(super) struct EmbeddingNames {
+    /// The table of words.
+    pub words: &'static str,
+    /// That of positions, where they are absolute.
+    pub positions: &'static str,
+    /// That of token types.
+    pub types: &'static str,
+    /// The norm of their sum.
+    pub norm: &'static str,
+    /// Whether the norm has a bias.
+    pub has_bias: bool,
+}
+
+impl EmbeddingNames {
+    /// As in Hugging Face's BERT.
+    pub(super) const BERT: Self = EmbeddingNames {
+        words: "embeddings.word_embeddings",
+        positions: "embeddings.position_embeddings",
+        types: "embeddings.token_type_embeddings",
+        norm: "embeddings.LayerNorm",
+        has_bias: true,
+    };
+}
+
 impl Embeddings {
-    /// Declares what `config` asks for under `embeddings`.
+    /// Declares what `config` asks for, by BERT's names.
     pub(super) fn new(scope: &mut Scope, config: &Config) -> Self {
+        Self::named(scope, config, &EmbeddingNames::BERT)
+    }
+
+    /// Declares what `config` asks for by these names.
+    pub(super) fn named(scope: &mut Scope, config: &Config, names: &EmbeddingNames) -> Self {
         let dropout = DropoutSite::new(scope, "embeddings");
         let (width, hidden, init) =
             (config.embedding_width(), config.hidden_size, Init::Normal(config.initializer_range));
         let projection =
             (width != hidden).then(|| Linear::new(scope, "embeddings_project", [hidden, width], init, true));
-        let scope = &mut scope.child("embeddings");
-        let words = Embedding::new(scope, "word_embeddings", [config.vocab_size, width], init);
+        let words = Embedding::new(scope, names.words, [config.vocab_size, width], init);
         let mut table =
             |name: &str, rows: usize| (rows > 0).then(|| Embedding::new(scope, name, [rows, width], init));
         let longest = config.max_position_embeddings;
         let absolute = config.position_embedding_type == PositionEmbedding::Absolute;
         let rows = longest + config.first_position();
-        let positions = table("position_embeddings", if absolute { rows } else { 0 });
-        let types = table("token_type_embeddings", config.type_vocab_size);
-        let norm = LayerNorm::new(scope, "LayerNorm", width, config.layer_norm_eps);
+        let positions = table(names.positions, if absolute { rows } else { 0 });
+        let types = table(names.types, config.type_vocab_size);
+        let new = if names.has_bias { LayerNorm::new } else { LayerNorm::without_bias };
+        let norm = new(scope, names.norm, width, config.layer_norm_eps);
         Embeddings { words, positions, types, norm, dropout, projection, longest }
     }
 
@@ -152,13 +184,13 @@ pub(super) struct Stack<L> {
 }
 
 impl<L> Stack<L> {
-    /// Declares the embeddings, and the layers one after the other by their numbers.
+    /// Declares the layers one after the other by their numbers, after the `embeddings`.
     pub(super) fn new(
         scope: &mut Scope,
         config: &Config,
+        embeddings: Embeddings,
         mut layer: impl FnMut(&mut Scope, usize) -> L,
     ) -> Self {
-        let embeddings = Embeddings::new(scope, config);
         let mut ends = vec![scope.declared()];
         let mut next = |number| {
             let layer = layer(scope, number);
@@ -206,8 +238,8 @@ impl<L: Layer> Encoder for Stack<L> {
 
 /// What the parts of an attention are called in files.
 pub(super) struct AttentionNames {
-    /// Queries, keys and values.
-    pub projections: [&'static str; 3],
+    /// Queries, keys and values, or the one matrix that holds them one below the other.
+    pub projections: &'static [&'static str],
     /// The place of the probabilities' dropout.
     pub probabilities: &'static str,
     /// The table of distances, where positions are relative.
@@ -219,7 +251,7 @@ pub(super) struct AttentionNames {
 impl AttentionNames {
     /// As in Hugging Face's BERT.
     pub(super) const BERT: Self = AttentionNames {
-        projections: ["self.query", "self.key", "self.value"],
+        projections: &["self.query", "self.key", "self.value"],
         probabilities: "self",
         distances: "self.distance_embedding",
         output: "output.dense",
@@ -237,6 +269,8 @@ pub(super) struct Attention {
     biases: Option<PositionBias>,
     output: Linear,
     heads: usize,
+    rotary: bool,
+    local: bool,
     dropout: DropoutSite,
     output_dropout: DropoutSite,
 }
@@ -245,7 +279,8 @@ impl Attention {
     /// Declares an attention in the scope that is its own; `output` is how the layer after the heads starts.
     pub(super) fn new(scope: &mut Scope, config: &Config, names: &AttentionNames, output: Init) -> Self {
         let (c, init) = (config.hidden_size, Init::Normal(config.initializer_range));
-        let projections = Linear::stacked(scope, &names.projections, [c, c], init, config.use_bias);
+        let rows = 3 * c / names.projections.len();
+        let projections = Linear::stacked(scope, names.projections, [rows, c], init, config.use_bias);
         let table = [config.distances(), config.head_size()];
         let distances = (table[0] > 0).then(|| Embedding::new(scope, names.distances, table, init));
         Attention {
@@ -254,6 +289,8 @@ impl Attention {
             biases: None,
             output: Linear::new(scope, names.output, [c, c], output, config.use_bias),
             heads: config.num_attention_heads,
+            rotary: config.rotary.is_some(),
+            local: false,
             dropout: DropoutSite::new(scope, names.probabilities),
             output_dropout: DropoutSite::new(scope, names.output),
         }
@@ -262,6 +299,11 @@ impl Attention {
     /// The same with biases for distances, which all layers share.
     pub(super) fn biased(self, biases: PositionBias) -> Self {
         Attention { biases: Some(biases), ..self }
+    }
+
+    /// The same over what is near alone, where positions are rotary and `local` says so.
+    pub(super) fn within(self, local: bool) -> Self {
+        Attention { local, ..self }
     }
 
     /// `residual` plus the attention over `x [N, C]`; `probe`, if there is one, sees its probabilities.
@@ -279,8 +321,11 @@ impl Attention {
         let dropout = self.dropout.attention(context);
         let biases = self.biases.map(|biases| biases.forward(context)).transpose()?;
         let positions = biases.as_ref().map_or(distances.as_ref().into(), Positions::Biases);
-        let (bounds, dropout) = (&inputs.bounds, dropout.as_ref());
+        let (bounds, angles) = inputs.attended(self.rotary, self.local)?;
+        let dropout = dropout.as_ref();
         let graph = &mut *context.graph;
+        let projected =
+            angles.map_or(Ok(projected.clone()), |angles| rotary(graph, &projected, angles, heads))?;
         let attended = match probe {
             None => attention_with_dropout(graph, &projected, positions, bounds, heads, dropout)?,
             Some(probe) => {
@@ -295,11 +340,13 @@ impl Attention {
     }
 }
 
-/// Two linear layers with an activation between them.
+/// Two linear layers with an activation between them, or a gate: two halves of the first layer's result multiplied, of which
+/// one goes through the activation.
 #[derive(Debug)]
 pub(super) struct FeedForward {
     inner: Linear,
     activation: Activation,
+    gate: Option<Half>,
     outer: Linear,
     dropout: DropoutSite,
 }
@@ -312,12 +359,34 @@ impl FeedForward {
         let dropout = DropoutSite::new(scope, outer);
         let inner = Linear::new(scope, inner, [f, c], init, config.use_bias);
         let outer = Linear::new(scope, outer, [c, f], init, config.use_bias);
-        FeedForward { inner, activation: config.hidden_act, outer, dropout }
+        FeedForward { inner, activation: config.hidden_act, gate: None, outer, dropout }
+    }
+
+    /// Declares a layer with a gate, `[2F, C]` altogether under one name or two, and the layer after it. `biases` says which
+    /// of them has one.
+    pub(super) fn gated(
+        scope: &mut Scope,
+        config: &Config,
+        (inner, gate): (&[&str], Half),
+        (outer, output): (&str, Init),
+        biases: [bool; 2],
+    ) -> Self {
+        let (c, f, init) =
+            (config.hidden_size, config.intermediate_size, Init::Normal(config.initializer_range));
+        let dropout = DropoutSite::new(scope, outer);
+        let inner = Linear::stacked(scope, inner, [2 * f / inner.len(), c], init, biases[0]);
+        let outer = Linear::new(scope, outer, [c, f], output, biases[1]);
+        FeedForward { inner, activation: config.hidden_act, gate: Some(gate), outer, dropout }
     }
 
     /// `residual` plus the feed-forward block over `x [N, C]`.
     pub(super) fn forward(&self, context: &mut Context, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
         self.dropout.onto(context, residual, |context, added| {
+            if let Some((half, gate)) = self.gate.zip(self.activation.gate()) {
+                let hidden = self.inner.forward(context, x, None)?;
+                let hidden = gated(context.graph, &hidden, gate, half)?;
+                return self.outer.forward(context, &hidden, added);
+            }
             if self.activation == Activation::Gelu {
                 let (inner, outer) = (self.inner.affine(context)?, self.outer.affine(context)?);
                 return feed_forward(context.graph, x, [&inner, &outer], added);
@@ -350,5 +419,30 @@ impl Layer for PostNorm {
         let x = self.attention_norm.forward(context, &x)?;
         let x = self.feed_forward.forward(context, &x, &x)?;
         self.output_norm.forward(context, &x)
+    }
+}
+
+/// A layer with a norm before each half (Xiong et al. 2020).
+#[derive(Debug)]
+pub(super) struct PreNorm {
+    /// None where what comes in is normed already.
+    pub attention_norm: Option<LayerNorm>,
+    pub attention: Attention,
+    pub feed_forward_norm: LayerNorm,
+    pub feed_forward: FeedForward,
+}
+
+impl Layer for PreNorm {
+    fn forward(
+        &self,
+        context: &mut Context,
+        x: &Tensor,
+        inputs: &Inputs,
+        probe: Option<&mut Probe>,
+    ) -> Result<Tensor> {
+        let normed = self.attention_norm.map_or(Ok(x.clone()), |norm| norm.forward(context, x))?;
+        let x = self.attention.forward(context, &normed, inputs, x, probe)?;
+        let normed = self.feed_forward_norm.forward(context, &x)?;
+        self.feed_forward.forward(context, &normed, &x)
     }
 }

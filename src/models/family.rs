@@ -46,6 +46,27 @@ pub trait Family: Sync {
         false
     }
 
+    /// Other names by which its `config.json` may call it; it is saved by [`Family::model_type`].
+    fn other_model_types(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Puts what its `config.json` says in a form of its own, once keys are renamed, under the keys of [`Config`], and checks
+    /// what else it says of the arithmetic.
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`], naming the key at fault.
+    fn read_keys(&self, keys: &mut Map<String, Value>) -> Result<()> {
+        let _ = keys;
+        Ok(())
+    }
+
+    /// The keys that say what [`Family::read_keys`] reads, of a model.
+    fn written_keys(&self, config: &Config) -> Map<String, Value> {
+        let _ = config;
+        Map::new()
+    }
+
     /// Values that its `config.json` may leave out.
     fn defaults(&self) -> Vec<(&'static str, Value)> {
         Vec::new()
@@ -126,4 +147,11 @@ pub trait Family: Sync {
         let (v, c) = (config.vocab_size as f64, config.hidden_size as f64);
         TRAINED * (v * c + c * c)
     }
+}
+
+/// [`Family::body_flops`] where feed-forward blocks are gated, and have three matrices:
+/// `6 · layers · (4C² + 3CF + 2TC)`.
+pub(super) fn gated_flops(config: &Config, tokens: usize) -> f64 {
+    let (c, f, t) = (config.hidden_size as f64, config.intermediate_size as f64, tokens as f64);
+    TRAINED * config.num_hidden_layers as f64 * (4.0 * c * c + 3.0 * c * f + 2.0 * t * c)
 }

@@ -124,13 +124,15 @@ impl MaskedHead {
     }
 }
 
-/// `activation(linear(x))`: BERT's has a hyperbolic tangent (Devlin et al. 2018).
+/// `activation(linear(x))`, in some families normed: BERT's has a hyperbolic tangent (Devlin et al. 2018).
 #[derive(Debug)]
 pub struct Pooler {
     /// `[C, C]`.
     pub linear: Linear,
     /// After it.
     pub activation: Activation,
+    /// After that.
+    pub norm: Option<LayerNorm>,
     /// Where a classifier drops of what it reads, before this.
     pub dropout: Option<DropoutSite>,
 }
@@ -139,7 +141,8 @@ impl Pooler {
     /// `[B, C]` of `x [B, C]`.
     pub(super) fn forward(&self, context: &mut Context, x: &Tensor) -> Result<Tensor> {
         let dense = self.linear.forward(context, x, None)?;
-        self.activation.forward(context.graph, &dense)
+        let active = self.activation.forward(context.graph, &dense)?;
+        self.norm.map_or(Ok(active.clone()), |norm| norm.forward(context, &active))
     }
 }
 
@@ -188,7 +191,7 @@ impl Heads {
         let classifier = classifies.then(|| linear(names.classifier, config.labels.len()));
         let activation = if classifies { names.classifiers_activation } else { Activation::Tanh };
         let dropout = (classifies && names.drops_twice).then(|| DropoutSite::new(scope, name));
-        let pooler = pooler.map(|linear| Pooler { linear, activation, dropout });
+        let pooler = pooler.map(|linear| Pooler { linear, activation, norm: None, dropout });
         let dropout = DropoutSite::new(scope, names.classifier);
         Heads { masked: None, pooler, classifier: classifier.map(|linear| Classifier { linear, dropout }) }
     }

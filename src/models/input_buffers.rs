@@ -7,13 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use half::f16;
 
 use super::config::{Config, PositionEmbedding};
-use super::inputs::{Inputs, Words};
+use super::inputs::{Inputs, RotaryInputs, Words};
 use super::model::Model;
+use super::rotary::{LocalAttention, Rotary};
 use super::words::WordTable;
 use crate::autograd::Graph;
 use crate::gpu::{Buffer, Gpu};
 use crate::nn::Ids;
 use crate::ops::embedding;
+use crate::ops::rotary::angles;
 use crate::tensor::DType;
 use crate::{Error, Result};
 
@@ -31,6 +33,8 @@ pub struct InputBuffers {
     /// Whether `positions` holds 0 to T-1 for every sequence, as it does unless sequences are packed.
     plain: AtomicBool,
     bounds: Buffer,
+    /// Those of local attention, in models that have it.
+    local_bounds: Option<(LocalAttention, Buffer)>,
 }
 
 /// Where the tokens are put.
@@ -100,6 +104,8 @@ impl InputBuffers {
     /// As [`Gpu::buffer`].
     pub fn new(gpu: &Gpu, config: &Config, sequences: usize, tokens: usize) -> Result<Self> {
         let rows = sequences * tokens;
+        let bounds = || gpu.buffer("bounds", rows as u64 * 8);
+        let local = config.rotary.as_ref().and_then(|rotary| rotary.local.clone());
         let slots = InputBuffers {
             sequences,
             tokens,
@@ -108,7 +114,8 @@ impl InputBuffers {
             positions: Slot::new(gpu, "positions", rows)?,
             first_position: config.first_position() as u32,
             plain: AtomicBool::new(true),
-            bounds: gpu.buffer("bounds", rows as u64 * 8)?,
+            bounds: bounds()?,
+            local_bounds: local.map(|local| Ok::<_, Error>((local, bounds()?))).transpose()?,
         };
         slots.positions.write(gpu, &slots.positions(&[]));
         Ok(slots)
@@ -136,7 +143,7 @@ impl InputBuffers {
         let InputBuffers { sequences, tokens, .. } = *self;
         let rows = sequences * tokens;
         let positions = match config.position_embedding_type {
-            PositionEmbedding::RelativeBucket => None,
+            PositionEmbedding::RelativeBucket | PositionEmbedding::Rotary => None,
             PositionEmbedding::Absolute => Some(self.positions.input(graph, rows)?),
         };
         Ok(Inputs {
@@ -151,7 +158,28 @@ impl InputBuffers {
             positions,
             types: if config.type_vocab_size > 0 { Some(self.types.input(graph, rows)?) } else { None },
             bounds: graph.input(&self.bounds, [rows, 2], DType::U32)?,
+            rotary: match &config.rotary {
+                Some(rotary) => Some(self.rotary(graph, rotary, config.head_size())?),
+                None => None,
+            },
         })
+    }
+
+    /// What rotary positions need, for heads of `size`.
+    fn rotary(&self, graph: &mut Graph, rotary: &Rotary, size: usize) -> Result<RotaryInputs> {
+        let InputBuffers { sequences, tokens, .. } = *self;
+        let angles = |graph: &mut Graph, theta: f64| {
+            let angles = angles(theta, rotary.factor, tokens, size);
+            graph.constant(&angles, [tokens, size / 2, 2], DType::F32)
+        };
+        let local = match &self.local_bounds {
+            Some((local, bounds)) => {
+                let bounds = graph.input(bounds, [sequences * tokens, 2], DType::U32)?;
+                Some((bounds, angles(graph, local.theta)?))
+            }
+            None => None,
+        };
+        Ok(RotaryInputs { angles: angles(graph, rotary.theta)?, local })
     }
 
     /// `[B·T]` the row of the table of positions for each row: its position in its sequence, less where its bounds start.
@@ -248,6 +276,9 @@ impl InputBuffers {
         let mut bounds = bounds.to_vec();
         bounds.resize(rows, [0, 0]);
         gpu.write(&self.bounds, 0, &bounds);
+        if let Some((local, buffer)) = &self.local_bounds {
+            gpu.write(buffer, 0, &local.bounds(&bounds, self.tokens));
+        }
         Ok(())
     }
 }

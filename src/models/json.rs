@@ -64,11 +64,19 @@ impl Config {
             }
             other => other,
         };
+        // A key of this crate alone, which only what follows may write.
+        keys.remove("rotary");
+        family.read_keys(&mut keys).map_err(about)?;
         for (key, value) in family.defaults() {
             keys.entry(key).or_insert(value);
         }
         if keys.get("architectures").is_none_or(|value| value.is_null() || value.is_array()) {
             let class = class_in(family, class.as_deref());
+            // A family that was called otherwise had other classes; it is saved as it is called now.
+            let class = match family.other_model_types().contains(&name.as_str()) {
+                true => class.and_then(|class| current(family, class)),
+                false => class,
+            };
             keys.insert("architectures".into(), json!(class.into_iter().collect::<Vec<_>>()));
         }
         for (key, id) in tokens {
@@ -117,6 +125,8 @@ impl Config {
         let Some(keys) = value.as_object_mut() else { return String::new() };
         let rows = self.max_position_embeddings + self.first_position();
         keys.insert("max_position_embeddings".into(), json!(rows));
+        // Families with rotary positions have keys of their own for them.
+        keys.remove("rotary");
         if !self.labels.is_empty() {
             let ids = self.labels.iter().zip(0..).map(|(label, id)| (label.clone(), json!(id))).collect();
             keys.insert("label2id".into(), Value::Object(ids));
@@ -134,6 +144,7 @@ impl Config {
         };
         let all = std::mem::take(keys).into_iter().filter(|(key, _)| !constant(key));
         *keys = all.map(|(key, value)| (renamed(key), value)).collect();
+        keys.extend(family.written_keys(self));
         keys.extend(family.further_keys());
         let mut text = serde_json::to_string_pretty(&value).unwrap_or_default();
         text.push('\n');
@@ -154,6 +165,13 @@ fn class_in(family: &dyn Family, class: Option<&str>) -> Option<&'static str> {
     let classes = family.architectures().iter();
     let own = classes.clone().find(|(known, _)| *known == class);
     own.or_else(|| classes.clone().find(|(_, known)| *known == head)).map(|(class, _)| *class)
+}
+
+/// The class that has the same head as `class` and is written.
+fn current(family: &dyn Family, class: &str) -> Option<&'static str> {
+    let classes = family.architectures().iter();
+    let (_, head) = classes.clone().find(|(known, _)| *known == class)?;
+    classes.clone().find(|(_, stands)| stands == head).map(|(class, _)| *class)
 }
 
 /// The class that `architectures` names; the first of several.

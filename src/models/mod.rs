@@ -13,6 +13,7 @@ mod learning;
 mod model;
 mod pooling;
 mod position_bias;
+mod rotary;
 mod validate;
 mod vectors;
 mod words;
@@ -24,10 +25,11 @@ pub use encoder::{Encoder, Hidden, Probe};
 pub use family::Family;
 pub use heads::{Classifier, Heads, MaskedHead, Pooler, Targets, Transform};
 pub use input_buffers::InputBuffers;
-pub use inputs::{Inputs, Words};
+pub use inputs::{Inputs, RotaryInputs, Words};
 pub use learning::{Freeze, Learning};
 pub use model::Model;
 pub use pooling::{Pooling, Poolings};
+pub use rotary::{LocalAttention, Rotary};
 pub use vectors::{Dense, DenseActivation, Residual, VectorStep, normalized};
 pub use words::WordTable;
 
@@ -50,6 +52,9 @@ families! {
     distilbert,
     electra,
     mpnet,
+    modernbert,
+    nomic_bert,
+    gte,
 }
 
 /// The family of a model type.

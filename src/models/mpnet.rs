@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::bert::{post_norm, post_norm_constants, post_norm_defaults};
 use super::config::{Activation, Config, Head};
-use super::encoder::{Attention, AttentionNames, Encoder, FeedForward, PostNorm, Stack};
+use super::encoder::{Attention, AttentionNames, Embeddings, Encoder, FeedForward, PostNorm, Stack};
 use super::family::Family;
 use super::heads::{Heads, MaskedHead, MaskedHeadNames, TextHeadNames};
 use super::position_bias::PositionBias;
@@ -20,7 +20,7 @@ pub(super) const FAMILIES: &[&dyn Family] = &[&Mpnet];
 struct Mpnet;
 
 const ATTENTION: AttentionNames = AttentionNames {
-    projections: ["attn.q", "attn.k", "attn.v"],
+    projections: &["attn.q", "attn.k", "attn.v"],
     probabilities: "attn",
     distances: "attn.distances",
     output: "attn.o",
@@ -64,7 +64,8 @@ impl Family for Mpnet {
         let (width, epsilon) = (config.hidden_size, config.layer_norm_eps);
         // The layers share them.
         let mut biases = None;
-        Box::new(Stack::new(scope, config, |scope, number| {
+        let embeddings = Embeddings::new(scope, config);
+        Box::new(Stack::new(scope, config, embeddings, |scope, number| {
             let declare = || PositionBias::new(scope, "encoder.relative_attention_bias", config);
             let biases = *biases.get_or_insert_with(declare);
             let scope = &mut scope.child(&format!("encoder.layer.{number}"));

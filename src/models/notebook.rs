@@ -7,42 +7,17 @@ use super::config::{
     Activation, Config, Head, HeadInit, ModelType, NormPosition, PositionEmbedding, default_buckets,
     default_initializer_range,
 };
-use super::encoder::{Attention, AttentionNames, Encoder, FeedForward, Layer, Probe, Stack};
+use super::encoder::{Attention, AttentionNames, Embeddings, Encoder, FeedForward, PreNorm, Stack};
 use super::family::{Family, TRAINED};
 use super::heads::{Heads, MaskedHead, TextHeadNames};
-use super::inputs::Inputs;
 use super::pooling::Pooling;
-use crate::nn::{Context, Init, LayerNorm, Linear, Scope};
-use crate::tensor::Tensor;
+use crate::nn::{Init, LayerNorm, Linear, Scope};
 use crate::{Error, Result};
 
 /// The family.
 pub(super) const FAMILIES: &[&dyn Family] = &[&Notebook];
 
 struct Notebook;
-
-#[derive(Debug)]
-struct PreNorm {
-    attention_norm: LayerNorm,
-    attention: Attention,
-    feed_forward_norm: LayerNorm,
-    feed_forward: FeedForward,
-}
-
-impl Layer for PreNorm {
-    fn forward(
-        &self,
-        context: &mut Context,
-        x: &Tensor,
-        inputs: &Inputs,
-        probe: Option<&mut Probe>,
-    ) -> Result<Tensor> {
-        let normed = self.attention_norm.forward(context, x)?;
-        let x = self.attention.forward(context, &normed, inputs, x, probe)?;
-        let normed = self.feed_forward_norm.forward(context, &x)?;
-        self.feed_forward.forward(context, &normed, &x)
-    }
-}
 
 impl Family for Notebook {
     fn model_type(&self) -> &'static str {
@@ -66,10 +41,11 @@ impl Family for Notebook {
         let output = config.initializer_range / (2.0 * config.num_hidden_layers as f64).sqrt();
         let (width, epsilon) = (config.hidden_size, config.layer_norm_eps);
         let bert = &mut scope.child("bert");
-        let stack = Stack::new(bert, config, |scope, number| {
+        let embeddings = Embeddings::new(bert, config);
+        let stack = Stack::new(bert, config, embeddings, |scope, number| {
             let scope = &mut scope.child(&format!("encoder.layer.{number}"));
             PreNorm {
-                attention_norm: LayerNorm::new(scope, "attention.LayerNorm", width, epsilon),
+                attention_norm: Some(LayerNorm::new(scope, "attention.LayerNorm", width, epsilon)),
                 attention: Attention::new(
                     &mut scope.child("attention"),
                     config,
@@ -165,6 +141,7 @@ impl Family for Notebook {
             position_embedding_type: PositionEmbedding::RelativeBucket,
             relative_attention_num_buckets: default_buckets(),
             max_position_embeddings: context,
+            rotary: None,
             norm_position: NormPosition::Pre,
             use_bias: false,
             type_vocab_size: 0,

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::config::{Config, MAX_POSITIONS, ProblemType};
+use super::config::{Config, MAX_POSITIONS, PositionEmbedding, ProblemType};
 use crate::nn::ParameterSpec;
 use crate::{Error, Result};
 
@@ -71,6 +71,15 @@ impl Config {
         within("id2label", self.labels.len(), 0, MAX_LABELS)?;
         positive("layer_norm_eps", self.layer_norm_eps)?;
         positive("initializer_range", self.initializer_range)?;
+        let rotary = self.position_embedding_type == PositionEmbedding::Rotary;
+        if rotary != self.rotary.is_some() {
+            let expected = if rotary { "another where no `rotary` says how" } else { "`rotary`" };
+            let found = json!(self.position_embedding_type);
+            return Err(Error::config("position_embedding_type", expected, found));
+        }
+        if let Some(rotary) = &self.rotary {
+            rotary.validate(self.num_hidden_layers)?;
+        }
         self.validate_family()?;
         for (field, share) in [
             ("hidden_dropout_prob", self.hidden_dropout_prob),
@@ -119,6 +128,17 @@ impl Config {
         });
         let family = self.model_type.name();
         Err(Error::config(field, format!("{expected} where `model_type` is `{family}`"), found))
+    }
+
+    /// Checks that the activation can be that of a gate.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where it cannot.
+    pub(super) fn require_gate(&self) -> Result<()> {
+        match self.hidden_act.gate() {
+            Some(_) => Ok(()),
+            None => Err(Error::config("hidden_act", "gelu, gelu_new, relu or silu", "tanh")),
+        }
     }
 
     /// Checks what stands on the encoder, and what the family says.

@@ -6,7 +6,7 @@ use crate::Result;
 use crate::ops::embedding::embedding;
 use crate::ops::layer_norm::layer_norm;
 use crate::ops::matmul::{Affine, affine};
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 
 /// `y = x · weightᵀ + bias`.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +53,8 @@ impl Linear {
 #[derive(Debug, Clone, Copy)]
 pub struct LayerNorm {
     weight: Parameter,
-    bias: Parameter,
+    bias: Option<Parameter>,
+    width: usize,
     epsilon: f32,
 }
 
@@ -62,7 +63,14 @@ impl LayerNorm {
     pub fn new(scope: &mut Scope, name: &str, width: usize, epsilon: f64) -> Self {
         let mut scope = scope.child(name);
         let weight = scope.vector("weight", width, Init::Ones);
-        LayerNorm { weight, bias: scope.vector("bias", width, Init::Zeros), epsilon: epsilon as f32 }
+        let bias = Some(scope.vector("bias", width, Init::Zeros));
+        LayerNorm { weight, bias, width, epsilon: epsilon as f32 }
+    }
+
+    /// Declares `{name}.weight`, `[width]`, of a norm without a bias.
+    pub fn without_bias(scope: &mut Scope, name: &str, width: usize, epsilon: f64) -> Self {
+        let weight = scope.child(name).vector("weight", width, Init::Ones);
+        LayerNorm { weight, bias: None, width, epsilon: epsilon as f32 }
     }
 
     /// Each row of `x [N, C]` normed.
@@ -70,7 +78,12 @@ impl LayerNorm {
     /// # Errors
     /// As [`layer_norm`].
     pub fn forward(&self, context: &mut Context, x: &Tensor) -> Result<Tensor> {
-        let (weight, bias) = (context.tensor(self.weight)?, context.tensor(self.bias)?);
+        let weight = context.tensor(self.weight)?;
+        let bias = match self.bias {
+            Some(bias) => context.tensor(bias)?,
+            // Zeros cost less than a kernel of its own would.
+            None => context.graph.constant(&vec![0f32; self.width], [self.width], DType::F32)?,
+        };
         layer_norm(context.graph, x, &weight, &bias, self.epsilon)
     }
 }

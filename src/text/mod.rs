@@ -15,8 +15,6 @@ mod specials;
 mod template;
 pub mod trim;
 
-pub use vocabulary::VOCABULARY_FILE;
-pub(crate) use vocabulary::tokenizer_json;
 pub use companions::Companions;
 pub use pairs::open_pairs;
 pub use pipeline::{TokenizerKind, TokenizerOptions};
@@ -24,3 +22,5 @@ pub use specials::{SpecialIds, SpecialTokens, special_token_ids};
 pub use template::Template;
 pub use tokenizer::{Piece, TokenTable, Tokenizer};
 pub use trim::{Trimmed, Trimming};
+pub use vocabulary::VOCABULARY_FILE;
+pub(crate) use vocabulary::tokenizer_json;

@@ -7,7 +7,7 @@ pub use super::optimizer::{GroupConfig, OptimizerConfig};
 use super::schedule::{Budget, Plan, PlanConfig, Ramp, Schedule};
 use super::trainer::MlmOptions;
 use crate::data::{MaskedCount, MaskingOptions, Objective};
-use crate::models::{Config, Freeze, PositionEmbedding};
+use crate::models::{Config, Freeze};
 use crate::train::Precision;
 use crate::{Error, Result};
 
@@ -96,6 +96,8 @@ impl TrainConfig {
     /// | `micro` | 64 | 32 | 1500 | 2e-3 | 100 warm-up, linear |
     /// | `tiny` | 128 | 64 | 10,000 | 1e-3 | 500 warm-up, linear |
     /// | `small` | 128 | 128 | 100,000 | 1e-3 | 2000 warm-up, linear |
+    /// | `modern-tiny` | 128 | 64 | 10,000 | 1e-3 | 500 warm-up, linear |
+    /// | `modern-base` | 1024 | 64 | 100,000 | 8e-4 | 2000 warm-up, linear |
     /// | `notebook` | 128 | 32 to 2048 | 2^30 tokens | 1e-3 | the notebook's |
     ///
     /// All: AdamW 0.9/0.98, eps 1e-12, decay 0.01, clip 0.5, 15% of the tokens masked.
@@ -107,8 +109,9 @@ impl TrainConfig {
         let notebook = name == "notebook";
         let (batch_sequences, steps, learning_rate, warmup_steps, every) = match name {
             "micro" => (32, 1500, 2e-3, 100, 300),
-            "tiny" => (64, 10_000, 1e-3, 500, 500),
+            "tiny" | "modern-tiny" => (64, 10_000, 1e-3, 500, 500),
             "small" => (128, 100_000, 1e-3, 2000, 1000),
+            "modern-base" => (64, 100_000, 8e-4, 2000, 1000),
             _ => (32, 0, 1e-3, 0, 500),
         };
         Ok(TrainConfig {
@@ -228,8 +231,9 @@ impl TrainConfig {
             return Err(Error::config("seq_len", "a number from 3 to 1048576", self.seq_len));
         }
         let positions = self.model.max_position_embeddings;
-        if self.model.position_embedding_type == PositionEmbedding::Absolute && positions < self.seq_len {
-            let expected = format!("at least `seq_len` ({}) with absolute positions", self.seq_len);
+        if self.model.is_bounded() && positions < self.seq_len {
+            let expected =
+                format!("at least `seq_len` ({}) where positions are absolute or rotary", self.seq_len);
             return Err(Error::config("model.max_position_embeddings", expected, positions));
         }
         self.plan()?;

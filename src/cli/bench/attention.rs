@@ -36,7 +36,7 @@ pub(super) async fn run(bench: &Bench) -> anyhow::Result<Attention> {
     let (count, head_size) = (model.num_attention_heads, model.head_size());
     let buckets = match model.position_embedding_type {
         PositionEmbedding::RelativeBucket => model.relative_attention_num_buckets,
-        PositionEmbedding::Absolute => 0,
+        PositionEmbedding::Absolute | PositionEmbedding::Rotary => 0,
     };
     let mut shapes = Vec::new();
     for tokens in [workload.tokens, LONG] {

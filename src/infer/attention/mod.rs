@@ -16,7 +16,7 @@ use crate::gpu::Gpu;
 use crate::infer::load::{agree, load};
 use crate::infer::readout::Readout;
 use crate::infer::session::{Sequence, Session};
-use crate::models::{Model, PositionEmbedding};
+use crate::models::Model;
 use crate::tensor::DType;
 use crate::text::{Template, Tokenizer};
 use crate::{Error, Result};
@@ -111,10 +111,8 @@ impl AttentionReader {
     /// The longest sequence, `[CLS]` and `[SEP]` counted: the table of absolute positions; 1024 where positions
     /// are relative.
     pub fn longest(&self) -> usize {
-        match self.model().config.position_embedding_type {
-            PositionEmbedding::Absolute => self.model().config.max_position_embeddings,
-            PositionEmbedding::RelativeBucket => LONGEST,
-        }
+        let config = &self.model().config;
+        if config.is_bounded() { config.max_position_embeddings } else { LONGEST }
     }
 
     /// Where the model looks in `text`, or in the pair of `text` and `second`.
