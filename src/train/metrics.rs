@@ -358,3 +358,12 @@ impl Log {
         Ok(())
     }
 }
+
+impl Drop for Log {
+    /// The disk may have taken the model after it refused the last row, and no row will come that takes it along.
+    fn drop(&mut self) {
+        if !self.pending.is_empty() {
+            let _ = self.flush();
+        }
+    }
+}
