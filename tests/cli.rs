@@ -135,7 +135,12 @@ fn what_cannot_be_guessed_is_told_in_one_line() {
         let told = error(&fill(&model, &["[MASK]"]), 1);
         assert!(told.contains("finite weights in `cls.predictions.decoder.weight`"), "{told}");
         // Those too that have no use for the head that has broken down.
-        for command in [&["embed", "w7"][..], &["similarity", "w7", "w8"], &["info"]] {
+        let stated = [
+            &["embed", "w7", "--pooling", "mean"][..],
+            &["similarity", "w7", "w8", "--pooling", "mean"],
+            &["info"],
+        ];
+        for command in stated {
             let told = error(&run(&[command, &["--model", model.to_str().unwrap()]].concat(), ""), 1);
             assert!(told.contains("finite weights in `cls.predictions.decoder.weight`"), "{told}");
         }

@@ -185,6 +185,8 @@ fn weights_that_are_not_finite_guess_nothing() {
     let Some(gpu) = common::gpu() else { return };
     let dir = tempfile::tempdir().unwrap();
     folder(dir.path(), &Golden::open("relative_untied_mask"));
+    // As a folder that others wrote, which has no list of checksums.
+    std::fs::remove_file(dir.path().join("checksums.json")).unwrap();
     let path = dir.path().join("model.safetensors");
     let mut bytes = std::fs::read(&path).unwrap();
     let end = bytes.len();

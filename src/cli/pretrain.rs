@@ -59,7 +59,7 @@ JSON of --dry-run: {device, parameters, micro_batch, memory: {weights, gradients
 optimizer, transient, read_back, total}, flops_per_token, steps, sequences, tokens,
 micro_batch_seconds, optimizer_seconds, tokens_per_second, hours}, memory in bytes.")]
 pub struct Args {
-    /// A recipe: micro, tiny, small or notebook.
+    /// A recipe: micro, tiny, small, notebook, modern-tiny or modern-base.
     #[arg(long, value_name = "NAME", required_unless_present_any = ["config", "resume", "from"], conflicts_with_all = ["config", "from"])]
     preset: Option<String>,
     /// A recipe in a file, TOML or JSON.
@@ -165,7 +165,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         if largest {
             options.config.micro_batch = chosen.micro_batch;
         }
-        options.config.recompute = chosen.recompute;
+        if recomputed || args.recompute.is_none() && options.config.recompute == 0 {
+            options.config.recompute = chosen.recompute;
+        }
     } else if largest || recomputed {
         let fit = fit::choose(&options.config, &gpu, largest, recomputed)?;
         (options.config.micro_batch, options.config.recompute) = (fit.micro_batch as usize, fit.recompute);
@@ -231,8 +233,10 @@ fn start(args: &Args, settings: &mut Settings) -> anyhow::Result<Option<ModelFol
     let given = args.from.as_deref().or_else(|| settings.from().map(Path::new)).map(Path::to_owned);
     let Some(given) = given else { return Ok(None) };
     if args.resume && args.out.as_deref().is_some_and(is_under_way) {
-        if let Some(from) = &args.from {
-            settings.set(&format!("from={}", serde_json::Value::from(from.to_string_lossy())))?;
+        if let (Some(from), Some(out)) = (&args.from, &args.out) {
+            // The shape is the one that the run began with.
+            let begun = Settings::file(&out.join(RECIPE))?.config()?;
+            settings.start_from(&from.to_string_lossy(), &begun.model)?;
         }
         return Ok(None);
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 use wgrad::data::{ReadOptions, Reader};
-use wgrad::files::{ModelCard, trim};
+use wgrad::files::{ModelCard, SentenceFolder, trim};
 use wgrad::format::thousands;
 use wgrad::store::{Disk, Store};
 use wgrad::text::Trimming;
@@ -65,6 +65,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     match args.tokens_of.is_empty() {
         true => trimming.keep_up_to(u32::try_from(before.vocab_size)?),
         false => keep_text(args, &mut trimming)?,
+    }
+    // What the folder itself puts before texts.
+    for prompt in SentenceFolder::load_with(&Disk, &model.path, false)?.prompts.values() {
+        trimming.keep_text(prompt)?;
     }
     let trimmed = trimming.apply()?;
     let name = args.model.display();

@@ -8,6 +8,7 @@ use super::manifest::{FILE, Manifest, Part, UNIGRAMS, unigram_entropy};
 use super::masking::MaskingOptions;
 use crate::hash::{fnv1a, fnv1a_from};
 use crate::store::{Bytes, Disk, Store, checksums};
+use crate::text::companions::SPECIAL_TOKENS_FILE;
 use crate::text::{Companions, TokenTable, Tokenizer, tokenizer};
 use crate::{Error, Result};
 
@@ -119,7 +120,9 @@ impl Dataset {
         if verify {
             // The manifest lists the other files itself.
             for folder in &folders {
-                checksums::verify(store, folder, &[FILE], |name| name == FILE)?;
+                checksums::verify(store, folder, &[FILE], |name| {
+                    [FILE, SPECIAL_TOKENS_FILE].contains(&name)
+                })?;
             }
         }
         let manifests =

@@ -8,7 +8,7 @@ use super::list::{MODEL_FILES, MODULES_FILE, SPECIAL_TOKENS_FILE, TOKENIZER_CONF
 use super::model_folder::{ModelFolder, SavedTokenizer};
 use super::writer::TensorSource;
 use crate::models::Config;
-use crate::store::{Store, write_atomic};
+use crate::store::{Store, checksums, read_settings, write_atomic, write_json};
 use crate::text::Trimmed;
 use crate::{Error, Result};
 
@@ -44,8 +44,15 @@ pub fn trim(
         let row = |id: &u32| &values[*id as usize * width..][..width];
         Ok(Cow::Owned(trimmed.kept.iter().flat_map(row).copied().collect()))
     });
+    // Halves stay halves.
+    let is_f16 = |name: &str| folder.weights.dtype(name) == Some(safetensors::Dtype::F16);
+    let source = match folder.weights.shapes().all(|(name, _)| is_f16(name)) {
+        true => source.as_f16(),
+        false => source,
+    };
     let tokenizer = SavedTokenizer { json: &trimmed.json, special_tokens: folder.special_tokens.clone() };
     ModelFolder::save(store, out, &config, tokenizer, source, &card.render(&config))?;
+    keep_length(store, &folder.path, out)?;
     copy_settings(store, &folder.path, out)?;
     Ok(config)
 }
@@ -71,9 +78,16 @@ fn config(config: &Config, kept: &[u32], layers: Option<usize>) -> Result<Config
         let found = found.ok_or_else(|| Error::config(field, "a token of the tokenizer", id))?;
         Ok(found as u32)
     };
+    let mut rotary = config.rotary.clone();
+    if let Some(rotary) = &mut rotary
+        && let Some(local) = &mut rotary.local
+    {
+        local.layers.truncate(layers);
+    }
     Ok(Config {
         vocab_size: kept.len(),
         num_hidden_layers: layers,
+        rotary,
         pad_token_id: new("pad_token_id", config.pad_token_id)?,
         cls_token_id: new("cls_token_id", config.cls_token_id)?,
         sep_token_id: new("sep_token_id", config.sep_token_id)?,
@@ -82,12 +96,25 @@ fn config(config: &Config, kept: &[u32], layers: Option<usize>) -> Result<Config
     })
 }
 
+/// Long texts are cut where they were.
+fn keep_length(store: &dyn Store, from: &Path, to: &Path) -> Result<()> {
+    const LENGTH: &str = "model_max_length";
+    let before = read_settings(store, &from.join(TOKENIZER_CONFIG_FILE))?;
+    let Some(length) = before.get(LENGTH) else { return Ok(()) };
+    let path = to.join(TOKENIZER_CONFIG_FILE);
+    let mut settings = read_settings(store, &path)?;
+    settings.insert(LENGTH.to_owned(), length.clone());
+    write_json(store, &path, &settings)?;
+    checksums::enlist(store, to, &[TOKENIZER_CONFIG_FILE])
+}
+
 /// Copies what makes a sentence embedder of a model: the list of its modules, their folders, and the limits of texts.
 fn copy_settings(store: &dyn Store, from: &Path, to: &Path) -> Result<()> {
     if !store.exists(&from.join(MODULES_FILE)) {
         return Ok(());
     }
     let modules = store.read(&from.join(MODULES_FILE))?;
+    let mut copied = Vec::new();
     for name in MODEL_FILES.small(Some(&modules)) {
         // What lies beside the tokenizer was saved with it.
         if [TOKENIZER_CONFIG_FILE, SPECIAL_TOKENS_FILE].contains(&name.as_str())
@@ -101,6 +128,7 @@ fn copy_settings(store: &dyn Store, from: &Path, to: &Path) -> Result<()> {
         }
         let bytes = store.read(&from.join(&name))?;
         write_atomic(store, &place, |sink| sink.put(&bytes))?;
+        copied.push(name);
     }
-    Ok(())
+    checksums::enlist(store, to, &copied.iter().map(String::as_str).collect::<Vec<_>>())
 }

@@ -31,15 +31,23 @@ impl Gpu {
     /// compile is left to [`Gpu::kernel`], because the device tells errors to whoever asks next, and only one who asks
     /// alone knows whose they are.
     #[cfg(not(target_arch = "wasm32"))]
-    pub(super) fn compile_ahead<'a>(&self, kernels: impl Iterator<Item = (&'a KernelSpec, &'a [Constant])>) {
+    ///
+    /// # Errors
+    /// As [`Gpu::check`], of what was done before.
+    pub(super) fn compile_ahead<'a>(
+        &self,
+        kernels: impl Iterator<Item = (&'a KernelSpec, &'a [Constant])>,
+    ) -> Result<()> {
         use rayon::prelude::*;
 
         let mut missing: HashMap<KernelKey, &KernelSpec> =
             kernels.map(|(spec, constants)| (self.key(spec, constants), spec)).collect();
         missing.retain(|key, _| !lock(&self.0.kernels).contains_key(key));
         if missing.len() < 2 {
-            return;
+            return Ok(());
         }
+        // What is told from here on is about these kernels.
+        self.check("compiling kernels")?;
         let compile = |(key, spec): (KernelKey, &KernelSpec)| {
             self.compile(spec, &key.2).map(|kernel| (key, Arc::new(kernel)))
         };
@@ -47,6 +55,7 @@ impl Gpu {
         if let Ok(compiled) = compiled {
             lock(&self.0.kernels).extend(compiled);
         }
+        Ok(())
     }
 
     fn key(&self, spec: &KernelSpec, constants: &[Constant]) -> KernelKey {

@@ -48,7 +48,7 @@ impl Recorder {
         gpu.compile_ahead(self.commands.iter().filter_map(|command| match &command.action {
             Action::Dispatch(dispatch) => Some((&dispatch.kernel, &*dispatch.constants)),
             _ => None,
-        }));
+        }))?;
         // What each texture holds at this point of the list.
         let mut loaded: Vec<Option<(*const Allocation, View)>> = vec![None; textures.len()];
         let mut steps = Vec::with_capacity(self.commands.len());

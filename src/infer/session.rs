@@ -218,7 +218,7 @@ impl Session {
             AdapterKind::Gpu => ROWS[1],
         };
         let scores = config.num_attention_heads * tokens * tokens.next_multiple_of(4);
-        let widest = tokens * config.intermediate_size.max(3 * config.hidden_size);
+        let widest = tokens * config.family().feed_forward_width(config).max(3 * config.hidden_size);
         let bindable = capabilities.max_binding as usize / 4 / scores.max(widest);
         (rows / tokens).min(bindable).max(1)
     }

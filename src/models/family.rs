@@ -116,6 +116,11 @@ pub trait Family: Sync {
         false
     }
 
+    /// The widest rows that a feed-forward block computes: a gated one has both halves side by side.
+    fn feed_forward_width(&self, config: &Config) -> usize {
+        config.intermediate_size
+    }
+
     /// The names of its presets.
     fn presets(&self) -> &'static [&'static str] {
         &[]

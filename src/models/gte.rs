@@ -116,6 +116,10 @@ impl Family for Gte {
         Heads { masked: config.is_masked_lm().then(head), ..heads }
     }
 
+    fn feed_forward_width(&self, config: &Config) -> usize {
+        2 * config.intermediate_size
+    }
+
     fn validate(&self, config: &Config) -> Result<()> {
         config.require("norm_position", NormPosition::Post, config.norm_position)?;
         config.require("use_bias", true, config.use_bias)?;

@@ -110,6 +110,10 @@ impl Family for ModernBert {
         Heads { masked: Some(MaskedHead { transform, decoder: Linear { weight, bias } }), ..Heads::default() }
     }
 
+    fn feed_forward_width(&self, config: &Config) -> usize {
+        2 * config.intermediate_size
+    }
+
     fn validate(&self, config: &Config) -> Result<()> {
         config.require("norm_position", NormPosition::Pre, config.norm_position)?;
         config.require("use_bias", false, config.use_bias)?;
@@ -119,6 +123,10 @@ impl Family for ModernBert {
             config.position_embedding_type,
         )?;
         config.require("type_vocab_size", 0, config.type_vocab_size)?;
+        if !matches!(config.classifier_pooling, Pooling::Cls | Pooling::Mean) {
+            let found = config.classifier_pooling.name();
+            return Err(Error::config("classifier_pooling", "`cls` or `mean`", found));
+        }
         config.require_gate()
     }
 
@@ -136,6 +144,7 @@ impl Family for ModernBert {
             require_key(keys, key, json!(false))?;
         }
         require_key(keys, "decoder_bias", json!(true))?;
+        require_key(keys, "rope_scaling", Value::Null)?;
         require_key(keys, "classifier_activation", json!("gelu"))?;
         let layers = local_layers(keys)?;
         // Earlier versions have a key for each kind of layer.

@@ -90,6 +90,10 @@ impl Family for NomicBert {
         Heads { masked: config.is_masked_lm().then(head), ..heads }
     }
 
+    fn feed_forward_width(&self, config: &Config) -> usize {
+        2 * config.intermediate_size
+    }
+
     fn validate(&self, config: &Config) -> Result<()> {
         config.require("norm_position", NormPosition::Post, config.norm_position)?;
         config.require("use_bias", false, config.use_bias)?;
@@ -103,6 +107,7 @@ impl Family for NomicBert {
     }
 
     fn read_keys(&self, keys: &mut Map<String, Value>) -> Result<()> {
+        require_key(keys, "rope_scaling", Value::Null)?;
         let earlier = keys.contains_key("n_embd");
         if earlier {
             for (key, expected) in [

@@ -9,6 +9,7 @@ use tokenizers::{EncodeInput, Encoding, ModelWrapper};
 use super::check;
 use super::companions::{Companions, SETTINGS_FILE, SPECIAL_TOKENS_FILE};
 use super::specials::{SpecialIds, SpecialTokens};
+use super::vocabulary::{VOCABULARY_FILE, tokenizer_json};
 use crate::hash::fnv1a;
 use crate::store::{CHECKSUMS_FILE, Disk, Store, checksums, write_atomic};
 use crate::{Error, Result};
@@ -122,7 +123,9 @@ impl Tokenizer {
     pub fn load_with(path: impl AsRef<Path>, verify: bool) -> Result<Self> {
         let mut path = path.as_ref().to_path_buf();
         if path.is_dir() {
-            path.push(FILE);
+            // A vocabulary alone is a tokenizer where nothing more is there.
+            let alone = !path.join(FILE).exists() && path.join(VOCABULARY_FILE).exists();
+            path.push(if alone { VOCABULARY_FILE } else { FILE });
         }
         let size = std::fs::metadata(&path).map_err(Error::io(&path, "read"))?.len();
         if size > MAX_FILE {
@@ -136,7 +139,11 @@ impl Tokenizer {
             Some(folder) => Companions::read(&Disk, folder)?,
             None => Companions::default(),
         };
-        let json = companions.overrule(std::fs::read(&path).map_err(Error::io(&path, "read"))?);
+        let bytes = std::fs::read(&path).map_err(Error::io(&path, "read"))?;
+        let json = match path.ends_with(VOCABULARY_FILE) {
+            true => tokenizer_json(&bytes, &path, &companions)?,
+            false => companions.overrule(bytes),
+        };
         Self::with_roles(json, &path, &companions.roles())
     }
 

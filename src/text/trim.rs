@@ -13,7 +13,7 @@
 //! Special tokens, the tokens of bytes and the single characters of what is kept stay as well. [`Trimming::apply`] gives the
 //! tokens new ids, in the order of the old.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
 
@@ -30,6 +30,8 @@ pub struct Trimming {
     vocabulary: Vec<(String, u32)>,
     /// Ids that are kept.
     kept: BTreeSet<u32>,
+    /// Words that the tokenizer does not know and that were seen to.
+    unknown: HashSet<String>,
 }
 
 /// A tokenizer with fewer tokens.
@@ -60,7 +62,7 @@ impl Trimming {
         }
         let kept = tokenizer.specials().sorted().into_iter().collect();
         let vocabulary = vocabulary(&file);
-        Ok(Trimming { tokenizer, file, vocabulary, kept })
+        Ok(Trimming { tokenizer, file, vocabulary, kept, unknown: HashSet::new() })
     }
 
     /// Keeps the tokens with ids up to and including `last`.
@@ -78,8 +80,12 @@ impl Trimming {
         if kind(&self.file) == "WordPiece" {
             let unknown = self.tokenizer.specials().unk;
             let words = tokens.into_iter().filter(|(id, _)| *id == unknown);
-            let words: Vec<&str> = words.filter_map(|(_, range)| text.get(range)).collect();
-            words.into_iter().for_each(|word| self.keep_within(word));
+            for word in words.filter_map(|(_, range)| text.get(range)) {
+                // The vocabulary is gone through once for each word.
+                if self.unknown.insert(word.to_owned()) {
+                    self.keep_within(word);
+                }
+            }
         }
         Ok(())
     }

@@ -163,8 +163,10 @@ export async function downloadModel(base, { hashes = {}, verify = false, report,
     } catch {
       // The library says what is wrong with it.
     }
+    // As the library takes them: `./1_Pooling` and `1_Pooling/` are the same folder.
+    const plain = (path) => (typeof path === 'string' ? path.replace(/^(\.\/)+|\/+$/g, '') : path);
     const sound = (path) => typeof path === 'string' && path.split('/').every((part) => /^\w[\w.-]*$/.test(part));
-    const folders = (Array.isArray(modules) ? modules : []).filter((module) => sound(module?.path));
+    const folders = (Array.isArray(modules) ? modules : []).map((module) => ({ ...module, path: plain(module?.path) })).filter((module) => sound(module?.path));
     // Of all modules behind the encoder only linear layers have weights.
     const layers = folders.filter(({ type }) => /\.Dense$/.test(type));
     const more = [...folders.map(({ path }) => `${path}/config.json`), ...layers.map(({ path }) => `${path}/${MODEL_FILES.weights}`)];

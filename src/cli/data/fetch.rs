@@ -37,7 +37,7 @@ HF_HUB_DOWNLOAD_TIMEOUT (seconds without a byte, 30 unless set) are looked at.
 Where a command reads texts, hf:NAME:CONFIG:SPLIT stands for a file: it is fetched into
 the cache.
 
-JSON: {out, dataset, commit, config, files: [{name, split, size, hash}]}, size in bytes
+JSON: {out, dataset, commit, config, splits, files: [{name, split, size, hash}]}, size in bytes
 
 Examples:
   wgrad data fetch hf:wikimedia/wikipedia --config 20231101.pt --out wiki
@@ -56,8 +56,11 @@ pub fn run(args: &Fetch) -> anyhow::Result<()> {
     }
     reference.config = args.config.clone().or(reference.config);
     let splits: Vec<&String> = args.split.iter().chain(&reference.split).collect();
-    let record =
-        reference.fetch(&args.out, |split| splits.is_empty() || splits.iter().any(|name| *name == split))?;
+    let record = reference.fetch(
+        &args.out,
+        |split| splits.is_empty() || splits.iter().any(|name| *name == split),
+        false,
+    )?;
     if args.json {
         let mut record = serde_json::to_value(&record)?;
         record["out"] = serde_json::json!(args.out);

@@ -53,6 +53,9 @@ pub struct Record {
     pub commit: String,
     /// The set of it.
     pub config: Option<String>,
+    /// The splits that the hub has of it.
+    #[serde(default)]
+    pub splits: Vec<String>,
     /// Its files.
     pub files: Vec<Fetched>,
 }
@@ -80,8 +83,8 @@ impl Reference {
     }
 
     /// Downloads the splits that `wanted` chooses into `out`, and says what is there. Files that are there already are
-    /// taken when their contents are right.
-    pub fn fetch(&self, out: &Path, wanted: impl Fn(&str) -> bool) -> anyhow::Result<Record> {
+    /// taken when their contents are right; others of their names are in the way, unless the folder is `ours`.
+    pub fn fetch(&self, out: &Path, wanted: impl Fn(&str) -> bool, ours: bool) -> anyhow::Result<Record> {
         ensure!(!is_offline(), "{}: not fetched, because HF_HUB_OFFLINE is set", self.id.name);
         let hub = Hub::new();
         let chosen = choose(&hub, &self.id, self.config.as_deref())?;
@@ -89,6 +92,14 @@ impl Reference {
         if splits.is_empty() {
             let known: Vec<&str> = chosen.splits.keys().map(String::as_str).collect();
             bail!("{}: expected one of the splits {}", self.id.name, known.join(", "));
+        }
+        for (split, files) in &splits {
+            // CONFIG/partial-SPLIT/0000.parquet
+            if files.iter().any(|file| file.name.contains("/partial-")) {
+                print::note(format_args!(
+                    "note: of the split {split} the hub has converted only the first part"
+                ));
+            }
         }
         let files: Vec<(Fetched, &RemoteFile)> =
             splits.into_iter().flat_map(|(split, files)| named(split, files)).collect();
@@ -108,6 +119,9 @@ impl Reference {
             print::note(format_args!("  {} ({:.1} MB)", file.name, file.size as f64 / 1e6));
             let place = out.join(&file.name);
             if !is_right(&place, file) {
+                if ours && place.exists() {
+                    fs::remove_file(&place).with_context(|| format!("{}: cannot remove", place.display()))?;
+                }
                 ensure!(
                     !place.exists(),
                     "{}: expected nothing, or this file of the data set, found another file",
@@ -126,6 +140,7 @@ impl Reference {
             dataset: self.id.name.clone(),
             commit: chosen.commit.clone(),
             config: self.config.clone(),
+            splits: chosen.splits.keys().cloned().collect(),
             files: files.into_iter().map(|(file, _)| file).collect(),
         };
         Ok(record)
@@ -146,14 +161,17 @@ impl Reference {
         if let Some(record) = &known {
             let files: Vec<Fetched> =
                 record.files.iter().filter(|file| wanted(&file.split)).cloned().collect();
-            if !files.is_empty() && files.iter().all(whole) {
+            // A record of earlier versions does not say what there is.
+            let mut all = record.splits.iter().filter(|split| wanted(split));
+            let complete = all.all(|split| files.iter().any(|file| file.split == *split));
+            if !files.is_empty() && complete && !record.splits.is_empty() && files.iter().all(whole) {
                 return Ok((folder, Record { files, ..record.clone() }));
             }
         }
         if is_offline() {
             bail!("{}: not in the cache {}, and HF_HUB_OFFLINE is set", self.id.name, folder.display());
         }
-        let record = self.fetch(&folder, wanted)?;
+        let record = self.fetch(&folder, wanted, true)?;
         // What other splits left there stays known, if it is of the same commit.
         let others = known.filter(|known| known.commit == record.commit).map(|known| known.files);
         let others = others.unwrap_or_default().into_iter();
@@ -268,7 +286,10 @@ fn place(path: &str) -> Option<(Option<String>, String)> {
             folder.strip_prefix("partial-").unwrap_or(folder)
         }
         // SPLIT-00000-of-00006.parquet, perhaps with a hash behind it, or SPLIT.parquet.
-        false => stem.find("-00").map_or(stem, |at| &stem[..at]),
+        false => stem
+            .match_indices('-')
+            .find(|(at, _)| is_number(&stem[at + 1..]))
+            .map_or(stem, |(at, _)| &stem[..at]),
     };
     let config = match folders.as_slice() {
         [] => None,
@@ -277,6 +298,12 @@ fn place(path: &str) -> Option<(Option<String>, String)> {
     };
     let sound = is_plain(split) && config.as_deref().is_none_or(is_plain);
     sound.then(|| (config, split.to_owned()))
+}
+
+/// Whether a name goes on with the number of a file: `00000`, `00000-of-00006`, perhaps with more behind it.
+fn is_number(rest: &str) -> bool {
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    digits >= 4 && (rest.len() == digits || rest[digits..].starts_with("-of-"))
 }
 
 /// Whether a word can stand in a file's name anywhere.

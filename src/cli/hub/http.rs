@@ -120,7 +120,13 @@ impl Http {
             if from > 0 {
                 request = request.header("Range", format!("bytes={from}-"));
             }
-            let answer = request.call().with_context(|| place.clone()).map_err(Failure::Line)?;
+            let answer = request
+                .call()
+                .with_context(|| {
+                    // What stands behind the question mark may be the key to a private file.
+                    place.split('?').next().unwrap_or_default().to_owned()
+                })
+                .map_err(Failure::Line)?;
             let (parts, body) = answer.into_parts();
             let status = parts.status.as_u16();
             let first = first.get_or_insert_with(|| parts.headers.clone());

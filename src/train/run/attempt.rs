@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use web_time::Instant;
 
 use super::divergence::Divergence;
@@ -128,13 +128,21 @@ pub(super) async fn live<J: Job>(
 /// What a run leaves beside its model, for people alone.
 const FOR_PEOPLE: [&str; 3] = [PICTURE, CSV, JSONL];
 
+/// A part of a fingerprint by its keys, with dots between them.
+fn part<'f>(fingerprint: &'f Map<String, Value>, keys: &str) -> Option<&'f Value> {
+    let mut keys = keys.split('.');
+    let first = fingerprint.get(keys.next()?)?;
+    keys.try_fold(first, |value, key| value.get(key))
+}
+
 /// Refuses a checkpoint of another recipe or other data, or says what changed if that is allowed.
 fn check_changes<J: Job>(job: &J, checkpoint: &LoadedCheckpoint, progress: Progress<'_>) -> Result<()> {
     let stored = &checkpoint.state.fingerprint;
     let Err(error) = check_resume(stored, &job.common().fingerprint) else { return Ok(()) };
     let Error::Config { field, expected, found } = error else { return Err(error) };
     let (done, total) = (checkpoint.step, job.common().total_steps);
-    if total < done {
+    // How many steps finetuning takes follows from its seeds and texts, and it says itself which of them cannot change.
+    if total < done && !job.keeps_best() {
         let expected = format!("{done} or more, which are done");
         return Err(Error::config("steps", expected, total));
     }
@@ -174,7 +182,12 @@ impl<'a, J: Job> Attempt<'a, J> {
         job.seek(&at, &checkpoint.map_or(Value::Null, job_state))?;
         let saved = checkpoint.map(|checkpoint| checkpoint.step);
         let mut divergence = Divergence::default();
-        if !job.keeps_best() {
+        // Losses on other data or under another masking say nothing of the level that is to come.
+        let is_level = |key: &&str| {
+            checkpoint
+                .is_none_or(|old| part(&old.state.fingerprint, key) == part(&job.common().fingerprint, key))
+        };
+        if !job.keeps_best() && ["data", "recipe.masking"].iter().all(is_level) {
             log.rows().iter().filter(|row| row.step > 0).for_each(|row| divergence.note(row.loss));
         }
         let (made_at, began, earlier) = (at.step, Instant::now(), at.seconds);

@@ -4,8 +4,11 @@ use std::collections::VecDeque;
 
 /// The loss is looked at as a mean of so many steps, so that a single odd batch means nothing.
 const STEPS: usize = 20;
-/// How far above the best mean a loss may be, in nats and as a share of the best; the larger of the two holds.
-const MARGIN: (f64, f64) = (1.0, 0.2);
+/// The level that a run starts from is the mean of so many.
+const FIRST: usize = 5;
+/// How far above the best mean a loss may be, in nats, as a share of the best, and in standard errors of a mean, as the
+/// losses of small batches scatter widely; the largest of them holds.
+const MARGIN: (f64, f64, f64) = (1.0, 0.2, 6.0);
 
 /// The losses of a run, as far as they say whether it still learns.
 #[derive(Debug, Default)]
@@ -20,9 +23,10 @@ impl Divergence {
         if !loss.is_finite() {
             return;
         }
-        // Where training starts is a level that it must not go far above.
-        let start = self.best.is_none().then_some(loss);
         self.last.push_back(loss);
+        // Where training starts is a level that it must not go far above.
+        let start = (self.best.is_none() && self.last.len() == FIRST)
+            .then(|| self.last.iter().sum::<f64>() / FIRST as f64);
         if self.last.len() > STEPS {
             self.last.pop_front();
         }
@@ -34,7 +38,10 @@ impl Divergence {
     /// The best level and the present one, where the loss has exploded.
     pub(super) fn exploded(&self) -> Option<(f64, f64)> {
         let (best, now) = (self.best?, self.mean()?);
-        (now > best + MARGIN.0.max(MARGIN.1 * best)).then_some((best, now))
+        let variance = self.last.iter().map(|loss| (loss - now).powi(2)).sum::<f64>() / STEPS as f64;
+        let error = (variance / STEPS as f64).sqrt();
+        let margin = MARGIN.0.max(MARGIN.1 * best).max(MARGIN.2 * error);
+        (now > best + margin).then_some((best, now))
     }
 
     /// The mean of the last steps; none before there are enough.
@@ -68,5 +75,8 @@ mod tests {
         assert!(after(std::iter::once(8.0).chain((0..30).map(|step| 20.0 + f64::from(step)))).is_some());
         // A level that stays is none that explodes, however noisy.
         assert_eq!(after((0..200).map(|step| 0.7 + 0.6 * f64::from(step * 7 % 11) / 11.0)), None);
+        // Batches of a handful of masked tokens: the first one lucky, the last ones not.
+        let scattered = |step: u32| 2.0 + 4.0 * (f64::from(step * 7919 % 1013) / 1013.0 - 0.5);
+        assert_eq!(after(std::iter::once(0.01).chain((0..500).map(scattered)).chain([3.4, 3.6, 3.9])), None);
     }
 }
