@@ -4,17 +4,19 @@ use std::collections::VecDeque;
 
 /// The loss is looked at as a mean of so many steps, so that a single odd batch means nothing.
 const STEPS: usize = 20;
-/// The level that a run starts from is the mean of so many.
-const FIRST: usize = 5;
 /// How far above the best mean a loss may be, in nats, as a share of the best, and in standard errors of a mean, as the
 /// losses of small batches scatter widely; the largest of them holds.
-const MARGIN: (f64, f64, f64) = (1.0, 0.2, 6.0);
+const MARGIN: (f64, f64, f64) = (1.0, 0.2, 8.0);
+/// How far above the first loss it may be, which is that of a single batch: a share of it and nats, both of them.
+const ABOVE_FIRST: (f64, f64) = (0.5, 3.0);
 
 /// The losses of a run, as far as they say whether it still learns.
 #[derive(Debug, Default)]
 pub(super) struct Divergence {
+    first: Option<f64>,
     last: VecDeque<f64>,
-    best: Option<f64>,
+    /// The lowest mean, and the largest standard error of those that were the lowest one day.
+    best: Option<(f64, f64)>,
 }
 
 impl Divergence {
@@ -23,25 +25,28 @@ impl Divergence {
         if !loss.is_finite() {
             return;
         }
+        self.first.get_or_insert(loss);
         self.last.push_back(loss);
-        // Where training starts is a level that it must not go far above.
-        let start = (self.best.is_none() && self.last.len() == FIRST)
-            .then(|| self.last.iter().sum::<f64>() / FIRST as f64);
         if self.last.len() > STEPS {
             self.last.pop_front();
         }
-        for level in self.mean().into_iter().chain(start) {
-            self.best = Some(self.best.map_or(level, |best| best.min(level)));
+        if let Some(mean) = self.mean().filter(|mean| self.best.is_none_or(|(best, _)| *mean < best)) {
+            // From step to step, so that a loss that falls is not taken for one that scatters (von Neumann 1941).
+            let squares = self.last.iter().zip(self.last.iter().skip(1)).map(|(a, b)| (b - a).powi(2));
+            let variance = squares.sum::<f64>() / (2 * (STEPS - 1)) as f64;
+            let error = (variance / STEPS as f64).sqrt();
+            self.best = Some((mean, self.best.map_or(error, |(_, earlier)| error.max(earlier))));
         }
     }
 
-    /// The best level and the present one, where the loss has exploded.
+    /// The level that was left and the present one, where the loss has exploded.
     pub(super) fn exploded(&self) -> Option<(f64, f64)> {
-        let (best, now) = (self.best?, self.mean()?);
-        let variance = self.last.iter().map(|loss| (loss - now).powi(2)).sum::<f64>() / STEPS as f64;
-        let error = (variance / STEPS as f64).sqrt();
+        let (first, (best, error), now) = (self.first?, self.best?, self.mean()?);
         let margin = MARGIN.0.max(MARGIN.1 * best).max(MARGIN.2 * error);
-        (now > best + margin).then_some((best, now))
+        if now > best + margin {
+            return Some((best, now));
+        }
+        (now > first + ABOVE_FIRST.0 * first + ABOVE_FIRST.1).then_some((first, now))
     }
 
     /// The mean of the last steps; none before there are enough.
