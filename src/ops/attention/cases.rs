@@ -77,21 +77,23 @@ fn case(form: Form, ([sequences, tokens, count, size, buckets], rate): Sizes, bi
         if biased { " of biases" } else { "" }
     );
     let (key, site) = ([17, 4], 3);
-    Case::new(name, inputs, Metric::Elementwise(1e-5))
-        .gpu(move |graph, x| {
-            let bounds = graph.constant(&for_gpu, [rows, 2], DType::U32)?;
-            let key = graph.constant(&key, [2], DType::U32)?;
-            let dropout = (rate > 0.0).then_some(Dropout { rate, key, site });
-            let positions = match x.get(1) {
-                Some(biases) if biased => Positions::Biases(biases),
-                distances => distances.into(),
-            };
-            attention_as(form, graph, &x[0], positions, &bounds, heads, dropout.as_ref())
-        })
-        .reference(move |x| {
-            let factor = |place| dropout::factor(key, site, rate, place as u32);
-            let given: &[f64] = x.get(1).map_or(&[], |p| p);
-            let given = if biased { (&[][..], given) } else { (given, &[][..]) };
-            dropped_reference(&x[0], given, &bounds, heads, factor)
-        })
+    let case = Case::new(name, inputs, Metric::Elementwise(1e-5));
+    // The gradient of the logits of a single key is 0, as a product less itself.
+    let case = if tokens == 1 { case.cancelling(1.0) } else { case };
+    case.gpu(move |graph, x| {
+        let bounds = graph.constant(&for_gpu, [rows, 2], DType::U32)?;
+        let key = graph.constant(&key, [2], DType::U32)?;
+        let dropout = (rate > 0.0).then_some(Dropout { rate, key, site });
+        let positions = match x.get(1) {
+            Some(biases) if biased => Positions::Biases(biases),
+            distances => distances.into(),
+        };
+        attention_as(form, graph, &x[0], positions, &bounds, heads, dropout.as_ref())
+    })
+    .reference(move |x| {
+        let factor = |place| dropout::factor(key, site, rate, place as u32);
+        let given: &[f64] = x.get(1).map_or(&[], |p| p);
+        let given = if biased { (&[][..], given) } else { (given, &[][..]) };
+        dropped_reference(&x[0], given, &bounds, heads, factor)
+    })
 }
