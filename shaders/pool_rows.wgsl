@@ -1,4 +1,4 @@
-// Poolings of a range of the rows of each sequence, side by side: what texts are made of where the mean alone will not do.
+// Poolings of a range of the rows of each sequence, side by side: what texts are made of.
 //   y_bkc over t in [start_b, end_b), n = end_b - start_b, by the kind of pooling k:
 //     MEAN sum x_btc / n    ROOT sum x_btc / sqrt n    WEIGHTED sum (t + 1) x_btc / sum (t + 1)
 //     MAX the largest x_btc    FIRST x_bc of start_b    LAST x_bc of end_b - 1    and 0 where the range is empty
@@ -28,14 +28,20 @@ fn range_of(b: u32) -> vec2<u32> {
     return vec2(min(ranges[b].x, end), end);
 }
 
-// What a row counts in a pooling of `range` that is a sum. Sums of positions are exact below 2^24.
-fn share(kind: u32, t: u32, range: vec2<u32>) -> f32 {
-    let count = range.y - range.x;
+// What row t counts in a pooling of `range` that is a sum, before the sum is divided.
+fn weight(kind: u32, t: u32, range: vec2<u32>) -> f32 {
     if (kind == FIRST) { return select(0.0, 1.0, t == range.x); }
     if (kind == LAST) { return select(0.0, 1.0, t + 1u == range.y); }
-    if (kind == ROOT) { return 1.0 / sqrt(f32(count)); }
-    if (kind == WEIGHTED) { return f32(t + 1u) / (0.5 * f32(count) * f32(range.x + range.y + 1u)); }
-    return 1.0 / f32(count);
+    return select(1.0, f32(t + 1u), kind == WEIGHTED);
+}
+
+// What the sum over a range that is not empty is divided by. Sums of positions are exact below 2^24.
+fn divisor(kind: u32, range: vec2<u32>) -> f32 {
+    let count = f32(range.y - range.x);
+    if (kind == MEAN) { return count; }
+    if (kind == ROOT) { return sqrt(count); }
+    if (kind == WEIGHTED) { return 0.5 * count * f32(range.x + range.y + 1u); }
+    return 1.0;
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -51,8 +57,9 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     if (kind == MAX) {
         if (range.x < range.y) { value = f32(x[start + range.x * p.columns]); }
         for (var t = range.x + 1u; t < range.y; t++) { value = max(value, f32(x[start + t * p.columns])); }
-    } else {
-        for (var t = range.x; t < range.y; t++) { value += share(kind, t, range) * f32(x[start + t * p.columns]); }
+    } else if (range.x < range.y) {
+        for (var t = range.x; t < range.y; t++) { value += weight(kind, t, range) * f32(x[start + t * p.columns]); }
+        value /= divisor(kind, range);
     }
     y[i] = narrow(value);
 }
@@ -82,13 +89,12 @@ fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
     if (t >= range.x && t < range.y) {
         for (var k = 0u; k < p.count; k++) {
             let kind = (p.kinds >> (4u * k)) & 15u;
-            var counts = 0.0;
+            let d = f32(d_y[(b * p.count + k) * p.columns + c]);
             if (kind == MAX) {
-                if (is_largest(b * p.tokens * p.columns + c, t, range)) { counts = 1.0; }
+                if (is_largest(b * p.tokens * p.columns + c, t, range)) { value += d; }
             } else {
-                counts = share(kind, t, range);
+                value += weight(kind, t, range) * d / divisor(kind, range);
             }
-            value += counts * f32(d_y[(b * p.count + k) * p.columns + c]);
         }
     }
     d_x[i] = narrow(value);

@@ -278,6 +278,9 @@ fn what_is_guessed_is_said() {
     for file in ["sentence_bert_config.json", "tokenizer_config.json"] {
         fs::remove_file(folder.0.path().join(file)).unwrap();
     }
+    // Who cannot say it does without.
+    let refused = folder.load().with_its_pooling().unwrap_err().to_string();
+    assert!(refused.contains("1_Pooling/config.json: expected the settings of the pooling"), "{refused}");
     let guesses = folder.load().guesses;
     assert!(
         guesses.len() == 2 && guesses[0].contains("1_Pooling/config.json is not there: vectors are the mean")

@@ -181,3 +181,23 @@ fn a_sentence_embedder_stays_one() {
     let said = error(&run(&["trim", "--model", model, "--layers", "9", "--out", "other"]), 1);
     assert!(said.contains("layers") && said.contains("found 9"), "{said}");
 }
+
+/// Which layers are local is said layer by layer, so that fewer layers have a shorter list.
+#[test]
+fn layers_of_a_model_with_local_ones_are_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/families/modernbert");
+    let before = ModelFolder::load(&golden).unwrap().config;
+    for layers in 1..=before.num_hidden_layers {
+        let out = folder.path().join(layers.to_string());
+        let mut command = command(&["trim", "--layers", &layers.to_string()]);
+        command.arg("--model").arg(&golden).arg("--out").arg(&out).assert().success();
+        let after = ModelFolder::load(&out).unwrap().config;
+        assert_eq!(after.num_hidden_layers, layers);
+        let local = |config: &wgrad::models::Config, layer: usize| {
+            let rotary = config.rotary.as_ref().unwrap();
+            rotary.local.as_ref().is_some_and(|local| local.layers[layer])
+        };
+        assert!((0..layers).all(|layer| local(&after, layer) == local(&before, layer)));
+    }
+}

@@ -45,6 +45,8 @@ pub struct SentenceFolder {
     pub described: bool,
     /// What had to be guessed, because a small file is not there; for people.
     pub guesses: Vec<String>,
+    /// The settings of its pooling, where they are not there, so that the mean is a guess.
+    pub lacks_pooling: Option<PathBuf>,
 }
 
 /// A module of `modules.json`.
@@ -109,6 +111,7 @@ impl SentenceFolder {
             further_weights: Vec::new(),
             described: !modules.is_empty(),
             guesses: Vec::new(),
+            lacks_pooling: None,
             model,
         };
         if found.described {
@@ -117,6 +120,21 @@ impl SentenceFolder {
             found.read_prompts(store, &dir.join(PROMPTS_FILE))?;
         }
         Ok(found)
+    }
+
+    /// The folder for who cannot tell a person what was guessed: its pooling is not.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the settings of the pooling are not there.
+    pub fn with_its_pooling(self) -> Result<SentenceFolder> {
+        match &self.lacks_pooling {
+            Some(path) => Err(Error::file(
+                path,
+                "the settings of the pooling that `modules.json` names",
+                "no such file",
+            )),
+            None => Ok(self),
+        }
     }
 
     /// Whether a folder has the files of a model, whatever is in them.
@@ -213,6 +231,7 @@ impl SentenceFolder {
     /// The pooling of a `1_Pooling/config.json`: names, or one flag for each kind.
     fn read_pooling(&mut self, store: &dyn Store, path: &Path) -> Result<()> {
         if !store.exists(path) {
+            self.lacks_pooling = Some(path.to_owned());
             let path = path.display();
             self.guesses.push(format!("{path} is not there: vectors are the mean over the tokens"));
             return Ok(());

@@ -30,10 +30,10 @@ impl Gpu {
     /// as soon as they are handed it take longer for that than for all else at a program's start. One that does not
     /// compile is left to [`Gpu::kernel`], because the device tells errors to whoever asks next, and only one who asks
     /// alone knows whose they are.
-    #[cfg(not(target_arch = "wasm32"))]
     ///
     /// # Errors
     /// As [`Gpu::check`], of what was done before.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn compile_ahead<'a>(
         &self,
         kernels: impl Iterator<Item = (&'a KernelSpec, &'a [Constant])>,

@@ -84,6 +84,12 @@ pub(super) fn post_norm_constants() -> Vec<(&'static str, Value)> {
     ]
 }
 
+/// Those of families that differ from these by rotary positions, with biases or without.
+pub(super) fn rotary_constants(use_bias: bool) -> Vec<(&'static str, Value)> {
+    let own = [("use_bias", json!(use_bias)), ("position_embedding_type", json!("rotary"))];
+    post_norm_constants().into_iter().filter(|(key, _)| *key != "use_bias").chain(own).collect()
+}
+
 const MASKED: MaskedHeadNames = MaskedHeadNames {
     dense: "cls.predictions.transform.dense",
     norm: "cls.predictions.transform.LayerNorm",

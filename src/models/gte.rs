@@ -6,6 +6,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
+use super::bert::rotary_constants;
 use super::config::{Activation, Config, Head, NormPosition, PositionEmbedding};
 use super::encoder::{Attention, AttentionNames, Embeddings, Encoder, FeedForward, PostNorm, Stack};
 use super::family::{Family, gated_flops};
@@ -155,9 +156,7 @@ impl Family for Gte {
     }
 
     fn written_keys(&self, config: &Config) -> Map<String, Value> {
-        let parameters = |rotary: &Rotary| Rotary::parameters(rotary.theta, rotary.factor);
-        let parameters = config.rotary.as_ref().map(parameters);
-        parameters.into_iter().map(|value| ("rope_parameters".to_owned(), value)).collect()
+        config.rotary.as_ref().map(Rotary::written).unwrap_or_default()
     }
 
     fn defaults(&self) -> Vec<(&'static str, Value)> {
@@ -173,15 +172,7 @@ impl Family for Gte {
     }
 
     fn constants(&self) -> Vec<(&'static str, Value)> {
-        vec![
-            ("norm_position", json!("post")),
-            ("use_bias", json!(true)),
-            ("position_embedding_type", json!("rotary")),
-            ("relative_attention_num_buckets", json!(32)),
-            ("head_init", json!("uniform")),
-            ("pooler", json!(false)),
-            ("embedding_size", Value::Null),
-        ]
+        rotary_constants(true)
     }
 
     fn parameter(&self, name: &str, config: &Config, _: &HashSet<String>) -> Option<String> {

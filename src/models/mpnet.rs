@@ -9,8 +9,9 @@ use super::bert::{post_norm, post_norm_constants, post_norm_defaults};
 use super::config::{Activation, Config, Head};
 use super::encoder::{Attention, AttentionNames, Embeddings, Encoder, FeedForward, PostNorm, Stack};
 use super::family::Family;
-use super::heads::{Heads, MaskedHead, MaskedHeadNames, TextHeadNames};
+use super::heads::{Heads, MaskedHead, TextHeadNames};
 use super::position_bias::PositionBias;
+use super::roberta;
 use crate::Result;
 use crate::nn::{Init, LayerNorm, Scope};
 
@@ -26,20 +27,7 @@ const ATTENTION: AttentionNames = AttentionNames {
     output: "attn.o",
 };
 
-const HEADS: TextHeadNames = TextHeadNames {
-    pooler: "mpnet.pooler.dense",
-    classifiers_pooler: "classifier.dense",
-    classifiers_activation: Activation::Tanh,
-    drops_twice: true,
-    classifier: "classifier.out_proj",
-};
-
-const MASKED: MaskedHeadNames = MaskedHeadNames {
-    dense: "lm_head.dense",
-    norm: "lm_head.layer_norm",
-    bias: "lm_head.bias",
-    decoder: "lm_head.decoder",
-};
+const HEADS: TextHeadNames = TextHeadNames { pooler: "mpnet.pooler.dense", ..roberta::HEADS };
 
 impl Family for Mpnet {
     fn model_type(&self) -> &'static str {
@@ -82,7 +70,7 @@ impl Family for Mpnet {
     fn heads(&self, config: &Config, scope: &mut Scope, encoder: &dyn Encoder) -> Heads {
         let scope = &mut scope.head();
         let heads = Heads::on_a_text(config, scope, &HEADS);
-        let head = || MaskedHead::new(scope, config, encoder.words(), &MASKED, Activation::Gelu);
+        let head = || MaskedHead::new(scope, config, encoder.words(), &roberta::MASKED, Activation::Gelu);
         Heads { masked: config.is_masked_lm().then(head), ..heads }
     }
 

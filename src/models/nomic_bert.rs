@@ -6,6 +6,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
+use super::bert::rotary_constants;
 use super::config::{Activation, Config, Head, NormPosition, PositionEmbedding};
 use super::encoder::{
     Attention, AttentionNames, EmbeddingNames, Embeddings, Encoder, FeedForward, PostNorm, Stack,
@@ -160,9 +161,7 @@ impl Family for NomicBert {
     }
 
     fn written_keys(&self, config: &Config) -> Map<String, Value> {
-        let parameters = |rotary: &Rotary| Rotary::parameters(rotary.theta, rotary.factor);
-        let parameters = config.rotary.as_ref().map(parameters);
-        parameters.into_iter().map(|value| ("rope_parameters".to_owned(), value)).collect()
+        config.rotary.as_ref().map(Rotary::written).unwrap_or_default()
     }
 
     fn defaults(&self) -> Vec<(&'static str, Value)> {
@@ -178,15 +177,7 @@ impl Family for NomicBert {
     }
 
     fn constants(&self) -> Vec<(&'static str, Value)> {
-        vec![
-            ("norm_position", json!("post")),
-            ("use_bias", json!(false)),
-            ("position_embedding_type", json!("rotary")),
-            ("relative_attention_num_buckets", json!(32)),
-            ("head_init", json!("uniform")),
-            ("pooler", json!(false)),
-            ("embedding_size", Value::Null),
-        ]
+        rotary_constants(false)
     }
 
     fn parameter(&self, name: &str, config: &Config, all: &HashSet<String>) -> Option<String> {

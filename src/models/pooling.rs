@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::autograd::Graph;
 use crate::ops::gather_rows::gather_rows;
-use crate::ops::mean_rows::mean_rows;
 use crate::ops::pool_rows::{Kind, MOST, pool_rows};
 use crate::tensor::Tensor;
 use crate::{Error, Result};
@@ -90,7 +89,6 @@ impl Pooling {
     /// [`crate::Error::Shape`] when the shapes are not these.
     pub fn record(self, graph: &mut Graph, hidden: &Tensor, slots: &Tensor) -> Result<Tensor> {
         match self {
-            Pooling::Mean => mean_rows(graph, hidden, slots),
             Pooling::Cls => gather_rows(graph, hidden, slots),
             other => pool_rows(graph, hidden, slots, &[other.kind()]),
         }

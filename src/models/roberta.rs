@@ -46,7 +46,7 @@ struct Roberta {
     classes: &'static [(&'static str, Head)],
 }
 
-const HEADS: TextHeadNames = TextHeadNames {
+pub(super) const HEADS: TextHeadNames = TextHeadNames {
     pooler: "roberta.pooler.dense",
     classifiers_pooler: "classifier.dense",
     classifiers_activation: Activation::Tanh,
@@ -54,7 +54,7 @@ const HEADS: TextHeadNames = TextHeadNames {
     classifier: "classifier.out_proj",
 };
 
-const MASKED: MaskedHeadNames = MaskedHeadNames {
+pub(super) const MASKED: MaskedHeadNames = MaskedHeadNames {
     dense: "lm_head.dense",
     norm: "lm_head.layer_norm",
     bias: "lm_head.bias",

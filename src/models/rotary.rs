@@ -110,6 +110,11 @@ impl Rotary {
         }
     }
 
+    /// What the `config.json` of a family without local layers says of them.
+    pub(super) fn written(&self) -> Map<String, Value> {
+        Map::from_iter([("rope_parameters".to_owned(), Self::parameters(self.theta, self.factor))])
+    }
+
     /// What [`Rotary::parameters`] writes: the base, where it says one, and the factor. `name` is what it is called in
     /// messages.
     ///

@@ -56,7 +56,6 @@ operations! {
     layer_norm,
     linear_cross_entropy,
     matmul,
-    mean_rows,
     normalize,
     pool_rows,
     position_bias,

@@ -90,7 +90,11 @@ pub fn pool_rows(graph: &mut Graph, x: &Tensor, ranges: &Tensor, kinds: &[Kind])
 /// Comparisons with the reference.
 pub fn cases() -> Vec<Case> {
     use Kind::{First, Last, Max, Mean, Root, Weighted};
-    let sizes: [(_, &'static [Kind]); 8] = [
+    let sizes: [(_, &'static [Kind]); 12] = [
+        ((1, 1, 1), &[Mean]),
+        ((7, 5, 3), &[Mean]),
+        ((3, 129, 7), &[Mean]),
+        ((9, 8, 64), &[Mean]),
         ((1, 1, 1), &[Weighted]),
         ((7, 5, 3), &[Max]),
         ((3, 129, 7), &[Root]),

@@ -84,6 +84,7 @@ impl Embedder {
     pub async fn open(device: &Device, files: &Files, folder: &str, how: &str) -> Result<Embedder> {
         let folder = SentenceFolder::load_on(&files.0, folder)?;
         let how: How = settings(how)?;
+        let folder = if how.pooling.is_some() { folder } else { folder.with_its_pooling()? };
         let options = how.options(&folder)?;
         Self::with_options(device, &folder, (options, how.half)).await
     }

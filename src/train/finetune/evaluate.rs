@@ -97,7 +97,7 @@ async fn evaluate_vectors(
     sets: &[(String, Table)],
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Vec<Evaluated>> {
-    let described = SentenceFolder::load_with(&Disk, &folder.path, false)?;
+    let described = SentenceFolder::load_with(&Disk, &folder.path, false)?.with_its_pooling()?;
     // What is compared is the cosine, which is the product of vectors of length 1.
     let options = EmbedOptions { normalize: true, storage, ..EmbedOptions::from(&described) };
     let mut embedder = Embedder::open(gpu, &described, options)?;

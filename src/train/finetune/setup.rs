@@ -236,7 +236,7 @@ fn pooling(options: &FinetuneOptions) -> Result<Pooling> {
     Ok(match options.pooling {
         Some(pooling) => pooling,
         None if task.kind() == Kind::Vector => {
-            folders_pooling(&SentenceFolder::load_with(&Disk, &model.path, false)?)?
+            folders_pooling(&SentenceFolder::load_with(&Disk, &model.path, false)?.with_its_pooling()?)?
         }
         None if model.config.is_classifier() => model.config.classifier_pooling,
         None if recipe.name == RecipeName::Notebook => Pooling::Cls,
