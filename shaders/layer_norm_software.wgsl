@@ -6,7 +6,7 @@
 // Launch: one invocation per row; partials: one per 4 columns of each block of rows. Folded by `linear_index`.
 #import lib/grid
 
-struct Params { rows: u32, columns: u32, block_rows: u32, blocks: u32, offset: u32, accumulate: u32, eps: f32 }
+struct Params { rows: u32, columns: u32, block_rows: u32, blocks: u32, eps: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
 
 @group(0) @binding(1) var x: texture_2d<f32>; // [N, C]

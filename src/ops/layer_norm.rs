@@ -3,25 +3,30 @@
 use super::Case;
 use super::add::add;
 use super::check::{Inputs, Metric};
-use super::rows;
+use super::{reduce, rows};
 use super::scale::scale;
 use crate::Result;
 use crate::autograd::Graph;
-use crate::gpu::{AdapterKind, Constant, KernelSpec, grid, params, shader};
+use crate::gpu::{AdapterKind, Constant, KernelSpec, View, grid, params, shader};
 use crate::tensor::{DType, Tensor};
 
-params! { rows: u32, columns: u32, block_rows: u32, blocks: u32, offset: u32, accumulate: u32, eps: f32 }
+params! { rows: u32, columns: u32, block_rows: u32, blocks: u32, eps: f32 }
 
-/// Rows whose part of the gradients of weight and bias one invocation sums.
-const BLOCK_ROWS: usize = 64;
+/// Rows whose part of the gradients of weight and bias one invocation of a CPU sums.
+const SOFTWARE_BLOCK_ROWS: usize = 64;
 
-const PLAIN: &[Constant] = &[("LANES", 64)];
-const FORWARD: KernelSpec = KernelSpec::new(shader!("layer_norm"), "forward", [3, 2], LAYOUT, PLAIN);
-const BACKWARD: KernelSpec = KernelSpec { entry: "backward", reads: 4, writes: 1, ..FORWARD };
+/// Invocations that share a row on a GPU, and the columns that each of them keeps in registers, as they are for rows of
+/// 768; rows so wide that they would not fit are shared by [`WIDE_LANES`].
+const LANES: u32 = 64;
+const WIDE_LANES: u32 = 256;
+const WIDE: usize = 2048;
+const USUAL: &[Constant] = &[("LANES", LANES), ("PER", 12)];
 /// With another gradient added.
 const ONTO: Constant = ("ONTO", 1);
-const BACKWARD_ONTO: KernelSpec = KernelSpec { reads: 5, example: &[PLAIN[0], ONTO], ..BACKWARD };
-const PARTIALS: KernelSpec = KernelSpec { entry: "partials", reads: 3, writes: 1, ..FORWARD };
+
+const FORWARD: KernelSpec = KernelSpec::new(shader!("layer_norm"), "forward", [3, 2], LAYOUT, USUAL);
+const BACKWARD: KernelSpec = KernelSpec { entry: "backward", reads: 4, writes: 2, ..FORWARD };
+const BACKWARD_ONTO: KernelSpec = KernelSpec { reads: 5, example: &[USUAL[0], USUAL[1], ONTO], ..BACKWARD };
 /// For adapters that are CPUs, where rows are a multiple of 4 wide.
 const SOFTWARE_FORWARD: KernelSpec =
     KernelSpec { source: shader!("layer_norm_software"), textures: 3, example: &[], ..FORWARD };
@@ -29,7 +34,6 @@ const SOFTWARE_BACKWARD: KernelSpec =
     KernelSpec { entry: "backward", reads: 4, textures: 4, writes: 1, ..SOFTWARE_FORWARD };
 const SOFTWARE_ONTO: KernelSpec = KernelSpec { reads: 5, textures: 5, example: &[ONTO], ..SOFTWARE_BACKWARD };
 const SOFTWARE_PARTIALS: KernelSpec = KernelSpec { entry: "partials", writes: 1, ..SOFTWARE_FORWARD };
-const REDUCE: KernelSpec = KernelSpec { entry: "reduce", reads: 1, writes: 1, ..FORWARD };
 
 /// Operations to an element: sums of values and squares and what is made of them; the two sums of the way back and the
 /// gradient; the parts of the gradients of weight and bias.
@@ -45,12 +49,46 @@ pub const KERNELS: &[KernelSpec] = &[
     SOFTWARE_FORWARD,
     SOFTWARE_BACKWARD,
     SOFTWARE_ONTO,
-    PARTIALS,
     SOFTWARE_PARTIALS,
-    REDUCE,
-    KernelSpec { example: rows::SOFTWARE, ..FORWARD },
-    KernelSpec { example: rows::SOFTWARE, ..BACKWARD },
+    KernelSpec { example: &[("LANES", WIDE_LANES), ("PER", 16)], ..BACKWARD },
 ];
+
+/// How rows are divided among workgroups and their invocations.
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    software: bool,
+    lanes: [Constant; 2],
+    params: Params,
+}
+
+impl Plan {
+    fn new(software: bool, [rows, columns]: [usize; 2], eps: f32) -> Self {
+        let lanes = if columns <= WIDE { LANES } else { WIDE_LANES };
+        let block_rows = if software { SOFTWARE_BLOCK_ROWS } else { block_rows(rows) };
+        Plan {
+            software,
+            lanes: [("LANES", lanes), ("PER", columns.div_ceil(lanes as usize) as u32)],
+            params: Params {
+                rows: rows as u32,
+                columns: columns as u32,
+                block_rows: block_rows as u32,
+                blocks: rows.div_ceil(block_rows) as u32,
+                eps,
+            },
+        }
+    }
+
+    /// The constants of a kernel, of which CPUs need none.
+    fn constants(&self) -> &[Constant] {
+        if self.software { &[] } else { &self.lanes }
+    }
+}
+
+/// Rows whose part of the gradients of weight and bias a workgroup of a GPU sums: so few that every GPU has enough
+/// workgroups, so many that their parts, which are read again, stay small beside the rows.
+fn block_rows(rows: usize) -> usize {
+    rows.div_ceil(1024).max(rows.div_ceil(256).clamp(4, 16))
+}
 
 /// `y = (x - mean) / sqrt(variance + eps) * weight + bias`, mean and (biased) variance over each row of
 /// `x` `[N, C]`; `weight` and `bias` are `[C]`. The result is `[N, C]`. (Ba, Kiros & Hinton 2016.)
@@ -61,67 +99,84 @@ pub fn layer_norm(graph: &mut Graph, x: &Tensor, weight: &Tensor, bias: &Tensor,
     let (rows, columns) = rows::matrix("layer_norm", x)?;
     rows::vector("layer_norm", weight, columns, DType::F32)?;
     rows::vector("layer_norm", bias, columns, DType::F32)?;
-    let lanes = rows::lanes(graph, PLAIN);
-    let blocks = rows.div_ceil(BLOCK_ROWS);
     let elements = (rows * columns) as f64;
-    let params = Params {
-        rows: rows as u32,
-        columns: columns as u32,
-        block_rows: BLOCK_ROWS as u32,
-        blocks: blocks as u32,
-        offset: 0,
-        accumulate: 0,
-        eps,
-    };
+    let cpu = graph.capabilities().kind == AdapterKind::Cpu;
+    let plan = Plan::new(cpu && columns.is_multiple_of(4) && x.dtype == DType::F32, [rows, columns], eps);
     let y = graph.output("layer_norm", [rows, columns], &[x, weight, bias])?;
     let stats = graph.scratch("layer_norm", (2 * rows).next_multiple_of(4))?;
-    let software =
-        graph.capabilities().kind == AdapterKind::Cpu && columns.is_multiple_of(4) && x.dtype == DType::F32;
-    // Each kernel with the workgroups for its rows, or its blocks and columns.
-    let (forward, backward, partials, row_groups, block_groups) = if software {
-        let blocks = grid(blocks * columns / 4, 8);
-        let backward = [&SOFTWARE_BACKWARD, &SOFTWARE_ONTO];
-        (&SOFTWARE_FORWARD, backward, &SOFTWARE_PARTIALS, grid(rows, 8), blocks)
-    } else {
-        let blocks = grid(blocks * columns, lanes[0].1);
-        (&FORWARD, [&BACKWARD, &BACKWARD_ONTO], &PARTIALS, grid(rows, 1), blocks)
-    };
-    let reads = [x.view, weight.view, bias.view];
-    let dispatch = graph.dispatch((forward, lanes), params, &reads, &[y.view, stats], row_groups)?;
+    let (kernel, groups) =
+        if plan.software { (&SOFTWARE_FORWARD, grid(rows, 8)) } else { (&FORWARD, grid(rows, 1)) };
+    let (reads, writes) = ([x.view, weight.view, bias.view], [y.view, stats]);
+    let dispatch = graph.dispatch((kernel, plan.constants()), plan.params, &reads, &writes, groups)?;
     dispatch.flops(FORWARD_FLOPS * elements).once();
     let (x, weight, bias) = (x.clone(), weight.clone(), bias.clone());
     graph.on_backward(&y, move |graph, d_y| {
-        let partial = graph.scratch("layer_norm", 2 * blocks * columns)?;
-        if weight.needs_gradient() || bias.needs_gradient() {
+        let blocks = plan.params.blocks as usize;
+        let parts = graph.scratch("layer_norm", 2 * blocks * columns)?;
+        let gradient = |graph: &mut Graph, d_x: View, there: Option<View>| {
+            rows_backward(graph, &plan, [x.view, weight.view, d_y.view, stats], there, [d_x, parts])
+        };
+        if x.needs_gradient() {
+            graph.contribute_onto("layer_norm", &x, gradient)?;
+        } else if !plan.software {
+            // The gradients of weight and bias come out of the same kernel.
+            let unused = graph.scratch_as(x.dtype, "layer_norm", rows * columns)?;
+            gradient(graph, unused, None)?;
+        }
+        if !(weight.needs_gradient() || bias.needs_gradient()) {
+            return Ok(());
+        }
+        if plan.software {
+            let groups = grid(blocks * columns / 4, 8);
             let reads = [x.view, d_y.view, stats];
-            let dispatch = graph.dispatch((partials, lanes), params, &reads, &[partial], block_groups)?;
+            let dispatch = graph.dispatch((&SOFTWARE_PARTIALS, &[]), plan.params, &reads, &[parts], groups)?;
             dispatch.flops(PARTIALS_FLOPS * elements).once();
         }
-        for (tensor, offset) in [(&weight, 0), (&bias, columns)] {
-            graph.contribute_with("layer_norm", tensor, |graph, to, accumulate| {
-                let params = Params { offset: offset as u32, accumulate: accumulate.into(), ..params };
-                let groups = grid(columns, lanes[0].1);
-                let dispatch = graph.dispatch((&REDUCE, lanes), params, &[partial], &[to], groups)?;
-                // Half of the parts, and what is added to is read too.
-                let bytes = 4 * columns * (blocks + 1 + usize::from(accumulate));
-                dispatch.flops((blocks * columns) as f64).bytes(bytes as f64);
-                Ok(())
-            })?;
-        }
-        graph.contribute_onto("layer_norm", &x, |graph, d_x, there| {
-            let mut reads = vec![x.view, weight.view, d_y.view, stats];
-            reads.extend(there);
-            let mut constants = lanes.to_vec();
-            constants.extend(there.map(|_| ONTO));
-            let kernel = (backward[usize::from(there.is_some())], constants.as_slice());
-            graph
-                .dispatch(kernel, params, &reads, &[d_x], row_groups)?
-                .flops(BACKWARD_FLOPS * elements)
-                .once();
-            Ok(())
+        somewhere(graph, &weight, |graph, d_weight| {
+            somewhere(graph, &bias, |graph, d_bias| {
+                reduce::sum_into_two(graph, parts, [blocks, 2 * columns], columns, [d_weight, d_bias])
+            })
         })
     });
     Ok(y)
+}
+
+/// The gradient of the rows, and on a GPU the parts of those of weight and bias.
+fn rows_backward(
+    graph: &mut Graph,
+    plan: &Plan,
+    reads: [View; 4],
+    there: Option<View>,
+    [d_x, parts]: [View; 2],
+) -> Result<()> {
+    let onto = usize::from(there.is_some());
+    let reads: Vec<View> = reads.into_iter().chain(there).collect();
+    let constants: Vec<Constant> = plan.constants().iter().copied().chain(there.map(|_| ONTO)).collect();
+    let Params { rows, columns, blocks, .. } = plan.params;
+    let elements = f64::from(rows) * f64::from(columns);
+    let (kernel, writes, groups, flops) = if plan.software {
+        let kernel = [&SOFTWARE_BACKWARD, &SOFTWARE_ONTO][onto];
+        (kernel, &[d_x][..], grid(rows as usize, 8), BACKWARD_FLOPS)
+    } else {
+        let kernel = [&BACKWARD, &BACKWARD_ONTO][onto];
+        (kernel, &[d_x, parts][..], grid(blocks as usize, 1), BACKWARD_FLOPS + PARTIALS_FLOPS)
+    };
+    let dispatch = graph.dispatch((kernel, &constants), plan.params, &reads, writes, groups)?;
+    dispatch.flops(flops * elements).once();
+    Ok(())
+}
+
+/// Has `write` put a gradient where that of `tensor` is wanted, or where nobody reads it.
+fn somewhere(
+    graph: &mut Graph,
+    tensor: &Tensor,
+    write: impl FnOnce(&mut Graph, (View, bool)) -> Result<()>,
+) -> Result<()> {
+    if tensor.needs_gradient() {
+        return graph.contribute_with("layer_norm", tensor, |graph, to, accumulate| write(graph, (to, accumulate)));
+    }
+    let unused = graph.scratch("layer_norm", tensor.shape.elements())?;
+    write(graph, (unused, false))
 }
 
 /// Comparisons with the reference.
@@ -136,6 +191,8 @@ pub fn cases() -> Vec<Case> {
         (130, 64, -1.0),
         (3, 1024, 0.5),
         (67, 4, 0.0),
+        // Wider than a row of the usual invocations.
+        (5, 2300, 1.0),
     ];
     let case = |(rows, columns, mean): (usize, usize, f32)| {
         let inputs = Inputs::new(3)
