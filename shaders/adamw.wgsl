@@ -1,7 +1,7 @@
 // AdamW (Loshchilov & Hutter 2019), for a gradient g that `control` has decided on and says how to scale.
 //   advance: the corrections of this step, from b1^t and b2^t
 //   update:  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
-//            w = w (1 - lr decay) - lr / (1 - b1^t) m / (sqrt(v / (1 - b2^t)) + eps);  g = 0 for the next step
+//            w = w (1 - lr decay) - lr / (1 - b1^t) m / (sqrt(v / (1 - b2^t)) + eps)
 // Launch: advance: one invocation; update: any grid of LANES invocations, which stride over vectors of four elements.
 #import lib/narrow
 #import lib/optimizer
@@ -25,16 +25,15 @@ fn advance() {
 }
 
 @group(0) @binding(2) var<storage, read> correction: Correction;
-@group(0) @binding(3) var<storage, read_write> g: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> g: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> w: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> m: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> v: array<vec4<f32>>;
 
-// Updates four weights where there is a step, and gives them; gradients are zeroed in any case.
+// Updates four weights where there is a step, and gives them.
 fn updated(i: u32) -> vec4<f32> {
-    let clipped = g[i] * decided.scale;
-    g[i] = vec4<f32>();
     if (decided.apply == 0u) { return w[i]; }
+    let clipped = g[i] * decided.scale;
     let first = p.beta1 * m[i] + (1.0 - p.beta1) * clipped;
     let second = p.beta2 * v[i] + (1.0 - p.beta2) * clipped * clipped;
     m[i] = first;

@@ -1,5 +1,5 @@
 // Lion (Chen et al. 2023), for a gradient g that `control` has decided on and says how to scale.
-//   update: w = w (1 - lr decay) - lr sign(b1 m + (1 - b1) g);  m = b2 m + (1 - b2) g;  g = 0 for the next step
+//   update: w = w (1 - lr decay) - lr sign(b1 m + (1 - b1) g);  m = b2 m + (1 - b2) g
 // Launch: any grid of LANES invocations, which stride over vectors of four elements.
 #import lib/narrow
 #import lib/optimizer
@@ -8,15 +8,14 @@
 struct Params { vectors: u32, learning_rate: f32, decay: f32, beta1: f32, beta2: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> decided: State;
-@group(0) @binding(2) var<storage, read_write> g: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> g: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> w: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> m: array<vec4<f32>>;
 
-// Updates four weights where there is a step, and gives them; gradients are zeroed in any case.
+// Updates four weights where there is a step, and gives them.
 fn updated(i: u32) -> vec4<f32> {
-    let clipped = g[i] * decided.scale;
-    g[i] = vec4<f32>();
     if (decided.apply == 0u) { return w[i]; }
+    let clipped = g[i] * decided.scale;
     let rate = p.learning_rate * decided.learning_rate;
     let direction = sign(p.beta1 * m[i] + (1.0 - p.beta1) * clipped);
     m[i] = p.beta2 * m[i] + (1.0 - p.beta2) * clipped;

@@ -64,13 +64,21 @@ pub struct Graph {
     gradients: HashMap<u32, Tensor>,
     next: u32,
     storage: DType,
+    /// Where gradients of parameters were put; none where all are added to what is there.
+    written: Option<Vec<View>>,
 }
 
 impl Graph {
     /// A recording without gradients.
     pub fn inference(target: impl Into<Target>) -> Self {
-        let storage = DType::F32;
-        Graph { recorder: Recorder::new(target), tape: None, gradients: HashMap::new(), next: 0, storage }
+        Graph {
+            recorder: Recorder::new(target),
+            tape: None,
+            gradients: HashMap::new(),
+            next: 0,
+            storage: DType::F32,
+            written: None,
+        }
     }
 
     /// A recording that can be differentiated.
@@ -81,6 +89,31 @@ impl Graph {
     /// Stores activations as `storage`, f32 or f16.
     pub fn with_storage(self, storage: DType) -> Self {
         Graph { storage, ..self }
+    }
+
+    /// Has each gradient of a parameter overwrite what its place held before the recording; only what the recording itself
+    /// put there is added to. The places of parameters to which it puts none stay as they are: see
+    /// [`Graph::leaves`].
+    pub fn overwriting_gradients(self) -> Self {
+        Graph { written: Some(Vec::new()), ..self }
+    }
+
+    /// Whether the recording [overwrites gradients](Graph::overwriting_gradients), and so far not what is at `place`.
+    pub fn leaves(&self, place: View) -> bool {
+        let meets = |view: &View| {
+            let (ours, theirs) = (place.offset + place.bytes, view.offset + view.bytes);
+            view.buffer == place.buffer && view.offset < ours && place.offset < theirs
+        };
+        self.written.as_ref().is_some_and(|written| !written.iter().any(meets))
+    }
+
+    /// Whether a gradient of a parameter is added to what is at `place`, to which one is about to be put.
+    fn accumulates(&mut self, place: View) -> bool {
+        let overwrites = self.leaves(place);
+        if overwrites {
+            self.written.iter_mut().for_each(|written| written.push(place));
+        }
+        !overwrites
     }
 
     /// How activations are stored.
@@ -153,7 +186,8 @@ impl Graph {
         self.place(view, shape.into(), dtype)
     }
 
-    /// A trained tensor of f32: its gradient is added to what `gradient` already holds.
+    /// A trained tensor of f32: its gradient is added to what `gradient` already holds, unless the graph
+    /// [overwrites](Graph::overwriting_gradients) it.
     ///
     /// # Errors
     /// As [`Graph::input`].
@@ -281,7 +315,12 @@ impl Graph {
     pub fn contribute(&mut self, tensor: &Tensor, gradient: Tensor) -> Result<()> {
         match tensor.gradient {
             Gradient::None => {}
-            Gradient::Parameter(view) => ops::add::accumulate(self, view, &gradient)?,
+            Gradient::Parameter(view) => {
+                if !self.accumulates(view) {
+                    self.recorder.clear(view);
+                }
+                ops::add::accumulate(self, view, &gradient)?;
+            }
             Gradient::Flows => {
                 // The sum is a tensor of its own, because the one that is there may also be another tensor's gradient.
                 let sum = match self.gradients.remove(&tensor.id) {
@@ -295,7 +334,8 @@ impl Graph {
     }
 
     /// Has `write` put a gradient of `tensor` somewhere, if one is wanted. It is told where, and whether to
-    /// add to what is there (a parameter's accumulated gradient, f32) or to overwrite it (an activation's).
+    /// add to what is there (a parameter's accumulated gradient, f32) or to overwrite it (an activation's, and a parameter's
+    /// [first one](Graph::overwriting_gradients)).
     ///
     /// # Errors
     /// Those of `write`, and as [`Graph::output`].
@@ -307,7 +347,10 @@ impl Graph {
     ) -> Result<()> {
         match tensor.gradient {
             Gradient::None => Ok(()),
-            Gradient::Parameter(view) => write(self, view, true),
+            Gradient::Parameter(view) => {
+                let accumulate = self.accumulates(view);
+                write(self, view, accumulate)
+            }
             Gradient::Flows => {
                 let gradient = self.output_as(tensor.dtype, operation, tensor.shape.dims(), &[])?;
                 write(self, gradient.view, false)?;

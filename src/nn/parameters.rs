@@ -211,6 +211,20 @@ impl Parameters {
         }
     }
 
+    /// Has a `graph` that overwrites gradients zero those of the trained parameters to which it puts none.
+    pub fn clear_unwritten(&self, graph: &mut Graph) {
+        for place in self.places.iter().flatten() {
+            let Some(gradients) = &self.segments[place.segment].gradients else { continue };
+            let elements = place.shape.iter().product::<usize>() as u64;
+            let region =
+                Region { buffer: gradients.clone(), offset: place.offset as u64 * 4, bytes: elements * 4 };
+            let view = graph.recorder().bind(&region);
+            if graph.leaves(view) {
+                graph.recorder().clear(view);
+            }
+        }
+    }
+
     /// Reads the values of what a handle stands for.
     ///
     /// # Errors

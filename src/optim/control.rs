@@ -74,8 +74,6 @@ pub(super) struct Control {
     outcome: Buffer,
     /// Zeroes totals, and totals and gradients at once.
     clear: [Recording; 2],
-    /// Whether the newest step was the last to touch the gradients: it leaves zeros.
-    zeroed: AtomicBool,
     /// Whether the state is what [`Control::new`] left.
     fresh: AtomicBool,
     /// The newest step's.
@@ -105,7 +103,6 @@ impl Control {
             state: gpu.upload("the optimizer's state", &[first])?,
             outcome: gpu.buffer("the step's outcome", size_of::<Outcome>() as u64)?,
             clear: [clear(parameters, totals, false)?, clear(parameters, totals, true)?],
-            zeroed: AtomicBool::new(false),
             fresh: AtomicBool::new(true),
             proof: 0,
             mixed,
@@ -120,10 +117,9 @@ impl Control {
         }
     }
 
-    /// Zeroes the totals, and the gradients unless the newest step did.
-    pub(super) fn begin(&mut self) -> Result<()> {
-        let zeroed = std::mem::take(self.zeroed.get_mut());
-        self.clear[usize::from(!zeroed)].replay()
+    /// Zeroes the totals, and the gradients where no replay is to come that overwrites them.
+    pub(super) fn begin(&self, empty: bool) -> Result<()> {
+        self.clear[usize::from(empty)].replay()
     }
 
     /// Replays `step` with a proof of its own.
@@ -131,22 +127,17 @@ impl Control {
         self.proof = self.proof.wrapping_add(0x9e37_79b9);
         let settings = Settings { learning_rate, proof: self.proof, proofs: proofs.sum() };
         self.gpu.write(&self.settings, 0, &[settings]);
-        step.replay()?;
-        *self.zeroed.get_mut() = true;
-        Ok(())
+        step.replay()
     }
 
     /// Waits for the newest step and proves that all of it ran.
     pub(super) async fn report(&self, proofs: &Proofs) -> Result<Report> {
-        // Until it is known to have run, it is not known to have left zeros.
-        let zeroed = self.zeroed.swap(false, Ordering::Relaxed);
         let outcome: Vec<Outcome> = self.gpu.read(&self.outcome, 0, 1).await?;
         let Outcome { loss, correct, proofs: found, norm, apply, proof, delivered } = outcome[0];
         verify(proof, self.proof)?;
         // A long step is several submissions; this number went through all of them.
         verify(delivered, self.proof)?;
         proofs.verify("the optimizer step", found)?;
-        self.zeroed.store(zeroed, Ordering::Relaxed);
         Ok(Report { sums: Sums { loss, correct }, norm, applied: apply != 0 })
     }
 

@@ -90,12 +90,13 @@ impl Optimizer {
         self.control.expect(targets);
     }
 
-    /// Zeroes the totals and the gradients, for the replays of the next step to add to.
+    /// Zeroes the totals, for the replays of the next step to add to. The first of them
+    /// [overwrites](Graph::overwriting_gradients) the gradients; where the step is `empty` of replays they are zeroed.
     ///
     /// # Errors
     /// As [`Recording::replay`].
-    pub fn begin(&mut self) -> Result<()> {
-        self.control.begin()
+    pub fn begin(&mut self, empty: bool) -> Result<()> {
+        self.control.begin(empty)
     }
 
     /// Updates the parameters from the gradients that the replays with `proofs` accumulated, and tells what
@@ -258,13 +259,13 @@ fn record(
     let segments = parameters.trained().iter().zip(&decided.gradients);
     for ((segment, &gradients), (group, moments)) in segments.zip(groups.iter().zip(moments)) {
         let mut bind = |buffer: &Buffer| graph.recorder().bind(&buffer.into());
-        let mut views = vec![gradients, bind(&segment.values)];
+        let mut views = vec![bind(&segment.values)];
         views.extend(moments.iter().map(&mut bind));
         let weights_f16 = segment.weights_f16.as_ref().map(&mut bind);
         let suits = scalars.iter().zip(&bound).find(|(kept, _)| kept.suits(group));
-        let reads: Vec<View> = std::iter::once(decided.state).chain(suits.map(|(_, view)| *view)).collect();
-        // Each of the views is read and written.
-        let room = graph.most_operations() / (OPERATIONS_PER_BYTE * (8 * views.len()) as f64);
+        let shared: Vec<View> = std::iter::once(decided.state).chain(suits.map(|(_, view)| *view)).collect();
+        // The gradient is read, each of the views read and written.
+        let room = graph.most_operations() / (OPERATIONS_PER_BYTE * (4 + 8 * views.len()) as f64);
         for range in split(segment.elements, ALIGNMENT, room) {
             let elements = range.len();
             let part =
@@ -276,7 +277,7 @@ fn record(
                 kind,
                 elements,
                 flops,
-                reads: reads.clone(),
+                reads: shared.iter().copied().chain([part(gradients, 4)]).collect(),
                 writes,
                 weights_f16: weights_f16.is_some(),
             };

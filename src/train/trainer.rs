@@ -72,6 +72,8 @@ pub struct Memory {
 /// What is replayed for a micro-batch.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pass {
+    /// Forward and backward; overwrites gradients, and adds to totals.
+    Begin,
     /// Forward and backward; adds to gradients and totals.
     Learn,
     /// Forward alone, without dropout; adds to totals.
@@ -119,7 +121,9 @@ struct Engine<O> {
 struct Recorded<B> {
     buffers: B,
     keys: Vec<Key>,
-    learn: Recording,
+    begin: Recording,
+    /// Those of passes that not every run has.
+    learn: Option<Recording>,
     measure: Option<Recording>,
 }
 
@@ -224,7 +228,7 @@ impl<O: Objective> Trainer<O> {
         Memory { weights, gradients, optimizer, transient, read_back, total }
     }
 
-    /// Records both passes of a shape now, so that what does not fit shows before the first step.
+    /// Records all passes of a shape now, so that what does not fit shows before the first step.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`], [`Error::Limit`]; those of the operations.
@@ -232,34 +236,33 @@ impl<O: Objective> Trainer<O> {
         let engine = &self.engine;
         let before = engine.gpu.allocated();
         let recorded = self.shapes.get(shape, || engine.record(shape), || engine.settle());
-        recorded.and_then(|recorded| engine.record_measure(recorded)).map_err(less_memory)?;
+        let recorded = recorded.map_err(less_memory)?;
+        for pass in [Pass::Learn, Pass::Measure] {
+            engine.recording(recorded, pass).map_err(less_memory)?;
+        }
         self.bytes += engine.gpu.allocated().saturating_sub(before);
         Ok(())
     }
 
-    /// Replays `pass` for `batch`, each of whose losses weighs `weight`.
-    fn replay(&mut self, pass: Pass, batch: &O::Batch, weight: f32) -> Result<()> {
+    /// Replays `pass` for `batch`, each of whose losses weighs `weight`; after a pass that begins, one that learns.
+    fn replay(&mut self, mut pass: Pass, batch: &O::Batch, weight: f32) -> Result<()> {
         let engine = &self.engine;
         engine.objective.check(&engine.model.config, batch)?;
         let shape = engine.objective.shape(batch);
         let recorded = self.shapes.get(shape, || engine.record(shape), || engine.settle());
         let recorded = recorded.map_err(less_memory)?;
-        if pass == Pass::Measure {
-            engine.record_measure(recorded).map_err(less_memory)?;
-        }
         for replay in 0..engine.objective.replays(batch) {
-            let Recorded { buffers, keys, learn, measure } = &*recorded;
-            engine.objective.upload(&engine.gpu, &engine.model, buffers, batch, replay, weight)?;
+            engine.objective.upload(&engine.gpu, &engine.model, &recorded.buffers, batch, replay, weight)?;
             engine.gpu.write(&engine.proof, 0, &[self.proofs.issue()]);
-            match measure {
-                Some(measure) if pass == Pass::Measure => measure.replay()?,
-                _ => {
-                    for key in keys {
-                        key.write(&engine.gpu, engine.options.seed, self.keys);
-                        self.keys += 1;
-                    }
-                    learn.replay()?;
+            if pass != Pass::Measure {
+                for key in &recorded.keys {
+                    key.write(&engine.gpu, engine.options.seed, self.keys);
+                    self.keys += 1;
                 }
+            }
+            engine.recording(recorded, pass).map_err(less_memory)?.replay()?;
+            if pass == Pass::Begin {
+                pass = Pass::Learn;
             }
         }
         Ok(())
@@ -273,10 +276,13 @@ impl<O: Objective> Trainer<O> {
     pub fn accumulate(&mut self, micro_batches: &[O::Batch]) -> Result<usize> {
         let answers = micro_batches.iter().map(|batch| self.engine.objective.answers(batch)).sum();
         self.optimizer.expect(answers);
-        self.optimizer.begin()?;
+        let objective = &self.engine.objective;
+        let first = micro_batches.iter().position(|batch| objective.replays(batch) > 0);
+        self.optimizer.begin(first.is_none())?;
         self.proofs = Proofs::default();
-        for batch in micro_batches {
-            self.replay(Pass::Learn, batch, 1.0 / answers.max(1) as f32)?;
+        for (number, batch) in micro_batches.iter().enumerate() {
+            let pass = if Some(number) == first { Pass::Begin } else { Pass::Learn };
+            self.replay(pass, batch, 1.0 / answers.max(1) as f32)?;
         }
         Ok(answers)
     }
@@ -322,19 +328,27 @@ impl<O: Objective> Engine<O> {
         let buffers = self.objective.buffers(&self.gpu, &self.model, shape)?;
         let count = if self.options.dropout > 0.0 { self.objective.dropout_keys(shape) } else { 0 };
         let keys = (0..count).map(|_| Key::new(&self.gpu)).collect::<Result<Vec<_>>>()?;
-        let learn = self.pass(Graph::training(&self.gpu), &buffers, &keys)?;
-        let bytes = learn.transient_bytes();
-        Ok((Recorded { buffers, keys, learn, measure: None }, bytes))
+        let begin = self.pass(Graph::training(&self.gpu).overwriting_gradients(), &buffers, &keys)?;
+        let bytes = begin.transient_bytes();
+        Ok((Recorded { buffers, keys, begin, learn: None, measure: None }, bytes))
     }
 
-    /// Records forward alone, unless it is there.
-    fn record_measure(&self, recorded: &mut Recorded<O::Buffers>) -> Result<()> {
-        if recorded.measure.is_none() {
-            let mut graph = Graph::inference(&self.gpu);
-            graph.recorder().share(&recorded.learn);
-            recorded.measure = Some(self.pass(graph, &recorded.buffers, &[])?);
-        }
-        Ok(())
+    /// What is replayed for `pass`, recorded if it is not yet.
+    fn recording<'a>(&self, recorded: &'a mut Recorded<O::Buffers>, pass: Pass) -> Result<&'a Recording> {
+        let Recorded { buffers, keys, begin, learn, measure } = recorded;
+        let (place, mut graph, keys) = match pass {
+            Pass::Begin => return Ok(begin),
+            Pass::Learn => (learn, Graph::training(&self.gpu), &keys[..]),
+            Pass::Measure => (measure, Graph::inference(&self.gpu), &[][..]),
+        };
+        let recording = match place.take() {
+            Some(recording) => recording,
+            None => {
+                graph.recorder().share(begin);
+                self.pass(graph, buffers, keys)?
+            }
+        };
+        Ok(place.insert(recording))
     }
 
     /// Records forward, and backward if `graph` has a tape.
@@ -358,6 +372,7 @@ impl<O: Objective> Engine<O> {
             let scale = graph_ref.input(self.loss_scale.clone(), [1], DType::F32)?;
             let d_loss = broadcast(graph_ref, &scale, answers)?;
             graph_ref.backward(&loss, d_loss)?;
+            self.model.parameters.clear_unwritten(graph_ref);
         }
         self.totals.arrive(graph_ref, &proof)?;
         graph.finish(&self.gpu, if loss.needs_gradient() { "training step" } else { "evaluation" })

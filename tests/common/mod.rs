@@ -65,3 +65,13 @@ pub fn minilm() -> Option<PathBuf> {
     }
     Some(path)
 }
+
+/// Fills the gradients of all trained parameters with NaN: what a step does not overwrite shows.
+pub fn poison_gradients(parameters: &wgrad::nn::Parameters) {
+    for (name, _) in parameters.shapes() {
+        let (segment, offset, elements) = parameters.locate(&name).unwrap();
+        if let Some(gradients) = &parameters.segments()[segment].gradients {
+            parameters.gpu().write(gradients, offset as u64 * 4, &vec![f32::NAN; elements]);
+        }
+    }
+}

@@ -73,6 +73,35 @@ fn inner_results_computed_twice_give_the_same_bits() {
 }
 
 #[test]
+fn the_gradients_of_the_step_before_leave_no_trace() {
+    each(|gpu, storage| {
+        for case in ["relative_tied_mask", "absolute_untied_mask"] {
+            let golden = Golden::open(case);
+            let (batch, mut empty) = (golden.batch(), golden.batch());
+            empty.masked_rows.clear();
+            empty.labels.clear();
+            for batches in
+                [vec![batch.clone()], vec![empty.clone(), batch.clone(), batch], vec![empty], vec![]]
+            {
+                let of = |poisoned: bool| {
+                    let mut trainer = trainer(gpu, &golden, MlmOptions { storage, ..options(4) });
+                    if poisoned {
+                        common::poison_gradients(&trainer.model().parameters);
+                    }
+                    trainer.accumulate(&batches).unwrap();
+                    let names: Vec<String> =
+                        trainer.model_tensors().into_iter().map(|(name, _)| name).collect();
+                    let parameters = &trainer.model().parameters;
+                    let read = |name: &String| pollster::block_on(parameters.read_gradient(name)).unwrap();
+                    names.iter().map(|name| (name.clone(), bits(&read(name)))).collect::<Vec<_>>()
+                };
+                assert!(of(true) == of(false), "{case}, {} micro-batches", batches.len());
+            }
+        }
+    });
+}
+
+#[test]
 fn what_is_frozen_stays_and_the_rest_has_its_gradients() {
     each(|gpu, storage| {
         let golden = Golden::open("relative_tied_mask");

@@ -15,8 +15,8 @@ shared! {
 }
 
 const ADVANCE: KernelSpec = KernelSpec::new(shader!("adamw"), "advance", [1, 1], LAYOUT, CONSTANTS);
-const UPDATE: KernelSpec = KernelSpec { entry: "update", reads: 2, writes: 4, ..ADVANCE };
-const UPDATE_HALVES: KernelSpec = KernelSpec { entry: "update_halves", writes: 5, ..UPDATE };
+const UPDATE: KernelSpec = KernelSpec { entry: "update", reads: 3, writes: 3, ..ADVANCE };
+const UPDATE_HALVES: KernelSpec = KernelSpec { entry: "update_halves", writes: 4, ..UPDATE };
 
 pub(super) const RULE: Definition = Definition {
     title: "AdamW",

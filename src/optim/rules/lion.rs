@@ -7,8 +7,8 @@ use crate::gpu::{KernelSpec, params, shader};
 
 params! { vectors: u32, learning_rate: f32, decay: f32, beta1: f32, beta2: f32 }
 
-const UPDATE: KernelSpec = KernelSpec::new(shader!("lion"), "update", [1, 3], LAYOUT, CONSTANTS);
-const UPDATE_HALVES: KernelSpec = KernelSpec { entry: "update_halves", writes: 4, ..UPDATE };
+const UPDATE: KernelSpec = KernelSpec::new(shader!("lion"), "update", [2, 2], LAYOUT, CONSTANTS);
+const UPDATE_HALVES: KernelSpec = KernelSpec { entry: "update_halves", writes: 3, ..UPDATE };
 
 pub(super) const RULE: Definition = Definition {
     title: "Lion",

@@ -70,7 +70,7 @@ pub(super) struct Definition {
     pub structs: &'static [SharedStruct],
     /// Floating-point operations of the update of an element.
     pub flops: f64,
-    /// Records the update of a part of a segment, and leaves zeros in its gradient.
+    /// Records the update of a part of a segment.
     pub update: fn(&mut Graph, &GroupOptions, &Part) -> Result<()>,
     /// The same of one element in f64.
     pub reference: fn(&GroupOptions, &mut Element<'_>),
@@ -107,9 +107,9 @@ pub(super) struct Part {
     pub elements: usize,
     /// Floating-point operations to an element.
     pub flops: f64,
-    /// The decision, then the rule's scalars where it has any.
+    /// The decision, then the rule's scalars where it has any, then the gradients.
     pub reads: Vec<View>,
-    /// Gradients, weights, moments in order, then the weights as f16 where `weights_f16`.
+    /// Weights, moments in order, then the weights as f16 where `weights_f16`.
     pub writes: Vec<View>,
     pub weights_f16: bool,
 }
