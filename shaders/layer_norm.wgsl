@@ -98,14 +98,14 @@ fn backward(
         let mean_g = reduce_sum(sum_g, lane) / f32(p.columns);
         let mean_gh = reduce_sum(sum_gh, lane) / f32(p.columns);
         for (var k = 0u; k < PER; k++) { // unroll
-            let c = lane + k * LANES;
-            if (c <= last) {
-                var gradient = stat.y * (d[k] - mean_g - h[k] * mean_gh);
+            d[k] = stat.y * (d[k] - mean_g - h[k] * mean_gh);
 #if ONTO
-                gradient += f32(onto[start + c]);
+            d[k] += f32(onto[start + min(lane + k * LANES, last)]);
 #end
-                d_x[start + c] = narrow(gradient);
-            }
+        }
+        for (var k = 0u; k < PER; k++) { // unroll
+            let c = lane + k * LANES;
+            if (c <= last) { d_x[start + c] = narrow(d[k]); }
         }
     }
     for (var k = 0u; k < PER; k++) { // unroll

@@ -20,7 +20,7 @@ pub type Pair = (String, Option<String>);
 const MAX_TEXT: usize = 2 << 20;
 
 /// So many texts are worked on at once, or fewer where they are long.
-const MAX_TEXTS: usize = 4096;
+const MAX_TEXTS: usize = 8192;
 const MAX_BYTES: usize = 8 << 20;
 
 /// The next texts to work on together, whose lengths `bytes` says, and whether there are no more after them. Memory is
@@ -116,7 +116,7 @@ mod tests {
         // A line of 10 MB, some of 3 MB, and many that are short.
         let long = "\u{e9} ".repeat(1 << 20);
         let lines =
-            [long.repeat(3), format!("{long}\t{long}"), long.clone(), long.clone(), "short\n".repeat(5000)];
+            [long.repeat(3), format!("{long}\t{long}"), long.clone(), long.clone(), "short\n".repeat(9000)];
         std::fs::write(&path, lines.join("\n")).unwrap();
         let mut texts = Pairs::open(&path, "text", None, &FileOptions::default()).unwrap();
         let (first, ended) = chunk(&mut texts, bytes).unwrap();
@@ -128,7 +128,7 @@ mod tests {
         let (second, ended) = chunk(&mut texts, bytes).unwrap();
         assert_eq!((second.len(), ended), (MAX_TEXTS, false));
         let (third, ended) = chunk(&mut texts, bytes).unwrap();
-        assert_eq!((third.len(), ended), (1 + 5000 - MAX_TEXTS, true));
+        assert_eq!((third.len(), ended), (1 + 9000 - MAX_TEXTS, true));
         assert_eq!(third.last().unwrap().0, "short");
     }
 }

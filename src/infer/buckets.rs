@@ -106,6 +106,17 @@ mod tests {
         }
     }
 
+    /// Short texts in windows of 1024 and of 8192, on a GPU.
+    #[test]
+    fn a_large_window_fills_its_buckets() {
+        let lengths: Vec<usize> = (0..8192).map(|n| 4 + n * 7919 % 60).collect();
+        let replays = |window: usize| -> usize {
+            let buckets_of = |lengths| buckets(lengths, 256, |tokens| 8192 / tokens, 1024).len();
+            lengths.chunks(window).map(buckets_of).sum()
+        };
+        assert_eq!((replays(1024), replays(8192)), (216, 64));
+    }
+
     #[test]
     fn one_long_text_does_not_pad_the_short_ones() {
         let mut lengths = vec![6; 20];

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::load::load;
 use super::logits::{argmax, softmax};
 use super::readout::Readout;
-use super::session::{Sequence, Session, WINDOW};
+use super::session::{Sequence, Session};
 use crate::data::task::{Encoded, encode};
 use crate::files::ModelFolder;
 use crate::files::list::TOKENIZER_CONFIG_FILE;
@@ -137,7 +137,7 @@ impl Classifier {
     ) -> Result<Vec<Prediction>> {
         let Classifier { session, tokenizer, template, longest } = self;
         let mut truncated = Vec::with_capacity(texts.len());
-        let mut windows = texts.chunks(WINDOW).map(|window| {
+        let mut windows = texts.chunks(session.window()).map(|window| {
             let one = |(text, pair): &(String, Option<String>)| {
                 encode(tokenizer, template, text, pair.as_deref(), *longest)
             };

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::load::{check_vocabulary, load};
 use super::readout::Readout;
-use super::session::{Sequence, Session, WINDOW};
+use super::session::{Sequence, Session};
 use crate::files::SentenceFolder;
 use crate::gpu::Gpu;
 use crate::models::{Model, Poolings, VectorStep, normalized};
@@ -327,7 +327,7 @@ impl Embedder {
         let Embedder { session, tokenizer, options, unpooled } = self;
         let mut values = vec![0f32; texts.len() * width];
         let (mut truncated, mut seen) = (0, 0);
-        let mut windows = texts.chunks(WINDOW).map(|window| {
+        let mut windows = texts.chunks(session.window()).map(|window| {
             let one = |text: &_| options.tokenize(tokenizer, *unpooled, AsRef::<str>::as_ref(text));
             let window = window.par_iter().map(one).collect::<Result<Vec<Tokens>>>()?;
             truncated += window.iter().filter(|tokens| tokens.truncated > 0).count();

@@ -53,8 +53,9 @@ impl<S: Sequence> Sequence for &S {
     }
 }
 
-/// Texts that are tokenized together, and sorted by length among themselves.
-pub(super) const WINDOW: usize = 1024;
+/// Texts that are tokenized together, and sorted by length among themselves: on adapters that are CPUs, and on GPUs, which
+/// a few texts of each length do not keep busy.
+const WINDOW: [usize; 2] = [1024, 8192];
 
 /// Buckets that are with the device at once: while one is read back, the next is computed.
 const IN_FLIGHT: usize = 2;
@@ -93,6 +94,19 @@ impl Session {
         &self.model
     }
 
+    /// How many texts are tokenized together.
+    pub(super) fn window(&self) -> usize {
+        self.of_kind(WINDOW)
+    }
+
+    /// The first on adapters that are CPUs, the second on GPUs.
+    fn of_kind(&self, [cpu, gpu]: [usize; 2]) -> usize {
+        match self.gpu.capabilities().kind {
+            AdapterKind::Cpu => cpu,
+            AdapterKind::Gpu => gpu,
+        }
+    }
+
     /// The row of each text, in their order: what `readout` reads, which is neither attention nor the logits of
     /// tokens. `progress` is told how many texts are done.
     ///
@@ -105,7 +119,7 @@ impl Session {
         texts: &[S],
         progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<Vec<f32>>> {
-        let mut windows = texts.chunks(WINDOW).map(|window| Ok(window.iter().collect::<Vec<_>>()));
+        let mut windows = texts.chunks(self.window()).map(|window| Ok(window.iter().collect::<Vec<_>>()));
         self.compute_windows(readout, &mut windows, progress).await
     }
 
@@ -203,24 +217,17 @@ impl Session {
     /// Divides a window into buckets.
     fn buckets<S: Sequence>(&self, window: &[S]) -> Vec<Bucket> {
         let lengths: Vec<usize> = window.iter().map(|text| text.ids().len()).collect();
-        let spare = match self.gpu.capabilities().kind {
-            AdapterKind::Cpu => SPARE[0],
-            AdapterKind::Gpu => SPARE[1],
-        };
-        buckets(&lengths, self.model.config.longest_text(), |tokens| self.capacity(tokens), spare)
+        let longest = self.model.config.longest_text();
+        buckets(&lengths, longest, |tokens| self.capacity(tokens), self.of_kind(SPARE))
     }
 
     /// How many sequences of `tokens` are computed at once: as many as keep the device busy, within its bindings.
     fn capacity(&self, tokens: usize) -> usize {
-        let (config, capabilities) = (&self.model.config, self.gpu.capabilities());
-        let rows = match capabilities.kind {
-            AdapterKind::Cpu => ROWS[0],
-            AdapterKind::Gpu => ROWS[1],
-        };
+        let config = &self.model.config;
         let scores = config.num_attention_heads * tokens * tokens.next_multiple_of(4);
         let widest = tokens * config.family().feed_forward_width(config).max(3 * config.hidden_size);
-        let bindable = capabilities.max_binding as usize / 4 / scores.max(widest);
-        (rows / tokens).min(bindable).max(1)
+        let bindable = self.gpu.capabilities().max_binding as usize / 4 / scores.max(widest);
+        (self.of_kind(ROWS) / tokens).min(bindable).max(1)
     }
 
     /// Submits a bucket of a window whose first text is number `first` of all.

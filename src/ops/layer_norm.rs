@@ -19,7 +19,7 @@ const SOFTWARE_BLOCK_ROWS: usize = 64;
 /// 768; rows so wide that they would not fit are shared by [`WIDE_LANES`].
 const LANES: u32 = 64;
 const WIDE_LANES: u32 = 256;
-const WIDE: usize = 2048;
+const WIDE: usize = 1024;
 const USUAL: &[Constant] = &[("LANES", LANES), ("PER", 12)];
 /// With another gradient added.
 const ONTO: Constant = ("ONTO", 1);
