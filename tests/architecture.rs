@@ -289,6 +289,35 @@ fn what_must_stay_true_is_tested() {
     }
 }
 
+/// The table of SECURITY.md names each file with unsafe code, and no other.
+#[test]
+fn unsafe_code_is_listed() {
+    let unsafe_code = |text: &str| {
+        let code = text.lines().map(|line| line.split("//").next().unwrap_or_default());
+        code.flat_map(|line| line.split(|c: char| !c.is_alphanumeric() && c != '_'))
+            .any(|word| word == "unsafe")
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = BTreeSet::new();
+    let mut folders = vec![root.join("src"), root.join("examples"), root.join("benches")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs")
+                && unsafe_code(&fs::read_to_string(&path).unwrap())
+            {
+                found.insert(path.strip_prefix(root).unwrap().to_string_lossy().replace('\\', "/"));
+            }
+        }
+    }
+    let text = fs::read_to_string(root.join("SECURITY.md")).unwrap();
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let listed: BTreeSet<String> = rows.map(|(file, _)| file.to_owned()).collect();
+    assert_eq!(found, listed);
+}
+
 #[test]
 fn colours_stand_in_one_place() {
     let is_colour = |word: &str| {
