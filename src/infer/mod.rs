@@ -11,6 +11,8 @@ mod logits;
 mod predictor;
 mod readout;
 mod reference;
+#[cfg(not(target_arch = "wasm32"))]
+mod reranker;
 mod session;
 pub(crate) mod shapes;
 
@@ -23,4 +25,6 @@ pub use logits::{argmax, softmax};
 pub use predictor::Predictor;
 pub use readout::Readout;
 pub use reference::{Comparison, Tolerance, Verified, reference_vectors, save_reference, verify};
+#[cfg(not(target_arch = "wasm32"))]
+pub use reranker::{Relevance, Reranker};
 pub use session::{Sequence, Session};
