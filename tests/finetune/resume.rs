@@ -39,9 +39,11 @@ pub(crate) fn left(out: &Path) -> BTreeMap<String, Vec<u8>> {
     for entry in fs::read_dir(out).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        if name == "lock" {
+        // An embedder has its pooling in a folder of its own, and an empty one for its normalisation.
+        if name == "lock" || name == "2_Normalize" {
             continue;
         }
+        let path = if name == "1_Pooling" { path.join("config.json") } else { path };
         let bytes = fs::read(&path).unwrap_or_else(|_| panic!("{name} is a folder: it was to be removed"));
         files.insert(name, bytes);
     }
