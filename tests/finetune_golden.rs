@@ -300,7 +300,8 @@ fn contrastive_gradients(
     let golden = Golden::open("bert_pairs");
     let objective = Pairs { pooling: Pooling::Mean, factor: 20.0, at_once, negatives };
     let options = options("bert_pairs", 0.0);
-    let mut trainer = Trainer::new(gpu, golden.model(gpu, Task::Pairs(negatives)), objective, options).unwrap();
+    let mut trainer =
+        Trainer::new(gpu, golden.model(gpu, Task::Pairs(negatives)), objective, options).unwrap();
     let texts = golden.texts();
     // Texts that differ in one token each, so that no two of them are the same.
     let text = |number: usize| {
@@ -309,8 +310,11 @@ fn contrastive_gradients(
         text.ids[middle] = 10 + number as u32 % 50;
         text
     };
-    let batch =
-        TextBatch { tokens: TOKENS, texts: (0..(2 + negatives) * pairs).map(text).collect(), targets: Targets::Pairs };
+    let batch = TextBatch {
+        tokens: TOKENS,
+        texts: (0..(2 + negatives) * pairs).map(text).collect(),
+        targets: Targets::Pairs,
+    };
     assert_eq!(trainer.accumulate(&[batch]).unwrap(), pairs);
     let parameters = &trainer.model().parameters;
     let read = |name: String| {
@@ -324,7 +328,9 @@ fn contrastive_gradients(
 #[test]
 fn chunks_of_a_contrastive_batch_give_its_gradient() {
     let Some(gpu) = common::gpu() else { return };
-    for (pairs, at_once) in [((24, 0), 5), ((24, 0), 1), ((33, 0), 32), ((512, 0), 32), ((25, 1), 4), ((7, 3), 2)] {
+    for (pairs, at_once) in
+        [((24, 0), 5), ((24, 0), 1), ((33, 0), 32), ((512, 0), 32), ((25, 1), 4), ((7, 3), 2)]
+    {
         let whole = contrastive_gradients(&gpu, pairs, pairs.0);
         let norm = |values: &[f32]| values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
         let largest = whole.iter().map(|(_, values)| norm(values)).fold(0.0, f64::max);

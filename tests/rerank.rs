@@ -14,9 +14,11 @@ use std::path::{Path, PathBuf};
 use common::program::{error, json, run, stderr, stdout};
 use common::pytorch::Tensors;
 use serde_json::{Value, json};
-use wgrad::files::ModelFolder;
+use wgrad::files::{ModelFolder, SentenceFolder};
 use wgrad::gpu::{AdapterKind, Gpu};
-use wgrad::infer::Reranker;
+use wgrad::infer::{Classifier, EmbedOptions, Embedder, Reranker, longest_in};
+use wgrad::models::{Pooling, Poolings};
+use wgrad::store::Disk;
 use wgrad::tensor::DType;
 
 /// The largest difference allowed between scores.
@@ -174,4 +176,28 @@ fn what_cannot_be_scored_is_refused() {
     refused(own.path(), &[], "`sentence_transformers.activation_fn` to name an activation");
     let keys = json!({"sbert_ce_default_activation_function": 3});
     refused(changed("bert", keys).path(), &[], "`sbert_ce_default_activation_function` to name");
+}
+
+/// The way of the page, where an embedder asks the head.
+#[test]
+fn an_embedder_that_asks_the_head_says_what_a_classifier_says() {
+    let Some(gpu) = common::gpu() else { return };
+    let dir = folder("bert_two");
+    let (model, texts) = (ModelFolder::load(&dir).unwrap(), texts());
+    let mut classifier = Classifier::open(&gpu, &model, DType::F32).unwrap();
+    let encoded: Vec<_> = texts.iter().map(|text| classifier.encode(text, None).unwrap()).collect();
+    let outputs = pollster::block_on(classifier.outputs(&encoded, &mut |_| ())).unwrap();
+    let options = EmbedOptions {
+        classify: true,
+        max_tokens: longest_in(&Disk, &dir, &model.config).unwrap(),
+        ..Poolings::from(Pooling::Mean).into()
+    };
+    let asked = SentenceFolder::load(&dir).unwrap();
+    let mut embedder = Embedder::open(&gpu, &asked, options.clone()).unwrap();
+    let found = pollster::block_on(embedder.embed(&texts, &mut |_| ())).unwrap();
+    assert_eq!((found.width, embedder.width()), (2, 2));
+    assert!(found.truncated > 0 && found.rows().eq(outputs.iter().map(Vec::as_slice)));
+    let without = SentenceFolder::load(golden("sentence_transformers")).unwrap();
+    let error = Embedder::open(&gpu, &without, EmbedOptions { max_tokens: 32, ..options }).unwrap_err();
+    assert!(error.to_string().contains("a head that classifies texts"), "{error}");
 }

@@ -50,7 +50,7 @@ impl Retrieval {
     pub fn read_table(path: &Path, query: &str, document: &str, options: &FileOptions) -> Result<Self> {
         let mut set = Retrieval::default();
         let (mut queries, mut documents) = (HashMap::new(), HashMap::new());
-        set.read(path, &[query, document], options, &mut |set, _, values| {
+        set.read(path, &[query, document], options, &mut |set, values| {
             let [query, document] = values;
             if query.trim().is_empty() || document.trim().is_empty() {
                 return Err(Complaint::Lost("a text", "nothing".to_owned()));
@@ -84,7 +84,7 @@ impl Retrieval {
             once(&mut documents, id, set.documents.len() - 1)
         };
         let titled =
-            set.read(&corpus, &["_id", "text", "title"], options, &mut |set, _, row| document(set, row));
+            set.read(&corpus, &["_id", "text", "title"], options, &mut |set, row| document(set, row));
         // A corpus may be without titles: its first row tells.
         if set.documents.is_empty() {
             set = Retrieval::default();
@@ -92,13 +92,13 @@ impl Retrieval {
                 set.documents.push(text.trim().to_owned());
                 once(&mut documents, id, set.documents.len() - 1)
             };
-            set.read(&corpus, &["_id", "text"], options, &mut |set, _, row| document(set, row))?;
+            set.read(&corpus, &["_id", "text"], options, &mut |set, row| document(set, row))?;
         } else {
             titled?;
         }
         let path = find(dir, &["queries"])?;
         let mut queries = HashMap::new();
-        set.read(&path, &["_id", "text"], options, &mut |set, _, [id, text]| {
+        set.read(&path, &["_id", "text"], options, &mut |set, [id, text]| {
             set.queries.push(text);
             once(&mut queries, id, set.queries.len() - 1)
         })?;
@@ -108,7 +108,7 @@ impl Retrieval {
             &path,
             &["query-id", "corpus-id", "score"],
             options,
-            &mut |set, _, [query, document, gain]| {
+            &mut |set, [query, document, gain]| {
                 let Some(&query) = queries.get(&query) else {
                     return Err(Complaint::Refused("a query of queries.jsonl", query));
                 };
@@ -132,7 +132,7 @@ impl Retrieval {
         path: &Path,
         columns: &[&str; N],
         options: &FileOptions,
-        each: &mut dyn FnMut(&mut Retrieval, u64, [String; N]) -> std::result::Result<(), Complaint>,
+        each: &mut dyn FnMut(&mut Retrieval, [String; N]) -> Used,
     ) -> Result<()> {
         let columns: Vec<String> = columns.iter().map(|&column| column.to_owned()).collect();
         let wanted = Wanted { columns: &columns, lines: Lines::Refused, keep_places: false };
@@ -141,7 +141,7 @@ impl Retrieval {
             let line = row.line;
             let mut values = row.values.into_iter();
             let values = std::array::from_fn(|_| values.next().unwrap_or_default());
-            match each(self, line, values) {
+            match each(self, values) {
                 Ok(()) => {}
                 Err(Complaint::Lost(expected, found)) => rows.lose(line, expected, found)?,
                 Err(Complaint::Refused(expected, found)) => {
@@ -167,6 +167,9 @@ impl Retrieval {
     }
 }
 
+/// Whether a row was of use.
+type Used = std::result::Result<(), Complaint>;
+
 /// Why a row is of no use: what was expected, and what was found.
 enum Complaint {
     /// It is left out and counted.
@@ -187,7 +190,7 @@ fn number(numbers: &mut HashMap<String, usize>, text: String, texts: &mut Vec<St
 }
 
 /// Notes the number of an id, which must be new.
-fn once(numbers: &mut HashMap<String, usize>, id: String, at: usize) -> std::result::Result<(), Complaint> {
+fn once(numbers: &mut HashMap<String, usize>, id: String, at: usize) -> Used {
     match numbers.entry(id) {
         Entry::Occupied(known) => Err(Complaint::Refused("an id that comes once", known.key().clone())),
         Entry::Vacant(new) => {

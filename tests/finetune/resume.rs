@@ -313,6 +313,7 @@ fn a_run_with_hard_negatives_goes_on_to_the_same_bits() {
     let weights = |out: &Path| fs::read(out.join("model.safetensors")).unwrap();
     assert_ne!(weights(&without.out), weights(&whole.out));
     let alone = columns(Task::Contrastive, "text", None, None);
-    let error = Table::read_with_negatives(&place.path("negatives.csv"), &alone, &names, &FileOptions::default());
+    let error =
+        Table::read_with_negatives(&place.path("negatives.csv"), &alone, &names, &FileOptions::default());
     assert!(error.unwrap_err().to_string().starts_with("pair-column"));
 }
