@@ -5,10 +5,11 @@ use std::path::Path;
 use anyhow::Context;
 use serde_json::{Map, Value, json};
 use wgrad::data::retrieval::Retrieval;
-use wgrad::data::task::{Columns, Table, Task};
+use wgrad::data::task::{Table, Task};
 use wgrad::files::{KnownPrompts, SentenceFolder};
 use wgrad::format::thousands;
 use wgrad::infer::{EmbedOptions, Embedder, RetrievalScores, evaluate_retrieval};
+use wgrad::train::finetune::columns;
 use wgrad::{Error, Result};
 
 use super::super::labelled::{LabelledFiles, Sets};
@@ -47,8 +48,7 @@ pub fn similarity_sets(files: &LabelledFiles) -> anyhow::Result<Sets> {
     let layouts = [["text1", "text2", "score"], ["sentence1", "sentence2", "score"]];
     let mut read = layouts.iter().map(|layout| {
         let column = |at: usize| named[at].clone().unwrap_or_else(|| layout[at].to_owned());
-        let (pair, label) = (Some(column(1)), Some(column(2)));
-        let columns = Columns { text: column(0), pair, label, numbers: true };
+        let columns = columns(Task::Contrastive, &column(0), Some(&column(1)), Some(&column(2)));
         Table::read(&path, &columns, &files.how.options())
     });
     let first = read.next().context("a layout")?;
