@@ -89,6 +89,12 @@ fn faults_are_told_on_one_line() {
     assert!(text.contains("line 3") || text.contains("--eval FILE"), "{text}");
     let text = error(&finetune(&["--task", "rte", "--data", dir.path().to_str().unwrap()]), 1);
     assert!(text.contains("found no dev.tsv"), "{text}");
+    let negatives = ["--negative-column", "label"];
+    let text = error(&finetune(&[&["--task", "contrastive", "--train", table][..], &negatives].concat()), 1);
+    assert!(text.contains("pair-column: expected the column of the texts that belong"), "{text}");
+    let task = ["--task", "classify", "--train", table, "--eval", table];
+    let text = error(&finetune(&[&task[..], &negatives].concat()), 1);
+    assert!(text.contains("negative-column: expected --task contrastive, found classify"), "{text}");
     let text = error(&run(&["predict", "--model", model], "w5\n"), 1);
     assert!(text.contains("a finetuned model"), "{text}");
     assert!(!Path::new(out).exists());

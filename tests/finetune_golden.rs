@@ -32,7 +32,8 @@ const TOKENS: usize = 32;
 enum Task {
     Classes,
     Number,
-    Pairs,
+    /// Of texts with so many negatives each.
+    Pairs(usize),
 }
 
 impl Task {
@@ -40,7 +41,9 @@ impl Task {
         match self {
             Task::Classes => Box::new(Classes),
             Task::Number => Box::new(Numbers),
-            Task::Pairs => Box::new(Pairs { pooling: Pooling::Mean, factor: 20.0, at_once: 64 }),
+            Task::Pairs(negatives) => {
+                Box::new(Pairs { pooling: Pooling::Mean, factor: 20.0, at_once: 64, negatives })
+            }
         }
     }
 }
@@ -86,7 +89,7 @@ impl Golden {
         let targets = match task {
             Task::Classes => Targets::Classes(self.u32("labels")),
             Task::Number => Targets::Numbers(self.f32("labels")),
-            Task::Pairs => Targets::Pairs,
+            Task::Pairs(_) => Targets::Pairs,
         };
         TextBatch { tokens: TOKENS, texts: self.texts(), targets }
     }
@@ -123,7 +126,7 @@ impl Golden {
         }
         let folder = ModelFolder::load(golden_folder()).unwrap();
         let config = match task {
-            Task::Pairs => folder.config.encoder(),
+            Task::Pairs(_) => folder.config.encoder(),
             Task::Classes => head(&folder.config, 3, Pooling::Cls, true),
             Task::Number => head(&folder.config, 1, Pooling::Cls, true),
         };
@@ -131,10 +134,11 @@ impl Golden {
     }
 }
 
-const CASES: [(&str, Task); 5] = [
+const CASES: [(&str, Task); 6] = [
     ("bert_classes", Task::Classes),
     ("bert_number", Task::Number),
-    ("bert_pairs", Task::Pairs),
+    ("bert_pairs", Task::Pairs(0)),
+    ("bert_negatives", Task::Pairs(2)),
     ("wgrad_classes", Task::Classes),
     ("wgrad_mean", Task::Classes),
 ];
@@ -164,7 +168,7 @@ fn ten_steps_equal_pytorch() {
             let batch = golden.batch(task);
 
             let readout = match task {
-                Task::Pairs => Readout::Vector { pooling: Pooling::Mean.into(), normalize: true },
+                Task::Pairs(_) => Readout::Vector { pooling: Pooling::Mean.into(), normalize: true },
                 _ => Readout::Head,
             };
             let mut session = Session::new(&gpu, trainer.shared_model(), DType::F32);
@@ -287,12 +291,18 @@ fn with_weights_f16(model: Model) -> Model {
     model
 }
 
-/// Every gradient of the model of a case for a batch of its texts, repeated until there are `pairs`.
-fn contrastive_gradients(gpu: &Gpu, pairs: usize, at_once: usize) -> Vec<(String, Vec<f32>)> {
+/// Every gradient of the model of a case for a batch of its texts, repeated until there are `pairs` with so many `negatives`
+/// each.
+fn contrastive_gradients(
+    gpu: &Gpu,
+    (pairs, negatives): (usize, usize),
+    at_once: usize,
+) -> Vec<(String, Vec<f32>)> {
     let golden = Golden::open("bert_pairs");
-    let objective = Pairs { pooling: Pooling::Mean, factor: 20.0, at_once };
+    let objective = Pairs { pooling: Pooling::Mean, factor: 20.0, at_once, negatives };
     let options = options("bert_pairs", 0.0);
-    let mut trainer = Trainer::new(gpu, golden.model(gpu, Task::Pairs), objective, options).unwrap();
+    let mut trainer =
+        Trainer::new(gpu, golden.model(gpu, Task::Pairs(negatives)), objective, options).unwrap();
     let texts = golden.texts();
     // Texts that differ in one token each, so that no two of them are the same.
     let text = |number: usize| {
@@ -301,8 +311,11 @@ fn contrastive_gradients(gpu: &Gpu, pairs: usize, at_once: usize) -> Vec<(String
         text.ids[middle] = 10 + number as u32 % 50;
         text
     };
-    let batch =
-        TextBatch { tokens: TOKENS, texts: (0..2 * pairs).map(text).collect(), targets: Targets::Pairs };
+    let batch = TextBatch {
+        tokens: TOKENS,
+        texts: (0..(2 + negatives) * pairs).map(text).collect(),
+        targets: Targets::Pairs,
+    };
     assert_eq!(trainer.accumulate(&[batch]).unwrap(), pairs);
     let parameters = &trainer.model().parameters;
     let read = |name: String| {
@@ -316,8 +329,10 @@ fn contrastive_gradients(gpu: &Gpu, pairs: usize, at_once: usize) -> Vec<(String
 #[test]
 fn chunks_of_a_contrastive_batch_give_its_gradient() {
     let Some(gpu) = common::gpu() else { return };
-    for (pairs, at_once) in [(24, 5), (24, 1), (33, 32), (512, 32)] {
-        let whole = contrastive_gradients(&gpu, pairs, pairs);
+    for (pairs, at_once) in
+        [((24, 0), 5), ((24, 0), 1), ((33, 0), 32), ((512, 0), 32), ((25, 1), 4), ((7, 3), 2)]
+    {
+        let whole = contrastive_gradients(&gpu, pairs, pairs.0);
         let norm = |values: &[f32]| values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
         let largest = whole.iter().map(|(_, values)| norm(values)).fold(0.0, f64::max);
         assert!(largest > 0.0);

@@ -104,6 +104,8 @@ export interface FeatureExtraction extends Pipeline {
   readonly prompts: Record<string, string>;
   /** The name of the one that is put there where none is asked for. */
   readonly default_prompt: string | null;
+  /** What the head of a finetuned model tells apart, by the task `text-classification`; none where there is no such head. */
+  readonly labels: string[];
   /** One vector per text, `[texts, width]`. `truncated` counts the texts that were longer than the model sees. */
   (
     texts: string | string[],
@@ -121,6 +123,31 @@ export interface FeatureExtraction extends Pipeline {
     } & Abortable,
   ): Promise<Tensor<number[][]> & { truncated: number }>;
   tokenize(texts: string | string[], options?: Abortable): Promise<number[][]>;
+}
+
+/** A class with its probability. A model that gives a number has one label, and the number as its score. */
+export interface Classified {
+  label: string;
+  score: number;
+}
+
+/** `truncated` counts the texts that were longer than the model sees. */
+export type ClassifiedList<T> = T[] & { truncated: number };
+
+export interface TextClassification extends Pipeline {
+  /** The names of the classes, in the model's order. */
+  readonly labels: string[];
+  /** The likeliest class, as a list of one; with `top_k` so many of them, all with null, the likeliest first. */
+  (text: string, options?: ClassifyOptions): Promise<ClassifiedList<Classified>>;
+  /** One answer for each text; with a `top_k` other than 1 a list of them for each. */
+  (texts: string[], options?: ClassifyOptions & { top_k?: 1 }): Promise<ClassifiedList<Classified>>;
+  (texts: string[], options: ClassifyOptions): Promise<ClassifiedList<Classified[]>>;
+}
+
+export interface ClassifyOptions extends Abortable {
+  /** 1 by default. */
+  top_k?: number | null;
+  progress_callback?: (event: { status: string; done: number; total: number }) => void;
 }
 
 export interface MaskGuess {
@@ -169,6 +196,7 @@ export interface Attention extends Pipeline {
 
 /** Loads a model: by its name, from an address, or from its files. */
 export function pipeline(task: 'feature-extraction', model: ModelSource, options?: PipelineOptions): Promise<FeatureExtraction>;
+export function pipeline(task: 'text-classification', model: ModelSource, options?: PipelineOptions): Promise<TextClassification>;
 export function pipeline(task: 'attention', model: ModelSource, options?: PipelineOptions): Promise<Attention>;
 export function pipeline(task: 'fill-mask', model: ModelSource, options?: PipelineOptions): Promise<FillMask>;
 

@@ -98,6 +98,7 @@ function stored(files, list, folder) {
 const TASKS = {
   'fill-mask': (gpu, files) => wgrad.FillMask.open(gpu, files, 'model'),
   attention: (gpu, files) => wgrad.Attention.open(gpu, files, 'model'),
+  'text-classification': (gpu, files, how) => wgrad.Embedder.open(gpu, files, 'model', JSON.stringify({ ...how, classify: true })),
   'feature-extraction': (gpu, files, how) => wgrad.Embedder.open(gpu, files, 'model', JSON.stringify(how)),
 };
 

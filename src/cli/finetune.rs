@@ -27,11 +27,13 @@ use super::{device, models, pooling, precision, print};
       --text-column left --pair-column right --label-column score --out runs/alike
   wgrad finetune --task contrastive --model data/minilm --train pairs.jsonl --eval more.jsonl \\
       --text-column question --pair-column answer --out runs/search
+  wgrad finetune --task contrastive --model data/minilm --train triplets.jsonl \\
+      --text-column anchor --pair-column positive --negative-column negative --out runs/search
 
 Own tables have a header, or fields that are named (JSON, Parquet); classes are whatever stands in the label's column.
-Contrastive training learns from pairs of texts that belong together (MultipleNegativesRanking), or from single
-texts by dropout alone (SimCSE). After each epoch the model is measured, and the best epoch is kept. With several
-seeds the model of the median one is saved.
+Contrastive training learns from pairs of texts that belong together (MultipleNegativesRanking), with hard negatives
+where there are any, or from single texts by dropout alone (SimCSE). After each epoch the model is measured, and the best
+epoch is kept. With several seeds the model of the median one is saved.
 
 JSON: {out, task, interrupted, saved, kept_seed, seeds: [SEED], median: [[set, measure, VALUE]], texts, truncated,
 left_out, skipped_steps, steps, device_losses, seconds, device}, where SEED is {seed, epoch, scores: [[set, measure, VALUE]]}:

@@ -9,13 +9,24 @@ use wgrad::{Error, Result};
 use super::files::FileArgs;
 use super::hub::dataset;
 
-/// What `finetune` and `evaluate` share.
+/// The task, and the labelled texts of it, as `finetune` takes them.
 #[derive(clap::Args)]
 pub struct Labelled {
     /// The task: cola, sst2, mrpc, qqp, stsb, mnli, qnli, rte or wnli of GLUE; classify, regress or contrastive for
     /// one's own texts.
     #[arg(long, value_name = "TASK")]
     pub task: Task,
+    #[command(flatten)]
+    files: LabelledFiles,
+    /// The column or field that holds a text which looks as if it belonged to the first one and does not (a hard negative),
+    /// for contrastive training. Said several times, each text has several.
+    #[arg(long, value_name = "NAME")]
+    negative_column: Vec<String>,
+}
+
+/// Labelled texts: what `finetune` and `evaluate` share.
+#[derive(clap::Args)]
+pub struct LabelledFiles {
     /// A folder of GLUE's files: the task's, or the one that holds it; GLUE's own .tsv, or .csv, .jsonl and .parquet
     /// with the columns of those or of the Hugging Face hub; or hf:nyu-mll/glue, which is fetched.
     #[arg(long, value_name = "DIR|hf:NAME", conflicts_with = "eval")]
@@ -24,17 +35,17 @@ pub struct Labelled {
     /// hf:NAME:CONFIG:SPLIT.
     #[arg(long, value_name = "FILE|hf:NAME")]
     pub eval: Option<PathBuf>,
-    /// The column or field that holds the text, or the first of two: its name, its number, or a.b.
-    #[arg(long, value_name = "NAME|N", default_value = "text")]
-    text_column: String,
+    /// The column or field that holds the text, or the first of two: its name, its number, or a.b [default: text].
+    #[arg(long, value_name = "NAME|N")]
+    pub text_column: Option<String>,
     /// The column or field that holds the second text of a pair.
     #[arg(long, value_name = "NAME")]
-    pair_column: Option<String>,
+    pub pair_column: Option<String>,
     /// The column or field that holds the label [default: label; none for contrastive].
     #[arg(long, value_name = "NAME")]
-    label_column: Option<String>,
+    pub label_column: Option<String>,
     #[command(flatten)]
-    how: FileArgs,
+    pub how: FileArgs,
 }
 
 /// Labelled texts with the name of their set.
@@ -43,47 +54,67 @@ pub type Sets = Vec<(String, Table)>;
 impl Labelled {
     /// The file to train on, if `train` or `--data` says where it is, and the sets to measure on.
     pub fn read(&self, train: Option<&Path>) -> anyhow::Result<(Option<Table>, Sets)> {
-        if let Some(dir) = &self.data {
-            let files = glue_files(self.task, &dataset::task_folder(dir, self.task.name())?)?;
-            let read = |path: &Path| Table::read_glue(self.task, path, &self.how.options());
-            let sets = files.dev.iter().map(|(name, path)| Ok((name.to_string(), read(path)?)));
-            let sets = sets.collect::<Result<Sets>>()?;
-            return Ok((Some(read(&files.train)?), sets));
+        let Labelled { task, files, negative_column } = self;
+        if !negative_column.is_empty() && *task != Task::Contrastive {
+            return Err(Error::config("negative-column", "--task contrastive", task).into());
         }
-        let train = match train {
-            Some(path) => Some(self.file(&dataset::table(path, &["train"])?, false)?),
-            None => None,
+        if files.data.is_some() {
+            let (train, sets) = files.glue(*task, true)?;
+            return Ok((train, sets));
+        }
+        let Some(path) = train else { return Ok((None, files.eval(*task)?.into_iter().collect())) };
+        let path = dataset::table(path, &["train"])?;
+        let train = match negative_column.as_slice() {
+            [] => files.file(*task, &path, false)?,
+            negatives => {
+                let by = columns(*task, files.text_column(), files.pair_column.as_deref(), None);
+                Table::read_with_negatives(&path, &by, negatives, &files.how.options())?
+            }
         };
-        Ok((train, self.eval()?.into_iter().collect()))
+        Ok((Some(train), files.eval(*task)?.into_iter().collect()))
     }
+}
 
+impl LabelledFiles {
     /// The sets to measure on alone.
-    pub fn sets(&self) -> anyhow::Result<Sets> {
-        if let Some(dir) = &self.data {
-            let files = glue_files(self.task, &dataset::task_folder(dir, self.task.name())?)?;
-            let read = |path: &Path| Table::read_glue(self.task, path, &self.how.options());
-            let sets = files.dev.iter().map(|(name, path)| Ok((name.to_string(), read(path)?)));
-            return Ok(sets.collect::<Result<Sets>>()?);
+    pub fn sets(&self, task: Task) -> anyhow::Result<Sets> {
+        if self.data.is_some() {
+            return Ok(self.glue(task, false)?.1);
         }
-        let eval = self.eval()?;
+        let eval = self.eval(task)?;
         eval.map(|set| vec![set])
             .ok_or_else(|| Error::config("eval", "--data DIR or --eval FILE", "neither").into())
     }
 
-    /// What `--eval` names.
-    fn eval(&self) -> anyhow::Result<Option<(String, Table)>> {
-        let Some(path) = &self.eval else { return Ok(None) };
-        let path = dataset::table(path, &["validation", "dev", "validation_matched", "test"])?;
-        Ok(Some(("eval".to_owned(), self.file(&path, true)?)))
+    /// The column of the text, or of the first of two.
+    fn text_column(&self) -> &str {
+        self.text_column.as_deref().unwrap_or("text")
     }
 
-    fn file(&self, path: &Path, measured: bool) -> Result<Table> {
-        if self.task.is_glue() {
-            return Table::read_glue(self.task, path, &self.how.options());
+    /// The sets in `--data` to measure on, and the table to train on where that is asked for.
+    fn glue(&self, task: Task, train: bool) -> anyhow::Result<(Option<Table>, Sets)> {
+        let dir = self.data.as_deref().unwrap_or(Path::new(""));
+        let files = glue_files(task, &dataset::task_folder(dir, task.name())?)?;
+        let read = |path: &Path| Table::read_glue(task, path, &self.how.options());
+        let sets = files.dev.iter().map(|(name, path)| Ok((name.to_string(), read(path)?)));
+        let sets = sets.collect::<Result<Sets>>()?;
+        Ok((train.then(|| read(&files.train)).transpose()?, sets))
+    }
+
+    /// What `--eval` names.
+    fn eval(&self, task: Task) -> anyhow::Result<Option<(String, Table)>> {
+        let Some(path) = &self.eval else { return Ok(None) };
+        let path = dataset::table(path, &["validation", "dev", "validation_matched", "test"])?;
+        Ok(Some(("eval".to_owned(), self.file(task, &path, true)?)))
+    }
+
+    fn file(&self, task: Task, path: &Path, measured: bool) -> Result<Table> {
+        if task.is_glue() {
+            return Table::read_glue(task, path, &self.how.options());
         }
         let (pair, label) = (self.pair_column.as_deref(), self.label_column.as_deref());
         // Contrastive training learns from pairs alone; how alike they are is for measuring.
-        let label = label.filter(|_| measured || self.task != Task::Contrastive);
-        Table::read(path, &columns(self.task, &self.text_column, pair, label), &self.how.options())
+        let label = label.filter(|_| measured || task != Task::Contrastive);
+        Table::read(path, &columns(task, self.text_column(), pair, label), &self.how.options())
     }
 }

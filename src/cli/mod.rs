@@ -24,6 +24,7 @@ mod predict;
 mod pretrain;
 mod print;
 mod quickstart;
+mod rerank;
 mod similarity;
 mod texts;
 mod tokenizer;
@@ -63,6 +64,8 @@ enum Command {
     Embed(Box<embed::Args>),
     /// Say how alike texts are.
     Similarity(similarity::Args),
+    /// Sort texts by how well they answer a query.
+    Rerank(rerank::Args),
     /// Leave out of a model what a text does not need.
     Trim(trim::Args),
     /// Say what a model, or any other file or folder, is.
@@ -97,6 +100,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::FillMask(args) => fill_mask::run(&args),
         Command::Embed(args) => embed::run(&args),
         Command::Similarity(args) => similarity::run(&args),
+        Command::Rerank(args) => rerank::run(&args),
         Command::Trim(args) => trim::run(&args),
         Command::Info(args) => info::run(&args),
         Command::Finetune(args) => finetune::run(&args),

@@ -21,6 +21,8 @@ pub mod npy;
 pub mod order;
 pub mod prepare;
 pub mod reader;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod retrieval;
 pub mod rng;
 pub mod rows;
 pub mod sniff;

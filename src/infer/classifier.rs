@@ -5,18 +5,16 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use serde::Serialize;
-use serde_json::Value;
 
-use super::load::load;
+use super::load::{load, longest_in};
 use super::logits::{argmax, softmax};
 use super::readout::Readout;
 use super::session::{Sequence, Session};
 use crate::data::task::{Encoded, encode};
 use crate::files::ModelFolder;
-use crate::files::list::TOKENIZER_CONFIG_FILE;
 use crate::gpu::Gpu;
 use crate::models::{Config, ProblemType};
-use crate::store::{Disk, read_json};
+use crate::store::Disk;
 use crate::tensor::DType;
 use crate::text::{Template, Tokenizer};
 use crate::{Error, Result};
@@ -167,17 +165,10 @@ impl Classifier {
     }
 }
 
-/// How many tokens a folder's model sees of a text: what `tokenizer_config.json` says, else the context of
-/// pretraining.
+/// How many tokens a folder's model sees of a text: see [`longest_in`].
 ///
 /// # Errors
-/// [`Error::File`] for a `tokenizer_config.json` that is no JSON.
+/// As [`longest_in`].
 pub fn longest(folder: &Path, config: &Config) -> Result<usize> {
-    let path = folder.join(TOKENIZER_CONFIG_FILE);
-    let there = path.exists();
-    let settings: Value = if there { read_json(&Disk, &path, "settings in JSON")? } else { Value::Null };
-    // Tokenizers without a limit have an enormous number there.
-    let given = settings.get("model_max_length").and_then(Value::as_u64);
-    let given = given.and_then(|tokens| usize::try_from(tokens).ok()).filter(|&tokens| tokens <= 1 << 16);
-    Ok(given.unwrap_or(config.max_position_embeddings).clamp(4, config.longest_text().max(4)))
+    longest_in(&Disk, folder, config)
 }

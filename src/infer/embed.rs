@@ -10,7 +10,7 @@ use super::readout::Readout;
 use super::session::{Sequence, Session};
 use crate::files::SentenceFolder;
 use crate::gpu::Gpu;
-use crate::models::{Model, Poolings, VectorStep, normalized};
+use crate::models::{Config, Model, Poolings, VectorStep, normalized};
 use crate::tensor::DType;
 use crate::text::Tokenizer;
 use crate::{Error, Result};
@@ -36,6 +36,9 @@ pub struct EmbedOptions {
     pub prompt: String,
     /// How activations are stored while a text is read: f32, or f16 on devices that have it.
     pub storage: DType,
+    /// Whether the vector of a text is what the model's head says of it, the logits of its classes or its number. Then
+    /// nothing of this counts but `max_tokens`, `lower_case`, `prompt` and `storage`.
+    pub classify: bool,
 }
 
 impl From<&SentenceFolder> for EmbedOptions {
@@ -50,6 +53,7 @@ impl From<&SentenceFolder> for EmbedOptions {
             lower_case: folder.lower_case,
             prompt: folder.prompt().to_owned(),
             storage: DType::F32,
+            classify: false,
         }
     }
 }
@@ -67,14 +71,18 @@ impl From<Poolings> for EmbedOptions {
             lower_case: false,
             prompt: String::new(),
             storage: DType::F32,
+            classify: false,
         }
     }
 }
 
 impl EmbedOptions {
-    /// The length of a vector of a model whose hidden states have `hidden` numbers, before it is cut.
-    fn full_width(&self, hidden: usize) -> usize {
-        self.steps.iter().fold(self.pooling.width(hidden), |width, step| match step {
+    /// The length of a vector of a model of `config`, before it is cut.
+    fn full_width(&self, config: &Config) -> usize {
+        if self.classify {
+            return config.labels.len();
+        }
+        self.steps.iter().fold(self.pooling.width(config.hidden_size), |width, step| match step {
             VectorStep::Dense(dense) => dense.outputs(),
             VectorStep::Normalize => width,
         })
@@ -101,7 +109,7 @@ impl EmbedOptions {
 
     /// Whether a pooled vector needs nothing but to be divided by its length, which the device then does.
     fn ends_with_pooling(&self) -> bool {
-        self.steps.is_empty() && self.dimensions.is_none()
+        self.classify || (self.steps.is_empty() && self.dimensions.is_none())
     }
 
     /// What becomes of a pooled vector.
@@ -252,7 +260,11 @@ impl Embedder {
         if !(3..=most).contains(&options.max_tokens) {
             return Err(Error::config("max-tokens", format!("3 to {most}"), options.max_tokens));
         }
-        let width = options.full_width(config.hidden_size);
+        if options.classify && !config.is_classifier() {
+            let found = format!("{:?}", config.architectures);
+            return Err(Error::config("architectures", "a model with a head that classifies texts", found));
+        }
+        let width = options.full_width(config);
         if let Some(found) = options.dimensions.filter(|dimensions| !(1..=width).contains(dimensions)) {
             return Err(Error::config("dimensions", format!("1 to {width}, the length of a vector"), found));
         }
@@ -262,13 +274,15 @@ impl Embedder {
         Ok(Embedder { session, tokenizer, options, unpooled })
     }
 
-    /// Loads a folder onto a device; a head that guesses stays on the disk.
+    /// Loads a folder onto a device; a head stays on the disk, unless it is what is asked.
     ///
     /// # Errors
     /// Those of reading the files, of [`Embedder::new`] and of the device.
     pub fn open(gpu: &Gpu, folder: &SentenceFolder, options: EmbedOptions) -> Result<Self> {
         let tokenizer = folder.model.tokenizer()?;
-        let model = load(gpu, folder.model.config.encoder(), &folder.model.weights, options.storage)?;
+        let config = &folder.model.config;
+        let config = if options.classify { config.clone() } else { config.encoder() };
+        let model = load(gpu, config, &folder.model.weights, options.storage)?;
         Self::new(gpu, model, tokenizer, options)
     }
 
@@ -287,9 +301,19 @@ impl Embedder {
         &self.options
     }
 
+    /// Puts `prompt` in front of each text from now on.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn set_prompt(&mut self, prompt: &str) -> Result<()> {
+        prompt.clone_into(&mut self.options.prompt);
+        self.unpooled = self.options.unpooled(&self.tokenizer)?;
+        Ok(())
+    }
+
     /// The length of a vector.
     pub fn width(&self) -> usize {
-        let full = self.options.full_width(self.model().config.hidden_size);
+        let full = self.options.full_width(&self.model().config);
         self.options.dimensions.unwrap_or(full)
     }
 
@@ -339,7 +363,10 @@ impl Embedder {
             Ok(())
         };
         let normalize = options.normalize && options.ends_with_pooling();
-        let readout = Readout::Vector { pooling: options.pooling, normalize };
+        let readout = match options.classify {
+            true => Readout::Head,
+            false => Readout::Vector { pooling: options.pooling, normalize },
+        };
         session.each(readout, &mut windows, &mut keep, progress).await?;
         Ok(Embeddings { width, values, truncated, tokens: seen })
     }

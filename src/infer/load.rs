@@ -1,8 +1,14 @@
 //! Loading a model to run it.
 
+use std::path::Path;
+
+use serde_json::Value;
+
 use crate::files::Weights;
+use crate::files::list::TOKENIZER_CONFIG_FILE;
 use crate::gpu::Gpu;
 use crate::models::{Config, Model, WordTable};
+use crate::store::{Store, read_settings};
 use crate::tensor::DType;
 use crate::text::Tokenizer;
 use crate::{Error, Result};
@@ -62,4 +68,17 @@ pub(crate) fn check_vocabulary(config: &Config, tokens: usize) -> Result<()> {
         return Ok(());
     }
     Err(Error::config("vocab_size", format!("at least {tokens}, as in tokenizer.json"), config.vocab_size))
+}
+
+/// How many tokens the model of a folder sees of a text: what `tokenizer_config.json` says, else the context of
+/// pretraining.
+///
+/// # Errors
+/// [`Error::File`] for a `tokenizer_config.json` that is no JSON.
+pub fn longest_in(store: &dyn Store, folder: &Path, config: &Config) -> Result<usize> {
+    let settings = read_settings(store, &folder.join(TOKENIZER_CONFIG_FILE))?;
+    // Tokenizers without a limit have an enormous number there.
+    let given = settings.get("model_max_length").and_then(Value::as_u64);
+    let given = given.and_then(|tokens| usize::try_from(tokens).ok()).filter(|&tokens| tokens <= 1 << 16);
+    Ok(given.unwrap_or(config.max_position_embeddings).clamp(4, config.longest_text().max(4)))
 }

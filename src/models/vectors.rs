@@ -63,7 +63,8 @@ impl DenseActivation {
         })
     }
 
-    fn of(self, x: f64) -> f64 {
+    /// Its value at `x`.
+    pub fn of(self, x: f64) -> f64 {
         match self {
             DenseActivation::Identity => x,
             DenseActivation::Tanh => x.tanh(),

@@ -32,6 +32,9 @@ struct How {
     prompt_name: Option<String>,
     /// How many numbers of a vector are kept.
     dimensions: Option<usize>,
+    /// Asks the head of a model that classifies, whose answers are the vectors.
+    #[serde(default)]
+    classify: bool,
     /// Keeps weights and activations as f16, where the device has it; left out, that follows the file.
     half: Option<bool>,
 }
@@ -39,6 +42,7 @@ struct How {
 impl How {
     fn options(&self, folder: &SentenceFolder) -> Result<EmbedOptions> {
         let mut options = EmbedOptions::from(folder);
+        options.classify = self.classify;
         options.normalize = self.normalize.unwrap_or(options.normalize || self.dimensions.is_some());
         options.dimensions = self.dimensions.or(options.dimensions);
         if let Some(given) = &self.pooling {
@@ -85,7 +89,10 @@ impl Embedder {
         let folder = SentenceFolder::load_on(&files.0, folder)?;
         let how: How = settings(how)?;
         let folder = if how.pooling.is_some() { folder } else { folder.with_its_pooling()? };
-        let options = how.options(&folder)?;
+        let mut options = how.options(&folder)?;
+        if how.classify {
+            options.max_tokens = infer::longest_in(&files.0, &folder.model.path, &folder.model.config)?;
+        }
         Self::with_options(device, &folder, (options, how.half)).await
     }
 
@@ -100,14 +107,18 @@ impl Embedder {
         if half.unwrap_or_else(stored) && gpu.capabilities().f16 {
             options.storage = DType::F16;
         }
+        let config = &folder.model.config;
+        let labels = if config.is_classifier() { config.labels.as_slice() } else { &[] };
         let about = json(&serde_json::json!({
             "prompts": folder.prompts, "default_prompt": folder.default_prompt, "width": folder.width(),
+            "labels": labels, "problem_type": config.problem_type,
         }));
         let embedder = infer::Embedder::open(&gpu, folder, options)?;
         Ok(Embedder { serving: Serving::new("feature-extraction", embedder), about })
     }
 
-    /// What the folder says, as JSON: `{prompts: {NAME: TEXT}, default_prompt, width}`.
+    /// What the folder says, as JSON: `{prompts: {NAME: TEXT}, default_prompt, width, labels: [NAME], problem_type}`; there are
+    /// labels where a head tells classes apart, or gives a number, which has one.
     pub fn about(&self) -> String {
         self.about.clone()
     }

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use wgrad::data::task::Task;
+use wgrad::data::FileOptions;
+use wgrad::data::task::{Table, Task};
 use wgrad::gpu::Gpu;
 use wgrad::tensor::DType;
 use wgrad::train::Event;
@@ -38,9 +39,11 @@ pub(crate) fn left(out: &Path) -> BTreeMap<String, Vec<u8>> {
     for entry in fs::read_dir(out).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        if name == "lock" {
+        // An embedder has its pooling in a folder of its own, and an empty one for its normalisation.
+        if name == "lock" || name == "2_Normalize" {
             continue;
         }
+        let path = if name == "1_Pooling" { path.join("config.json") } else { path };
         let bytes = fs::read(&path).unwrap_or_else(|_| panic!("{name} is a folder: it was to be removed"));
         files.insert(name, bytes);
     }
@@ -257,4 +260,60 @@ fn a_run_keeps_its_seeds_and_epochs() {
     fs::rename(place.path("away"), &best).unwrap();
     let report = run(&gpu, &changed(|options| options.seeds.push(9))).unwrap();
     assert_eq!((report.steps, report.seeds.len()), (60, 3));
+}
+
+/// A run that learns from pairs with hard negatives, some of the batch at once.
+#[test]
+fn a_run_with_hard_negatives_goes_on_to_the_same_bits() {
+    let Some(gpu) = common::gpu() else { return };
+    let place = Place::new();
+    let by = columns(Task::Contrastive, "text", Some("partner"), None);
+    let names = ["negative", "other"].map(str::to_owned);
+    let read = |shift: usize| {
+        let word = |i: usize| format!("w{}", 10 + i % 45);
+        let row = |i: usize| {
+            let [a, b, c, d] = [i, i * 7 + 3, i + 1 + shift, i * 3].map(word);
+            format!("{a} {b},{a} {a},{c} {b},{d} {c} {b}\n")
+        };
+        let rows: String = (0..80).map(row).collect();
+        // A row that lacks a negative is left out.
+        let rows = format!("text,partner,negative,other\n{rows}w20,w20,,w21\n");
+        fs::write(place.path("negatives.csv"), rows).unwrap();
+        let options = FileOptions { lenient: true, ..FileOptions::default() };
+        let table = Table::read_with_negatives(&place.path("negatives.csv"), &by, &names, &options).unwrap();
+        assert_eq!((table.examples.len(), table.lost.rows), (80, 1));
+        assert_eq!(table.negatives[1][2], format!("w16 w{} w27", 13 + shift));
+        table
+    };
+    let options = |out: &str| {
+        let mut options = place.options(Task::Contrastive, &by, out);
+        options.train = read(0);
+        (options.recipe.batch, options.recipe.micro_batch, options.recipe.epochs) = (16, 5, 2);
+        options
+    };
+    let whole = options("whole");
+    let report = run(&gpu, &whole).unwrap();
+    assert_eq!((report.steps, report.interrupted), (10, false));
+    let card = fs::read_to_string(whole.out.join("README.md")).unwrap();
+    assert!(card.contains("2 for each pair, beside those in the batch"), "{card}");
+    let mut stopped = options("stopped");
+    assert_eq!(until(&gpu, &stopped, 3).steps, 3);
+    stopped.resume = true;
+    // Other negatives are another run.
+    stopped.train = read(1);
+    let error = run(&gpu, &stopped).unwrap_err().to_string();
+    assert!(error.contains("train"), "{error}");
+    stopped.train = read(0);
+    until(&gpu, &stopped, u64::MAX);
+    assert_same(&stopped.out, &whole.out, "hard negatives");
+    // Without them it learns something else.
+    let mut without = options("without");
+    without.train.negatives.clear();
+    run(&gpu, &without).unwrap();
+    let weights = |out: &Path| fs::read(out.join("model.safetensors")).unwrap();
+    assert_ne!(weights(&without.out), weights(&whole.out));
+    let alone = columns(Task::Contrastive, "text", None, None);
+    let error =
+        Table::read_with_negatives(&place.path("negatives.csv"), &alone, &names, &FileOptions::default());
+    assert!(error.unwrap_err().to_string().starts_with("pair-column"));
 }

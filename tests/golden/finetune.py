@@ -1,13 +1,13 @@
 """Writes `finetune.safetensors` beside this script: ten finetuning steps of small models, without dropout.
 
-    python tests/golden/finetune.py
+    python tests/golden/finetune.py [CASE]...
 
-Needs torch and transformers. Computes in f64 from weights that f32 holds exactly; stores f32. The `bert_` cases begin
+With names only those are made anew. Needs torch and transformers. Computes in f64 from weights that f32 holds exactly; stores f32. The `bert_` cases begin
 with the model in `hugging_face/` (tests/golden/hugging_face.py), the `wgrad_` cases with the one in
 `relative_untied_mask.safetensors` (tests/golden/model.py). Every case holds
     input_ids, token_type_ids [B, T], lengths [B]   i32; the rest is padding, which no token attends to
-    labels [B]                    i32 classes or f32 numbers; none for pairs, where the second half of the
-                                  sequences are the partners of the first
+    labels [B]                    i32 classes or f32 numbers; none for pairs, where the texts are followed by as many
+                                  partners, and in `bert_negatives` by as many first and second negatives
     weights/<name>                of the head, before training
     outputs [B, K]                of the head; of pairs the vectors of length 1 [B, C]
     losses, gradient_norms [10]   before each of ten AdamW steps on this one batch
@@ -16,12 +16,13 @@ with the model in `hugging_face/` (tests/golden/hugging_face.py), the `wgrad_` c
 The optimizers' recipes are in CASES.
 """
 
+import sys
 from pathlib import Path
 
 import torch
 import torch.nn.functional as functional
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import BertForSequenceClassification, BertModel
 
 from reference_bert import Bert, Config
@@ -34,15 +35,15 @@ CRAMMING = {"lr": 1e-3, "betas": (0.9, 0.98), "eps": 1e-6, "weight_decay": 0.0}
 NOTEBOOK = {"lr": 1e-3, "betas": (0.9, 0.98), "eps": 1e-12, "weight_decay": 0.01}
 
 
-def make_batch(specials, vocabulary, random):
+def make_batch(specials, vocabulary, random, lengths=LENGTHS):
     cls, sep, pad, first = specials
-    ids = torch.full((len(LENGTHS), TOKENS), pad)
+    ids = torch.full((len(lengths), TOKENS), pad)
     types = torch.zeros_like(ids)
-    for b, length in enumerate(LENGTHS):
+    for b, length in enumerate(lengths):
         ids[b, :length] = torch.randint(first, vocabulary, (length,), generator=random)
         ids[b, 0], ids[b, length - 1] = cls, sep
         types[b, length // 2 : length] = 1
-    return ids, types, torch.arange(TOKENS)[None] < torch.tensor(LENGTHS)[:, None]
+    return ids, types, torch.arange(TOKENS)[None] < torch.tensor(lengths)[:, None]
 
 
 def fresh(shape, random):
@@ -74,23 +75,26 @@ def bert_head(classes):
     return named, heads, batch, compute, watched, CRAMMING
 
 
-def bert_pairs():
+def bert_pairs(lengths=LENGTHS, negatives=0):
+    """Each text among the partners of all, and with `negatives` among so many further texts of each."""
     model = BertModel.from_pretrained(HERE / "hugging_face", attn_implementation="eager", add_pooling_layer=False)
     model = model.double().eval()
-    ids, types, mask = make_batch((2, 3, 0, 5), model.config.vocab_size, torch.Generator().manual_seed(4))
+    random = torch.Generator().manual_seed(4)
+    ids, types, mask = make_batch((2, 3, 0, 5), model.config.vocab_size, random, lengths)
     types = torch.zeros_like(types)
 
     def compute():
         hidden = model(ids, attention_mask=mask.long(), token_type_ids=types).last_hidden_state
         mean = (hidden * mask[:, :, None]).sum(1) / mask.sum(1)[:, None]
         vectors = functional.normalize(mean)
-        texts, partners = vectors.chunk(2)
-        logits = 20 * texts @ partners.T
+        texts, *others = vectors.chunk(2 + negatives)
+        logits = 20 * texts @ torch.cat(others).T
         return vectors, functional.cross_entropy(logits, torch.arange(len(texts)))
 
     named = {f"bert.{name}": weight for name, weight in model.named_parameters()}
     watched = ("bert.embeddings.LayerNorm.weight", "bert.encoder.layer.1.output.dense.weight")
-    return named, {}, {"input_ids": ids, "token_type_ids": types}, compute, watched, CRAMMING
+    batch = {"input_ids": ids, "token_type_ids": types, "lengths": torch.tensor(lengths)}
+    return named, {}, batch, compute, watched, CRAMMING
 
 
 def wgrad_classes(mean=False):
@@ -135,6 +139,7 @@ CASES = {
     "bert_classes": lambda: bert_head(3),
     "bert_number": lambda: bert_head(1),
     "bert_pairs": bert_pairs,
+    "bert_negatives": lambda: bert_pairs((TOKENS, 19, 7, 3, 12, 8, 5, 27, 16, 9, 2, 21), negatives=2),
     "wgrad_classes": wgrad_classes,
     "wgrad_mean": lambda: wgrad_classes(mean=True),
 }
@@ -165,17 +170,20 @@ def steps(named, compute, watched, recipe):
 
 def main():
     torch.set_num_threads(1)
-    stored = {}
+    path = HERE / "finetune.safetensors"
+    stored = load_file(path) if sys.argv[1:] else {}
     for case, make in CASES.items():
+        if sys.argv[1:] and case not in sys.argv[1:]:
+            continue
         named, heads, batch, compute, watched, recipe = make()
-        tensors = batch | {"lengths": torch.tensor(LENGTHS)}
+        tensors = {"lengths": torch.tensor(LENGTHS)} | batch
         tensors |= {f"weights/{name}": weight.detach().clone() for name, weight in heads.items()}
         tensors |= steps(named, compute, watched, recipe)
         for name, tensor in tensors.items():
             kind = torch.float32 if tensor.is_floating_point() else torch.int32
             stored[f"{case}/{name}"] = tensor.detach().to(kind).contiguous().clone()
         print(case, [round(loss, 4) for loss in tensors["losses"].tolist()])
-    save_file(stored, HERE / "finetune.safetensors")
+    save_file(stored, path)
 
 
 if __name__ == "__main__":

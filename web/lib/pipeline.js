@@ -77,7 +77,49 @@ function* parts(texts) {
   }
 }
 
+/** The rows of `[texts, width]` numbers for any number of texts, sent in parts; `how` is how they are asked for. */
+async function rows(model, all, how, { progress_callback, signal }) {
+  let [data, width, truncated, before] = [null, 0, 0, 0];
+  // No texts at all are asked for too: the width is known only there.
+  for (const part of all.length ? parts(all) : [[]]) {
+    const onEvent = progress_callback && (({ done }) => progress_callback({ status: 'embedded', done: before + done, total: all.length }));
+    const found = await model.call('embed', { texts: part, how }, { onEvent, signal });
+    data ??= part.length === all.length ? found.data : new Float32Array(all.length * found.width);
+    if (part.length < all.length) data.set(found.data, before * found.width);
+    width = found.width;
+    truncated += found.truncated;
+    before += part.length;
+  }
+  return { data, width, truncated };
+}
+
+/** What a head's outputs for one text say: probabilities of classes that exclude each other or do not, or a number. */
+function scores(outputs, problem) {
+  if (problem === 'regression' || outputs.length === 1) return [...outputs];
+  if (problem === 'multi_label_classification') return Array.from(outputs, (logit) => 1 / (1 + Math.exp(-logit)));
+  const most = Math.max(...outputs);
+  const shares = Array.from(outputs, (logit) => Math.exp(logit - most));
+  const sum = shares.reduce((a, b) => a + b, 0);
+  return shares.map((share) => share / sum);
+}
+
 const CALLS = {
+  'text-classification': (model) => {
+    /** As in transformers.js: with a `top_k` of 1 one answer for each text, else a list for each. */
+    const classify = async (texts, { top_k = 1, progress_callback, signal } = {}) => {
+      const most = top_k === null ? Infinity : count(top_k, 'top_k');
+      const all = list(texts);
+      const { data, width, truncated } = await rows(model, all, {}, { progress_callback, signal });
+      const { labels, problem_type } = model.about;
+      const answers = all.map((_, at) => {
+        const found = scores(data.subarray(at * width, (at + 1) * width), problem_type).map((score, i) => ({ label: labels[i], score }));
+        return found.sort((a, b) => b.score - a.score).slice(0, most);
+      });
+      const flat = most === 1 ? answers.flat() : Array.isArray(texts) ? answers : answers[0];
+      return Object.assign(flat, { truncated });
+    };
+    return Object.defineProperties(classify, { labels: { get: () => model.about?.labels ?? [] } });
+  },
   'feature-extraction': (model) => {
     let how = {};
     const embed = async (texts, { pooling, normalize, prompt, prompt_name, dimensions, progress_callback, signal } = {}) => {
@@ -85,17 +127,7 @@ const CALLS = {
       how = { ...how, ...(pooling !== undefined && { pooling }), ...(normalize !== undefined && { normalize }) };
       const asked = { ...how, prompt, prompt_name, dimensions };
       const all = list(texts);
-      let [data, width, truncated, before] = [null, 0, 0, 0];
-      // No texts at all are asked for too: the width is known only there.
-      for (const part of all.length ? parts(all) : [[]]) {
-        const onEvent = progress_callback && (({ done }) => progress_callback({ status: 'embedded', done: before + done, total: all.length }));
-        const found = await model.call('embed', { texts: part, how: asked }, { onEvent, signal });
-        data ??= part.length === all.length ? found.data : new Float32Array(all.length * found.width);
-        if (part.length < all.length) data.set(found.data, before * found.width);
-        width = found.width;
-        truncated += found.truncated;
-        before += part.length;
-      }
+      const { data, width, truncated } = await rows(model, all, asked, { progress_callback, signal });
       return Object.assign(new Tensor(data, [all.length, width]), { truncated });
     };
     /** The token ids of each text, as the model sees them. */
@@ -104,6 +136,8 @@ const CALLS = {
     Object.defineProperties(embed, {
       prompts: { get: () => model.about?.prompts ?? {} },
       default_prompt: { get: () => model.about?.default_prompt ?? null },
+      /** The classes that the model tells apart too, by the task text-classification. */
+      labels: { get: () => model.about?.labels ?? [] },
     });
     return embed;
   },

@@ -54,7 +54,7 @@ export class ModelPicker {
   #warning = '';
   #given = null; // gives up what is being loaded
 
-  /** `ready` is called with every model that was loaded. */
+  /** `ready` is called with every model that was loaded, and with where it came from. */
   constructor(element, task, ready) {
     [this.#at, this.#task, this.#ready] = [element, task, ready];
     const room = element.id;
@@ -146,7 +146,7 @@ export class ModelPicker {
       this.#at.dataset.state = 'ready';
       this.#at.dataset.verified = String(Boolean(call.verified));
       this.#show();
-      await this.#ready(call);
+      await this.#ready(call, choice.model);
     } catch (error) {
       if (signal.aborted) return;
       this.#loading = null;

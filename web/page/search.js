@@ -1,6 +1,7 @@
 // The room where sentences are found by their meaning.
 
 import { cosine, droppedFiles } from '../index.js';
+import * as classes from './classes.js';
 import { $, bar, make, nextFrame, number, onDrop, say } from './dom.js';
 import { Matrix } from './matrix.js';
 import { ModelPicker } from './models.js';
@@ -134,9 +135,11 @@ export function start() {
   matrix = new Matrix($('matrix'), (i, j, score) => {
     $('matrix-hint').replaceChildren(make('strong', {}, score.toFixed(2)), ` “${lines[i]}” and “${lines[j]}”`);
   });
-  picker = new ModelPicker($('search-model'), 'feature-extraction', async (call) => {
+  classes.start();
+  picker = new ModelPicker($('search-model'), 'feature-extraction', async (call, model) => {
     embed = call;
     $('embed').disabled = false;
+    classes.showClasses(call.labels, model);
     await search();
   });
   $('embed').addEventListener('click', search);

@@ -11,11 +11,14 @@ export async function options(file: File, list: FileList, folder: FileSystemDire
   const first: number = vectors.tolist()[0]![0]!;
   const ids: number[][] = await embed.tokenize('a', { signal });
   for (const model of [file, list, folder, new URL('https://example.org/'), { 'config.json': file }]) await pipeline('attention', model);
+  const classify = await pipeline('text-classification', './sentiment/', { dtype: 'fp16' });
+  const label: string = (await classify('a', { signal }))[0]!.label + (await classify(['a', 'b']))[1]!.label + classify.labels[0];
+  const scores: number[] = (await classify(['a'], { top_k: null }))[0]!.map(({ score }) => score);
   const map = await (await pipeline('attention', './model/'))('a', { pair: 'b', signal });
   const share: number = map.head(0, 0).tolist()[0]![0]! + map.tolist()[0]![0]![0]![0]!;
   const guesses = await (await pipeline('fill-mask', './model.zip'))(['a [MASK]'], { top_k: 3, signal });
   [env.workerUrl, env.wasmUrl, env.base, env.remoteHost, env.cache, env.fetch] = ['/w.js', new URL('https://example.org/x.wasm'), '/', 'https://mirror/', false, fetch];
-  return [first, ids, share, guesses, new Tensor(new Float32Array(4), [2, 2]).tolist()];
+  return [first, ids, label, scores, share, guesses, new Tensor(new Float32Array(4), [2, 2]).tolist()];
 }
 
 export async function training(signal: AbortSignal) {

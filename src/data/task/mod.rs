@@ -6,6 +6,7 @@ mod glue;
 mod kind;
 mod labels;
 mod lengths;
+mod negatives;
 mod table;
 
 pub use columns::Columns;

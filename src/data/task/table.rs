@@ -41,6 +41,8 @@ pub struct Table {
     pub path: PathBuf,
     /// Its rows.
     pub examples: Vec<Example>,
+    /// Of each column of hard negatives one text for every row: see [`Table::read_with_negatives`].
+    pub negatives: Vec<Vec<String>>,
     /// Rows that could not be used, left out.
     pub lost: Lost,
     /// What was put right.
@@ -125,7 +127,7 @@ fn read_rows(source: &Source, columns: &Columns, options: &FileOptions, task: Op
         return Err(Error::file(&source.path, "at least one row", "none"));
     }
     let (repairs, lost) = (rows.repairs(), rows.lost().clone());
-    Ok(Table { path: source.path.clone(), examples, lost, repairs })
+    Ok(Table { path: source.path.clone(), examples, negatives: Vec::new(), lost, repairs })
 }
 
 /// A label as GLUE's own files spell it, of which other copies have the number; none where there is no label.

@@ -76,6 +76,10 @@ fn recipe(setup: &Setup<'_>, best: &Best, report: &FinetuneReport) -> Vec<(Strin
         ("longest text", format!("{} tokens", recipe.max_length)),
         ("seed", best.seed.to_string()),
     ]);
+    let negatives = setup.train.negatives.len();
+    if negatives > 0 {
+        rows.push(("hard negatives", format!("{negatives} for each pair, beside those in the batch")));
+    }
     if report.interrupted {
         rows.push(("state", "stopped before its end".to_owned()));
     }

@@ -1,6 +1,8 @@
 //! From labelled texts to what a trainer takes.
 
-use crate::data::task::{self, Encoded, Kind, Labels, Table, Task, encode_all, padded};
+use rayon::prelude::*;
+
+use crate::data::task::{self, Encoded, Kind, Labels, Table, Task, encode, encode_all, padded};
 use crate::text::{Template, Tokenizer};
 use crate::train::objective::{Targets, TextBatch};
 use crate::{Error, Result};
@@ -12,6 +14,8 @@ pub struct Prepared {
     pub texts: Vec<Encoded>,
     /// The partners in contrastive training; empty where a text is its own.
     pub partners: Vec<Encoded>,
+    /// The hard negatives in contrastive training, of each column one for every text.
+    pub negatives: Vec<Vec<Encoded>>,
     /// What the texts are labelled with; of contrastive training how alike the partners are, where that is known.
     pub targets: Targets,
     /// The lines of the file that the texts are from.
@@ -71,7 +75,15 @@ impl Prepared {
         } else {
             (encode_all(tokenizer, template, &table.examples, longest)?, Vec::new())
         };
-        let long = |i: usize| texts[i].truncated > 0 || partners.get(i).is_some_and(|p| p.truncated > 0);
+        let negatives = table.negatives.iter().map(|column| {
+            let one = |text: &String| encode(tokenizer, template, text, None, longest);
+            column.par_iter().map(one).collect::<Result<Vec<_>>>()
+        });
+        let negatives = negatives.collect::<Result<Vec<_>>>()?;
+        let long = |i: usize| {
+            let others = negatives.iter().chain([&partners]).filter_map(|list| list.get(i));
+            others.chain([&texts[i]]).any(|text| text.truncated > 0)
+        };
         let truncated = (0..texts.len()).filter(|&i| long(i)).count();
         let all = Prepared {
             lines: table.examples.iter().map(|example| example.line).collect(),
@@ -79,10 +91,11 @@ impl Prepared {
             left_out: 0,
             targets,
             partners: Vec::new(),
+            negatives: Vec::new(),
             texts: Vec::new(),
         };
         if !drop_long || truncated == 0 {
-            return Ok(Prepared { texts, partners, ..all });
+            return Ok(Prepared { texts, partners, negatives, ..all });
         }
         let kept: Vec<usize> = (0..texts.len()).filter(|&i| !long(i)).collect();
         if kept.is_empty() {
@@ -96,6 +109,7 @@ impl Prepared {
         Ok(Prepared {
             texts: some(&texts),
             partners: some(&partners),
+            negatives: negatives.iter().map(|column| some(column)).collect(),
             targets: all.targets.chosen(&kept),
             lines: kept.iter().map(|&i| all.lines[i]).collect(),
             truncated: 0,
@@ -108,10 +122,11 @@ impl Prepared {
         self.texts.len()
     }
 
-    /// The length of each in tokens, of a pair in contrastive training that of the longer.
+    /// The length of each in tokens, in contrastive training that of the longest of its pair and its negatives.
     pub fn lengths(&self) -> Vec<usize> {
-        let partner = |i: usize| self.partners.get(i).map_or(0, |partner| partner.ids.len());
-        self.texts.iter().enumerate().map(|(i, text)| text.ids.len().max(partner(i))).collect()
+        let lists = || self.negatives.iter().chain([&self.partners, &self.texts]);
+        let longest = |i: usize| lists().filter_map(|list| list.get(i)).map(|text| text.ids.len()).max();
+        (0..self.texts.len()).map(|i| longest(i).unwrap_or(0)).collect()
     }
 
     /// The texts numbered in `chosen` as a batch, padded to one of few lengths up to `longest`.
@@ -120,7 +135,9 @@ impl Prepared {
         let mut targets = self.targets.chosen(chosen);
         if task.kind() == Kind::Vector {
             let partners = if self.partners.is_empty() { &self.texts } else { &self.partners };
-            texts.extend(chosen.iter().map(|&i| partners[i].clone()));
+            for list in std::iter::once(partners).chain(&self.negatives) {
+                texts.extend(chosen.iter().map(|&i| list[i].clone()));
+            }
             targets = Targets::Pairs;
         }
         let tokens = texts.iter().map(|text| text.ids.len()).max().unwrap_or(1);

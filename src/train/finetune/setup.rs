@@ -144,6 +144,7 @@ impl<'a> Setup<'a> {
                 pooling: self.pooling,
                 factor: recipe.contrast as f32,
                 at_once: recipe.micro_batch,
+                negatives: self.train.negatives.len(),
             }),
         };
         let options = TrainerOptions {
@@ -166,6 +167,10 @@ impl<'a> Setup<'a> {
                     hasher.update(part.map_or(&[][..], |part| part.as_bytes()));
                     hasher.update(&[0xff]);
                 }
+            }
+            for negative in table.negatives.iter().flatten() {
+                hasher.update(negative.as_bytes());
+                hasher.update(&[0xfe]);
             }
             format!("{:08x}", hasher.finalize())
         };

@@ -21,6 +21,10 @@ use crate::tensor::{DType, Tensor};
 /// vectors times a factor (Henderson et al. 2017). With a text as its own partner, told apart by dropout alone, it is
 /// SimCSE (Gao et al. 2021), whose temperature of 0.05 is a factor of 20.
 ///
+/// Texts may have hard negatives: texts that look as if they belonged to them. All of a batch's are then among those from
+/// which each text tells its partner apart (Karpukhin et al. 2020), which is what the MultipleNegativesRankingLoss of
+/// sentence-transformers does with columns behind the second.
+///
 /// The other pairs of a batch are what a pair is told apart from, so a batch is not divided into micro-batches whose
 /// gradients add up. Instead only its vectors are kept: chunks of texts are computed a second time for their gradients
 /// (Gao et al. 2021, *Scaling deep contrastive learning batch size under memory limited setup*), so that memory depends
@@ -33,12 +37,19 @@ pub struct Pairs {
     pub factor: f32,
     /// Pairs computed at once.
     pub at_once: usize,
+    /// Hard negatives of each text.
+    pub negatives: usize,
 }
 
 impl Pairs {
     /// Texts computed at once.
     fn chunk(&self) -> usize {
-        self.at_once.max(1).saturating_mul(2)
+        self.at_once.max(1).saturating_mul(self.parts())
+    }
+
+    /// Texts of a pair, its negatives counted.
+    fn parts(&self) -> usize {
+        2 + self.negatives
     }
 }
 
@@ -51,12 +62,16 @@ impl Objective for Pairs {
     }
 
     fn check(&self, _: &Config, batch: &TextBatch) -> Result<()> {
-        let fits = batch.targets == Targets::Pairs && batch.texts.len().is_multiple_of(2);
-        batch.require(fits, "texts and as many partners")
+        let fits = batch.targets == Targets::Pairs && batch.texts.len().is_multiple_of(self.parts());
+        let expected = match self.negatives {
+            0 => "texts and as many partners".to_owned(),
+            negatives => format!("texts, as many partners and {negatives} negatives for each"),
+        };
+        batch.require(fits, &expected)
     }
 
     fn answers(&self, batch: &TextBatch) -> usize {
-        batch.texts.len() / 2
+        batch.texts.len() / self.parts()
     }
 
     /// Chunks drop independently of each other: a text may meet itself as its partner in another one.
@@ -99,28 +114,30 @@ impl Objective for Pairs {
             parts.push(if whole { vectors(graph)? } else { graph.recompute(vectors)? });
         }
         let vectors = if whole { parts.remove(0) } else { concat_rows(graph, &parts)? };
-        let weights = graph.input(&buffers.weights, [texts / 2], DType::F32)?;
+        let weights = graph.input(&buffers.weights, [texts / self.parts()], DType::F32)?;
         let found = in_batch(graph, &vectors, self.factor, &weights)?;
         Ok(Losses { loss: found.loss, correct: Some(found.correct) })
     }
 }
 
-/// Cross entropy of finding row `n + i` of `vectors [2n, C]` as the partner of row `i` among all from `n` on.
+/// Cross entropy of finding row `n + i` of `vectors [n + m, C]` as the partner of row `i` among all m from `n` on: the n
+/// partners, and the negatives behind them.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] when the shapes are not these.
 fn in_batch(graph: &mut Graph, vectors: &Tensor, factor: f32, weights: &Tensor) -> Result<CrossEntropy> {
     let pairs = weights.shape().elements();
     let unit = normalize(graph, vectors)?;
-    let mut half = |first: usize| {
-        let rows: Vec<u32> = (first..first + pairs).map(|row| row as u32).collect();
-        let rows = graph.constant(&rows, [pairs], DType::U32)?;
+    let candidates = vectors.shape().rows() - pairs;
+    let mut some = |first: usize, count: usize| {
+        let rows: Vec<u32> = (first..first + count).map(|row| row as u32).collect();
+        let rows = graph.constant(&rows, [count], DType::U32)?;
         gather_rows(graph, &unit, &rows)
     };
-    let (texts, partners) = (half(0)?, half(pairs)?);
-    let cosines = linear(graph, &texts, &partners)?; // [n, n rounded up to 4]
+    let (texts, others) = (some(0, pairs)?, some(pairs, candidates)?);
+    let cosines = linear(graph, &texts, &others)?; // [n, m rounded up to 4]
     let logits = scale(graph, &cosines, factor)?;
     let own: Vec<u32> = (0..pairs as u32).collect();
     let own = graph.constant(&own, [pairs], DType::U32)?;
-    cross_entropy(graph, &logits, &own, weights, pairs)
+    cross_entropy(graph, &logits, &own, weights, candidates)
 }

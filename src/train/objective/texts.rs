@@ -21,7 +21,7 @@ pub enum Targets {
     Classes(Vec<u32>),
     /// A number each.
     Numbers(Vec<f32>),
-    /// The second half are the partners of the first.
+    /// Behind the texts come as many partners, and then as many negatives of each kind.
     Pairs,
 }
 
@@ -30,7 +30,7 @@ pub enum Targets {
 pub struct TextBatch {
     /// T, to which all are padded.
     pub tokens: usize,
-    /// The texts; in contrastive training first one of each pair, then the others in the same order.
+    /// The texts; in contrastive training first one of each pair, then the others in the same order, then their negatives.
     pub texts: Vec<Encoded>,
     /// What they are labelled with.
     pub targets: Targets,

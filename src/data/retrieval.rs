@@ -1,0 +1,282 @@
+//! Sets that a search is measured on: queries, documents, and which document answers which query.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::files::source;
+use super::lost::Lost;
+use super::rows::{Lines, Rows, Wanted};
+use super::source::FileOptions;
+use crate::error::quoted;
+use crate::{Error, Result};
+
+/// What was judged of a document for a query.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Judgement {
+    /// The number of the document; none where the set does not have it, so that no search finds it.
+    pub document: Option<usize>,
+    /// How well it answers, above 0.
+    pub gain: f64,
+}
+
+/// Queries, documents, and judgements.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Retrieval {
+    /// The queries that have a document to be found.
+    pub queries: Vec<String>,
+    /// The documents among which it is looked for.
+    pub documents: Vec<String>,
+    /// What is to be found for each query: at least one document.
+    pub relevant: Vec<Vec<Judgement>>,
+    /// Queries that were left out, because nothing is to be found for them.
+    pub unjudged: usize,
+    /// Judgements of documents that the set does not have.
+    pub absent: usize,
+    /// Rows that could not be used, by file.
+    pub lost: Vec<(PathBuf, Lost)>,
+}
+
+/// The endings that a file of a set may have.
+const ENDINGS: [&str; 6] = ["jsonl", "jsonl.gz", "json", "tsv", "csv", "parquet"];
+
+impl Retrieval {
+    /// Reads a table whose rows are a query and a document that answers it. All different documents are searched; a query
+    /// in several rows has several answers.
+    ///
+    /// # Errors
+    /// As [`crate::data::task::Table::read`].
+    pub fn read_table(path: &Path, query: &str, document: &str, options: &FileOptions) -> Result<Self> {
+        let mut set = Retrieval::default();
+        let (mut queries, mut documents) = (HashMap::new(), HashMap::new());
+        set.read(path, &[query, document], options, &mut |set, values| {
+            let [query, document] = values;
+            if query.trim().is_empty() || document.trim().is_empty() {
+                return Err(Complaint::Lost("a text", "nothing".to_owned()));
+            }
+            let at = number(&mut documents, document, &mut set.documents);
+            let judged = Judgement { document: Some(at), gain: 1.0 };
+            let query = number(&mut queries, query, &mut set.queries);
+            set.relevant.resize(set.queries.len(), Vec::new());
+            if !set.relevant[query].contains(&judged) {
+                set.relevant[query].push(judged);
+            }
+            Ok(())
+        })?;
+        set.whole(path)
+    }
+
+    /// Reads a folder as BEIR has them (Thakur et al. 2021): `corpus.jsonl` of `_id`, `title` and `text`, `queries.jsonl` of
+    /// `_id` and `text`, and `qrels.tsv`, or `qrels/test.tsv`, of `query-id`, `corpus-id` and `score`. A title stands
+    /// before its text. The files may be of other formats, with these columns.
+    ///
+    /// # Errors
+    /// [`Error::File`] for a file that is not there; [`Error::Line`] for an id that comes twice, and for a judgement of a
+    /// query that is not there; as [`crate::data::task::Table::read`].
+    pub fn read_folder(dir: &Path, options: &FileOptions) -> Result<Self> {
+        let mut set = Retrieval::default();
+        let corpus = find(dir, &["corpus"])?;
+        let mut documents = HashMap::new();
+        let mut document = |set: &mut Retrieval, [id, text, title]: [String; 3]| {
+            let text = format!("{} {}", title.trim(), text.trim());
+            set.documents.push(text.trim().to_owned());
+            once(&mut documents, id, set.documents.len() - 1)
+        };
+        let titled =
+            set.read(&corpus, &["_id", "text", "title"], options, &mut |set, row| document(set, row));
+        // A corpus may be without titles: its first row tells.
+        if set.documents.is_empty() {
+            set = Retrieval::default();
+            let mut document = |set: &mut Retrieval, [id, text]: [String; 2]| {
+                set.documents.push(text.trim().to_owned());
+                once(&mut documents, id, set.documents.len() - 1)
+            };
+            set.read(&corpus, &["_id", "text"], options, &mut |set, row| document(set, row))?;
+        } else {
+            titled?;
+        }
+        let path = find(dir, &["queries"])?;
+        let mut queries = HashMap::new();
+        set.read(&path, &["_id", "text"], options, &mut |set, [id, text]| {
+            set.queries.push(text);
+            once(&mut queries, id, set.queries.len() - 1)
+        })?;
+        set.relevant.resize(set.queries.len(), Vec::new());
+        let path = find(dir, &["qrels", "qrels/test", "qrels/dev", "qrels/validation"])?;
+        set.read(
+            &path,
+            &["query-id", "corpus-id", "score"],
+            options,
+            &mut |set, [query, document, gain]| {
+                let Some(&query) = queries.get(&query) else {
+                    return Err(Complaint::Refused("a query of queries.jsonl", query));
+                };
+                let Some(gain) = gain.trim().parse::<f64>().ok().filter(|gain| gain.is_finite()) else {
+                    return Err(Complaint::Lost("a number as the score", quoted(&gain)));
+                };
+                if gain > 0.0 {
+                    let document = documents.get(&document).copied();
+                    set.absent += usize::from(document.is_none());
+                    set.relevant[query].push(Judgement { document, gain });
+                }
+                Ok(())
+            },
+        )?;
+        set.whole(&path)
+    }
+
+    /// Hands each row of a file to `each`, and keeps which ones could not be used.
+    fn read<const N: usize>(
+        &mut self,
+        path: &Path,
+        columns: &[&str; N],
+        options: &FileOptions,
+        each: &mut dyn FnMut(&mut Retrieval, [String; N]) -> Used,
+    ) -> Result<()> {
+        let columns: Vec<String> = columns.iter().map(|&column| column.to_owned()).collect();
+        let wanted = Wanted { columns: &columns, lines: Lines::Refused, keep_places: false };
+        let mut rows = Rows::open(&source(path, options)?, None, &wanted, options, &Arc::default())?;
+        while let Some(row) = rows.next_row()? {
+            let line = row.line;
+            let mut values = row.values.into_iter();
+            let values = std::array::from_fn(|_| values.next().unwrap_or_default());
+            match each(self, values) {
+                Ok(()) => {}
+                Err(Complaint::Lost(expected, found)) => rows.lose(line, expected, found)?,
+                Err(Complaint::Refused(expected, found)) => {
+                    let (path, expected) = (path.to_path_buf(), expected.to_owned());
+                    return Err(Error::Line { path, line, expected, found: quoted(&found) });
+                }
+            }
+        }
+        self.lost.push((path.to_path_buf(), rows.lost().clone()));
+        Ok(())
+    }
+
+    /// The set without the queries for which nothing is to be found.
+    fn whole(mut self, path: &Path) -> Result<Self> {
+        let all = std::mem::take(&mut self.queries).into_iter().zip(std::mem::take(&mut self.relevant));
+        let (judged, unjudged): (Vec<_>, Vec<_>) = all.partition(|(_, relevant)| !relevant.is_empty());
+        self.unjudged = unjudged.len();
+        (self.queries, self.relevant) = judged.into_iter().unzip();
+        if self.queries.is_empty() || self.documents.is_empty() {
+            return Err(Error::file(path, "a query with a document that answers it", "none"));
+        }
+        Ok(self)
+    }
+}
+
+/// Whether a row was of use.
+type Used = std::result::Result<(), Complaint>;
+
+/// Why a row is of no use: what was expected, and what was found.
+enum Complaint {
+    /// It is left out and counted.
+    Lost(&'static str, String),
+    /// Reading ends.
+    Refused(&'static str, String),
+}
+
+/// The number of a text, which gets the next one when it is new.
+fn number(numbers: &mut HashMap<String, usize>, text: String, texts: &mut Vec<String>) -> usize {
+    match numbers.entry(text) {
+        Entry::Occupied(known) => *known.get(),
+        Entry::Vacant(new) => {
+            texts.push(new.key().clone());
+            *new.insert(texts.len() - 1)
+        }
+    }
+}
+
+/// Notes the number of an id, which must be new.
+fn once(numbers: &mut HashMap<String, usize>, id: String, at: usize) -> Used {
+    match numbers.entry(id) {
+        Entry::Occupied(known) => Err(Complaint::Refused("an id that comes once", known.key().clone())),
+        Entry::Vacant(new) => {
+            new.insert(at);
+            Ok(())
+        }
+    }
+}
+
+/// The first file of `dir` that has one of the names and an ending of a table.
+fn find(dir: &Path, stems: &[&str]) -> Result<PathBuf> {
+    let names = stems.iter().flat_map(|stem| ENDINGS.map(|ending| format!("{stem}.{ending}")));
+    let found = names.map(|name| dir.join(name)).find(|path| path.is_file());
+    found.ok_or_else(|| {
+        let expected = "corpus.jsonl, queries.jsonl and qrels.tsv or qrels/test.tsv, as BEIR has them";
+        Error::file(dir, expected, format!("no {}", stems[0]))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("qrels")).unwrap();
+        for (name, text) in files {
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
+        dir
+    }
+
+    const CORPUS: &str = "{\"_id\": \"d1\", \"title\": \"Soup\", \"text\": \"is hot\"}\n\
+                          {\"_id\": \"d2\", \"title\": \"\", \"text\": \"a cat\"}\n";
+    const QUERIES: &str = "{\"_id\": \"q1\", \"text\": \"dish\"}\n{\"_id\": \"q2\", \"text\": \"pet\"}\n\
+                           {\"_id\": \"q3\", \"text\": \"car\"}\n";
+
+    #[test]
+    fn a_folder_of_beir() {
+        let qrels = "query-id\tcorpus-id\tscore\nq1\td1\t2\nq1\td2\t1\nq2\tgone\t1\nq3\td1\t0\n";
+        for name in ["qrels/test.tsv", "qrels.tsv"] {
+            let dir = folder(&[("corpus.jsonl", CORPUS), ("queries.jsonl", QUERIES), (name, qrels)]);
+            let set = Retrieval::read_folder(dir.path(), &FileOptions::default()).unwrap();
+            assert_eq!(set.documents, ["Soup is hot", "a cat"]);
+            assert_eq!(
+                (set.queries.as_slice(), set.unjudged, set.absent),
+                (&["dish", "pet"].map(String::from)[..], 1, 1)
+            );
+            let judged = |document, gain| Judgement { document, gain };
+            let expected = [vec![judged(Some(0), 2.0), judged(Some(1), 1.0)], vec![judged(None, 1.0)]];
+            assert_eq!(set.relevant, expected);
+        }
+        // Without titles, in another format.
+        let corpus = "_id,text\nd1,soup\nd2,cat\n";
+        let dir = folder(&[("corpus.csv", corpus), ("queries.jsonl", QUERIES), ("qrels.tsv", qrels)]);
+        let set = Retrieval::read_folder(dir.path(), &FileOptions::default()).unwrap();
+        assert_eq!(set.documents, ["soup", "cat"]);
+        assert_eq!(set.lost.len(), 3);
+    }
+
+    #[test]
+    fn faults_are_told() {
+        let qrels = "query-id\tcorpus-id\tscore\nq9\td1\t1\n";
+        let none = "query-id\tcorpus-id\tscore\nq1\td1\t0\n";
+        let twice = CORPUS.replace("d2", "d1");
+        for (corpus, qrels, expected) in [
+            (CORPUS, qrels, "qrels.tsv, line 2: expected a query of queries.jsonl, found `q9`"),
+            (CORPUS, none, "a query with a document that answers it"),
+            (&twice, none, "corpus.jsonl, line 2: expected an id that comes once, found `d1`"),
+        ] {
+            let dir = folder(&[("corpus.jsonl", corpus), ("queries.jsonl", QUERIES), ("qrels.tsv", qrels)]);
+            let error = Retrieval::read_folder(dir.path(), &FileOptions::default()).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        let error = Retrieval::read_folder(folder(&[]).path(), &FileOptions::default()).unwrap_err();
+        assert!(error.to_string().contains("found no corpus"), "{error}");
+    }
+
+    #[test]
+    fn a_table_of_queries_and_answers() {
+        let dir = folder(&[("pairs.csv", "query,document\na,x\nb,y\na,y\na,x\n,z\n")]);
+        let options = FileOptions { lenient: true, ..FileOptions::default() };
+        let set =
+            Retrieval::read_table(&dir.path().join("pairs.csv"), "query", "document", &options).unwrap();
+        assert_eq!((set.queries.len(), set.documents.len(), set.lost[0].1.rows), (2, 2, 1));
+        let judged = |at| Judgement { document: Some(at), gain: 1.0 };
+        assert_eq!(set.relevant, [vec![judged(0), judged(1)], vec![judged(1)]]);
+    }
+}

@@ -1,0 +1,89 @@
+// Classifying in a page: what the program says, and the card of the page.
+
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { BASE, GOLDEN, ROOT, end, open, packed, place, thrown, wgrad } from './setup.js';
+
+after(end);
+
+const FOLDER = (name) => join(ROOT, 'tests/golden/cross_encoders', name);
+const ADDRESS = (name) => `${BASE}golden/cross_encoders/${name}/`;
+
+test('classes and numbers are those of the program', async () => {
+  const all = JSON.parse(readFileSync(join(ROOT, 'tests/golden/sentences.json'), 'utf8'));
+  // Some are longer than the models see; one has no words.
+  const texts = [' ', ...all.filter((text) => text.trim()).filter((_, i) => i % 7 === 0)];
+  writeFileSync(join(place, 'classified.jsonl'), texts.map((text) => JSON.stringify({ text })).join('\n'));
+  const page = await open();
+  let worst = 0;
+  for (const name of ['bert_two', 'bert']) {
+    const lines = wgrad('predict', '--model', FOLDER(name), '--input', 'classified.jsonl', '--json', '--precision', 'f32').trim().split('\n');
+    const native = lines.map((line) => JSON.parse(line));
+    const found = await page.evaluate(
+      async ([url, texts]) => {
+        const classify = await w.pipeline('text-classification', url);
+        const whole = await classify(texts, { top_k: null });
+        const one = await classify(texts[1], { top_k: 5 });
+        const best = [await classify(texts[1]), await classify(texts)].map((list) => list.map(({ label }) => label));
+        const none = await classify([]);
+        const { truncated } = whole;
+        await classify.dispose();
+        return { whole: whole.map((list) => [...list]), truncated, one, best, none: none.length, labels: classify.labels };
+      },
+      [ADDRESS(name), texts],
+    );
+    assert.deepEqual(found.labels, name === 'bert' ? ['LABEL_0'] : ['LABEL_0', 'LABEL_1']);
+    assert.equal(found.truncated, native.filter(({ truncated }) => truncated > 0).length);
+    assert.ok(found.truncated > 0 && found.truncated < texts.length);
+    native.forEach(({ label, score, probabilities }, i) => {
+      const scores = found.whole[i];
+      assert.equal(scores.length, found.labels.length);
+      if (label) assert.equal(scores[0].label, label);
+      worst = Math.max(worst, Math.abs(scores[0].score - score));
+      for (const [name, share] of Object.entries(probabilities ?? {})) {
+        worst = Math.max(worst, Math.abs(scores.find(({ label }) => label === name).score - share));
+      }
+    });
+    assert.deepEqual(found.one, found.whole[1]);
+    assert.deepEqual(found.best[0], [found.whole[1][0].label]);
+    assert.deepEqual(found.best[1], found.whole.map(([{ label }]) => label));
+    assert.equal(found.none, 0);
+  }
+  console.log(`scores differ from the program's by at most ${worst.toExponential(1)}`);
+  assert.ok(worst < 1e-5);
+  // A model that has no such head says so, and one that has is an embedder too.
+  const error = await thrown(page, (url) => w.pipeline('text-classification', url), GOLDEN);
+  assert.deepEqual([error.name, /a model with a head that classifies texts/.test(error.message)], ['ConfigError', true]);
+  const [labels, width] = await page.evaluate(async (url) => {
+    const embed = await w.pipeline('feature-extraction', url);
+    return [embed.labels, (await embed('a text')).dims[1]];
+  }, ADDRESS('bert_two'));
+  assert.deepEqual([labels, width], [['LABEL_0', 'LABEL_1'], 24]);
+  await page.context().close();
+});
+
+test('a model with classes brings its card to the page', async () => {
+  const page = await open(`index.html?model=${encodeURIComponent(ADDRESS('bert_two'))}#search`);
+  await page.waitForFunction(() => document.querySelectorAll('#class-answers li').length === 2, null, { timeout: 60_000 });
+  const first = await page.textContent('#class-answers');
+  assert.ok(await page.isVisible('#classes'));
+  await page.fill('#classified', 'the cat crossed the old bridge');
+  await page.press('#classified', 'Enter');
+  await page.waitForFunction((first) => document.querySelector('#class-answers').textContent !== first, first);
+  // A model without classes takes the card away; one that is dropped brings it again.
+  await page.fill('#search-model input.address', GOLDEN);
+  await page.click('#search-model button:text("Load")');
+  await page.waitForSelector('#classes', { state: 'hidden' });
+  await page.evaluate((files) => {
+    const transfer = new DataTransfer();
+    for (const [path, text] of files) transfer.items.add(new File([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))], path));
+    const input = document.querySelector('#search-model input[type=file]');
+    Object.defineProperty(input, 'files', { value: transfer.files, configurable: true });
+    input.dispatchEvent(new Event('change'));
+  }, packed(FOLDER('bert_two')));
+  await page.waitForSelector('#classes', { state: 'visible' });
+  await page.waitForFunction(() => document.querySelectorAll('#class-answers li').length === 2);
+  await page.context().close();
+});
