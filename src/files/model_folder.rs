@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::check::{check_tensors, check_vocabulary, listed, tokenizer_vocabulary};
-use super::header::{foreign, refuse_pickle};
-use super::list::{CARD_FILE, CONFIG_FILE, INDEX_FILE, MODEL_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE};
+use super::header::foreign;
+use super::list::{CARD_FILE, CONFIG_FILE, MODEL_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, WeightFiles};
 use super::names::from_hugging_face;
 use super::shards::complete;
 use super::weights::Weights;
@@ -267,15 +267,9 @@ fn require_files(store: &dyn Store, dir: &Path) -> Result<()> {
     let missing: Vec<&str> = [CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE]
         .into_iter()
         .filter(|name| !store.exists(&dir.join(name)))
-        .filter(|name| *name != MODEL_FILE || !store.exists(&dir.join(INDEX_FILE)))
+        .filter(|name| *name != MODEL_FILE || WeightFiles::of(|name| store.exists(&dir.join(name))).is_none())
         .filter(|name| *name != TOKENIZER_FILE || !store.exists(&dir.join(VOCABULARY_FILE)))
         .collect();
-    if missing.contains(&MODEL_FILE) {
-        let pickle = dir.join("pytorch_model.bin");
-        if store.exists(&pickle) {
-            return refuse_pickle(&pickle);
-        }
-    }
     if missing.is_empty() {
         return Ok(());
     }

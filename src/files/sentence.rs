@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::list::{
-    CONFIG_FILE, LIMITS_FILE, MODEL_FILE, MODULES_FILE, PROMPTS_FILE, TOKENIZER_CONFIG_FILE, module_folders,
+    CONFIG_FILE, LIMITS_FILE, MODULES_FILE, PROMPTS_FILE, TOKENIZER_CONFIG_FILE, module_folders,
 };
 use super::{ModelFolder, Weights};
 use crate::error::quoted;
@@ -210,7 +210,8 @@ impl SentenceFolder {
                     }
                     steps = self.steps.to_vec();
                     steps.push(VectorStep::Dense(dense));
-                    self.further_weights.push((format!("{}/{MODEL_FILE}", module.path), weights));
+                    let file = weights.path().file_name().unwrap_or_default().to_string_lossy();
+                    self.further_weights.push((format!("{}/{file}", module.path), weights));
                 }
                 // It does nothing but in training.
                 "Dropout" => {}
@@ -375,7 +376,7 @@ fn dense(store: &dyn Store, folder: &Path) -> Result<(Dense, Weights)> {
         let expected = "`activation_function` to be Identity, Tanh, ReLU, GELU, SiLU or Sigmoid";
         Error::file(&path, expected, quoted(class))
     })?;
-    let weights = Weights::open_on(store, folder.join(MODEL_FILE))?;
+    let weights = Weights::open_folder(store, folder)?;
     let tensor = |name: &str, shape: &[usize]| {
         if weights.shape(name) != Some(shape) {
             let found = weights.shape(name).map_or("none".to_owned(), |shape| format!("{shape:?}"));

@@ -115,7 +115,9 @@ fn copy_settings(store: &dyn Store, from: &Path, to: &Path) -> Result<()> {
     }
     let modules = store.read(&from.join(MODULES_FILE))?;
     let mut copied = Vec::new();
-    for name in MODEL_FILES.small(Some(&modules)) {
+    let mut names = MODEL_FILES.small(Some(&modules));
+    names.extend(MODEL_FILES.module_pickles(&modules));
+    for name in names {
         // What lies beside the tokenizer was saved with it.
         if [TOKENIZER_CONFIG_FILE, SPECIAL_TOKENS_FILE].contains(&name.as_str())
             || !store.exists(&from.join(&name))

@@ -182,9 +182,10 @@ fn missing_files_and_other_formats_are_named() {
     });
     assert!(message.ends_with("found no model.safetensors, no tokenizer.json"), "{message}");
     let message = refusal(|dir| {
-        fs::rename(dir.join("model.safetensors"), dir.join("pytorch_model.bin")).unwrap();
+        fs::remove_file(dir.join("model.safetensors")).unwrap();
+        fs::write(dir.join("pytorch_model.bin"), b"PK\x03\x04").unwrap();
     });
-    assert!(message.contains("a PyTorch pickle"), "{message}");
+    assert!(message.contains("a PyTorch pickle") && message.contains("cut short"), "{message}");
     let message = refusal(|dir| fs::remove_dir_all(dir).unwrap());
     assert!(message.ends_with("found nothing there"), "{message}");
     refusal(|dir| fs::write(dir.join("config.json"), b"{\"a\": \xff}").unwrap());
