@@ -219,7 +219,7 @@ fn parts_that_do_not_fit_are_not_saved() {
     save_on(&Disk, dir.path(), 1).unwrap();
     let other = Config { num_hidden_layers: 2, ..config() };
     ModelFolder::save(&Disk, dir.path(), &config(), &tokenizer(10), tensors(&other, 2), "").unwrap_err();
-    let wrong = Config { hidden_size: 12, ..config() };
+    let wrong = Config { hidden_size: 10, ..config() };
     ModelFolder::save(&Disk, dir.path(), &wrong, &tokenizer(10), tensors(&wrong, 2), "").unwrap_err();
     assert_eq!(seed_of(dir.path()), 1);
 }
