@@ -6,7 +6,10 @@ use serde_json::json;
 
 use super::check::{check_tensors, check_vocabulary, listed, tokenizer_vocabulary};
 use super::header::foreign;
-use super::list::{CARD_FILE, CONFIG_FILE, MODEL_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, WeightFiles};
+use super::list::{
+    CARD_FILE, CONFIG_FILE, MODEL_FILE, MODULES_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, WeightFiles,
+    module_folders,
+};
 use super::names::from_hugging_face;
 use super::shards::complete;
 use super::weights::Weights;
@@ -90,7 +93,7 @@ impl<'a> From<&'a Vec<u8>> for SavedTokenizer<'a> {
 }
 
 impl ModelFolder {
-    /// Reads a folder, of this crate or of a Hugging Face BERT, and checks its files against each other and, where this
+    /// Reads a folder, of this crate or of a Hugging Face BERT, or that of the encoder in a sentence embedder's, and checks its files against each other and, where this
     /// crate wrote them, against their checksums. NaN and infinity are refused when the weights are read.
     ///
     /// # Errors
@@ -112,7 +115,7 @@ impl ModelFolder {
     /// # Errors
     /// As [`ModelFolder::load`].
     pub fn load_with(store: &dyn Store, dir: impl AsRef<Path>, verify: bool) -> Result<ModelFolder> {
-        let dir = dir.as_ref();
+        let dir = &encoder_folder(store, dir.as_ref());
         require_files(store, dir)?;
         let changed = if verify { checksums::verify(store, dir, &NEEDED, |_| true)? } else { Vec::new() };
         let config_path = dir.join(CONFIG_FILE);
@@ -255,6 +258,15 @@ fn json_bytes(store: &dyn Store, path: &Path) -> Result<Vec<u8>> {
         Some(found) => Err(Error::file(path, "a file of JSON", found)),
         None => Ok(bytes),
     }
+}
+
+/// Where the encoder of a folder lies: some sentence embedders have it in a folder of its own.
+fn encoder_folder(store: &dyn Store, dir: &Path) -> PathBuf {
+    let modules = || store.read(&dir.join(MODULES_FILE)).ok();
+    let first = || module_folders(&modules()?).into_iter().next();
+    let apart = if store.exists(&dir.join(CONFIG_FILE)) { None } else { first() };
+    let apart = apart.map(|first| dir.join(first)).filter(|apart| store.exists(&apart.join(CONFIG_FILE)));
+    apart.unwrap_or_else(|| dir.to_path_buf())
 }
 
 /// Says what a folder lacks, and knows the usual reasons.
