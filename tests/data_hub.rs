@@ -342,7 +342,7 @@ fn glues_nine_tasks_run() {
         return;
     }
     let place = Place::new(Manner::default());
-    let model = common::hugging_face::golden_folder();
+    let model = golden_folder();
     let model = model.to_str().unwrap();
     for task in TASKS {
         let out = format!("runs/{task}");

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::Contents;
-use super::machine::{self, Pickle, Value};
+use super::machine;
 use super::state_dict::{self, width};
+use super::values::{Pickle, Value};
 use crate::error::quoted;
 
 /// What the first of the pickles holds.

@@ -4,6 +4,7 @@ mod archive;
 mod legacy;
 mod machine;
 mod state_dict;
+mod values;
 
 use std::path::Path;
 

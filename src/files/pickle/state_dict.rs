@@ -7,7 +7,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 
 use super::Contents;
-use super::machine::{Id, Pickle, Storage, Value, View};
+use super::values::{Id, Pickle, Storage, Value, View};
 use crate::error::quoted;
 
 /// The tensors of a state dict, whose storages lie where `place` says in `bytes`.
