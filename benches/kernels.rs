@@ -105,7 +105,7 @@ fn matmul(criterion: &mut Criterion) {
 /// One layer's attention with absolute positions; the elements are tokens.
 fn attentions(criterion: &mut Criterion) {
     let gpu = gpu();
-    let heads = Heads { sequences: SEQUENCES, tokens: TOKENS, heads: HEADS };
+    let heads = Heads { sequences: SEQUENCES, tokens: TOKENS, heads: HEADS, padding: 0 };
     let qkv = gpu.upload("queries, keys and values", &values(ROWS * 3 * WIDTH)).unwrap();
     let d_qkv = gpu.buffer("their gradient", qkv.bytes()).unwrap();
     for (name, graph) in [("forward", Graph::inference(&gpu)), ("both", Graph::training(&gpu))] {

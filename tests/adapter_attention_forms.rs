@@ -11,7 +11,7 @@ use wgrad::ops::attention::{Form, Heads, attention_as};
 use wgrad::ops::dropout::Dropout;
 use wgrad::tensor::DType;
 
-const HEADS: Heads = Heads { sequences: 2, tokens: 300, heads: 2 };
+const HEADS: Heads = Heads { sequences: 2, tokens: 300, heads: 2, padding: 0 };
 const SIZE: usize = 64;
 const BUCKETS: usize = 32;
 

@@ -10,7 +10,8 @@ use std::path::Path;
 use std::process::Output;
 use std::sync::Arc;
 
-use common::hub_server::{COMMIT, CONVERTED, Elsewhere, HubServer, Manner, Repositories, hash};
+use common::hub_server::{COMMIT, CONVERTED, Elsewhere, HubServer, Manner, PROPOSED, Repositories, hash};
+use common::hugging_face::golden_folder;
 use common::program::{error, json as said, stderr, stdout};
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use parquet::file::properties::WriterProperties;
@@ -103,11 +104,14 @@ fn repositories() -> Repositories {
         ("default/train/0000.parquet".to_owned(), wiki(0)),
         ("default/partial-test/0000.parquet".to_owned(), wiki(9)),
     ]);
+    let proposed = HashMap::from([("20231101.pt/train-00000-of-00001.parquet".to_owned(), wiki(500))]);
     let own = |files| HashMap::from([(COMMIT.to_owned(), files)]);
+    let mut wikipedia = own(wikipedia);
+    wikipedia.insert(PROPOSED.to_owned(), proposed);
     let mut csv = own(HashMap::from([("train.csv".to_owned(), b"text\na\n".to_vec())]));
     csv.insert(CONVERTED.to_owned(), converted);
     HashMap::from([
-        ("datasets/wikimedia/wikipedia".to_owned(), own(wikipedia)),
+        ("datasets/wikimedia/wikipedia".to_owned(), wikipedia),
         ("datasets/nyu-mll/glue".to_owned(), own(glue)),
         ("datasets/someone/table".to_owned(), csv),
     ])
@@ -257,6 +261,30 @@ fn commands_take_sets_by_name() {
     assert!(told.contains("expected a data set such as"), "{told}");
 }
 
+#[test]
+fn revisions_have_slashes() {
+    let place = Place::new(Manner::default());
+    let proposed = "hf:wikimedia/wikipedia@refs/pr/4";
+    let fetch = ["data", "fetch", proposed, "--config", "20231101.pt", "--out", "wiki", "--json"];
+    let answer = said(&["data", "fetch"], &place.run(&fetch));
+    assert_eq!((&answer["commit"], answer["files"].as_array().unwrap().len()), (&json!(PROPOSED), 1));
+    // Each revision has a folder of its own in the cache.
+    for (revision, documents) in [("@refs/pr/4", 40), ("", 80), ("@refs/pr/4", 40)] {
+        let texts = format!("hf:wikimedia/wikipedia{revision}:20231101.pt");
+        let golden = golden_folder();
+        let prepare = ["data", "prepare", &texts, "--tokenizer", golden.to_str().unwrap()];
+        let prepare = [&prepare[..], &["--seq-len", "16", "--out", "data", "--json"]].concat();
+        let answer = said(&["data", "prepare"], &place.run(&prepare));
+        assert_eq!(answer["read"]["documents"], json!(documents), "{answer}");
+        fs::remove_dir_all(place.path().join("data")).unwrap();
+    }
+    let folder = place.path().join("wgrad/datasets/wikimedia--wikipedia/refs%2Fpr%2F4/20231101.pt");
+    assert!(folder.join("train.parquet").is_file());
+    assert_eq!(place.asked(), 1 + 1 + 2);
+    let told = error(&place.run(&["data", "fetch", "hf:wikimedia/wikipedia@../x", "--out", "x"]), 1);
+    assert!(told.contains("expected a data set such as"), "{told}");
+}
+
 /// The journey from Wikipedia, with the model made small.
 #[test]
 fn the_journey_from_wikipedia_runs() {
@@ -314,7 +342,7 @@ fn glues_nine_tasks_run() {
         return;
     }
     let place = Place::new(Manner::default());
-    let model = common::hugging_face::golden_folder();
+    let model = golden_folder();
     let model = model.to_str().unwrap();
     for task in TASKS {
         let out = format!("runs/{task}");

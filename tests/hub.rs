@@ -4,14 +4,17 @@
 
 mod common;
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use common::hub_server::{COMMIT, Elsewhere, HubServer, Manner, alone, files, hash};
-use common::hugging_face::{golden_folder, sharded};
+use common::hub_server::{COMMIT, Elsewhere, HubServer, Manner, PROPOSED, alone, files, hash};
+use common::hugging_face::{golden_folder, sharded, tensors, write};
+use common::pickle::of_tensors;
 use common::program::{stderr, stdout};
+use safetensors::tensor::Dtype;
 use serde_json::{Value, json};
 
 const NAME: &str = "some-org/small-bert";
@@ -209,11 +212,139 @@ fn what_is_not_there_is_said() {
     assert_eq!(said.trim_end().lines().count(), 1);
     assert!(run("some-org/small-bert", true).contains("HF_HUB_OFFLINE is set"));
     assert!(run("./some-org/small-bert", false).contains("found nothing there"));
-    let unsafe_only = tempfile::tempdir().unwrap();
-    fs::write(unsafe_only.path().join("pytorch_model.bin"), b"PK").unwrap();
-    let hub = start(unsafe_only.path(), Manner::default());
+    let none = tempfile::tempdir().unwrap();
+    fs::write(none.path().join("config.json"), "{}").unwrap();
+    let hub = start(none.path(), Manner::default());
     let output = info(cache.path(), &hub.address, None);
-    assert!(stderr(&output).contains("only a PyTorch pickle"), "{}", stderr(&output));
+    let said = stderr(&output);
+    assert!(said.contains("model.safetensors or pytorch_model.bin, found no weights"), "{said}");
+}
+
+/// A copy of a folder, whose weights in `weights` are those of `torch.save`.
+fn pickled(folder: &Path, weights: &[&str]) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for (name, bytes) in files(folder, "") {
+        let path = copy.path().join(&name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        match weights.contains(&name.as_str()) {
+            false => fs::write(path, bytes).unwrap(),
+            true => {
+                let bytes = of_tensors(&tensors(&folder.join(name)));
+                fs::write(path.with_file_name("pytorch_model.bin"), bytes).unwrap();
+            }
+        }
+    }
+    copy
+}
+
+#[test]
+fn weights_of_pytorch_are_downloaded_where_there_are_no_others() {
+    let cache = tempfile::tempdir().unwrap();
+    let dense = tempfile::tempdir().unwrap();
+    for (name, bytes) in files(&sentence_folder(), "") {
+        let path = dense.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    fs::remove_dir_all(dense.path().join("2_Normalize")).unwrap();
+    // LaBSE and many older ones: both the encoder and a Dense module are pickles.
+    let modules =
+        [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Dense", "Dense"), ("3_Normalize", "Normalize")];
+    let modules = modules
+        .map(|(path, kind)| json!({"path": path, "type": format!("sentence_transformers.models.{kind}")}));
+    fs::write(dense.path().join("modules.json"), json!(modules).to_string()).unwrap();
+    fs::create_dir(dense.path().join("2_Dense")).unwrap();
+    let settings = json!({"in_features": 40, "out_features": 2, "bias": false, "activation_function": "torch.nn.modules.linear.Identity"});
+    fs::write(dense.path().join("2_Dense/config.json"), settings.to_string()).unwrap();
+    let values: Vec<u8> = (0..80).flat_map(|i| (i as f32 / 80.0).to_le_bytes()).collect();
+    let linear = [("linear.weight".to_owned(), Dtype::F32, vec![2, 40], values)];
+    write(&dense.path().join("2_Dense/model.safetensors"), &linear);
+    let expected = {
+        let hub = start(dense.path(), Manner::default());
+        let cache = tempfile::tempdir().unwrap();
+        let vectors = hub.command(cache.path(), &["embed", "--model", NAME, "w5 w6"]).output().unwrap();
+        assert!(vectors.status.success(), "{}", stderr(&vectors));
+        stdout(&vectors)
+    };
+    let folder = pickled(dense.path(), &["model.safetensors", "2_Dense/model.safetensors"]);
+    let hub = start(folder.path(), Manner::default());
+    let embed = || {
+        let output = hub.command(cache.path(), &["embed", "--model", NAME, "w5 w6"]).output().unwrap();
+        (stdout(&output), stderr(&output))
+    };
+    assert_eq!(embed().0, expected);
+    is_cached(cache.path(), folder.path());
+    // Another program may have fetched all but the module's.
+    let snapshot = model(cache.path()).join("snapshots").join(COMMIT);
+    fs::remove_file(snapshot.join("2_Dense/pytorch_model.bin")).unwrap();
+    fs::remove_dir_all(model(cache.path()).join(".no_exist")).unwrap();
+    let (vectors, said) = embed();
+    assert!(vectors == expected && said.contains("downloading 2_Dense/pytorch_model.bin"), "{said}");
+    assert!(embed().1.is_empty());
+    // What is there in both forms is fetched in one.
+    for name in ["pytorch_model.bin", "2_Dense/pytorch_model.bin"] {
+        fs::copy(folder.path().join(name), dense.path().join(name)).unwrap();
+    }
+    let hub = start(dense.path(), Manner::default());
+    let cache = tempfile::tempdir().unwrap();
+    described(&info(cache.path(), &hub.address, None));
+    assert!(!hub.requests().iter().any(|(path, ..)| path.contains("pytorch_model")));
+}
+
+/// What somebody proposed lies under a revision with slashes.
+#[test]
+fn revisions_have_slashes() {
+    let commits = [(COMMIT, sentence_folder()), (PROPOSED, golden_folder())];
+    let commits = commits.map(|(commit, folder)| (commit.to_owned(), files(&folder, "")));
+    let hub = HubServer::start(HashMap::from([(NAME.to_owned(), HashMap::from(commits))]), Manner::default());
+    let cache = tempfile::tempdir().unwrap();
+    let name = format!("{NAME}@refs/pr/4");
+    let run = |arguments: &[&str]| {
+        let output = hub.command(cache.path(), arguments).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        output
+    };
+    let answer = described(&run(&["info", "--model", &name, "--json"]));
+    assert_eq!(answer["embedding"]["described"], json!(false));
+    assert_eq!(fs::read_to_string(model(cache.path()).join("refs/refs/pr/4")).unwrap(), PROPOSED);
+    assert_eq!(files(&model(cache.path()).join("snapshots").join(PROPOSED), ""), files(&golden_folder(), ""));
+    // The other revision is another.
+    assert_eq!(described(&info(cache.path(), &hub.address, None))["embedding"]["described"], json!(true));
+    let before = hub.requests().len();
+    // Every command that takes a model by its name takes this one, and finds it in the cache.
+    fs::write(cache.path().join("text.txt"), "w5 w6 w7 w8 w9 w10\n".repeat(60)).unwrap();
+    run(&["embed", "--model", &name, "w5 w6"]);
+    run(&["similarity", "--model", &name, "w5 w6", "w7"]);
+    run(&["fill-mask", "--model", &name, "w5 [MASK]"]);
+    run(&["data", "prepare", "text.txt", "--tokenizer", &name, "--seq-len", "16", "--out", "data"]);
+    run(&["pretrain", "--from", &name, "--data", "data", "--out", "out", "--init-only"]);
+    assert_eq!(hub.requests().len(), before);
+    // A name that would lead out of the cache is a path, and not there.
+    for bad in ["../../x", "a/../../../x", "/etc"] {
+        let output =
+            hub.command(cache.path(), &["info", "--model", &format!("{NAME}@{bad}")]).output().unwrap();
+        assert!(stderr(&output).contains("found nothing there"), "{}", stderr(&output));
+    }
+    assert_eq!(hub.requests().len(), before);
+}
+
+/// Some of BERT's are only a list of words.
+#[test]
+fn a_vocabulary_alone_is_downloaded() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        fs::copy(golden_folder().join(name), folder.path().join(name)).unwrap();
+    }
+    let vocabulary: Vec<String> = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain((5..61).map(|i| format!("w{i}")))
+        .collect();
+    fs::write(folder.path().join("vocab.txt"), vocabulary.join("\n")).unwrap();
+    let cache = tempfile::tempdir().unwrap();
+    let hub = start(folder.path(), Manner::default());
+    assert_eq!(described(&info(cache.path(), &hub.address, None))["width"], 40);
+    is_cached(cache.path(), folder.path());
 }
 
 /// A part in the cache, as an earlier download left it.

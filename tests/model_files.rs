@@ -32,24 +32,37 @@ fn downloads_take_what_is_read_and_no_more() {
     let modules = r#"[{"path": ""}, {"path": "1_Pooling"}, {"path": "2_Normalize"}, {"path": "a/dense"}, {"path": "../b"}]"#;
     let folders = module_folders(modules.as_bytes());
     assert_eq!(folders, ["", "1_Pooling", "2_Normalize", "a/dense"]);
-    let weights = ["model.safetensors.index.json", "model-00001-of-00002.safetensors"];
-    for single in [true, false] {
-        assert!(taken.iter().all(|name| MODEL_FILES.contains(name, single, &folders)));
-        assert!(weights.iter().all(|name| MODEL_FILES.contains(name, single, &folders) != single));
-        assert_eq!(MODEL_FILES.contains("model.safetensors", single, &folders), single);
-        let left = [
-            "pytorch_model.bin",
-            "onnx/config.json",
-            "1_Pooling/../config.json",
-            "../config.json",
-            "_/config.json",
-            "model-../x.safetensors",
-            "1_Pooling/model.onnx",
-            "3_Dense/config.json",
-            "b/config.json",
-        ];
-        assert!(!left.iter().any(|name| MODEL_FILES.contains(name, single, &folders)));
+    let forms = [
+        &["model.safetensors"][..],
+        &["model.safetensors.index.json", "model-00001-of-00002.safetensors"],
+        &["pytorch_model.bin"],
+        &["pytorch_model.bin.index.json", "pytorch_model-00001-of-00002.bin"],
+    ];
+    let left = [
+        "onnx/config.json",
+        "1_Pooling/../config.json",
+        "../config.json",
+        "_/config.json",
+        "model-../x.safetensors",
+        "1_Pooling/model.onnx",
+        "3_Dense/config.json",
+        "b/config.json",
+        "vocab.txt",
+    ];
+    // Of all forms that there are the best is taken.
+    for best in 0..forms.len() {
+        let there = [&taken[..], &forms[best..].concat(), &left].concat();
+        let has = |name: &str| there.contains(&name);
+        let takes = |name: &str| MODEL_FILES.contains(name, &has, &folders);
+        assert!(taken.iter().all(|name| takes(name)));
+        assert!(!left.iter().any(|name| takes(name)));
+        for (form, names) in forms.iter().enumerate() {
+            assert!(names.iter().all(|name| takes(name) == (form == best)), "{names:?}");
+        }
     }
+    let module = ["2_Normalize/pytorch_model.bin", "a/dense/pytorch_model.bin", "vocab.txt"];
+    assert!(module.iter().all(|name| MODEL_FILES.contains(name, &|name| module.contains(&name), &folders)));
+    assert!(!MODEL_FILES.contains(module[1], &|_| true, &folders));
 }
 
 /// Older folders keep the encoder in a folder of its own.
@@ -57,12 +70,13 @@ fn downloads_take_what_is_read_and_no_more() {
 fn an_encoder_in_a_folder_of_its_own() {
     let modules = br#"[{"path": "0_Transformer"}, {"path": "1_Pooling"}]"#;
     let folders = module_folders(modules);
+    let has = |name: &str| name == "0_Transformer/model.safetensors";
     for name in
         ["0_Transformer/config.json", "0_Transformer/tokenizer.json", "0_Transformer/model.safetensors"]
     {
-        assert!(MODEL_FILES.contains(name, true, &folders), "{name}");
+        assert!(MODEL_FILES.contains(name, &has, &folders), "{name}");
     }
-    assert!(!MODEL_FILES.contains("1_Pooling/tokenizer.json", true, &folders));
+    assert!(!MODEL_FILES.contains("1_Pooling/tokenizer.json", &has, &folders));
     let small = MODEL_FILES.small(Some(modules));
     let among = |name: &str| small.iter().any(|small| small == name);
     assert!(among("0_Transformer/tokenizer_config.json") && among("0_Transformer/sentence_bert_config.json"));

@@ -12,9 +12,10 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use common::program::{command, stderr, stdout};
 use safetensors::tensor::{SafeTensors, TensorView};
 use serde_json::{Value, json};
-use wgrad::files::SentenceFolder;
+use wgrad::files::{ModelFolder, SentenceFolder};
 use wgrad::gpu::{AdapterKind, Gpu};
 use wgrad::infer::{EmbedOptions, Embedder};
 use wgrad::models::{Pooling, Poolings};
@@ -308,4 +309,44 @@ fn an_encoder_in_a_folder_of_its_own() {
     folder.write("modules.json", modules);
     folder.gives(&gpu, "mean");
     assert!(SentenceFolder::is_whole(folder.0.path()));
+    // Who asks for the model alone finds it, and by it how vectors are made.
+    let model = ModelFolder::load(folder.0.path()).unwrap();
+    assert_eq!(model.path, apart);
+    let described = SentenceFolder::load(&model.path).unwrap();
+    assert!(described.described && described.lacks_pooling.is_none());
+    assert_eq!(described.model.path, apart);
+
+    // So do the commands, and what they write is a model like any other.
+    let place = tempfile::tempdir().unwrap();
+    let pairs: String = (0..12).map(|i| format!("the dog {i}\tthe cat {i}\t0.{}\n", i % 10)).collect();
+    fs::write(place.path().join("pairs.tsv"), format!("sentence1\tsentence2\tscore\n{pairs}")).unwrap();
+    let name = folder.0.path().to_str().unwrap();
+    let run = |arguments: &[&str]| {
+        let output = command(arguments).current_dir(place.path()).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
+        stdout(&output)
+    };
+    let columns = ["--text-column", "sentence1", "--pair-column", "sentence2", "--label-column", "score"];
+    let task = [
+        "finetune",
+        "--task",
+        "regress",
+        "--train",
+        "pairs.tsv",
+        "--eval",
+        "pairs.tsv",
+        "--epochs",
+        "1",
+        "--max-length",
+        "32",
+    ];
+    run(&[&task[..], &columns, &["--model", name, "--seeds", "1", "--out", "tuned"]].concat());
+    run(&[&["evaluate", "--task", "contrastive", "--model", name, "--eval", "pairs.tsv"][..], &columns]
+        .concat());
+    let before = run(&["embed", "--model", name, "the dog"]);
+    run(&["trim", "--model", name, "--layers", "2", "--out", "trimmed"]);
+    let trimmed = SentenceFolder::load(place.path().join("trimmed")).unwrap();
+    assert!(trimmed.described && trimmed.max_tokens == described.max_tokens);
+    assert_eq!(trimmed.model.path, place.path().join("trimmed"));
+    assert_eq!(run(&["embed", "--model", "trimmed", "the dog"]), before);
 }

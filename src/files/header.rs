@@ -138,15 +138,6 @@ const PICKLE: &str = "a PyTorch pickle, which can run any code when it is read; 
      `from safetensors.torch import save_file; w = torch.load(FILE, weights_only=True); \
      save_file({k: v.contiguous().clone() for k, v in w.items()}, 'model.safetensors')`";
 
-/// Refuses a file named as a pickle, before it is opened.
-pub(super) fn refuse_pickle(path: &Path) -> Result<()> {
-    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
-    if ["bin", "pt", "pth", "ckpt", "pkl", "pickle"].contains(&extension.as_str()) {
-        return Err(Error::file(path, "a safetensors file", PICKLE));
-    }
-    Ok(())
-}
-
 /// A value of the header's top level.
 enum Entry {
     Tensor(TensorInfo),

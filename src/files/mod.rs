@@ -10,6 +10,8 @@ mod known_prompts;
 pub mod list;
 pub mod model_folder;
 pub mod names;
+#[cfg(not(target_arch = "wasm32"))]
+mod pickle;
 mod reference;
 pub mod resume;
 pub mod run;
@@ -22,7 +24,7 @@ pub mod writer;
 pub use card::{ModelCard, Score};
 pub use check::{check_tensors, check_vocabulary, tokenizer_vocabulary};
 pub use known_prompts::KnownPrompts;
-pub use list::{MODEL_FILE, MODEL_FILES, REFERENCE_FILE, module_folders};
+pub use list::{MODEL_FILE, MODEL_FILES, REFERENCE_FILE, WeightFiles, module_folders};
 pub use model_folder::{ModelFolder, SavedTokenizer};
 pub use names::from_hugging_face;
 pub use reference::ReferenceVectors;

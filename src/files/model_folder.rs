@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::check::{check_tensors, check_vocabulary, listed, tokenizer_vocabulary};
-use super::header::{foreign, refuse_pickle};
-use super::list::{CARD_FILE, CONFIG_FILE, INDEX_FILE, MODEL_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE};
+use super::header::foreign;
+use super::list::{
+    CARD_FILE, CONFIG_FILE, MODEL_FILE, MODULES_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, WeightFiles,
+    module_folders,
+};
 use super::names::from_hugging_face;
 use super::shards::complete;
 use super::weights::Weights;
@@ -90,7 +93,7 @@ impl<'a> From<&'a Vec<u8>> for SavedTokenizer<'a> {
 }
 
 impl ModelFolder {
-    /// Reads a folder, of this crate or of a Hugging Face BERT, and checks its files against each other and, where this
+    /// Reads a folder, of this crate or of a Hugging Face BERT, or that of the encoder in a sentence embedder's, and checks its files against each other and, where this
     /// crate wrote them, against their checksums. NaN and infinity are refused when the weights are read.
     ///
     /// # Errors
@@ -112,7 +115,7 @@ impl ModelFolder {
     /// # Errors
     /// As [`ModelFolder::load`].
     pub fn load_with(store: &dyn Store, dir: impl AsRef<Path>, verify: bool) -> Result<ModelFolder> {
-        let dir = dir.as_ref();
+        let dir = &encoder_folder(store, dir.as_ref());
         require_files(store, dir)?;
         let changed = if verify { checksums::verify(store, dir, &NEEDED, |_| true)? } else { Vec::new() };
         let config_path = dir.join(CONFIG_FILE);
@@ -257,6 +260,15 @@ fn json_bytes(store: &dyn Store, path: &Path) -> Result<Vec<u8>> {
     }
 }
 
+/// Where the encoder of a folder lies: some sentence embedders have it in a folder of its own.
+fn encoder_folder(store: &dyn Store, dir: &Path) -> PathBuf {
+    let modules = || store.read(&dir.join(MODULES_FILE)).ok();
+    let first = || module_folders(&modules()?).into_iter().next();
+    let apart = if store.exists(&dir.join(CONFIG_FILE)) { None } else { first() };
+    let apart = apart.map(|first| dir.join(first)).filter(|apart| store.exists(&apart.join(CONFIG_FILE)));
+    apart.unwrap_or_else(|| dir.to_path_buf())
+}
+
 /// Says what a folder lacks, and knows the usual reasons.
 fn require_files(store: &dyn Store, dir: &Path) -> Result<()> {
     let expected = format!("a model folder with {CONFIG_FILE}, {MODEL_FILE} and {TOKENIZER_FILE}");
@@ -267,15 +279,9 @@ fn require_files(store: &dyn Store, dir: &Path) -> Result<()> {
     let missing: Vec<&str> = [CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE]
         .into_iter()
         .filter(|name| !store.exists(&dir.join(name)))
-        .filter(|name| *name != MODEL_FILE || !store.exists(&dir.join(INDEX_FILE)))
+        .filter(|name| *name != MODEL_FILE || WeightFiles::of(|name| store.exists(&dir.join(name))).is_none())
         .filter(|name| *name != TOKENIZER_FILE || !store.exists(&dir.join(VOCABULARY_FILE)))
         .collect();
-    if missing.contains(&MODEL_FILE) {
-        let pickle = dir.join("pytorch_model.bin");
-        if store.exists(&pickle) {
-            return refuse_pickle(&pickle);
-        }
-    }
     if missing.is_empty() {
         return Ok(());
     }

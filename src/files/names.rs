@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::Weights;
 use crate::error::quoted;
-use crate::models::Config;
+use crate::models::{Config, Head};
 use crate::{Error, Result};
 
 /// The weights of a file under the names of [`Config::parameters`], and whether there is a pooler put into the
@@ -23,13 +23,13 @@ pub fn from_hugging_face(weights: Weights, config: &mut Config) -> Result<(Weigh
         false => family.parameter(&prefix.replaced(name), config, &all),
     };
     let parameters = weights.names().filter_map(parameter).collect();
-    let mut shape = config.clone();
-    shape.pooler = family.has_pooler(config, &parameters);
+    let pooler = format!("{}.pooler.", family.base());
+    let mut shape = if lacks_head(config, &parameters, &pooler) { config.encoder() } else { config.clone() };
+    shape.pooler = family.has_pooler(&shape, &parameters);
     let wanted: HashSet<String> = shape.parameters().into_iter().map(|spec| spec.name).collect();
     // Where something is missing, the message that says so also needs what is there instead.
     let complete = wanted.is_subset(&parameters);
     // A layer or a table of the encoder that the configuration does not know is no other head's: it contradicts it.
-    let pooler = format!("{}.pooler.", family.base());
     let of_the_encoder = |name: &str| prefix.is_of_the_encoder(name) && !name.starts_with(&pooler);
     let unknown = |name: &str| {
         complete && parameter(name).is_some_and(|name| !wanted.contains(&name) && !of_the_encoder(&name))
@@ -38,6 +38,16 @@ pub fn from_hugging_face(weights: Weights, config: &mut Config) -> Result<(Weigh
     let weights = weights.renamed(|name| parameter(name).filter(|_| !unknown(name)))?;
     *config = shape;
     Ok((weights, left_out))
+}
+
+/// Whether a file has nothing of the head that its configuration names: sentence embedders hold the encoder alone, and many a
+/// `config.json` of theirs still names the class that the encoder was pretrained as. This crate's own files are never so.
+fn lacks_head(config: &Config, parameters: &HashSet<String>, pooler: &str) -> bool {
+    let encoder: HashSet<String> = config.encoder().parameters().into_iter().map(|spec| spec.name).collect();
+    let all = config.parameters().into_iter().map(|spec| spec.name);
+    let head: Vec<String> = all.filter(|name| !encoder.contains(name) && !name.starts_with(pooler)).collect();
+    let foreign = config.family().python().is_none() && config.head() != Some(Head::None);
+    foreign && !head.is_empty() && head.iter().all(|name| !parameters.contains(name))
 }
 
 /// What stands before the names of a file's tensors: nothing, `module.`, `0.auto_model.`, …

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::list::{
-    CONFIG_FILE, LIMITS_FILE, MODEL_FILE, MODULES_FILE, PROMPTS_FILE, TOKENIZER_CONFIG_FILE, module_folders,
+    CONFIG_FILE, LIMITS_FILE, MODULES_FILE, PROMPTS_FILE, TOKENIZER_CONFIG_FILE, module_folders,
 };
 use super::{ModelFolder, Weights};
 use crate::error::quoted;
@@ -87,7 +87,7 @@ impl SentenceFolder {
     /// # Errors
     /// As [`SentenceFolder::load`].
     pub fn load_with(store: &dyn Store, dir: impl AsRef<Path>, verify: bool) -> Result<SentenceFolder> {
-        let dir = dir.as_ref();
+        let dir = &described_in(store, dir.as_ref());
         let path = dir.join(MODULES_FILE);
         let modules: Vec<Module> =
             if store.exists(&path) { read_json(store, &path, "a list of modules")? } else { Vec::new() };
@@ -210,7 +210,8 @@ impl SentenceFolder {
                     }
                     steps = self.steps.to_vec();
                     steps.push(VectorStep::Dense(dense));
-                    self.further_weights.push((format!("{}/{MODEL_FILE}", module.path), weights));
+                    let file = weights.path().file_name().unwrap_or_default().to_string_lossy();
+                    self.further_weights.push((format!("{}/{file}", module.path), weights));
                 }
                 // It does nothing but in training.
                 "Dropout" => {}
@@ -375,7 +376,7 @@ fn dense(store: &dyn Store, folder: &Path) -> Result<(Dense, Weights)> {
         let expected = "`activation_function` to be Identity, Tanh, ReLU, GELU, SiLU or Sigmoid";
         Error::file(&path, expected, quoted(class))
     })?;
-    let weights = Weights::open_on(store, folder.join(MODEL_FILE))?;
+    let weights = Weights::open_folder(store, folder)?;
     let tensor = |name: &str, shape: &[usize]| {
         if weights.shape(name) != Some(shape) {
             let found = weights.shape(name).map_or("none".to_owned(), |shape| format!("{shape:?}"));
@@ -392,6 +393,20 @@ fn dense(store: &dyn Store, folder: &Path) -> Result<(Dense, Weights)> {
         true => Residual::Projected(tensor("residual.weight", &shape)?),
     };
     Ok((Dense::new(shape, weight, bias, activation, residual)?, weights))
+}
+
+/// The folder that says how vectors are made with a model's: itself, or one above it that has it as its encoder.
+pub(super) fn described_in(store: &dyn Store, dir: &Path) -> PathBuf {
+    let is_encoder_of = |above: &&Path| {
+        let modules = store.read(&above.join(MODULES_FILE)).ok();
+        let first = modules.and_then(|modules| module_folders(&modules).into_iter().next());
+        first.is_some_and(|first| !first.is_empty() && above.join(first) == dir)
+    };
+    if store.exists(&dir.join(MODULES_FILE)) {
+        return dir.to_path_buf();
+    }
+    // Few names of modules have several parts.
+    dir.ancestors().skip(1).take(3).find(is_encoder_of).unwrap_or(dir).to_path_buf()
 }
 
 /// A folder that `modules.json` names: the folder itself, or one in it.

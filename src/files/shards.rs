@@ -1,11 +1,12 @@
-//! The weights of a folder: one `model.safetensors`, or several files under an index.
+//! The weights of a folder: one `model.safetensors`, or several files under an index; without those `pytorch_model.bin`,
+//! or several of these.
 
 use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::header::{MAX_HEADER, Unique, foreign};
-use super::list::{INDEX_FILE, MODEL_FILE};
+use super::list::{MODEL_FILE, WeightFiles};
 use super::weights::Weights;
 use crate::error::quoted;
 use crate::store::Store;
@@ -24,19 +25,17 @@ impl Weights {
     /// tensors that its files do not hold.
     pub fn open_folder(store: &dyn Store, dir: impl AsRef<Path>) -> Result<Weights> {
         let dir = dir.as_ref();
-        let single = dir.join(MODEL_FILE);
-        let index = dir.join(INDEX_FILE);
-        if store.exists(&single) || !store.exists(&index) {
-            Weights::open_on(store, single)
-        } else {
-            open_index(store, dir, &index)
+        match WeightFiles::of(|name| store.exists(&dir.join(name))) {
+            Some(files) if files.is_index() => open_index(store, dir, &dir.join(files.first())),
+            files => Weights::open_on(store, dir.join(files.map_or(MODEL_FILE, WeightFiles::first))),
         }
     }
 }
 
 /// Whether the weights of a folder are there, and all of them.
 pub(super) fn complete(store: &dyn Store, dir: &Path) -> bool {
-    store.exists(&dir.join(MODEL_FILE)) || read_index(store, dir, &dir.join(INDEX_FILE)).is_ok()
+    WeightFiles::of(|name| store.exists(&dir.join(name)))
+        .is_some_and(|files| !files.is_index() || read_index(store, dir, &dir.join(files.first())).is_ok())
 }
 
 /// The contents of an index.
@@ -55,10 +54,10 @@ fn read_index(store: &dyn Store, dir: &Path, path: &Path) -> Result<Places> {
         return Err(wrong("an index of at most 100000000 bytes", format!("{size}")));
     }
     if let Some(kind) = foreign(&bytes) {
-        return Err(wrong("an index of safetensors files", kind.to_string()));
+        return Err(wrong("an index of files of weights", kind.to_string()));
     }
     let index: Index = serde_json::from_slice(&bytes)
-        .map_err(|error| wrong("an index of safetensors files, in JSON", format!("a fault: {error}")))?;
+        .map_err(|error| wrong("an index of files of weights, in JSON", format!("a fault: {error}")))?;
     let Unique(tensors) = index.weight_map;
     let mut files: Vec<String> = tensors.iter().map(|(_, file)| file.clone()).collect();
     files.sort_unstable();

@@ -3,12 +3,15 @@
 use std::borrow::Cow;
 use std::path::Path;
 
+use serde_json::Value;
+
 use super::card::ModelCard;
-use super::list::{MODEL_FILES, MODULES_FILE, SPECIAL_TOKENS_FILE, TOKENIZER_CONFIG_FILE};
+use super::list::{MODEL_FILES, MODULES_FILE, SPECIAL_TOKENS_FILE, TOKENIZER_CONFIG_FILE, module_folders};
 use super::model_folder::{ModelFolder, SavedTokenizer};
+use super::sentence::described_in;
 use super::writer::TensorSource;
 use crate::models::Config;
-use crate::store::{Store, checksums, read_settings, write_atomic, write_json};
+use crate::store::{Store, checksums, read_json, read_settings, write_atomic, write_json};
 use crate::text::Trimmed;
 use crate::{Error, Result};
 
@@ -110,25 +113,38 @@ fn keep_length(store: &dyn Store, from: &Path, to: &Path) -> Result<()> {
 
 /// Copies what makes a sentence embedder of a model: the list of its modules, their folders, and the limits of texts.
 fn copy_settings(store: &dyn Store, from: &Path, to: &Path) -> Result<()> {
+    let from = &described_in(store, from);
     if !store.exists(&from.join(MODULES_FILE)) {
         return Ok(());
     }
     let modules = store.read(&from.join(MODULES_FILE))?;
+    // What lay in a folder of the encoder's own lies in the folder itself now.
+    let folders = module_folders(&modules);
+    let encoder = folders.first().filter(|folder| !folder.is_empty()).map(|folder| format!("{folder}/"));
     let mut copied = Vec::new();
-    for name in MODEL_FILES.small(Some(&modules)) {
+    let mut names = MODEL_FILES.small(Some(&modules));
+    names.extend(MODEL_FILES.module_pickles(&modules));
+    for name in names {
+        let new = encoder.as_ref().and_then(|encoder| name.strip_prefix(encoder)).unwrap_or(&name).to_owned();
         // What lies beside the tokenizer was saved with it.
-        if [TOKENIZER_CONFIG_FILE, SPECIAL_TOKENS_FILE].contains(&name.as_str())
+        if [TOKENIZER_CONFIG_FILE, SPECIAL_TOKENS_FILE].contains(&new.as_str())
             || !store.exists(&from.join(&name))
         {
             continue;
         }
-        let place = to.join(&name);
+        let place = to.join(&new);
         if let Some(folder) = place.parent() {
             store.create_dir_all(folder)?;
         }
-        let bytes = store.read(&from.join(&name))?;
-        write_atomic(store, &place, |sink| sink.put(&bytes))?;
-        copied.push(name);
+        if new == MODULES_FILE && encoder.is_some() {
+            let mut list: Value = read_json(store, &from.join(&name), "a list of modules")?;
+            list[0]["path"] = Value::from("");
+            write_json(store, &place, &list)?;
+        } else {
+            let bytes = store.read(&from.join(&name))?;
+            write_atomic(store, &place, |sink| sink.put(&bytes))?;
+        }
+        copied.push(new);
     }
     checksums::enlist(store, to, &copied.iter().map(String::as_str).collect::<Vec<_>>())
 }

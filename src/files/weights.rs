@@ -1,4 +1,4 @@
-//! Reading weights: safetensors files, checked before anything uses them.
+//! Reading weights: safetensors files and those of `torch.save`, checked before anything uses them.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,13 +12,16 @@ pub use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 
 use super::header::{self, Header};
+#[cfg(not(target_arch = "wasm32"))]
+use super::pickle;
 use crate::error::quoted;
 use crate::store::{Bytes, Disk, Store};
 use crate::{Error, Result};
 
-/// The tensors of one safetensors file or of several, memory-mapped where there are files.
+/// The tensors of one file or of several, memory-mapped where there are files: safetensors, or, but in a page, what
+/// `torch.save` writes.
 ///
-/// Opening checks the whole header, so that later reads stay inside the file. While the value lives the files must
+/// Opening checks the whole header, or reads the whole pickle, so that later reads stay inside the file. While the value lives the files must
 /// not be written to in place; everything here that saves puts a new file in the old one's place instead.
 pub struct Weights {
     path: PathBuf,
@@ -29,7 +32,7 @@ pub struct Weights {
     allow_non_finite: bool,
 }
 
-/// One file with its header.
+/// One file with its header, or tensors that were copied out of one.
 struct Mapped {
     path: PathBuf,
     bytes: Bytes,
@@ -40,8 +43,8 @@ impl Weights {
     /// Maps and checks a file.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be read; [`Error::File`] when it is not a whole, sound safetensors file: a
-    /// PyTorch pickle, a web page, a Git LFS pointer and a truncated file are called by name.
+    /// [`Error::Io`] when it cannot be read; [`Error::File`] when it is not a whole, sound safetensors file, or a PyTorch
+    /// pickle that asks for more than tensors: a web page, a Git LFS pointer and a truncated file are called by name.
     pub fn open(path: impl AsRef<Path>) -> Result<Weights> {
         Self::open_on(&Disk, path)
     }
@@ -52,9 +55,8 @@ impl Weights {
     /// As [`Weights::open`].
     pub fn open_on(store: &dyn Store, path: impl AsRef<Path>) -> Result<Weights> {
         let path = path.as_ref();
-        header::refuse_pickle(path)?;
         if store.is_dir(path) {
-            return Err(Error::file(path, "a safetensors file", "a folder"));
+            return Err(Error::file(path, "a file of weights", "a folder"));
         }
         let bytes = store.read(path)?;
         Self::checked(bytes, path)
@@ -69,11 +71,29 @@ impl Weights {
     }
 
     fn checked(bytes: Bytes, path: &Path) -> Result<Weights> {
+        #[cfg(not(target_arch = "wasm32"))]
+        if pickle::is_pickle(&bytes) {
+            return Self::of_pickle(bytes, path);
+        }
         let header = header::read(&bytes, path)?;
         let names = header.tensors.iter().enumerate();
         let tensors = names.map(|(i, (name, _))| (name.clone(), 0, i)).collect();
         let file = Mapped { path: path.to_path_buf(), bytes, header };
         Ok(Self::indexed(path.to_path_buf(), vec![Arc::new(file)], tensors))
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    fn of_pickle(bytes: Bytes, path: &Path) -> Result<Weights> {
+        let pickle::Contents { in_place, copied, copied_bytes } = pickle::read(&bytes, path)?;
+        let mut files = Vec::new();
+        let mut names = Vec::new();
+        for (bytes, tensors) in [(bytes, in_place), (copied_bytes.into(), copied)] {
+            let places = tensors.iter().enumerate();
+            names.extend(places.map(|(i, (name, _))| (name.clone(), files.len(), i)));
+            let header = Header { tensors, metadata: Vec::new(), data_start: 0 };
+            files.push(Arc::new(Mapped { path: path.to_path_buf(), bytes, header }));
+        }
+        Ok(Self::indexed(path.to_path_buf(), files, names))
     }
 
     fn indexed(path: PathBuf, files: Vec<Arc<Mapped>>, tensors: Vec<(String, usize, usize)>) -> Weights {
@@ -122,9 +142,12 @@ impl Weights {
         &self.path
     }
 
-    /// The safetensors files, with their bytes.
+    /// The files, with their bytes.
     pub(super) fn files(&self) -> impl Iterator<Item = (&Path, &[u8])> {
-        self.files.iter().map(|file| (file.path.as_path(), &*file.bytes))
+        // What was copied out of a file follows it under its name.
+        let mut before = None;
+        let files = self.files.iter().map(|file| (file.path.as_path(), &*file.bytes));
+        files.filter(move |(path, _)| before.replace(*path) != Some(*path))
     }
 
     /// The tensors' names, in the order of the file.

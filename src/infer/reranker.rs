@@ -10,7 +10,7 @@ use super::classifier::longest;
 use super::load::load;
 use super::logits::softmax;
 use super::readout::Readout;
-use super::session::{Session, WINDOW};
+use super::session::Session;
 use crate::data::task::encode;
 use crate::error::quoted;
 use crate::files::ModelFolder;
@@ -127,7 +127,7 @@ impl Reranker {
     ) -> Result<Vec<Relevance>> {
         let Reranker { session, tokenizer, template, longest, scoring } = self;
         let mut truncated = Vec::with_capacity(texts.len());
-        let mut windows = texts.chunks(WINDOW).map(|window| {
+        let mut windows = texts.chunks(session.window()).map(|window| {
             let one =
                 |text: &_| encode(tokenizer, template, query, Some(AsRef::<str>::as_ref(text)), *longest);
             let window = window.par_iter().map(one).collect::<Result<Vec<_>>>()?;

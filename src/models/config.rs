@@ -272,6 +272,15 @@ impl Config {
         self.hidden_size / self.num_attention_heads
     }
 
+    /// The runs of columns of heads that are padded on a device, and to which length; none where D is a multiple of 4. Rotary
+    /// positions turn a column of a head's first half with one of the second, so there each half is a run.
+    pub(super) fn padded_heads(&self) -> Option<(usize, usize)> {
+        let size = self.head_size();
+        let runs = if self.rotary.is_some() { 2 } else { 1 };
+        let padded = size.next_multiple_of(4);
+        (padded > size).then(|| (size / runs, padded / runs))
+    }
+
     /// Rows of a layer's table of distances; 0 where positions are absolute.
     pub fn distances(&self) -> usize {
         match self.position_embedding_type {

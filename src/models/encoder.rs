@@ -4,7 +4,7 @@ use super::config::{Activation, Config, PositionEmbedding};
 use super::inputs::{Inputs, Words};
 use super::position_bias::PositionBias;
 use crate::autograd::Graph;
-use crate::nn::{Context, Declared, DropoutSite, Embedding, Init, LayerNorm, Linear, Scope};
+use crate::nn::{Context, Declared, DropoutSite, Embedding, Init, LayerNorm, Linear, Padding, Scope};
 use crate::ops::add::add;
 use crate::ops::attention::{
     Heads, Positions, Probabilities, attention_with_dropout, attention_with_probabilities,
@@ -269,6 +269,7 @@ pub(super) struct Attention {
     biases: Option<PositionBias>,
     output: Linear,
     heads: usize,
+    padding: usize,
     rotary: bool,
     local: bool,
     dropout: DropoutSite,
@@ -283,12 +284,23 @@ impl Attention {
         let projections = Linear::stacked(scope, names.projections, [rows, c], init, config.use_bias);
         let table = [config.distances(), config.head_size()];
         let distances = (table[0] > 0).then(|| Embedding::new(scope, names.distances, table, init));
+        let output_layer = Linear::new(scope, names.output, [c, c], output, config.use_bias);
+        // Zeros fill heads up to what kernels want. They add nothing to a product, and as the layer behind the heads gives
+        // them no weight, their gradients are zeros too.
+        if let Some((run, to)) = config.padded_heads() {
+            let padding = |dimension| Padding { dimension, run, to };
+            scope.pad(projections.weight, padding(0));
+            projections.bias.into_iter().for_each(|bias| scope.pad(bias, padding(0)));
+            distances.into_iter().for_each(|distances| scope.pad(distances.table, padding(1)));
+            scope.pad(output_layer.weight, padding(1));
+        }
         Attention {
             projections,
             distances,
             biases: None,
-            output: Linear::new(scope, names.output, [c, c], output, config.use_bias),
+            output: output_layer,
             heads: config.num_attention_heads,
+            padding: config.head_size().next_multiple_of(4) - config.head_size(),
             rotary: config.rotary.is_some(),
             local: false,
             dropout: DropoutSite::new(scope, names.probabilities),
@@ -317,7 +329,8 @@ impl Attention {
     ) -> Result<Tensor> {
         let projected = self.projections.forward(context, x, None)?; // [N, 3C]
         let distances = self.distances.map(|table| context.tensor(table.table)).transpose()?;
-        let heads = Heads { sequences: inputs.sequences, tokens: inputs.tokens, heads: self.heads };
+        let Inputs { sequences, tokens, .. } = *inputs;
+        let heads = Heads { sequences, tokens, heads: self.heads, padding: self.padding };
         let dropout = self.dropout.attention(context);
         let biases = self.biases.map(|biases| biases.forward(context)).transpose()?;
         let positions = biases.as_ref().map_or(distances.as_ref().into(), Positions::Biases);

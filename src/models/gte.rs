@@ -64,7 +64,11 @@ fn stretched(scaling: &Value, theta: f64, head_size: f64) -> Result<(f64, f64)> 
     let by = positive(keys, "factor", "rope_scaling.factor")?;
     let by = by.ok_or_else(|| Error::config("rope_scaling.factor", "a number above 0", "none"))?;
     // It takes what shortens for no scaling at all.
-    Ok(if by > 1.0 { (theta * by, by.powf(2.0 / head_size)) } else { (theta, 1.0) })
+    let (base, factor) = if by > 1.0 { (theta * by, by.powf(2.0 / head_size)) } else { (theta, 1.0) };
+    if !(base.is_finite() && factor.is_finite()) {
+        return Err(Error::config("rope_scaling.factor", "a number that leaves frequencies", by));
+    }
+    Ok((base, factor))
 }
 
 impl Family for Gte {
@@ -146,7 +150,8 @@ impl Family for Gte {
         let (parameters, factor) = Rotary::read_parameters(said, "rope_parameters")?;
         let theta = parameters.or(positive(keys, "rope_theta", "rope_theta")?).unwrap_or(theta);
         let size = |key: &str| keys.get(key).and_then(Value::as_u64).unwrap_or(1).max(1) as f64;
-        let head_size = size("hidden_size") / size("num_attention_heads");
+        // What is no number of heads is refused when all keys are there.
+        let head_size = (size("hidden_size") / size("num_attention_heads")).max(1.0);
         let (theta, factor) = match keys.get("rope_scaling").filter(|scaling| !scaling.is_null()) {
             Some(scaling) => stretched(scaling, theta, head_size)?,
             None => (theta, factor),

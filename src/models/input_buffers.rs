@@ -169,8 +169,14 @@ impl InputBuffers {
     fn rotary(&self, graph: &mut Graph, rotary: &Rotary, size: usize) -> Result<RotaryInputs> {
         let InputBuffers { sequences, tokens, .. } = *self;
         let angles = |graph: &mut Graph, theta: f64| {
+            let (half, padded) = (size / 2, size.next_multiple_of(4) / 2);
+            let mut padded_angles = vec![[1.0, 0.0]; tokens * padded];
             let angles = angles(theta, rotary.factor, tokens, size);
-            graph.constant(&angles, [tokens, size / 2, 2], DType::F32)
+            for (to, from) in padded_angles.chunks_mut(padded).zip(angles.chunks(half)) {
+                // Zeros stay zeros, whatever they are turned by.
+                to[..half].copy_from_slice(from);
+            }
+            graph.constant(&padded_angles, [tokens, padded, 2], DType::F32)
         };
         let local = match &self.local_bounds {
             Some((local, bounds)) => {

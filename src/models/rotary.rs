@@ -79,6 +79,14 @@ fn one() -> f64 {
 }
 
 impl LocalAttention {
+    /// The same in a model of so many layers, where its kinds of layers follow a rule: every so many attends to everything.
+    pub fn for_layers(&self, layers: usize) -> Option<Self> {
+        let now = self.layers.len();
+        let every = (1..=now.max(1)).find(|every| alternating(now, *every) == self.layers)?;
+        let layers = alternating(layers.min(MOST_LAYERS), every);
+        Some(LocalAttention { layers, ..self.clone() })
+    }
+
     /// The part of each row's `bounds` that is near the row, in sequences of `tokens`. As those are, it is symmetric, and
     /// what is empty stays empty.
     pub fn bounds(&self, bounds: &[[u32; 2]], tokens: usize) -> Vec<[u32; 2]> {

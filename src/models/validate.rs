@@ -53,17 +53,18 @@ impl Config {
         within("max_position_embeddings", self.max_position_embeddings, 1, MAX_POSITIONS)?;
         within("relative_attention_num_buckets", self.relative_attention_num_buckets, 2, MAX_BUCKETS)?;
         multiple("relative_attention_num_buckets", self.relative_attention_num_buckets, 2)?;
-        multiple("hidden_size", self.hidden_size, 8)?;
+        multiple("hidden_size", self.hidden_size, 4)?;
         within("embedding_size", self.embedding_width(), 4, MAX_WIDTH)?;
         multiple("embedding_size", self.embedding_width(), 4)?;
-        multiple("intermediate_size", self.intermediate_size, 8)?;
+        multiple("intermediate_size", self.intermediate_size, 4)?;
         let heads = self.num_attention_heads;
         if !self.hidden_size.is_multiple_of(heads) {
             let expected = format!("a multiple of `num_attention_heads` ({heads})");
             return Err(Error::config("hidden_size", expected, self.hidden_size));
         }
-        if !self.head_size().is_multiple_of(4) {
-            let expected = "a divisor of `hidden_size` that leaves heads of a multiple of 4";
+        if self.rotary.is_some() && !self.head_size().is_multiple_of(2) {
+            let expected =
+                "a divisor of `hidden_size` that leaves heads of two halves, which rotary positions turn";
             let found = format!("{heads}, which gives heads of {}", self.head_size());
             return Err(Error::config("num_attention_heads", expected, found));
         }

@@ -1,6 +1,7 @@
 //! Which parameters a model has, said once: a layer declares its parameters in a [`Scope`] and keeps a handle of each,
 //! by which it finds their values again in every recording.
 
+use super::padding::Padding;
 use super::role::Role;
 use crate::hash::fnv1a;
 
@@ -28,12 +29,19 @@ pub struct ParameterSpec {
     pub init: Init,
     /// What it is for: an optimizer may treat it by that.
     pub role: Role,
+    /// Zeros that the device has between its values.
+    pub padding: Option<Padding>,
 }
 
 impl ParameterSpec {
     /// The number of values; the largest `usize` when there are more, which no valid configuration has.
     pub fn elements(&self) -> usize {
         self.shape.iter().fold(1, |n, &size| n.saturating_mul(size))
+    }
+
+    /// Its shape on the device.
+    pub fn padded_shape(&self) -> Vec<usize> {
+        self.padding.map_or_else(|| self.shape.clone(), |padding| padding.shape(&self.shape))
     }
 }
 
@@ -132,6 +140,14 @@ impl Scope<'_> {
         self.declare(names, ".bias", &[width], Init::Zeros, Role::Vector)
     }
 
+    /// Pads each of the parameters that a handle stands for, so that it is used in the larger shape.
+    pub fn pad(&mut self, parameter: Parameter, padding: Padding) {
+        let specs = &mut self.declarations.specs;
+        specs[parameter.first..parameter.first + parameter.count]
+            .iter_mut()
+            .for_each(|spec| spec.padding = Some(padding));
+    }
+
     /// The place `name`, at which dropout chooses its random numbers by the place's full name.
     pub(super) fn site(&self, name: &str) -> u32 {
         fnv1a(format!("{}{name}", self.path).as_bytes()) as u32
@@ -147,7 +163,7 @@ impl Scope<'_> {
         let handle = Parameter { first: specs.len(), count: names.len() };
         specs.extend(names.iter().map(|name| {
             let name = format!("{}{name}{end}", self.path);
-            ParameterSpec { name, shape: shape.to_vec(), init, role }
+            ParameterSpec { name, shape: shape.to_vec(), init, role, padding: None }
         }));
         handles.push(handle);
         handle

@@ -1,11 +1,13 @@
 //! Named parameters, laid end to end in a few large buffers with their gradients beside them, so that an
 //! optimizer step is a few large dispatches.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use half::f16;
 
 use super::declare::{Declarations, Parameter, ParameterSpec};
+use super::padding::{self, Padding};
 use super::role::{Division, Role};
 use crate::autograd::Graph;
 use crate::gpu::{Buffer, Gpu, Region};
@@ -38,9 +40,20 @@ pub struct Segment {
 #[derive(Debug)]
 struct Place {
     name: String,
+    /// As in files.
     shape: Vec<usize>,
+    /// On the device.
+    padded: Vec<usize>,
+    padding: Option<Padding>,
     segment: usize,
     offset: usize,
+}
+
+impl Place {
+    /// On the device.
+    fn elements(&self) -> usize {
+        self.padded.iter().product()
+    }
 }
 
 /// All parameters of a model on a device.
@@ -83,7 +96,8 @@ impl Parameters {
                 if division.part(role) != part {
                     continue;
                 }
-                let elements = specs.iter().map(ParameterSpec::elements).sum::<usize>();
+                let elements_of = |spec: &ParameterSpec| spec.padded_shape().iter().product::<usize>();
+                let elements = specs.iter().map(elements_of).sum::<usize>();
                 let elements = elements.next_multiple_of(ALIGNMENT);
                 if elements > limit {
                     return Err(Error::Limit {
@@ -105,9 +119,10 @@ impl Parameters {
                     sizes[segment].0.push(role);
                 }
                 for (index, spec) in (handle.first..).zip(specs) {
-                    let (name, shape) = (spec.name.clone(), spec.shape.clone());
-                    places[index] = Some(Place { name, shape, segment, offset });
-                    offset += spec.elements();
+                    let (name, shape, padded) = (spec.name.clone(), spec.shape.clone(), spec.padded_shape());
+                    let padding = spec.padding;
+                    places[index] = Some(Place { name, shape, padded, padding, segment, offset });
+                    offset += elements_of(spec);
                 }
             }
         }
@@ -158,7 +173,7 @@ impl Parameters {
         &self.segments[..trained]
     }
 
-    /// Names and shapes, in the order of declaration.
+    /// Names and shapes, as in files, in the order of declaration.
     pub fn shapes(&self) -> Vec<(String, Vec<usize>)> {
         self.places.iter().flatten().map(|place| (place.name.clone(), place.shape.clone())).collect()
     }
@@ -168,13 +183,35 @@ impl Parameters {
         place.ok_or_else(|| Error::config("parameter", "a parameter that is on the device", what))
     }
 
-    /// Where `name` lies: its segment, first element and number of elements.
+    /// Where `name` lies: its segment, first element and number of elements, its padding counted in.
     ///
     /// # Errors
     /// [`Error::Config`] for a name that was not declared.
     pub fn locate(&self, name: &str) -> Result<(usize, usize, usize)> {
         let place = self.place(self.names.get(name).copied(), name)?;
-        Ok((place.segment, place.offset, place.shape.iter().product()))
+        Ok((place.segment, place.offset, place.elements()))
+    }
+
+    /// The number of values of `name`, as in files.
+    pub(crate) fn length(&self, name: &str) -> Result<usize> {
+        Ok(self.place(self.names.get(name).copied(), name)?.shape.iter().product())
+    }
+
+    /// Values of the shape of `name`, as in files, as they lie on the device.
+    pub(crate) fn padded<'v>(&self, name: &str, values: &'v [f32]) -> Result<Cow<'v, [f32]>> {
+        let place = self.place(self.names.get(name).copied(), name)?;
+        let elements = self.length(name)?;
+        if values.len() != elements {
+            let expected = format!("{elements} values for {name}");
+            return Err(Error::shape("writing a parameter", expected, values.len()));
+        }
+        Ok(padding::padded(place.padding, &place.shape, values))
+    }
+
+    /// The reverse of [`Parameters::padded`].
+    pub(crate) fn unpadded(&self, name: &str, values: Vec<f32>) -> Result<Vec<f32>> {
+        let place = self.place(self.names.get(name).copied(), name)?;
+        Ok(padding::unpadded(place.padding, &place.shape, values))
     }
 
     /// What a handle stands for, as a tensor of `graph`.
@@ -183,7 +220,7 @@ impl Parameters {
     /// [`Error::Config`] for what is not on the device, and for f16 activations without f16 copies.
     pub fn tensor(&self, graph: &mut Graph, parameter: Parameter) -> Result<Tensor> {
         let place = self.place(Some(parameter.first), "one that is elsewhere")?;
-        let mut sizes = place.shape.clone();
+        let mut sizes = place.padded.clone();
         sizes[0] *= parameter.count;
         let shape = Shape::from(sizes.as_slice());
         let segment = &self.segments[place.segment];
@@ -231,8 +268,13 @@ impl Parameters {
     /// [`Error::Config`] for what is not on the device; as [`Gpu::read`].
     pub async fn values(&self, parameter: Parameter) -> Result<Vec<f32>> {
         let place = self.place(Some(parameter.first), "one that is elsewhere")?;
-        let elements = parameter.count * place.shape.iter().product::<usize>();
-        self.gpu.read(&self.segments[place.segment].values, place.offset as u64 * 4, elements).await
+        let elements = parameter.count * place.elements();
+        let values = &self.segments[place.segment].values;
+        let values = self.gpu.read(values, place.offset as u64 * 4, elements).await?;
+        // Those of several stand below each other, each padded alike.
+        let mut shape = place.shape.clone();
+        shape[0] *= parameter.count;
+        Ok(padding::unpadded(place.padding, &shape, values))
     }
 
     /// Reads the values of a parameter.
@@ -241,7 +283,7 @@ impl Parameters {
     /// [`Error::Config`] for a name that was not declared; as [`Gpu::read`].
     pub async fn read(&self, name: &str) -> Result<Vec<f32>> {
         let (segment, offset, elements) = self.locate(name)?;
-        self.gpu.read(&self.segments[segment].values, offset as u64 * 4, elements).await
+        self.unpadded(name, self.gpu.read(&self.segments[segment].values, offset as u64 * 4, elements).await?)
     }
 
     /// Reads the accumulated gradient of a parameter.
@@ -252,7 +294,7 @@ impl Parameters {
         let (segment, offset, elements) = self.locate(name)?;
         let gradients = self.segments[segment].gradients.as_ref();
         let gradients = gradients.ok_or_else(|| Error::config("gradient", "trained parameters", name))?;
-        self.gpu.read(gradients, offset as u64 * 4, elements).await
+        self.unpadded(name, self.gpu.read(gradients, offset as u64 * 4, elements).await?)
     }
 
     /// Replaces the values of a parameter.
@@ -260,14 +302,8 @@ impl Parameters {
     /// # Errors
     /// [`Error::Config`] for a name that was not declared, [`Error::Shape`] for another number of values.
     pub fn write(&self, name: &str, values: &[f32]) -> Result<()> {
-        let (segment, offset, elements) = self.locate(name)?;
-        if values.len() != elements {
-            return Err(Error::Shape {
-                operation: "writing a parameter",
-                expected: format!("{elements} values for {name}"),
-                found: values.len().to_string(),
-            });
-        }
+        let (segment, offset, _) = self.locate(name)?;
+        let values = &*self.padded(name, values)?;
         let Segment { values: buffer, weights_f16, .. } = &self.segments[segment];
         self.gpu.write(buffer, offset as u64 * 4, values);
         let Some(weights_f16) = weights_f16 else { return Ok(()) };

@@ -44,7 +44,7 @@ pub fn angles(theta: f64, factor: f64, tokens: usize, size: usize) -> Vec<[f32; 
 /// [`Error::Shape`] when these shapes do not fit.
 pub fn rotary(graph: &mut Graph, qkv: &Tensor, angles: &Tensor, heads: Heads) -> Result<Tensor> {
     let (count, width) = rows::matrix("rotary", qkv)?;
-    let Heads { sequences, tokens, heads } = heads;
+    let Heads { sequences, tokens, heads, .. } = heads;
     let size = width / 3 / heads.max(1);
     let fits = count == sequences * tokens && size * heads * 3 == width && size.is_multiple_of(2);
     if !fits || angles.shape != Shape::from([tokens, size / 2, 2]) || angles.dtype != DType::F32 {
@@ -94,7 +94,7 @@ pub fn cases() -> Vec<Case> {
         Case::new(name, inputs, Metric::Elementwise(1e-5))
             .gpu(move |graph, x| {
                 let angles = graph.constant(&table, [tokens, size / 2, 2], DType::F32)?;
-                rotary(graph, &x[0], &angles, Heads { sequences, tokens, heads })
+                rotary(graph, &x[0], &angles, Heads { sequences, tokens, heads, padding: 0 })
             })
             .reference(move |x| {
                 let element = |(at, &x_at): (usize, &f64)| {

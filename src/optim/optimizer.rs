@@ -47,7 +47,8 @@ enum Tensor<'a> {
     /// Further scalars.
     Scalars(&'a Kept),
     /// A moment: its buffer, first element and number of elements.
-    Moment(&'a Buffer, usize, usize),
+    /// Where it lies, and of which parameter it is.
+    Moment { buffer: &'a Buffer, offset: usize, elements: usize, parameter: String },
 }
 
 impl Optimizer {
@@ -177,7 +178,12 @@ impl Optimizer {
         let (segment, offset, elements) = parameters.locate(parameter)?;
         let moments = self.groups.get(segment).ok_or_else(unknown)?.rule.definition().moments;
         let at = moments.iter().position(|known| *known == moment).ok_or_else(unknown)?;
-        Ok(Tensor::Moment(&self.moments[segment][at], offset, elements))
+        Ok(Tensor::Moment {
+            buffer: &self.moments[segment][at],
+            offset,
+            elements,
+            parameter: parameter.to_owned(),
+        })
     }
 
     /// Reads one tensor of the state.
@@ -187,7 +193,9 @@ impl Optimizer {
     pub async fn read(&self, parameters: &Parameters, name: &str) -> Result<Vec<f32>> {
         let gpu = parameters.gpu();
         match self.locate(parameters, name)? {
-            Tensor::Moment(buffer, offset, elements) => gpu.read(buffer, offset as u64 * 4, elements).await,
+            Tensor::Moment { buffer, offset, elements, parameter } => {
+                parameters.unpadded(&parameter, gpu.read(buffer, offset as u64 * 4, elements).await?)
+            }
             Tensor::Scalars(kept) => kept.read(gpu).await,
             Tensor::Step(kept) => {
                 let state = self.control.read().await?;
@@ -209,7 +217,7 @@ impl Optimizer {
         let gpu = parameters.gpu();
         let tensor = self.locate(parameters, name)?;
         let expected = match &tensor {
-            Tensor::Moment(_, _, elements) => *elements,
+            Tensor::Moment { parameter, .. } => parameters.length(parameter)?,
             Tensor::Scalars(kept) => kept.scalars.kept,
             Tensor::Step(kept) => 3 + kept.map_or(0, |kept| kept.scalars.kept),
         };
@@ -224,7 +232,9 @@ impl Optimizer {
                     gpu.write(&kept.buffer, 0, scalars);
                 }
             }
-            (Tensor::Moment(buffer, offset, _), _) => gpu.write(buffer, offset as u64 * 4, values),
+            (Tensor::Moment { buffer, offset, parameter, .. }, _) => {
+                gpu.write(buffer, offset as u64 * 4, &parameters.padded(&parameter, values)?);
+            }
             (Tensor::Scalars(Kept { buffer, .. }), _) => gpu.write(buffer, 0, values),
             (Tensor::Step(_), _) => {}
         }

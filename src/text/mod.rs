@@ -5,6 +5,7 @@
 
 pub mod companions;
 pub mod pipeline;
+mod scores;
 pub mod tokenizer;
 pub mod train;
 mod vocabulary;

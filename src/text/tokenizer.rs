@@ -8,6 +8,7 @@ use tokenizers::{EncodeInput, Encoding, ModelWrapper};
 
 use super::check;
 use super::companions::{Companions, SETTINGS_FILE, SPECIAL_TOKENS_FILE};
+use super::scores;
 use super::specials::{SpecialIds, SpecialTokens};
 use super::vocabulary::{VOCABULARY_FILE, tokenizer_json};
 use crate::hash::fnv1a;
@@ -142,9 +143,9 @@ impl Tokenizer {
         let bytes = std::fs::read(&path).map_err(Error::io(&path, "read"))?;
         let json = match path.ends_with(VOCABULARY_FILE) {
             true => tokenizer_json(&bytes, &path, &companions)?,
-            false => companions.overrule(bytes),
+            false => bytes,
         };
-        Self::with_roles(json, &path, &companions.roles())
+        Self::with_roles(companions.overrule(json), &path, &companions.roles())
     }
 
     /// Reads the bytes of a `tokenizer.json`.
@@ -166,7 +167,7 @@ impl Tokenizer {
         // The crate below panics on some crafted files that `check` does not foresee; a probe finds those
         // that only fail when they are used.
         let built = catch_unwind(AssertUnwindSafe(|| -> std::result::Result<_, tokenizers::Error> {
-            let mut inner = tokenizers::Tokenizer::from_bytes(&json)?;
+            let mut inner = tokenizers::Tokenizer::from_bytes(scores::as_in_python(&json))?;
             inner.with_truncation(None)?;
             inner.with_padding(None);
             let alone = inner.encode("A ção, 1.", true)?;

@@ -12,7 +12,7 @@ use crate::data::Dataset;
 use crate::error::quoted;
 use crate::format::shortened;
 use crate::json::leaves;
-use crate::models::Config;
+use crate::models::{Config, LocalAttention};
 use crate::store::refuse_newer;
 use crate::{Error, Result};
 
@@ -26,6 +26,10 @@ pub(super) const FORMAT: u32 = 1;
 const BUDGETS: [&str; 2] = ["steps", "sequences"];
 /// The key that names the model which a run starts from.
 const FROM: &str = "from";
+/// The number of layers, and what they are where some attend to what is near alone.
+const LAYERS: &str = "model.num_hidden_layers";
+const LOCAL: &str = "model.rotary.local";
+const LOCAL_LAYERS: &str = "model.rotary.local.layers";
 /// Keys that recipes may leave out, beside those of the optimizer, and what their values are.
 const OPTIONAL: [(&str, &str); 4] = [
     ("decay_steps", "a number of steps"),
@@ -278,12 +282,29 @@ impl Settings {
             assign(&mut changed, BUDGETS[1 - other], Value::Null);
         }
         let shown = shortened(&value.to_string(), 80);
+        if key == LAYERS {
+            self.follow_layers(&mut changed, &value);
+        }
         assign(&mut changed, key, value);
         if let Err(error) = serde_json::from_value::<TrainConfig>(changed.clone()) {
             return Err(Error::config(key, expected, format!("{shown} ({error})")));
         }
         self.tree = changed;
         Ok(())
+    }
+
+    /// Which layers attend to what is near follows their number, unless it is said, too.
+    fn follow_layers(&self, changed: &mut Value, layers: &Value) {
+        let now = lookup(changed, LAYERS);
+        let unchanged = now == Some(layers) || self.given.contains_key(LOCAL_LAYERS);
+        let Some(layers) = layers.as_u64().and_then(|layers| layers.try_into().ok()).filter(|_| !unchanged)
+        else {
+            return;
+        };
+        let local = lookup(changed, LOCAL).and_then(|local| LocalAttention::deserialize(local).ok());
+        if let Some(local) = local.and_then(|local| local.for_layers(layers)) {
+            assign(changed, LOCAL_LAYERS, Value::from(local.layers));
+        }
     }
 }
 

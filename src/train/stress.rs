@@ -271,7 +271,7 @@ fn attention_work(gpu: &Gpu, form: Form, sizes: Sizes, storage: DType) -> Result
         let view = graph.recorder().bind(&gradient.into());
         graph.recorder().clear(view);
     }
-    let heads = Heads { sequences, tokens, heads: count };
+    let heads = Heads { sequences, tokens, heads: count, padding: 0 };
     let x = graph.parameter_as(storage, &qkv, &d_qkv, [rows, 3 * width])?;
     let by_distance = graph.parameter_as(storage, &distances, &d_distances, [BUCKETS, SIZE])?;
     let bounds = graph.constant(&vec![[0, tokens as u32]; rows], [rows, 2], DType::U32)?;

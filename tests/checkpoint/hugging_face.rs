@@ -13,6 +13,7 @@ use wgrad::store::Disk;
 use crate::common::hugging_face::{
     Stored, folder, golden_folder, read_index, sharded, tensors, write, write_index,
 };
+use crate::common::pickle::hostile;
 
 const POOLER: &str = "bert.pooler.dense.weight";
 
@@ -402,7 +403,7 @@ fn fault_14_an_index_that_leads_out_of_the_folder() {
     let mut index = read_index(dir.path());
     index["weight_map"][POOLER] = json!("pytorch_model.bin");
     write_index(dir.path(), &index);
-    fs::write(dir.path().join("pytorch_model.bin"), b"PK").unwrap();
+    fs::write(dir.path().join("pytorch_model.bin"), hostile()).unwrap();
     refused(dir, "a PyTorch pickle");
 }
 
@@ -454,8 +455,9 @@ fn faults_15_to_17_tokenizers_and_pickles() {
         }
     }
     let dir = folder(|tensors| tensors, |_| {});
-    fs::rename(dir.path().join("model.safetensors"), dir.path().join("pytorch_model.bin")).unwrap();
-    refused(dir, "convert it in Python");
+    fs::remove_file(dir.path().join("model.safetensors")).unwrap();
+    fs::write(dir.path().join("pytorch_model.bin"), hostile()).unwrap();
+    refused(dir, "asks for `os.system`");
     let grown = |mut tensors: Vec<Stored>| {
         for tensor in &mut tensors {
             if tensor.2.first() == Some(&61) {

@@ -182,9 +182,10 @@ fn missing_files_and_other_formats_are_named() {
     });
     assert!(message.ends_with("found no model.safetensors, no tokenizer.json"), "{message}");
     let message = refusal(|dir| {
-        fs::rename(dir.join("model.safetensors"), dir.join("pytorch_model.bin")).unwrap();
+        fs::remove_file(dir.join("model.safetensors")).unwrap();
+        fs::write(dir.join("pytorch_model.bin"), b"PK\x03\x04").unwrap();
     });
-    assert!(message.contains("a PyTorch pickle"), "{message}");
+    assert!(message.contains("a PyTorch pickle") && message.contains("cut short"), "{message}");
     let message = refusal(|dir| fs::remove_dir_all(dir).unwrap());
     assert!(message.ends_with("found nothing there"), "{message}");
     refusal(|dir| fs::write(dir.join("config.json"), b"{\"a\": \xff}").unwrap());
@@ -218,7 +219,7 @@ fn parts_that_do_not_fit_are_not_saved() {
     save_on(&Disk, dir.path(), 1).unwrap();
     let other = Config { num_hidden_layers: 2, ..config() };
     ModelFolder::save(&Disk, dir.path(), &config(), &tokenizer(10), tensors(&other, 2), "").unwrap_err();
-    let wrong = Config { hidden_size: 12, ..config() };
+    let wrong = Config { hidden_size: 10, ..config() };
     ModelFolder::save(&Disk, dir.path(), &wrong, &tokenizer(10), tensors(&wrong, 2), "").unwrap_err();
     assert_eq!(seed_of(dir.path()), 1);
 }

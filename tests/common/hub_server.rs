@@ -18,6 +18,8 @@ use super::program::command;
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 /// The commit of the branch that the hub converts data sets into.
 pub const CONVERTED: &str = "76543210fedcba9876543210fedcba9876543210";
+/// The commit of what is proposed as `refs/pr/4`.
+pub const PROPOSED: &str = "4444444444444444444444444444444444444444";
 
 /// How the hub behaves.
 #[derive(Default)]
@@ -131,7 +133,7 @@ pub fn files(folder: &Path, prefix: &str) -> HashMap<String, Vec<u8>> {
 }
 
 fn is_large(name: &str) -> bool {
-    name.ends_with(".safetensors") || name.ends_with(".parquet")
+    [".safetensors", ".bin", ".parquet"].iter().any(|ending| name.ends_with(ending))
 }
 
 /// What the hub knows a file by.
@@ -188,6 +190,7 @@ fn answer(
         let revision = revision.split('?').next().unwrap_or_default();
         let commit = match revision {
             "main" => COMMIT,
+            "refs/pr/4" => PROPOSED,
             "refs/convert/parquet" => CONVERTED,
             commit => commit,
         };

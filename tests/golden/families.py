@@ -62,6 +62,9 @@ MODERN = dict(
 )
 NOMIC = dict(SHAPE, pad_token_id=0)
 GTE = dict(SHAPE, pad_token_id=0, rope_parameters={"rope_type": "default", "rope_theta": 500000.0})
+# Heads whose width is no multiple of 4, and layers whose width is no multiple of 8.
+NARROW = dict(hidden_size=20, intermediate_size=36)
+ODD = dict(hidden_size=36, intermediate_size=20, num_attention_heads=4)
 BERTS, ROBERTAS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"), ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 
 # Folder, configuration, class, settings, special tokens: in the order of their ids.
@@ -86,6 +89,9 @@ CASES = [
         dict(MODERN, classifier_pooling="mean", hidden_activation="silu"),
         BERTS,
     ),
+    ("bert_heads_of_10", "BertConfig", "BertForMaskedLM", dict(SHAPE, **NARROW), BERTS),
+    ("mpnet_heads_of_9", "MPNetConfig", "MPNetForSequenceClassification", dict(MPNET, **ODD), ROBERTAS),
+    ("modernbert_heads_of_10", "ModernBertConfig", "ModernBertForMaskedLM", dict(MODERN, **NARROW), BERTS),
     ("nomic_bert", "NomicBertConfig", "NomicBertForSequenceClassification", NOMIC, BERTS),
     ("nomic_bert_earlier", "NomicBertConfig", "NomicBertForMaskedLM", NOMIC, BERTS),
     ("gte", "GteConfig", "GteForMaskedLM", GTE, BERTS),

@@ -20,7 +20,16 @@ from safetensors.numpy import load_file
 
 HERE = Path(__file__).parent
 FOLDERS = [HERE / "hugging_face"] + [
-    HERE / "families" / name for name in ("bert_relu", "bert_gelu_new", "roberta", "camembert", "distilbert", "electra")
+    HERE / "families" / name
+    for name in (
+        "bert_relu",
+        "bert_gelu_new",
+        "bert_heads_of_10",
+        "roberta",
+        "camembert",
+        "distilbert",
+        "electra",
+    )
 ]
 
 

@@ -60,6 +60,37 @@ fn toml_and_json_say_the_same() {
     assert_eq!(Settings::file(&file(&place, "d.toml", &text)).unwrap().config().unwrap(), toml);
 }
 
+/// Which layers attend to what is near follows their number.
+#[test]
+fn layers_of_both_kinds_follow_their_number() {
+    let local = |settings: &Settings| {
+        let model = settings.config().unwrap().model;
+        let layers = model.rotary.and_then(|rotary| rotary.local).unwrap().layers;
+        assert_eq!(layers.len(), model.num_hidden_layers);
+        layers
+    };
+    let mut settings = Settings::preset("modern-tiny").unwrap();
+    assert_eq!(local(&settings), [false, true, true, false]);
+    settings.set("model.num_hidden_layers=7").unwrap();
+    assert_eq!(local(&settings), [false, true, true, false, true, true, false]);
+    settings.set("model.num_hidden_layers=2").unwrap();
+    assert_eq!(local(&settings), [false, true]);
+    // What is said stays, whichever comes first.
+    let mut settings = Settings::preset("modern-tiny").unwrap();
+    settings.set("model.rotary.local.layers=[true, false]").unwrap();
+    settings.set("model.num_hidden_layers=2").unwrap();
+    assert_eq!(local(&settings), [true, false]);
+    settings.set("model.num_hidden_layers=3").unwrap();
+    let told = settings.config().unwrap_err().to_string();
+    assert!(told.contains("one for each of 3 layers"), "{told}");
+    let place = Place::new();
+    let toml = file(&place, "a.toml", "preset = \"modern-tiny\"\n[model]\nnum_hidden_layers = 5\n");
+    let read = Settings::file(&toml).unwrap();
+    assert_eq!(local(&read), [false, true, true, false, true]);
+    let whole = serde_json::to_string(&read.config().unwrap()).unwrap();
+    assert_eq!(local(&Settings::file(&file(&place, "b.json", &whole)).unwrap()), local(&read));
+}
+
 #[test]
 fn bad_files_are_refused_by_key() {
     let place = Place::new();
@@ -141,7 +172,7 @@ fn single_settings() {
 #[test]
 fn settings_that_do_not_fit_each_other_are_refused() {
     let cases: [(&[&str], &str); 15] = [
-        (&["model.hidden_size=130"], "model.hidden_size: expected a multiple of 8"),
+        (&["model.hidden_size=130"], "model.hidden_size: expected a multiple of 4"),
         (&["micro_batch=24"], "micro_batch: expected a divisor of `batch_sequences` (32), found 24"),
         (&["micro_batch=0"], "micro_batch: "),
         (&["steps=0"], "steps: expected 1 to "),

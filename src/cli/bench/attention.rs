@@ -40,7 +40,7 @@ pub(super) async fn run(bench: &Bench) -> anyhow::Result<Attention> {
     };
     let mut shapes = Vec::new();
     for tokens in [workload.tokens, LONG] {
-        let heads = Heads { sequences: workload.rows() / tokens, tokens, heads: count };
+        let heads = Heads { sequences: workload.rows() / tokens, tokens, heads: count, padding: 0 };
         let chosen = Form::choose(bench.gpu.capabilities(), heads, head_size, DType::F32);
         // The logits, those by distance, and the weighted sum; their gradients are two products each. What the fused
         // form computes again does not count.

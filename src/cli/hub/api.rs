@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use serde::Deserialize;
-use wgrad::files::MODEL_FILES;
+use wgrad::files::list::{PICKLE_FILE, TOKENIZER_FILE};
+use wgrad::files::{MODEL_FILES, WeightFiles};
+use wgrad::text::VOCABULARY_FILE;
 
 use super::http::{Answer, Failure, Http};
 use super::{Id, Kind};
@@ -29,7 +31,7 @@ pub struct RemoteFile {
 
 impl RemoteFile {
     pub fn is_weights(&self) -> bool {
-        self.name.ends_with(".safetensors")
+        self.name.ends_with(".safetensors") || self.name.ends_with(".bin")
     }
 }
 
@@ -146,16 +148,16 @@ impl Listing {
         let encoder = folders.first().filter(|folder| !folder.is_empty());
         let of_the_encoder =
             |name: &str| encoder.map_or(name.to_owned(), |folder| format!("{folder}/{name}"));
-        let single = names.contains(of_the_encoder(MODEL_FILES.weights).as_str());
-        let files = self.files(|name| MODEL_FILES.contains(name, single, folders))?;
-        let has = |name: &str| files.iter().any(|file| file.name == name);
-        if !single && !has(&of_the_encoder(MODEL_FILES.index)) {
-            let pickle = names.contains(of_the_encoder("pytorch_model.bin").as_str());
-            let found = if pickle { "only a PyTorch pickle, which is not read" } else { "no weights" };
-            bail!("expected a model with model.safetensors, found {found}");
-        }
+        let files = self.files(|name| MODEL_FILES.contains(name, &|name| names.contains(name), folders))?;
+        let has = |name: &str| names.contains(of_the_encoder(name).as_str());
+        ensure!(
+            WeightFiles::of(has).is_some(),
+            "expected a model with {} or {PICKLE_FILE}, found no weights",
+            MODEL_FILES.weights
+        );
         for name in MODEL_FILES.needed {
-            ensure!(has(&of_the_encoder(name)), "expected a model with {name}, found none");
+            let vocabulary = name == TOKENIZER_FILE && has(VOCABULARY_FILE);
+            ensure!(has(name) || vocabulary, "expected a model with {name}, found none");
         }
         Ok(files)
     }

@@ -43,7 +43,7 @@ impl Cache {
     pub fn snapshot(&self, id: &Id) -> Option<PathBuf> {
         let named = fs::read_to_string(self.model(id).join("refs").join(&id.revision)).ok();
         let commit = named.map_or(id.revision.clone(), |commit| commit.trim().to_string());
-        // A reference with a slash in it would lead out of the cache.
+        // A commit with a slash in it would lead out of the cache.
         let plain = !commit.is_empty() && commit.chars().all(|c| c.is_ascii_alphanumeric());
         let snapshot = self.commit(id, &commit);
         (plain && SentenceFolder::is_whole(&snapshot)).then_some(snapshot)
@@ -89,9 +89,11 @@ impl Cache {
 
     /// Makes a revision stand for a commit.
     pub fn point(&self, id: &Id, commit: &str) -> anyhow::Result<()> {
-        let refs = self.model(id).join("refs");
-        let path = refs.join(&id.revision);
-        Disk.create_dir_all(&refs)?;
+        // One with slashes lies in folders, as Python's library puts it: `refs/refs/pr/4`.
+        let path = self.model(id).join("refs").join(&id.revision);
+        if let Some(parent) = path.parent() {
+            Disk.create_dir_all(parent)?;
+        }
         write_atomic(&Disk, &path, |sink| sink.put(commit.as_bytes()))?;
         Ok(())
     }

@@ -151,7 +151,9 @@ impl Reference {
         let root = caches().context("no home folder for a cache: fetch with `wgrad data fetch`")?;
         let name = self.id.name.replace('/', "--");
         let config = self.config.as_deref().unwrap_or("default");
-        let folder = root.join("wgrad/datasets").join(name).join(&self.id.revision).join(config);
+        // A folder for each revision, which no name of a configuration can be.
+        let revision = self.id.revision.replace('/', "%2F");
+        let folder = root.join("wgrad/datasets").join(name).join(revision).join(config);
         let path = folder.join(RECORD);
         let known: Option<Record> =
             fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
@@ -344,7 +346,9 @@ mod tests {
         assert_eq!((whole.id.name.as_str(), whole.id.revision.as_str()), ("wikimedia/wikipedia", "v1"));
         assert_eq!((whole.config.as_deref(), whole.split.as_deref()), (Some("20231101.pt"), Some("train")));
         assert_eq!(parse("hf:squad").unwrap().unwrap().config, None);
-        for bad in ["hf:", "hf:../x", "hf:a/b:..", "hf:a/b:c:d:e", "hf:a/b:c/d"] {
+        let proposed = parse("hf:a/b@refs/pr/4:c").unwrap().unwrap();
+        assert_eq!((proposed.id.revision.as_str(), proposed.config.as_deref()), ("refs/pr/4", Some("c")));
+        for bad in ["hf:a/b@../c", "hf:", "hf:../x", "hf:a/b:..", "hf:a/b:c:d:e", "hf:a/b:c/d"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
+use wgrad::files::list::PICKLE_FILE;
 use wgrad::files::{MODEL_FILES, module_folders};
 
 use super::print;
@@ -57,7 +58,7 @@ struct Id {
     kind: Kind,
     /// `org/name`, or the name alone.
     name: String,
-    /// A branch, tag or commit.
+    /// A branch, tag or commit, or what is proposed: `refs/pr/4`.
     revision: String,
 }
 
@@ -169,9 +170,18 @@ fn complete(cache: &Cache, id: &Id, snapshot: &Path, offline: bool) {
         // What `modules.json` says comes to light when it is there.
         for _ in 0..2 {
             for name in lacking(snapshot) {
-                match listing.named(&name)? {
-                    None => cache.note_lack(id, &commit, &name)?,
+                // The weights of a module may be there in the other form.
+                let other =
+                    name.strip_suffix(MODEL_FILES.weights).map(|folder| format!("{folder}{PICKLE_FILE}"));
+                let found = listing.named(&name)?;
+                if found.is_none() {
+                    cache.note_lack(id, &commit, &name)?;
+                }
+                let other = || other.map_or(Ok(None), |other| listing.named(&other));
+                match found.map_or_else(other, |file| Ok(Some(file)))? {
+                    None => {}
                     Some(file) => {
+                        let name = &file.name;
                         print::note(format_args!("downloading {name} of {}, which the cache lacks", id.name));
                         let blob = blob(&hub, id, &commit, &file, &cache.blobs(id), &|_| {})?;
                         cache.link(id, &commit, &file, &blob)?;
@@ -208,7 +218,9 @@ impl Id {
             !part.is_empty() && part.len() <= 96 && !part.starts_with(['.', '-']) && part.chars().all(allowed)
         };
         let parts: Vec<&str> = name.split('/').collect();
-        let known = (1..=2).contains(&parts.len()) && parts.iter().all(|part| sound(part)) && sound(revision);
+        // As each part is sound, none leads out of a folder.
+        let revision_sound = revision.len() <= 96 && revision.split('/').all(sound);
+        let known = (1..=2).contains(&parts.len()) && parts.iter().all(|part| sound(part)) && revision_sound;
         known.then(|| Id { kind, name: name.into(), revision: revision.into() })
     }
 }
@@ -226,10 +238,17 @@ mod tests {
         assert_eq!(parse("a/b-c_d.e"), id("a/b-c_d.e", "main"));
         assert_eq!(parse("bert-base-uncased"), id("bert-base-uncased", "main"));
         assert_eq!(parse("a/b@v1.0"), id("a/b", "v1.0"));
+        assert_eq!(parse("a/b@refs/pr/4"), id("a/b", "refs/pr/4"));
         for path in
             ["", "/a/b", "../a", "./a", "a/b/c", "a//b", "a/", "a\\b", "c:a", "a/..", "a@", "a b", "~/a"]
         {
             assert_eq!(parse(path), None, "{path}");
         }
+        for revision in [
+            "/", "/a", "a/", "a//b", "../a", "a/..", "a/../b", "a/./b", "a/.git", "-a", "a\\b", "a@b", "c:/a",
+        ] {
+            assert_eq!(parse(&format!("a/b@{revision}")), None, "{revision}");
+        }
+        assert_eq!(parse(&format!("a/b@{}", "a/".repeat(60) + "a")), None);
     }
 }

@@ -41,12 +41,15 @@ pub fn describe(path: &Path) -> Result<Option<Value>> {
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     match name.as_ref() {
-        name if name.ends_with(".safetensors") => weights(path).map(Some),
+        name if [".safetensors", ".pt", ".pth"].iter().any(|ending| name.ends_with(ending)) => {
+            weights(path).map(Some)
+        }
         tokenizer::FILE => tokens(path).map(Some),
         name if name == manifest::FILE || name.ends_with(".bin") || name.ends_with(".idx") => {
             let folder = path.parent().filter(|folder| folder.join(manifest::FILE).is_file());
             match folder {
                 Some(folder) => data(folder).map(Some),
+                None if name.ends_with(".bin") => weights(path).map(Some),
                 None => Err(Error::file(path, "a file of a data folder", "no dataset.json beside it")),
             }
         }
@@ -97,7 +100,9 @@ fn weights(path: &Path) -> Result<Value> {
     for dtype in weights.names().filter_map(|name| weights.dtype(name)) {
         *stored.entry(dtype.to_string()).or_default() += 1;
     }
-    Ok(json!({"kind": "safetensors", "tensors": weights.names().count(), "stored": stored}))
+    let is_safetensors = path.extension().is_some_and(|ending| ending == "safetensors");
+    let kind = if is_safetensors { "safetensors" } else { "weights of PyTorch" };
+    Ok(json!({"kind": kind, "tensors": weights.names().count(), "stored": stored}))
 }
 
 fn texts(path: &Path) -> Result<Value> {

@@ -58,11 +58,23 @@ pub fn cases() -> Vec<Case> {
     let all = all.map(|(form, sizes)| case(form, *sizes, false));
     let biased = [Form::Unfused, Form::Fused].into_iter();
     let biased = biased.flat_map(|form| BIASED_SIZES.iter().map(move |sizes| case(form, *sizes, true)));
-    all.chain(biased).collect()
+    let padded =
+        [Form::Unfused, Form::Fused].map(|form| padded_case(form, ([2, 33, 3, 28, 0], 0.0), false, 2));
+    all.chain(biased).chain(padded).collect()
 }
 
-fn case(form: Form, ([sequences, tokens, count, size, buckets], rate): Sizes, biased: bool) -> Case {
-    let heads = Heads { sequences, tokens, heads: count };
+fn case(form: Form, sizes: Sizes, biased: bool) -> Case {
+    padded_case(form, sizes, biased, 0)
+}
+
+/// The padding need not be zeros for the logits to be divided by the root of what else there is.
+fn padded_case(
+    form: Form,
+    ([sequences, tokens, count, size, buckets], rate): Sizes,
+    biased: bool,
+    padding: usize,
+) -> Case {
+    let heads = Heads { sequences, tokens, heads: count, padding };
     let rows = sequences * tokens;
     let mut inputs = Inputs::new(4).normal("qkv", &[rows, 3 * count * size], 1.0);
     if biased {
@@ -73,7 +85,7 @@ fn case(form: Form, ([sequences, tokens, count, size, buckets], rate): Sizes, bi
     let bounds = example_bounds(heads);
     let for_gpu: Vec<u32> = bounds.iter().flatten().copied().collect();
     let name = format!(
-        "{form:?}, B {sequences}, T {tokens}, H {count}, D {size}, {buckets} buckets{}, {rate} dropped",
+        "{form:?}, B {sequences}, T {tokens}, H {count}, D {size} less {padding}, {buckets} buckets{}, {rate} dropped",
         if biased { " of biases" } else { "" }
     );
     let (key, site) = ([17, 4], 3);

@@ -28,7 +28,7 @@ impl Form {
     ///   form keeps O(T) where the other keeps T² per head, so it is taken from 1024 tokens on, and from 256 on where
     ///   the probabilities do not fit one binding of the device.
     pub fn choose(device: &Capabilities, heads: Heads, size: usize, storage: DType) -> Self {
-        let Heads { sequences, tokens, heads } = heads;
+        let Heads { sequences, tokens, heads, .. } = heads;
         let elements = sequences * heads * tokens * tokens.next_multiple_of(4);
         let fits = elements as u64 * storage.bytes() <= device.max_binding;
         let unfused = tokens < WORTH_IT || (tokens < LONG && fits);
@@ -52,7 +52,7 @@ mod tests {
         use AdapterKind::{Cpu, Gpu};
         let choose = |kind, sequences, tokens, size, storage| {
             let device = Capabilities { kind, max_binding: 128 << 20, ..Capabilities::default() };
-            Form::choose(&device, Heads { sequences, tokens, heads: 12 }, size, storage)
+            Form::choose(&device, Heads { sequences, tokens, heads: 12, padding: 0 }, size, storage)
         };
         assert_eq!(choose(Gpu, 256, 128, 64, DType::F32), Form::Unfused);
         assert_eq!(choose(Gpu, 1000, 128, 64, DType::F32), Form::Unfused);

@@ -44,6 +44,9 @@ pub struct Heads {
     pub tokens: usize,
     /// H: heads.
     pub heads: usize,
+    /// How many of the D columns of each head are zeros that only fill it up to a multiple of 4: logits are divided by the
+    /// root of the others' number.
+    pub padding: usize,
 }
 
 /// What the distance of two tokens adds to a logit.
@@ -73,7 +76,7 @@ impl<'a> Positions<'a> {
     }
 }
 
-/// `softmax((q·k + q·P[bucket(j - i)]) / √D) · v` per head.
+/// `softmax((q·k + q·P[bucket(j - i)]) / √D) · v` per head, D without its [padding](Heads::padding).
 ///
 /// `qkv [B·T, 3C]` holds queries, keys and values side by side, head after head in each; `distances`
 /// `[buckets, D]` is shared by all heads; `bounds [B·T, 2]` (u32) gives for each token the half-open range of
@@ -171,7 +174,7 @@ struct Plan {
 impl Plan {
     /// Checks the shapes that [`attention`] names.
     fn new(graph: &Graph, qkv: &Tensor, positions: Positions, bounds: &Tensor, heads: Heads) -> Result<Self> {
-        let Heads { sequences, tokens, heads: count } = heads;
+        let Heads { sequences, tokens, heads: count, padding } = heads;
         let size = qkv.shape.width() / 3 / count.max(1);
         let (buckets, suits) = match positions {
             Positions::None => (0, true),
@@ -181,6 +184,7 @@ impl Plan {
         let fits = qkv.shape.rows() == sequences * tokens
             && size * count * 3 == qkv.shape.width()
             && size.is_multiple_of(4)
+            && padding < size.max(1)
             && buckets.is_multiple_of(4)
             && suits
             && bounds.shape.elements() == sequences * tokens * 2
@@ -200,7 +204,7 @@ impl Plan {
                 ),
             });
         }
-        let (stride, scale) = (tokens.next_multiple_of(4), 1.0 / (size as f32).sqrt());
+        let (stride, scale) = (tokens.next_multiple_of(4), 1.0 / ((size - padding) as f32).sqrt());
         let biased = matches!(positions, Positions::Biases(_));
         Ok(Plan { heads, size, stride, buckets, biased, scale, storage: graph.storage() })
     }
@@ -212,7 +216,7 @@ impl Plan {
 
     /// B, T, H, Tp and the number of buckets, as kernels are told.
     fn sizes(&self) -> [u32; 5] {
-        let Heads { sequences, tokens, heads } = self.heads;
+        let Heads { sequences, tokens, heads, .. } = self.heads;
         [sequences, tokens, heads, self.stride, self.buckets].map(|size| size as u32)
     }
 
@@ -301,7 +305,7 @@ impl Plan {
         d_relative: View,
     ) -> Result<()> {
         let Some(distances) = distances else { return Ok(()) };
-        let Plan { heads: Heads { sequences, tokens, heads }, size, buckets, scale, .. } = *self;
+        let Plan { heads: Heads { sequences, tokens, heads, .. }, size, buckets, scale, .. } = *self;
         if self.biased {
             return graph.contribute_with("attention", distances, |graph, d_biases, accumulate| {
                 let to = (d_biases, graph.gradient_dtype(distances));

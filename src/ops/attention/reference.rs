@@ -15,7 +15,7 @@ pub(super) fn dropped_reference(
     heads: Heads,
     factor: impl Fn(usize) -> f64,
 ) -> Vec<f64> {
-    let Heads { sequences, tokens, heads } = heads;
+    let Heads { sequences, tokens, heads, padding } = heads;
     let width = qkv.len() / (3 * sequences * tokens);
     let size = width / heads;
     let buckets = (distances.len() / size) as i64;
@@ -40,7 +40,7 @@ pub(super) fn dropped_reference(
                     if buckets > 0 {
                         logit += dot(query, &distances[bucket(i, j, buckets) * size..][..size]);
                     }
-                    logit /= (size as f64).sqrt();
+                    logit /= ((size - padding) as f64).sqrt();
                     if biased > 0 {
                         logit += biases[head * biased as usize + bucket(i, j, biased)];
                     }
