@@ -24,7 +24,11 @@ pub fn from_hugging_face(weights: Weights, config: &mut Config) -> Result<(Weigh
     };
     let parameters = weights.names().filter_map(parameter).collect();
     let mut shape = config.clone();
-    shape.pooler = family.has_pooler(config, &parameters);
+    shape.pooler = match config.is_token_classifier() {
+        // Some files have one that the head does not read.
+        true => family.transforms_tokens(),
+        false => family.has_pooler(config, &parameters),
+    };
     let wanted: HashSet<String> = shape.parameters().into_iter().map(|spec| spec.name).collect();
     // Where something is missing, the message that says so also needs what is there instead.
     let complete = wanted.is_subset(&parameters);
