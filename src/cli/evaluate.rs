@@ -14,13 +14,19 @@ use super::{models, precision, print};
 
 /// Measure a finetuned model on labelled texts.
 #[derive(clap::Args)]
-#[command(after_help = "JSON: {model, task, sets: [{set, texts, truncated, loss, scores: {accuracy: …}}],
+#[command(
+    after_help = "Words (tokens) are measured by entities, as seqeval counts them: f1, precision, recall, and the accuracy of words. Several
+labels (multi-label) by micro_f1, macro_f1 and exact_match, a label being given from a probability of 0.5 on.
+
+JSON: {model, task, sets: [{set, texts, truncated, loss, scores: {accuracy: …}}],
        precision, adapter}
 
 Examples:
   wgrad evaluate --model runs/sst2 --task sst2 --data glue
   wgrad evaluate --model runs/reviews --task classify --eval test.csv --json
-  wgrad evaluate --model runs/mnli --task mnli --eval dev_mismatched.tsv --predictions mismatched.tsv")]
+  wgrad evaluate --model runs/entities --task tokens --eval test.conll
+  wgrad evaluate --model runs/mnli --task mnli --eval dev_mismatched.tsv --predictions mismatched.tsv"
+)]
 pub struct Args {
     #[command(flatten)]
     labelled: Labelled,

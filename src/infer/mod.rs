@@ -13,6 +13,8 @@ mod readout;
 mod reference;
 mod session;
 pub(crate) mod shapes;
+#[cfg(not(target_arch = "wasm32"))]
+mod token_classifier;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use classifier::{Classifier, Prediction, longest};
@@ -24,3 +26,5 @@ pub use predictor::Predictor;
 pub use readout::Readout;
 pub use reference::{Comparison, Tolerance, Verified, reference_vectors, save_reference, verify};
 pub use session::{Sequence, Session};
+#[cfg(not(target_arch = "wasm32"))]
+pub use token_classifier::{Span, Tagged, TokenClassifier};

@@ -44,6 +44,17 @@ pub struct Piece {
     pub text: Option<usize>,
 }
 
+/// A token of a text, and where in the text it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WordPiece {
+    /// The token.
+    pub id: u32,
+    /// The bytes of the text that it stands for.
+    pub bytes: Range<usize>,
+    /// Whether it begins a word: see [`Tokenizer::encode_with_words`].
+    pub begins: bool,
+}
+
 /// What is known of each id without the text: enough to mask whole words, and cheap to share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenTable {
@@ -241,6 +252,36 @@ impl Tokenizer {
         let encoding = caught(|| self.inner.encode(text, false))?;
         let ranges = encoding.get_offsets().iter().map(|&(start, end)| start..end);
         Ok(encoding.get_ids().iter().copied().zip(ranges).collect())
+    }
+
+    /// The tokens of `text` as [`Tokenizer::encode`] gives them, and which of them begin a word: what the text is split into
+    /// before pieces are looked for, or where the vocabulary does not mark pieces that continue a word, what blanks divide.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_with_words(&self, text: &str) -> Result<Vec<WordPiece>> {
+        let encoding = caught(|| self.inner.encode(text, false))?;
+        let marked = matches!(marker(&self.inner), Marker::Continuing(_) | Marker::Words);
+        let words = encoding.get_word_ids();
+        let begins = |place: usize, start: usize| match marked {
+            true => place == 0 || words[place].is_none() || words[place] != words[place - 1],
+            false => {
+                let blank = |text: Option<&str>, last: bool| {
+                    let mut letters = text.unwrap_or_default().chars();
+                    let letter = if last { letters.next_back() } else { letters.next() };
+                    letter.is_none_or(char::is_whitespace)
+                };
+                blank(text.get(..start), true) || blank(text.get(start..), false)
+            }
+        };
+        let pieces = encoding.get_ids().iter().zip(encoding.get_offsets()).enumerate();
+        Ok(pieces
+            .map(|(place, (&id, &(start, end)))| WordPiece {
+                id,
+                bytes: start..end,
+                begins: begins(place, start),
+            })
+            .collect())
     }
 
     /// The ids of `[CLS] text [SEP]`.
