@@ -263,24 +263,24 @@ impl Tokenizer {
         let encoding = caught(|| self.inner.encode(text, false))?;
         let marked = matches!(marker(&self.inner), Marker::Continuing(_) | Marker::Words);
         let words = encoding.get_word_ids();
-        let begins = |place: usize, start: usize| match marked {
-            true => place == 0 || words[place].is_none() || words[place] != words[place - 1],
-            false => {
-                let blank = |text: Option<&str>, last: bool| {
-                    let mut letters = text.unwrap_or_default().chars();
-                    let letter = if last { letters.next_back() } else { letters.next() };
-                    letter.is_none_or(char::is_whitespace)
-                };
-                blank(text.get(..start), true) || blank(text.get(start..), false)
+        let offsets = encoding.get_offsets();
+        let begins = |place: usize| {
+            let Some(before) = place.checked_sub(1) else { return true };
+            let ((begun, ended), (start, _)) = (offsets[before], offsets[place]);
+            if marked {
+                return words[place].is_none() || words[place] != words[before];
             }
+            // A piece of nothing but the blank before a word belongs to the word, and several may share a character.
+            let blank = |text: Option<&str>| text.is_none_or(|text| text.trim().is_empty());
+            let alone = blank(text.get(begun..ended));
+            let last = text.get(..start).and_then(|text| text.chars().next_back());
+            let first = text.get(start..).and_then(|text| text.chars().next());
+            let apart = [last, first].into_iter().flatten().any(char::is_whitespace);
+            !alone && start >= ended && apart
         };
-        let pieces = encoding.get_ids().iter().zip(encoding.get_offsets()).enumerate();
+        let pieces = encoding.get_ids().iter().zip(offsets).enumerate();
         Ok(pieces
-            .map(|(place, (&id, &(start, end)))| WordPiece {
-                id,
-                bytes: start..end,
-                begins: begins(place, start),
-            })
+            .map(|(place, (&id, &(start, end)))| WordPiece { id, bytes: start..end, begins: begins(place) })
             .collect())
     }
 
