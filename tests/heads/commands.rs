@@ -150,6 +150,7 @@ fn several_labels_from_a_table_to_predictions() {
     assert_eq!(told["score"], shares["b"]);
     let output = command(&[&predict[..], &["--threshold", "2"]].concat()).write_stdin("w8").output().unwrap();
     assert!(error(&output, 1).contains("a share from 0 to 1"));
-    let classes = run(&[&task[..], &labels, &how, &["--class-weights", "balanced", "--force"]].concat(), "");
+    let how = ["--class-weights", "balanced", "--model", &model, "--train", &train, "--out", &path("other")];
+    let classes = run(&[&task[..], &labels, &how].concat(), "");
     assert!(error(&classes, 1).contains("class-weights"));
 }

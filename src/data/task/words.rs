@@ -7,9 +7,9 @@ use super::columns::WordColumns;
 use super::encode::Encoded;
 use super::lists::{self, Complaint};
 use super::table::{Example, Table};
-use crate::data::files::source;
+use crate::data::files::{is_archive, source};
 use crate::data::rows::{Lines, Rows, Wanted};
-use crate::data::source::{FileOptions, Format, Source};
+use crate::data::source::{FileOptions, Format, Source, recognise};
 use crate::error::quoted;
 use crate::text::{Template, Tokenizer};
 use crate::{Error, Result};
@@ -39,7 +39,7 @@ impl Example {
 }
 
 impl Table {
-    /// Reads texts whose words have a tag each. Plain text and `.tsv` hold a word and its tag on a line, as the first and
+    /// Reads texts whose words have a tag each. Plain text, files of no other known name, and `.tsv` hold a word and its tag on a line, as the first and
     /// the last column of those that blanks or tabs divide, with an empty line after each text; lines that begin with
     /// `-DOCSTART-` are passed over. JSON, Parquet and `.csv` hold two lists in a row, in `.csv` as JSON.
     ///
@@ -49,7 +49,11 @@ impl Table {
     /// As [`Table::read`].
     pub fn read_words(path: &Path, columns: &WordColumns, options: &FileOptions) -> Result<Table> {
         let mut options = options.clone();
-        if source(path, &options)?.format == Some(Format::Tsv) {
+        // `.conll`, `.bio`, `.iob`: names that only files of columns have.
+        let other = options.format.is_none() && recognise(path).is_none() && !is_archive(path);
+        if other && path.as_os_str() != "-" {
+            options.format = Some(Format::Text);
+        } else if source(path, &options)?.format == Some(Format::Tsv) {
             // What has tabs between its columns has no lists.
             options.format = Some(Format::Text);
         }
