@@ -213,7 +213,7 @@ mod tests {
         let labels = ["O", "B-PER", "I-PER", "B-a-b", "E-PER"].map(str::to_owned);
         let text = "Zoë  Müller \u{1f600}x saw\tB.";
         // Each word, and its label; the second token of a word says nothing.
-        let words = [(0..4, 2), (4..13, 2), (13..18, 1), (19..22, 0), (23..24, 3), (24..25, 4)];
+        let words = [(0..4, 2), (4..13, 2), (13..19, 1), (20..23, 0), (24..25, 3), (25..26, 4)];
         let mut logits = vec![0f32; 7 * labels.len()];
         let words: Vec<_> = words
             .into_iter()
