@@ -18,7 +18,9 @@ use wgrad::infer::{Readout, Session};
 use wgrad::models::{Config, Model, Pooling, ProblemType};
 use wgrad::optim::{GroupOptions, OptimizerOptions};
 use wgrad::tensor::DType;
-use wgrad::train::objective::{Classes, Numbers, Pairs, Targets, TextBatch, TextObjective};
+use wgrad::train::objective::{
+    Classes, LabelSets, Numbers, Pairs, Targets, TextBatch, TextObjective, WeightedClasses,
+};
 use wgrad::train::{StepEngine, Trainer, TrainerOptions};
 
 /// Relative L2 distance allowed between gradients, as for single operations.
@@ -31,6 +33,8 @@ const TOKENS: usize = 32;
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Task {
     Classes,
+    Weighted,
+    Labels,
     Number,
     /// Of texts with so many negatives each.
     Pairs(usize),
@@ -40,6 +44,8 @@ impl Task {
     fn objective(self) -> TextObjective {
         match self {
             Task::Classes => Box::new(Classes),
+            Task::Weighted => Box::new(WeightedClasses { weights: vec![0.5, 1.25, 4.0] }),
+            Task::Labels => Box::new(LabelSets),
             Task::Number => Box::new(Numbers),
             Task::Pairs(negatives) => {
                 Box::new(Pairs { pooling: Pooling::Mean, factor: 20.0, at_once: 64, negatives })
@@ -87,7 +93,13 @@ impl Golden {
 
     fn batch(&self, task: Task) -> TextBatch {
         let targets = match task {
-            Task::Classes => Targets::Classes(self.u32("labels")),
+            Task::Classes | Task::Weighted => Targets::Classes(self.u32("labels")),
+            Task::Labels => {
+                let given = |row: &[u32]| {
+                    (0..).zip(row).filter(|(_, there)| **there == 1).map(|(label, _)| label).collect()
+                };
+                Targets::Labels(self.u32("labels").chunks(3).map(given).collect())
+            }
             Task::Number => Targets::Numbers(self.f32("labels")),
             Task::Pairs(_) => Targets::Pairs,
         };
@@ -100,6 +112,7 @@ impl Golden {
         let head = |config: &Config, count, pooling, pooler| {
             let problem = match task {
                 Task::Number => ProblemType::Regression,
+                Task::Labels => ProblemType::MultiLabelClassification,
                 _ => ProblemType::SingleLabelClassification,
             };
             config.classifier(names(count), problem, pooling, pooler)
@@ -127,15 +140,17 @@ impl Golden {
         let folder = ModelFolder::load(golden_folder()).unwrap();
         let config = match task {
             Task::Pairs(_) => folder.config.encoder(),
-            Task::Classes => head(&folder.config, 3, Pooling::Cls, true),
+            Task::Classes | Task::Weighted | Task::Labels => head(&folder.config, 3, Pooling::Cls, true),
             Task::Number => head(&folder.config, 1, Pooling::Cls, true),
         };
         write(config, &|name| folder.weights.f32(name).unwrap())
     }
 }
 
-const CASES: [(&str, Task); 6] = [
+const CASES: [(&str, Task); 8] = [
     ("bert_classes", Task::Classes),
+    ("bert_weighted", Task::Weighted),
+    ("bert_labels", Task::Labels),
     ("bert_number", Task::Number),
     ("bert_pairs", Task::Pairs(0)),
     ("bert_negatives", Task::Pairs(2)),
@@ -260,6 +275,31 @@ fn micro_batches_add_up_to_the_batch() {
     let Some(gpu) = common::gpu() else { return };
     let (whole, parts) = (run(&gpu, 1, 0.0, 1), run(&gpu, 1, 0.0, 2));
     whole.0.iter().zip(&parts.0).for_each(|(a, b)| assert!((a - b).abs() < 1e-5, "{a} {b}"));
+}
+
+/// The mean of classes that count differently is that over what the whole step weighs, however it is divided.
+#[test]
+fn weighted_micro_batches_add_up_to_the_batch() {
+    let Some(gpu) = common::gpu() else { return };
+    let golden = Golden::open("bert_weighted");
+    let options = options("bert_weighted", 0.0);
+    let objective = WeightedClasses { weights: vec![0.5, 1.25, 4.0] };
+    let mut trainer = Trainer::new(&gpu, golden.model(&gpu, Task::Weighted), objective, options).unwrap();
+    let whole = golden.batch(Task::Weighted);
+    let Targets::Classes(classes) = &whole.targets else { unreachable!() };
+    let parts: Vec<TextBatch> = (0..whole.texts.len())
+        .map(|text| TextBatch {
+            tokens: TOKENS,
+            texts: vec![whole.texts[text].clone()],
+            targets: Targets::Classes(vec![classes[text]]),
+        })
+        .collect();
+    let measured = pollster::block_on(trainer.evaluate(&parts)).unwrap();
+    close(measured.loss, golden.f32("losses")[0], "measured in parts");
+    for step in 0..3 {
+        let report = pollster::block_on(trainer.step(&parts, 1e-3)).unwrap();
+        close(report.loss, golden.f32("losses")[step], "learned in parts");
+    }
 }
 
 #[test]

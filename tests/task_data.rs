@@ -114,6 +114,7 @@ fn columns(text: &str, pair: Option<&str>, label: Option<&str>) -> Columns {
         pair: pair.map(str::to_owned),
         label: label.map(str::to_owned),
         numbers: false,
+        separator: None,
     }
 }
 

@@ -19,7 +19,11 @@ use super::{models, precision, print};
 
 /// Measure a finetuned model on labelled texts.
 #[derive(clap::Args)]
-#[command(after_help = "JSON: {model, task, sets: [{set, texts, truncated, loss, scores: {accuracy: …}}],
+#[command(
+    after_help = "Words (tokens) are measured by entities, as seqeval counts them: f1, precision, recall, and the accuracy of words. Several
+labels (multi-label) by micro_f1, macro_f1 and exact_match, a label being given from a probability of 0.5 on.
+
+JSON: {model, task, sets: [{set, texts, truncated, loss, scores: {accuracy: …}}],
        precision, adapter}
 JSON of retrieval: sets: [{set, queries, unjudged, documents, truncated, scores}]
   scores    recall@1, …, mrr@10, mrr and ndcg@10
@@ -39,14 +43,16 @@ or sentence1, sentence2, score), --data GLUE's STS-B.
 Examples:
   wgrad evaluate --model runs/sst2 --task sst2 --data glue
   wgrad evaluate --model runs/reviews --task classify --eval test.csv --json
+  wgrad evaluate --model runs/entities --task tokens --eval test.conll
   wgrad evaluate --model runs/mnli --task mnli --eval dev_mismatched.tsv --predictions mismatched.tsv
   wgrad evaluate --model data/minilm --task retrieval --data scifact --json
   wgrad evaluate --model intfloat/e5-base-v2 --task retrieval --eval faq.csv \\
       --query-prompt 'query: ' --document-prompt 'passage: '
-  wgrad evaluate --model data/minilm --task similarity --eval sts.tsv")]
+  wgrad evaluate --model data/minilm --task similarity --eval sts.tsv"
+)]
 pub struct Args {
-    /// The task: cola, sst2, mrpc, qqp, stsb, mnli, qnli, rte or wnli of GLUE; classify, regress or contrastive for
-    /// one's own texts; retrieval or similarity for the vectors of a model.
+    /// The task: cola, sst2, mrpc, qqp, stsb, mnli, qnli, rte or wnli of GLUE; classify, multi-label, tokens, regress or
+    /// contrastive for one's own texts; retrieval or similarity for the vectors of a model.
     #[arg(long, value_name = "TASK")]
     task: Measured,
     #[command(flatten)]

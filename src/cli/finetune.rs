@@ -11,7 +11,9 @@ use wgrad::gpu::Gpu;
 use wgrad::models::Freeze;
 use wgrad::tensor::DType;
 use wgrad::train::Precision;
-use wgrad::train::finetune::{FinetuneOptions, FinetuneReport, Rates, Recipe, RecipeName, finetune};
+use wgrad::train::finetune::{
+    ClassWeights, FinetuneOptions, FinetuneReport, Rates, Recipe, RecipeName, finetune,
+};
 
 use super::interrupt::{self, INTERRUPTED};
 use super::labelled::Labelled;
@@ -29,6 +31,14 @@ use super::{device, models, pooling, precision, print};
       --text-column question --pair-column answer --out runs/search
   wgrad finetune --task contrastive --model data/minilm --train triplets.jsonl \\
       --text-column anchor --pair-column positive --negative-column negative --out runs/search
+
+  wgrad finetune --task tokens --model data/minilm --train train.conll --eval dev.conll --out runs/entities
+  wgrad finetune --task multi-label --model data/minilm --train train.csv --eval dev.csv --out runs/topics \\
+      --label-column topics --label-separator '|'
+
+Words and their labels (tokens) stand in columns, the word in the first and its tag in the last, with an empty line after
+each text (.txt, .conll, .tsv), or in two lists (.jsonl, .parquet): {\"tokens\": [\"Ada\"], \"tags\": [\"B-PER\"]}. The label of a
+word is learned at its first piece. Entities are counted as seqeval counts them.
 
 Own tables have a header, or fields that are named (JSON, Parquet); classes are whatever stands in the label's column.
 Contrastive training learns from pairs of texts that belong together (MultipleNegativesRanking), with hard negatives
@@ -96,6 +106,10 @@ pub struct Args {
     /// --recipe notebook, and wherever the model's folder says so.
     #[arg(long, value_enum, default_value_t = pooling::Choice::Auto)]
     pooling: pooling::Choice,
+    /// What each class counts in the loss: balanced, the rarer the more, or label=weight,… where others count 1; for texts
+    /// and words that have one class each [default: all alike].
+    #[arg(long, value_name = "balanced|LABEL=WEIGHT,…")]
+    class_weights: Option<ClassWeights>,
     /// AdamW's weight decay [default: 0].
     #[arg(long, value_name = "SHARE")]
     weight_decay: Option<f64>,
@@ -197,6 +211,7 @@ fn recipe(args: &Args) -> wgrad::Result<Recipe> {
     recipe.micro_batch = args.micro_batch.unwrap_or(recipe.batch);
     set(&mut recipe.recompute, args.recompute);
     recipe.freeze = args.freeze;
+    set(&mut recipe.class_weights, args.class_weights.clone());
     set(&mut recipe.max_length, args.max_length);
     set(&mut recipe.dropout, args.dropout);
     set(&mut recipe.optimizer.weight_decay, args.weight_decay);

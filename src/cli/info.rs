@@ -125,6 +125,7 @@ fn head(config: &Config) -> &'static str {
             // A head reads nothing else.
             _ => "classifier of the mean",
         },
+        (false, _) if config.is_token_classifier() => "classifier of every token",
         (false, _) => "none",
         (true, true) => "tied",
         (true, false) => "untied",

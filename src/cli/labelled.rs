@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use wgrad::data::task::{Table, Task, glue_files};
+use wgrad::data::task::{Columns, Table, Task, WordColumns, glue_files};
 use wgrad::train::finetune::columns;
 use wgrad::{Error, Result};
 
@@ -12,8 +12,8 @@ use super::hub::dataset;
 /// The task, and the labelled texts of it, as `finetune` takes them.
 #[derive(clap::Args)]
 pub struct Labelled {
-    /// The task: cola, sst2, mrpc, qqp, stsb, mnli, qnli, rte or wnli of GLUE; classify, regress or contrastive for
-    /// one's own texts.
+    /// The task: cola, sst2, mrpc, qqp, stsb, mnli, qnli, rte or wnli of GLUE; classify, multi-label (several labels for
+    /// a text), tokens (a label for each word; also token-classification), regress or contrastive for one's own texts.
     #[arg(long, value_name = "TASK")]
     pub task: Task,
     #[command(flatten)]
@@ -35,15 +35,23 @@ pub struct LabelledFiles {
     /// hf:NAME:CONFIG:SPLIT.
     #[arg(long, value_name = "FILE|hf:NAME")]
     pub eval: Option<PathBuf>,
-    /// The column or field that holds the text, or the first of two: its name, its number, or a.b [default: text].
+    /// The column or field that holds the text, or the first of two: its name, its number, or a.b; for tokens the list of
+    /// words [default: text; for tokens: tokens].
     #[arg(long, value_name = "NAME|N")]
     pub text_column: Option<String>,
     /// The column or field that holds the second text of a pair.
     #[arg(long, value_name = "NAME")]
     pub pair_column: Option<String>,
-    /// The column or field that holds the label [default: label; none for contrastive].
+    /// The column or field that holds the label, a list where there are several [default: label; none for contrastive; for
+    /// tokens tags or ner_tags].
     #[arg(long, value_name = "NAME")]
     pub label_column: Option<String>,
+    /// What stands between the labels of a text in a .csv or .tsv file, for multi-label; a list in JSON needs none.
+    #[arg(long, value_name = "TEXT", default_value = ",")]
+    label_separator: String,
+    /// What the tags are called, for tokens, where a file has their numbers: O,B-PER,I-PER,…
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    tag_names: Vec<String>,
     #[command(flatten)]
     pub how: FileArgs,
 }
@@ -113,8 +121,20 @@ impl LabelledFiles {
             return Table::read_glue(task, path, &self.how.options());
         }
         let (pair, label) = (self.pair_column.as_deref(), self.label_column.as_deref());
+        if task == Task::Tokens {
+            if pair.is_some() {
+                return Err(Error::config("pair-column", "none where words are labelled", "one"));
+            }
+            let known = WordColumns::default();
+            let words = self.text_column.clone().unwrap_or(known.words);
+            let tags = label.map_or(known.tags, |label| vec![label.to_owned()]);
+            let columns = WordColumns { words, tags, names: self.tag_names.clone() };
+            return Table::read_words(path, &columns, &self.how.options());
+        }
         // Contrastive training learns from pairs alone; how alike they are is for measuring.
         let label = label.filter(|_| measured || task != Task::Contrastive);
-        Table::read(path, &columns(task, self.text_column(), pair, label), &self.how.options())
+        let columns = columns(task, self.text_column(), pair, label);
+        let separator = columns.separator.is_some().then(|| self.label_separator.clone());
+        Table::read(path, &Columns { separator, ..columns }, &self.how.options())
     }
 }

@@ -73,7 +73,7 @@ enum Command {
     /// Teach a pretrained model a task: classes, numbers, or embeddings.
     Finetune(Box<finetune::Args>),
     /// Measure a finetuned model on labelled texts.
-    Evaluate(evaluate::Args),
+    Evaluate(Box<evaluate::Args>),
     /// Let a finetuned model label texts.
     Predict(predict::Args),
     /// Draw where a model looks: its attention as pictures.

@@ -4,10 +4,14 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use serde_json::{Map, json};
-use wgrad::infer::{Classifier, Prediction};
+use wgrad::Error;
+use wgrad::files::ModelFolder;
+use wgrad::infer::{Classifier, Prediction, Span, TokenClassifier};
+use wgrad::models::ProblemType;
 
 use super::files::FileArgs;
 use super::precision::ComputeArgs;
+use super::print::Part;
 use super::texts::{Pairs, bytes, chunk, tell_lost};
 use super::{models, precision, print};
 
@@ -16,12 +20,22 @@ Without --input texts are read from standard input, one a line; two texts of a p
 between them. Of a table (.csv, .tsv, .jsonl, .json, .parquet, packed or not) the columns are chosen by name or number.
 A row that cannot be used is an empty text, so that every row has its answer.
 
-Output: label, probability (or the number alone) and text, separated by tabs; every text in its order.
-JSON lines: {text, pair, label, score, probabilities: {label: probability}, truncated}
+Output: label, probability (or the number alone) and text, separated by tabs; every text in its order. Of a model that
+gives a text several labels, those of at least --threshold, | between them, and their probabilities.
+JSON lines: {text, pair, label, labels, score, probabilities: {label: probability}, truncated}, with labels where there
+may be several.
+
+A model that labels words, as --task tokens finetunes one, finds entities: [PER Ada Lovelace] lived in [LOC London],
+coloured on a terminal unless NO_COLOR is set.
+JSON lines: {text, entities: [{label, score, text, start, end}], truncated}, where start and end count characters
+(Unicode code points, as Python's strings do) from 0, and end is that of the first character after the entity. The words
+are those of the tokenizer, each with the label of its first piece; score is the mean over the words. That is
+transformers' pipeline with aggregation_strategy=\"first\".
 
 Examples:
   echo 'a lovely film' | wgrad predict --model runs/reviews
-  wgrad predict --model runs/reviews --input reviews.csv --text-column review --json > labels.jsonl";
+  wgrad predict --model runs/reviews --input reviews.csv --text-column review --json > labels.jsonl
+  echo 'Ada Lovelace lived in London .' | wgrad predict --model dslim/bert-base-NER";
 
 /// Let a finetuned model label texts.
 #[derive(clap::Args)]
@@ -41,6 +55,9 @@ pub struct Args {
     pair_column: Option<String>,
     #[command(flatten)]
     how: FileArgs,
+    /// The probability from which on a text has a label, where it may have several [default: 0.5].
+    #[arg(long, value_name = "SHARE")]
+    threshold: Option<f64>,
     /// How activations are stored.
     #[arg(long, value_enum, default_value_t = precision::Choice::Auto)]
     precision: precision::Choice,
@@ -54,8 +71,22 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let folder = models::model(&args.model)?;
+    if let Some(threshold) = args.threshold {
+        let several = folder.config.problem_type == Some(ProblemType::MultiLabelClassification);
+        if !several || !(0.0..=1.0).contains(&threshold) {
+            let expected = "a share from 0 to 1, of a model that gives a text several labels";
+            return Err(Error::config("threshold", expected, threshold).into());
+        }
+    }
+    if folder.config.is_token_classifier() {
+        return words(args, &folder);
+    }
     let (gpu, storage) = pollster::block_on(args.compute.open(args.precision))?;
-    let mut model = Classifier::open(&gpu, &folder, storage)?;
+    let model = Classifier::open(&gpu, &folder, storage)?;
+    let mut model = match args.threshold {
+        Some(threshold) => model.with_threshold(threshold),
+        None => model,
+    };
     let bar = print::Items::new("texts");
     let (mut before, mut truncated) = (0, 0);
     let pair = args.pair_column.as_deref();
@@ -79,6 +110,84 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         print::note(format_args!("note: {truncated} texts of over {longest} tokens were truncated"));
     }
     Ok(())
+}
+
+/// Runs the command with a model that labels words.
+fn words(args: &Args, folder: &ModelFolder) -> anyhow::Result<()> {
+    if args.pair_column.is_some() {
+        let expected = "none: a model that labels words reads one text at a time";
+        return Err(Error::config("pair-column", expected, "one").into());
+    }
+    let (gpu, storage) = pollster::block_on(args.compute.open(args.precision))?;
+    let mut model = TokenClassifier::open(&gpu, folder, storage)?;
+    let mut kinds: Vec<&str> = Vec::new();
+    for label in &folder.config.labels {
+        let kind = label.split_once('-').map_or(label.as_str(), |(_, kind)| kind);
+        if kind != "O" && !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+    let bar = print::Items::new("texts");
+    let (mut before, mut truncated) = (0, 0);
+    let mut texts = Pairs::open(&args.input, &args.text_column, None, &args.how.options())?;
+    loop {
+        let (chunk, _) = chunk(&mut texts, bytes)?;
+        if chunk.is_empty() {
+            break;
+        }
+        // A tab divides no pair here.
+        let whole = |(text, rest): (String, Option<String>)| match rest {
+            Some(rest) => format!("{text}\t{rest}"),
+            None => text,
+        };
+        let chunk: Vec<String> = chunk.into_iter().map(whole).collect();
+        let read: Vec<&str> = chunk.iter().map(String::as_str).collect();
+        let found = pollster::block_on(model.predict(&read, &mut |done| bar.set(before + done)))?;
+        before += chunk.len();
+        for (text, tagged) in read.iter().zip(&found) {
+            truncated += usize::from(tagged.truncated > 0);
+            match args.json {
+                true => {
+                    let (entities, truncated) = (&tagged.entities, tagged.truncated);
+                    print::line(json!({ "text": text, "entities": entities, "truncated": truncated }))?;
+                }
+                false => print::painted(&marked(text, &tagged.entities, &kinds))?,
+            }
+        }
+    }
+    bar.end();
+    tell_lost(Some(texts.lost()), &args.input);
+    if truncated > 0 {
+        let longest = model.longest();
+        print::note(format_args!("note: {truncated} texts of over {longest} tokens were truncated"));
+    }
+    Ok(())
+}
+
+/// A text in one line, in parts, of which those that are entities are marked by their kind, whose place among all `kinds`
+/// says in which colour.
+fn marked<'a>(text: &'a str, entities: &'a [Span], kinds: &[&str]) -> Vec<Part<'a>> {
+    let mut parts = Vec::new();
+    let (mut rest, mut at) = (text, 0);
+    for Span { label, start, end, .. } in entities {
+        // Entities come in the order of the text.
+        let (before, after) = rest.split_at(bytes_of(rest, start.saturating_sub(at)));
+        let (words, after) = after.split_at(bytes_of(after, end.saturating_sub(*start)));
+        let colour = kinds.iter().position(|kind| kind == label).unwrap_or_default();
+        parts.push(Part { text: before.into(), mark: None });
+        parts.push(Part { text: words.into(), mark: Some((label, colour)) });
+        (rest, at) = (after, *end);
+    }
+    parts.push(Part { text: rest.into(), mark: None });
+    for part in &mut parts {
+        part.text = part.text.replace(['\t', '\n', '\r'], " ").into();
+    }
+    parts
+}
+
+/// How many bytes so many characters take.
+fn bytes_of(text: &str, characters: usize) -> usize {
+    text.char_indices().nth(characters).map_or(text.len(), |(at, _)| at)
 }
 
 /// The probability of each class. Classes of one name are told apart by their numbers, so that none is lost.
@@ -116,7 +225,17 @@ fn show(
         return print::line(serde_json::Value::Object(line));
     }
     let plain = |text: &str| text.replace(['\t', '\n', '\r'], " ");
+    let share = |label: &String| {
+        let place = labels.iter().position(|known| known == label);
+        place.map_or(0.0, |place| prediction.probabilities[place])
+    };
     let answer = match &prediction.label {
+        _ if prediction.labels.is_some() => {
+            let given = prediction.labels.iter().flatten();
+            let names: Vec<String> = given.clone().map(|label| plain(label)).collect();
+            let shares: Vec<String> = given.map(|label| format!("{:.4}", share(label))).collect();
+            format!("{}\t{}", names.join("|"), shares.join("|"))
+        }
         Some(label) => format!("{}\t{:.4}", plain(label), prediction.score),
         None => format!("{:.4}", prediction.score),
     };

@@ -52,6 +52,40 @@ pub fn line(text: impl std::fmt::Display) -> anyhow::Result<()> {
     Ok(writeln!(std::io::stdout().lock(), "{}", visible(&text.to_string()))?)
 }
 
+/// A part of a line, perhaps marked: by a word, and a number that says in which colour.
+pub struct Part<'a> {
+    pub text: Cow<'a, str>,
+    pub mark: Option<(&'a str, usize)>,
+}
+
+/// Writes a line of which parts are marked: on a terminal by colours, unless `NO_COLOR` is set or the terminal has none,
+/// elsewhere as `[MARK text]`.
+pub fn painted(parts: &[Part<'_>]) -> anyhow::Result<()> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let colours = std::io::stdout().is_terminal()
+        && set("NO_COLOR").is_none()
+        && set("TERM").is_none_or(|term| term != "dumb");
+    Ok(writeln!(std::io::stdout().lock(), "{}", joined(parts, colours))?)
+}
+
+/// The line that [`painted`] writes.
+fn joined(parts: &[Part<'_>], colours: bool) -> String {
+    // Backgrounds on which black can be read.
+    const COLOURS: [u8; 6] = [103, 106, 102, 105, 104, 101];
+    let part = |Part { text, mark }: &Part<'_>| {
+        let text = visible(text);
+        match mark {
+            None => text.into_owned(),
+            Some((mark, colour)) if colours => {
+                let background = COLOURS[colour % COLOURS.len()];
+                format!("\u{1b}[30;{background}m{text} \u{1b}[1m{}\u{1b}[0m", visible(mark))
+            }
+            Some((mark, _)) => format!("[{} {text}]", visible(mark)),
+        }
+    };
+    parts.iter().map(part).collect()
+}
+
 /// Writes the error that ends the program, in one line.
 pub fn error(error: &anyhow::Error) {
     let message = format!("{error:#}").replace(['\n', '\r'], " ");
@@ -209,6 +243,15 @@ mod tests {
             let read: serde_json::Value = serde_json::from_str(&super::visible(&json)).unwrap();
             assert_eq!(read, serde_json::json!({ text: text }));
         }
+    }
+
+    #[test]
+    fn parts_are_marked_and_what_acts_on_a_terminal_is_seen_in_them_too() {
+        let part = |text: &'static str, mark| super::Part { text: text.into(), mark };
+        let parts = [part("a ", None), part("b\u{1b}[2J", Some(("PER\u{7}", 7))), part(".", None)];
+        assert_eq!(super::joined(&parts, false), r"a [PER\u0007 b\u001b[2J].");
+        let expected = "a \u{1b}[30;106mb\\u001b[2J \u{1b}[1mPER\\u0007\u{1b}[0m.";
+        assert_eq!(super::joined(&parts, true), expected);
     }
 
     #[test]

@@ -124,7 +124,8 @@ fn spread_object(reader: &mut CleanReader, line: &mut u64, buffer: &mut Vec<u8>)
 
 /// The wanted fields of one object; numbers and booleans as they are written, null as an empty text. A column `a.b` is the
 /// field `b` of the object `a`, where no field is called so.
-pub(super) fn values(object: &[u8], columns: &[String]) -> Found {
+/// With `lists` an array is the text of its JSON.
+pub(super) fn values(object: &[u8], columns: &[String], lists: bool) -> Found {
     let wanted = Wanted { columns };
     let parse = |bytes: &[u8]| {
         let mut json = serde_json::Deserializer::from_slice(bytes);
@@ -150,6 +151,10 @@ pub(super) fn values(object: &[u8], columns: &[String]) -> Found {
                 continue;
             }
             Some(value @ (Value::Number(_) | Value::Bool(_))) => {
+                values.push(value.to_string());
+                continue;
+            }
+            Some(value @ Value::Array(_)) if lists => {
                 values.push(value.to_string());
                 continue;
             }

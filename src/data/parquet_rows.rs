@@ -12,6 +12,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::reader::RowIter;
 use parquet::record::{Field, Row};
 use parquet::schema::types::Type;
+use serde_json::Value;
 
 use super::json_rows::Complaint;
 use crate::format::shortened;
@@ -79,15 +80,16 @@ impl ParquetRows {
         })
     }
 
-    /// The next row, with its number; none at the end. Null is an empty text.
-    pub(super) fn next_row(&mut self) -> Result<Option<Numbered>> {
+    /// The next row, with its number; none at the end. Null is an empty text, and with `lists` a list is the text of its
+    /// JSON.
+    pub(super) fn next_row(&mut self, lists: bool) -> Result<Option<Numbered>> {
         let rows = &mut self.rows;
         let Some(row) = guarded(&self.path, || rows.next().transpose())? else { return Ok(None) };
         self.number += 1;
         let told = (self.size as u128 * self.number as u128 / u128::from(self.count.max(1))) as u64;
         self.read.fetch_add(told - self.told, Ordering::Relaxed);
         self.told = told;
-        let values = self.columns.iter().map(|path| value(&row, path)).collect();
+        let values = self.columns.iter().map(|path| value(&row, path, lists)).collect();
         Ok(Some((self.number, values)))
     }
 }
@@ -162,11 +164,11 @@ fn names(schema: &Type) -> Vec<String> {
     names.map(|name| shortened(&name, 40).to_string()).collect()
 }
 
-fn value(row: &Row, path: &[String]) -> Result<String, Complaint> {
+fn value(row: &Row, path: &[String], lists: bool) -> Result<String, Complaint> {
     let field = row.get_column_iter().find(|(name, _)| **name == path[0]).map(|(_, field)| field);
     let wrong = |found: &str| Err((format!("a string in `{}`", path[0]), found.to_owned()));
     match (field, path.len()) {
-        (Some(Field::Group(inner)), 2..) => value(inner, &path[1..]),
+        (Some(Field::Group(inner)), 2..) => value(inner, &path[1..], lists),
         (None | Some(Field::Null), _) => Ok(String::new()),
         (Some(Field::Str(text)), 1) => Ok(text.clone()),
         // Some writers do not say that their bytes are text.
@@ -175,6 +177,15 @@ fn value(row: &Row, path: &[String]) -> Result<String, Complaint> {
             Err(_) => wrong("bytes that are no UTF-8"),
         },
         (Some(Field::Group(_)), 1) => wrong("a structure (name its field, as `a.b`)"),
+        (Some(Field::ListInternal(list)), 1) if lists => {
+            let item = |item: &Field| match item {
+                Field::Str(text) => Value::from(text.as_str()),
+                // What is no text and no number is for whoever reads the list to refuse.
+                Field::Null | Field::Group(_) | Field::ListInternal(_) | Field::MapInternal(_) => Value::Null,
+                other => Value::from(other.to_string()),
+            };
+            Ok(list.elements().iter().map(item).collect::<Value>().to_string())
+        }
         (Some(Field::ListInternal(_)), _) => wrong("a list"),
         (Some(Field::MapInternal(_)), _) => wrong("a map"),
         // As JSON spells them, so that a table in another format has the same labels.

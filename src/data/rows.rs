@@ -56,6 +56,8 @@ pub struct Rows {
     path: PathBuf,
     columns: Vec<String>,
     keep_places: bool,
+    /// Whether a list is a value, as the text of its JSON.
+    lists: bool,
     tally: Tally,
     table: Table,
 }
@@ -152,7 +154,14 @@ impl Rows {
         };
         let tally = Tally::new(&path, options.strict, options.lenient);
         let (columns, keep_places) = (wanted.columns.to_vec(), wanted.keep_places);
-        Ok(Rows { path, columns, keep_places, tally, table })
+        Ok(Rows { path, columns, keep_places, lists: false, tally, table })
+    }
+
+    /// The same rows, where a list of a JSON or Parquet file is a value too: the text of its JSON. Otherwise a row with one
+    /// in a wanted column cannot be used.
+    #[must_use]
+    pub fn with_lists(self) -> Self {
+        Rows { lists: true, ..self }
     }
 
     /// Whether the rows are the lines of plain text.
@@ -190,7 +199,7 @@ impl Rows {
     /// once too; otherwise at the end, when more than one row in a hundred was lost and the options are not `lenient`.
     pub fn next_row(&mut self) -> Result<Option<Row>> {
         loop {
-            let Some((line, read)) = self.table.next(&self.columns, &self.path)? else {
+            let Some((line, read)) = self.table.next(&self.columns, self.lists, &self.path)? else {
                 self.tally.finish()?;
                 return Ok(None);
             };
@@ -211,7 +220,7 @@ impl Rows {
 }
 
 impl Table {
-    fn next(&mut self, columns: &[String], path: &Path) -> Result<Option<Read>> {
+    fn next(&mut self, columns: &[String], lists: bool, path: &Path) -> Result<Option<Read>> {
         match self {
             Table::Separated { reader, record, indices, width } => {
                 reader.get_mut().set_budget(MAX_RECORD);
@@ -233,7 +242,7 @@ impl Table {
                 reader.set_budget(MAX_RECORD);
                 let begun = json_rows::next_object(reader, layout, line, buffer);
                 let Some(begun) = begun.map_err(|error| unwrap_io(error, path))? else { return Ok(None) };
-                let values = match json_rows::values(buffer, columns) {
+                let values = match json_rows::values(buffer, columns, lists) {
                     Found::Values(values) => Ok(values),
                     Found::Missing(complaint) => Err(Failure::Missing(complaint)),
                     Found::Broken(complaint) => Err(Failure::Broken(complaint)),
@@ -254,7 +263,7 @@ impl Table {
             },
             #[cfg(not(target_arch = "wasm32"))]
             Table::Parquet(rows) => {
-                let row = rows.next_row()?;
+                let row = rows.next_row(lists)?;
                 Ok(row.map(|(number, values)| (number, values.map_err(Failure::Broken))))
             }
         }

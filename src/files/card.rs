@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::format::{one_line, thousands};
-use crate::models::{Config, NormPosition, Pooling, PositionEmbedding};
+use crate::models::{Config, NormPosition, Pooling, PositionEmbedding, ProblemType};
 
 /// One line of the table of scores.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,14 +70,23 @@ impl ModelCard {
                 };
                 format!("{layers}, on {read}")
             }
+            (false, _) if config.is_token_classifier() => {
+                format!("{}linear, on every token", if config.pooler { "dense, " } else { "" })
+            }
             (false, _) => "none".to_string(),
             (true, true) => "tied to the embedding".to_string(),
             (true, false) => "untied".to_string(),
         };
         let with = match (config.is_masked_lm(), config.labels.len()) {
             (true, _) => " with a masked-language-model head".to_string(),
+            (false, labels) if config.problem_type == Some(ProblemType::MultiLabelClassification) => {
+                format!(" that gives each of {labels} labels or not")
+            }
             (false, 1) if config.is_classifier() => " that gives a number".to_string(),
             (false, classes) if config.is_classifier() => format!(" that tells {classes} classes apart"),
+            (false, labels) if config.is_token_classifier() => {
+                format!(" that gives every word one of {labels} labels")
+            }
             _ => String::new(),
         };
         let rows = [
@@ -123,6 +132,7 @@ impl ModelCard {
         let purpose = match (config.is_masked_lm(), config.is_classifier()) {
             (true, _) => "fill-mask",
             (_, true) => "text-classification",
+            _ if config.is_token_classifier() => "token-classification",
             _ => "sentence-similarity",
         };
         let mut text = format!("---\nlibrary_name: {library}\npipeline_tag: {purpose}\n");

@@ -25,7 +25,11 @@ pub fn from_hugging_face(weights: Weights, config: &mut Config) -> Result<(Weigh
     let parameters = weights.names().filter_map(parameter).collect();
     let pooler = format!("{}.pooler.", family.base());
     let mut shape = if lacks_head(config, &parameters, &pooler) { config.encoder() } else { config.clone() };
-    shape.pooler = family.has_pooler(&shape, &parameters);
+    shape.pooler = match shape.is_token_classifier() {
+        // Some files have one that the head does not read.
+        true => family.transforms_tokens(),
+        false => family.has_pooler(&shape, &parameters),
+    };
     let wanted: HashSet<String> = shape.parameters().into_iter().map(|spec| spec.name).collect();
     // Where something is missing, the message that says so also needs what is there instead.
     let complete = wanted.is_subset(&parameters);

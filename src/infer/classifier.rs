@@ -1,4 +1,4 @@
-//! What a finetuned model says of texts: classes with their probabilities, or numbers.
+//! What a finetuned model says of texts: classes or labels with their probabilities, or numbers.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,9 +25,13 @@ pub struct Prediction {
     /// The likeliest class; none where the model gives a number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// All labels of at least the threshold's probability, where a text may have several: perhaps none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Vec<String>>,
     /// The probability of that class, or the number.
     pub score: f64,
-    /// The probability of every class, in the model's order; empty where it gives a number.
+    /// The probability of every class, in the model's order; empty where it gives a number. Where a text may have several
+    /// labels each is a probability of its own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub probabilities: Vec<f64>,
     /// How many tokens were truncated.
@@ -60,7 +64,11 @@ pub struct Classifier {
     tokenizer: Tokenizer,
     template: Template,
     longest: usize,
+    threshold: f64,
 }
+
+/// The probability from which on a text has a label, where it may have several.
+const THRESHOLD: f64 = 0.5;
 
 impl Sequence for Encoded {
     fn ids(&self) -> &[u32] {
@@ -90,7 +98,14 @@ impl Classifier {
             longest: longest(&folder.path, &folder.config)?,
             session: Session::new(gpu, Arc::new(model), storage),
             tokenizer,
+            threshold: THRESHOLD,
         })
+    }
+
+    /// The same, where a text has all labels of at least this probability instead of 0.5.
+    #[must_use]
+    pub fn with_threshold(self, threshold: f64) -> Self {
+        Classifier { threshold, ..self }
     }
 
     /// The model's shape.
@@ -133,7 +148,7 @@ impl Classifier {
         texts: &[(String, Option<String>)],
         progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<Prediction>> {
-        let Classifier { session, tokenizer, template, longest } = self;
+        let Classifier { session, tokenizer, template, longest, .. } = self;
         let mut truncated = Vec::with_capacity(texts.len());
         let mut windows = texts.chunks(session.window()).map(|window| {
             let one = |(text, pair): &(String, Option<String>)| {
@@ -153,15 +168,25 @@ impl Classifier {
 
     fn prediction(&self, output: &[f32], truncated: usize) -> Prediction {
         let config = self.config();
+        if config.problem_type == Some(ProblemType::MultiLabelClassification) {
+            let probabilities: Vec<f64> =
+                output.iter().map(|&logit| 1.0 / (1.0 + (-f64::from(logit)).exp())).collect();
+            let given =
+                config.labels.iter().zip(&probabilities).filter(|(_, share)| **share >= self.threshold);
+            let labels = Some(given.map(|(label, _)| label.clone()).collect());
+            let best = argmax(output);
+            let label = config.labels.get(best).cloned();
+            return Prediction { label, labels, score: probabilities[best], probabilities, truncated };
+        }
         let number = config.problem_type == Some(ProblemType::Regression) || config.labels.len() == 1;
         if number {
-            let (label, probabilities) = (None, Vec::new());
-            return Prediction { label, score: f64::from(output[0]), probabilities, truncated };
+            let (label, labels, probabilities) = (None, None, Vec::new());
+            return Prediction { label, labels, score: f64::from(output[0]), probabilities, truncated };
         }
         let probabilities = softmax(output);
         let best = argmax(output);
         let label = config.labels.get(best).cloned();
-        Prediction { label, score: probabilities[best], probabilities, truncated }
+        Prediction { label, labels: None, score: probabilities[best], probabilities, truncated }
     }
 }
 

@@ -17,6 +17,8 @@ mod reranker;
 mod retrieval;
 mod session;
 pub(crate) mod shapes;
+#[cfg(not(target_arch = "wasm32"))]
+mod token_classifier;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use classifier::{Classifier, Prediction, longest};
@@ -33,3 +35,5 @@ pub use reranker::{Relevance, Reranker};
 #[cfg(not(target_arch = "wasm32"))]
 pub use retrieval::{RetrievalScores, evaluate_retrieval, retrieval_scores};
 pub use session::{Sequence, Session};
+#[cfg(not(target_arch = "wasm32"))]
+pub use token_classifier::{Span, Tagged, TokenClassifier};

@@ -1,5 +1,7 @@
 //! What is read of texts: the outputs of a head, pooled vectors, the logits of masked tokens, or attention.
 
+use std::borrow::Cow;
+
 use half::f16;
 
 use crate::Result;
@@ -23,6 +25,8 @@ pub(super) struct Shape {
 pub enum Readout {
     /// The logits of the classes, or the number.
     Head,
+    /// The logits of the classes of each token, one token after the other.
+    TokenClasses,
     /// A vector.
     Vector {
         /// How the vectors of the tokens become one.
@@ -90,7 +94,7 @@ impl Readout {
     /// What its recordings are called.
     fn name(self) -> &'static str {
         match self {
-            Readout::Head => "outputs",
+            Readout::Head | Readout::TokenClasses => "outputs",
             Readout::Vector { .. } => "embedding",
             Readout::Tokens { .. } => "prediction",
             Readout::Attention => "attention",
@@ -102,14 +106,27 @@ impl Readout {
         match self {
             Readout::Head => Some(config.classifier_pooling.into()),
             Readout::Vector { pooling, .. } => Some(pooling),
-            Readout::Tokens { .. } | Readout::Attention => None,
+            Readout::TokenClasses | Readout::Tokens { .. } | Readout::Attention => None,
         }
     }
 
-    /// The numbers of a text's row that count; the rest of it is unspecified.
+    /// The numbers of a text's row that count, of a text of so many tokens; the rest of the row is unspecified.
+    pub(super) fn values<'r>(self, config: &Config, row: &'r [f32], tokens: usize) -> Cow<'r, [f32]> {
+        let width = self.width(config);
+        match self {
+            // A token's logits end in columns that are none.
+            Readout::TokenClasses => {
+                let each = row.chunks_exact(width.next_multiple_of(4)).take(tokens);
+                each.flat_map(|logits| &logits[..width]).copied().collect()
+            }
+            _ => row[..width].into(),
+        }
+    }
+
+    /// The numbers that count of a text's row, or of a token's.
     pub(super) fn width(self, config: &Config) -> usize {
         match self {
-            Readout::Head => config.labels.len(),
+            Readout::Head | Readout::TokenClasses => config.labels.len(),
             Readout::Vector { pooling, .. } => pooling.width(config.hidden_size),
             Readout::Tokens { .. } => config.vocab_size,
             Readout::Attention => 0,
@@ -139,6 +156,13 @@ impl Readout {
         let inputs = slots.inputs(&mut graph, &model.config)?;
         let (rows, outputs) = match self {
             Readout::Attention => (None, self.attention(gpu, &mut graph, model, &inputs)?),
+            Readout::TokenClasses => {
+                let hidden = model.encode(&mut graph, &inputs)?.last;
+                let logits = model.classify_tokens(&mut graph, &hidden, None, None)?;
+                let elements = logits.shape().elements();
+                let buffer = graph.keep(gpu, self.name(), logits.view())?;
+                (None, vec![Output { buffer, dtype: logits.dtype(), elements }])
+            }
             Readout::Head => {
                 self.selected(gpu, &mut graph, model, &inputs, model.config.classifier_pooling.into())?
             }
@@ -190,7 +214,9 @@ impl Readout {
                 normalize(graph, &vectors)?
             }
             Readout::Vector { .. } => pooling.record(graph, &hidden, &read)?,
-            Readout::Head | Readout::Attention => model.classify(graph, &hidden, &read, None)?,
+            Readout::Head | Readout::TokenClasses | Readout::Attention => {
+                model.classify(graph, &hidden, &read, None)?
+            }
         };
         let elements = computed.shape().elements();
         let buffer = graph.keep(gpu, self.name(), computed.view())?;

@@ -64,6 +64,8 @@ const IN_FLIGHT: usize = 2;
 struct InFlight {
     /// Which texts, counted over all windows.
     texts: Vec<usize>,
+    /// How many tokens each has.
+    lengths: Vec<usize>,
     /// Their rows.
     rows: Reading,
     /// B
@@ -108,7 +110,7 @@ impl Session {
     }
 
     /// The row of each text, in their order: what `readout` reads, which is neither attention nor the logits of
-    /// tokens. `progress` is told how many texts are done.
+    /// masked tokens. `progress` is told how many texts are done.
     ///
     /// # Errors
     /// [`Error::Config`] for a model whose outputs are not finite; [`Error::Shape`] for a text longer than the model
@@ -154,13 +156,14 @@ impl Session {
         each: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
         progress: &mut dyn FnMut(usize),
     ) -> Result<()> {
-        let width = readout.width(&self.model.config);
+        let model = Arc::clone(&self.model);
         let mut in_flight: VecDeque<InFlight> = VecDeque::new();
         let (mut first, mut done) = (0, 0);
         let mut collect = async |bucket: InFlight| {
             let rows = bucket.rows.finish().await?;
-            for (&text, row) in bucket.texts.iter().zip(rows.chunks(rows.len() / bucket.sequences)) {
-                each(text, &row[..width])?;
+            let texts = bucket.texts.iter().zip(&bucket.lengths);
+            for ((&text, &tokens), row) in texts.zip(rows.chunks(rows.len() / bucket.sequences)) {
+                each(text, &readout.values(&model.config, row, tokens))?;
             }
             done += bucket.texts.len();
             progress(done);
@@ -251,7 +254,9 @@ impl Session {
         let recorded = self.replay(readout, shape, parts, &rows)?;
         // The copy is submitted now, so that the next replay may overwrite what this one leaves.
         let rows = recorded.outputs[0].begin_read(&gpu)?;
-        Ok(InFlight { texts: texts.iter().map(|text| first + text).collect(), rows, sequences: *sequences })
+        let lengths = texts.iter().map(|&text| window[text].ids().len()).collect();
+        let texts = texts.iter().map(|text| first + text).collect();
+        Ok(InFlight { texts, lengths, rows, sequences: *sequences })
     }
 
     /// Puts texts, and which rows are read, where a recording reads them, and replays it.

@@ -113,6 +113,7 @@ impl Family for Bert {
             // It has a pooler always; its head that tells whether one sentence follows another is left out.
             ("BertForPreTraining", Head::Masked),
             ("BertForSequenceClassification", Head::Classifier),
+            ("BertForTokenClassification", Head::TokenClassifier),
         ]
     }
 

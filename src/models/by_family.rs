@@ -77,9 +77,14 @@ impl Config {
         self.head() == Some(Head::Masked)
     }
 
-    /// Whether there is a head that gives classes or a number.
+    /// Whether there is a head that gives classes or a number of a text.
     pub fn is_classifier(&self) -> bool {
         self.head() == Some(Head::Classifier)
+    }
+
+    /// Whether there is a head that gives a class of each token.
+    pub fn is_token_classifier(&self) -> bool {
+        self.head() == Some(Head::TokenClassifier)
     }
 
     /// The same encoder with a head: one of `labels`, or a number where `problem` says so. It reads what `pooling`
@@ -95,6 +100,13 @@ impl Config {
         let (classifier_pooling, pooler) = self.family().classifier(pooling, pooler);
         let problem_type = Some(problem);
         Config { pooler, classifier_pooling, labels, problem_type, ..self.with_head(Head::Classifier) }
+    }
+
+    /// The same encoder with a head that gives each token one of `labels`.
+    pub fn token_classifier(&self, labels: Vec<String>) -> Config {
+        let pooler = self.family().transforms_tokens();
+        let (classifier_pooling, problem_type) = (Pooling::Cls, None);
+        Config { pooler, classifier_pooling, labels, problem_type, ..self.with_head(Head::TokenClassifier) }
     }
 
     /// The first row of the table of absolute positions that stands for one.

@@ -22,8 +22,10 @@ pub enum Head {
     None,
     /// A masked-language-model head.
     Masked,
-    /// A head that gives classes or a number.
+    /// A head that gives classes or a number of a text.
     Classifier,
+    /// A head that gives a class of each token.
+    TokenClassifier,
 }
 
 /// The `model_type`: the name of a family of encoders, which fixes the arithmetic and the parameters' names.
@@ -143,6 +145,8 @@ pub enum HeadInit {
 pub enum ProblemType {
     /// One of the classes.
     SingleLabelClassification,
+    /// Any of the classes, each alone.
+    MultiLabelClassification,
     /// A number.
     Regression,
 }

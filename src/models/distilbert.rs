@@ -53,6 +53,7 @@ impl Family for DistilBert {
             ("DistilBertModel", Head::None),
             ("DistilBertForMaskedLM", Head::Masked),
             ("DistilBertForSequenceClassification", Head::Classifier),
+            ("DistilBertForTokenClassification", Head::TokenClassifier),
         ]
     }
 

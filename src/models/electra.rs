@@ -48,6 +48,7 @@ impl Family for Electra {
             ("ElectraModel", Head::None),
             ("ElectraForMaskedLM", Head::Masked),
             ("ElectraForSequenceClassification", Head::Classifier),
+            ("ElectraForTokenClassification", Head::TokenClassifier),
         ]
     }
 

@@ -111,6 +111,11 @@ pub trait Family: Sync {
         (Pooling::Cls, true)
     }
 
+    /// Whether the head of a classifier of tokens has a dense layer before its last.
+    fn transforms_tokens(&self) -> bool {
+        false
+    }
+
     /// Whether finetuning joins pairs as `[CLS] a [SEP] b`, without a separator at the end.
     fn joins_pairs_openly(&self) -> bool {
         false

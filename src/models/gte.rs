@@ -89,9 +89,11 @@ impl Family for Gte {
             ("GteModel", Head::None),
             ("GteForMaskedLM", Head::Masked),
             ("GteForSequenceClassification", Head::Classifier),
+            ("GteForTokenClassification", Head::TokenClassifier),
             ("NewModel", Head::None),
             ("NewForMaskedLM", Head::Masked),
             ("NewForSequenceClassification", Head::Classifier),
+            ("NewForTokenClassification", Head::TokenClassifier),
         ]
     }
 

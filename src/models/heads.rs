@@ -18,7 +18,7 @@ pub struct Heads {
     pub masked: Option<MaskedHead>,
     /// Makes a vector of the first token's.
     pub pooler: Option<Pooler>,
-    /// Tells classes apart, or gives a number.
+    /// Tells classes apart, or gives a number: of a text, or of each token.
     pub classifier: Option<Classifier>,
 }
 
@@ -180,10 +180,19 @@ impl TextHeadNames {
     };
 }
 
+/// The last layer of a classifier of tokens, which all families call the same.
+pub(super) const TOKEN_CLASSIFIER: &str = "classifier";
+
 impl Heads {
-    /// Declares what reads one vector of a text, where `config` asks for it: a pooler, and what classifies.
+    /// Declares what reads one vector of a text, where `config` asks for it: a pooler, and what classifies; or the one layer
+    /// that reads every token.
     pub(super) fn on_a_text(config: &Config, scope: &mut Scope, names: &TextHeadNames) -> Heads {
         let (c, init) = (config.hidden_size, Init::Normal(config.initializer_range));
+        if config.is_token_classifier() {
+            let linear = Linear::new(scope, TOKEN_CLASSIFIER, [config.labels.len(), c], init, true);
+            let dropout = DropoutSite::new(scope, TOKEN_CLASSIFIER);
+            return Heads { classifier: Some(Classifier { linear, dropout }), ..Heads::default() };
+        }
         let classifies = config.is_classifier();
         let mut linear = |name: &str, out: usize| Linear::new(scope, name, [out, c], init, true);
         let name = if classifies { names.classifiers_pooler } else { names.pooler };
@@ -210,9 +219,14 @@ impl Heads {
         hidden: &Tensor,
         slots: &Tensor,
     ) -> Result<Tensor> {
+        let read = pooling.record(context.graph, hidden, slots)?;
+        self.classify_rows(context, read)
+    }
+
+    /// The logits of the classes, `[N, K']`, of what the head reads, `[N, C]`.
+    pub(super) fn classify_rows(&self, context: &mut Context, mut read: Tensor) -> Result<Tensor> {
         let Classifier { linear, dropout } =
             self.classifier.as_ref().ok_or_else(|| lacks("head that classifies"))?;
-        let mut read = pooling.record(context.graph, hidden, slots)?;
         if let Some(pooler) = &self.pooler {
             if let Some(dropout) = &pooler.dropout {
                 read = dropout.hidden(context, read)?;

@@ -94,7 +94,8 @@ impl Config {
             let expected = format!("a config.json of the family `{name}`");
             Error::file(path, expected, spelled(format!("{error}{place}")))
         })?;
-        let config = match config.is_classifier() && config.labels.is_empty() {
+        let classifies = config.is_classifier() || config.is_token_classifier();
+        let config = match classifies && config.labels.is_empty() {
             // Two classes without names are not written down.
             true => {
                 let count = keys.get("num_labels").and_then(Value::as_u64).unwrap_or(2).min(1 << 16);

@@ -15,6 +15,7 @@ use crate::autograd::Graph;
 use crate::gpu::Gpu;
 use crate::nn::{Context, Dropouts, Parameter, ParameterSpec, Parameters, initial_values};
 use crate::ops::cross_entropy::CrossEntropy;
+use crate::ops::gather_rows::gather_rows;
 use crate::tensor::Tensor;
 use crate::{Error, Result};
 
@@ -273,5 +274,22 @@ impl Model {
     ) -> Result<Tensor> {
         let pooling = self.config.classifier_pooling;
         self.heads.classify(&mut self.context(graph, dropouts), pooling, hidden, slots)
+    }
+
+    /// The logits of the classes of single tokens, `[M, K']` as [`Model::classify`] has them: of `rows [M]` of `hidden
+    /// [N, C]`, of which `u32::MAX` takes none, or of all.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a model without a head that classifies.
+    pub fn classify_tokens(
+        &self,
+        graph: &mut Graph,
+        hidden: &Tensor,
+        rows: Option<&Tensor>,
+        dropouts: Option<&Dropouts>,
+    ) -> Result<Tensor> {
+        let read = rows.map(|rows| gather_rows(graph, hidden, rows)).transpose()?;
+        let read = read.unwrap_or_else(|| hidden.clone());
+        self.heads.classify_rows(&mut self.context(graph, dropouts), read)
     }
 }

@@ -57,6 +57,7 @@ impl Family for ModernBert {
             ("ModernBertModel", Head::None),
             ("ModernBertForMaskedLM", Head::Masked),
             ("ModernBertForSequenceClassification", Head::Classifier),
+            ("ModernBertForTokenClassification", Head::TokenClassifier),
         ]
     }
 
@@ -87,13 +88,14 @@ impl Family for ModernBert {
     fn heads(&self, config: &Config, scope: &mut Scope, encoder: &dyn Encoder) -> Heads {
         let (v, c) = (config.vocab_size, config.hidden_size);
         let (scope, output) = (&mut scope.head(), output_init(config));
-        if !config.is_masked_lm() && !config.is_classifier() {
+        let classifies = config.is_classifier() || config.is_token_classifier();
+        if !config.is_masked_lm() && !classifies {
             return Heads::default();
         }
         let linear = Linear::new(scope, "head.dense", [c, c], output, false);
         let norm = LayerNorm::without_bias(scope, "head.norm", c, config.layer_norm_eps);
         let activation = Activation::Gelu;
-        if config.is_classifier() {
+        if classifies {
             let shape = [config.labels.len(), c];
             let dropout = DropoutSite::new(scope, "classifier");
             let last = Linear::new(scope, "classifier", shape, Init::Normal(1.0 / (c as f64).sqrt()), true);
@@ -245,6 +247,10 @@ impl Family for ModernBert {
 
     fn classifier(&self, pooling: Pooling, _: bool) -> (Pooling, bool) {
         (pooling, true)
+    }
+
+    fn transforms_tokens(&self) -> bool {
+        true
     }
 
     fn presets(&self) -> &'static [&'static str] {

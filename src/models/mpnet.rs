@@ -43,6 +43,7 @@ impl Family for Mpnet {
             ("MPNetModel", Head::None),
             ("MPNetForMaskedLM", Head::Masked),
             ("MPNetForSequenceClassification", Head::Classifier),
+            ("MPNetForTokenClassification", Head::TokenClassifier),
         ]
     }
 

@@ -63,6 +63,7 @@ impl Family for NomicBert {
             // As the code on the hub calls it.
             ("NomicBertForPreTraining", Head::Masked),
             ("NomicBertForSequenceClassification", Head::Classifier),
+            ("NomicBertForTokenClassification", Head::TokenClassifier),
         ]
     }
 

@@ -33,6 +33,7 @@ impl Family for Notebook {
             ("WgradModel", Head::None),
             ("WgradForMaskedLM", Head::Masked),
             ("WgradForSequenceClassification", Head::Classifier),
+            ("WgradForTokenClassification", Head::TokenClassifier),
         ]
     }
 
@@ -95,6 +96,7 @@ impl Family for Notebook {
             ("AutoModel", "WgradModel"),
             ("AutoModelForMaskedLM", "WgradForMaskedLM"),
             ("AutoModelForSequenceClassification", "WgradForSequenceClassification"),
+            ("AutoModelForTokenClassification", "WgradForTokenClassification"),
         ];
         let places = classes.map(|(auto, class)| (auto.to_owned(), json!(format!("modeling_wgrad.{class}"))));
         Map::from_iter([("auto_map".to_owned(), Value::Object(Map::from_iter(places)))])

@@ -21,6 +21,7 @@ pub(super) const FAMILIES: &[&dyn Family] = &[
             ("RobertaModel", Head::None),
             ("RobertaForMaskedLM", Head::Masked),
             ("RobertaForSequenceClassification", Head::Classifier),
+            ("RobertaForTokenClassification", Head::TokenClassifier),
         ],
     },
     &Roberta {
@@ -29,6 +30,7 @@ pub(super) const FAMILIES: &[&dyn Family] = &[
             ("XLMRobertaModel", Head::None),
             ("XLMRobertaForMaskedLM", Head::Masked),
             ("XLMRobertaForSequenceClassification", Head::Classifier),
+            ("XLMRobertaForTokenClassification", Head::TokenClassifier),
         ],
     },
     &Roberta {
@@ -37,6 +39,7 @@ pub(super) const FAMILIES: &[&dyn Family] = &[
             ("CamembertModel", Head::None),
             ("CamembertForMaskedLM", Head::Masked),
             ("CamembertForSequenceClassification", Head::Classifier),
+            ("CamembertForTokenClassification", Head::TokenClassifier),
         ],
     },
 ];

@@ -151,7 +151,8 @@ impl Config {
             return Err(Error::config("architectures", expected, self.architectures.join(", ")));
         }
         let numbers = self.problem_type == Some(ProblemType::Regression);
-        if self.is_classifier() && (self.labels.is_empty() || (numbers && self.labels.len() != 1)) {
+        let classifies = self.is_classifier() || self.is_token_classifier();
+        if classifies && (self.labels.is_empty() || (numbers && self.labels.len() != 1)) {
             let expected = if numbers { "one name" } else { "at least one name" };
             return Err(Error::config("id2label", expected, self.labels.len()));
         }

@@ -3,8 +3,8 @@
 use super::Case;
 use super::add::add;
 use super::check::{Inputs, Metric};
-use super::{reduce, rows};
 use super::scale::scale;
+use super::{reduce, rows};
 use crate::Result;
 use crate::autograd::Graph;
 use crate::gpu::{AdapterKind, Constant, KernelSpec, View, grid, params, shader};
@@ -129,7 +129,8 @@ pub fn layer_norm(graph: &mut Graph, x: &Tensor, weight: &Tensor, bias: &Tensor,
         if plan.software {
             let groups = grid(blocks * columns / 4, 8);
             let reads = [x.view, d_y.view, stats];
-            let dispatch = graph.dispatch((&SOFTWARE_PARTIALS, &[]), plan.params, &reads, &[parts], groups)?;
+            let dispatch =
+                graph.dispatch((&SOFTWARE_PARTIALS, &[]), plan.params, &reads, &[parts], groups)?;
             dispatch.flops(PARTIALS_FLOPS * elements).once();
         }
         somewhere(graph, &weight, |graph, d_weight| {
@@ -173,7 +174,8 @@ fn somewhere(
     write: impl FnOnce(&mut Graph, (View, bool)) -> Result<()>,
 ) -> Result<()> {
     if tensor.needs_gradient() {
-        return graph.contribute_with("layer_norm", tensor, |graph, to, accumulate| write(graph, (to, accumulate)));
+        return graph
+            .contribute_with("layer_norm", tensor, |graph, to, accumulate| write(graph, (to, accumulate)));
     }
     let unused = graph.scratch("layer_norm", tensor.shape.elements())?;
     write(graph, (unused, false))

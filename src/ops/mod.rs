@@ -46,6 +46,7 @@ operations! {
     activation,
     add,
     attention,
+    binary_cross_entropy,
     concat_rows,
     cross_entropy,
     dropout,

@@ -21,7 +21,7 @@ pub use pairs::open_pairs;
 pub use pipeline::{TokenizerKind, TokenizerOptions};
 pub use specials::{SpecialIds, SpecialTokens, special_token_ids};
 pub use template::Template;
-pub use tokenizer::{Piece, TokenTable, Tokenizer};
+pub use tokenizer::{Piece, TokenTable, Tokenizer, WordPiece};
 pub use trim::{Trimmed, Trimming};
 pub use vocabulary::VOCABULARY_FILE;
 pub(crate) use vocabulary::tokenizer_json;

@@ -45,6 +45,17 @@ pub struct Piece {
     pub text: Option<usize>,
 }
 
+/// A token of a text, and where in the text it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WordPiece {
+    /// The token.
+    pub id: u32,
+    /// The bytes of the text that it stands for.
+    pub bytes: Range<usize>,
+    /// Whether it begins a word: see [`Tokenizer::encode_with_words`].
+    pub begins: bool,
+}
+
 /// What is known of each id without the text: enough to mask whole words, and cheap to share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenTable {
@@ -242,6 +253,36 @@ impl Tokenizer {
         let encoding = caught(|| self.inner.encode(text, false))?;
         let ranges = encoding.get_offsets().iter().map(|&(start, end)| start..end);
         Ok(encoding.get_ids().iter().copied().zip(ranges).collect())
+    }
+
+    /// The tokens of `text` as [`Tokenizer::encode`] gives them, and which of them begin a word: what the text is split into
+    /// before pieces are looked for, or where the vocabulary does not mark pieces that continue a word, what blanks divide.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_with_words(&self, text: &str) -> Result<Vec<WordPiece>> {
+        let encoding = caught(|| self.inner.encode(text, false))?;
+        let marked = matches!(marker(&self.inner), Marker::Continuing(_) | Marker::Words);
+        let words = encoding.get_word_ids();
+        let offsets = encoding.get_offsets();
+        let begins = |place: usize| {
+            let Some(before) = place.checked_sub(1) else { return true };
+            let ((begun, ended), (start, _)) = (offsets[before], offsets[place]);
+            if marked {
+                return words[place].is_none() || words[place] != words[before];
+            }
+            // A piece of nothing but the blank before a word belongs to the word, and several may share a character.
+            let blank = |text: Option<&str>| text.is_none_or(|text| text.trim().is_empty());
+            let alone = blank(text.get(begun..ended));
+            let last = text.get(..start).and_then(|text| text.chars().next_back());
+            let first = text.get(start..).and_then(|text| text.chars().next());
+            let apart = [last, first].into_iter().flatten().any(char::is_whitespace);
+            !alone && start >= ended && apart
+        };
+        let pieces = encoding.get_ids().iter().zip(offsets).enumerate();
+        Ok(pieces
+            .map(|(place, (&id, &(start, end)))| WordPiece { id, bytes: start..end, begins: begins(place) })
+            .collect())
     }
 
     /// The ids of `[CLS] text [SEP]`.

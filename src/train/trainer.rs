@@ -280,9 +280,11 @@ impl<O: Objective> Trainer<O> {
         let first = micro_batches.iter().position(|batch| objective.replays(batch) > 0);
         self.optimizer.begin(first.is_none())?;
         self.proofs = Proofs::default();
+        let total: f64 = micro_batches.iter().map(|batch| objective.total_weight(batch)).sum();
+        let weight = if total > 0.0 { 1.0 / total as f32 } else { 1.0 };
         for (number, batch) in micro_batches.iter().enumerate() {
             let pass = if Some(number) == first { Pass::Begin } else { Pass::Learn };
-            self.replay(pass, batch, 1.0 / answers.max(1) as f32)?;
+            self.replay(pass, batch, weight)?;
         }
         Ok(answers)
     }
@@ -388,7 +390,7 @@ impl<O: Objective> StepEngine for Trainer<O> {
     }
 
     async fn evaluate(&mut self, batches: &[O::Batch]) -> Result<Evaluation> {
-        let (mut loss, mut correct, mut masked) = (0.0, 0.0, 0);
+        let (mut loss, mut correct, mut masked, mut total) = (0.0, 0.0, 0, 0.0);
         for batch in batches {
             self.clear_totals.replay()?;
             self.proofs = Proofs::default();
@@ -397,9 +399,10 @@ impl<O: Objective> StepEngine for Trainer<O> {
             loss += f64::from(sums.loss);
             correct += f64::from(sums.correct);
             masked += self.engine.objective.answers(batch) as u64;
+            total += self.engine.objective.total_weight(batch);
         }
-        let count = masked.max(1) as f64;
-        Ok(Evaluation { loss: loss / count, accuracy: correct / count, masked })
+        let accuracy = correct / masked.max(1) as f64;
+        Ok(Evaluation { loss: if total > 0.0 { loss / total } else { loss }, accuracy, masked })
     }
 
     fn model_tensors(&self) -> Vec<(String, Vec<usize>)> {

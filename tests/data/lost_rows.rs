@@ -97,8 +97,13 @@ fn table(task: Option<Task>, name: &str, text: &str, options: &FileOptions) -> w
     match task {
         Some(task) => Table::read_glue(task, &path, options),
         None => {
-            let columns =
-                Columns { text: "text".into(), pair: None, label: Some("label".into()), numbers: false };
+            let columns = Columns {
+                text: "text".into(),
+                pair: None,
+                label: Some("label".into()),
+                numbers: false,
+                separator: None,
+            };
             Table::read(&path, &columns, options)
         }
     }

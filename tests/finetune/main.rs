@@ -9,6 +9,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod disk;
+mod heads;
 mod resume;
 
 use std::fs;

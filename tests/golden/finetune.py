@@ -50,7 +50,8 @@ def fresh(shape, random):
     return (0.2 * torch.randn(shape, generator=random, dtype=torch.float64)).float().double()
 
 
-def bert_head(classes):
+def bert_head(classes, kind="classes"):
+    """`kind` is classes, weighted (of which each counts differently) or labels (of which a text may have several)."""
     random = torch.Generator().manual_seed(3)
     model = BertForSequenceClassification.from_pretrained(
         HERE / "hugging_face", num_labels=classes, attn_implementation="eager"
@@ -61,11 +62,18 @@ def bert_head(classes):
         model.classifier.bias.copy_(fresh(model.classifier.bias.shape, random))
     ids, types, mask = make_batch((2, 3, 0, 5), model.config.vocab_size, random)
     labels = torch.tensor([2, 0, 1, 1]) if classes > 1 else fresh(4, random) * 10
+    if kind == "labels":
+        labels = torch.tensor([[1, 0, 1], [0, 0, 0], [0, 1, 0], [1, 1, 1]])
+    weight = torch.tensor([0.5, 1.25, 4.0], dtype=torch.float64)
     named = dict(model.named_parameters())
     heads = {name: named[name] for name in ("classifier.weight", "classifier.bias")}
 
     def compute():
         outputs = model(ids, attention_mask=mask.long(), token_type_ids=types).logits
+        if kind == "labels":
+            return outputs, functional.binary_cross_entropy_with_logits(outputs, labels.double())
+        if kind == "weighted":
+            return outputs, torch.nn.CrossEntropyLoss(weight=weight)(outputs, labels)
         if classes > 1:
             return outputs, functional.cross_entropy(outputs, labels)
         return outputs, functional.mse_loss(outputs[:, 0], labels)
@@ -137,6 +145,8 @@ def wgrad_classes(mean=False):
 
 CASES = {
     "bert_classes": lambda: bert_head(3),
+    "bert_weighted": lambda: bert_head(3, "weighted"),
+    "bert_labels": lambda: bert_head(3, "labels"),
     "bert_number": lambda: bert_head(1),
     "bert_pairs": bert_pairs,
     "bert_negatives": lambda: bert_pairs((TOKENS, 19, 7, 3, 12, 8, 5, 27, 16, 9, 2, 21), negatives=2),
@@ -170,11 +180,11 @@ def steps(named, compute, watched, recipe):
 
 def main():
     torch.set_num_threads(1)
+    # Cases that are not asked for stay as they are.
+    asked = sys.argv[1:] or CASES
     path = HERE / "finetune.safetensors"
     stored = load_file(path) if sys.argv[1:] else {}
-    for case, make in CASES.items():
-        if sys.argv[1:] and case not in sys.argv[1:]:
-            continue
+    for case, make in ((case, CASES[case]) for case in asked):
         named, heads, batch, compute, watched, recipe = make()
         tensors = {"lengths": torch.tensor(LENGTHS)} | batch
         tensors |= {f"weights/{name}": weight.detach().clone() for name, weight in heads.items()}

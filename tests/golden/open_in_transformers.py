@@ -4,8 +4,8 @@
 
 `wgrad` is the program. For each folder the script guesses the masks of some texts with `AutoModelForMaskedLM`
 (`trust_remote_code`, which the relative architecture needs) and compares every probability with `wgrad fill-mask`;
-of a finetuned one it labels texts and pairs with `AutoModelForSequenceClassification` and compares with
-`wgrad predict`. Needs torch and transformers.
+of a finetuned one it labels texts and pairs with `AutoModelForSequenceClassification`, or finds entities with
+`AutoModelForTokenClassification` in a pipeline, and compares with `wgrad predict`. Needs torch and transformers.
 """
 
 import json
@@ -17,7 +17,9 @@ from transformers import (
     AutoConfig,
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     AutoTokenizer,
+    pipeline,
 )
 
 TEXTS = [
@@ -72,6 +74,10 @@ def compare_classifier(program, folder):
         batch = tokenizer(a, b, return_tensors="pt", truncation=True)
         with torch.no_grad():
             logits = model(**batch).logits[0].double()
+        if model.config.problem_type == "multi_label_classification":
+            for id, exact in enumerate(logits.sigmoid().tolist()):
+                worst = max(worst, abs(exact - answer["probabilities"][model.config.id2label[id]]) / exact)
+            continue
         if len(logits) == 1:
             worst = max(worst, abs(logits.item() - answer["score"]) / max(1, abs(logits.item())))
             continue
@@ -81,13 +87,35 @@ def compare_classifier(program, folder):
     return type(model).__name__, info["unexpected_keys"], worst
 
 
+def compare_tagger(program, folder):
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+    model, info = AutoModelForTokenClassification.from_pretrained(
+        folder, trust_remote_code=True, output_loading_info=True
+    )
+    for key in ("missing_keys", "mismatched_keys"):
+        assert not info[key], f"{key}: {info[key]}"
+    find = pipeline("token-classification", model=model, tokenizer=tokenizer, aggregation_strategy="first")
+    plain = [text.replace("[MASK]", "a") for text in TEXTS]
+    command = [program, "predict", "--model", folder, "--json", "--precision", "f32"]
+    answers = subprocess.run(command, input="\n".join(plain).encode(), check=True, capture_output=True).stdout
+    worst = 0.0
+    for text, line in zip(plain, answers.decode().splitlines(), strict=True):
+        found, expected = json.loads(line)["entities"], find(text)
+        places = lambda spans, label: [(span[label], span["start"], span["end"]) for span in spans]
+        assert places(found, "label") == places(expected, "entity_group"), f"{text}: {found}, {expected}"
+        for span, exact in zip(found, expected):
+            worst = max(worst, abs(span["score"] - exact["score"]) / exact["score"])
+    return type(model).__name__, info["unexpected_keys"], worst
+
+
 def main():
     program, folders = sys.argv[1], sys.argv[2:]
     failed = False
     for folder in folders:
         architecture = AutoConfig.from_pretrained(folder, trust_remote_code=True).architectures[0]
-        finetuned = architecture.endswith("ForSequenceClassification")
-        name, unexpected, worst = (compare_classifier if finetuned else compare)(program, folder)
+        heads = {"ForSequenceClassification": compare_classifier, "ForTokenClassification": compare_tagger}
+        fitting = [check for head, check in heads.items() if architecture.endswith(head)]
+        name, unexpected, worst = (fitting or [compare])[0](program, folder)
         print(f"{folder}: {name}, left over {sorted(unexpected)}, largest relative difference {worst:.1e}")
         failed |= not worst <= 1e-3
     sys.exit(failed)

@@ -73,7 +73,7 @@ fn folder_name(task: Task) -> Option<&'static str> {
         Task::Qnli => "QNLI",
         Task::Rte => "RTE",
         Task::Wnli => "WNLI",
-        Task::Classify | Task::Regress | Task::Contrastive => return None,
+        Task::Classify | Task::MultiLabel | Task::Tokens | Task::Regress | Task::Contrastive => return None,
     })
 }
 
@@ -95,6 +95,7 @@ pub(super) fn layouts(task: Task) -> Vec<Layout> {
                 pair: pair.map(str::to_owned),
                 label,
                 numbers: task.kind() != Kind::Classes,
+                separator: None,
             },
             header: true,
         }
@@ -123,6 +124,6 @@ pub(super) fn layouts(task: Task) -> Vec<Layout> {
         ],
         Task::Qnli => vec![layout("question", Some("sentence"), "label")],
         Task::Rte | Task::Wnli => vec![layout("sentence1", Some("sentence2"), "label")],
-        Task::Classify | Task::Regress | Task::Contrastive => Vec::new(),
+        Task::Classify | Task::MultiLabel | Task::Tokens | Task::Regress | Task::Contrastive => Vec::new(),
     }
 }

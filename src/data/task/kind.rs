@@ -32,6 +32,11 @@ pub enum Task {
     Wnli,
     /// One's own classes.
     Classify,
+    /// One's own labels, of which a text may have several.
+    #[serde(rename = "multi-label")]
+    MultiLabel,
+    /// A label of each word, such as the entities in a text.
+    Tokens,
     /// One's own numbers.
     Regress,
     /// Embeddings: texts that belong together come near each other.
@@ -43,6 +48,10 @@ pub enum Task {
 pub enum Kind {
     /// One of several classes.
     Classes,
+    /// Any of several labels.
+    Labels,
+    /// One of several labels for each word.
+    Words,
     /// A number.
     Number,
     /// A vector.
@@ -51,7 +60,7 @@ pub enum Kind {
 
 impl Task {
     /// Every task.
-    pub const ALL: [Task; 12] = [
+    pub const ALL: [Task; 14] = [
         Task::Cola,
         Task::Sst2,
         Task::Mrpc,
@@ -62,6 +71,8 @@ impl Task {
         Task::Rte,
         Task::Wnli,
         Task::Classify,
+        Task::MultiLabel,
+        Task::Tokens,
         Task::Regress,
         Task::Contrastive,
     ];
@@ -79,6 +90,8 @@ impl Task {
             Task::Rte => "rte",
             Task::Wnli => "wnli",
             Task::Classify => "classify",
+            Task::MultiLabel => "multi-label",
+            Task::Tokens => "tokens",
             Task::Regress => "regress",
             Task::Contrastive => "contrastive",
         }
@@ -89,13 +102,16 @@ impl Task {
         match self {
             Task::Stsb | Task::Regress => Kind::Number,
             Task::Contrastive => Kind::Vector,
+            Task::MultiLabel => Kind::Labels,
+            Task::Tokens => Kind::Words,
             _ => Kind::Classes,
         }
     }
 
     /// Whether it is one of GLUE's, whose files have a layout of their own.
     pub fn is_glue(self) -> bool {
-        !matches!(self, Task::Classify | Task::Regress | Task::Contrastive)
+        use Task::{Classify, Contrastive, MultiLabel, Regress, Tokens};
+        !matches!(self, Classify | MultiLabel | Tokens | Regress | Contrastive)
     }
 
     /// The classes of a task of GLUE: how its files spell each, and its name, in the order of their numbers.
@@ -110,7 +126,12 @@ impl Task {
             }
             Task::Qnli | Task::Rte => &[("entailment", "entailment"), ("not_entailment", "not_entailment")],
             Task::Wnli => &[("0", "not_entailment"), ("1", "entailment")],
-            Task::Stsb | Task::Classify | Task::Regress | Task::Contrastive => &[],
+            Task::Stsb
+            | Task::Classify
+            | Task::MultiLabel
+            | Task::Tokens
+            | Task::Regress
+            | Task::Contrastive => &[],
         }
     }
 }
@@ -125,6 +146,8 @@ impl FromStr for Task {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
+        // As `transformers` calls it.
+        let name = if name == "token-classification" { "tokens" } else { name };
         Task::ALL.into_iter().find(|task| task.name() == name).ok_or_else(|| {
             let known = Task::ALL.map(|task| format!("`{task}`")).join(", ");
             Error::config("task", format!("one of {known}"), quoted(name))

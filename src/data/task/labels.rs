@@ -1,7 +1,9 @@
 //! From labels as files spell them to numbers, and back.
 
+use std::collections::{HashMap, HashSet};
+
 use super::kind::Task;
-use super::table::Table;
+use super::table::{Example, Table};
 use crate::error::quoted;
 use crate::{Error, Result};
 
@@ -28,27 +30,44 @@ impl Labels {
     /// # Errors
     /// [`Error::Line`] for an empty label; [`Error::File`] for a single class or more than 1000.
     pub fn of(table: &Table) -> Result<Labels> {
+        if let Some(example) =
+            table.examples.iter().find(|example| example.label.as_deref().is_none_or(str::is_empty))
+        {
+            let (path, line) = (table.path.clone(), example.line);
+            let (expected, found) = ("a label".to_owned(), "nothing".to_owned());
+            return Err(Error::Line { path, line, expected, found });
+        }
+        let labels = table.examples.iter().filter_map(|example| example.label.clone());
+        Labels::among(labels, 2, table)
+    }
+
+    /// The labels of a table where a text may have several or each word has one, `least` at least, in the order that
+    /// [`Labels::of`] gives classes.
+    ///
+    /// # Errors
+    /// [`Error::File`] for fewer labels or more than 1000.
+    pub fn of_lists(table: &Table, least: usize) -> Result<Labels> {
+        Labels::among(table.examples.iter().flat_map(Example::labels), least, table)
+    }
+
+    fn among(labels: impl Iterator<Item = String>, least: usize, table: &Table) -> Result<Labels> {
+        let mut known = HashSet::new();
         let mut names: Vec<String> = Vec::new();
-        for example in &table.examples {
-            let label = example.label.as_deref().unwrap_or_default();
-            if label.is_empty() {
-                let (path, line) = (table.path.clone(), example.line);
-                let (expected, found) = ("a label".to_owned(), "nothing".to_owned());
-                return Err(Error::Line { path, line, expected, found });
-            }
-            if !names.iter().any(|name| name == label) {
-                names.push(label.to_owned());
+        for label in labels {
+            if known.insert(label.clone()) {
+                names.push(label);
             }
             if names.len() > MAX_CLASSES {
                 break;
             }
         }
-        if !(2..=MAX_CLASSES).contains(&names.len()) {
+        if !(least..=MAX_CLASSES).contains(&names.len()) {
             let found = match names.first() {
                 Some(name) if names.len() == 1 => format!("{} only", quoted(name)),
-                _ => format!("more than {MAX_CLASSES} (is this the column of the labels?)"),
+                Some(_) => format!("more than {MAX_CLASSES} (is this the column of the labels?)"),
+                None => "none".to_owned(),
             };
-            return Err(Error::file(&table.path, format!("2 to {MAX_CLASSES} classes"), found));
+            return Err(Error::file(&table.path, format!("{least} to {MAX_CLASSES} classes"), found));
         }
         let numbers: Option<Vec<i64>> = names.iter().map(|name| name.parse().ok()).collect();
         match numbers {
@@ -80,20 +99,46 @@ impl Labels {
     /// # Errors
     /// [`Error::Line`] for a label that is not known.
     pub fn numbers(&self, table: &Table) -> Result<Vec<u32>> {
-        let number = |label: &str| {
-            let by = |list: &[String]| list.iter().position(|known| known == label);
-            by(&self.spellings).or_else(|| by(&self.names)).map(|at| at as u32)
-        };
+        let number = self.by_name();
         let all = table.examples.iter().map(|example| {
             let label = example.label.as_deref().unwrap_or_default();
-            number(label).ok_or_else(|| {
-                let known: Vec<_> = self.spellings.iter().take(20).map(|name| quoted(name)).collect();
-                let (path, line) = (table.path.clone(), example.line);
-                let expected = format!("one of the labels {}", known.join(", "));
-                Error::Line { path, line, expected, found: quoted(label) }
-            })
+            number.get(label).copied().ok_or_else(|| self.unknown(label, example, table))
         });
         all.collect()
+    }
+
+    /// The labels of every example, where a text may have several or each word has one.
+    ///
+    /// # Errors
+    /// [`Error::Line`] for a label that is not known.
+    pub fn lists(&self, table: &Table) -> Result<Vec<Vec<u32>>> {
+        let number = self.by_name();
+        let all = table.examples.iter().map(|example| {
+            let labels = example.labels().into_iter();
+            let known = |label: String| {
+                number.get(label.as_str()).copied().ok_or_else(|| self.unknown(&label, example, table))
+            };
+            labels.map(known).collect()
+        });
+        all.collect()
+    }
+
+    /// The number of each label by how files spell it, or else by its name; of equal ones the first counts.
+    fn by_name(&self) -> HashMap<&str, u32> {
+        let mut numbers = HashMap::new();
+        for list in [&self.spellings, &self.names] {
+            for (label, number) in list.iter().zip(0..) {
+                numbers.entry(label.as_str()).or_insert(number);
+            }
+        }
+        numbers
+    }
+
+    fn unknown(&self, label: &str, example: &Example, table: &Table) -> Error {
+        let known: Vec<_> = self.spellings.iter().take(20).map(|name| quoted(name)).collect();
+        let (path, line) = (table.path.clone(), example.line);
+        let expected = format!("one of the labels {}", known.join(", "));
+        Error::Line { path, line, expected, found: quoted(label) }
     }
 }
 

@@ -6,13 +6,16 @@ mod glue;
 mod kind;
 mod labels;
 mod lengths;
+mod lists;
 mod negatives;
 mod table;
+mod words;
 
-pub use columns::Columns;
+pub use columns::{Columns, WordColumns};
 pub use encode::{Encoded, encode, encode_all};
 pub use glue::{GlueFiles, glue_files};
 pub use kind::{Kind, Task};
 pub use labels::{Labels, scores};
 pub use lengths::{batches, padded};
 pub use table::{Example, Table};
+pub use words::{EncodedWords, encode_words};

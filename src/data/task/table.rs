@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::columns::Columns;
 use super::glue;
 use super::kind::Task;
+use super::lists;
 use crate::data::clean::Repairs;
 use crate::data::files::source;
 use crate::data::lost::Lost;
@@ -26,11 +27,11 @@ const NO_NUMBER: [&str; 9] = ["none", "null", "nil", "na", "<na>", "-", "--", "?
 pub struct Example {
     /// The line on which it begins, counted from 1.
     pub line: u64,
-    /// The text, or the first of two.
+    /// The text, or the first of two; the list of its words as JSON where words are labelled.
     pub text: String,
     /// The second text, where there are two.
     pub pair: Option<String>,
-    /// The label as the file spells it.
+    /// The label as the file spells it; a list as JSON where a text may have several, or each word has one.
     pub label: Option<String>,
 }
 
@@ -95,7 +96,8 @@ fn read_rows(source: &Source, columns: &Columns, options: &FileOptions, task: Op
         false => Lines::Refused,
     };
     let wanted = Wanted { columns: &names(columns), lines, keep_places: false };
-    let mut rows = Rows::open(source, None, &wanted, options, &Arc::default())?;
+    let rows = Rows::open(source, None, &wanted, options, &Arc::default())?;
+    let mut rows = if columns.separator.is_some() { rows.with_lists() } else { rows };
     let mut examples = Vec::new();
     while let Some(row) = rows.next_row()? {
         let mut values = row.values.into_iter();
@@ -110,6 +112,16 @@ fn read_rows(source: &Source, columns: &Columns, options: &FileOptions, task: Op
         let no_number = |label: &&str| {
             columns.numbers && NO_NUMBER.iter().any(|none| label.trim().eq_ignore_ascii_case(none))
         };
+        if let (Some(label), Some(separator)) = (&label, &columns.separator) {
+            match lists::separated(label_of(label, task).as_deref().unwrap_or_default(), separator) {
+                Ok(labels) => {
+                    let label = Some(lists::spelled(&labels));
+                    examples.push(Example { line: row.line, text, pair, label });
+                }
+                Err((expected, found)) => rows.lose(row.line, &expected, found)?,
+            }
+            continue;
+        }
         let given = label.as_deref();
         let label = match given.map(|label| label_of(label, task).filter(|label| !no_number(&label.as_str())))
         {

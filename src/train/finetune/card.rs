@@ -16,6 +16,8 @@ pub(super) fn card(setup: &Setup<'_>, best: &Best, report: &FinetuneReport) -> M
     let base = options.model.path.file_name().map_or("a model".into(), |name| name.to_string_lossy());
     let purpose = match options.task.kind() {
         Kind::Classes => format!("to tell {} apart", setup.config.labels.join(", ")),
+        Kind::Labels => format!("to give a text any of {}", setup.config.labels.join(", ")),
+        Kind::Words => format!("to give every word one of {}", setup.config.labels.join(", ")),
         Kind::Number => "to give a number to texts".to_owned(),
         Kind::Vector => "to embed texts".to_owned(),
     };
@@ -71,6 +73,7 @@ fn recipe(setup: &Setup<'_>, best: &Best, report: &FinetuneReport) -> Vec<(Strin
         ("learning rate", rates),
     ];
     rows.extend(recipe.optimizer.rows(adamw(&recipe.optimizer).1));
+    rows.extend(setup.class_weights().map(|weights| ("class weights", weights)));
     rows.extend([
         ("dropout", recipe.dropout.to_string()),
         ("longest text", format!("{} tokens", recipe.max_length)),

@@ -10,7 +10,7 @@ use crate::data::task::{self, Kind, Labels, Table, Task};
 use crate::files::{ModelFolder, SentenceFolder};
 use crate::gpu::Gpu;
 use crate::infer::{EmbedOptions, Embedder, Session, load, longest};
-use crate::models::Pooling;
+use crate::models::{Pooling, ProblemType};
 use crate::store::Disk;
 use crate::tensor::DType;
 use crate::text::Template;
@@ -46,10 +46,16 @@ pub async fn evaluate(
 ) -> Result<Vec<Evaluated>> {
     let config = &folder.config;
     let answers = config.labels.len();
+    let several = config.problem_type == Some(ProblemType::MultiLabelClassification);
     let fits = match task.kind() {
         Kind::Classes => {
-            config.is_classifier() && answers > 1 && (!task.is_glue() || answers == task.classes().len())
+            config.is_classifier()
+                && answers > 1
+                && !several
+                && (!task.is_glue() || answers == task.classes().len())
         }
+        Kind::Labels => config.is_classifier() && several,
+        Kind::Words => config.is_token_classifier(),
         Kind::Number => config.is_classifier() && answers == 1,
         Kind::Vector => true,
     };
@@ -59,10 +65,16 @@ pub async fn evaluate(
                 format!("a model finetuned to {} classes", task.classes().len())
             }
             Kind::Classes => "a model finetuned to classes".to_owned(),
+            Kind::Labels => "a model finetuned with --task multi-label".to_owned(),
+            Kind::Words => "a model finetuned to label words, such as BertForTokenClassification".to_owned(),
             _ => "a model finetuned to numbers".to_owned(),
         };
         let found = match config.is_classifier() {
+            true if several => format!("one that gives several labels in {}", folder.path.display()),
             true => format!("one with {answers} outputs in {}", folder.path.display()),
+            false if config.is_token_classifier() => {
+                format!("one that labels words in {}", folder.path.display())
+            }
             false => format!("one without a head in {}", folder.path.display()),
         };
         return Err(Error::config("model", expected, found));

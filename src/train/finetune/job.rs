@@ -334,8 +334,8 @@ impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
         row: &mut Row,
         progress: Progress<'_>,
     ) -> Result<bool> {
-        if self.setup.options.task.kind() == Kind::Number {
-            // A number is not right or wrong.
+        if matches!(self.setup.options.task.kind(), Kind::Number | Kind::Labels) {
+            // A number is not right or wrong, nor are several labels.
             row.accuracy = None;
         }
         let due = self.must_save(row.step);

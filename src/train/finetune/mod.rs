@@ -14,6 +14,8 @@
 mod answers;
 mod best;
 mod card;
+mod class_weights;
+pub mod entities;
 mod evaluate;
 mod job;
 mod output;
@@ -31,6 +33,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use answers::Answers;
+pub use class_weights::ClassWeights;
 pub use evaluate::{Evaluated, evaluate};
 pub use prepare::{Prepared, Truncation};
 pub use recipe::{Rates, Recipe, RecipeName};
@@ -229,10 +232,13 @@ pub async fn finetune(
     super::run::run(&mut job, progress, stop).await
 }
 
-/// The columns of a table for a task: texts and labels by the names that were given.
+/// The columns of a table for a task: texts and labels by the names that were given. Where a text may have several labels,
+/// commas stand between them.
 pub fn columns(task: Task, text: &str, pair: Option<&str>, label: Option<&str>) -> Columns {
     // Contrastive training needs no label.
     let label = label.or((task != Task::Contrastive).then_some("label"));
-    let numbers = task.kind() != Kind::Classes;
-    Columns { text: text.to_owned(), pair: pair.map(str::to_owned), label: label.map(str::to_owned), numbers }
+    let numbers = matches!(task.kind(), Kind::Number | Kind::Vector);
+    let separator = (task.kind() == Kind::Labels).then(|| ",".to_owned());
+    let [pair, label] = [pair, label].map(|name| name.map(str::to_owned));
+    Columns { text: text.to_owned(), pair, label, numbers, separator }
 }

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::data::task::{self, Encoded, Kind, Labels, Table, Task, encode, encode_all, padded};
+use crate::data::task::{self, Encoded, Kind, Labels, Table, Task, encode, encode_all, encode_words, padded};
 use crate::text::{Template, Tokenizer};
 use crate::train::objective::{Targets, TextBatch};
 use crate::{Error, Result};
@@ -53,13 +53,19 @@ impl Prepared {
         let (longest, drop_long) = (*longest, *drop_long);
         let targets = match task.kind() {
             Kind::Classes => Targets::Classes(labels.numbers(table)?),
+            Kind::Labels => Targets::Labels(labels.lists(table)?),
+            // Where the words are, their tokens say.
+            Kind::Words => Targets::Tokens(Vec::new()),
             Kind::Number => Targets::Numbers(task::scores(table)?),
             Kind::Vector if table.examples.iter().all(|example| example.label.is_some()) => {
                 Targets::Numbers(task::scores(table)?)
             }
             Kind::Vector => Targets::Pairs,
         };
-        let (texts, partners) = if task.kind() == Kind::Vector {
+        let (texts, partners, targets) = if task.kind() == Kind::Words {
+            let (texts, targets) = tagged(tokenizer, table, labels, truncation)?;
+            (texts, Vec::new(), targets)
+        } else if task.kind() == Kind::Vector {
             let alone = |text: Option<&String>| task::Example {
                 line: 0,
                 text: text.cloned().unwrap_or_default(),
@@ -71,9 +77,9 @@ impl Prepared {
             let paired = table.examples.iter().any(|example| example.pair.is_some());
             let partners =
                 if paired { encode_all(tokenizer, template, &second, longest)? } else { Vec::new() };
-            (encode_all(tokenizer, template, &first, longest)?, partners)
+            (encode_all(tokenizer, template, &first, longest)?, partners, targets)
         } else {
-            (encode_all(tokenizer, template, &table.examples, longest)?, Vec::new())
+            (encode_all(tokenizer, template, &table.examples, longest)?, Vec::new(), targets)
         };
         let negatives = table.negatives.iter().map(|column| {
             let one = |text: &String| encode(tokenizer, template, text, None, longest);
@@ -145,12 +151,34 @@ impl Prepared {
     }
 }
 
+/// The texts of words, and the labels of the first token of each word. The rest of a word is read and not judged, as in
+/// `transformers`.
+fn tagged(
+    tokenizer: &Tokenizer,
+    table: &Table,
+    labels: &Labels,
+    Truncation { template, longest, .. }: &Truncation,
+) -> Result<(Vec<Encoded>, Targets)> {
+    let one = |(example, classes): (&task::Example, Vec<u32>)| {
+        let found = encode_words(tokenizer, template, &example.words(), *longest)?;
+        let places = found.firsts.into_iter().zip(classes);
+        let known = places.filter_map(|(place, class)| Some((u32::try_from(place?).ok()?, class)));
+        Ok((found.encoded, known.collect()))
+    };
+    let classes = labels.lists(table)?;
+    let all: Result<Vec<_>> = table.examples.par_iter().zip(classes).map(one).collect();
+    let (texts, targets) = all?.into_iter().unzip();
+    Ok((texts, Targets::Tokens(targets)))
+}
+
 impl Targets {
     /// Those numbered in `chosen`.
     fn chosen(&self, chosen: &[usize]) -> Targets {
         match self {
             Targets::Classes(list) => Targets::Classes(chosen.iter().map(|&i| list[i]).collect()),
             Targets::Numbers(list) => Targets::Numbers(chosen.iter().map(|&i| list[i]).collect()),
+            Targets::Labels(list) => Targets::Labels(chosen.iter().map(|&i| list[i].clone()).collect()),
+            Targets::Tokens(list) => Targets::Tokens(chosen.iter().map(|&i| list[i].clone()).collect()),
             Targets::Pairs => Targets::Pairs,
         }
     }

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::class_weights::ClassWeights;
 use crate::data::task::Task;
 use crate::error::quoted;
 use crate::models::Freeze;
@@ -104,6 +105,9 @@ pub struct Recipe {
     pub drop_long: bool,
     /// What cosines are multiplied by in contrastive training.
     pub contrast: f64,
+    /// What the texts or words of each class count.
+    #[serde(default, skip_serializing_if = "ClassWeights::is_equal")]
+    pub class_weights: ClassWeights,
     /// Which parameters stay as they are.
     #[serde(default, skip_serializing_if = "Freeze::is_nothing")]
     pub freeze: Freeze,
@@ -146,6 +150,7 @@ impl Recipe {
             reshuffle: !notebook,
             drop_long: notebook,
             contrast: 20.0,
+            class_weights: ClassWeights::Equal,
             freeze: Freeze::Nothing,
             recompute: 0,
         }

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::entities::EntityCounts;
 use super::scores::{self, Metric};
 use crate::data::task::Task;
 use crate::infer::{argmax, softmax};
@@ -35,6 +36,10 @@ impl Scores {
                 Metric::Pearson => &mut row.pearson,
                 Metric::Spearman => &mut row.spearman,
                 Metric::Recall => &mut row.recall,
+                // The table of a run keeps the columns it has always had.
+                Metric::MicroF1 => &mut row.f1,
+                Metric::ExactMatch => &mut row.eval_accuracy,
+                Metric::Precision | Metric::MacroF1 => continue,
             };
             *place = *value;
         }
@@ -49,14 +54,17 @@ pub(super) fn metrics(task: Task) -> &'static [Metric] {
         Task::Sst2 | Task::Mnli | Task::Qnli | Task::Rte | Task::Wnli => &[Metric::Accuracy],
         Task::Stsb | Task::Regress => &[Metric::Pearson, Metric::Spearman],
         Task::Classify => &[Metric::Accuracy, Metric::F1, Metric::Matthews],
+        Task::MultiLabel => &[Metric::MicroF1, Metric::MacroF1, Metric::ExactMatch],
+        Task::Tokens => &[Metric::F1, Metric::Precision, Metric::Recall, Metric::Accuracy],
         Task::Contrastive => &[Metric::Recall],
     }
 }
 
-/// Measures `outputs`, the logits of the classes of each text or its number.
+/// Measures `outputs`, the logits of the classes of each text or of each of its tokens, or its number; `names` are those of
+/// the classes.
 ///
-/// F1 is that of class 1 where the model has two classes, else the mean over classes.
-pub(super) fn score(task: Task, outputs: &[Vec<f32>], targets: &Targets) -> Scores {
+/// F1 is that of class 1 where the model has two classes, else the mean over classes; of tokens that of entities.
+pub(super) fn score(task: Task, outputs: &[Vec<f32>], targets: &Targets, names: &[String]) -> Scores {
     match targets {
         Targets::Classes(actual) => {
             let predicted: Vec<u32> = outputs.iter().map(|logits| argmax(logits) as u32).collect();
@@ -67,8 +75,7 @@ pub(super) fn score(task: Task, outputs: &[Vec<f32>], targets: &Targets) -> Scor
                 Metric::Matthews => scores::matthews(&predicted, actual),
                 _ => scores::accuracy(&predicted, actual),
             };
-            let loss =
-                |(logits, &class): (&Vec<f32>, &u32)| -softmax(logits)[class as usize].max(1e-300).ln();
+            let loss = |(logits, &class): (&Vec<f32>, &u32)| cross_entropy(logits, class);
             Scores {
                 loss: Some(mean(outputs.iter().zip(actual).map(loss))),
                 scores: metrics(task).iter().map(|metric| (*metric, Some(score(metric)))).collect(),
@@ -79,8 +86,76 @@ pub(super) fn score(task: Task, outputs: &[Vec<f32>], targets: &Targets) -> Scor
             let errors = predicted.iter().zip(actual).map(|(p, a)| (p - f64::from(*a)).powi(2));
             Scores { loss: Some(mean(errors)), scores: correlations(&predicted, actual) }
         }
+        Targets::Labels(actual) => {
+            let predicted: Vec<Vec<u32>> = outputs.iter().map(|logits| likely(logits)).collect();
+            let loss = |(logits, actual): (&Vec<f32>, &Vec<u32>)| binary_cross_entropy(logits, actual);
+            let [micro, macro_f1, exact] = scores::label_sets(&predicted, actual, names.len());
+            let scores = [(Metric::MicroF1, micro), (Metric::MacroF1, macro_f1), (Metric::ExactMatch, exact)];
+            Scores {
+                loss: Some(mean(outputs.iter().zip(actual).map(loss))),
+                scores: scores.map(|(metric, value)| (metric, Some(value))).to_vec(),
+            }
+        }
+        Targets::Tokens(actual) => score_tokens(outputs, actual, names),
         Targets::Pairs => Scores::default(),
     }
+}
+
+/// Measures the logits of every token of each text against the places and classes of those that are labelled.
+fn score_tokens(outputs: &[Vec<f32>], actual: &[Vec<(u32, u32)>], names: &[String]) -> Scores {
+    let (mut losses, mut right) = (Vec::new(), 0);
+    let [mut predicted, mut expected]: [Vec<Vec<&str>>; 2] = Default::default();
+    let name = |class: u32| names.get(class as usize).map_or("O", String::as_str);
+    for (logits, labels) in outputs.iter().zip(actual) {
+        let [mut given, mut there]: [Vec<&str>; 2] = Default::default();
+        for &(place, class) in labels {
+            let logits = token(logits, place, names.len());
+            let guess = argmax(logits) as u32;
+            losses.push(cross_entropy(logits, class));
+            right += usize::from(guess == class);
+            given.push(name(guess));
+            there.push(name(class));
+        }
+        predicted.push(given);
+        expected.push(there);
+    }
+    let [precision, recall, f1] = EntityCounts::of(&predicted, &expected).scores();
+    let accuracy = right as f64 / losses.len().max(1) as f64;
+    let scores = [
+        (Metric::F1, f1),
+        (Metric::Precision, precision),
+        (Metric::Recall, recall),
+        (Metric::Accuracy, accuracy),
+    ];
+    Scores {
+        loss: Some(mean(losses.into_iter())),
+        scores: scores.map(|(metric, value)| (metric, Some(value))).to_vec(),
+    }
+}
+
+/// The logits of one token among those of a text, which has `labels` to a token.
+pub(super) fn token(logits: &[f32], place: u32, labels: usize) -> &[f32] {
+    &logits[place as usize * labels..][..labels]
+}
+
+/// The labels that are rather there than not.
+pub(super) fn likely(logits: &[f32]) -> Vec<u32> {
+    (0..).zip(logits).filter(|(_, logit)| **logit > 0.0).map(|(label, _)| label).collect()
+}
+
+/// In nats.
+fn cross_entropy(logits: &[f32], class: u32) -> f64 {
+    -softmax(logits)[class as usize].max(1e-300).ln()
+}
+
+/// The mean over the labels, in nats.
+fn binary_cross_entropy(logits: &[f32], actual: &[u32]) -> f64 {
+    let one = |(label, logit): (u32, &f32)| {
+        let logit = f64::from(*logit);
+        let there = if actual.contains(&label) { logit } else { 0.0 };
+        logit.max(0.0) + (-logit.abs()).exp().ln_1p() - there
+    };
+    (0..).zip(logits).map(one).sum::<f64>() / logits.len().max(1) as f64
 }
 
 /// Measures vectors of length 1 of texts and their partners: against how alike they are where that is known, else by
@@ -128,18 +203,18 @@ mod tests {
     fn classes_are_measured_by_what_the_task_asks_for() {
         let outputs = [vec![2.0, 1.0], vec![0.0, 0.0], vec![-1.0, 1.0], vec![0.0, 3.0]];
         let targets = Targets::Classes(vec![0, 1, 1, 0]);
-        let measured = score(Task::Mrpc, &outputs, &targets);
+        let measured = score(Task::Mrpc, &outputs, &targets, &[]);
         // Predicted 0, 0 (the first of equals), 1, 1.
         assert_eq!(measured.scores, [(Metric::F1, Some(0.5)), (Metric::Accuracy, Some(0.5))]);
         let expected =
             (1.0 + (-1f64).exp()).ln() + 2f64.ln() + (1.0 + (-2f64).exp()).ln() + (1.0 + 3f64.exp()).ln();
         assert!((measured.loss.unwrap() - expected / 4.0).abs() < 1e-6);
-        assert_eq!(score(Task::Cola, &outputs, &targets).main(), 0.0);
+        assert_eq!(score(Task::Cola, &outputs, &targets, &[]).main(), 0.0);
     }
 
     #[test]
     fn an_undefined_measure_is_worse_than_any() {
-        let measured = score(Task::Stsb, &[vec![1.0], vec![1.0]], &Targets::Numbers(vec![0.0, 5.0]));
+        let measured = score(Task::Stsb, &[vec![1.0], vec![1.0]], &Targets::Numbers(vec![0.0, 5.0]), &[]);
         assert_eq!(measured.scores, [(Metric::Pearson, None), (Metric::Spearman, None)]);
         assert_eq!(measured.main(), f64::NEG_INFINITY);
         assert_eq!(measured.loss, Some(8.5));

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub enum Metric {
     /// The share of right answers.
     Accuracy,
-    /// F1 of class 1 where there are two classes, else the mean of the F1 of every class.
+    /// F1 of class 1 where there are two classes, else the mean of the F1 of every class; or that of entities.
     F1,
     /// Matthews's correlation of predicted and true classes.
     Matthews,
@@ -16,8 +16,16 @@ pub enum Metric {
     Pearson,
     /// Spearman's: Pearson's of their ranks.
     Spearman,
-    /// The share of texts whose own partner is the nearest of all partners.
+    /// The share of texts whose own partner is the nearest of all partners; of entities the share that was found.
     Recall,
+    /// The share of the entities that were found which are right.
+    Precision,
+    /// F1 over the labels of all texts, where a text may have several.
+    MicroF1,
+    /// The mean of the F1 of every label.
+    MacroF1,
+    /// The share of texts whose labels are all right, and none too many.
+    ExactMatch,
 }
 
 impl Metric {
@@ -30,6 +38,10 @@ impl Metric {
             Metric::Pearson => "pearson",
             Metric::Spearman => "spearman",
             Metric::Recall => "recall",
+            Metric::Precision => "precision",
+            Metric::MicroF1 => "micro_f1",
+            Metric::MacroF1 => "macro_f1",
+            Metric::ExactMatch => "exact_match",
         }
     }
 }
@@ -55,6 +67,26 @@ pub fn macro_f1(predicted: &[u32], actual: &[u32]) -> f64 {
     classes.dedup();
     let sum: f64 = classes.iter().map(|&class| f1(predicted, actual, class)).sum();
     sum / classes.len().max(1) as f64
+}
+
+/// `[micro, macro, exact]` of the labels that texts were given and have, of `labels` in all: F1 over all of them, the mean of
+/// the F1 of each (0 where that is 0/0), and the share of texts of which all are right. The labels of a text are distinct.
+pub fn label_sets(predicted: &[Vec<u32>], actual: &[Vec<u32>], labels: usize) -> [f64; 3] {
+    // Of each label: how often it was given rightly, and how often it was given or is there.
+    let mut counts = vec![[0u64; 2]; labels];
+    let mut exact = 0;
+    for (predicted, actual) in predicted.iter().zip(actual) {
+        let right = predicted.iter().filter(|label| actual.contains(label)).count();
+        exact += usize::from(right == predicted.len() && right == actual.len());
+        for label in predicted {
+            counts[*label as usize][0] += u64::from(actual.contains(label));
+        }
+        predicted.iter().chain(actual).for_each(|label| counts[*label as usize][1] += 1);
+    }
+    let f1 = |[both, all]: [u64; 2]| if all == 0 { 0.0 } else { 2.0 * both as f64 / all as f64 };
+    let sums = counts.iter().fold([0; 2], |[a, b], [both, all]| [a + both, b + all]);
+    let mean = counts.iter().map(|count| f1(*count)).sum::<f64>() / labels.max(1) as f64;
+    [f1(sums), mean, exact as f64 / actual.len().max(1) as f64]
 }
 
 /// Matthews's correlation for any number of classes (Gorodkin 2004); 0 where one side has one class only.

@@ -16,9 +16,14 @@ use crate::nn::initial_values;
 use crate::store::Disk;
 use crate::tensor::DType;
 use crate::text::{Template, Tokenizer, open_pairs};
-use crate::train::objective::{Classes, Numbers, Pairs, TextBatch, TextObjective};
+use crate::train::objective::{
+    Classes, LabelSets, Numbers, Pairs, Targets, TextBatch, TextObjective, TokenClasses, WeightedClasses,
+};
 use crate::train::{Trainer, TrainerOptions};
 use crate::{Error, Result};
+
+/// What the names of the last layer of a head begin with, in all families.
+const LAST_LAYER: &str = "classifier.";
 
 /// A run with its texts prepared.
 pub(super) struct Setup<'a> {
@@ -28,6 +33,8 @@ pub(super) struct Setup<'a> {
     /// The finetuned model's shape.
     pub config: Config,
     pub tokenizer: Tokenizer,
+    /// What each class counts; empty where all count alike.
+    pub weights: Vec<f32>,
     pub train: Prepared,
     pub evals: Vec<(String, Prepared)>,
 }
@@ -42,6 +49,15 @@ impl<'a> Setup<'a> {
         }
         let pooling = pooling(options)?;
         let family = model.config.family();
+        if task.kind() == Kind::Words && options.pooling.is_some() {
+            let expected = "none where words are labelled: the head reads every token";
+            return Err(Error::config("pooling", expected, pooling.name()));
+        }
+        let weighed = matches!(task.kind(), Kind::Classes | Kind::Words);
+        if !recipe.class_weights.is_equal() && !weighed {
+            let expected = "none but where a text or a word has one class";
+            return Err(Error::config("class-weights", expected, format!("some for the task {task}")));
+        }
         if task.kind() != Kind::Vector && family.classifier(pooling, false).0 != pooling {
             let expected = format!("cls: the head of a `{}` reads the first token", family.model_type());
             return Err(Error::config("pooling", expected, pooling.name()));
@@ -67,6 +83,8 @@ impl<'a> Setup<'a> {
         let labels = match task.kind() {
             Kind::Classes if task.is_glue() => Labels::glue(*task),
             Kind::Classes => Labels::of(&options.train)?,
+            Kind::Labels => of_head(options, Labels::of_lists(&options.train, 1)?),
+            Kind::Words => of_head(options, Labels::of_lists(&options.train, 2)?),
             Kind::Number | Kind::Vector => Labels::glue(*task),
         };
         let truncation = Truncation {
@@ -75,6 +93,11 @@ impl<'a> Setup<'a> {
             drop_long: recipe.drop_long,
         };
         let train = Prepared::new(*task, &tokenizer, &options.train, &labels, &truncation)?;
+        if matches!(&train.targets, Targets::Tokens(list) if list.iter().all(Vec::is_empty)) {
+            let expected = "words of which the tokenizer leaves something";
+            return Err(Error::file(&options.train.path, expected, "none"));
+        }
+        let weights = recipe.class_weights.of(labels.names(), &train.targets)?;
         // What is measured is never left out.
         let truncation = Truncation { drop_long: false, ..truncation };
         let prepare = |(name, table): &(String, _)| {
@@ -89,7 +112,14 @@ impl<'a> Setup<'a> {
         }
         let config = config(options, labels.names(), pooling);
         config.validate()?;
-        Ok(Setup { options, pooling, config, tokenizer, train, evals })
+        Ok(Setup { options, pooling, config, tokenizer, weights, train, evals })
+    }
+
+    /// What each class counts, in words, where they count differently.
+    pub(super) fn class_weights(&self) -> Option<String> {
+        let weights = self.config.labels.iter().zip(&self.weights);
+        let weights: Vec<String> = weights.map(|(label, weight)| format!("{label}: {weight:.4}")).collect();
+        (!weights.is_empty()).then(|| weights.join(", "))
     }
 
     /// What a person should know before it begins.
@@ -128,17 +158,24 @@ impl<'a> Setup<'a> {
         if *storage == DType::F16 {
             model = model.with_weights_f16()?;
         }
+        // What told texts apart says nothing of words.
+        let other_head = folder.config.head() != self.config.head();
         for spec in self.config.parameters() {
             let shape = folder.weights.shape(&spec.name);
             // A head for other classes begins anew.
             let values = match shape {
-                Some(shape) if shape == spec.shape => folder.weights.f32(&spec.name)?,
+                Some(shape) if shape == spec.shape && !(other_head && spec.name.starts_with(LAST_LAYER)) => {
+                    folder.weights.f32(&spec.name)?
+                }
                 _ => initial_values(&spec, seed),
             };
             model.parameters.write(&spec.name, &values)?;
         }
         let objective: TextObjective = match task.kind() {
-            Kind::Classes => Box::new(Classes),
+            Kind::Classes if self.weights.is_empty() => Box::new(Classes),
+            Kind::Classes => Box::new(WeightedClasses { weights: self.weights.clone() }),
+            Kind::Labels => Box::new(LabelSets),
+            Kind::Words => Box::new(TokenClasses { weights: self.weights.clone() }),
             Kind::Number => Box::new(Numbers),
             Kind::Vector => Box::new(Pairs {
                 pooling: self.pooling,
@@ -213,7 +250,8 @@ impl<'a> Setup<'a> {
 fn readout(task: Task, pooling: Pooling) -> Readout {
     match task.kind() {
         Kind::Vector => Readout::Vector { pooling: pooling.into(), normalize: true },
-        Kind::Classes | Kind::Number => Readout::Head,
+        Kind::Classes | Kind::Labels | Kind::Number => Readout::Head,
+        Kind::Words => Readout::TokenClasses,
     }
 }
 
@@ -227,12 +265,26 @@ pub(super) async fn score_set(
     let readout = readout(task, pooling);
     let texts = session.compute(readout, &set.texts, progress).await?;
     if task.kind() != Kind::Vector {
-        let measured = score(task, &texts, &set.targets);
-        return Ok((measured, Answers::of(texts, &set.targets)));
+        let labels = &session.model().config.labels;
+        let measured = score(task, &texts, &set.targets, labels);
+        return Ok((measured, Answers::of(texts, &set.targets, labels.len())));
     }
     let partners = session.compute(readout, &set.partners, progress).await?;
     let measured = score_pairs(&texts, &partners, &set.targets);
     Ok((measured, Answers::of_pairs(&texts, &partners, &set.targets)))
+}
+
+/// The labels of a model that has a head for words, or for several labels of a text, where it has all that were found: it
+/// goes on with its own. Otherwise those that were found.
+fn of_head(options: &FinetuneOptions, found: Labels) -> Labels {
+    let FinetuneOptions { task, model, .. } = options;
+    let config = &model.config;
+    let same = match task.kind() {
+        Kind::Words => config.is_token_classifier(),
+        _ => config.is_classifier() && config.problem_type == Some(ProblemType::MultiLabelClassification),
+    };
+    let has = |label: &String| config.labels.contains(label);
+    if same && found.names().iter().all(has) { Labels::of_model(&config.labels, *task) } else { found }
 }
 
 /// The pooling that was chosen, or else what suits the model.
@@ -243,6 +295,8 @@ fn pooling(options: &FinetuneOptions) -> Result<Pooling> {
         None if task.kind() == Kind::Vector => {
             folders_pooling(&SentenceFolder::load_with(&Disk, &model.path, false)?.with_its_pooling()?)?
         }
+        // The head reads every token.
+        None if task.kind() == Kind::Words => Pooling::Cls,
         None if model.config.is_classifier() => model.config.classifier_pooling,
         None if recipe.name == RecipeName::Notebook => Pooling::Cls,
         None => model.config.family().classifier(Pooling::Mean, false).0,
@@ -275,6 +329,11 @@ fn config(options: &FinetuneOptions, labels: &[String], pooling: Pooling) -> Con
             let problem = ProblemType::SingleLabelClassification;
             model.config.classifier(labels.to_vec(), problem, pooling, pooler)
         }
+        Kind::Labels => {
+            let problem = ProblemType::MultiLabelClassification;
+            model.config.classifier(labels.to_vec(), problem, pooling, pooler)
+        }
+        Kind::Words => model.config.token_classifier(labels.to_vec()),
         Kind::Number => {
             let label = vec!["score".to_owned()];
             model.config.classifier(label, ProblemType::Regression, pooling, pooler)

@@ -21,7 +21,7 @@ macro_rules! objectives {
     };
 }
 
-objectives! { classes, numbers, pairs, texts }
+objectives! { classes, label_sets, numbers, pairs, texts, token_classes }
 
 use std::sync::Arc;
 
@@ -60,8 +60,15 @@ pub trait Objective {
     /// [`crate::Error::Shape`] when not.
     fn check(&self, config: &Config, batch: &Self::Batch) -> Result<()>;
 
-    /// How many losses the batch has; the gradient is that of their mean over all batches of a step.
+    /// How many losses the batch has; the gradient is that of their mean over all batches of a step, but for
+    /// [`Objective::total_weight`].
     fn answers(&self, batch: &Self::Batch) -> usize;
+
+    /// What the losses of the batch weigh together: their number, unless some count more than others. The gradient is that
+    /// of their weighted sum over what all batches of a step weigh.
+    fn total_weight(&self, batch: &Self::Batch) -> f64 {
+        self.answers(batch) as f64
+    }
 
     /// How many replays compute `batch`.
     fn replays(&self, _batch: &Self::Batch) -> usize {
@@ -121,6 +128,10 @@ impl<B, U> Objective for Box<dyn Objective<Batch = B, Buffers = U>> {
 
     fn answers(&self, batch: &B) -> usize {
         (**self).answers(batch)
+    }
+
+    fn total_weight(&self, batch: &B) -> f64 {
+        (**self).total_weight(batch)
     }
 
     fn replays(&self, batch: &B) -> usize {

@@ -21,6 +21,10 @@ pub enum Targets {
     Classes(Vec<u32>),
     /// A number each.
     Numbers(Vec<f32>),
+    /// Any number of labels each.
+    Labels(Vec<Vec<u32>>),
+    /// Of each text the places of the tokens that have a class, and the classes.
+    Tokens(Vec<Vec<(u32, u32)>>),
     /// Behind the texts come as many partners, and then as many negatives of each kind.
     Pairs,
 }
@@ -45,6 +49,13 @@ impl TextBatch {
         let targets = match &self.targets {
             Targets::Classes(list) => format!("{} classes up to {:?}", list.len(), list.iter().max()),
             Targets::Numbers(list) => format!("{} numbers", list.len()),
+            Targets::Labels(list) => {
+                format!("{} sets of labels up to {:?}", list.len(), list.iter().flatten().max())
+            }
+            Targets::Tokens(list) => {
+                let classes = list.iter().flatten().map(|(_, class)| class);
+                format!("tokens of {} texts with classes up to {:?}", list.len(), classes.max())
+            }
             Targets::Pairs => "pairs".to_owned(),
         };
         Err(Error::Shape {
@@ -60,7 +71,7 @@ impl TextBatch {
 pub struct TextBuffers {
     /// The texts, in chunks that are computed at once.
     pub(super) chunks: Vec<Chunk>,
-    /// Classes or numbers, one for each text.
+    /// Classes or numbers, one for each text or labelled token, or a number for each label of each text.
     pub(super) targets: Buffer,
     /// What each loss counts.
     pub(super) weights: Buffer,
@@ -70,9 +81,9 @@ pub struct TextBuffers {
 #[derive(Debug)]
 pub(super) struct Chunk {
     pub texts: usize,
-    inputs: InputBuffers,
-    /// What pooling reads.
-    pooled: Buffer,
+    pub(super) inputs: InputBuffers,
+    /// What pooling reads, or which tokens are labelled.
+    pub(super) pooled: Buffer,
 }
 
 /// The inputs of a chunk as tensors of one recording.
@@ -120,7 +131,16 @@ impl TextBuffers {
         match &batch.targets {
             Targets::Classes(list) => gpu.write(&self.targets, 0, list),
             Targets::Numbers(list) => gpu.write(&self.targets, 0, list),
-            Targets::Pairs => {}
+            Targets::Labels(list) => {
+                let labels = model.config.labels.len();
+                let mut values = vec![0f32; list.len() * labels];
+                for (text, given) in list.iter().enumerate() {
+                    given.iter().for_each(|label| values[text * labels + *label as usize] = 1.0);
+                }
+                gpu.write(&self.targets, 0, &values);
+            }
+            // Those of pairs are their places, and an objective on tokens uploads its own.
+            Targets::Pairs | Targets::Tokens(_) => {}
         }
         gpu.write(&self.weights, 0, &vec![weight; answers]);
         Ok(())
@@ -133,7 +153,7 @@ pub struct HeadOutputs {
     /// `[texts, K]`: the logits of the classes, or the number. K is the number of labels rounded up to a multiple of 4,
     /// and the columns beyond the labels are unspecified.
     pub outputs: Tensor,
-    /// `[texts]`: what is right.
+    /// `[texts]`, or `[texts, n]` where a text has several: what is right.
     pub targets: Tensor,
     /// `[texts]` f32: what each loss is multiplied by.
     pub weights: Tensor,
@@ -150,6 +170,16 @@ pub trait HeadObjective {
     /// # Errors
     /// [`Error::Shape`] when the targets do not fit the texts or the model.
     fn check(&self, config: &Config, batch: &TextBatch) -> Result<()>;
+
+    /// How many targets a text has, where it may have another number than one.
+    fn targets_per_text(&self, _config: &Config) -> Option<usize> {
+        None
+    }
+
+    /// What the loss of each text counts, where some count more than others.
+    fn weights(&self, _batch: &TextBatch) -> Option<Vec<f32>> {
+        None
+    }
 
     /// Records the losses.
     ///
@@ -174,8 +204,22 @@ impl<O: HeadObjective> Objective for O {
         batch.texts.len()
     }
 
+    fn total_weight(&self, batch: &TextBatch) -> f64 {
+        match HeadObjective::weights(self, batch) {
+            Some(weights) => weights.into_iter().map(f64::from).sum(),
+            None => batch.texts.len() as f64,
+        }
+    }
+
     fn buffers(&self, gpu: &Gpu, model: &Model, shape: BatchShape) -> Result<TextBuffers> {
-        TextBuffers::new(gpu, &model.config, shape, shape.0)
+        let buffers = TextBuffers::new(gpu, &model.config, shape, shape.0)?;
+        match self.targets_per_text(&model.config) {
+            Some(count) => {
+                let targets = gpu.buffer("targets", (shape.0 * count) as u64 * 4)?;
+                Ok(TextBuffers { targets, ..buffers })
+            }
+            None => Ok(buffers),
+        }
     }
 
     fn upload(
@@ -188,7 +232,12 @@ impl<O: HeadObjective> Objective for O {
         weight: f32,
     ) -> Result<()> {
         let pooling = model.config.classifier_pooling;
-        buffers.write(gpu, model, pooling, batch, (self.answers(batch), weight))
+        buffers.write(gpu, model, pooling, batch, (self.answers(batch), weight))?;
+        if let Some(weights) = HeadObjective::weights(self, batch) {
+            let weights: Vec<f32> = weights.into_iter().map(|own| own * weight).collect();
+            gpu.write(&buffers.weights, 0, &weights);
+        }
+        Ok(())
     }
 
     fn record(
@@ -203,9 +252,13 @@ impl<O: HeadObjective> Objective for O {
         let texts = chunk.texts;
         let chunk = chunk.inputs(graph, config, config.classifier_pooling)?;
         let hidden = model.encode_with(graph, &chunk.inputs, dropouts)?.last;
+        let targets = match self.targets_per_text(config) {
+            Some(count) => graph.input(&buffers.targets, [texts, count], O::TARGETS)?,
+            None => graph.input(&buffers.targets, [texts], O::TARGETS)?,
+        };
         let head = HeadOutputs {
             outputs: model.classify(graph, &hidden, &chunk.slots, dropouts)?,
-            targets: graph.input(&buffers.targets, [texts], O::TARGETS)?,
+            targets,
             weights: graph.input(&buffers.weights, [texts], DType::F32)?,
         };
         self.losses(graph, config, &head)

@@ -1,0 +1,213 @@
+//! Words with a tag each: read from columns as CoNLL's shared tasks have them, or from lists, and as token ids.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::columns::WordColumns;
+use super::encode::Encoded;
+use super::lists::{self, Complaint};
+use super::table::{Example, Table};
+use crate::data::files::{is_archive, source};
+use crate::data::rows::{Lines, Rows, Wanted};
+use crate::data::source::{FileOptions, Format, Source, recognise};
+use crate::error::quoted;
+use crate::text::{Template, Tokenizer};
+use crate::{Error, Result};
+
+/// What begins the line between two documents.
+const DOCUMENT: &str = "-DOCSTART-";
+
+/// A text of words as the model sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncodedWords {
+    /// Its tokens.
+    pub encoded: Encoded,
+    /// Where the first token of each word is. A word has none that was truncated, or of which the tokenizer leaves nothing.
+    pub firsts: Vec<Option<usize>>,
+}
+
+impl Example {
+    /// The words, where words are labelled.
+    pub fn words(&self) -> Vec<String> {
+        lists::parsed(Some(&self.text))
+    }
+
+    /// The labels, where a text may have several or each of its words has one.
+    pub fn labels(&self) -> Vec<String> {
+        lists::parsed(self.label.as_deref())
+    }
+}
+
+impl Table {
+    /// Reads texts whose words have a tag each. Plain text, files of no other known name, and `.tsv` hold a word and its tag on a line, as the first and
+    /// the last column of those that blanks or tabs divide, with an empty line after each text; lines that begin with
+    /// `-DOCSTART-` are passed over. JSON, Parquet and `.csv` hold two lists in a row, in `.csv` as JSON.
+    ///
+    /// A text with a broken line, or with more or fewer tags than words, is left out.
+    ///
+    /// # Errors
+    /// As [`Table::read`].
+    pub fn read_words(path: &Path, columns: &WordColumns, options: &FileOptions) -> Result<Table> {
+        let mut options = options.clone();
+        // `.conll`, `.bio`, `.iob`: names that only files of columns have.
+        let other = options.format.is_none() && recognise(path).is_none() && !is_archive(path);
+        if other && path.as_os_str() != "-" {
+            options.format = Some(Format::Text);
+        } else if source(path, &options)?.format == Some(Format::Tsv) {
+            // What has tabs between its columns has no lists.
+            options.format = Some(Format::Text);
+        }
+        let source = source(path, &options)?;
+        let mut first = None;
+        for tags in &columns.tags {
+            match read(&source, [&columns.words, tags], &columns.names, &options) {
+                Ok(table) => return Ok(table),
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        Err(first.unwrap_or_else(|| Error::config("tags", "the name of a column", "none")))
+    }
+}
+
+fn read(source: &Source, columns: [&String; 2], names: &[String], options: &FileOptions) -> Result<Table> {
+    let columns = columns.map(String::clone);
+    let wanted = Wanted { columns: &columns, lines: Lines::AllTexts, keep_places: false };
+    let mut rows = Rows::open(source, None, &wanted, options, &Arc::default())?.with_lists();
+    let examples = match rows.is_text() {
+        true => of_columns(&mut rows, names)?,
+        false => of_lists(&mut rows, names)?,
+    };
+    if examples.is_empty() {
+        return Err(Error::file(&source.path, "at least one text of words with tags", "none"));
+    }
+    let (repairs, lost) = (rows.repairs(), rows.lost().clone());
+    Ok(Table { path: source.path.clone(), examples, negatives: Vec::new(), lost, repairs })
+}
+
+/// The texts of a table with two lists in a row.
+fn of_lists(rows: &mut Rows, names: &[String]) -> Result<Vec<Example>> {
+    let mut examples = Vec::new();
+    while let Some(row) = rows.next_row()? {
+        let example = match row.values.as_slice() {
+            [words, tags] => lists::list(words).and_then(|words| Ok((words, lists::list(tags)?))),
+            other => Err(("two lists".to_owned(), other.len().to_string())),
+        };
+        match example.and_then(|(words, tags)| tagged(row.line, &words, tags, names)) {
+            Ok(example) => examples.push(example),
+            Err((expected, found)) => rows.lose(row.line, &expected, found)?,
+        }
+    }
+    Ok(examples)
+}
+
+/// The texts of lines with a word and its tag each.
+fn of_columns(rows: &mut Rows, names: &[String]) -> Result<Vec<Example>> {
+    let mut examples = Vec::new();
+    // Of the text at hand: its first line, its words and tags, and whether a line of it is broken.
+    let (mut begun, mut words, mut tags, mut broken) = (0, Vec::new(), Vec::new(), false);
+    let mut width = None;
+    loop {
+        let row = rows.next_row()?;
+        let (line, text) = match &row {
+            Some(row) => (row.line, row.values.first().map_or("", |text| text.trim_end())),
+            None => (0, ""),
+        };
+        if text.trim().is_empty() || text.starts_with(DOCUMENT) {
+            let (whole, left) = (!std::mem::take(&mut broken), std::mem::take(&mut tags));
+            let left = (std::mem::take(&mut words), left);
+            if whole && !left.0.is_empty() {
+                match tagged(begun, &left.0, left.1, names) {
+                    Ok(example) => examples.push(example),
+                    Err((expected, found)) => rows.lose(begun, &expected, found)?,
+                }
+            }
+            match row {
+                Some(_) => continue,
+                None => return Ok(examples),
+            }
+        }
+        let cells: Vec<&str> = match text.contains('\t') {
+            true => text.split('\t').map(str::trim).collect(),
+            false => text.split_whitespace().collect(),
+        };
+        if words.is_empty() && !broken {
+            begun = line;
+        }
+        // The first line says how many columns there are.
+        let columns = *width.get_or_insert(cells.len().max(2));
+        match cells.as_slice() {
+            [word, .., tag] if cells.len() == columns && !word.is_empty() && !tag.is_empty() => {
+                words.push((*word).to_owned());
+                tags.push((*tag).to_owned());
+            }
+            _ => {
+                broken = true;
+                let expected = format!("a word and its tag in {columns} columns");
+                rows.lose(line, &expected, format!("{} in {}", quoted(text), cells.len()))?;
+            }
+        }
+    }
+}
+
+/// An example of words and their tags, which have `names` where they are numbers.
+fn tagged(line: u64, words: &[String], tags: Vec<String>, names: &[String]) -> Result<Example, Complaint> {
+    if words.iter().all(|word| word.trim().is_empty()) {
+        return Err(("words".to_owned(), "none".to_owned()));
+    }
+    if words.len() != tags.len() {
+        let found = format!("{} tags for {} words", tags.len(), words.len());
+        return Err(("as many tags as words".to_owned(), found));
+    }
+    let named = |tag: String| {
+        let tag = tag.trim();
+        match tag.parse::<usize>() {
+            _ if tag.is_empty() => Err(("a tag for each word".to_owned(), "an empty one".to_owned())),
+            Ok(number) if !names.is_empty() => names.get(number).cloned().ok_or_else(|| {
+                (format!("a number below the {} names of tags", names.len()), number.to_string())
+            }),
+            _ => Ok(tag.to_owned()),
+        }
+    };
+    let tags = tags.into_iter().map(named).collect::<Result<Vec<_>, _>>()?;
+    Ok(Example { line, text: lists::spelled(words), pair: None, label: Some(lists::spelled(&tags)) })
+}
+
+/// The tokens of words, at most `longest` with the special ones counted. The words are one text with blanks between them,
+/// so that a model sees in training what it will see in plain text. A token is of the word in which it begins, or before
+/// which it stands where a blank is part of it.
+///
+/// # Errors
+/// [`Error::Config`] when `longest` has no room for a token; as [`Tokenizer::encode`].
+pub fn encode_words(
+    tokenizer: &Tokenizer,
+    template: &Template,
+    words: &[String],
+    longest: usize,
+) -> Result<EncodedWords> {
+    let specials = template.specials(false);
+    if longest <= specials {
+        return Err(Error::config("max-length", format!("at least {} tokens", specials + 1), longest));
+    }
+    let (mut text, mut ends) = (String::new(), Vec::with_capacity(words.len()));
+    for word in words {
+        if !ends.is_empty() {
+            text.push(' ');
+        }
+        text.push_str(word);
+        ends.push(text.len());
+    }
+    let mut pieces = tokenizer.encode_with_offsets(&text)?;
+    let truncated = pieces.len().saturating_sub(longest - specials);
+    pieces.truncate(longest - specials);
+    let of_word = |start: usize| ends.partition_point(|&end| end <= start).min(words.len().saturating_sub(1));
+    let pieces: Vec<_> = pieces.into_iter().map(|(id, range)| (id, Some(of_word(range.start)))).collect();
+    let (tokens, types) = template.join(pieces, None, |id, _| (id, None));
+    let mut firsts = vec![None; words.len()];
+    for (place, (_, word)) in tokens.iter().enumerate() {
+        if let Some(first) = word.and_then(|word| firsts.get_mut(word)) {
+            first.get_or_insert(place);
+        }
+    }
+    let ids = tokens.into_iter().map(|(id, _)| id).collect();
+    Ok(EncodedWords { encoded: Encoded { ids, types, truncated }, firsts })
+}

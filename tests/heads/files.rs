@@ -1,0 +1,228 @@
+//! Words with tags, and texts with several labels, as files have them.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
+use wgrad::data::FileOptions;
+use wgrad::data::task::{Columns, Labels, Table, Task, WordColumns, encode_words};
+use wgrad::text::{Template, Tokenizer};
+use wgrad::train::finetune::columns;
+
+use crate::common::folder::tokenizer;
+
+struct Files(tempfile::TempDir);
+
+impl Files {
+    fn new() -> Self {
+        Files(tempfile::tempdir().unwrap())
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+type Tagged = Vec<(u64, Vec<String>, Vec<String>)>;
+
+fn tagged(table: &Table) -> Tagged {
+    table.examples.iter().map(|example| (example.line, example.words(), example.labels())).collect()
+}
+
+fn expected(texts: &[(u64, &str, &str)]) -> Tagged {
+    let split = |text: &str| text.split(' ').map(str::to_owned).collect();
+    texts.iter().map(|(line, words, tags)| (*line, split(words), split(tags))).collect()
+}
+
+fn options() -> FileOptions {
+    FileOptions::default()
+}
+
+#[test]
+fn columns_of_conll_are_read() {
+    let files = Files::new();
+    let conll = "-DOCSTART- -X- -X- O\n\nEU NNP B-NP B-ORG\nrejects VBZ B-VP O\n\n\nPeter NNP B-NP B-PER\n\n-DOCSTART- -X- -X- O\n\
+                 Blackburn NNP I-NP I-PER\r\n";
+    let all = expected(&[(3, "EU rejects", "B-ORG O"), (7, "Peter", "B-PER"), (10, "Blackburn", "I-PER")]);
+    for name in ["train.conll", "train.txt", "train.bio"] {
+        let table =
+            Table::read_words(&files.write(name, conll), &WordColumns::default(), &options()).unwrap();
+        assert_eq!(tagged(&table), all, "{name}");
+        assert_eq!(table.lost.rows, 0);
+    }
+    // Tabs divide columns where there are any, so that a word may hold a blank.
+    let tabs = "New York\tB-LOC\nis\tO\n\nbig\tO";
+    let path = files.write("train.tsv", tabs);
+    let found = Table::read_words(&path, &WordColumns::default(), &options()).unwrap();
+    assert_eq!(tagged(&found)[0].1, ["New York", "is"]);
+    assert_eq!(found.examples.len(), 2);
+    // Tags that are numbers have names by an option.
+    let path = files.write("numbers.txt", "a 0\nb 2\n");
+    let names = WordColumns { names: ["O", "B-X", "I-X"].map(str::to_owned).to_vec(), ..Default::default() };
+    let found = Table::read_words(&path, &names, &options()).unwrap();
+    assert_eq!(tagged(&found)[0].2, ["O", "I-X"]);
+    let named = Labels::of_lists(&found, 2).unwrap();
+    assert_eq!(named.names(), ["I-X", "O"]);
+    let found = Table::read_words(&path, &WordColumns::default(), &options()).unwrap();
+    assert_eq!(Labels::of_lists(&found, 2).unwrap().names(), ["0", "2"]);
+}
+
+#[test]
+fn lists_are_read_from_json_csv_and_parquet() {
+    let files = Files::new();
+    let all = expected(&[(1, "EU rejects", "B-ORG O"), (2, "Peter", "B-PER")]);
+    let json = "{\"id\": 1, \"tokens\": [\"EU\", \"rejects\"], \"ner_tags\": [\"B-ORG\", \"O\"]}\n\
+                {\"id\": 2, \"tokens\": [\"Peter\"], \"ner_tags\": [\"B-PER\"]}\n";
+    let read = |path: &PathBuf, columns: &WordColumns| Table::read_words(path, columns, &options());
+    let path = files.write("a.jsonl", json);
+    assert_eq!(tagged(&read(&path, &WordColumns::default()).unwrap()), all);
+    let path = files.write("b.jsonl", &json.replace("ner_tags", "tags").replace("tokens", "words"));
+    let other = WordColumns { words: "words".into(), ..WordColumns::default() };
+    assert_eq!(tagged(&read(&path, &other).unwrap()), all);
+    let path = files.write(
+        "c.jsonl",
+        "{\"tokens\": [\"EU\", \"rejects\"], \"tags\": [1, 0]}\n{\"tokens\": [\"Peter\"], \"tags\": [2]}",
+    );
+    let names = ["O", "B-ORG", "B-PER"].map(str::to_owned).to_vec();
+    let named = WordColumns { names, ..WordColumns::default() };
+    assert_eq!(tagged(&read(&path, &named).unwrap()), all);
+    let csv = "tokens,tags\n\"[\"\"EU\"\", \"\"rejects\"\"]\",\"[\"\"B-ORG\"\", \"\"O\"\"]\"\n\"[\"\"Peter\"\"]\",\"[\"\"B-PER\"\"]\"\n";
+    let found = tagged(&read(&files.write("d.csv", csv), &WordColumns::default()).unwrap());
+    assert_eq!(
+        found.iter().map(|text| &text.1).collect::<Vec<_>>(),
+        all.iter().map(|text| &text.1).collect::<Vec<_>>()
+    );
+
+    let schema = "message texts { required group tokens (LIST) { repeated group list { required binary element (UTF8); } }
+                  required group ner_tags (LIST) { repeated group list { required int64 element; } } }";
+    let path = files.0.path().join("e.parquet");
+    let schema = Arc::new(parse_message_type(schema).unwrap());
+    let file = fs::File::create(&path).unwrap();
+    let mut writer =
+        SerializedFileWriter::new(file, schema, Arc::new(WriterProperties::builder().build())).unwrap();
+    let mut rows = writer.next_row_group().unwrap();
+    let (there, begun) = ([1i16, 1, 1], [0i16, 1, 0]);
+    let mut column = rows.next_column().unwrap().unwrap();
+    let words = ["EU", "rejects", "Peter"].map(|word| ByteArray::from(word.as_bytes().to_vec()));
+    column.typed::<ByteArrayType>().write_batch(&words, Some(&there), Some(&begun)).unwrap();
+    column.close().unwrap();
+    let mut column = rows.next_column().unwrap().unwrap();
+    column.typed::<Int64Type>().write_batch(&[1, 0, 2], Some(&there), Some(&begun)).unwrap();
+    column.close().unwrap();
+    rows.close().unwrap();
+    writer.close().unwrap();
+    assert_eq!(tagged(&read(&path, &named).unwrap()), all);
+    // Elsewhere a list is no text.
+    let text = columns(Task::Classify, "tokens", None, Some("ner_tags"));
+    let error = Table::read(&path, &text, &options()).unwrap_err().to_string();
+    assert!(error.contains("a list"), "{error}");
+}
+
+#[test]
+fn broken_texts_are_left_out_by_the_rules_of_rows() {
+    let files = Files::new();
+    let good = "{\"tokens\": [\"a\"], \"tags\": [\"O\"]}\n";
+    let lenient = FileOptions { lenient: true, ..options() };
+    let strict = FileOptions { strict: true, ..options() };
+    let default = WordColumns::default();
+    for (bad, complaint) in [
+        ("{\"tokens\": [\"a\", \"b\"], \"tags\": [\"O\"]}", "1 tags for 2 words"),
+        ("{\"tokens\": [], \"tags\": []}", "expected words"),
+        ("{\"tokens\": [\" \"], \"tags\": [\"O\"]}", "expected words"),
+        ("{\"tokens\": \"a\", \"tags\": [\"O\"]}", "a list of texts or numbers"),
+        ("{\"tokens\": [\"a\"], \"tags\": [null]}", "a list of texts or numbers"),
+        ("{\"tokens\": [\"a\"], \"tags\": [\"\"]}", "a tag for each word"),
+    ] {
+        let path = files.write("a.jsonl", &format!("{good}{good}{bad}\n{good}"));
+        let error = Table::read_words(&path, &default, &options()).unwrap_err().to_string();
+        assert!(
+            error.contains(complaint) && error.contains("line 3") && error.contains("--lenient"),
+            "{error}"
+        );
+        let error = Table::read_words(&path, &default, &strict).unwrap_err().to_string();
+        assert!(error.contains(complaint), "{error}");
+        let table = Table::read_words(&path, &default, &lenient).unwrap();
+        assert_eq!((table.examples.len(), table.lost.rows), (3, 1));
+        // One of many is left out and told.
+        let path = files.write("b.jsonl", &format!("{}{bad}\n", good.repeat(120)));
+        let table = Table::read_words(&path, &default, &options()).unwrap();
+        assert_eq!((table.examples.len(), table.lost.rows), (120, 1));
+    }
+    // A text of columns is left out with its broken line, whichever that is.
+    for bad in ["alone", "a b c"] {
+        let path = files.write("c.txt", &format!("a O\nb O\n\na B-X\n{bad}\nb O\n\nb O\n{bad}"));
+        let table = Table::read_words(&path, &default, &lenient).unwrap();
+        assert_eq!(tagged(&table), expected(&[(1, "a b", "O O")]));
+        assert_eq!(table.lost.rows, 2);
+        let error = Table::read_words(&path, &default, &strict).unwrap_err().to_string();
+        assert!(error.contains("line 5") && error.contains("a word and its tag in 2 columns"), "{error}");
+    }
+    let path = files.write("d.txt", "a 7\n");
+    let named = WordColumns { names: vec!["O".into()], ..default.clone() };
+    let error = Table::read_words(&path, &named, &strict).unwrap_err().to_string();
+    assert!(error.contains("a number below the 1 names of tags"), "{error}");
+    let path = files.write("e.txt", "\n-DOCSTART-\n\n");
+    let error = Table::read_words(&path, &default, &lenient).unwrap_err().to_string();
+    assert!(error.contains("at least one text of words"), "{error}");
+    // The columns that are looked for first are told of.
+    let path = files.write("f.jsonl", "{\"tokens\": [\"a\"], \"labels\": [\"O\"]}");
+    let error = Table::read_words(&path, &default, &options()).unwrap_err().to_string();
+    assert!(error.contains("`tags`") && error.contains("`labels`"), "{error}");
+    // A tag that training did not have.
+    let known = Labels::of_model(&["O".to_owned(), "B-X".to_owned()], Task::Tokens);
+    let path = files.write("g.txt", "a O\n\nb B-Y\n");
+    let error =
+        known.lists(&Table::read_words(&path, &default, &options()).unwrap()).unwrap_err().to_string();
+    assert!(error.contains("line 3") && error.contains("`B-X`") && error.contains("`B-Y`"), "{error}");
+}
+
+#[test]
+fn several_labels_stand_in_one_cell() {
+    let files = Files::new();
+    let labels =
+        |table: &Table| table.examples.iter().map(wgrad::data::task::Example::labels).collect::<Vec<_>>();
+    let several = columns(Task::MultiLabel, "text", None, Some("label"));
+    let path = files.write("a.csv", "text,label\none,\"b, a\"\ntwo,\nthree,\"[\"\"a, c\"\"]\"\n");
+    let table = Table::read(&path, &several, &options()).unwrap();
+    assert_eq!(labels(&table), [vec!["b", "a"], vec![], vec!["a, c"]]);
+    let names = Labels::of_lists(&table, 1).unwrap();
+    assert_eq!(names.names(), ["a", "a, c", "b"]);
+    assert_eq!(names.lists(&table).unwrap(), [vec![2, 0], vec![], vec![1]]);
+    let bars = Columns { separator: Some("|".into()), ..several.clone() };
+    let path = files.write("b.tsv", "text\tlabel\none\tb | a, c\n");
+    assert_eq!(labels(&Table::read(&path, &bars, &options()).unwrap()), [vec!["b", "a, c"]]);
+    let json = "{\"text\": \"one\", \"label\": [\"b\", 3]}\n{\"text\": \"two\", \"label\": []}\n{\"text\": \"three\", \"label\": null}\n";
+    let path = files.write("c.jsonl", json);
+    assert_eq!(labels(&Table::read(&path, &several, &options()).unwrap()), [vec!["b", "3"], vec![], vec![]]);
+    let path = files.write("d.jsonl", "{\"text\": \"one\", \"label\": [[1]]}\n");
+    let error = Table::read(&path, &several, &options()).unwrap_err().to_string();
+    assert!(error.contains("a list of texts or numbers"), "{error}");
+    // No label at all is nothing to learn.
+    let path = files.write("e.csv", "text,label\none,\n");
+    let error =
+        Labels::of_lists(&Table::read(&path, &several, &options()).unwrap(), 1).unwrap_err().to_string();
+    assert!(error.contains("1 to 1000 classes") && error.contains("found none"), "{error}");
+}
+
+#[test]
+fn a_word_is_labelled_at_its_first_piece() {
+    let tokenizer = Tokenizer::from_bytes(tokenizer(60)).unwrap();
+    let template = Template::of(&tokenizer).unwrap();
+    let words = |text: &str| text.split('|').map(str::to_owned).collect::<Vec<_>>();
+    // A word of two tokens, as one with a blank in it, and one of which nothing is left.
+    let found = encode_words(&tokenizer, &template, &words("w7|w8 w9||w10"), 16).unwrap();
+    assert_eq!(found.encoded.ids, [0, 7, 8, 9, 10, 2]);
+    assert_eq!(found.firsts, [Some(1), Some(2), None, Some(4)]);
+    assert_eq!(found.encoded.truncated, 0);
+    // What is cut has no label.
+    let found = encode_words(&tokenizer, &template, &words("w7|w8 w9|w10"), 5).unwrap();
+    assert_eq!((found.encoded.ids.len(), found.encoded.truncated), (5, 1));
+    assert_eq!(found.firsts, [Some(1), Some(2), None]);
+    encode_words(&tokenizer, &template, &words("w7"), 2).unwrap_err();
+}
