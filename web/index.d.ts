@@ -106,6 +106,8 @@ export interface FeatureExtraction extends Pipeline {
   readonly default_prompt: string | null;
   /** What the head of a finetuned model tells apart, by the task `text-classification`; none where there is no such head. */
   readonly labels: string[];
+  /** Whether the folder has a head that labels words, by the task `token-classification`. */
+  readonly tags: boolean;
   /** One vector per text, `[texts, width]`. `truncated` counts the texts that were longer than the model sees. */
   (
     texts: string | string[],
@@ -148,6 +150,27 @@ export interface ClassifyOptions extends Abortable {
   /** 1 by default. */
   top_k?: number | null;
   progress_callback?: (event: { status: string; done: number; total: number }) => void;
+}
+
+/** Words of a text that belong together: `text.slice(start, end)` is `word`. */
+export interface Entity {
+  /** What they are: `PER` where the model says `B-PER` and `I-PER`. */
+  entity_group: string;
+  /** The mean over the words of the probability of the label of each. */
+  score: number;
+  word: string;
+  start: number;
+  end: number;
+}
+
+export interface TagOptions extends Abortable {
+  progress_callback?: (event: { status: string; done: number; total: number }) => void;
+}
+
+/** `truncated` counts the texts that were longer than the model sees; nothing is found in what was cut off. */
+export interface TokenClassification extends Pipeline {
+  (text: string, options?: TagOptions): Promise<ClassifiedList<Entity>>;
+  (texts: string[], options?: TagOptions): Promise<ClassifiedList<Entity[]>>;
 }
 
 export interface MaskGuess {
@@ -197,6 +220,7 @@ export interface Attention extends Pipeline {
 /** Loads a model: by its name, from an address, or from its files. */
 export function pipeline(task: 'feature-extraction', model: ModelSource, options?: PipelineOptions): Promise<FeatureExtraction>;
 export function pipeline(task: 'text-classification', model: ModelSource, options?: PipelineOptions): Promise<TextClassification>;
+export function pipeline(task: 'token-classification', model: ModelSource, options?: PipelineOptions): Promise<TokenClassification>;
 export function pipeline(task: 'attention', model: ModelSource, options?: PipelineOptions): Promise<Attention>;
 export function pipeline(task: 'fill-mask', model: ModelSource, options?: PipelineOptions): Promise<FillMask>;
 

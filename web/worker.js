@@ -99,6 +99,7 @@ const TASKS = {
   'fill-mask': (gpu, files) => wgrad.FillMask.open(gpu, files, 'model'),
   attention: (gpu, files) => wgrad.Attention.open(gpu, files, 'model'),
   'text-classification': (gpu, files, how) => wgrad.Embedder.open(gpu, files, 'model', JSON.stringify({ ...how, classify: true })),
+  'token-classification': (gpu, files, how) => wgrad.TokenClassifier.open(gpu, files, 'model', Boolean(how.half)),
   'feature-extraction': (gpu, files, how) => wgrad.Embedder.open(gpu, files, 'model', JSON.stringify(how)),
 };
 
@@ -184,6 +185,11 @@ const methods = {
 
   async fill({ handle, text, topK }) {
     return JSON.parse(await withModel(need(handle), (model) => model.fill(text, topK)));
+  },
+
+  /** The entities of texts. */
+  async tag({ handle, texts }) {
+    return JSON.parse(await withModel(need(handle), (model) => model.tag(texts)));
   },
 
   /** Where a model looks in a text, or in a pair of texts. */

@@ -17,7 +17,6 @@ mod reranker;
 mod retrieval;
 mod session;
 pub(crate) mod shapes;
-#[cfg(not(target_arch = "wasm32"))]
 mod token_classifier;
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -35,5 +34,4 @@ pub use reranker::{Relevance, Reranker};
 #[cfg(not(target_arch = "wasm32"))]
 pub use retrieval::{RetrievalScores, evaluate_retrieval, retrieval_scores};
 pub use session::{Sequence, Session};
-#[cfg(not(target_arch = "wasm32"))]
 pub use token_classifier::{Span, Tagged, TokenClassifier};

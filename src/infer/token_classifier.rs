@@ -6,15 +6,14 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::classifier::longest;
-use super::load::load;
+use super::load::{load, longest_in};
 use super::logits::{argmax, softmax};
 use super::readout::Readout;
-use super::session::Session;
-use crate::data::task::Encoded;
+use super::session::{Sequence, Session};
 use crate::files::ModelFolder;
 use crate::gpu::Gpu;
 use crate::models::Config;
+use crate::store::{Disk, Store};
 use crate::tensor::DType;
 use crate::text::{Template, Tokenizer};
 use crate::{Error, Result};
@@ -57,11 +56,23 @@ pub struct TokenClassifier {
     longest: usize,
 }
 
+/// The first token of a word, and the bytes that it stands on.
+type Word = (usize, Range<usize>);
+
 /// A text as the model sees it.
 struct Seen {
-    encoded: Encoded,
-    /// Of each word its first token, and the bytes that it stands on.
-    words: Vec<(usize, Range<usize>)>,
+    ids: Vec<u32>,
+    types: Vec<u32>,
+}
+
+impl Sequence for Seen {
+    fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    fn types(&self) -> &[u32] {
+        &self.types
+    }
 }
 
 impl TokenClassifier {
@@ -70,6 +81,14 @@ impl TokenClassifier {
     /// # Errors
     /// [`Error::Config`] for a model without a head on every token; those of reading the files and of the device.
     pub fn open(gpu: &Gpu, folder: &ModelFolder, storage: DType) -> Result<Self> {
+        Self::open_in(&Disk, gpu, folder, storage)
+    }
+
+    /// [`TokenClassifier::open`] of a folder in `store`.
+    ///
+    /// # Errors
+    /// As [`TokenClassifier::open`].
+    pub fn open_in(store: &dyn Store, gpu: &Gpu, folder: &ModelFolder, storage: DType) -> Result<Self> {
         if !folder.config.is_token_classifier() {
             let expected = "a model that labels words, such as BertForTokenClassification";
             let found = format!("{:?} in {}", folder.config.architectures, folder.path.display());
@@ -79,7 +98,7 @@ impl TokenClassifier {
         let model = load(gpu, folder.config.clone(), &folder.weights, storage)?;
         Ok(TokenClassifier {
             template: Template::of(&tokenizer)?,
-            longest: longest(&folder.path, &folder.config)?,
+            longest: longest_in(store, &folder.path, &folder.config)?,
             session: Session::new(gpu, Arc::new(model), storage),
             tokenizer,
         })
@@ -99,38 +118,46 @@ impl TokenClassifier {
     ///
     /// # Errors
     /// As [`Tokenizer::encode`] and [`Session::compute`].
-    pub async fn predict(&mut self, texts: &[&str], progress: &mut dyn FnMut(usize)) -> Result<Vec<Tagged>> {
+    pub async fn predict(
+        &mut self,
+        texts: &[impl AsRef<str> + Sync],
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Vec<Tagged>> {
         let TokenClassifier { session, tokenizer, template, longest } = self;
         let mut seen = Vec::with_capacity(texts.len());
         let mut windows = texts.chunks(session.window()).map(|window| {
-            let one = |text: &&str| see(tokenizer, template, text, *longest);
-            let mut encoded = Vec::with_capacity(window.len());
-            for Seen { encoded: text, words } in window.par_iter().map(one).collect::<Result<Vec<_>>>()? {
-                seen.push((text.truncated, words));
-                encoded.push(text);
-            }
-            Ok(encoded)
+            let one = |text: &_| see(tokenizer, template, AsRef::<str>::as_ref(text), *longest);
+            let window = window.par_iter().map(one).collect::<Result<Vec<_>>>()?;
+            let (texts, found): (Vec<Seen>, Vec<(usize, Vec<Word>)>) = window.into_iter().unzip();
+            seen.extend(found);
+            Ok(texts)
         });
         let outputs = session.compute_windows(Readout::TokenClasses, &mut windows, progress).await?;
         let labels = &self.config().labels;
         let found = texts.iter().zip(outputs).zip(seen);
         Ok(found
             .map(|((text, logits), (truncated, words))| Tagged {
-                entities: entities(text, &words, &logits, labels),
+                entities: entities(text.as_ref(), &words, &logits, labels),
                 truncated,
             })
             .collect())
     }
 }
 
-fn see(tokenizer: &Tokenizer, template: &Template, text: &str, longest: usize) -> Result<Seen> {
+/// The tokens of a text, how many were truncated, and its words.
+fn see(
+    tokenizer: &Tokenizer,
+    template: &Template,
+    text: &str,
+    longest: usize,
+) -> Result<(Seen, (usize, Vec<Word>))> {
     let mut pieces = tokenizer.encode_with_words(text)?;
     let room = longest.saturating_sub(template.specials(false));
     let truncated = pieces.len().saturating_sub(room);
     pieces.truncate(room);
     let pieces = pieces.into_iter().map(|piece| (piece.id, Some(piece))).collect();
     let (tokens, types) = template.join(pieces, None, |id, _| (id, None));
-    let mut words: Vec<(usize, Range<usize>)> = Vec::new();
+    let mut words: Vec<Word> = Vec::new();
     for (place, (_, piece)) in tokens.iter().enumerate() {
         let Some(piece) = piece else { continue };
         match words.last_mut().filter(|_| !piece.begins) {
@@ -139,7 +166,7 @@ fn see(tokenizer: &Tokenizer, template: &Template, text: &str, longest: usize) -
         }
     }
     let ids = tokens.into_iter().map(|(id, _)| id).collect();
-    Ok(Seen { encoded: Encoded { ids, types, truncated }, words })
+    Ok((Seen { ids, types }, (truncated, words)))
 }
 
 /// Whether a label says that an entity begins, and the kind that adjacent words must share: `B-PER` begins a `PER`, `I-PER`
@@ -162,7 +189,7 @@ struct Group<'a> {
 }
 
 /// The entities among `words`, by the `logits` of all tokens of their text.
-fn entities(text: &str, words: &[(usize, Range<usize>)], logits: &[f32], labels: &[String]) -> Vec<Span> {
+fn entities(text: &str, words: &[Word], logits: &[f32], labels: &[String]) -> Vec<Span> {
     let mut groups: Vec<Group<'_>> = Vec::new();
     for (first, bytes) in words {
         let logits = &logits[first * labels.len()..][..labels.len()];

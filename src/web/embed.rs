@@ -111,14 +111,15 @@ impl Embedder {
         let labels = if config.is_classifier() { config.labels.as_slice() } else { &[] };
         let about = json(&serde_json::json!({
             "prompts": folder.prompts, "default_prompt": folder.default_prompt, "width": folder.width(),
-            "labels": labels, "problem_type": config.problem_type,
+            "labels": labels, "problem_type": config.problem_type, "tags": config.is_token_classifier(),
         }));
         let embedder = infer::Embedder::open(&gpu, folder, options)?;
         Ok(Embedder { serving: Serving::new("feature-extraction", embedder), about })
     }
 
-    /// What the folder says, as JSON: `{prompts: {NAME: TEXT}, default_prompt, width, labels: [NAME], problem_type}`; there are
-    /// labels where a head tells classes apart, or gives a number, which has one.
+    /// What the folder says, as JSON: `{prompts: {NAME: TEXT}, default_prompt, width, labels: [NAME], problem_type, tags}`;
+    /// there are labels where a head tells classes apart, or gives a number, which has one; `tags` says that a head labels
+    /// words.
     pub fn about(&self) -> String {
         self.about.clone()
     }

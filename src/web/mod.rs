@@ -6,6 +6,7 @@
 mod attention;
 mod embed;
 mod fill;
+mod tag;
 mod text;
 mod train;
 

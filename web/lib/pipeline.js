@@ -103,7 +103,32 @@ function scores(outputs, problem) {
   return shares.map((share) => share / sum);
 }
 
+/** Where each character of a text begins, and the text ends, in the units that JavaScript counts and slices by. */
+function places(text) {
+  const places = [0];
+  for (const character of text) places.push(places.at(-1) + character.length);
+  return places;
+}
+
 const CALLS = {
+  'token-classification': (model) => {
+    /** As the pipeline of transformers with an aggregation: the entities of a text, or a list of them for each. */
+    const tag = async (texts, { progress_callback, signal } = {}) => {
+      const all = list(texts);
+      const answers = [];
+      let truncated = 0;
+      for (const part of parts(all)) {
+        for (const found of await model.call('tag', { texts: part }, { signal })) {
+          const at = places(all[answers.length]);
+          if (found.truncated > 0) truncated++;
+          answers.push(found.entities.map(({ label, score, text, start, end }) => ({ entity_group: label, score, word: text, start: at[start], end: at[end] })));
+        }
+        progress_callback?.({ status: 'tagged', done: answers.length, total: all.length });
+      }
+      return Object.assign(Array.isArray(texts) ? answers : answers[0], { truncated });
+    };
+    return tag;
+  },
   'text-classification': (model) => {
     /** As in transformers.js: with a `top_k` of 1 one answer for each text, else a list for each. */
     const classify = async (texts, { top_k = 1, progress_callback, signal } = {}) => {
@@ -138,6 +163,8 @@ const CALLS = {
       default_prompt: { get: () => model.about?.default_prompt ?? null },
       /** The classes that the model tells apart too, by the task text-classification. */
       labels: { get: () => model.about?.labels ?? [] },
+      /** Whether it labels words too, by the task token-classification. */
+      tags: { get: () => model.about?.tags ?? false },
     });
     return embed;
   },

@@ -139,7 +139,7 @@ export function start() {
   picker = new ModelPicker($('search-model'), 'feature-extraction', async (call, model) => {
     embed = call;
     $('embed').disabled = false;
-    classes.showClasses(call.labels, model);
+    classes.showClasses(call, model);
     await search();
   });
   $('embed').addEventListener('click', search);

@@ -64,6 +64,54 @@ test('classes and numbers are those of the program', async () => {
   await page.context().close();
 });
 
+test('entities are those of the program, and stand where they say', async () => {
+  const golden = JSON.parse(readFileSync(join(ROOT, 'tests/golden/token_pipeline/found.json'), 'utf8'));
+  const page = await open();
+  for (const name of ['bert', 'roberta']) {
+    // A character that JavaScript counts as two moves what comes after it.
+    const texts = [...golden[name].map(({ text }) => text), `\u{1f600} ${golden[name][0].text}`, ''];
+    writeFileSync(join(place, 'tagged.jsonl'), texts.map((text) => JSON.stringify({ text })).join('\n'));
+    const folder = join(ROOT, 'tests/golden/token_pipeline', name);
+    const lines = wgrad('predict', '--model', folder, '--input', 'tagged.jsonl', '--json', '--precision', 'f32').trim().split('\n');
+    const native = lines.map((line) => JSON.parse(line).entities);
+    assert.ok(native.flat().length > 3);
+    const [found, one, none] = await page.evaluate(
+      async ([url, texts]) => {
+        const tag = await w.pipeline('token-classification', url);
+        const found = [(await tag(texts)).map((list) => [...list]), [...(await tag(texts[0]))], [...(await tag([]))]];
+        await tag.dispose();
+        return found;
+      },
+      [`${BASE}golden/token_pipeline/${name}/`, texts],
+    );
+    assert.deepEqual([one, none], [found[0], []]);
+    native.forEach((entities, i) => {
+      assert.deepEqual(found[i].map(({ entity_group, word }) => [entity_group, word]), entities.map(({ label, text }) => [label, text]));
+      for (const [at, { word, score, start, end }] of found[i].entries()) {
+        assert.equal(texts[i].slice(start, end), word);
+        assert.ok(Math.abs(score - entities[at].score) < 1e-5);
+      }
+    });
+  }
+  const error = await thrown(page, (url) => w.pipeline('token-classification', url), GOLDEN);
+  assert.deepEqual([error.name, /a model that labels words/.test(error.message)], ['ConfigError', true]);
+  await page.context().close();
+});
+
+test('a model that labels words marks them in the page', async () => {
+  const page = await open(`index.html?model=${encodeURIComponent(`${BASE}golden/token_pipeline/bert/`)}#search`);
+  await page.waitForSelector('#classes mark', { timeout: 60_000 });
+  assert.match(await page.textContent('#classes h2'), /labels words/);
+  const asked = await page.inputValue('#classified');
+  const text = await page.evaluate(() => {
+    const copy = document.querySelector('#class-answers span').cloneNode(true);
+    copy.querySelectorAll('small').forEach((small) => small.remove());
+    return copy.textContent;
+  });
+  assert.equal(text, asked);
+  await page.context().close();
+});
+
 test('a model with classes brings its card to the page', async () => {
   const page = await open(`index.html?model=${encodeURIComponent(ADDRESS('bert_two'))}#search`);
   await page.waitForFunction(() => document.querySelectorAll('#class-answers li').length === 2, null, { timeout: 60_000 });

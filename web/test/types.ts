@@ -11,6 +11,8 @@ export async function options(file: File, list: FileList, folder: FileSystemDire
   const first: number = vectors.tolist()[0]![0]!;
   const ids: number[][] = await embed.tokenize('a', { signal });
   for (const model of [file, list, folder, new URL('https://example.org/'), { 'config.json': file }]) await pipeline('attention', model);
+  const tag = await pipeline('token-classification', './entities/');
+  for (const { entity_group, word, start, end } of await tag('Ada Lovelace')) console.log(entity_group, word.length === end - start);
   const classify = await pipeline('text-classification', './sentiment/', { dtype: 'fp16' });
   const label: string = (await classify('a', { signal }))[0]!.label + (await classify(['a', 'b']))[1]!.label + classify.labels[0];
   const scores: number[] = (await classify(['a'], { top_k: null }))[0]!.map(({ score }) => score);
