@@ -278,6 +278,10 @@ fn weights_of_pytorch_are_downloaded_where_there_are_no_others() {
     let snapshot = model(cache.path()).join("snapshots").join(COMMIT);
     fs::remove_file(snapshot.join("2_Dense/pytorch_model.bin")).unwrap();
     fs::remove_dir_all(model(cache.path()).join(".no_exist")).unwrap();
+    // A download that fails leaves no note that there is nothing to download.
+    let broken = start(folder.path(), Manner { exaggerate: 5, ..Manner::default() });
+    let failed = broken.command(cache.path(), &["embed", "--model", NAME, "w5 w6"]).output().unwrap();
+    assert!(!failed.status.success() && stderr(&failed).contains("2_Dense"), "{}", stderr(&failed));
     let (vectors, said) = embed();
     assert!(vectors == expected && said.contains("downloading 2_Dense/pytorch_model.bin"), "{said}");
     assert!(embed().1.is_empty());

@@ -46,7 +46,7 @@ export interface PipelineOptions extends Abortable {
   revision?: string;
   /** A token of Hugging Face, for models that want one. It is sent to `env.remoteHost` alone. */
   token?: string;
-  /** fp16 keeps the weights and activations of embeddings as f16 where the adapter has it; elsewhere f32, and said. */
+  /** fp16 keeps the weights and activations of embeddings, classes and labels of words as f16 where the adapter has it; elsewhere f32, and said. */
   dtype?: 'fp32' | 'fp16' | 'auto';
   progress_callback?: (event: ProgressEvent) => void;
   /** The SHA-256 that files must have, hexadecimal, by name. */

@@ -115,6 +115,10 @@ impl FromStr for Measured {
 
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    args.files.check(args.task.name())?;
+    if !matches!(args.task, Measured::Retrieval) {
+        args.retrieval.check(args.task.name())?;
+    }
     let (task, sets) = match args.task {
         Measured::Retrieval => return vectors::retrieval(args),
         Measured::Similarity => (Task::Contrastive, vectors::similarity_sets(&args.files)?),

@@ -31,7 +31,7 @@ JSON: {model, architecture, family, parameters, vocabulary, width, layers, heads
 
 JSON of other files: {kind} with, of a data folder, {seq_len, vocab_size, packed, train:
        {sequences, tokens}, held_out}; of a tokenizer, {vocab_size, fingerprint, pad, unk, cls, sep, mask};
-       of safetensors, {tensors, stored}; of a table, {columns, rows, compression}; of a folder or archive
+       of safetensors or PyTorch's weights, {tensors, stored}; of a table, {columns, rows, compression}; of a folder or archive
        of texts, {files, passed_over}; of a run that has not ended, {checkpoints}
 
 Examples:
@@ -44,7 +44,7 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_help = HELP)]
 pub struct Args {
-    /// A model, a data folder, a tokenizer, a run, a safetensors file, a table or text.
+    /// A model, a data folder, a tokenizer, a run, a file of weights, a table or text.
     #[arg(value_name = "FILE|DIR", required_unless_present = "model", conflicts_with = "model")]
     path: Option<PathBuf>,
     /// The model's folder: config.json, model.safetensors, tokenizer.json. Or a name on huggingface.co.

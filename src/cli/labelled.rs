@@ -36,19 +36,20 @@ pub struct LabelledFiles {
     #[arg(long, value_name = "FILE|hf:NAME")]
     pub eval: Option<PathBuf>,
     /// The column or field that holds the text, or the first of two: its name, its number, or a.b; for tokens the list of
-    /// words [default: text; for tokens: tokens].
+    /// words, or the number of a column where words stand in columns [default: text; for tokens: tokens, or the first].
     #[arg(long, value_name = "NAME|N")]
     pub text_column: Option<String>,
     /// The column or field that holds the second text of a pair.
     #[arg(long, value_name = "NAME")]
     pub pair_column: Option<String>,
     /// The column or field that holds the label, a list where there are several [default: label; none for contrastive; for
-    /// tokens tags or ner_tags].
+    /// tokens tags or ner_tags, or the last column].
     #[arg(long, value_name = "NAME")]
     pub label_column: Option<String>,
-    /// What stands between the labels of a text in a .csv or .tsv file, for multi-label; a list in JSON needs none.
-    #[arg(long, value_name = "TEXT", default_value = ",")]
-    label_separator: String,
+    /// What stands between the labels of a text in a .csv or .tsv file, for multi-label; a list in JSON needs none
+    /// [default: ,].
+    #[arg(long, value_name = "TEXT")]
+    label_separator: Option<String>,
     /// What the tags are called, for tokens, where a file has their numbers: O,B-PER,I-PER,…
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     tag_names: Vec<String>,
@@ -67,9 +68,11 @@ impl Labelled {
             return Err(Error::config("negative-column", "--task contrastive", task).into());
         }
         if files.data.is_some() {
+            files.check(task.name())?;
             let (train, sets) = files.glue(*task, true)?;
             return Ok((train, sets));
         }
+        files.check(task.name())?;
         let Some(path) = train else { return Ok((None, files.eval(*task)?.into_iter().collect())) };
         let path = dataset::table(path, &["train"])?;
         let train = match negative_column.as_slice() {
@@ -84,6 +87,17 @@ impl Labelled {
 }
 
 impl LabelledFiles {
+    /// Refuses what says something of another task's files.
+    pub fn check(&self, task: &str) -> Result<()> {
+        if self.label_separator.is_some() && task != Task::MultiLabel.name() {
+            return Err(Error::config("label-separator", "--task multi-label", task));
+        }
+        if !self.tag_names.is_empty() && task != Task::Tokens.name() {
+            return Err(Error::config("tag-names", "--task tokens", task));
+        }
+        Ok(())
+    }
+
     /// The sets to measure on alone.
     pub fn sets(&self, task: Task) -> anyhow::Result<Sets> {
         if self.data.is_some() {
@@ -134,7 +148,10 @@ impl LabelledFiles {
         // Contrastive training learns from pairs alone; how alike they are is for measuring.
         let label = label.filter(|_| measured || task != Task::Contrastive);
         let columns = columns(task, self.text_column(), pair, label);
-        let separator = columns.separator.is_some().then(|| self.label_separator.clone());
+        let separator = columns
+            .separator
+            .is_some()
+            .then(|| self.label_separator.clone().unwrap_or_else(|| ",".to_owned()));
         Table::read(path, &Columns { separator, ..columns }, &self.how.options())
     }
 }

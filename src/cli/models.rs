@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use wgrad::data::Dataset;
-use wgrad::files::{ModelFolder, SentenceFolder};
+use wgrad::files::{ModelFolder, SentenceFolder, encoder_folder};
 use wgrad::store::Disk;
 use wgrad::text::Tokenizer;
 
@@ -18,9 +18,9 @@ pub fn verify() -> bool {
     VERIFY.load(Ordering::Relaxed)
 }
 
-/// The tokenizer in a folder or file.
+/// The tokenizer in a folder or file, or in the folder of a sentence embedder's encoder.
 pub fn tokenizer(path: &Path) -> wgrad::Result<Tokenizer> {
-    Tokenizer::load_with(path, verify())
+    Tokenizer::load_with(encoder_folder(&Disk, path), verify())
 }
 
 /// Data folders, as one.

@@ -30,6 +30,10 @@ pub struct Retrieval {
     pub documents: Vec<String>,
     /// What is to be found for each query: at least one document.
     pub relevant: Vec<Vec<Judgement>>,
+    /// The document that has the id of each query, if there is one: it is the query itself, and no answer to it.
+    pub own: Vec<Option<usize>>,
+    /// What the set is called: the name of its file of judgements.
+    pub name: String,
     /// Queries that were left out, because nothing is to be found for them.
     pub unjudged: usize,
     /// Judgements of documents that the set does not have.
@@ -69,7 +73,8 @@ impl Retrieval {
 
     /// Reads a folder as BEIR has them (Thakur et al. 2021): `corpus.jsonl` of `_id`, `title` and `text`, `queries.jsonl` of
     /// `_id` and `text`, and `qrels.tsv`, or `qrels/test.tsv`, of `query-id`, `corpus-id` and `score`. A title stands
-    /// before its text. The files may be of other formats, with these columns.
+    /// before its text. The files may be of other formats, with these columns. Of a pair that is judged twice the last
+    /// judgement counts.
     ///
     /// # Errors
     /// [`Error::File`] for a file that is not there; [`Error::Line`] for an id that comes twice, and for a judgement of a
@@ -78,23 +83,24 @@ impl Retrieval {
         let mut set = Retrieval::default();
         let corpus = find(dir, &["corpus"])?;
         let mut documents = HashMap::new();
-        let mut document = |set: &mut Retrieval, [id, text, title]: [String; 3]| {
-            let text = format!("{} {}", title.trim(), text.trim());
+        set.read(&corpus, &["_id", "text"], options, &mut |set, [id, text]| {
             set.documents.push(text.trim().to_owned());
             once(&mut documents, id, set.documents.len() - 1)
-        };
-        let titled =
-            set.read(&corpus, &["_id", "text", "title"], options, &mut |set, row| document(set, row));
-        // A corpus may be without titles: its first row tells.
-        if set.documents.is_empty() {
-            set = Retrieval::default();
-            let mut document = |set: &mut Retrieval, [id, text]: [String; 2]| {
-                set.documents.push(text.trim().to_owned());
-                once(&mut documents, id, set.documents.len() - 1)
-            };
-            set.read(&corpus, &["_id", "text"], options, &mut |set, row| document(set, row))?;
-        } else {
-            titled?;
+        })?;
+        // Some documents may have a title, or none of them: rows without one are not lost.
+        let mut titled = Retrieval { documents: std::mem::take(&mut set.documents), ..Retrieval::default() };
+        let any = FileOptions { lenient: true, strict: false, ..options.clone() };
+        let titles = titled.read(&corpus, &["_id", "title"], &any, &mut |set, [id, title]| {
+            if let Some(&at) = documents.get(&id).filter(|_| !title.trim().is_empty()) {
+                set.documents[at] = format!("{} {}", title.trim(), set.documents[at]).trim().to_owned();
+            }
+            Ok(())
+        });
+        set.documents = titled.documents;
+        match titles {
+            // A header without the column.
+            Ok(()) | Err(Error::Line { .. }) => {}
+            Err(error) => return Err(error),
         }
         let path = find(dir, &["queries"])?;
         let mut queries = HashMap::new();
@@ -102,27 +108,34 @@ impl Retrieval {
             set.queries.push(text);
             once(&mut queries, id, set.queries.len() - 1)
         })?;
+        set.own = vec![None; set.queries.len()];
+        for (id, &query) in &queries {
+            set.own[query] = documents.get(id).copied();
+        }
         set.relevant.resize(set.queries.len(), Vec::new());
+        // Of each judged pair its last judgement, by the document's id.
+        let mut judged: Vec<HashMap<String, f64>> = vec![HashMap::new(); set.queries.len()];
         let path = find(dir, &["qrels", "qrels/test", "qrels/dev", "qrels/validation"])?;
-        set.read(
-            &path,
-            &["query-id", "corpus-id", "score"],
-            options,
-            &mut |set, [query, document, gain]| {
-                let Some(&query) = queries.get(&query) else {
-                    return Err(Complaint::Refused("a query of queries.jsonl", query));
-                };
-                let Some(gain) = gain.trim().parse::<f64>().ok().filter(|gain| gain.is_finite()) else {
-                    return Err(Complaint::Lost("a number as the score", quoted(&gain)));
-                };
-                if gain > 0.0 {
-                    let document = documents.get(&document).copied();
-                    set.absent += usize::from(document.is_none());
-                    set.relevant[query].push(Judgement { document, gain });
-                }
-                Ok(())
-            },
-        )?;
+        set.read(&path, &["query-id", "corpus-id", "score"], options, &mut |_, [query, document, gain]| {
+            let Some(&query) = queries.get(&query) else {
+                return Err(Complaint::Refused("a query of queries.jsonl", query));
+            };
+            let Some(gain) = gain.trim().parse::<f64>().ok().filter(|gain| gain.is_finite()) else {
+                return Err(Complaint::Lost("a number as the score", quoted(&gain)));
+            };
+            judged[query].insert(document, gain);
+            Ok(())
+        })?;
+        for (query, judged) in judged.into_iter().enumerate() {
+            let mut judged: Vec<_> = judged.into_iter().filter(|(_, gain)| *gain > 0.0).collect();
+            judged.sort_by(|a, b| a.0.cmp(&b.0));
+            for (id, gain) in judged {
+                let document = documents.get(&id).copied();
+                set.absent += usize::from(document.is_none());
+                set.relevant[query].push(Judgement { document, gain });
+            }
+        }
+        set.name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         set.whole(&path)
     }
 
@@ -156,10 +169,17 @@ impl Retrieval {
 
     /// The set without the queries for which nothing is to be found.
     fn whole(mut self, path: &Path) -> Result<Self> {
-        let all = std::mem::take(&mut self.queries).into_iter().zip(std::mem::take(&mut self.relevant));
-        let (judged, unjudged): (Vec<_>, Vec<_>) = all.partition(|(_, relevant)| !relevant.is_empty());
-        self.unjudged = unjudged.len();
-        (self.queries, self.relevant) = judged.into_iter().unzip();
+        self.own.resize(self.queries.len(), None);
+        let (queries, own) = (std::mem::take(&mut self.queries), std::mem::take(&mut self.own));
+        for ((query, relevant), own) in queries.into_iter().zip(std::mem::take(&mut self.relevant)).zip(own) {
+            if relevant.is_empty() {
+                self.unjudged += 1;
+                continue;
+            }
+            self.queries.push(query);
+            self.relevant.push(relevant);
+            self.own.push(own);
+        }
         if self.queries.is_empty() || self.documents.is_empty() {
             return Err(Error::file(path, "a query with a document that answers it", "none"));
         }
@@ -243,6 +263,17 @@ mod tests {
             let expected = [vec![judged(Some(0), 2.0), judged(Some(1), 1.0)], vec![judged(None, 1.0)]];
             assert_eq!(set.relevant, expected);
         }
+        // Some have a title; a pair is judged twice; a query is a document too.
+        let corpus = "{\"_id\": \"d1\", \"text\": \"is hot\"}\n{\"_id\": \"q1\", \"title\": \"Pet\", \"text\": \"dish\"}\n";
+        let twice = "query-id\tcorpus-id\tscore\nq1\td1\t2\nq1\td1\t1\n";
+        let dir = folder(&[("corpus.jsonl", corpus), ("queries.jsonl", QUERIES), ("qrels/dev.tsv", twice)]);
+        let set = Retrieval::read_folder(dir.path(), &FileOptions::default()).unwrap();
+        assert_eq!(
+            (set.documents, set.name.as_str()),
+            (vec!["is hot".to_owned(), "Pet dish".to_owned()], "dev")
+        );
+        let judged = vec![Judgement { document: Some(0), gain: 1.0 }];
+        assert_eq!((set.relevant, set.own, set.lost.len()), (vec![judged], vec![Some(1)], 3));
         // Without titles, in another format.
         let corpus = "_id,text\nd1,soup\nd2,cat\n";
         let dir = folder(&[("corpus.csv", corpus), ("queries.jsonl", QUERIES), ("qrels.tsv", qrels)]);

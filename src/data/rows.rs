@@ -58,6 +58,8 @@ pub struct Rows {
     keep_places: bool,
     /// Whether a list is a value, as the text of its JSON.
     lists: bool,
+    /// Whether whoever reads says what counts as a row, of which these are parts.
+    parts: bool,
     tally: Tally,
     table: Table,
 }
@@ -154,7 +156,7 @@ impl Rows {
         };
         let tally = Tally::new(&path, options.strict, options.lenient);
         let (columns, keep_places) = (wanted.columns.to_vec(), wanted.keep_places);
-        Ok(Rows { path, columns, keep_places, lists: false, tally, table })
+        Ok(Rows { path, columns, keep_places, lists: false, parts: false, tally, table })
     }
 
     /// The same rows, where a list of a JSON or Parquet file is a value too: the text of its JSON. Otherwise a row with one
@@ -162,6 +164,26 @@ impl Rows {
     #[must_use]
     pub fn with_lists(self) -> Self {
         Rows { lists: true, ..self }
+    }
+
+    /// The same rows as parts of larger ones, which whoever reads [counts](Rows::count): it is of those that no more than
+    /// one in a hundred may be lost, and [`Rows::finish`] says so at the end.
+    #[must_use]
+    pub fn in_parts(self) -> Self {
+        Rows { parts: true, ..self }
+    }
+
+    /// One of the larger rows is whole, or lost.
+    pub fn count(&mut self) {
+        self.tally.row();
+    }
+
+    /// All parts were read.
+    ///
+    /// # Errors
+    /// As [`Rows::next_row`] at the end.
+    pub fn finish(&self) -> Result<()> {
+        self.tally.finish()
     }
 
     /// Whether the rows are the lines of plain text.
@@ -200,10 +222,14 @@ impl Rows {
     pub fn next_row(&mut self) -> Result<Option<Row>> {
         loop {
             let Some((line, read)) = self.table.next(&self.columns, self.lists, &self.path)? else {
-                self.tally.finish()?;
+                if !self.parts {
+                    self.tally.finish()?;
+                }
                 return Ok(None);
             };
-            self.tally.row();
+            if !self.parts {
+                self.tally.row();
+            }
             let (expected, found) = match read {
                 Ok(values) => return Ok(Some(Row { line, values })),
                 Err(Failure::Missing((expected, found))) if self.tally.is_first() => {

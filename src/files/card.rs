@@ -79,7 +79,10 @@ impl ModelCard {
         };
         let with = match (config.is_masked_lm(), config.labels.len()) {
             (true, _) => " with a masked-language-model head".to_string(),
-            (false, labels) if config.problem_type == Some(ProblemType::MultiLabelClassification) => {
+            (false, labels)
+                if config.is_classifier()
+                    && config.problem_type == Some(ProblemType::MultiLabelClassification) =>
+            {
                 format!(" that gives each of {labels} labels or not")
             }
             (false, 1) if config.is_classifier() => " that gives a number".to_string(),

@@ -25,7 +25,7 @@ pub use card::{ModelCard, Score};
 pub use check::{check_tensors, check_vocabulary, tokenizer_vocabulary};
 pub use known_prompts::KnownPrompts;
 pub use list::{MODEL_FILE, MODEL_FILES, REFERENCE_FILE, WeightFiles, module_folders};
-pub use model_folder::{ModelFolder, SavedTokenizer};
+pub use model_folder::{ModelFolder, SavedTokenizer, encoder_folder};
 pub use names::from_hugging_face;
 pub use reference::ReferenceVectors;
 pub use resume::check_resume;

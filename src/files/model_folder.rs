@@ -261,7 +261,7 @@ fn json_bytes(store: &dyn Store, path: &Path) -> Result<Vec<u8>> {
 }
 
 /// Where the encoder of a folder lies: some sentence embedders have it in a folder of its own.
-fn encoder_folder(store: &dyn Store, dir: &Path) -> PathBuf {
+pub fn encoder_folder(store: &dyn Store, dir: &Path) -> PathBuf {
     let modules = || store.read(&dir.join(MODULES_FILE)).ok();
     let first = || module_folders(&modules()?).into_iter().next();
     let apart = if store.exists(&dir.join(CONFIG_FILE)) { None } else { first() };

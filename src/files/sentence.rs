@@ -114,6 +114,13 @@ impl SentenceFolder {
             lacks_pooling: None,
             model,
         };
+        // A cross-encoder's modules are its model alone.
+        let scores = modules.len() == 1 && found.model.config.is_classifier();
+        found.described &= !scores;
+        if scores {
+            found.read_limits(store, &model_dir)?;
+            found.read_prompts(store, &dir.join(PROMPTS_FILE))?;
+        }
         if found.described {
             found.read_modules(store, dir, &path, modules.get(1..).unwrap_or_default())?;
             found.read_limits(store, &model_dir)?;
@@ -397,16 +404,21 @@ fn dense(store: &dyn Store, folder: &Path) -> Result<(Dense, Weights)> {
 
 /// The folder that says how vectors are made with a model's: itself, or one above it that has it as its encoder.
 pub(super) fn described_in(store: &dyn Store, dir: &Path) -> PathBuf {
-    let is_encoder_of = |above: &&Path| {
-        let modules = store.read(&above.join(MODULES_FILE)).ok();
-        let first = modules.and_then(|modules| module_folders(&modules).into_iter().next());
-        first.is_some_and(|first| !first.is_empty() && above.join(first) == dir)
-    };
     if store.exists(&dir.join(MODULES_FILE)) {
         return dir.to_path_buf();
     }
-    // Few names of modules have several parts.
-    dir.ancestors().skip(1).take(3).find(is_encoder_of).unwrap_or(dir).to_path_buf()
+    let of = |dir: &Path| {
+        let is_encoder_of = |above: &&Path| {
+            let modules = store.read(&above.join(MODULES_FILE)).ok();
+            let first = modules.and_then(|modules| module_folders(&modules).into_iter().next());
+            first.is_some_and(|first| !first.is_empty() && above.join(first) == dir)
+        };
+        // Few names of modules have several parts.
+        dir.ancestors().skip(1).take(3).find(is_encoder_of).map(Path::to_path_buf)
+    };
+    // What stands above `.` is known by its whole name alone.
+    let whole = || std::path::absolute(dir).ok().map(|whole| whole.components().collect::<PathBuf>());
+    of(dir).or_else(|| of(&whole()?)).unwrap_or_else(|| dir.to_path_buf())
 }
 
 /// A folder that `modules.json` names: the folder itself, or one in it.

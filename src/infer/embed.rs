@@ -10,7 +10,7 @@ use super::readout::Readout;
 use super::session::{Sequence, Session};
 use crate::files::SentenceFolder;
 use crate::gpu::Gpu;
-use crate::models::{Config, Model, Poolings, VectorStep, normalized};
+use crate::models::{Config, Model, Pooling, Poolings, VectorStep, normalized};
 use crate::tensor::DType;
 use crate::text::Tokenizer;
 use crate::{Error, Result};
@@ -37,7 +37,7 @@ pub struct EmbedOptions {
     /// How activations are stored while a text is read: f32, or f16 on devices that have it.
     pub storage: DType,
     /// Whether the vector of a text is what the model's head says of it, the logits of its classes or its number. Then
-    /// nothing of this counts but `max_tokens`, `lower_case`, `prompt` and `storage`.
+    /// nothing else of this counts but `max_tokens` and `storage`.
     pub classify: bool,
 }
 
@@ -253,7 +253,12 @@ impl Embedder {
     /// # Errors
     /// [`Error::Config`] when they disagree on the vocabulary, `max_tokens` is more than the model has positions for
     /// or leaves no room for a token, a step or `dimensions` does not fit the vectors, or activations are to be f16 while the model has no f16 copies of its weights.
-    pub fn new(gpu: &Gpu, model: Model, tokenizer: Tokenizer, options: EmbedOptions) -> Result<Self> {
+    pub fn new(gpu: &Gpu, model: Model, tokenizer: Tokenizer, mut options: EmbedOptions) -> Result<Self> {
+        if options.classify {
+            // What a head says is no vector, and of a text as it is.
+            let EmbedOptions { max_tokens, storage, classify, .. } = options;
+            options = EmbedOptions { max_tokens, storage, classify, ..Poolings::from(Pooling::Cls).into() };
+        }
         let config = &model.config;
         check_vocabulary(config, tokenizer.vocab_size())?;
         let most = config.longest_text();

@@ -16,7 +16,7 @@ use crate::error::quoted;
 use crate::files::ModelFolder;
 use crate::files::list::{CONFIG_FILE, PROMPTS_FILE};
 use crate::gpu::Gpu;
-use crate::models::{Config, DenseActivation};
+use crate::models::{Config, DenseActivation, ProblemType};
 use crate::store::{Disk, read_settings};
 use crate::tensor::DType;
 use crate::text::{Template, Tokenizer};
@@ -38,6 +38,8 @@ enum Scoring {
     Activation(DenseActivation),
     /// The probability of the class of this number.
     Class(usize),
+    /// That of the label of this number, where a text may have several.
+    Label(usize),
 }
 
 /// A cross-encoder and its tokenizer, ready to score texts against a query.
@@ -100,7 +102,9 @@ impl Reranker {
     /// The class whose probability is the score, where the model has several.
     pub fn class(&self) -> Option<&str> {
         match self.scoring {
-            Scoring::Class(class) => self.config().labels.get(class).map(String::as_str),
+            Scoring::Class(class) | Scoring::Label(class) => {
+                self.config().labels.get(class).map(String::as_str)
+            }
             Scoring::Activation(_) => None,
         }
     }
@@ -138,6 +142,7 @@ impl Reranker {
         let score = |output: &Vec<f32>| match scoring {
             Scoring::Activation(activation) => activation.of(f64::from(output[0])),
             Scoring::Class(class) => softmax(output)[*class],
+            Scoring::Label(label) => DenseActivation::Sigmoid.of(f64::from(output[*label])),
         };
         let scores = outputs.iter().map(score);
         Ok(scores.zip(truncated).map(|(score, truncated)| Relevance { score, truncated }).collect())
@@ -155,14 +160,17 @@ fn scoring(folder: &ModelFolder, class: Option<&str>) -> Result<Scoring> {
     }
     let known: Vec<String> = labels.iter().map(|label| quoted(label)).collect();
     let known = known.join(", ");
+    // Of labels that do not exclude each other none is the opposite of another, and each has a probability of its own.
+    let several = folder.config.problem_type == Some(ProblemType::MultiLabelClassification);
+    let of = |at| if several { Scoring::Label(at) } else { Scoring::Class(at) };
     match class {
         Some(class) => match labels.iter().position(|label| label == class) {
-            Some(at) => Ok(Scoring::Class(at)),
+            Some(at) => Ok(of(at)),
             None => {
                 Err(Error::config("label", format!("one of the model's classes, {known}"), quoted(class)))
             }
         },
-        None if labels.len() == 2 => Ok(Scoring::Class(positive([&labels[0], &labels[1]]))),
+        None if labels.len() == 2 && !several => Ok(Scoring::Class(positive([&labels[0], &labels[1]]))),
         None => {
             let expected = "the class whose probability is the score (--label)";
             Err(Error::config("label", expected, format!("none, and the classes {known}")))

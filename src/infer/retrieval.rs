@@ -46,7 +46,7 @@ pub async fn evaluate_retrieval(
     let found = embedder.embed(&set.documents, &mut |done| progress(done, all)).await?;
     embedder.set_prompt(query_prompt)?;
     let queries = embedder.embed(&set.queries, &mut |done| progress(documents + done, all)).await?;
-    let scores = retrieval_scores(&queries, &found, &set.relevant, recall_at);
+    let scores = retrieval_scores(&queries, &found, (&set.relevant, &set.own), recall_at);
     Ok(RetrievalScores { truncated: found.truncated + queries.truncated, ..scores })
 }
 
@@ -55,17 +55,23 @@ pub async fn evaluate_retrieval(
 pub fn retrieval_scores(
     queries: &Embeddings,
     documents: &Embeddings,
-    relevant: &[Vec<Judgement>],
+    (relevant, own): (&[Vec<Judgement>], &[Option<usize>]),
     recall_at: &[usize],
 ) -> RetrievalScores {
     let rows: Vec<&[f32]> = queries.rows().collect();
-    let of_query = |(query, relevant): (&&[f32], &Vec<Judgement>)| {
-        let cosines: Vec<f64> = documents.rows().map(|document| dot(query, document)).collect();
+    let of_query = |(at, query): (usize, &&[f32])| {
+        let mut cosines: Vec<f64> = documents.rows().map(|document| dot(query, document)).collect();
+        // What is the query itself stands behind all others, and is no answer.
+        let own = own.get(at).copied().flatten();
+        if let Some(cosine) = own.and_then(|own| cosines.get_mut(own)) {
+            *cosine = f64::NEG_INFINITY;
+        }
+        let found = |judged: &Judgement| judged.document.filter(|document| Some(*document) != own);
         let ranked =
-            relevant.iter().map(|judged| (judged.document.map(|at| rank(&cosines, at)), judged.gain));
+            relevant[at].iter().map(|judged| (found(judged).map(|at| rank(&cosines, at)), judged.gain));
         of_ranks(&ranked.collect::<Vec<_>>(), recall_at)
     };
-    let each: Vec<RetrievalScores> = rows.par_iter().zip(relevant).map(of_query).collect();
+    let each: Vec<RetrievalScores> = rows.par_iter().enumerate().map(of_query).collect();
     let mean = |value: &dyn Fn(&RetrievalScores) -> f64| {
         each.iter().map(value).sum::<f64>() / each.len().max(1) as f64
     };
@@ -138,7 +144,7 @@ mod tests {
         let queries = vectors(&[0.0, 1.1]);
         let gone = Judgement { document: None, gain: 1.0 };
         let relevant = [vec![judged(1, 1.0), judged(4, 3.0)], vec![judged(0, 1.0), gone]];
-        let found = retrieval_scores(&queries, &documents, &relevant, &[1, 2, 5, 100]);
+        let found = retrieval_scores(&queries, &documents, (&relevant, &[]), &[1, 2, 5, 100]);
         // Ranks 2 and 5 of the first, 12 of the second, whose other one is nowhere.
         let recall: Vec<f64> = found.recall.iter().map(|(_, share)| *share).collect();
         assert_eq!(recall, [0.0, 0.25, 0.5, 0.75]);
@@ -147,14 +153,23 @@ mod tests {
         let (gained, best) = (1.0 / 3f64.log2() + 3.0 / 6f64.log2(), 3.0 / 2f64.log2() + 1.0 / 3f64.log2());
         close(found.ndcg_at_10, gained / best / 2.0);
         // What is found at once is all that there is to find.
-        let found = retrieval_scores(&vectors(&[0.0]), &documents, &[vec![judged(0, 2.0)]], &[1]);
+        let found = retrieval_scores(&vectors(&[0.0]), &documents, (&[vec![judged(0, 2.0)]], &[]), &[1]);
         assert_eq!((found.recall[0].1, found.mrr, found.mrr_at_10, found.ndcg_at_10), (1.0, 1.0, 1.0, 1.0));
+    }
+
+    #[test]
+    fn a_query_does_not_find_itself() {
+        let (documents, queries) = (vectors(&[0.0, 0.2, 0.4]), vectors(&[0.0]));
+        let relevant = [vec![judged(0, 1.0), judged(1, 1.0)]];
+        let found = retrieval_scores(&queries, &documents, (&relevant, &[Some(0)]), &[1]);
+        assert_eq!((found.mrr, found.recall[0].1), (1.0, 0.5));
     }
 
     #[test]
     fn the_earlier_of_equals_stands_first() {
         let documents = vectors(&[0.5, 0.5, 0.5, 0.1]);
-        let rank_of = |at| retrieval_scores(&vectors(&[0.0]), &documents, &[vec![judged(at, 1.0)]], &[]).mrr;
+        let rank_of =
+            |at| retrieval_scores(&vectors(&[0.0]), &documents, (&[vec![judged(at, 1.0)]], &[]), &[]).mrr;
         assert_eq!([0, 1, 2, 3].map(rank_of), [1.0 / 2.0, 1.0 / 3.0, 1.0 / 4.0, 1.0]);
     }
 
@@ -170,7 +185,7 @@ mod tests {
                 each.collect()
             })
             .collect();
-        let found = retrieval_scores(&queries, &documents, &relevant, &[3, 10]);
+        let found = retrieval_scores(&queries, &documents, (&relevant, &[]), &[3, 10]);
         let (mut recall, mut mrr, mut ndcg) = (0.0, 0.0, 0.0);
         for (query, relevant) in queries.rows().zip(&relevant) {
             let mut order: Vec<usize> = (0..70).collect();

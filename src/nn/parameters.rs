@@ -252,7 +252,7 @@ impl Parameters {
     pub fn clear_unwritten(&self, graph: &mut Graph) {
         for place in self.places.iter().flatten() {
             let Some(gradients) = &self.segments[place.segment].gradients else { continue };
-            let elements = place.shape.iter().product::<usize>() as u64;
+            let elements = place.elements() as u64;
             let region =
                 Region { buffer: gradients.clone(), offset: place.offset as u64 * 4, bytes: elements * 4 };
             let view = graph.recorder().bind(&region);

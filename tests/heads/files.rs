@@ -62,6 +62,25 @@ fn columns_of_conll_are_read() {
     let found = Table::read_words(&path, &WordColumns::default(), &options()).unwrap();
     assert_eq!(tagged(&found)[0].1, ["New York", "is"]);
     assert_eq!(found.examples.len(), 2);
+    // Other columns by their numbers; columns have no other names.
+    let path = files.write("pos.txt", "EU NNP B-NP B-ORG\nrejects VBZ B-VP O\n");
+    let numbered = |words: &str, tags: &str| WordColumns {
+        words: words.to_owned(),
+        tags: vec![tags.to_owned()],
+        ..WordColumns::default()
+    };
+    let found = Table::read_words(&path, &numbered("tokens", "2"), &options()).unwrap();
+    assert_eq!(tagged(&found), expected(&[(1, "EU rejects", "NNP VBZ")]));
+    let found = Table::read_words(&path, &numbered("2", "4"), &options()).unwrap();
+    assert_eq!(tagged(&found), expected(&[(1, "NNP VBZ", "B-ORG O")]));
+    for (words, tags, field) in [("tokens", "pos", "label-column"), ("word", "4", "text-column")] {
+        let error = Table::read_words(&path, &numbered(words, tags), &options()).unwrap_err().to_string();
+        assert!(error.contains(field) && error.contains("the number of a column"), "{error}");
+    }
+    // A line of names is none of a text.
+    let path = files.write("named.tsv", "Token\tTag\nEU\tB-ORG\n");
+    let found = Table::read_words(&path, &WordColumns::default(), &options()).unwrap();
+    assert_eq!(tagged(&found), expected(&[(2, "EU", "B-ORG")]));
     // Tags that are numbers have names by an option.
     let path = files.write("numbers.txt", "a 0\nb 2\n");
     let names = WordColumns { names: ["O", "B-X", "I-X"].map(str::to_owned).to_vec(), ..Default::default() };
@@ -163,6 +182,15 @@ fn broken_texts_are_left_out_by_the_rules_of_rows() {
         let error = Table::read_words(&path, &default, &strict).unwrap_err().to_string();
         assert!(error.contains("line 5") && error.contains("a word and its tag in 2 columns"), "{error}");
     }
+    // What counts is how many texts are lost, not how many lines: here 2 of 102, with 40 lines each.
+    let good = format!("{}\n", "a O\n".repeat(40));
+    let broken = good.replacen("a O", "alone", 1);
+    let path = files.write("many.txt", &format!("{}{broken}{broken}", good.repeat(100)));
+    let error = Table::read_words(&path, &default, &options()).unwrap_err().to_string();
+    assert!(error.contains("2 of 102 rows"), "{error}");
+    let path = files.write("few.txt", &format!("{}{broken}", good.repeat(100)));
+    let table = Table::read_words(&path, &default, &options()).unwrap();
+    assert_eq!((table.examples.len(), table.lost.rows), (100, 1));
     let path = files.write("d.txt", "a 7\n");
     let named = WordColumns { names: vec!["O".into()], ..default.clone() };
     let error = Table::read_words(&path, &named, &strict).unwrap_err().to_string();

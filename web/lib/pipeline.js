@@ -95,8 +95,8 @@ async function rows(model, all, how, { progress_callback, signal }) {
 
 /** What a head's outputs for one text say: probabilities of classes that exclude each other or do not, or a number. */
 function scores(outputs, problem) {
-  if (problem === 'regression' || outputs.length === 1) return [...outputs];
   if (problem === 'multi_label_classification') return Array.from(outputs, (logit) => 1 / (1 + Math.exp(-logit)));
+  if (problem === 'regression' || outputs.length === 1) return [...outputs];
   const most = Math.max(...outputs);
   const shares = Array.from(outputs, (logit) => Math.exp(logit - most));
   const sum = shares.reduce((a, b) => a + b, 0);

@@ -1,6 +1,7 @@
 """A pre-LN BERT encoder with relative or absolute positions, for `transformers`.
 
-    from transformers import AutoModelForMaskedLM, AutoTokenizer  # or AutoModel, AutoModelForSequenceClassification
+    from transformers import AutoModelForMaskedLM, AutoTokenizer
+    # or AutoModel, AutoModelForSequenceClassification, AutoModelForTokenClassification
     model = AutoModelForMaskedLM.from_pretrained(FOLDER, trust_remote_code=True)
     tokenizer = AutoTokenizer.from_pretrained(FOLDER, trust_remote_code=True)
 
@@ -11,7 +12,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 from transformers import PretrainedConfig, PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutput, MaskedLMOutput, SequenceClassifierOutput
+from transformers.modeling_outputs import (
+    BaseModelOutput,
+    MaskedLMOutput,
+    SequenceClassifierOutput,
+    TokenClassifierOutput,
+)
 
 
 class WgradConfig(PretrainedConfig):
@@ -202,8 +208,28 @@ class WgradForSequenceClassification(WgradPreTrainedModel):
         if hasattr(self.bert, "pooler"):
             read = self.bert.pooler.dense(read).tanh()
         logits, loss = self.classifier(read), None
-        if labels is not None and self.config.num_labels == 1:
+        regression = self.config.num_labels == 1 and self.config.problem_type != "multi_label_classification"
+        if labels is not None and regression:
             loss = functional.mse_loss(logits[:, 0], labels.to(logits.dtype))
+        elif labels is not None and self.config.problem_type == "multi_label_classification":
+            loss = functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
         elif labels is not None:
             loss = functional.cross_entropy(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=output.hidden_states)
+
+
+class WgradForTokenClassification(WgradPreTrainedModel):
+    """Logits [B, T, labels] of every token. There is no dropout here."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.bert = WgradModel(config)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    def forward(self, input_ids, attention_mask=None, labels=None, **options):
+        output = self.bert(input_ids, attention_mask, **options)
+        logits, loss = self.classifier(output.last_hidden_state), None
+        if labels is not None:
+            loss = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100)
+        return TokenClassifierOutput(loss=loss, logits=logits, hidden_states=output.hidden_states)

@@ -32,9 +32,31 @@ pub struct RetrievalArgs {
     /// Put the folder's prompt of this name in front of each document.
     #[arg(long, value_name = "NAME", conflicts_with = "document_prompt")]
     document_prompt_name: Option<String>,
-    /// Where recall is measured in retrieval.
-    #[arg(long, value_name = "K,…", value_delimiter = ',', default_values_t = [1, 5, 10, 100])]
+    /// Where recall is measured in retrieval [default: 1,5,10,100].
+    #[arg(long, value_name = "K,…", value_delimiter = ',')]
     recall_at: Vec<usize>,
+}
+
+impl RetrievalArgs {
+    /// Refuses what another task would not heed.
+    pub fn check(&self, task: &str) -> Result<()> {
+        let given = [
+            ("query-prompt", self.query_prompt.is_some()),
+            ("query-prompt-name", self.query_prompt_name.is_some()),
+            ("document-prompt", self.document_prompt.is_some()),
+            ("document-prompt-name", self.document_prompt_name.is_some()),
+            ("recall-at", !self.recall_at.is_empty()),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            Some((option, _)) => Err(Error::config(option, "--task retrieval", task)),
+            None => Ok(()),
+        }
+    }
+
+    /// Where recall is measured.
+    fn recall_at(&self) -> Vec<usize> {
+        if self.recall_at.is_empty() { vec![1, 5, 10, 100] } else { self.recall_at.clone() }
+    }
 }
 
 /// The sets of `--task similarity`: pairs of texts, and how alike people said that they are.
@@ -66,6 +88,9 @@ pub fn retrieval(args: &Args) -> anyhow::Result<()> {
     if args.predictions.is_some() {
         return Err(Error::config("predictions", "none with --task retrieval", "a file").into());
     }
+    if files.label_column.is_some() {
+        return Err(Error::config("label-column", "none with --task retrieval", "one").into());
+    }
     if let Some(bad) = args.retrieval.recall_at.iter().find(|&&k| k == 0) {
         return Err(Error::config("recall-at", "1 or more", bad).into());
     }
@@ -91,8 +116,8 @@ pub fn retrieval(args: &Args) -> anyhow::Result<()> {
             bar.set(done);
         };
         let prompts = prompts.each_ref().map(String::as_str);
-        let recall_at = &args.retrieval.recall_at;
-        let found = evaluate_retrieval(&mut embedder, &set, prompts, recall_at, &mut progress).await?;
+        let recall_at = args.retrieval.recall_at();
+        let found = evaluate_retrieval(&mut embedder, &set, prompts, &recall_at, &mut progress).await?;
         anyhow::Ok((found, storage, gpu.capabilities().name.clone()))
     })?;
     bar.end();
@@ -121,17 +146,22 @@ pub fn retrieval(args: &Args) -> anyhow::Result<()> {
 }
 
 /// The set that was named, and what it is called.
-fn read(files: &LabelledFiles) -> anyhow::Result<(&'static str, Retrieval)> {
+fn read(files: &LabelledFiles) -> anyhow::Result<(String, Retrieval)> {
     let options = files.how.options();
     if let Some(dir) = &files.data {
-        return Ok(("test", Retrieval::read_folder(dir, &options)?));
+        if dir.to_string_lossy().starts_with("hf:") {
+            let expected = "a folder as BEIR has them, for --task retrieval";
+            return Err(Error::config("data", expected, dir.display()).into());
+        }
+        let set = Retrieval::read_folder(dir, &options)?;
+        return Ok((set.name.clone(), set));
     }
     let path = files.eval.as_deref();
     let path = path.ok_or_else(|| Error::config("eval", "--data DIR or --eval FILE", "neither"))?;
     let path = super::super::hub::dataset::table(path, &["validation", "dev", "test"])?;
     let query = files.text_column.as_deref().unwrap_or("query");
     let document = files.pair_column.as_deref().unwrap_or("document");
-    Ok(("eval", Retrieval::read_table(&path, query, document, &options)?))
+    Ok(("eval".to_owned(), Retrieval::read_table(&path, query, document, &options)?))
 }
 
 /// The measures by their names.

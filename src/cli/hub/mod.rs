@@ -122,7 +122,7 @@ fn fetch(cache: &Cache, id: &Id) -> anyhow::Result<PathBuf> {
     }
     bar.end();
     let modules = fs::read(cache.commit(id, &listing.commit).join(MODULES)).ok();
-    for name in MODEL_FILES.small(modules.as_deref()) {
+    for name in MODEL_FILES.small(modules.as_deref()).iter().flat_map(|name| forms(name)) {
         if listing.named(&name)?.is_none() {
             cache.note_lack(id, &listing.commit, &name)?;
         }
@@ -154,14 +154,23 @@ fn blob(
 /// The list of a sentence embedder's modules.
 const MODULES: &str = "modules.json";
 
+/// The names that a small file may have: the weights of a module are there in one form or the other.
+fn forms(name: &str) -> Vec<String> {
+    let pickled = name.strip_suffix(MODEL_FILES.weights).map(|folder| format!("{folder}{PICKLE_FILE}"));
+    std::iter::once(name.to_owned()).chain(pickled).collect()
+}
+
 /// Fetches what a cache lacks of a model's small files, because another program filled it with what it needed itself. Where
 /// that cannot be done it is said, as vectors are then made by guess.
 fn complete(cache: &Cache, id: &Id, snapshot: &Path, offline: bool) {
     let commit = snapshot.file_name().unwrap_or_default().to_string_lossy();
     let lacking = |snapshot: &Path| -> Vec<String> {
         let names = MODEL_FILES.small(fs::read(snapshot.join(MODULES)).ok().as_deref());
-        let lacks =
-            |name: &String| !snapshot.join(name).exists() && !cache.is_known_to_lack(id, &commit, name);
+        let lacks = |name: &String| {
+            let forms = forms(name);
+            !forms.iter().any(|name| snapshot.join(name).exists())
+                && !forms.iter().all(|name| cache.is_known_to_lack(id, &commit, name))
+        };
         names.into_iter().filter(lacks).collect()
     };
     let fill = || -> anyhow::Result<()> {
@@ -170,23 +179,19 @@ fn complete(cache: &Cache, id: &Id, snapshot: &Path, offline: bool) {
         // What `modules.json` says comes to light when it is there.
         for _ in 0..2 {
             for name in lacking(snapshot) {
-                // The weights of a module may be there in the other form.
-                let other =
-                    name.strip_suffix(MODEL_FILES.weights).map(|folder| format!("{folder}{PICKLE_FILE}"));
-                let found = listing.named(&name)?;
-                if found.is_none() {
-                    cache.note_lack(id, &commit, &name)?;
-                }
-                let other = || other.map_or(Ok(None), |other| listing.named(&other));
-                match found.map_or_else(other, |file| Ok(Some(file)))? {
-                    None => {}
-                    Some(file) => {
-                        let name = &file.name;
-                        print::note(format_args!("downloading {name} of {}, which the cache lacks", id.name));
-                        let blob = blob(&hub, id, &commit, &file, &cache.blobs(id), &|_| {})?;
-                        cache.link(id, &commit, &file, &blob)?;
+                let forms = forms(&name);
+                let mut listed = forms.iter().filter_map(|name| listing.named(name).transpose());
+                let Some(file) = listed.next().transpose()? else {
+                    // Noted only where no form is there: a download that fails is tried again the next time.
+                    for name in &forms {
+                        cache.note_lack(id, &commit, name)?;
                     }
-                }
+                    continue;
+                };
+                let name = &file.name;
+                print::note(format_args!("downloading {name} of {}, which the cache lacks", id.name));
+                let blob = blob(&hub, id, &commit, &file, &cache.blobs(id), &|_| {})?;
+                cache.link(id, &commit, &file, &blob)?;
             }
         }
         Ok(())

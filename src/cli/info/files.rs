@@ -25,7 +25,7 @@ pub fn describe(path: &Path) -> Result<Option<Value>> {
     let holds = |name: &str| path.join(name).is_file();
     if about.is_dir() {
         return match () {
-            () if holds("config.json") => Ok(None),
+            () if holds("config.json") || holds("modules.json") => Ok(None),
             () if holds(manifest::FILE) => data(path).map(Some),
             () if holds(RECIPE) || holds("finetune.json") => Ok(Some(run(path))),
             () if holds(tokenizer::FILE) => tokens(path).map(Some),
@@ -49,7 +49,10 @@ pub fn describe(path: &Path) -> Result<Option<Value>> {
             let folder = path.parent().filter(|folder| folder.join(manifest::FILE).is_file());
             match folder {
                 Some(folder) => data(folder).map(Some),
-                None if name.ends_with(".bin") => weights(path).map(Some),
+                None if name.ends_with(".bin") => weights(path).map(Some).map_err(|error| {
+                    let why = format!("no dataset.json beside it, and as weights it is wrong ({error})");
+                    Error::file(path, "a file of a data folder, or weights of PyTorch", why)
+                }),
                 None => Err(Error::file(path, "a file of a data folder", "no dataset.json beside it")),
             }
         }

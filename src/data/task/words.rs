@@ -39,9 +39,10 @@ impl Example {
 }
 
 impl Table {
-    /// Reads texts whose words have a tag each. Plain text, files of no other known name, and `.tsv` hold a word and its tag on a line, as the first and
-    /// the last column of those that blanks or tabs divide, with an empty line after each text; lines that begin with
-    /// `-DOCSTART-` are passed over. JSON, Parquet and `.csv` hold two lists in a row, in `.csv` as JSON.
+    /// Reads texts whose words have a tag each. Plain text, files of no other known name, and `.tsv` hold a word and its tag
+    /// on a line, as the first and the last column of those that blanks or tabs divide, or those of the numbers that
+    /// `columns` has, with an empty line after each text; lines that begin with `-DOCSTART-`, and a first line of the
+    /// columns' names, are passed over. JSON, Parquet and `.csv` hold two lists in a row, in `.csv` as JSON.
     ///
     /// A text with a broken line, or with more or fewer tags than words, is left out.
     ///
@@ -58,10 +59,18 @@ impl Table {
             options.format = Some(Format::Text);
         }
         let source = source(path, &options)?;
+        if options.format == Some(Format::Text) {
+            return read(&source, [&columns.words, &columns.tags[0]], columns, &options);
+        }
+        // What is no file gives what it has once.
+        let once = !std::fs::metadata(path).is_ok_and(|about| about.is_file());
         let mut first = None;
         for tags in &columns.tags {
-            match read(&source, [&columns.words, tags], &columns.names, &options) {
+            match read(&source, [&columns.words, tags], columns, &options) {
                 Ok(table) => return Ok(table),
+                Err(error) if once && columns.tags.len() > 1 => {
+                    return Err(error.with_advice("name the column of the tags: --label-column"));
+                }
                 Err(error) => first = first.or(Some(error)),
             }
         }
@@ -69,13 +78,16 @@ impl Table {
     }
 }
 
-fn read(source: &Source, columns: [&String; 2], names: &[String], options: &FileOptions) -> Result<Table> {
-    let columns = columns.map(String::clone);
-    let wanted = Wanted { columns: &columns, lines: Lines::AllTexts, keep_places: false };
+fn read(source: &Source, names: [&String; 2], columns: &WordColumns, options: &FileOptions) -> Result<Table> {
+    let names = names.map(String::clone);
+    let wanted = Wanted { columns: &names, lines: Lines::AllTexts, keep_places: false };
     let mut rows = Rows::open(source, None, &wanted, options, &Arc::default())?.with_lists();
     let examples = match rows.is_text() {
-        true => of_columns(&mut rows, names)?,
-        false => of_lists(&mut rows, names)?,
+        true => {
+            rows = rows.in_parts();
+            of_columns(&mut rows, columns.places()?, &columns.names)?
+        }
+        false => of_lists(&mut rows, &columns.names)?,
     };
     if examples.is_empty() {
         return Err(Error::file(&source.path, "at least one text of words with tags", "none"));
@@ -100,12 +112,41 @@ fn of_lists(rows: &mut Rows, names: &[String]) -> Result<Vec<Example>> {
     Ok(examples)
 }
 
+impl WordColumns {
+    /// Where word and tag stand in a line, from 0: the first and the last, unless numbers are given.
+    fn places(&self) -> Result<[Option<usize>; 2]> {
+        let known = WordColumns::default();
+        let place = |field: &str, given: &str, known: &[String]| match given.parse::<usize>() {
+            Ok(number @ 1..) => Ok(Some(number - 1)),
+            _ if known.iter().any(|known| known == given) => Ok(None),
+            _ => Err(Error::config(
+                field,
+                "the number of a column, from 1, where columns have no names",
+                quoted(given),
+            )),
+        };
+        let tags = self.tags.first().map_or("", String::as_str);
+        Ok([place("text-column", &self.words, &[known.words])?, place("label-column", tags, &known.tags)?])
+    }
+}
+
+/// Whether a line is that of the columns' names.
+fn is_header(word: &str, tag: &str) -> bool {
+    let [word, tag] = [word, tag].map(str::to_lowercase);
+    matches!(word.as_str(), "word" | "words" | "token" | "tokens")
+        && matches!(tag.as_str(), "tag" | "tags" | "label" | "labels" | "ner" | "ner_tag" | "ner_tags")
+}
+
 /// The texts of lines with a word and its tag each.
-fn of_columns(rows: &mut Rows, names: &[String]) -> Result<Vec<Example>> {
+fn of_columns(
+    rows: &mut Rows,
+    [word_at, tag_at]: [Option<usize>; 2],
+    names: &[String],
+) -> Result<Vec<Example>> {
     let mut examples = Vec::new();
-    // Of the text at hand: its first line, its words and tags, and whether a line of it is broken.
-    let (mut begun, mut words, mut tags, mut broken) = (0, Vec::new(), Vec::new(), false);
-    let mut width = None;
+    // Of the text at hand: its first line, its words and tags, and the first line of it that is broken.
+    let (mut begun, mut words, mut tags, mut broken) = (0, Vec::new(), Vec::new(), None);
+    let (mut width, mut first) = (None, true);
     loop {
         let row = rows.next_row()?;
         let (line, text) = match &row {
@@ -113,38 +154,51 @@ fn of_columns(rows: &mut Rows, names: &[String]) -> Result<Vec<Example>> {
             None => (0, ""),
         };
         if text.trim().is_empty() || text.starts_with(DOCUMENT) {
-            let (whole, left) = (!std::mem::take(&mut broken), std::mem::take(&mut tags));
-            let left = (std::mem::take(&mut words), left);
-            if whole && !left.0.is_empty() {
-                match tagged(begun, &left.0, left.1, names) {
-                    Ok(example) => examples.push(example),
-                    Err((expected, found)) => rows.lose(begun, &expected, found)?,
+            let (text_words, text_tags) = (std::mem::take(&mut words), std::mem::take(&mut tags));
+            match broken.take() {
+                Some((line, (expected, found))) => {
+                    rows.count();
+                    rows.lose(line, &format!("{expected}, in every line of a text"), found)?;
+                }
+                None if text_words.is_empty() => {}
+                None => {
+                    rows.count();
+                    match tagged(begun, &text_words, text_tags, names) {
+                        Ok(example) => examples.push(example),
+                        Err((expected, found)) => rows.lose(begun, &expected, found)?,
+                    }
                 }
             }
             match row {
                 Some(_) => continue,
-                None => return Ok(examples),
+                None => {
+                    rows.finish()?;
+                    return Ok(examples);
+                }
             }
         }
         let cells: Vec<&str> = match text.contains('\t') {
             true => text.split('\t').map(str::trim).collect(),
             false => text.split_whitespace().collect(),
         };
-        if words.is_empty() && !broken {
+        if words.is_empty() && broken.is_none() {
             begun = line;
         }
         // The first line says how many columns there are.
         let columns = *width.get_or_insert(cells.len().max(2));
-        match cells.as_slice() {
-            [word, .., tag] if cells.len() == columns && !word.is_empty() && !tag.is_empty() => {
-                words.push((*word).to_owned());
-                tags.push((*tag).to_owned());
+        let of_line = |at: usize| cells.get(at).copied().filter(|cell| !cell.is_empty());
+        let found = [of_line(word_at.unwrap_or(0)), of_line(tag_at.unwrap_or(columns - 1))];
+        match found {
+            [Some(word), Some(tag)] if std::mem::take(&mut first) && is_header(word, tag) => {}
+            [Some(word), Some(tag)] if cells.len() == columns => {
+                words.push(word.to_owned());
+                tags.push(tag.to_owned());
             }
-            _ => {
-                broken = true;
+            _ if broken.is_none() => {
                 let expected = format!("a word and its tag in {columns} columns");
-                rows.lose(line, &expected, format!("{} in {}", quoted(text), cells.len()))?;
+                broken = Some((line, (expected, format!("{} in {}", quoted(text), cells.len()))));
             }
+            _ => {}
         }
     }
 }

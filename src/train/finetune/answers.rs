@@ -19,7 +19,7 @@ enum Answer {
         probability: f64,
         actual: u32,
     },
-    /// Of a word: the number of the text, and of the word among those that are labelled.
+    /// Of a word: the number of the text, and of the word among those of which there is a token.
     Word {
         text: usize,
         word: usize,
@@ -65,7 +65,9 @@ impl Answers {
                 Answer::Number { predicted: f64::from(output[0]), actual: actual[at] }
             }
             Targets::Labels(actual) => {
-                Answer::Labels { predicted: likely(&output), actual: actual[at].clone() }
+                let mut actual = actual[at].clone();
+                actual.sort_unstable();
+                Answer::Labels { predicted: likely(&output), actual }
             }
             Targets::Pairs | Targets::Tokens(_) => {
                 Answer::Cosine { cosine: f64::from(output[0]), actual: None }
@@ -87,7 +89,8 @@ impl Answers {
     }
 
     /// A table: the number of each text from 0 as in GLUE's own, what was predicted, and what is right; where words are
-    /// labelled a row for each word, with its number in the text. Several labels of a text have `|` between them.
+    /// labelled a row for each word of which there is a token, numbered from 0. Several labels of a text have `|` between
+    /// them, in the model's order.
     pub fn tsv(&self, names: &[String]) -> String {
         let name =
             |class: usize| names.get(class).map_or("?", String::as_str).replace(['\t', '\n', '\r'], " ");

@@ -119,18 +119,20 @@ fn score_tokens(outputs: &[Vec<f32>], actual: &[Vec<(u32, u32)>], names: &[Strin
         predicted.push(given);
         expected.push(there);
     }
-    let [precision, recall, f1] = EntityCounts::of(&predicted, &expected).scores();
-    let accuracy = right as f64 / losses.len().max(1) as f64;
-    let scores = [
-        (Metric::F1, f1),
-        (Metric::Precision, precision),
-        (Metric::Recall, recall),
-        (Metric::Accuracy, accuracy),
-    ];
-    Scores {
-        loss: Some(mean(losses.into_iter())),
-        scores: scores.map(|(metric, value)| (metric, Some(value))).to_vec(),
-    }
+    let accuracy = (Metric::Accuracy, Some(right as f64 / losses.len().max(1) as f64));
+    let loss = Some(mean(losses.into_iter()));
+    let [precision, recall, f1] = match tells_entities(names) {
+        true => EntityCounts::of(&predicted, &expected).scores().map(Some),
+        // The first score chooses the best epoch: it must be one that there is.
+        false => return Scores { loss, scores: vec![accuracy] },
+    };
+    let entities = [(Metric::F1, f1), (Metric::Precision, precision), (Metric::Recall, recall)];
+    Scores { loss, scores: entities.into_iter().chain([accuracy]).collect() }
+}
+
+/// Whether tags say where entities are: by a letter before a hyphen, as `B-PER` does.
+pub(super) fn tells_entities(names: &[String]) -> bool {
+    names.iter().any(|name| matches!(name.split_once('-'), Some(("B" | "I" | "E" | "S", _))))
 }
 
 /// The logits of one token among those of a text, which has `labels` to a token.
@@ -140,7 +142,7 @@ pub(super) fn token(logits: &[f32], place: u32, labels: usize) -> &[f32] {
 
 /// The labels that are rather there than not.
 pub(super) fn likely(logits: &[f32]) -> Vec<u32> {
-    (0..).zip(logits).filter(|(_, logit)| **logit > 0.0).map(|(label, _)| label).collect()
+    (0..).zip(logits).filter(|(_, logit)| **logit >= 0.0).map(|(label, _)| label).collect()
 }
 
 /// In nats.
@@ -210,6 +212,20 @@ mod tests {
             (1.0 + (-1f64).exp()).ln() + 2f64.ln() + (1.0 + (-2f64).exp()).ln() + (1.0 + 3f64.exp()).ln();
         assert!((measured.loss.unwrap() - expected / 4.0).abs() < 1e-6);
         assert_eq!(score(Task::Cola, &outputs, &targets, &[]).main(), 0.0);
+    }
+
+    /// The best epoch is chosen by the first score, which must not be the same in all of them.
+    #[test]
+    fn tags_that_tell_no_entities_are_measured_by_words() {
+        let (outputs, targets) = ([vec![2.0, 1.0, 0.0, 3.0]], Targets::Tokens(vec![vec![(0, 0), (1, 0)]]));
+        let scores = |names: [&str; 2]| {
+            let names = names.map(str::to_owned);
+            score(Task::Tokens, &outputs, &targets, &names).scores
+        };
+        assert_eq!(scores(["0", "1"]), [(Metric::Accuracy, Some(0.5))]);
+        assert_eq!(scores(["PER", "O"]).len(), 1);
+        let entities = scores(["B-PER", "O"]);
+        assert_eq!((entities[0].0, entities.len()), (Metric::F1, 4));
     }
 
     #[test]

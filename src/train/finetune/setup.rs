@@ -6,7 +6,7 @@ use super::FinetuneOptions;
 use super::answers::Answers;
 use super::prepare::{Prepared, Truncation};
 use super::recipe::{Recipe, RecipeName};
-use super::score::{Scores, score, score_pairs};
+use super::score::{Scores, score, score_pairs, tells_entities};
 use crate::data::task::{Example, Kind, Labels, Table, Task};
 use crate::files::SentenceFolder;
 use crate::gpu::Gpu;
@@ -142,6 +142,13 @@ impl<'a> Setup<'a> {
                 all.push(format!("{path}: {repaired} broken characters were replaced"));
             }
             all.extend(table.lost.summary(&table.path));
+        }
+        if self.options.task.kind() == Kind::Words && !tells_entities(&self.config.labels) {
+            all.push(
+                "the tags are no B-… and I-…, so that entities cannot be counted, only words (--tag-names says what numbers are \
+                 called)"
+                    .to_owned(),
+            );
         }
         all
     }

@@ -31,7 +31,7 @@ use self::job::{Job, Progress};
 use super::finetune::Scores;
 use super::metrics::Row;
 use super::trainer::less_memory;
-use crate::files::{MODEL_FILE, RunFolder};
+use crate::files::{RunFolder, WeightFiles};
 use crate::store::{Purpose, Store, claim};
 use crate::{Error, Result};
 
@@ -181,8 +181,9 @@ pub(super) fn take_folder(
 
 /// A new run must not end by overwriting a model that was there before.
 pub(super) fn refuse_model(store: &dyn Store, out: &Path) -> Result<()> {
-    if store.exists(&out.join(MODEL_FILE)) {
-        let found = format!("one with {MODEL_FILE}: resume the run that made it, or choose another folder");
+    if let Some(weights) = WeightFiles::of(|name| store.exists(&out.join(name))) {
+        let found =
+            format!("one with {}: resume the run that made it, or choose another folder", weights.first());
         return Err(Error::file(out, "a folder without a model", found));
     }
     Ok(())
