@@ -110,8 +110,8 @@ impl Graph {
     /// Whether a gradient of a parameter is added to what is at `place`, to which one is about to be put.
     fn accumulates(&mut self, place: View) -> bool {
         let overwrites = self.leaves(place);
-        if overwrites {
-            self.written.iter_mut().for_each(|written| written.push(place));
+        if overwrites && let Some(written) = &mut self.written {
+            written.push(place);
         }
         !overwrites
     }

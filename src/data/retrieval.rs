@@ -88,19 +88,21 @@ impl Retrieval {
             once(&mut documents, id, set.documents.len() - 1)
         })?;
         // Some documents may have a title, or none of them: rows without one are not lost.
-        let mut titled = Retrieval { documents: std::mem::take(&mut set.documents), ..Retrieval::default() };
         let any = FileOptions { lenient: true, strict: false, ..options.clone() };
-        let titles = titled.read(&corpus, &["_id", "title"], &any, &mut |set, [id, title]| {
-            if let Some(&at) = documents.get(&id).filter(|_| !title.trim().is_empty()) {
-                set.documents[at] = format!("{} {}", title.trim(), set.documents[at]).trim().to_owned();
-            }
+        let mut titles = Vec::new();
+        let read = Retrieval::default().read(&corpus, &["_id", "title"], &any, &mut |_, row| {
+            titles.push(row);
             Ok(())
         });
-        set.documents = titled.documents;
-        match titles {
+        match read {
             // A header without the column.
             Ok(()) | Err(Error::Line { .. }) => {}
             Err(error) => return Err(error),
+        }
+        for [id, title] in titles {
+            if let Some(&at) = documents.get(&id) {
+                set.documents[at] = format!("{} {}", title.trim(), set.documents[at]).trim().to_owned();
+            }
         }
         let path = find(dir, &["queries"])?;
         let mut queries = HashMap::new();

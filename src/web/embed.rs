@@ -88,7 +88,8 @@ impl Embedder {
     pub async fn open(device: &Device, files: &Files, folder: &str, how: &str) -> Result<Embedder> {
         let folder = SentenceFolder::load_on(&files.0, folder)?;
         let how: How = settings(how)?;
-        let folder = if how.pooling.is_some() { folder } else { folder.with_its_pooling()? };
+        let folder =
+            if how.pooling.is_some() || how.classify { folder } else { folder.with_its_pooling()? };
         let mut options = how.options(&folder)?;
         if how.classify {
             options.max_tokens = infer::longest_in(&files.0, &folder.model.path, &folder.model.config)?;

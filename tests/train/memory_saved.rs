@@ -1,4 +1,5 @@
-//! What takes less memory and changes no bit: inner results that are computed twice, parameters that stay as they are.
+//! What takes less memory or time and changes no bit: inner results that are computed twice, parameters that stay as they
+//! are, gradients that nobody zeroes.
 
 use wgrad::gpu::{AdapterKind, Gpu, GpuOptions};
 use wgrad::models::Freeze;

@@ -54,7 +54,7 @@ impl Table {
         let other = options.format.is_none() && recognise(path).is_none() && !is_archive(path);
         if other && path.as_os_str() != "-" {
             options.format = Some(Format::Text);
-        } else if source(path, &options)?.format == Some(Format::Tsv) {
+        } else if matches!(source(path, &options)?.format, Some(Format::Tsv | Format::Text)) {
             // What has tabs between its columns has no lists.
             options.format = Some(Format::Text);
         }
@@ -69,7 +69,7 @@ impl Table {
             match read(&source, [&columns.words, tags], columns, &options) {
                 Ok(table) => return Ok(table),
                 Err(error) if once && columns.tags.len() > 1 => {
-                    return Err(error.with_advice("name the column of the tags: --label-column"));
+                    return Err(error.with_advice("where the tags have another name, --label-column says it"));
                 }
                 Err(error) => first = first.or(Some(error)),
             }

@@ -121,11 +121,11 @@ fn score_tokens(outputs: &[Vec<f32>], actual: &[Vec<(u32, u32)>], names: &[Strin
     }
     let accuracy = (Metric::Accuracy, Some(right as f64 / losses.len().max(1) as f64));
     let loss = Some(mean(losses.into_iter()));
-    let [precision, recall, f1] = match tells_entities(names) {
-        true => EntityCounts::of(&predicted, &expected).scores().map(Some),
+    if !tells_entities(names) {
         // The first score chooses the best epoch: it must be one that there is.
-        false => return Scores { loss, scores: vec![accuracy] },
-    };
+        return Scores { loss, scores: vec![accuracy] };
+    }
+    let [precision, recall, f1] = EntityCounts::of(&predicted, &expected).scores().map(Some);
     let entities = [(Metric::F1, f1), (Metric::Precision, precision), (Metric::Recall, recall)];
     Scores { loss, scores: entities.into_iter().chain([accuracy]).collect() }
 }

@@ -92,7 +92,7 @@ impl Objective for Pairs {
         _: usize,
         weight: f32,
     ) -> Result<()> {
-        buffers.write(gpu, model, self.pooling, batch, (self.answers(batch), weight))
+        buffers.write(gpu, model, self.pooling, batch, &vec![weight; self.answers(batch)])
     }
 
     fn record(

@@ -110,14 +110,14 @@ impl TextBuffers {
         })
     }
 
-    /// Puts texts, targets and `answers` weights there.
+    /// Puts texts, targets and the weight of each answer there.
     pub fn write(
         &self,
         gpu: &Gpu,
         model: &Model,
         pooling: Pooling,
         batch: &TextBatch,
-        (answers, weight): (usize, f32),
+        weights: &[f32],
     ) -> Result<()> {
         let mut start = 0;
         for chunk in &self.chunks {
@@ -142,7 +142,7 @@ impl TextBuffers {
             // Those of pairs are their places, and an objective on tokens uploads its own.
             Targets::Pairs | Targets::Tokens(_) => {}
         }
-        gpu.write(&self.weights, 0, &vec![weight; answers]);
+        gpu.write(&self.weights, 0, weights);
         Ok(())
     }
 }
@@ -232,12 +232,11 @@ impl<O: HeadObjective> Objective for O {
         weight: f32,
     ) -> Result<()> {
         let pooling = model.config.classifier_pooling;
-        buffers.write(gpu, model, pooling, batch, (self.answers(batch), weight))?;
-        if let Some(weights) = HeadObjective::weights(self, batch) {
-            let weights: Vec<f32> = weights.into_iter().map(|own| own * weight).collect();
-            gpu.write(&buffers.weights, 0, &weights);
-        }
-        Ok(())
+        let weights = match HeadObjective::weights(self, batch) {
+            Some(weights) => weights.into_iter().map(|own| own * weight).collect(),
+            None => vec![weight; self.answers(batch)],
+        };
+        buffers.write(gpu, model, pooling, batch, &weights)
     }
 
     fn record(
