@@ -15,24 +15,15 @@
 // lse [B, H, T]; statistics [B, H, T, 2]. SIZE is D, COLUMNS = D / 32 rounded up.
 // Launch: 64 invocations per block of 32 rows (b, h, i), from block `first` on, folded by `linear_index`; delta: an
 //   invocation per row.
-#import lib/grid
-#import lib/random
-#import lib/narrow
-
-struct Params {
-    sequences: u32, tokens: u32, heads: u32, stride: u32, buckets: u32,
-    first: u32, accumulate: u32, // block of the first workgroup
-    site: u32, threshold: u32, kept: f32, // dropout
-    scale: f32,
-}
-@group(0) @binding(0) var<uniform> p: Params;
+#import lib/attention
 
 @group(0) @binding(1) var<storage, read> qkv: array<vec4<elem>>;
 @group(0) @binding(2) var<storage, read> relative: array<elem>;
 @group(0) @binding(3) var<storage, read> bounds: array<vec2<u32>>;
 @group(0) @binding(4) var<storage, read> key: array<u32>; // [2]
 
-const WIDTH: u32 = SIZE / 4u; // vectors in a row of a head
+// Invocation n has rows first + n / 8 * 4 .. + 4 of the block, and every eighth vector of their columns.
+const BLOCK: u32 = 32u;
 const SUMS: u32 = 4u * COLUMNS;
 
 // Two [16][32] pieces whose rows lie along the second index, or one [16][32 COLUMNS] piece of rows as they lie.
@@ -42,69 +33,11 @@ var<workgroup> tile: array<vec4<f32>, 256>;
 // [8][8]: of 4 rows, what each of the 8 invocations that share them tells the others.
 var<workgroup> parts: array<vec4<f32>, 64>;
 
-// 32 rows of one head. Invocation n has rows first + n / 8 * 4 .. + 4, and every eighth vector of their columns.
-struct Block { sequence: u32, head: u32, first: u32 }
-
-fn block_of(group: u32) -> Block {
-    let blocks = (p.tokens + 31u) / 32u;
-    let batch = group / blocks;
-    return Block(batch / p.heads, batch % p.heads, group % blocks * 32u);
-}
-
-// Where row 0 of queries (0), keys (1) or values (2) begins, in vectors; rows are 3 H WIDTH apart.
-fn origin(block: Block, part: u32) -> u32 {
-    return ((block.sequence * p.tokens * 3u + part) * p.heads + block.head) * WIDTH;
-}
-
-// The same in y and d_y, whose rows are H WIDTH apart.
-fn origin_y(block: Block) -> u32 {
-    return (block.sequence * p.tokens * p.heads + block.head) * WIDTH;
-}
-
-// Row i of the block's head among the rows of all heads.
-fn row_of(block: Block, i: u32) -> u32 {
-    return (block.sequence * p.heads + block.head) * p.tokens + i;
-}
-
-// What token i attends to; nothing past the end of the sequence.
-fn limits_of(block: Block, i: u32) -> vec2<u32> {
-    let limits = bounds[block.sequence * p.tokens + min(i, p.tokens - 1u)];
-    return select(vec2<u32>(), vec2(limits.x, min(limits.y, p.tokens)), i < p.tokens);
-}
-
-// The range that holds everything the block's rows attend to.
-fn hull(block: Block) -> vec2<u32> {
-    var range = vec2(p.tokens, 0u);
-    for (var row = 0u; row < 32u; row++) {
-        let limits = limits_of(block, block.first + row);
-        if (limits.x < limits.y) { range = vec2(min(range.x, limits.x), max(range.y, limits.y)); }
-    }
-    return range;
-}
-
-// Shaw et al. 2018: distances are clamped, negative ones wrap around.
-fn bucket(i: u32, j: u32) -> u32 {
-    let half = i32(p.buckets / 2u);
-    return u32(clamp(i32(j) - i32(i), -half, half - 1) + i32(p.buckets)) % p.buckets;
-}
-
-// Where `relative` has the row of a query.
-fn relative_row(row: u32) -> u32 {
-    if (RELATIVE == 2u) { return row / p.tokens % p.heads; }
-    return row;
-}
-
 // i is below T.
 fn logit(block: Block, i: u32, j: u32, product: f32) -> f32 {
     var value = p.scale * product;
     if (RELATIVE != 0u) { value += f32(relative[relative_row(row_of(block, i)) * p.buckets + bucket(i, j)]); }
     return value;
-}
-
-fn factor(block: Block, i: u32, j: u32) -> f32 {
-    if (DROPOUT == 0u) { return 1.0; }
-    let drawn = random_bits(vec2(key[0], key[1]), p.site, row_of(block, i) * p.stride + j);
-    return select(0.0, p.kept, drawn >= p.threshold);
 }
 
 // 4 x 4 elements of rows first.. of part `part` of qkv, vector `column` of each; zeros past D.

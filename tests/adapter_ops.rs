@@ -10,6 +10,7 @@
 mod common;
 
 use wgrad::gpu::{AdapterKind, Gpu, GpuOptions, MatrixOperands};
+use wgrad::ops::Case;
 use wgrad::tensor::DType;
 use wgrad::train::stress::{Sizes, stress_units};
 use wgrad::{ops, optim};
@@ -62,6 +63,10 @@ fn products_and_attention_equal_their_reference_on_matrix_units() {
     }
 }
 
+/// Attention on units with blocks that are not full, widths that are no multiple of a tile, distances, biases and dropout.
+const FUSED: [&str; 3] =
+    ["T 70, H 1, D 36 less 0, 4 buckets", "D 16 less 0, 32 buckets of biases, 0.1", "D 28 less 2"];
+
 fn on_units(operands: MatrixOperands) {
     let with = |matrix_units| GpuOptions {
         kind: Some(AdapterKind::Gpu),
@@ -77,7 +82,11 @@ fn on_units(operands: MatrixOperands) {
         return;
     }
     for operation in ops::all().into_iter().filter(|o| ["attention", "matmul"].contains(&o.name)) {
-        for case in (operation.cases)() {
+        // A lavapipe compiles attention on units for half a minute. scripts/long/units leaves none of these out.
+        let left_out = |case: &Case| {
+            case.name().starts_with("Fused") && !FUSED.iter().any(|sizes| case.name().contains(sizes))
+        };
+        for case in (operation.cases)().into_iter().filter(|case| !left_out(case)) {
             let outcome = pollster::block_on(case.run(&units, operands.into(), 64)).unwrap();
             assert!(outcome.passed(), "{}: {outcome:?}", operation.name);
         }

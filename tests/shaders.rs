@@ -17,6 +17,8 @@ use wgrad::optim;
 
 /// WebGPU's default limits.
 const STORAGE_BUFFERS: u32 = 8;
+/// What a GPU with matrix units has at least.
+const BUFFERS_WITH_UNITS: u32 = 10;
 const WORKGROUP_BYTES: u32 = 16384;
 const INVOCATIONS: u32 = 256;
 const WORKGROUP_SIZE: [u32; 3] = [256, 256, 64];
@@ -119,7 +121,7 @@ impl Compiled {
     }
 
     /// `Params` at 0, then `reads` (the first ones may be textures), then `writes`, all of them used and nothing else.
-    fn check_bindings(&self, spec: &KernelSpec) -> Result<(), String> {
+    fn check_bindings(&self, spec: &KernelSpec, most: u32) -> Result<(), String> {
         let mut found = Vec::new();
         for global in self.globals() {
             let Some(binding) = &global.binding else { continue };
@@ -149,7 +151,7 @@ impl Compiled {
         if found != expected {
             return Err(format!("binds {found:?}, its description says {expected:?}"));
         }
-        if storage > STORAGE_BUFFERS {
+        if storage > most {
             return Err(format!("binds {storage} storage buffers"));
         }
         Ok(())
@@ -358,12 +360,14 @@ fn check_stores(compiled: &Compiled) -> Result<(), String> {
 fn check(spec: &KernelSpec, constants: &[Constant]) -> Result<(), String> {
     let compiled = Compiled::of(spec, constants)?;
     compiled.write_for_other_languages(spec.entry, constants)?;
-    compiled.check_bindings(spec)?;
+    let (buffers, memory) = match is_cooperative(constants) {
+        true => (BUFFERS_WITH_UNITS, 2 * WORKGROUP_BYTES),
+        false => (STORAGE_BUFFERS, WORKGROUP_BYTES),
+    };
+    compiled.check_bindings(spec, buffers)?;
     compiled.check_params(spec)?;
     compiled.check_structs(&optim::structs())?;
-    // Units that take f32 are Apple's, whose GPUs have 32 KiB.
-    let f32_units = is_cooperative(constants) && constants.contains(&(F16, 0));
-    compiled.check_limits(if f32_units { 2 * WORKGROUP_BYTES } else { WORKGROUP_BYTES })?;
+    compiled.check_limits(memory)?;
     check_conversions(&compiled)?;
     check_stores(&compiled)
 }

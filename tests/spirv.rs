@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use common::kernels::{all, is_cooperative, variants};
 use rspirv::dr::{Instruction, Module, Operand};
-use rspirv::spirv::{MemoryAccess, MemoryModel, MemorySemantics, Op, StorageClass, Word};
+use rspirv::spirv::{Decoration, MemoryAccess, MemoryModel, MemorySemantics, Op, Scope, StorageClass, Word};
 use wgrad::gpu::{shader, spirv};
 
 /// The composed text, entry point and name of every kernel for matrix units and of every variant.
@@ -59,6 +59,41 @@ impl Decoded {
         }
     }
 
+    /// Whether a barrier orders what is in buffers.
+    fn orders_buffers(&self) -> bool {
+        self.module.all_inst_iter().filter(|one| one.class.opcode == Op::ControlBarrier).any(|one| {
+            let Some(Operand::IdMemorySemantics(id)) = one.operands.last() else { panic!("{one:?}") };
+            MemorySemantics::from_bits(self.bits(*id)).unwrap().contains(MemorySemantics::UNIFORM_MEMORY)
+        })
+    }
+
+    /// The ids that point to buffers which are written.
+    fn buffers(&self) -> Vec<Word> {
+        let read_only = |id: Word| {
+            let mut decorations = self.module.annotations.iter();
+            decorations.any(|one| {
+                one.operands[..] == [Operand::IdRef(id), Operand::Decoration(Decoration::NonWritable)]
+            })
+        };
+        let mut found = Vec::new();
+        for one in self.module.all_inst_iter() {
+            let Some(id) = one.result_id else { continue };
+            let is = match one.class.opcode {
+                Op::Variable => {
+                    one.operands[0] == Operand::StorageClass(StorageClass::StorageBuffer) && !read_only(id)
+                }
+                Op::AccessChain | Op::InBoundsAccessChain => {
+                    matches!(one.operands[0], Operand::IdRef(base) if found.contains(&base))
+                }
+                _ => false,
+            };
+            if is {
+                found.push(id);
+            }
+        }
+        found
+    }
+
     /// The ids that point to workgroup memory.
     fn pointers(&self) -> Vec<Word> {
         let shared = |pointer_type: Word| {
@@ -77,7 +112,10 @@ impl Decoded {
         if *model != Operand::MemoryModel(MemoryModel::Vulkan) {
             return Err(format!("{model:?}"));
         }
-        let pointers = self.pointers();
+        let mut pointers = self.pointers();
+        if self.orders_buffers() {
+            pointers.extend(self.buffers());
+        }
         let mut seen = Seen::default();
         let functions = self.module.functions.iter();
         for one in functions.flat_map(|function| &function.blocks).flat_map(|block| &block.instructions) {
@@ -89,11 +127,18 @@ impl Decoded {
                         panic!("{one:?}");
                     };
                     let bits = MemorySemantics::from_bits(self.bits(*id)).unwrap();
+                    let of = MemorySemantics::WORKGROUP_MEMORY | MemorySemantics::UNIFORM_MEMORY;
+                    let scopes = one.operands[..2].iter().map(|scope| match scope {
+                        Operand::IdScope(id) => self.bits(*id),
+                        other => panic!("{other:?}"),
+                    });
+                    if scopes.clone().any(|scope| scope != Scope::Workgroup as u32) {
+                        return Err(format!("a barrier of the scopes {:?}", scopes.collect::<Vec<_>>()));
+                    }
                     let needed = MemorySemantics::ACQUIRE_RELEASE
-                        | MemorySemantics::WORKGROUP_MEMORY
                         | MemorySemantics::MAKE_AVAILABLE
                         | MemorySemantics::MAKE_VISIBLE;
-                    if !bits.contains(needed) {
+                    if !bits.contains(needed) || !bits.intersects(of) {
                         return Err(format!("a barrier with {bits:?}"));
                     }
                     seen.barriers += 1;
@@ -167,14 +212,15 @@ fn nothing_else_is_changed() {
             for one in &mut all {
                 one.operands.retain(|operand| !matches!(operand, Operand::MemoryAccess(_)));
                 if matches!(one.class.opcode, Op::ControlBarrier | Op::MemoryBarrier) {
-                    one.operands.pop();
+                    one.operands.truncate(1);
                 }
             }
             all
         };
         assert_eq!(body(&plain), body(&spelled), "{name}");
         let added = spelled.module.types_global_values.len() - plain.module.types_global_values.len();
-        assert_eq!(added, 1, "{name}: one constant for the barriers' semantics");
+        let kinds = 1 + usize::from(plain.orders_buffers());
+        assert_eq!(added, kinds, "{name}: a constant for the semantics of each kind of barrier");
     }
 }
 
@@ -192,7 +238,7 @@ fn what_is_not_known_is_refused() {
         let error = spirv::compile(&composed, "main").err().map(|error| error.to_string());
         assert_eq!(error.as_deref().map(|error| error.contains(words)), Some(true), "{error:?}");
     };
-    refused("w[i] = i; storageBarrier(); y[i] = w[63u - i];", "not workgroup memory's");
+    refused("w[i] = i; textureBarrier(); y[i] = w[63u - i];", "neither workgroup memory's nor storage's");
     refused("atomicAdd(&count, i); workgroupBarrier(); y[i] = w[i];", "cannot be given memory operands");
     let broken = [0x0723_0203, 0, 0, 1, 0, 0x0003_0000];
     assert!(spirv::spell_out(&broken).unwrap_err().contains("3 words where 1 are left"));

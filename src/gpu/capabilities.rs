@@ -6,8 +6,11 @@ use super::kernel::TEXELS;
 use super::options::{AdapterKind, GpuOptions, MatrixOperands};
 use super::spirv;
 
-/// Workgroup memory for kernels whose units take f32: more than every adapter has.
-pub(super) const F32_WORKGROUP_MEMORY: u32 = 32 << 10;
+/// Workgroup memory for products on units that take f32, and for attention on units: more than every adapter has.
+pub(crate) const UNITS_MEMORY: u32 = 32 << 10;
+
+/// Storage buffers that attention on units binds: more than every adapter has, too.
+pub(crate) const UNITS_BUFFERS: u32 = 10;
 
 /// What the opened device offers. All sizes are in bytes.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -104,7 +107,7 @@ impl Capabilities {
             MatrixOperands::F16 if !self.f16 => None,
             MatrixOperands::F16 if listed("16x16x16 f16->f32") => Some(16),
             MatrixOperands::F16 => listed("8x8x8 f16->f32").then_some(8),
-            MatrixOperands::F32 if self.max_workgroup_memory < F32_WORKGROUP_MEMORY => None,
+            MatrixOperands::F32 if self.max_workgroup_memory < UNITS_MEMORY => None,
             MatrixOperands::F32 => listed("8x8x8 f32->f32").then_some(8),
         };
         tile.filter(|_| self.kind == AdapterKind::Gpu && self.matrix_subgroup.is_some())
@@ -170,7 +173,7 @@ mod tests {
             f16: true,
             cooperative_matrices: vec!["8x8x8 f16->f32".into(), "8x8x8 f32->f32".into()],
             matrix_subgroup: Some(32),
-            max_workgroup_memory: F32_WORKGROUP_MEMORY,
+            max_workgroup_memory: UNITS_MEMORY,
             ..Capabilities::default()
         }
     }

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::buffer::{Allocation, Buffer, Reserved};
-use super::capabilities::{Capabilities, F32_WORKGROUP_MEMORY};
+use super::capabilities::{Capabilities, UNITS_BUFFERS, UNITS_MEMORY};
 use super::kernel::{Kernel, KernelKey};
 use super::lock::lock;
-use super::options::{GpuOptions, MatrixOperands};
+use super::options::GpuOptions;
 use super::profile::Profile;
 use super::speed::Speed;
 use super::submission::Submissions;
@@ -130,12 +130,21 @@ async fn choose(options: &GpuOptions) -> Result<wgpu::Adapter> {
 }
 
 /// WebGPU's default limits, with larger bindings and buffers where they are asked for and to be had, and with the workgroup
-/// memory that units for f32 take.
+/// memory and the number of bindings that kernels for matrix units take.
 fn limits(adapter: &wgpu::Adapter, options: &GpuOptions) -> wgpu::Limits {
     let (mut limits, offered) = (wgpu::Limits::default(), adapter.limits());
-    if options.matrix_units == Some(MatrixOperands::F32) {
-        let memory = offered.max_compute_workgroup_storage_size.min(F32_WORKGROUP_MEMORY);
-        limits.max_compute_workgroup_storage_size = memory.max(limits.max_compute_workgroup_storage_size);
+    if options.matrix_units.is_some() {
+        let more = |least: u32, asked: u32, offered: u32| asked.min(offered).max(least);
+        limits.max_compute_workgroup_storage_size = more(
+            limits.max_compute_workgroup_storage_size,
+            UNITS_MEMORY,
+            offered.max_compute_workgroup_storage_size,
+        );
+        limits.max_storage_buffers_per_shader_stage = more(
+            limits.max_storage_buffers_per_shader_stage,
+            UNITS_BUFFERS,
+            offered.max_storage_buffers_per_shader_stage,
+        );
     }
     if let Some(asked) = options.max_binding {
         let more = |least: u64, offered: u64| asked.min(offered).max(least);
@@ -164,7 +173,7 @@ impl Gpu {
     }
 
     /// Opens a device on the strongest adapter that fits, within WebGPU's default limits but for
-    /// [`GpuOptions::max_binding`] and the workgroup memory of [`GpuOptions::matrix_units`] for f32.
+    /// [`GpuOptions::max_binding`] and what [`GpuOptions::matrix_units`] takes: 32 KiB of workgroup memory, 10 storage buffers.
     ///
     /// # Errors
     /// [`Error::NoAdapter`] when none fits, [`Error::Gpu`] when the driver refuses the device.

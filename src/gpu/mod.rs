@@ -32,6 +32,7 @@ mod timer;
 
 pub use buffer::{Buffer, Region};
 pub use capabilities::Capabilities;
+pub(crate) use capabilities::{UNITS_BUFFERS, UNITS_MEMORY};
 pub use context::Gpu;
 pub use cost::{Cost, Dispatched, Peaks};
 pub use kernel::{Field, Kernel, KernelSpec, ParamsLayout, SharedStruct, TEXELS, params, shared};

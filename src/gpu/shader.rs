@@ -34,6 +34,7 @@ pub use shader;
 /// What `#import` may name.
 const LIBRARY: &[Source] = &[
     shader!("lib/activation"),
+    shader!("lib/attention"),
     shader!("lib/epilogue"),
     shader!("lib/erf"),
     shader!("lib/gelu"),

@@ -8,8 +8,10 @@
 //! By the model's section "Location-Ordered" that is, for memory which several invocations of a workgroup access through
 //! one variable: accesses are non-private, a write is made available by the barrier after it, and visible by the
 //! barrier before the read. So a barrier carries both for workgroup memory, and then loads and stores need no
-//! availability or visibility of their own. Storage buffers stay private: within one dispatch no invocation reads what
-//! another wrote to them, and what goes from one dispatch to the next is ordered by commands.
+//! availability or visibility of their own. Storage buffers stay private where within one dispatch no invocation reads what
+//! another wrote to them: what goes from one dispatch to the next is ordered by commands. A kernel with a storage barrier
+//! has such reads, and all its buffers that are written are treated as workgroup memory is. That barrier holds for a
+//! workgroup, as WGSL has it; naga asks for the whole device, which takes a capability of its own.
 //!
 //! naga also gives arrays in workgroup memory and in variables a stride, which Vulkan allows in buffers alone. It is taken
 //! away, and Khronos's validator has nothing left to say.
@@ -146,11 +148,14 @@ mod op {
 }
 /// Storage classes.
 const WORKGROUP: u32 = 4;
+const STORAGE_BUFFER: u32 = 12;
 const PRIVATE: u32 = 6;
 const FUNCTION: u32 = 7;
 const ARRAY_STRIDE: u32 = 6;
 const NON_PRIVATE_POINTER: u32 = 0x20;
+const NON_WRITABLE: u32 = 24;
 const ACQUIRE_RELEASE_WORKGROUP: u32 = 0x8 | 0x100;
+const ACQUIRE_RELEASE_BUFFERS: u32 = 0x8 | 0x40;
 const MAKE_AVAILABLE_AND_VISIBLE: u32 = 0x2000 | 0x4000;
 /// Words before the first instruction, the fourth of them one more than the largest id.
 const HEADER: usize = 5;
@@ -172,11 +177,12 @@ fn instructions(words: &[u32]) -> Result<Vec<(u32, &[u32])>, String> {
     Ok(all)
 }
 
-/// `words` with barriers that make workgroup memory available and visible, with non-private accesses to it, and
-/// without strides there and in variables. It refuses what it does not know how to treat, which no kernel of ours has.
+/// `words` with barriers that make what they are of available and visible, with non-private accesses to workgroup memory
+/// and, where there is a barrier of storage, to buffers that are written, and without strides in workgroup memory and
+/// variables. It refuses what it does not know how to treat, which no kernel of ours has.
 ///
 /// # Errors
-/// What it met: a barrier that is not one of workgroup memory, an atomic operation, a copy between pointers, a pointer
+/// What it met: a barrier that is neither one of workgroup memory nor one of storage, an atomic operation, a copy between pointers, a pointer
 /// from elsewhere than variables, their parts and parameters.
 pub fn spell_out(words: &[u32]) -> Result<Vec<u32>, String> {
     let all = instructions(words)?;
@@ -186,6 +192,8 @@ pub fn spell_out(words: &[u32]) -> Result<Vec<u32>, String> {
     let mut without_layout = HashSet::new();
     let mut constants = HashMap::new();
     let mut semantics = HashMap::new();
+    // Buffers that are written, with their parts, and those that are not.
+    let (mut buffers, mut read_only, mut storage_barrier) = (HashSet::new(), HashSet::new(), false);
     let mut bound = words[BOUND];
     let mut in_function = false;
     for &(number, instruction) in &all {
@@ -196,6 +204,15 @@ pub fn spell_out(words: &[u32]) -> Result<Vec<u32>, String> {
                 if instruction[2] == WORKGROUP {
                     pointer_types.insert(instruction[1]);
                 }
+            }
+            op::DECORATE if instruction[2] == NON_WRITABLE => {
+                read_only.insert(instruction[1]);
+            }
+            op::VARIABLE if instruction[3] == STORAGE_BUFFER && !read_only.contains(&instruction[2]) => {
+                buffers.insert(instruction[2]);
+            }
+            op::ACCESS_CHAIN | op::IN_BOUNDS_ACCESS_CHAIN if buffers.contains(&instruction[3]) => {
+                buffers.insert(instruction[2]);
             }
             op::CONSTANT => {
                 constants.insert(instruction[2], instruction[3]);
@@ -208,11 +225,12 @@ pub fn spell_out(words: &[u32]) -> Result<Vec<u32>, String> {
             op::CONTROL_BARRIER | op::MEMORY_BARRIER => {
                 let id = *instruction.last().unwrap_or(&0);
                 let value = constants.get(&id).copied().unwrap_or(0);
-                if value != ACQUIRE_RELEASE_WORKGROUP {
+                if value != ACQUIRE_RELEASE_WORKGROUP && value != ACQUIRE_RELEASE_BUFFERS {
                     return Err(format!(
-                        "SPIR-V: a barrier with the semantics {value:#x}, not workgroup memory's"
+                        "SPIR-V: a barrier with the semantics {value:#x}, neither workgroup memory's nor storage's"
                     ));
                 }
+                storage_barrier |= value == ACQUIRE_RELEASE_BUFFERS;
                 semantics.entry(id).or_insert_with(|| {
                     bound += 1;
                     bound - 1
@@ -226,6 +244,9 @@ pub fn spell_out(words: &[u32]) -> Result<Vec<u32>, String> {
             }
             _ => {}
         }
+    }
+    if storage_barrier {
+        pointers.extend(buffers);
     }
     for (_, members) in all.iter().filter(|(number, _)| *number == op::TYPE_STRUCT) {
         without_layout.retain(|shared| !members[2..].contains(shared));
@@ -257,6 +278,10 @@ pub fn spell_out(words: &[u32]) -> Result<Vec<u32>, String> {
             }
             op::CONTROL_BARRIER | op::MEMORY_BARRIER => {
                 let last = out.len() - 1;
+                if number == op::CONTROL_BARRIER {
+                    // Memory as far as execution: the workgroup.
+                    out[last - 1] = out[last - 2];
+                }
                 out[last] = semantics[&out[last]];
                 continue;
             }

@@ -138,6 +138,11 @@ impl Case {
         }
     }
 
+    /// What is compared.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The operation; it gets the inputs in order.
     pub fn gpu(mut self, run: impl Fn(&mut Graph, &[Tensor]) -> Result<Tensor> + 'static) -> Self {
         self.on_gpu = Box::new(run);

@@ -69,6 +69,15 @@ pub async fn matmul_stored(
     Ok(2.0 * sizes.iter().product::<usize>() as f64 / taken / 1e9)
 }
 
+/// A buffer of so many elements of [`filling`].
+fn filled(gpu: &Gpu, storage: DType, elements: usize) -> Result<Buffer> {
+    let values = (0..elements).map(filling);
+    match storage {
+        DType::F16 => gpu.upload("f16", &values.map(half::f16::from_f32).collect::<Vec<_>>()),
+        _ => gpu.upload("f32", &values.collect::<Vec<_>>()),
+    }
+}
+
 /// What [`matmul_stored`] replays, and the buffer it writes.
 ///
 /// # Errors
@@ -86,11 +95,7 @@ pub fn matmul_recording(
     };
     let mut graph = Graph::inference(gpu).with_storage(storage);
     let mut matrix = |[rows, columns]: [usize; 2]| -> Result<(Matrix, Buffer)> {
-        let values = (0..rows * columns).map(filling);
-        let buffer = match storage {
-            DType::F16 => gpu.upload("a matrix", &values.map(half::f16::from_f32).collect::<Vec<_>>())?,
-            _ => gpu.upload("a matrix", &values.collect::<Vec<_>>())?,
-        };
+        let buffer = filled(gpu, storage, rows * columns)?;
         Ok((Matrix::whole(graph.recorder().bind(&(&buffer).into()), columns), buffer))
     };
     let ((a, _), (b, _), (c, watched)) = (matrix(a)?, matrix(b)?, matrix([m, n])?);
@@ -142,35 +147,37 @@ pub async fn settle_speed(gpu: &Gpu) -> Result<()> {
 }
 
 /// Seconds of one attention, forward alone and forward with backward, each measured for about `budget` seconds:
-/// `heads` of `size` (D) over unpadded sequences, with `buckets` relative positions (0 for none), in this form.
+/// `heads` of `size` (D) over unpadded sequences, with `buckets` relative positions (0 for none), in this form, all stored
+/// as `storage`: f16 takes the matrix units where the device was opened with them.
 ///
 /// # Errors
-/// As [`attention_as`] and [`seconds`].
+/// As [`attention_as`] and [`seconds`]; those of f16 on a device without it.
 pub async fn attention_seconds(
     gpu: &Gpu,
-    form: Form,
+    (form, storage): (Form, DType),
     heads: Heads,
     size: usize,
     buckets: usize,
     budget: f64,
 ) -> Result<(f64, f64)> {
     let (rows, width) = (heads.sequences * heads.tokens, heads.heads * size);
-    let values = |count: usize| -> Vec<f32> { (0..count).map(filling).collect() };
-    let qkv = gpu.upload("queries, keys and values", &values(rows * 3 * width))?;
-    let d_qkv = gpu.buffer("their gradient", qkv.bytes())?;
-    let distances = gpu.upload("distances", &values((buckets * size).max(4)))?;
-    let d_distances = gpu.buffer("their gradient", distances.bytes())?;
-    let record = |mut graph: Graph| -> Result<Recording> {
-        let qkv = graph.parameter(&qkv, &d_qkv, [rows, 3 * width])?;
+    let of_gradient = |count: usize| gpu.buffer("a gradient", count as u64 * DType::F32.bytes());
+    let (qkv, d_qkv) = (filled(gpu, storage, rows * 3 * width)?, of_gradient(rows * 3 * width)?);
+    let by_distance = (buckets * size).max(4);
+    let (distances, d_distances) = (filled(gpu, storage, by_distance)?, of_gradient(by_distance)?);
+    let d_y = filled(gpu, storage, rows * width)?;
+    let record = |graph: Graph| -> Result<Recording> {
+        let mut graph = graph.with_storage(storage);
+        let qkv = graph.parameter_as(storage, &qkv, &d_qkv, [rows, 3 * width])?;
         let distances = match buckets {
             0 => None,
-            _ => Some(graph.parameter(&distances, &d_distances, [buckets, size])?),
+            _ => Some(graph.parameter_as(storage, &distances, &d_distances, [buckets, size])?),
         };
         let bounds = vec![[0, heads.tokens as u32]; rows];
         let bounds = graph.constant(&bounds, [rows, 2], DType::U32)?;
         let y = attention_as(form, &mut graph, &qkv, distances.as_ref(), &bounds, heads, None)?;
         if y.needs_gradient() {
-            let d_y = graph.constant(&values(rows * width), [rows, width], DType::F32)?;
+            let d_y = graph.input(&d_y, [rows, width], storage)?;
             graph.backward(&y, d_y)?;
         }
         graph.finish(gpu, "attention")

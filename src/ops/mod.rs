@@ -10,6 +10,7 @@ pub mod measure;
 mod pieces;
 pub mod probe;
 mod rows;
+mod units;
 
 pub use check::Case;
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 use wgrad::models::PositionEmbedding;
 use wgrad::ops::attention::{Form, Heads};
 use wgrad::ops::measure;
-use wgrad::tensor::DType;
+use wgrad::train::Precision;
 
 use super::Bench;
 
@@ -13,6 +13,7 @@ const LONG: usize = 512;
 
 #[derive(Serialize)]
 pub(super) struct Attention {
+    precision: Precision,
     shapes: Vec<Shape>,
 }
 
@@ -38,18 +39,26 @@ pub(super) async fn run(bench: &Bench) -> anyhow::Result<Attention> {
         PositionEmbedding::RelativeBucket => model.relative_attention_num_buckets,
         PositionEmbedding::Absolute | PositionEmbedding::Rotary => 0,
     };
+    let precision = bench.workload.precision;
+    let storage = precision.storage();
     let mut shapes = Vec::new();
     for tokens in [workload.tokens, LONG] {
         let heads = Heads { sequences: workload.rows() / tokens, tokens, heads: count, padding: 0 };
-        let chosen = Form::choose(bench.gpu.capabilities(), heads, head_size, DType::F32);
+        let chosen = Form::choose(bench.gpu.capabilities(), heads, head_size, storage);
         // The logits, those by distance, and the weighted sum; their gradients are two products each. What the fused
         // form computes again does not count.
         let products = (2 * tokens + buckets) * head_size * tokens;
         let flops = 2.0 * (products * count * heads.sequences) as f64;
         for form in [Form::Unfused, Form::Fused] {
-            let (forward, both) =
-                measure::attention_seconds(&bench.gpu, form, heads, head_size, buckets, bench.seconds)
-                    .await?;
+            let (forward, both) = measure::attention_seconds(
+                &bench.gpu,
+                (form, storage),
+                heads,
+                head_size,
+                buckets,
+                bench.seconds,
+            )
+            .await?;
             for (pass, seconds, factor) in [("forward", forward, 1.0), ("both", both, 3.0)] {
                 let gflops = factor * flops / seconds / 1e9;
                 shapes.push(Shape {
@@ -83,5 +92,5 @@ pub(super) async fn run(bench: &Bench) -> anyhow::Result<Attention> {
         table.push(row);
     }
     bench.say(&table, 2)?;
-    Ok(Attention { shapes })
+    Ok(Attention { precision, shapes })
 }

@@ -52,7 +52,7 @@ JSON: {wgrad, bench, workload, sequences, device, driver, peak_gflops, ...}, for
 and for --as without --profile without device, driver and peak
   gemm       precision, shapes: [{layout, m, n, k, ms, gflops, share}],
              geometric_mean: {nt, nn, tn, all} in GFLOP/s
-  attention  shapes: [{form, chosen, sequences, tokens, heads, head_size, pass, ms, gflops,
+  attention  precision, shapes: [{form, chosen, sequences, tokens, heads, head_size, pass, ms, gflops,
              share}], where pass is forward or both
   step, finetune, embed
              precision (the one used), ms (median), fastest_ms, steps, texts_per_second,

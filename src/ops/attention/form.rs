@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Heads;
+use super::{Heads, fused};
 use crate::gpu::{AdapterKind, Capabilities};
 use crate::tensor::DType;
 
@@ -24,7 +24,9 @@ impl Form {
     ///
     /// - On adapters that are CPUs the unfused form, several times as fast on lavapipe: its products read through
     ///   textures.
-    /// - On GPUs too: on an H200 it is faster at 128 and at 512 tokens, up to five times with its gradients. The fused
+    /// - On matrix units that take f16, heads no wider than 64: the fused form, whatever the length: 5 dispatches a layer and step instead of 12, and
+    ///   less than half of the bytes (`wgrad bench step --as`).
+    /// - On other GPUs the unfused form too: on an H200 it is faster at 128 and at 512 tokens, up to five times with its gradients. The fused
     ///   form keeps O(T) where the other keeps T² per head, so it is taken from 1024 tokens on, and from 256 on where
     ///   the probabilities do not fit one binding of the device.
     pub fn choose(device: &Capabilities, heads: Heads, size: usize, storage: DType) -> Self {
@@ -32,8 +34,9 @@ impl Form {
         let elements = sequences * heads * tokens * tokens.next_multiple_of(4);
         let fits = elements as u64 * storage.bytes() <= device.max_binding;
         let unfused = tokens < WORTH_IT || (tokens < LONG && fits);
+        let on_units = fused::on_units::units(device, size, storage).is_some();
         match device.kind {
-            AdapterKind::Gpu if !unfused && size <= Self::WIDEST_FUSED => Form::Fused,
+            AdapterKind::Gpu if (on_units || !unfused) && size <= Self::WIDEST_FUSED => Form::Fused,
             AdapterKind::Gpu | AdapterKind::Cpu => Form::Unfused,
         }
     }
@@ -46,6 +49,7 @@ const LONG: usize = 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::MatrixOperands;
 
     #[test]
     fn what_is_long_or_does_not_fit_a_binding_is_fused_on_gpus() {
@@ -62,5 +66,28 @@ mod tests {
         assert_eq!(choose(Gpu, 1, 1024, 64, DType::F16), Form::Fused);
         assert_eq!(choose(Gpu, 16, 512, 132, DType::F32), Form::Unfused);
         assert_eq!(choose(Cpu, 16, 2048, 64, DType::F32), Form::Unfused);
+    }
+
+    #[test]
+    fn on_units_that_take_f16_every_length_is_fused() {
+        let device = Capabilities {
+            kind: AdapterKind::Gpu,
+            max_binding: 128 << 20,
+            matrix_operands: Some(MatrixOperands::F16),
+            matrix_tile: Some(16),
+            matrix_subgroup: Some(32),
+            max_workgroup_memory: 32 << 10,
+            max_storage_buffers: 10,
+            ..Capabilities::default()
+        };
+        let heads = Heads { sequences: 32, tokens: 128, heads: 12, padding: 0 };
+        let choose = |device: &Capabilities, size, storage| Form::choose(device, heads, size, storage);
+        assert_eq!(choose(&device, 64, DType::F16), Form::Fused);
+        assert_eq!(choose(&device, 64, DType::F32), Form::Unfused);
+        assert_eq!(choose(&device, 68, DType::F16), Form::Unfused);
+        let small = Capabilities { max_workgroup_memory: 16 << 10, ..device.clone() };
+        assert_eq!(choose(&small, 64, DType::F16), Form::Unfused);
+        let few = Capabilities { max_storage_buffers: 8, ..device };
+        assert_eq!(choose(&few, 64, DType::F16), Form::Unfused);
     }
 }

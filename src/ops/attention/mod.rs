@@ -23,17 +23,16 @@ use crate::tensor::{DType, Tensor};
 use crate::{Error, Result};
 
 /// The kernels, for the shader tests.
-pub const KERNELS: &[KernelSpec] = &[
-    unfused::SOFTMAX,
-    unfused::BACKWARD,
-    fused::FORWARD,
-    fused::DELTA,
-    fused::QUERIES,
-    fused::KEYS,
-    KernelSpec { example: fused::WIDEST, ..fused::FORWARD },
-    KernelSpec { example: fused::WIDEST, ..fused::QUERIES },
-    KernelSpec { example: fused::WIDEST, ..fused::KEYS },
-];
+pub const KERNELS: &[KernelSpec] = &{
+    let mut kernels = [unfused::SOFTMAX; 2 + fused::KERNELS.len()];
+    kernels[1] = unfused::BACKWARD;
+    let mut at = 0;
+    while at < fused::KERNELS.len() {
+        kernels[2 + at] = fused::KERNELS[at];
+        at += 1;
+    }
+    kernels
+};
 
 /// How the rows of a batch are divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,10 +12,11 @@ pub use linear::{Affine, affine, linear};
 
 use serde::Serialize;
 
-use self::units::Units;
+use self::units::example;
 use super::Case;
 use super::pieces::{Piece, pieces};
 use super::reduce;
+use super::units::{AMD, APPLE, APPLE_F32, LAVAPIPE, NVIDIA, Units};
 use crate::autograd::Graph;
 use crate::gpu::{AdapterKind, Constant, KernelSpec, View, grid, params, shader};
 use crate::tensor::DType;
@@ -59,25 +60,19 @@ const WITH_SLOPE: [Constant; 4] = [("RESULT", 4), ("OTHER", 1), ("SLOPE", 1), ("
 const NT: Constant = ("NT", 1);
 const NN: Constant = ("NN", 1);
 const TN: Constant = ("TN", 1);
-/// NVIDIA's and AMD's units, Apple's for f16 and f32, and those that lavapipe has.
-const NVIDIA: Units = Units { tile: 16, subgroup: 32, half: true, vectors: true };
-const AMD: Units = Units { subgroup: 64, ..NVIDIA };
-const APPLE: Units = Units { tile: 8, subgroup: 32, half: true, vectors: false };
-const APPLE_F32: Units = Units { half: false, ..APPLE };
-const LAVAPIPE: Units = Units { tile: 8, subgroup: 8, half: true, vectors: true };
 const ADD: &[Constant] = &[("RESULT", 5), ("BIAS", 1), ("OTHER", 1)];
 const GELU: &[Constant] = &[("RESULT", 4), ("BIAS", 1), ("GELU", 1), ("KEEP", 1)];
 const SLOPE: &[Constant] = &[("RESULT", 4), ("OTHER", 1), ("SLOPE", 1)];
 const COOPERATIVE_NT: KernelSpec = KernelSpec {
     source: shader!("matmul_cooperative"),
     textures: 0,
-    example: &NVIDIA.example(NT, ALONE),
+    example: &example(NVIDIA, NT, ALONE),
     ..SOFTWARE_NT
 };
 const COOPERATIVE_NN: KernelSpec =
-    KernelSpec { entry: "nn", example: &NVIDIA.example(NN, ALONE), ..COOPERATIVE_NT };
+    KernelSpec { entry: "nn", example: &example(NVIDIA, NN, ALONE), ..COOPERATIVE_NT };
 const COOPERATIVE_TN: KernelSpec =
-    KernelSpec { entry: "tn", example: &NVIDIA.example(TN, ALONE), ..COOPERATIVE_NT };
+    KernelSpec { entry: "tn", example: &example(NVIDIA, TN, ALONE), ..COOPERATIVE_NT };
 
 /// The kernels, for the shader tests.
 pub const KERNELS: &[KernelSpec] = &[
@@ -90,21 +85,21 @@ pub const KERNELS: &[KernelSpec] = &[
     COOPERATIVE_NT,
     COOPERATIVE_NN,
     COOPERATIVE_TN,
-    KernelSpec { example: &NVIDIA.example(NT, ALONE), ..COOPERATIVE_NT },
-    KernelSpec { example: &NVIDIA.example(NN, ALONE), ..COOPERATIVE_NN },
-    KernelSpec { example: &NVIDIA.example(TN, ALONE), ..COOPERATIVE_TN },
-    KernelSpec { example: &AMD.example(TN, ALONE), ..COOPERATIVE_TN },
-    KernelSpec { example: &APPLE.example(NT, ALONE), ..COOPERATIVE_NT },
-    KernelSpec { example: &APPLE.example(NN, ALONE), ..COOPERATIVE_NN },
-    KernelSpec { example: &APPLE_F32.example(NN, ALONE), ..COOPERATIVE_NN },
-    KernelSpec { example: &APPLE_F32.example(TN, ALONE), ..COOPERATIVE_TN },
-    KernelSpec { example: &LAVAPIPE.example(NT, ALONE), ..COOPERATIVE_NT },
-    KernelSpec { example: &LAVAPIPE.example(TN, ALONE), ..COOPERATIVE_TN },
+    KernelSpec { example: &example(NVIDIA, NT, ALONE), ..COOPERATIVE_NT },
+    KernelSpec { example: &example(NVIDIA, NN, ALONE), ..COOPERATIVE_NN },
+    KernelSpec { example: &example(NVIDIA, TN, ALONE), ..COOPERATIVE_TN },
+    KernelSpec { example: &example(AMD, TN, ALONE), ..COOPERATIVE_TN },
+    KernelSpec { example: &example(APPLE, NT, ALONE), ..COOPERATIVE_NT },
+    KernelSpec { example: &example(APPLE, NN, ALONE), ..COOPERATIVE_NN },
+    KernelSpec { example: &example(APPLE_F32, NN, ALONE), ..COOPERATIVE_NN },
+    KernelSpec { example: &example(APPLE_F32, TN, ALONE), ..COOPERATIVE_TN },
+    KernelSpec { example: &example(LAVAPIPE, NT, ALONE), ..COOPERATIVE_NT },
+    KernelSpec { example: &example(LAVAPIPE, TN, ALONE), ..COOPERATIVE_TN },
     KernelSpec { example: ADD, reads: 4, ..TILED_NT },
     KernelSpec { example: GELU, reads: 3, writes: 2, ..TILED_NT },
     KernelSpec { example: SLOPE, reads: 3, ..TILED_NN },
-    KernelSpec { example: &NVIDIA.example(NT, WITH_GELU), reads: 3, writes: 2, ..COOPERATIVE_NT },
-    KernelSpec { example: &APPLE.example(NN, WITH_SLOPE), reads: 3, ..COOPERATIVE_NN },
+    KernelSpec { example: &example(NVIDIA, NT, WITH_GELU), reads: 3, writes: 2, ..COOPERATIVE_NT },
+    KernelSpec { example: &example(APPLE, NN, WITH_SLOPE), reads: 3, ..COOPERATIVE_NN },
     bias::PARTIALS,
     epilogue::KERNELS[0],
     epilogue::KERNELS[1],
@@ -288,15 +283,6 @@ fn in_pieces(
     Ok(())
 }
 
-/// The matrix units that products of `graph` run on.
-fn units(graph: &Graph) -> Option<Units> {
-    let capabilities = graph.capabilities();
-    let operands = DType::from(capabilities.matrix_operands?);
-    let (tile, subgroup) = (capabilities.matrix_tile?, capabilities.matrix_subgroup?);
-    let (half, vectors) = (operands == DType::F16, capabilities.backend != "metal");
-    (operands == graph.storage()).then_some(Units { tile, subgroup, half, vectors })
-}
-
 /// The piece of a product that begins at `column` of each of its matrices.
 fn dispatch(
     graph: &mut Graph,
@@ -342,7 +328,7 @@ fn dispatch(
     let tiles_of_64 = [n.div_ceil(64) as u32, m.div_ceil(64) as u32, batches];
     let capabilities = graph.capabilities();
     let mut constants = vec![product.into.out_elem()];
-    let units = units(graph);
+    let units = Units::of(capabilities, graph.storage());
     let (spec, groups) = match (capabilities.kind, units) {
         (AdapterKind::Cpu, _) => {
             let [x, y, _] = grid(m.div_ceil(16) * n.div_ceil(16), 8);
@@ -360,7 +346,7 @@ fn dispatch(
                 Layout::Tn => (COOPERATIVE_TN, TN),
             };
             constants.push(layout);
-            constants.extend(units.constants());
+            constants.extend(units::constants(units));
             (spec, tiles_of_64)
         }
         (AdapterKind::Gpu, None) => {

@@ -1,5 +1,7 @@
 //! Attention that keeps one number per row instead of probabilities.
 
+pub(super) mod on_units;
+
 use super::{Form, Plan};
 use crate::Result;
 use crate::autograd::Graph;
@@ -20,14 +22,30 @@ const ROWS: usize = 32;
 const DELTA_WORKGROUP: u32 = 64;
 
 const EXAMPLE: &[Constant] = &[("SIZE", 64), ("COLUMNS", 2), ("RELATIVE", 1), ("DROPOUT", 1)];
-pub(super) const FORWARD: KernelSpec =
-    KernelSpec::new(shader!("attention_fused"), "forward", [4, 2], LAYOUT, EXAMPLE);
-pub(super) const DELTA: KernelSpec = KernelSpec { entry: "delta", reads: 3, writes: 1, ..FORWARD };
-pub(super) const QUERIES: KernelSpec = KernelSpec { entry: "queries", reads: 6, ..FORWARD };
-pub(super) const KEYS: KernelSpec = KernelSpec { entry: "keys", writes: 1, ..QUERIES };
+const FORWARD: KernelSpec = KernelSpec::new(shader!("attention_fused"), "forward", [4, 2], LAYOUT, EXAMPLE);
+const DELTA: KernelSpec = KernelSpec { entry: "delta", reads: 3, writes: 1, ..FORWARD };
+const QUERIES: KernelSpec = KernelSpec { entry: "queries", reads: 6, ..FORWARD };
+const KEYS: KernelSpec = KernelSpec { entry: "keys", writes: 1, ..QUERIES };
+
+/// The kernels of both files, for the shader tests.
+pub(super) const KERNELS: [KernelSpec; 7 + on_units::KERNELS.len()] = {
+    let mut kernels = [FORWARD; 7 + on_units::KERNELS.len()];
+    kernels[1] = DELTA;
+    kernels[2] = QUERIES;
+    kernels[3] = KEYS;
+    kernels[4] = KernelSpec { example: WIDEST, ..FORWARD };
+    kernels[5] = KernelSpec { example: WIDEST, ..QUERIES };
+    kernels[6] = KernelSpec { example: WIDEST, ..KEYS };
+    let mut at = 0;
+    while at < on_units::KERNELS.len() {
+        kernels[7 + at] = on_units::KERNELS[at];
+        at += 1;
+    }
+    kernels
+};
 
 /// The constants of the widest heads, which take the most workgroup memory.
-pub(super) const WIDEST: &[Constant] =
+const WIDEST: &[Constant] =
     &[("SIZE", Form::WIDEST_FUSED as u32), ("COLUMNS", 4), ("RELATIVE", 1), ("DROPOUT", 1)];
 
 fn constants(plan: &Plan, dropout: Option<&Dropout>) -> [Constant; 4] {
@@ -63,35 +81,53 @@ const MOST_BLOCKS: f64 = 65535.0;
 /// Operations of a product in here take as long as so many of a large product.
 const SLOWER: f64 = 4.0;
 
-/// Dispatches `kernel`, which forms `products` of the size of the logits: a workgroup for every [`ROWS`] rows of a
-/// head, in as many parts as it takes for none to run long.
+/// A kernel with a workgroup for every few rows of a head.
+#[derive(Clone, Copy)]
+struct Blocks<'a> {
+    kernel: &'a KernelSpec,
+    constants: &'a [Constant],
+    /// Rows of a workgroup.
+    rows: usize,
+    /// Operations to a logit.
+    flops: usize,
+    /// Operations take as long as so many of a large product.
+    slower: f64,
+}
+
+/// Dispatches `blocks` in as many parts as it takes for none to run long.
 fn dispatch(
     graph: &mut Graph,
     plan: &Plan,
-    (kernel, constants, products): (&KernelSpec, &[Constant], usize),
+    blocks: Blocks,
     params: Params,
     reads: &[View],
     writes: &[View],
 ) -> Result<()> {
-    let blocks = plan.heads.tokens.div_ceil(ROWS) * plan.heads.sequences * plan.heads.heads;
-    let each = (2 * products * ROWS * plan.heads.tokens * plan.size) as f64;
+    let Blocks { kernel, constants, rows, flops, slower } = blocks;
+    let blocks = plan.heads.tokens.div_ceil(rows) * plan.heads.sequences * plan.heads.heads;
+    let each = (flops * rows * plan.heads.tokens) as f64;
     // Of the gradient of queries, keys and values, a kernel writes its own thirds.
     let thirds = |view: &View, of_three: u64| view.bytes * of_three / 3;
     let written = match kernel.entry {
-        "queries" => thirds(&writes[0], 1) + writes[1].bytes,
+        "queries" => thirds(&writes[0], 1) + writes[1..].iter().map(|view| view.bytes).sum::<u64>(),
         "keys" => thirds(&writes[0], 2),
         _ => writes.iter().map(|view| view.bytes).sum(),
     };
     let added_to = if params.accumulate == 1 { written } else { 0 };
     let bytes = (reads.iter().map(|view| view.bytes).sum::<u64>() + written + added_to) as f64;
     // A grid that has to be folded is larger than what it covers, and would compute rows of the next part again.
-    for part in split(blocks, 1, (graph.most_operations() / (SLOWER * each)).min(MOST_BLOCKS)) {
+    for part in split(blocks, 1, (graph.most_operations() / (slower * each)).min(MOST_BLOCKS)) {
         let params = Params { first: part.start as u32, ..params };
         let dispatch = graph.dispatch((kernel, constants), params, reads, writes, grid(part.len(), 1))?;
         let flops = each * part.len() as f64;
-        dispatch.flops(flops).takes(SLOWER * flops).bytes(bytes * part.len() as f64 / blocks as f64);
+        dispatch.flops(flops).takes(slower * flops).bytes(bytes * part.len() as f64 / blocks as f64);
     }
     Ok(())
+}
+
+/// A kernel of `attention_fused.wgsl` that forms `products` of the size of the logits.
+fn blocks<'a>(plan: &Plan, kernel: &'a KernelSpec, constants: &'a [Constant], products: usize) -> Blocks<'a> {
+    Blocks { kernel, constants, rows: ROWS, flops: 2 * products * plan.size, slower: SLOWER }
 }
 
 /// Records the fused form, and leaves its gradient on the tape.
@@ -103,6 +139,9 @@ pub(super) fn record(
     bounds: &Tensor,
     dropout: Option<&Dropout>,
 ) -> Result<Tensor> {
+    if let Some(units) = on_units::units(graph.capabilities(), plan.size, graph.storage()) {
+        return on_units::record(graph, (plan, units), qkv, distances, bounds, dropout);
+    }
     let params = params(&plan, dropout)?;
     let mut parents = vec![qkv];
     parents.extend(distances);
@@ -112,7 +151,8 @@ pub(super) fn record(
     let relative = plan.by_distance(graph, qkv, distances)?;
     let key = dropout.map_or(bounds.view, |dropout| dropout.key.view);
     let reads = [qkv.view, relative.unwrap_or(bounds.view), bounds.view, key];
-    dispatch(graph, &plan, (&FORWARD, &constants(&plan, dropout), 2), params, &reads, &[y.view, lse])?;
+    let constants = constants(&plan, dropout);
+    dispatch(graph, &plan, blocks(&plan, &FORWARD, &constants, 2), params, &reads, &[y.view, lse])?;
     let (qkv, distances, bounds) = (qkv.clone(), distances.cloned(), bounds.clone());
     let (dropout, result) = (dropout.cloned(), y.view);
     graph.on_backward(&y, move |graph, d_y| {
@@ -151,14 +191,15 @@ fn backward(
     if !qkv.needs_gradient() {
         let unused = graph.output("attention", qkv.shape.dims(), &[])?;
         let writes = [unused.view, d_relative];
-        dispatch(graph, &plan, (&QUERIES, &constants, 3), params, &reads, &writes)?;
+        dispatch(graph, &plan, blocks(&plan, &QUERIES, &constants, 3), params, &reads, &writes)?;
     }
     graph.contribute_with("attention", qkv, |graph, d_qkv, accumulate| {
         let params = Params { accumulate: accumulate.into(), ..params };
         let into = graph.gradient_dtype(qkv);
         constants.push(into.out_elem());
-        dispatch(graph, &plan, (&QUERIES, &constants, 3), params, &reads, &[d_qkv, d_relative])?;
-        dispatch(graph, &plan, (&KEYS, &constants, 4), params, &reads, &[d_qkv])?;
+        let (queries, keys) = (blocks(&plan, &QUERIES, &constants, 3), blocks(&plan, &KEYS, &constants, 4));
+        dispatch(graph, &plan, queries, params, &reads, &[d_qkv, d_relative])?;
+        dispatch(graph, &plan, keys, params, &reads, &[d_qkv])?;
         plan.queries_by_distance(graph, (distances, d_relative), (d_qkv, into))
     })?;
     plan.distances(graph, qkv, distances, d_relative)
