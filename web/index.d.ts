@@ -279,7 +279,21 @@ export interface TrainerOptions extends Abortable {
   aboutData?: string;
   kind?: 'plain' | 'software';
   allowChanges?: boolean;
+  /** A name under which the browser keeps the run, from its first checkpoint on: see `Trainer.kept`. */
+  keep?: string;
   progress_callback?: (event: { status: string }) => void;
+}
+
+/** A run that the browser keeps in its private files. */
+export interface KeptRun {
+  name: string;
+  /** Steps done, and steps in all. */
+  step: number;
+  totalSteps: number;
+  /** When it was kept, in milliseconds as of `Date.now()`. */
+  saved: number;
+  /** Whether a tab, or another `Trainer`, has it at the moment. */
+  inUse: boolean;
 }
 
 /** What a trainer's events have as their `detail`. */
@@ -303,6 +317,12 @@ export class Trainer extends EventTarget {
   static create(text: string | ModelSource, options?: TrainerOptions): Promise<Trainer>;
   /** Goes on with the run in a folder, on its `data/` or on `text`. */
   static resume(files: Exclude<ModelSource, string | URL>, options?: TrainerOptions & { text?: string | Files }): Promise<Trainer>;
+  /** The runs that this browser keeps, the newest first. */
+  static kept(): Promise<KeptRun[]>;
+  /** Goes on with one of them, from its newest whole checkpoint. */
+  static restore(name: string, options?: Omit<TrainerOptions, 'keep'>): Promise<Trainer>;
+  /** Removes one of them. */
+  static forget(name: string): Promise<void>;
   /** What `wgrad data prepare --json` says of the text; null where a run brought its data. */
   readonly data: Record<string, unknown> | null;
   /** The recipe of a run that is gone on with. */
@@ -311,9 +331,15 @@ export class Trainer extends EventTarget {
   readonly rows: Row[];
   /** The loss of guessing by word frequency, in nats. */
   readonly unigramEntropy: number | null;
+  /** Steps done and steps in all of a run that is gone on with, as it was taken over. */
+  readonly done: number;
+  readonly totalSteps: number | null;
   readonly training: boolean;
-  /** Trains to the last step or until `pause()`; called again, it goes on. An aborted signal stops it as `pause` does. */
-  train(options?: Abortable): Promise<Summary>;
+  /**
+   * Trains to the last step or until `pause()`; called again, it goes on. `steps` makes the run longer or shorter, and its
+   * schedule anew. An aborted signal stops it as `pause` does.
+   */
+  train(options?: { steps?: number } & Abortable): Promise<Summary>;
   pause(): Promise<void>;
   /** Guesses with the newest checkpoint. */
   fillMask(text: string, options?: { top_k?: number } & Abortable): Promise<FilledMasks>;

@@ -207,7 +207,7 @@ fn settings(args: &Args) -> wgrad::Result<Settings> {
         (Some(preset), _) => Settings::preset(preset)?,
         (None, Some(file)) => Settings::file(file)?,
         (None, None) if args.from.is_some() && !args.resume => Settings::going_on()?,
-        (None, None) => Settings::file(&args.out.clone().unwrap_or_default().join(RECIPE))?,
+        (None, None) => begun(&args.out.clone().unwrap_or_default())?,
     };
     args.set.iter().try_for_each(|assignment| settings.set(assignment))?;
     let micro_batch = args.micro_batch.and_then(MicroBatch::given);
@@ -224,6 +224,17 @@ fn settings(args: &Args) -> wgrad::Result<Settings> {
     }
     if let Some(precision) = args.precision {
         settings.set(&format!("precision={}", precision.name()))?;
+    }
+    Ok(settings)
+}
+
+/// The recipe of a run that is gone on with, on whatever it was begun.
+fn begun(out: &Path) -> wgrad::Result<Settings> {
+    let mut settings = Settings::file(&out.join(RECIPE))?;
+    // Pages of earlier versions left open what they computed with, which was f32 wherever they ran.
+    let precision = settings.clone().config()?.precision;
+    if precision != precision.settled() {
+        settings.set("precision=f32")?;
     }
     Ok(settings)
 }

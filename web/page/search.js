@@ -2,7 +2,7 @@
 
 import { cosine, droppedFiles } from '../index.js';
 import * as classes from './classes.js';
-import { $, bar, make, nextFrame, number, onDrop, say } from './dom.js';
+import { $, bar, make, nextFrame, number, onDrop, say, textOf } from './dom.js';
 import { Matrix } from './matrix.js';
 import { ModelPicker } from './models.js';
 
@@ -146,11 +146,8 @@ export function start() {
   $('query').addEventListener('keydown', (event) => event.key === 'Enter' && search());
   $('sentences').addEventListener('change', search);
   onDrop($('sentences'), async (transfer) => {
-    const files = await droppedFiles(transfer);
-    const texts = await Promise.all(files.filter(([path]) => /\.(txt|md|csv|tsv)$/i.test(path)).map(([, file]) => file.text()));
     const dropped = transfer.getData('text');
-    if (!texts.length && !dropped) return say($('embed-status'), 'Expected a text file with one sentence a line.', true);
-    $('sentences').value = texts.length ? texts.join('\n') : dropped;
+    $('sentences').value = dropped || (await textOf(await droppedFiles(transfer), ['txt', 'md', 'csv', 'tsv']));
     await search();
-  });
+  }, (error) => say($('embed-status'), error.message, true));
 }

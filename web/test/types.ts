@@ -26,7 +26,7 @@ export async function options(file: File, list: FileList, folder: FileSystemDire
 export async function training(signal: AbortSignal) {
   const trainer = await Trainer.create('text', {
     preset: 'micro', steps: 10, batch: 8, seqLen: 32, vocabulary: 512, join: true, pack: false, heldOut: 0.1, documents: 'paragraph', seed: 1,
-    set: ['learning_rate=1e-3'], aboutData: 'a text', kind: 'plain', signal, progress_callback: ({ status }) => console.log(status),
+    set: ['learning_rate=1e-3'], aboutData: 'a text', kind: 'plain', keep: 'mine', signal, progress_callback: ({ status }) => console.log(status),
   });
   trainer.addEventListener('step', ({ detail: { row } }) => console.log(row.step, row.loss?.toFixed(2)));
   trainer.addEventListener('ready', ({ detail }) => console.log(detail.total_steps, detail.unigram_entropy));
@@ -35,6 +35,10 @@ export async function training(signal: AbortSignal) {
   const { loss } = await trainer.train({ signal });
   const text: string = (await trainer.fillMask('a [MASK]', { top_k: 1 })).masks[0]!.candidates[0]!.text;
   const again = await Trainer.resume(await trainer.files(), { text, allowChanges: true });
+  const kept: string[] = (await Trainer.kept()).filter(({ step, totalSteps, inUse }) => step < totalSteps && !inUse).map(({ name }) => name);
+  const third = await Trainer.restore(kept[0]!, { signal });
+  await third.train({ steps: third.done + 10 });
+  await Trainer.forget(kept[0]!);
   return [loss, await again.zip('name'), trainer.rows.length];
 }
 
