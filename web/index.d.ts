@@ -3,7 +3,8 @@ export type Files = Array<[path: string, content: Blob | Uint8Array]>;
 
 /**
  * A model: its name on Hugging Face (`sentence-transformers/all-MiniLM-L6-v2`), the address of its folder or of a zip
- * archive, relative ones too (`./models/mine/`), or its files, in any of the forms that a page has them in.
+ * archive, relative ones too (`./models/mine/`), its files, in any of the forms that a page has them in, or another
+ * pipeline, whose model is then asked for one more task and not loaded again.
  */
 export type ModelSource =
   | string
@@ -12,7 +13,8 @@ export type ModelSource =
   | Blob
   | Iterable<File>
   | FileSystemDirectoryHandle
-  | Record<string, Blob | Uint8Array>;
+  | Record<string, Blob | Uint8Array>
+  | Pipeline;
 
 /** What happens while a model is loaded. `status` is as in transformers.js, with `verify` and `warning` beside it. */
 export interface ProgressEvent {
@@ -136,14 +138,17 @@ export interface Classified {
 /** `truncated` counts the texts that were longer than the model sees. */
 export type ClassifiedList<T> = T[] & { truncated: number };
 
+/** A text, or two that the model reads together. */
+export type TextOrPair = string | { text: string; text_pair?: string | null };
+
 export interface TextClassification extends Pipeline {
   /** The names of the classes, in the model's order. */
   readonly labels: string[];
   /** The likeliest class, as a list of one; with `top_k` so many of them, all with null, the likeliest first. */
-  (text: string, options?: ClassifyOptions): Promise<ClassifiedList<Classified>>;
+  (text: TextOrPair, options?: ClassifyOptions): Promise<ClassifiedList<Classified>>;
   /** One answer for each text; with a `top_k` other than 1 a list of them for each. */
-  (texts: string[], options?: ClassifyOptions & { top_k?: 1 }): Promise<ClassifiedList<Classified>>;
-  (texts: string[], options: ClassifyOptions): Promise<ClassifiedList<Classified[]>>;
+  (texts: TextOrPair[], options?: ClassifyOptions & { top_k?: 1 }): Promise<ClassifiedList<Classified>>;
+  (texts: TextOrPair[], options: ClassifyOptions): Promise<ClassifiedList<Classified[]>>;
 }
 
 export interface ClassifyOptions extends Abortable {
@@ -314,9 +319,9 @@ export interface FilledMasks {
 /** Pretrains a small BERT. */
 export class Trainer extends EventTarget {
   private constructor();
-  static create(text: string | ModelSource, options?: TrainerOptions): Promise<Trainer>;
+  static create(text: string | Exclude<ModelSource, Pipeline>, options?: TrainerOptions): Promise<Trainer>;
   /** Goes on with the run in a folder, on its `data/` or on `text`. */
-  static resume(files: Exclude<ModelSource, string | URL>, options?: TrainerOptions & { text?: string | Files }): Promise<Trainer>;
+  static resume(files: Exclude<ModelSource, string | URL | Pipeline>, options?: TrainerOptions & { text?: string | Files }): Promise<Trainer>;
   /** The runs that this browser keeps, the newest first. */
   static kept(): Promise<KeptRun[]>;
   /** Goes on with one of them, from its newest whole checkpoint. */

@@ -92,9 +92,15 @@ function stored(files, list, folder) {
 const TASKS = {
   'fill-mask': (gpu, files) => wgrad.FillMask.open(gpu, files, 'model'),
   attention: (gpu, files) => wgrad.Attention.open(gpu, files, 'model'),
-  'text-classification': (gpu, files, how) => wgrad.Embedder.open(gpu, files, 'model', JSON.stringify({ ...how, classify: true })),
-  'token-classification': (gpu, files, how) => wgrad.TokenClassifier.open(gpu, files, 'model', Boolean(how.half)),
+  'text-classification': (gpu, files, how) => wgrad.Classifier.open(gpu, files, 'model', how.half),
+  'token-classification': (gpu, files, how) => wgrad.TokenClassifier.open(gpu, files, 'model', how.half),
   'feature-extraction': (gpu, files, how) => wgrad.Embedder.open(gpu, files, 'model', JSON.stringify(how)),
+};
+
+/** How a head is opened beside an embedder of the same folder, whose weights they share. */
+const BESIDE = {
+  'text-classification': (gpu, files, embedder) => wgrad.Classifier.beside(gpu, files, 'model', embedder),
+  'token-classification': (gpu, files, embedder) => wgrad.TokenClassifier.beside(gpu, files, 'model', embedder),
 };
 
 /**
@@ -167,8 +173,34 @@ const methods = {
     return { handle: keep(item), verified: comparison, about };
   },
 
+  /** Opens what is loaded for another task too: nothing is downloaded, and an embedder's weights are there once. */
+  async share({ handle, task }, report, signal) {
+    const from = need(handle);
+    const gpu = await openDevice();
+    const files = from.files.share();
+    const item = { files, how: { half: from.how.half }, open: (how) => TASKS[task](gpu, files, how) };
+    const beside = from.model instanceof wgrad.Embedder && BESIDE[task];
+    try {
+      item.model = beside ? await withModel(from, (embedder) => beside(gpu, files, embedder)) : await item.open(item.how);
+      signal.throwIfAborted();
+    } catch (error) {
+      free(item);
+      throw error;
+    }
+    return { handle: keep(item), verified: null, about: JSON.parse(item.model.about?.() ?? 'null') };
+  },
+
   async fill({ handle, text, topK }) {
     return JSON.parse(await withModel(need(handle), (model) => model.fill(text, topK)));
+  },
+
+  /** The classes of texts, or of pairs of texts: `[[text, pair or null]]`. */
+  async classify({ handle, texts }, report, signal) {
+    const answer = (model) => {
+      signal.throwIfAborted();
+      return model.predict(JSON.stringify(texts), (done) => report({ status: 'classified', done, total: texts.length }));
+    };
+    return JSON.parse(await withModel(need(handle), answer));
   },
 
   /** The entities of texts. */

@@ -27,7 +27,6 @@ pub mod rng;
 pub mod rows;
 pub mod sniff;
 pub mod source;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod task;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod texts;

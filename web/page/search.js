@@ -116,7 +116,10 @@ async function search() {
 
 export const open = () => picker.open();
 export const close = () => picker.close();
-export const disable = () => picker.disable('Search needs WebGPU.');
+export function disable() {
+  picker.disable('Search needs WebGPU.');
+  for (const chip of $('questions').children) chip.disabled = true;
+}
 
 /** Wires the room up. */
 export function start() {
@@ -136,10 +139,10 @@ export function start() {
     $('matrix-hint').replaceChildren(make('strong', {}, score.toFixed(2)), ` “${lines[i]}” and “${lines[j]}”`);
   });
   classes.start();
-  picker = new ModelPicker($('search-model'), 'feature-extraction', async (call, model) => {
+  picker = new ModelPicker($('search-model'), 'feature-extraction', async (call) => {
     embed = call;
     $('embed').disabled = false;
-    classes.showClasses(call, model);
+    classes.showClasses(call);
     await search();
   });
   $('embed').addEventListener('click', search);

@@ -64,7 +64,7 @@ function countWords() {
     $('text-hint'),
     own
       ? words ? `About ${number(words)} words. A few thousand are enough to see it learn; more are better.` : 'It learns whatever you paste: letters, a book, code, another language.'
-      : `${number(words)} words of a tiny made-up English, so that learning shows within a minute.`,
+      : `${number(words)} words of a tiny made-up English, so that learning shows after a hundred steps.`,
   );
 }
 
@@ -245,6 +245,7 @@ async function reset() {
   const old = trainer;
   [trainer, keptAs, lastRow, done, total] = [null, null, null, 0, null];
   curve.clear();
+  curve.plan(asked(), null);
   emptyBars();
   showNumbers();
   showTime();
@@ -328,6 +329,7 @@ export function disable() {
 /** Wires the room up. */
 export function start() {
   curve = new Curve($('curve'));
+  curve.plan(asked(), null);
   emptyBars();
   for (const input of document.querySelectorAll('input[name=source]')) input.addEventListener('change', showText);
   $('text').addEventListener('input', () => {
@@ -354,6 +356,7 @@ export function start() {
   $('save-folder').addEventListener('click', () => settled(saveFolder));
   onDrop($('drop'), async (transfer) => adopt(await droppedFiles(transfer)), (error) => say($('train-status'), error.message, true));
   $('steps').addEventListener('input', () => {
+    if (!trainer) curve.plan(asked(), null);
     showTime();
     controls();
   });

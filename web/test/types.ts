@@ -15,6 +15,9 @@ export async function options(file: File, list: FileList, folder: FileSystemDire
   for (const { entity_group, word, start, end } of await tag('Ada Lovelace')) console.log(entity_group, word.length === end - start);
   const classify = await pipeline('text-classification', './sentiment/', { dtype: 'fp16' });
   const label: string = (await classify('a', { signal }))[0]!.label + (await classify(['a', 'b']))[1]!.label + classify.labels[0];
+  const pair = await classify([{ text: 'a', text_pair: 'b' }, 'c']);
+  const same = await pipeline('token-classification', embed);
+  console.log(pair.truncated, (await same('a')).length);
   const scores: number[] = (await classify(['a'], { top_k: null }))[0]!.map(({ score }) => score);
   const map = await (await pipeline('attention', './model/'))('a', { pair: 'b', signal });
   const share: number = map.head(0, 0).tolist()[0]![0]! + map.tolist()[0]![0]![0]![0]!;
