@@ -177,7 +177,8 @@ export const open = () => picker.open();
 export const close = () => picker.close();
 export function disable() {
   picker.disable('Looking inside needs WebGPU.');
-  for (const control of [$('look-go'), ...$('look-examples').children]) control.disabled = true;
+  $('look-go').disabled = true;
+  $('look-examples').hidden = true;
 }
 
 /** Wires the room up. */

@@ -118,7 +118,7 @@ export const open = () => picker.open();
 export const close = () => picker.close();
 export function disable() {
   picker.disable('Search needs WebGPU.');
-  for (const chip of $('questions').children) chip.disabled = true;
+  $('questions').hidden = true;
 }
 
 /** Wires the room up. */
