@@ -69,7 +69,7 @@ test('fault 66: a run outlives its page, its worker and a crash in the middle of
   assert.ok(closed.kept.some(({ name, step, inUse }) => name === 'page closed' && step === 30 && !inUse));
 
   // The worker hangs with half of a state written, and is ended.
-  for (const pieces of [0, 5]) {
+  for (const pieces of [5]) {
     await prepared(page);
     page.evaluate(() => begin('crashed', 15)).catch(() => {});
     await page.waitForFunction(() => window.steps?.some(({ step }) => step >= 6));
