@@ -158,7 +158,10 @@ enum SavedAs {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let recipe = recipe(args)?;
     let (train, evals) = args.labelled.read(args.train.as_deref())?;
-    train.iter().chain(evals.iter().map(|(_, table)| table)).for_each(|table| tell_repairs(&table.repairs, 0));
+    train
+        .iter()
+        .chain(evals.iter().map(|(_, table)| table))
+        .for_each(|table| tell_repairs(&table.repairs, 0));
     let train = train.ok_or_else(|| Error::config("train", "--data DIR or --train FILE", "neither"))?;
     if evals.is_empty() && args.labelled.task != Task::Contrastive {
         return Err(Error::config("eval", "--data DIR, or --eval FILE beside --train", "neither").into());
