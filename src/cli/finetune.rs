@@ -17,6 +17,7 @@ use wgrad::train::finetune::{
 
 use super::interrupt::{self, INTERRUPTED};
 use super::labelled::Labelled;
+use super::texts::tell_repairs;
 use super::watch::Watch;
 use super::{device, models, pooling, precision, print};
 
@@ -157,6 +158,10 @@ enum SavedAs {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let recipe = recipe(args)?;
     let (train, evals) = args.labelled.read(args.train.as_deref())?;
+    train
+        .iter()
+        .chain(evals.iter().map(|(_, table)| table))
+        .for_each(|table| tell_repairs(&table.repairs, 0));
     let train = train.ok_or_else(|| Error::config("train", "--data DIR or --train FILE", "neither"))?;
     if evals.is_empty() && args.labelled.task != Task::Contrastive {
         return Err(Error::config("eval", "--data DIR, or --eval FILE beside --train", "neither").into());

@@ -15,11 +15,15 @@ use parquet::schema::types::Type;
 use serde_json::Value;
 
 use super::json_rows::Complaint;
-use crate::format::shortened;
+use crate::budget;
+use crate::format::{shortened, thousands};
 use crate::{Error, Result};
 
 /// A row's number, counted from 1, and its values, or why it has none.
 pub(super) type Numbered = (u64, Result<Vec<String>, Complaint>);
+
+/// What a value of a list takes in memory, in bytes.
+const PER_VALUE: u64 = 64;
 
 /// The rows of one file.
 pub(super) struct ParquetRows {
@@ -60,6 +64,25 @@ impl ParquetRows {
                 roots.push(root);
             }
             paths.push(path);
+        }
+        for group in reader.metadata().row_groups() {
+            for chunk in group.columns() {
+                let name = chunk.column_path().parts().first();
+                if !roots.iter().any(|root| Some(root.name()) == name.map(String::as_str)) {
+                    continue;
+                }
+                // A page is unpacked at once, and may be all of it; a list becomes values in memory.
+                let lists = chunk.column_descr().max_rep_level() > 0;
+                let values = if lists { chunk.num_values().max(0) as u64 * PER_VALUE } else { 0 };
+                let bytes = chunk.uncompressed_size().max(0) as u64;
+                if bytes > budget::get() / 2 || values > budget::get() {
+                    let found = format!(
+                        "one of {} MB (or write it with smaller ones)",
+                        thousands(bytes.max(values) / 1_000_000)
+                    );
+                    return Err(budget::exceeded(path, "row groups that unpack", found));
+                }
+            }
         }
         // In the order of the file, in which columns are read.
         roots.sort_by_key(|root| schema.get_fields().iter().position(|field| field.name() == root.name()));

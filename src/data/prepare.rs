@@ -19,6 +19,7 @@ use super::manifest::{self, FORMAT, Manifest, UNIGRAMS, VERSION, unigram_entropy
 use super::reader::{Document, ReadCounts, ReadOptions, Reader};
 use super::sequences::{SequenceWriter, Shape};
 use super::shard::{ShardWriter, write_u64s};
+use crate::budget;
 use crate::hash::fnv1a;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::store::Disk;
@@ -219,7 +220,7 @@ fn check(options: &PrepareOptions) -> Result<()> {
 fn next_chunk(reader: &mut Reader) -> Result<Option<Vec<Document>>> {
     let mut chunk = Vec::new();
     let mut bytes = 0;
-    while bytes < CHUNK
+    while bytes < CHUNK.min(budget::batch_limit())
         && let Some(document) = reader.next()
     {
         let document = document?;

@@ -8,10 +8,13 @@ use tokenizers::{EncodeInput, Encoding, ModelWrapper};
 
 use super::check;
 use super::companions::{Companions, SETTINGS_FILE, SPECIAL_TOKENS_FILE};
+use super::growth;
 use super::scores;
 use super::specials::{SpecialIds, SpecialTokens};
 use super::vocabulary::{VOCABULARY_FILE, tokenizer_json};
+use crate::budget;
 use crate::hash::fnv1a;
+use crate::json;
 use crate::store::{CHECKSUMS_FILE, Disk, Store, checksums, write_atomic};
 use crate::{Error, Result};
 
@@ -19,7 +22,7 @@ use crate::{Error, Result};
 pub const FILE: &str = "tokenizer.json";
 
 /// A bigger `tokenizer.json` is refused unread.
-const MAX_FILE: u64 = 256 << 20;
+const MAX_FILE: u64 = json::MAX_BYTES as u64;
 
 /// How a vocabulary marks the pieces of a word.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,6 +113,8 @@ pub struct Tokenizer {
     json: Vec<u8>,
     table: TokenTable,
     special_tokens: SpecialTokens,
+    /// How many times as many bytes as a text has its cleaning may give.
+    growth: f64,
 }
 
 impl std::fmt::Debug for Tokenizer {
@@ -174,7 +179,7 @@ impl Tokenizer {
 
     /// [`Tokenizer::from_named`] with the special tokens that other files name.
     pub(crate) fn with_roles(json: Vec<u8>, path: &Path, named: &SpecialTokens) -> Result<Self> {
-        check::check(&json).map_err(|(expected, found)| Error::file(path, expected, found))?;
+        let growth = check::check(&json).map_err(|(expected, found)| Error::file(path, expected, found))?;
         // The crate below panics on some crafted files that `check` does not foresee; a probe finds those
         // that only fail when they are used.
         let built = catch_unwind(AssertUnwindSafe(|| -> std::result::Result<_, tokenizers::Error> {
@@ -198,7 +203,7 @@ impl Tokenizer {
         if highest.is_some_and(|id| id as usize >= table.vocab_size()) {
             return Err(found(format!("a template with ids past the {} tokens", table.vocab_size())));
         }
-        Ok(Tokenizer { inner, json, table, special_tokens })
+        Ok(Tokenizer { inner, json, table, special_tokens, growth })
     }
 
     /// Writes `tokenizer.json` into `folder`, which is created if need be.
@@ -242,7 +247,7 @@ impl Tokenizer {
     /// # Errors
     /// When the tokenizer has no token for an unknown piece, which one trained here always has.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        Ok(self.encoding(text.into(), false)?.get_ids().to_vec())
+        Ok(self.encoding([text], false)?.get_ids().to_vec())
     }
 
     /// The ids of `text` as [`Tokenizer::encode`] gives them, each with the bytes of `text` that it stands for.
@@ -250,6 +255,7 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::encode`].
     pub fn encode_with_offsets(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>> {
+        let _turn = self.turn([text])?;
         let encoding = caught(|| self.inner.encode(text, false))?;
         let ranges = encoding.get_offsets().iter().map(|&(start, end)| start..end);
         Ok(encoding.get_ids().iter().copied().zip(ranges).collect())
@@ -261,6 +267,7 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::encode`].
     pub fn encode_with_words(&self, text: &str) -> Result<Vec<WordPiece>> {
+        let _turn = self.turn([text])?;
         let encoding = caught(|| self.inner.encode(text, false))?;
         let marked = matches!(marker(&self.inner), Marker::Continuing(_) | Marker::Words);
         let words = encoding.get_word_ids();
@@ -290,7 +297,7 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::encode`].
     pub fn encode_with_specials(&self, text: &str) -> Result<Vec<u32>> {
-        Ok(self.encoding(text.into(), true)?.get_ids().to_vec())
+        Ok(self.encoding([text], true)?.get_ids().to_vec())
     }
 
     /// The ids of `[CLS] left [SEP] right [SEP]`, and for each whether it is of the first (0) or the second part (1).
@@ -298,7 +305,7 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::encode`].
     pub fn encode_pair(&self, left: &str, right: &str) -> Result<(Vec<u32>, Vec<u32>)> {
-        let encoding = self.encoding((left, right).into(), true)?;
+        let encoding = self.encoding([left, right], true)?;
         Ok((encoding.get_ids().to_vec(), encoding.get_type_ids().to_vec()))
     }
 
@@ -308,16 +315,27 @@ impl Tokenizer {
     /// As [`Tokenizer::encode`].
     pub fn pieces(&self, left: &str, right: Option<&str>) -> Result<Vec<Piece>> {
         let encoding = match right {
-            None => self.encoding(left.into(), true)?,
-            Some(right) => self.encoding((left, right).into(), true)?,
+            None => self.encoding([left], true)?,
+            Some(right) => self.encoding([left, right], true)?,
         };
         let texts = encoding.get_sequence_ids();
         let pieces = encoding.get_ids().iter().zip(encoding.get_type_ids()).zip(texts);
         Ok(pieces.map(|((&id, &of_type), text)| Piece { id, of_type, text }).collect())
     }
 
-    fn encoding(&self, input: EncodeInput<'_>, specials: bool) -> Result<Encoding> {
+    /// The encoding of a text, or of two.
+    fn encoding<const N: usize>(&self, texts: [&str; N], specials: bool) -> Result<Encoding> {
+        let _turn = self.turn(texts)?;
+        let input = match texts.as_slice() {
+            [left, right] => EncodeInput::from((*left, *right)),
+            others => others.first().copied().unwrap_or_default().into(),
+        };
         caught(|| self.inner.encode_fast(input, specials))
+    }
+
+    /// Waits until there is memory to tokenize a text, or two.
+    fn turn<const N: usize>(&self, texts: [&str; N]) -> Result<budget::Turn> {
+        growth::turn(self.inner.get_normalizer(), self.growth, &texts)
     }
 
     /// The text of `ids`, the specials left out if `skip_specials`. Unknown ids are left out.

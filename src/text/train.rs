@@ -16,6 +16,7 @@ use tokenizers::{
 
 use super::pipeline::{self, CONTINUING, SPECIALS, TokenizerKind, TokenizerOptions};
 use super::tokenizer::Tokenizer;
+use crate::budget;
 use crate::{Error, Result};
 
 /// The smallest vocabulary that holds the specials and ASCII.
@@ -71,6 +72,7 @@ where
     let normalizer = pipeline::normalizer(options, true)?;
     let pre_tokenizer = pipeline::pre_tokenizer()?;
     let counts = |text: &String| -> Result<Counts> {
+        let _turn = budget::tokenizing(text.len() as u64);
         let mut counts = Counts::new();
         let mut normalized = NormalizedString::from(text.as_str());
         let failed =
@@ -91,7 +93,7 @@ where
     while texts.peek().is_some() {
         let mut chunk = Vec::new();
         let mut bytes = 0;
-        while bytes < CHUNK
+        while bytes < CHUNK.min(budget::batch_limit())
             && let Some(text) = texts.next()
         {
             let text = text?;

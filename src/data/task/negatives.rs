@@ -29,7 +29,7 @@ impl Table {
         let source = source(path, options)?;
         let names: Vec<String> = [&columns.text, pair].into_iter().chain(negatives).cloned().collect();
         let wanted = Wanted { columns: &names, lines: Lines::Refused, keep_places: false };
-        let mut rows = Rows::open(&source, None, &wanted, options, &Arc::default())?;
+        let mut rows = Rows::open(&source, None, &wanted, options, &Arc::default())?.kept();
         let mut examples = Vec::new();
         let mut found = vec![Vec::new(); negatives.len()];
         while let Some(row) = rows.next_row()? {

@@ -96,7 +96,7 @@ fn read_rows(source: &Source, columns: &Columns, options: &FileOptions, task: Op
         false => Lines::Refused,
     };
     let wanted = Wanted { columns: &names(columns), lines, keep_places: false };
-    let rows = Rows::open(source, None, &wanted, options, &Arc::default())?;
+    let rows = Rows::open(source, None, &wanted, options, &Arc::default())?.kept();
     let mut rows = if columns.separator.is_some() { rows.with_lists() } else { rows };
     let mut examples = Vec::new();
     while let Some(row) = rows.next_row()? {

@@ -81,7 +81,7 @@ impl Table {
 fn read(source: &Source, names: [&String; 2], columns: &WordColumns, options: &FileOptions) -> Result<Table> {
     let names = names.map(String::clone);
     let wanted = Wanted { columns: &names, lines: Lines::AllTexts, keep_places: false };
-    let mut rows = Rows::open(source, None, &wanted, options, &Arc::default())?.with_lists();
+    let mut rows = Rows::open(source, None, &wanted, options, &Arc::default())?.with_lists().kept();
     let examples = match rows.is_text() {
         true => {
             rows = rows.in_parts();
