@@ -42,10 +42,12 @@ mod listing;
 mod pack;
 #[cfg(not(target_arch = "wasm32"))]
 mod parquet_rows;
+mod resume;
 mod sequences;
 mod shard;
 mod spans;
 mod utf16;
+mod work;
 
 pub use batch::Batch;
 pub use batcher::{Batcher, BatcherOptions};

@@ -6,25 +6,31 @@
 //! files too, so that only the last sequence is short. A tail of fewer than 8 tokens is dropped and counted, unless
 //! it is all there is. With `pack` several such sequences stand one after the other in each of T tokens without seeing
 //! each other, and no tail is dropped. The folder ([`manifest`]) appears when it is whole.
+//!
+//! Until then it has a name of its own, and from time to time a file that says how far it is. A run that was killed is
+//! gone on with from there by the next one of the same settings, to the same bits: the documents it had are read again and
+//! compared, not tokenized.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 #[cfg(not(target_arch = "wasm32"))]
 use std::sync::{atomic::Ordering, mpsc::sync_channel};
+use std::time::Duration;
+#[cfg(not(target_arch = "wasm32"))]
+use std::time::Instant;
 
-use rayon::prelude::*;
 use serde::Serialize;
 
-use super::held_out::{Chooser, Decided, Tokenized};
-use super::manifest::{self, FORMAT, Manifest, UNIGRAMS, VERSION, unigram_entropy};
+use super::manifest;
 use super::reader::{Document, ReadCounts, ReadOptions, Reader};
-use super::sequences::{SequenceWriter, Shape};
-use super::shard::{ShardWriter, write_u64s};
-use crate::hash::fnv1a;
+#[cfg(not(target_arch = "wasm32"))]
+use super::resume::{self, Saved};
+use super::work::Work;
+#[cfg(not(target_arch = "wasm32"))]
+use super::work::digest_after;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::store::Disk;
-use crate::store::{CHECKSUMS_FILE, Checksums, Memory, NewFolder, Store, write_file};
-use crate::text::companions::SPECIAL_TOKENS_FILE;
-use crate::text::{SpecialTokens, Tokenizer, tokenizer};
+use crate::store::{Memory, NewFolder};
+use crate::text::Tokenizer;
 use crate::{Error, Result};
 
 pub use super::held_out::HeldOut;
@@ -54,6 +60,10 @@ pub struct PrepareOptions {
     pub read: ReadOptions,
     /// Tokens per shard, about.
     pub shard_tokens: u64,
+    /// Bytes of text that are tokenized at once, about. The data does not depend on it.
+    pub chunk_bytes: usize,
+    /// How much work a process that is killed may lose. The data does not depend on it.
+    pub save_every: Duration,
 }
 
 impl Default for PrepareOptions {
@@ -70,6 +80,8 @@ impl Default for PrepareOptions {
             seed: 0,
             read: ReadOptions::default(),
             shard_tokens: 1 << 27,
+            chunk_bytes: 4 << 20,
+            save_every: Duration::from_secs(20),
         }
     }
 }
@@ -85,6 +97,17 @@ pub struct Progress {
     pub documents: u64,
     /// Tokens in them.
     pub tokens: u64,
+    /// What became of an earlier run that was killed.
+    pub earlier: Earlier,
+}
+
+/// What became of an earlier run for the same folder that was killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Earlier {
+    /// As many documents were taken over from it.
+    pub resumed_documents: u64,
+    /// Why nothing was, where there was something.
+    pub begun_anew: Option<&'static str>,
 }
 
 /// What one part came to.
@@ -105,7 +128,7 @@ pub struct PartSummary {
 }
 
 impl PartSummary {
-    fn new(part: &manifest::Part, seq_len: usize) -> Self {
+    pub(super) fn new(part: &manifest::Part, seq_len: usize) -> Self {
         let manifest::Part { documents, sequences, tokens, .. } = *part;
         let segments = if part.segments > 0 { part.segments } else { sequences };
         let room = sequences.max(1) * seq_len as u64;
@@ -126,6 +149,9 @@ pub struct Summary {
     pub vocab_size: usize,
     /// What was read and put right.
     pub read: ReadCounts,
+    /// What became of an earlier run that was killed.
+    #[serde(flatten)]
+    pub earlier: Earlier,
     /// Documents without a single token, passed over.
     pub empty_documents: u64,
     /// Tokens in tails too short to keep.
@@ -140,10 +166,9 @@ pub struct Summary {
     pub unigram_entropy: Option<f64>,
 }
 
-/// Documents go to the tokenizer in chunks of about this many bytes.
-const CHUNK: usize = 4 << 20;
-
 /// Tokenizes `options.inputs` into the folder `options.out`. `progress` is called after every chunk.
+///
+/// What a killed run of the same settings did is not done again, if the texts are still the same.
 ///
 /// # Errors
 /// Bad options, a fault in a file (see [`Reader`]), a corpus without a token, one of which nothing is left to train
@@ -153,31 +178,106 @@ pub fn prepare(options: &PrepareOptions, mut progress: impl FnMut(&Progress)) ->
     check(options)?;
     let tokenizer = Tokenizer::load_with(&options.tokenizer, options.verify)?;
     let mut reader = Reader::open(&options.inputs, options.read.clone())?;
-    let folder = NewFolder::create(&Disk, &options.out)?;
-    let mut work = Work::new(options, &tokenizer, (&Disk, folder.path()))?;
+    let folder = NewFolder::adopt(&Disk, &options.out, resume::FILE)?;
+    let settings = resume::settings(options, &tokenizer);
+    let (mut work, mut earlier) = begin(options, &tokenizer, &folder, &settings)?;
+    if !run(options, &mut reader, &mut work, (&folder, &settings, earlier), &mut progress)? {
+        const CHANGED: &str = "the texts have changed";
+        if reader.total_bytes().is_none() {
+            let expected = "the texts of the run that was killed";
+            return Err(Error::config("files", expected, "others, from a pipe (the next run begins anew)"));
+        }
+        folder.clear(|_| false)?;
+        reader = Reader::open(&options.inputs, options.read.clone())?;
+        work = Work::new(options, &tokenizer, (&Disk, folder.path()))?;
+        earlier = Earlier { begun_anew: Some(CHANGED), ..Earlier::default() };
+        run(options, &mut reader, &mut work, (&folder, &settings, earlier), &mut progress)?;
+    }
+    let summary = work.finish(reader.counts().clone(), earlier)?;
+    folder.clear(|name| name != resume::FILE)?;
+    folder.commit()?;
+    Ok(summary)
+}
 
+/// The work at its beginning, or where a killed run left it.
+#[cfg(not(target_arch = "wasm32"))]
+fn begin<'a>(
+    options: &'a PrepareOptions,
+    tokenizer: &'a Tokenizer,
+    folder: &NewFolder,
+    settings: &str,
+) -> Result<(Work<'a>, Earlier)> {
+    let new = || Work::new(options, tokenizer, (&Disk, folder.path()));
+    if !folder.is_adopted() {
+        return Ok((new()?, Earlier::default()));
+    }
+    let begun_anew = match resume::load(&Disk, folder.path()) {
+        Some(saved) if saved.settings == settings => {
+            folder.clear(|name| saved.work.needs(name))?;
+            let mut work = new()?;
+            match work.resume(saved.work) {
+                Ok(()) => {
+                    let resumed_documents = work.counts().documents;
+                    return Ok((work, Earlier { resumed_documents, begun_anew: None }));
+                }
+                Err(_) => "what it left is damaged",
+            }
+        }
+        Some(_) => "the settings or the tokenizer have changed",
+        None => "what it left is damaged",
+    };
+    folder.clear(|_| false)?;
+    Ok((new()?, Earlier { resumed_documents: 0, begun_anew: Some(begun_anew) }))
+}
+
+/// Takes all documents of `reader` that `work` does not have yet. Tells whether those that it has are the same.
+#[cfg(not(target_arch = "wasm32"))]
+fn run(
+    options: &PrepareOptions,
+    reader: &mut Reader,
+    work: &mut Work,
+    (folder, settings, earlier): (&NewFolder, &str, Earlier),
+    progress: &mut impl FnMut(&Progress),
+) -> Result<bool> {
     let (bytes, total_bytes) = (reader.bytes_read(), reader.total_bytes());
+    let (known, digest) = (work.counts().documents, work.counts().digest);
     std::thread::scope(|scope| {
         // Room for one chunk beside the two being filled and tokenized.
         let (sender, receiver) = sync_channel::<Result<Vec<Document>>>(1);
-        let reader = &mut reader;
         scope.spawn(move || {
-            while let Some(chunk) = next_chunk(reader).transpose() {
+            while let Some(chunk) = next_chunk(reader, options.chunk_bytes).transpose() {
                 // The receiver is gone when it met an error; there is nobody left to read for.
                 if sender.send(chunk).is_err() {
                     break;
                 }
             }
         });
+        let (mut passed, mut passed_digest) = (0, 0);
+        let mut saved = Instant::now();
         for chunk in receiver {
-            work.take(chunk?)?;
-            progress(&work.progress(bytes.load(Ordering::Relaxed), total_bytes));
+            let mut chunk = chunk?;
+            if passed < known {
+                let left = usize::try_from(known - passed).unwrap_or(usize::MAX);
+                let new = chunk.split_off(left.min(chunk.len()));
+                passed += chunk.len() as u64;
+                passed_digest = digest_after(passed_digest, &chunk);
+                if passed == known && passed_digest != digest {
+                    return Ok(false);
+                }
+                chunk = new;
+            }
+            if !chunk.is_empty() {
+                work.take(chunk)?;
+                if saved.elapsed() >= options.save_every {
+                    let state = Saved { settings: settings.to_owned(), work: work.save()? };
+                    resume::save(&Disk, folder.path(), &state)?;
+                    saved = Instant::now();
+                }
+            }
+            progress(&work.progress(bytes.load(Ordering::Relaxed), total_bytes, earlier));
         }
-        Ok(())
-    })?;
-    let summary = work.finish(reader.counts().clone())?;
-    folder.commit()?;
-    Ok(summary)
+        Ok(passed == known)
+    })
 }
 
 /// [`prepare`] from files in memory into a folder in memory; `options.tokenizer` is not looked at.
@@ -194,12 +294,12 @@ pub fn prepare_in(
     let mut reader = Reader::open_in(files, &options.inputs, options.read.clone())?;
     let folder = NewFolder::create(files, &options.out)?;
     let mut work = Work::new(options, tokenizer, (files, folder.path()))?;
-    let total_bytes = reader.total_bytes();
-    while let Some(chunk) = next_chunk(&mut reader)? {
+    let (total_bytes, earlier) = (reader.total_bytes(), Earlier::default());
+    while let Some(chunk) = next_chunk(&mut reader, options.chunk_bytes)? {
         work.take(chunk)?;
-        progress(&work.progress(reader.bytes_read_now(), total_bytes));
+        progress(&work.progress(reader.bytes_read_now(), total_bytes, earlier));
     }
-    let summary = work.finish(reader.counts().clone())?;
+    let summary = work.finish(reader.counts().clone(), earlier)?;
     folder.commit()?;
     Ok(summary)
 }
@@ -215,11 +315,11 @@ fn check(options: &PrepareOptions) -> Result<()> {
     Err(Error::config("seq-len", "10 to 65536 tokens", options.seq_len))
 }
 
-/// About [`CHUNK`] bytes of documents; none at the end.
-fn next_chunk(reader: &mut Reader) -> Result<Option<Vec<Document>>> {
+/// About so many bytes of documents; none at the end.
+fn next_chunk(reader: &mut Reader, chunk_bytes: usize) -> Result<Option<Vec<Document>>> {
     let mut chunk = Vec::new();
     let mut bytes = 0;
-    while bytes < CHUNK
+    while bytes < chunk_bytes.max(1)
         && let Some(document) = reader.next()
     {
         let document = document?;
@@ -227,153 +327,4 @@ fn next_chunk(reader: &mut Reader) -> Result<Option<Vec<Document>>> {
         chunk.push(document);
     }
     Ok((!chunk.is_empty()).then_some(chunk))
-}
-
-/// The two parts of the data.
-struct Parts<'a> {
-    train: SequenceWriter<'a>,
-    held_out: SequenceWriter<'a>,
-}
-
-impl Parts<'_> {
-    fn push(&mut self, (held_out, document): &Decided) -> Result<()> {
-        if *held_out { self.held_out.push(&document.tokens) } else { self.train.push(&document.tokens) }
-    }
-}
-
-struct Work<'a> {
-    options: &'a PrepareOptions,
-    tokenizer: &'a Tokenizer,
-    store: &'a dyn Store,
-    folder: PathBuf,
-    token_bytes: usize,
-    chooser: Chooser,
-    parts: Parts<'a>,
-    counts: Counts,
-}
-
-/// What came by so far.
-#[derive(Default)]
-struct Counts {
-    documents: u64,
-    empty: u64,
-    unknown: u64,
-    tokens: u64,
-}
-
-impl<'a> Work<'a> {
-    fn new(
-        options: &'a PrepareOptions,
-        tokenizer: &'a Tokenizer,
-        (store, folder): (&'a dyn Store, &Path),
-    ) -> Result<Self> {
-        let &PrepareOptions { join, pack, .. } = options;
-        let shape = Shape { body: options.seq_len - 2, join, pack, specials: *tokenizer.specials() };
-        let chooser = Chooser::new(options.held_out, shape)?;
-        let token_bytes = if tokenizer.vocab_size() <= 1 << 16 { 2 } else { 4 };
-        let cutter = |stem| {
-            let writer = ShardWriter::new(store, folder, stem, token_bytes, options.shard_tokens.max(1));
-            SequenceWriter::new(shape, writer, tokenizer.vocab_size())
-        };
-        let parts = Parts { train: cutter("train"), held_out: cutter("held-out") };
-        let counts = Counts::default();
-        let folder = folder.to_path_buf();
-        Ok(Work { options, tokenizer, store, folder, token_bytes, chooser, parts, counts })
-    }
-
-    fn progress(&self, bytes: u64, total_bytes: Option<u64>) -> Progress {
-        Progress { bytes, total_bytes, documents: self.counts.documents, tokens: self.counts.tokens }
-    }
-
-    fn take(&mut self, chunk: Vec<Document>) -> Result<()> {
-        let encode = |document: &Document| {
-            Ok((fnv1a(document.text.as_bytes()), self.tokenizer.encode(&document.text)?))
-        };
-        let encoded = chunk.par_iter().map(encode).collect::<Result<Vec<_>>>()?;
-        for (hash, tokens) in encoded {
-            self.counts.documents += 1;
-            self.counts.tokens += tokens.len() as u64;
-            let unknown = self.tokenizer.specials().unk;
-            self.counts.unknown += tokens.iter().filter(|&&token| token == unknown).count() as u64;
-            if tokens.is_empty() {
-                self.counts.empty += 1;
-                continue;
-            }
-            let document = Tokenized::new(hash, self.options.seed, self.counts.documents, tokens);
-            for decided in self.chooser.push(document) {
-                self.parts.push(&decided)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn finish(mut self, read: ReadCounts) -> Result<Summary> {
-        for decided in self.chooser.finish(self.parts.train.documents()) {
-            self.parts.push(&decided)?;
-        }
-        let (train, train_counts, train_dropped) = self.parts.train.finish()?;
-        let (held_out, held_out_counts, held_out_dropped) = self.parts.held_out.finish()?;
-        if train.sequences == 0 {
-            let found = format!(
-                "{} documents with {} tokens, of which {} sequences are held out",
-                self.counts.documents, self.counts.tokens, held_out.sequences
-            );
-            return Err(Error::config("files", "text for at least one sequence to train on", found));
-        }
-        let unigram_entropy = unigram_entropy(&train_counts, &held_out_counts);
-        let counts = train_counts.into_iter().chain(held_out_counts);
-        let unigrams_crc32 = write_u64s(self.store, &self.folder.join(UNIGRAMS), counts)?;
-        let copy = self.folder.join(tokenizer::FILE);
-        let tokenizer_digest = write_file(self.store, &copy, |sink| sink.put(self.tokenizer.json()))?;
-        let mut sums = vec![(tokenizer::FILE, tokenizer_digest)];
-        let tokens = self.tokenizer.special_tokens();
-        if SpecialTokens::of(&serde_json::from_slice(self.tokenizer.json()).unwrap_or_default()) != *tokens {
-            // What the file does not say of itself was named by a file beside it.
-            let roles =
-                tokens.roles().into_iter().filter_map(|(role, token)| Some((role.to_owned(), token?.into())));
-            let roles = serde_json::Value::Object(roles.collect()).to_string();
-            let path = self.folder.join(SPECIAL_TOKENS_FILE);
-            sums.push((
-                SPECIAL_TOKENS_FILE,
-                write_file(self.store, &path, |sink| sink.put(roles.as_bytes()))?,
-            ));
-        }
-        let summarise = |part: &manifest::Part| PartSummary::new(part, self.options.seq_len);
-        let summary = Summary {
-            out: self.options.out.clone(),
-            seq_len: self.options.seq_len,
-            vocab_size: self.tokenizer.vocab_size(),
-            read,
-            empty_documents: self.counts.empty,
-            dropped_tokens: train_dropped + held_out_dropped,
-            unknown_tokens: self.counts.unknown,
-            train: summarise(&train),
-            held_out: summarise(&held_out),
-            unigram_entropy,
-        };
-        let manifest = Manifest {
-            format: FORMAT.to_owned(),
-            version: VERSION,
-            seq_len: self.options.seq_len,
-            vocab_size: self.tokenizer.vocab_size(),
-            token_bytes: self.token_bytes,
-            join: self.options.join,
-            pack: self.options.pack,
-            seed: self.options.seed,
-            tokenizer: format!("{:016x}", self.tokenizer.fingerprint()),
-            train,
-            held_out,
-            unigram_entropy,
-            unigrams_crc32,
-            tokenizer_crc32: tokenizer_digest.crc32,
-        };
-        let path = self.folder.join(manifest::FILE);
-        let json = serde_json::to_vec_pretty(&manifest)
-            .map_err(|error| Error::file(&path, "a manifest that can be written", error.to_string()))?;
-        sums.push((manifest::FILE, write_file(self.store, &path, |sink| sink.put(&json))?));
-        // The manifest lists all other files.
-        let sums = Checksums::new(sums).to_json();
-        write_file(self.store, &self.folder.join(CHECKSUMS_FILE), |sink| sink.put(&sums))?;
-        Ok(summary)
-    }
 }
