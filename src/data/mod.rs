@@ -42,6 +42,7 @@ mod listing;
 mod pack;
 #[cfg(not(target_arch = "wasm32"))]
 mod parquet_rows;
+mod preparation;
 mod resume;
 mod sequences;
 mod shard;

@@ -9,9 +9,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::held_out::ChooserState;
-use super::prepare::PrepareOptions;
+use super::preparation::PrepareOptions;
 use super::sequences::SequenceState;
-use super::work::Counts;
 use crate::Result;
 use crate::store::{Store, write_atomic};
 use crate::text::Tokenizer;
@@ -25,6 +24,17 @@ pub(super) struct Saved {
     /// What the data follows from beside the documents.
     pub settings: String,
     pub work: WorkState,
+}
+
+/// What came by so far.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Counts {
+    pub documents: u64,
+    /// The texts of the documents, in their order, hashed.
+    pub digest: u64,
+    empty: u64,
+    unknown: u64,
+    tokens: u64,
 }
 
 /// The work as it stands between two chunks.

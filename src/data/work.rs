@@ -3,13 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use super::held_out::{Chooser, Decided, Tokenized};
 use super::manifest::{self, FORMAT, Manifest, UNIGRAMS, VERSION, unigram_entropy};
-use super::prepare::{Earlier, PartSummary, PrepareOptions, Progress, Summary};
+use super::preparation::{Earlier, PartSummary, PrepareOptions, Progress, Summary};
 use super::reader::{Document, ReadCounts};
-use super::resume::WorkState;
+use super::resume::{Counts, WorkState};
 use super::sequences::{SequenceWriter, Shape};
 use super::shard::{ShardWriter, write_u64s};
 use crate::hash::fnv1a;
@@ -40,17 +39,6 @@ pub(super) struct Work<'a> {
     chooser: Chooser,
     parts: Parts<'a>,
     counts: Counts,
-}
-
-/// What came by so far.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct Counts {
-    pub documents: u64,
-    /// The texts of the documents, in their order, hashed.
-    pub digest: u64,
-    empty: u64,
-    unknown: u64,
-    tokens: u64,
 }
 
 impl<'a> Work<'a> {

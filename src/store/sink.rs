@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::checksums::crc32;
 use super::{OpenFile, Store};
 use crate::{Error, Result};
 
@@ -49,7 +48,7 @@ impl Sink {
     pub fn reopen(store: &dyn Store, path: &Path, digest: Digest) -> Result<Sink> {
         let bytes = store.read(path)?;
         let begin = usize::try_from(digest.bytes).ok().and_then(|length| bytes.get(..length));
-        if begin.map(crc32) != Some(digest.crc32) {
+        if begin.map(crc32fast::hash) != Some(digest.crc32) {
             let expected = format!("{} bytes of checksum {:08x} to go on from", digest.bytes, digest.crc32);
             return Err(Error::file(path, expected, "others"));
         }
