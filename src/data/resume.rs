@@ -32,9 +32,9 @@ pub(super) struct Counts {
     pub documents: u64,
     /// The texts of the documents, in their order, hashed.
     pub digest: u64,
-    empty: u64,
-    unknown: u64,
-    tokens: u64,
+    pub empty: u64,
+    pub unknown: u64,
+    pub tokens: u64,
 }
 
 /// The work as it stands between two chunks.
