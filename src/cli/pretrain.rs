@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::exit;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use wgrad::data::Split;
 use wgrad::files::ModelFolder;
 use wgrad::format::thousands;
@@ -127,6 +127,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<()> {
+    args.data.iter().try_for_each(|data| check_prepared(data, &args))?;
     let mut settings = settings(&args)?;
     let from = start(&args, &mut settings)?;
     let dataset = Arc::new(models::dataset(&args.data)?);
@@ -185,6 +186,31 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         exit(INTERRUPTED);
     }
     Ok(())
+}
+
+/// Refuses texts, from which no run learns before they are prepared, and says with which commands that is done.
+fn check_prepared(data: &Path, args: &Args) -> anyhow::Result<()> {
+    let hub = data.to_string_lossy().starts_with("hf:");
+    if !hub && !data.is_file() {
+        return Ok(());
+    }
+    let found = if hub { "a data set of the hub" } else { "a file" };
+    let (text, program) = (data.display(), print::program());
+    // hf:NAME:CONFIG:SPLIT is called as its configuration.
+    let name =
+        text.to_string().rsplit(['/', ':']).find(|part| !part.is_empty() && *part != "train").map(|part| {
+            part.split_once('.').map_or(part, |(stem, _)| if hub { part } else { stem }).to_owned()
+        });
+    let folder = format!("data/{}", name.unwrap_or_else(|| "prepared".to_owned()));
+    let prepare =
+        |tokenizer: &str| format!("{program} data prepare {text} --tokenizer {tokenizer} --out {folder}");
+    let commands = match &args.from {
+        Some(model) => prepare(&model.display().to_string()),
+        None => format!("{program} tokenizer train {text} --out tok && {}", prepare("tok")),
+    };
+    bail!(
+        "{text}: expected a folder made by `wgrad data prepare`, found {found} ({commands}, then --data {folder})"
+    )
 }
 
 /// Says what the run would take.

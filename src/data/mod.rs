@@ -33,6 +33,7 @@ pub mod texts;
 
 #[cfg(not(target_arch = "wasm32"))]
 mod archive;
+#[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "no page goes on with a preparation"))]
 mod held_out;
 mod json_rows;
 mod kinds;
@@ -41,10 +42,17 @@ mod listing;
 mod pack;
 #[cfg(not(target_arch = "wasm32"))]
 mod parquet_rows;
+mod preparation;
+#[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "no page goes on with a preparation"))]
+mod resume;
+#[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "no page goes on with a preparation"))]
 mod sequences;
+#[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "no page goes on with a preparation"))]
 mod shard;
 mod spans;
 mod utf16;
+#[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "no page goes on with a preparation"))]
+mod work;
 
 pub use batch::Batch;
 pub use batcher::{Batcher, BatcherOptions};

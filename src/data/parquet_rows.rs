@@ -31,6 +31,8 @@ pub(super) struct ParquetRows {
     /// Of each wanted column the names from the outside in.
     columns: Vec<Vec<String>>,
     rows: RowIter<'static>,
+    /// What Hugging Face's `datasets` wrote of the columns: `{NAME: {"_type": …}}`, or null.
+    features: Value,
     /// The number of the row given last, counted from 1.
     number: u64,
     count: u64,
@@ -57,6 +59,9 @@ impl ParquetRows {
         let reader = guarded(path, || SerializedFileReader::new(file))?;
         let about = reader.metadata().file_metadata();
         let (schema, count) = (about.schema_descr().root_schema_ptr(), about.num_rows());
+        let known = about.key_value_metadata().into_iter().flatten().find(|pair| pair.key == "huggingface");
+        let known = known.and_then(|pair| serde_json::from_str::<Value>(pair.value.as_deref()?).ok());
+        let features = known.map_or(Value::Null, |mut known| known["info"]["features"].take());
         let (mut paths, mut roots): (Vec<Vec<String>>, Vec<Arc<Type>>) = (Vec::new(), Vec::new());
         for column in columns {
             let (root, path) = find(&schema, column).ok_or_else(|| missing(path, column, &schema))?;
@@ -95,12 +100,27 @@ impl ParquetRows {
             path: path.to_path_buf(),
             columns: paths,
             rows,
+            features,
             number: 0,
             count: count.unsigned_abs(),
             size,
             told: 0,
             read: read.clone(),
         })
+    }
+
+    /// What the numbers of a wanted column, or of the lists in it, are called; none where the file does not say it.
+    pub(super) fn class_names(&self, column: usize) -> Option<Vec<String>> {
+        let mut feature = self.columns.get(column)?.iter().try_fold(&self.features, |inner, name| {
+            let fields = inner.get("feature").unwrap_or(inner);
+            fields.get(name)
+        })?;
+        // Of a list, how its items are; earlier versions wrote a list of that alone.
+        while let Some(inner) = feature.get("feature").or_else(|| feature.get(0)) {
+            feature = inner;
+        }
+        let names = feature.get("names").filter(|_| feature["_type"] == "ClassLabel")?.as_array()?;
+        names.iter().map(|name| name.as_str().map(str::to_owned)).collect()
     }
 
     /// The next row, with its number; none at the end. Null is an empty text, and with `lists` a list is the text of its

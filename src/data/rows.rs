@@ -210,6 +210,16 @@ impl Rows {
         }
     }
 
+    /// What the numbers of a wanted column are called, where the file itself says it: Parquet as Hugging Face's `datasets`
+    /// writes it.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn class_names(&self, column: usize) -> Option<Vec<String>> {
+        match &self.table {
+            Table::Parquet(rows) => rows.class_names(column),
+            _ => None,
+        }
+    }
+
     /// The rows that could not be used so far.
     pub fn lost(&self) -> &Lost {
         self.tally.lost()
@@ -220,7 +230,7 @@ impl Rows {
     /// # Errors
     /// [`Error::Line`] under `strict`.
     pub fn lose(&mut self, line: u64, expected: &str, found: String) -> Result<()> {
-        self.tally.lose(Fault { line, expected: expected.to_owned(), found })
+        self.tally.lose(Fault { line, expected: expected.to_owned(), found, path: None })
     }
 
     /// The next row; none at the end. Null is an empty value.
@@ -253,7 +263,7 @@ impl Rows {
                 }
                 Err(Failure::Missing(complaint) | Failure::Broken(complaint)) => complaint,
             };
-            self.tally.lose(Fault { line, expected, found })?;
+            self.tally.lose(Fault { line, expected, found, path: None })?;
             if self.keep_places {
                 return Ok(Some(Row { line, values: vec![String::new(); self.columns.len().max(1)] }));
             }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use tokenizers::{EncodeInput, Encoding, ModelWrapper};
+use tokenizers::{EncodeInput, Encoding, ModelWrapper, NormalizedString, Normalizer};
 
 use super::check;
 use super::companions::{Companions, SETTINGS_FILE, SPECIAL_TOKENS_FILE};
@@ -15,7 +15,7 @@ use super::vocabulary::{VOCABULARY_FILE, tokenizer_json};
 use crate::budget;
 use crate::hash::fnv1a;
 use crate::json;
-use crate::store::{CHECKSUMS_FILE, Disk, Store, checksums, write_atomic};
+use crate::store::{CHECKSUMS_FILE, Disk, FolderLock, Store, checksums, holds_only, write_atomic};
 use crate::{Error, Result};
 
 /// The file's name inside a model or data folder.
@@ -215,12 +215,17 @@ impl Tokenizer {
         Disk.create_dir_all(folder)?;
         let path = folder.join(FILE);
         let save = || write_atomic(&Disk, &path, |sink| sink.put(&self.json));
-        let ours = |name: &String| name == FILE || name == CHECKSUMS_FILE;
-        // A list that names the tokenizer alone would say of another's folder that it is ours.
-        if Disk.exists(&folder.join(CHECKSUMS_FILE)) || Disk.list(folder)?.iter().all(ours) {
+        // A list or a lock in another's folder would say that it is ours.
+        let alone = holds_only(folder, &[FILE], &Disk.list(folder)?);
+        // It says so of a tokenizer that has no list yet, should this process be killed.
+        let lock = alone.then(|| FolderLock::acquire(folder)).transpose()?;
+        if alone || Disk.exists(&folder.join(CHECKSUMS_FILE)) {
             checksums::replacing(&Disk, folder, || Ok(vec![(FILE, save()?)]))?;
         } else {
             save()?;
+        }
+        if let Some(lock) = lock {
+            lock.remove(folder);
         }
         Ok(path)
     }
@@ -370,6 +375,16 @@ impl Tokenizer {
     /// What is known of each id.
     pub fn table(&self) -> &TokenTable {
         &self.table
+    }
+
+    /// A text as the normalizer leaves it, of which pieces are made.
+    pub(super) fn normalized(&self, text: &str) -> Result<String> {
+        let mut normalized = NormalizedString::from(text);
+        if let Some(normalizer) = self.inner.get_normalizer() {
+            let failed = |error| Error::config("text", "one that the tokenizer's normalizer can take", error);
+            normalizer.normalize(&mut normalized).map_err(failed)?;
+        }
+        Ok(normalized.get().to_owned())
     }
 
     /// A number that differs between different `tokenizer.json` files.
