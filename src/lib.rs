@@ -77,6 +77,7 @@
 #![warn(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 pub mod autograd;
+pub mod budget;
 pub mod data;
 pub mod error;
 pub mod files;

@@ -11,7 +11,7 @@ type Module = Vec<String>;
 
 /// Each module of the crate may use those of the lists before its own, and those of its own list.
 const FLOORS: [&[&str]; 8] = [
-    &["error", "format", "hash", "json", "random", "store"],
+    &["budget", "error", "format", "hash", "json", "random", "store"],
     &["gpu", "text"],
     &["ops", "autograd", "tensor", "shape", "data"],
     &["nn", "optim"],

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use common::folder::folder;
 use common::golden::Golden;
-use common::program::{error, json, run, stdout};
+use common::program::{error, json, run, stderr, stdout};
 use serde_json::Value;
 
 /// A model and GLUE's SST-2, whose good texts have w7 and whose bad ones w8.
@@ -67,6 +67,17 @@ fn a_task_of_glue_from_its_folder_to_predictions() {
     assert_eq!((&found["text"], &found["pair"]), (&Value::from("w20 w7"), &Value::from("w21")));
     let shares = found["probabilities"].as_object().unwrap();
     assert!((shares["negative"].as_f64().unwrap() + shares["positive"].as_f64().unwrap() - 1.0).abs() < 1e-9);
+
+    // Faults 19 and 20: what was put right, and what was cut off, are said once.
+    let mut text = b"w20 w7\xff\r\n".to_vec();
+    text.extend("w7 ".repeat(2000).bytes());
+    let output = run(&["predict", "--model", out], text);
+    assert_eq!(stdout(&output).lines().count(), 2);
+    let told = stderr(&output);
+    assert!(told.contains("1 pieces of invalid UTF-8 replaced, 1 carriage returns"), "{told}");
+    assert!(told.contains("1 texts of over") && told.contains("were truncated"), "{told}");
+    let output = run(&["predict", "--model", out, "--strict"], b"w20 w7\xff\n".to_vec());
+    assert!(error(&output, 1).contains("--strict"));
 
     // A second run does not overwrite the first.
     let output = run(&[&["finetune"][..], &task, &how].concat(), "");

@@ -137,6 +137,7 @@ fn own_tables_are_read_by_column_names() {
         let table = read(name, text, &columns).unwrap();
         let example = |line, text: &str, pair: &str, label: &str| Example {
             line,
+            file: 0,
             text: text.into(),
             pair: Some(pair.into()),
             label: Some(label.into()),
@@ -290,4 +291,30 @@ fn words_for_nothing_are_no_numbers() {
     assert_eq!(scores(&numbers).unwrap(), [1.5, -2.0]);
     // Where labels are names, one may be called so.
     assert_eq!(read(false).lost.rows, 2);
+}
+
+#[test]
+fn several_files_are_one_table_whose_errors_name_the_file() {
+    let rows = |from: usize, bad: &str| {
+        let good: Vec<_> = (from..from + 120).map(|n| format!("text {n},{}", ["yes", "no"][n % 2])).collect();
+        format!("text,label\n{}\n{bad}\n", good.join("\n"))
+    };
+    let files = Files::of(&[("a.csv", &rows(0, ",yes")), ("b.csv", &rows(120, "odd,maybe"))]);
+    let read = |name: &str| {
+        Table::read(&files.path(name), &columns("text", None, Some("label")), &FileOptions::default())
+            .unwrap()
+    };
+    let (first, second) = (read("a.csv"), read("b.csv"));
+    let (yes_no, lost) = (Labels::of(&first).unwrap(), first.lost.clone());
+    assert_eq!(lost.rows, 1);
+    let both = first.clone().joined(second.clone());
+    assert_eq!(both.examples.len(), 241);
+    assert_eq!(both.examples[120].text, "text 120");
+    let told = yes_no.numbers(&both).unwrap_err().to_string();
+    assert!(told.contains("b.csv") && told.contains("line 122") && told.contains("maybe"), "{told}");
+    // What is left out of the second file is told of that.
+    let other = second.joined(first);
+    assert_eq!(other.lost.rows, 1);
+    let told = other.lost.summary(&other.path).unwrap();
+    assert!(told.contains("a.csv") && !told.contains("b.csv"), "{told}");
 }

@@ -162,6 +162,28 @@ fn a_long_run_of_marks_or_letters_ends() {
     assert!(plain.encode(&" ".repeat(1_000_000)).unwrap().is_empty());
 }
 
+/// Parsers take the last of two, so that a token would have an id that no person sees.
+#[test]
+fn faults_6_and_69_a_token_or_a_key_that_comes_twice_is_refused() {
+    let tokenizer = train(ENGLISH, &small());
+    let json = String::from_utf8(tokenizer.json().to_vec()).unwrap();
+    let refused = |from: &str, to: &str| {
+        assert!(json.contains(from), "{from}");
+        Tokenizer::from_bytes(json.replacen(from, to, 1)).unwrap_err().to_string()
+    };
+    assert!(refused("\"[PAD]\": 0", "\"[PAD]\": 0, \"the\": 9999").contains("`the` twice"));
+    assert!(refused("\"version\":", "\"model\": {}, \"version\":").contains("`model` twice"));
+    // As a list, which Unigram models have, and as lines.
+    let listed = refused("\"vocab\": {", "\"vocab\": [[\"a\", 0], [\"b\", 0], [\"a\", -1]], \"other\": {");
+    assert!(listed.contains("`a` twice"), "{listed}");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("vocab.txt");
+    std::fs::write(&path, "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\n").unwrap();
+    assert!(Tokenizer::load(dir.path()).is_ok());
+    std::fs::write(&path, "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\na\n").unwrap();
+    assert!(Tokenizer::load(dir.path()).unwrap_err().to_string().contains("`a` twice"));
+}
+
 /// Fault 15.
 #[test]
 fn a_crafted_file_is_an_error() {

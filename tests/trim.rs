@@ -124,6 +124,35 @@ fn what_is_kept_splits_as_before() {
     }
 }
 
+/// WordPiece takes `ab` of `abc`, finds no `##c` and gives up; without `ab` it would find `a` and `##bc`. What it gives up on
+/// is the word as the normalizer leaves it.
+#[test]
+fn words_that_were_unknown_stay_so_whatever_becomes_of_their_letters() {
+    let tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "ab", "##bc", "##b", "x", "##y", "q"];
+    let vocabulary: serde_json::Map<String, Value> =
+        tokens.iter().zip(0..).map(|(token, id)| (token.to_string(), json!(id))).collect();
+    let mut file: Value = serde_json::from_slice(&common::folder::tokenizer(5)).unwrap();
+    file["normalizer"] = json!({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
+                                "strip_accents": null, "lowercase": false});
+    file["pre_tokenizer"] = json!({"type": "BertPreTokenizer"});
+    file["model"] = json!({"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+                           "max_input_chars_per_word": 100, "vocab": vocabulary});
+    // As a folder says it that has been made from a model without capitals.
+    let place = tempfile::tempdir().unwrap();
+    fs::write(place.path().join("tokenizer.json"), file.to_string()).unwrap();
+    fs::write(place.path().join("tokenizer_config.json"), json!({"do_lower_case": true}).to_string())
+        .unwrap();
+    let before = Tokenizer::load(place.path()).unwrap();
+    for text in ["abc", "ABC", "ÁBC xy", "x ábc", "XY ÂbC ab"] {
+        let mut trimming = Trimming::new(before.clone()).unwrap();
+        trimming.keep_text(text).unwrap();
+        let after = Tokenizer::from_bytes(trimming.apply().unwrap().json).unwrap();
+        assert!(spelled(&before, text).contains(&"[UNK]".to_owned()), "{text}");
+        assert_eq!(spelled(&after, text), spelled(&before, text), "{text}");
+        assert!(after.vocab_size() < before.vocab_size());
+    }
+}
+
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/families").join(name)
 }

@@ -3,7 +3,8 @@ export type Files = Array<[path: string, content: Blob | Uint8Array]>;
 
 /**
  * A model: its name on Hugging Face (`sentence-transformers/all-MiniLM-L6-v2`), the address of its folder or of a zip
- * archive, relative ones too (`./models/mine/`), or its files, in any of the forms that a page has them in.
+ * archive, relative ones too (`./models/mine/`), its files, in any of the forms that a page has them in, or another
+ * pipeline, whose model is then asked for one more task and not loaded again.
  */
 export type ModelSource =
   | string
@@ -12,7 +13,8 @@ export type ModelSource =
   | Blob
   | Iterable<File>
   | FileSystemDirectoryHandle
-  | Record<string, Blob | Uint8Array>;
+  | Record<string, Blob | Uint8Array>
+  | Pipeline;
 
 /** What happens while a model is loaded. `status` is as in transformers.js, with `verify` and `warning` beside it. */
 export interface ProgressEvent {
@@ -136,14 +138,17 @@ export interface Classified {
 /** `truncated` counts the texts that were longer than the model sees. */
 export type ClassifiedList<T> = T[] & { truncated: number };
 
+/** A text, or two that the model reads together. */
+export type TextOrPair = string | { text: string; text_pair?: string | null };
+
 export interface TextClassification extends Pipeline {
   /** The names of the classes, in the model's order. */
   readonly labels: string[];
   /** The likeliest class, as a list of one; with `top_k` so many of them, all with null, the likeliest first. */
-  (text: string, options?: ClassifyOptions): Promise<ClassifiedList<Classified>>;
+  (text: TextOrPair, options?: ClassifyOptions): Promise<ClassifiedList<Classified>>;
   /** One answer for each text; with a `top_k` other than 1 a list of them for each. */
-  (texts: string[], options?: ClassifyOptions & { top_k?: 1 }): Promise<ClassifiedList<Classified>>;
-  (texts: string[], options: ClassifyOptions): Promise<ClassifiedList<Classified[]>>;
+  (texts: TextOrPair[], options?: ClassifyOptions & { top_k?: 1 }): Promise<ClassifiedList<Classified>>;
+  (texts: TextOrPair[], options: ClassifyOptions): Promise<ClassifiedList<Classified[]>>;
 }
 
 export interface ClassifyOptions extends Abortable {
@@ -279,7 +284,21 @@ export interface TrainerOptions extends Abortable {
   aboutData?: string;
   kind?: 'plain' | 'software';
   allowChanges?: boolean;
+  /** A name under which the browser keeps the run, from its first checkpoint on: see `Trainer.kept`. */
+  keep?: string;
   progress_callback?: (event: { status: string }) => void;
+}
+
+/** A run that the browser keeps in its private files. */
+export interface KeptRun {
+  name: string;
+  /** Steps done, and steps in all. */
+  step: number;
+  totalSteps: number;
+  /** When it was kept, in milliseconds as of `Date.now()`. */
+  saved: number;
+  /** Whether a tab, or another `Trainer`, has it at the moment. */
+  inUse: boolean;
 }
 
 /** What a trainer's events have as their `detail`. */
@@ -300,9 +319,15 @@ export interface FilledMasks {
 /** Pretrains a small BERT. */
 export class Trainer extends EventTarget {
   private constructor();
-  static create(text: string | ModelSource, options?: TrainerOptions): Promise<Trainer>;
+  static create(text: string | Exclude<ModelSource, Pipeline>, options?: TrainerOptions): Promise<Trainer>;
   /** Goes on with the run in a folder, on its `data/` or on `text`. */
-  static resume(files: Exclude<ModelSource, string | URL>, options?: TrainerOptions & { text?: string | Files }): Promise<Trainer>;
+  static resume(files: Exclude<ModelSource, string | URL | Pipeline>, options?: TrainerOptions & { text?: string | Files }): Promise<Trainer>;
+  /** The runs that this browser keeps, the newest first. */
+  static kept(): Promise<KeptRun[]>;
+  /** Goes on with one of them, from its newest whole checkpoint. */
+  static restore(name: string, options?: Omit<TrainerOptions, 'keep'>): Promise<Trainer>;
+  /** Removes one of them. */
+  static forget(name: string): Promise<void>;
   /** What `wgrad data prepare --json` says of the text; null where a run brought its data. */
   readonly data: Record<string, unknown> | null;
   /** The recipe of a run that is gone on with. */
@@ -311,9 +336,15 @@ export class Trainer extends EventTarget {
   readonly rows: Row[];
   /** The loss of guessing by word frequency, in nats. */
   readonly unigramEntropy: number | null;
+  /** Steps done and steps in all of a run that is gone on with, as it was taken over. */
+  readonly done: number;
+  readonly totalSteps: number | null;
   readonly training: boolean;
-  /** Trains to the last step or until `pause()`; called again, it goes on. An aborted signal stops it as `pause` does. */
-  train(options?: Abortable): Promise<Summary>;
+  /**
+   * Trains to the last step or until `pause()`; called again, it goes on. `steps` makes the run longer or shorter, and its
+   * schedule anew. An aborted signal stops it as `pause` does.
+   */
+  train(options?: { steps?: number } & Abortable): Promise<Summary>;
   pause(): Promise<void>;
   /** Guesses with the newest checkpoint. */
   fillMask(text: string, options?: { top_k?: number } & Abortable): Promise<FilledMasks>;

@@ -7,7 +7,7 @@ import { named, packed } from './lib/errors.js';
 import { fetchInPage, heard } from './lib/fetch-in-page.js';
 import { below, folderOf, readFiles } from './lib/folder.js';
 import { MODEL_FILES } from './lib/model-files.js';
-import { zip } from './lib/zip.js';
+import { runMethods } from './lib/runs.js';
 
 // Held as long as this worker lives: whoever gets it knows that the worker is dead.
 const alive = `wgrad-${Math.random().toString(36).slice(2)}`;
@@ -82,12 +82,6 @@ function free(item) {
   item.files?.free();
 }
 
-/** Lets messages in between two long steps, and gives up if one of them said so. */
-async function heardOut(signal) {
-  await new Promise((done) => setTimeout(done));
-  signal.throwIfAborted();
-}
-
 /** Puts files into memory below a folder. */
 function stored(files, list, folder) {
   for (const [path, bytes] of list) files.insert(`${folder}/${path}`, bytes);
@@ -98,9 +92,15 @@ function stored(files, list, folder) {
 const TASKS = {
   'fill-mask': (gpu, files) => wgrad.FillMask.open(gpu, files, 'model'),
   attention: (gpu, files) => wgrad.Attention.open(gpu, files, 'model'),
-  'text-classification': (gpu, files, how) => wgrad.Embedder.open(gpu, files, 'model', JSON.stringify({ ...how, classify: true })),
-  'token-classification': (gpu, files, how) => wgrad.TokenClassifier.open(gpu, files, 'model', Boolean(how.half)),
+  'text-classification': (gpu, files, how) => wgrad.Classifier.open(gpu, files, 'model', how.half),
+  'token-classification': (gpu, files, how) => wgrad.TokenClassifier.open(gpu, files, 'model', how.half),
   'feature-extraction': (gpu, files, how) => wgrad.Embedder.open(gpu, files, 'model', JSON.stringify(how)),
+};
+
+/** How a head is opened beside an embedder of the same folder, whose weights they share. */
+const BESIDE = {
+  'text-classification': (gpu, files, embedder) => wgrad.Classifier.beside(gpu, files, 'model', embedder),
+  'token-classification': (gpu, files, embedder) => wgrad.TokenClassifier.beside(gpu, files, 'model', embedder),
 };
 
 /**
@@ -128,19 +128,9 @@ async function verified(gpu, files, task, item, report) {
   }
 }
 
-/** The structure in a file of JSON, or null. What need not be there is no reason to refuse a run. */
-function parsed(bytes) {
-  try {
-    return JSON.parse(typeof bytes === 'string' ? bytes : new TextDecoder().decode(bytes));
-  } catch {
-    return null;
-  }
-}
-
-/** The rows of `metrics.jsonl`; its last line may have been cut off. */
-const rowsOf = (bytes) => new TextDecoder().decode(bytes).split('\n').map(parsed).filter((row) => Number.isFinite(row?.step));
-
 const methods = {
+  ...runMethods({ library: async () => (await ready, wgrad), openDevice, keep, need, inTurn, stored }),
+
   /** What the device is; opens it. */
   async device({ options }) {
     return JSON.parse((await openDevice(options)).about());
@@ -183,8 +173,34 @@ const methods = {
     return { handle: keep(item), verified: comparison, about };
   },
 
+  /** Opens what is loaded for another task too: nothing is downloaded, and an embedder's weights are there once. */
+  async share({ handle, task }, report, signal) {
+    const from = need(handle);
+    const gpu = await openDevice();
+    const files = from.files.share();
+    const item = { files, how: { half: from.how.half }, open: (how) => TASKS[task](gpu, files, how) };
+    const beside = from.model instanceof wgrad.Embedder && BESIDE[task];
+    try {
+      item.model = beside ? await withModel(from, (embedder) => beside(gpu, files, embedder)) : await item.open(item.how);
+      signal.throwIfAborted();
+    } catch (error) {
+      free(item);
+      throw error;
+    }
+    return { handle: keep(item), verified: null, about: JSON.parse(item.model.about?.() ?? 'null') };
+  },
+
   async fill({ handle, text, topK }) {
     return JSON.parse(await withModel(need(handle), (model) => model.fill(text, topK)));
+  },
+
+  /** The classes of texts, or of pairs of texts: `[[text, pair or null]]`. */
+  async classify({ handle, texts }, report, signal) {
+    const answer = (model) => {
+      signal.throwIfAborted();
+      return model.predict(JSON.stringify(texts), (done) => report({ status: 'classified', done, total: texts.length }));
+    };
+    return JSON.parse(await withModel(need(handle), answer));
   },
 
   /** The entities of texts. */
@@ -217,139 +233,6 @@ const methods = {
     return JSON.parse(await withModel(need(handle), (model) => model.tokenize(texts)));
   },
 
-  /** Begins a run on new text: learns a vocabulary, cuts the text into sequences. */
-  async prepare({ inputs, options }, report, signal) {
-    await ready;
-    const files = new wgrad.Files();
-    const list = await readFiles(inputs);
-    const names = list.map(([path, bytes]) => {
-      const name = /\.(txt|csv|tsv|jsonl)(\.gz)?$/i.test(path) ? path : `${path}.txt`;
-      files.insert(`text/${name}`, bytes);
-      return `text/${name}`;
-    });
-    const common = { inputs: names, by_paragraph: options.documents === 'paragraph' };
-    if (options.tokenizer) {
-      stored(files, await readFiles([['tokenizer.json', options.tokenizer]]), 'tokenizer');
-    } else {
-      report({ status: 'tokenizer' });
-      await heardOut(signal);
-      wgrad.train_tokenizer(files, JSON.stringify({ ...common, vocab_size: options.vocabulary, out: 'tokenizer' }));
-    }
-    report({ status: 'sequences' });
-    await heardOut(signal);
-    const summary = wgrad.prepare_data(
-      files,
-      JSON.stringify({ ...common, tokenizer: 'tokenizer', seq_len: options.seqLen, join: options.join && !options.pack, pack: options.pack, held_out: options.heldOut, seed: options.seed, out: 'data' }),
-    );
-    files.remove('text');
-    return { handle: keep({ files, begun: false }), data: JSON.parse(summary) };
-  },
-
-  /** Takes over a run from the program or from another page: its checkpoints, with its data if they are there. */
-  async adopt({ inputs, text, options }, report, signal) {
-    await ready;
-    const list = await readFiles(inputs);
-    const root = folderOf(list, 'train.json');
-    if (root === null) throw named('FileError', 'expected the folder of a training run, found no train.json in it');
-    const inside = below(list, root);
-    const checkpoints = inside.filter(([path]) => path.startsWith('checkpoints/'));
-    if (checkpoints.length === 0) throw named('FileError', 'expected a run with checkpoints/, found none in this folder');
-    const recipe = parsed(inside.find(([path]) => path === 'train.json')[1]);
-    if (!recipe) throw named('FileError', 'train.json: expected the recipe of a run in JSON, found something else');
-    let files = new wgrad.Files();
-    let data = folderOf(list, 'dataset.json');
-    let handle;
-    let summary = null;
-    if (data !== null) {
-      stored(files, below(list, data), 'data');
-      handle = keep({ files, begun: true });
-    } else {
-      const tokenizer = inside.find(([path]) => path === 'tokenizer.json');
-      if (!text?.length || !tokenizer) {
-        throw named('NoData', `to go on, the run needs text${tokenizer ? '' : ' and its tokenizer.json'}: drop its data folder too, or paste text`);
-      }
-      const prepared = await methods.prepare(
-        { inputs: text, options: { ...options, tokenizer: tokenizer[1], seqLen: recipe.seq_len } },
-        report,
-        signal,
-      );
-      handle = prepared.handle;
-      summary = prepared.data;
-      files = need(handle).files;
-      need(handle).begun = true;
-    }
-    stored(files, inside.filter(([path]) => !path.startsWith('data/')), 'run');
-    const metrics = inside.find(([path]) => path === 'metrics.jsonl');
-    const about = data !== null && below(list, data).find(([path]) => path === 'dataset.json');
-    const entropy = about ? parsed(about[1])?.unigram_entropy : undefined;
-    return { handle, recipe, data: summary, ownData: data !== null, rows: metrics ? rowsOf(metrics[1]) : [], entropy };
-  },
-
-  /** Trains until the end, or until `pause`. */
-  async train({ handle, options }, report) {
-    const item = need(handle);
-    if (item.stop) throw named('ConfigError', 'this run is being trained already');
-    const gpu = await openDevice(options.device);
-    item.stop = new wgrad.Stop();
-    const settings = {
-      out: 'run',
-      data: 'data',
-      preset: item.begun ? undefined : options.preset,
-      set: options.set,
-      resume: item.begun,
-      allow_changes: options.allowChanges ?? false,
-      about_data: options.aboutData,
-    };
-    let over;
-    item.training = new Promise((resolve) => (over = resolve));
-    try {
-      const summary = await wgrad.pretrain(gpu, item.files, JSON.stringify(settings), item.stop, (text) => {
-        const event = JSON.parse(text);
-        // From here on there is something to go on with.
-        if (event.event === 'checkpoint') item.begun = true;
-        if (event.event === 'checkpoint') item.checkpoint = event.path;
-        report(event);
-      });
-      return JSON.parse(summary);
-    } finally {
-      item.stop.free();
-      item.stop = null;
-      over();
-    }
-  },
-
-  async pause({ handle }) {
-    need(handle).stop?.stop();
-  },
-
-  /** Guesses with the weights of the newest checkpoint. */
-  async guess({ handle, text, topK }) {
-    const item = need(handle);
-    if (!item.checkpoint) {
-      const steps = JSON.parse(item.files.paths()).map((path) => path.match(/^run\/checkpoints\/step-\d+/)?.[0]);
-      item.checkpoint = steps.filter(Boolean).sort().pop();
-    }
-    if (!item.checkpoint) throw named('ConfigError', 'there is no checkpoint yet: train a little first');
-    return inTurn(item, async () => {
-      if (item.guesser?.of !== item.checkpoint) {
-        const of = item.checkpoint;
-        const model = await wgrad.FillMask.open_checkpoint(device ?? (await openDevice()), item.files, 'run/train.json', of, 'data');
-        item.guesser?.model.free();
-        item.guesser = { of, model };
-      }
-      return JSON.parse(await item.guesser.model.fill(text, topK));
-    });
-  },
-
-  /** All files of a run: what `wgrad` on a computer opens, with the data to go on. */
-  async files({ handle, name, archive }) {
-    const { files } = need(handle);
-    const paths = JSON.parse(files.paths()).filter((path) => /^(run|data)\//.test(path));
-    const list = paths.map((path) => [path.startsWith('run/') ? path.slice(4) : path, files.get(path)]);
-    if (archive) return zip(list.map(([path, bytes]) => [`${name}/${path}`, bytes]));
-    return list;
-  },
-
   /** Frees what was loaded, when the step that it is at is over: until then the device needs it. */
   async unload({ handle }) {
     const item = loaded.get(handle);
@@ -358,6 +241,7 @@ const methods = {
     item.stop?.stop();
     await item.training;
     await inTurn(item, () => free(item));
+    await item.keeper?.close();
   },
 
   async generate({ words, documents, seed }) {

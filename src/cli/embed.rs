@@ -9,12 +9,11 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use clap::ValueEnum;
 use wgrad::data::Texts;
-use wgrad::format::thousands;
 
 use super::embedder::{EmbedderArgs, tell_truncated};
 use super::files::FileArgs;
 use super::print;
-use super::texts::chunk;
+use super::texts::{chunk, tell_lost, tell_repairs};
 use output::Output;
 
 const HELP: &str = "\
@@ -161,29 +160,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         output.finish()?;
         tell_truncated(truncated, done, &embedder);
         if let Some(texts) = &read {
-            tell_repairs(texts, args.input.as_deref().unwrap_or(Path::new("-")));
+            tell_repairs(&texts.repairs(), texts.truncated());
+            tell_lost(texts.lost(), args.input.as_deref().unwrap_or(Path::new("-")));
         }
         Ok(())
     })
-}
-
-/// Says what was put right.
-fn tell_repairs(texts: &Texts, path: &Path) {
-    let repairs = texts.repairs();
-    let told: Vec<String> = [
-        (repairs.invalid_utf8, "pieces of invalid UTF-8 replaced"),
-        (repairs.nul, "NULs replaced"),
-        (repairs.byte_order_marks, "byte-order marks dropped"),
-        (repairs.carriage_returns, "carriage returns made line ends"),
-        (repairs.utf16, "UTF-16 file read as such"),
-        (texts.truncated(), "lines of over 2 MiB truncated"),
-    ]
-    .into_iter()
-    .filter(|(number, _)| *number > 0)
-    .map(|(number, what)| format!("{} {what}", thousands(number)))
-    .collect();
-    if !told.is_empty() {
-        print::note(format_args!("note: {}", told.join(", ")));
-    }
-    super::texts::tell_lost(texts.lost(), path);
 }

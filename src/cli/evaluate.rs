@@ -14,6 +14,7 @@ use wgrad::train::finetune::evaluate;
 
 use super::labelled::LabelledFiles;
 use super::precision::ComputeArgs;
+use super::texts::tell_repairs;
 use super::watch::summary;
 use super::{models, precision, print};
 
@@ -125,6 +126,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Measured::Task(task) => (task, args.files.sets(task)?),
     };
     for (_, table) in &sets {
+        tell_repairs(&table.repairs, 0);
         if let Some(told) = table.lost.summary(&table.path) {
             print::note(format_args!("note: {told}"));
         }

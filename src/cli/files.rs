@@ -1,6 +1,7 @@
 //! How files of texts are taken: what all commands that read some have in common.
 
 use clap::ValueEnum;
+use wgrad::budget;
 use wgrad::data::FileOptions;
 use wgrad::data::source::Format;
 
@@ -20,6 +21,16 @@ pub struct FileArgs {
     /// Go on however many rows cannot be used. Otherwise more than one in a hundred ends the command.
     #[arg(long, conflicts_with = "strict")]
     lenient: bool,
+    /// Memory that reading and tokenizing may take, beside the model and what the GPU's driver takes. A line or row of
+    /// more than a sixteenth of it is refused, and rows that are kept until the end where they are more than it holds.
+    #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = memory, hide_short_help = true)]
+    memory: u64,
+}
+
+/// For `--memory`.
+fn memory(text: &str) -> Result<u64, String> {
+    let bytes = super::fit::bytes(text)?;
+    budget::set(bytes).map(|()| bytes).map_err(|error| error.to_string())
 }
 
 /// What a file is.
@@ -39,8 +50,10 @@ enum InputFormat {
 }
 
 impl FileArgs {
-    /// As the library takes them.
+    /// As the library takes them. From here on the process keeps to the memory that was given.
     pub fn options(&self) -> FileOptions {
+        // What is too little was refused when it was parsed.
+        _ = budget::set(self.memory);
         FileOptions {
             format: self.input_format.map(|format| match format {
                 InputFormat::Text => Format::Text,

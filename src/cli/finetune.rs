@@ -17,6 +17,7 @@ use wgrad::train::finetune::{
 
 use super::interrupt::{self, INTERRUPTED};
 use super::labelled::Labelled;
+use super::texts::tell_repairs;
 use super::watch::Watch;
 use super::{device, models, pooling, precision, print};
 
@@ -62,10 +63,10 @@ pub struct Args {
     /// The model to begin with: a folder, or a name on huggingface.co, such as google-bert/bert-base-uncased.
     #[arg(long, value_name = "DIR|NAME")]
     model: PathBuf,
-    /// Texts to learn from: .csv, .tsv, .jsonl, .json or .parquet; of contrastive training also .txt, a text a line.
-    /// Or hf:NAME:CONFIG:SPLIT, a data set of the Hugging Face hub.
-    #[arg(long, value_name = "FILE|hf:NAME", required_unless_present = "data", conflicts_with = "data")]
-    train: Option<PathBuf>,
+    /// Texts to learn from: .csv, .tsv, .jsonl, .json or .parquet, several, or a folder of such; of contrastive training
+    /// also .txt, a text a line. Or hf:NAME:CONFIG:SPLIT, a data set of the Hugging Face hub.
+    #[arg(long, value_name = "FILES|hf:NAME", num_args = 1.., required_unless_present = "data", conflicts_with = "data")]
+    train: Vec<PathBuf>,
     /// The folder of the finetuned model.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -156,7 +157,11 @@ enum SavedAs {
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let recipe = recipe(args)?;
-    let (train, evals) = args.labelled.read(args.train.as_deref())?;
+    let (train, evals) = args.labelled.read(&args.train)?;
+    train
+        .iter()
+        .chain(evals.iter().map(|(_, table)| table))
+        .for_each(|table| tell_repairs(&table.repairs, 0));
     let train = train.ok_or_else(|| Error::config("train", "--data DIR or --train FILE", "neither"))?;
     if evals.is_empty() && args.labelled.task != Task::Contrastive {
         return Err(Error::config("eval", "--data DIR, or --eval FILE beside --train", "neither").into());

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use wgrad::data::task::{Columns, Table, Task, WordColumns, glue_files};
 use wgrad::train::finetune::columns;
 use wgrad::{Error, Result};
@@ -31,10 +32,10 @@ pub struct LabelledFiles {
     /// with the columns of those or of the Hugging Face hub; or hf:nyu-mll/glue, which is fetched.
     #[arg(long, value_name = "DIR|hf:NAME", conflicts_with = "eval")]
     pub data: Option<PathBuf>,
-    /// Texts to measure on: .csv, .tsv, .jsonl, .json or .parquet, plain or packed (.gz, .bz2, .zst, .xz, .zip); or
-    /// hf:NAME:CONFIG:SPLIT.
-    #[arg(long, value_name = "FILE|hf:NAME")]
-    pub eval: Option<PathBuf>,
+    /// Texts to measure on: .csv, .tsv, .jsonl, .json or .parquet, plain or packed (.gz, .bz2, .zst, .xz, .zip), several,
+    /// or a folder of such; or hf:NAME:CONFIG:SPLIT.
+    #[arg(long, value_name = "FILES|hf:NAME", num_args = 1..)]
+    pub eval: Vec<PathBuf>,
     /// The column or field that holds the text, or the first of two: its name, its number, or a.b; for tokens the list of
     /// words, or the number of a column where words stand in columns [default: text; for tokens: tokens, or the first].
     #[arg(long, value_name = "NAME|N")]
@@ -61,8 +62,8 @@ pub struct LabelledFiles {
 pub type Sets = Vec<(String, Table)>;
 
 impl Labelled {
-    /// The file to train on, if `train` or `--data` says where it is, and the sets to measure on.
-    pub fn read(&self, train: Option<&Path>) -> anyhow::Result<(Option<Table>, Sets)> {
+    /// The texts to train on, if `train` or `--data` says where it is, and the sets to measure on.
+    pub fn read(&self, train: &[PathBuf]) -> anyhow::Result<(Option<Table>, Sets)> {
         let Labelled { task, files, negative_column } = self;
         if !negative_column.is_empty() && *task != Task::Contrastive {
             return Err(Error::config("negative-column", "--task contrastive", task).into());
@@ -73,15 +74,16 @@ impl Labelled {
             return Ok((train, sets));
         }
         files.check(task.name())?;
-        let Some(path) = train else { return Ok((None, files.eval(*task)?.into_iter().collect())) };
-        let path = dataset::table(path, &["train"])?;
-        let train = match negative_column.as_slice() {
-            [] => files.file(*task, &path, false)?,
+        if train.is_empty() {
+            return Ok((None, files.eval(*task)?.into_iter().collect()));
+        }
+        let train = files.joined(train, &["train"], |path| match negative_column.as_slice() {
+            [] => files.file(*task, path, false),
             negatives => {
                 let by = columns(*task, files.text_column(), files.pair_column.as_deref(), None);
-                Table::read_with_negatives(&path, &by, negatives, &files.how.options())?
+                Table::read_with_negatives(path, &by, negatives, &files.how.options())
             }
-        };
+        })?;
         Ok((Some(train), files.eval(*task)?.into_iter().collect()))
     }
 }
@@ -125,9 +127,25 @@ impl LabelledFiles {
 
     /// What `--eval` names.
     fn eval(&self, task: Task) -> anyhow::Result<Option<(String, Table)>> {
-        let Some(path) = &self.eval else { return Ok(None) };
-        let path = dataset::table(path, &["validation", "dev", "validation_matched", "test"])?;
-        Ok(Some(("eval".to_owned(), self.file(task, &path, true)?)))
+        if self.eval.is_empty() {
+            return Ok(None);
+        }
+        let splits = ["validation", "dev", "validation_matched", "test"];
+        let table = self.joined(&self.eval, &splits, |path| self.file(task, path, true))?;
+        Ok(Some(("eval".to_owned(), table)))
+    }
+
+    /// The rows of all files that `paths` name: see [`dataset::tables`].
+    pub fn joined(
+        &self,
+        paths: &[PathBuf],
+        splits: &[&str],
+        read: impl Fn(&Path) -> Result<Table>,
+    ) -> anyhow::Result<Table> {
+        let files = dataset::tables(paths, splits, &self.how.options())?;
+        let mut tables = files.iter().map(|path| read(path));
+        let first = tables.next().context("a file of labelled texts")??;
+        Ok(tables.try_fold(first, |table, next| Ok::<_, Error>(table.joined(next?)))?)
     }
 
     fn file(&self, task: Task, path: &Path, measured: bool) -> Result<Table> {

@@ -12,7 +12,7 @@ use wgrad::models::ProblemType;
 use super::files::FileArgs;
 use super::precision::ComputeArgs;
 use super::print::Part;
-use super::texts::{Pairs, bytes, chunk, tell_lost};
+use super::texts::{Pairs, bytes, chunk, tell_lost, tell_repairs};
 use super::{models, precision, print};
 
 const HELP: &str = "\
@@ -104,6 +104,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
     }
     bar.end();
+    tell_repairs(&texts.repairs(), 0);
     tell_lost(Some(texts.lost()), &args.input);
     if truncated > 0 {
         let longest = model.longest();
@@ -156,6 +157,7 @@ fn words(args: &Args, folder: &ModelFolder) -> anyhow::Result<()> {
         }
     }
     bar.end();
+    tell_repairs(&texts.repairs(), 0);
     tell_lost(Some(texts.lost()), &args.input);
     if truncated > 0 {
         let longest = model.longest();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::exit;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use wgrad::data::Split;
 use wgrad::files::ModelFolder;
 use wgrad::format::thousands;
@@ -127,6 +127,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<()> {
+    args.data.iter().try_for_each(|data| check_prepared(data, &args))?;
     let mut settings = settings(&args)?;
     let from = start(&args, &mut settings)?;
     let dataset = Arc::new(models::dataset(&args.data)?);
@@ -187,6 +188,31 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Refuses texts, from which no run learns before they are prepared, and says with which commands that is done.
+fn check_prepared(data: &Path, args: &Args) -> anyhow::Result<()> {
+    let hub = data.to_string_lossy().starts_with("hf:");
+    if !hub && !data.is_file() {
+        return Ok(());
+    }
+    let found = if hub { "a data set of the hub" } else { "a file" };
+    let (text, program) = (data.display(), print::program());
+    // hf:NAME:CONFIG:SPLIT is called as its configuration.
+    let name =
+        text.to_string().rsplit(['/', ':']).find(|part| !part.is_empty() && *part != "train").map(|part| {
+            part.split_once('.').map_or(part, |(stem, _)| if hub { part } else { stem }).to_owned()
+        });
+    let folder = format!("data/{}", name.unwrap_or_else(|| "prepared".to_owned()));
+    let prepare =
+        |tokenizer: &str| format!("{program} data prepare {text} --tokenizer {tokenizer} --out {folder}");
+    let commands = match &args.from {
+        Some(model) => prepare(&model.display().to_string()),
+        None => format!("{program} tokenizer train {text} --out tok && {}", prepare("tok")),
+    };
+    bail!(
+        "{text}: expected a folder made by `wgrad data prepare`, found {found} ({commands}, then --data {folder})"
+    )
+}
+
 /// Says what the run would take.
 fn dry_run(options: &RunOptions, gpu: &GpuOptions, json: bool) -> anyhow::Result<()> {
     let (config, data) = (&options.config, &options.dataset);
@@ -207,7 +233,7 @@ fn settings(args: &Args) -> wgrad::Result<Settings> {
         (Some(preset), _) => Settings::preset(preset)?,
         (None, Some(file)) => Settings::file(file)?,
         (None, None) if args.from.is_some() && !args.resume => Settings::going_on()?,
-        (None, None) => Settings::file(&args.out.clone().unwrap_or_default().join(RECIPE))?,
+        (None, None) => begun(&args.out.clone().unwrap_or_default())?,
     };
     args.set.iter().try_for_each(|assignment| settings.set(assignment))?;
     let micro_batch = args.micro_batch.and_then(MicroBatch::given);
@@ -224,6 +250,17 @@ fn settings(args: &Args) -> wgrad::Result<Settings> {
     }
     if let Some(precision) = args.precision {
         settings.set(&format!("precision={}", precision.name()))?;
+    }
+    Ok(settings)
+}
+
+/// The recipe of a run that is gone on with, on whatever it was begun.
+fn begun(out: &Path) -> wgrad::Result<Settings> {
+    let mut settings = Settings::file(&out.join(RECIPE))?;
+    // Pages of earlier versions left open what they computed with, which was f32 wherever they ran.
+    let precision = settings.clone().config()?.precision;
+    if precision != precision.settled() {
+        settings.set("precision=f32")?;
     }
     Ok(settings)
 }

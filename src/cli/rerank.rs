@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use serde_json::json;
+use wgrad::budget;
 use wgrad::data::Texts;
 use wgrad::infer::Reranker;
 
 use super::files::FileArgs;
 use super::precision::ComputeArgs;
-use super::texts::{chunk, tell_lost};
+use super::texts::{chunk, tell_lost, tell_repairs};
 use super::{models, precision, print};
 
 const HELP: &str = "\
@@ -104,9 +105,15 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         // The sort is stable, so that the earlier of equals stays first; what cannot be shown any more is forgotten.
         best.sort_by(|a, b| b.score.total_cmp(&a.score));
         best.truncate(args.top.unwrap_or(usize::MAX));
+        let bytes: usize = best.iter().map(|scored| scored.text.len() + size_of::<Scored>()).sum();
+        if bytes as u64 > budget::get() / 2 {
+            let found = format!("{} of them so far (--top keeps the best)", best.len());
+            return Err(budget::exceeded(&args.input, "texts with their scores", found).into());
+        }
         before += count;
     }
     bar.end();
+    tell_repairs(&texts.repairs(), texts.truncated());
     tell_lost(texts.lost(), &args.input);
     if truncated > 0 {
         let longest = reranker.longest();

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use wgrad::budget;
 use wgrad::data::FileOptions;
+use wgrad::data::clean::Repairs;
 use wgrad::data::files::source;
 use wgrad::data::lost::Lost;
 use wgrad::data::rows::{Lines, Rows, Wanted};
@@ -15,13 +17,8 @@ use super::print;
 /// A text, or two.
 pub type Pair = (String, Option<String>);
 
-/// What a text has beyond this many bytes is left out: no model sees as much, and tokenizing takes a hundred times the
-/// memory of its text.
-const MAX_TEXT: usize = 2 << 20;
-
 /// So many texts are worked on at once, or fewer where they are long.
 const MAX_TEXTS: usize = 8192;
-const MAX_BYTES: usize = 8 << 20;
 
 /// The next texts to work on together, whose lengths `bytes` says, and whether there are no more after them. Memory is
 /// bounded by their bytes, however few texts hold them.
@@ -30,7 +27,7 @@ pub fn chunk<T>(
     bytes: impl Fn(&T) -> usize,
 ) -> Result<(Vec<T>, bool)> {
     let (mut chunk, mut sum) = (Vec::new(), 0);
-    while chunk.len() < MAX_TEXTS && sum < MAX_BYTES {
+    while chunk.len() < MAX_TEXTS && sum < budget::batch_limit() {
         let Some(text) = texts.next().transpose()? else { return Ok((chunk, true)) };
         sum += bytes(&text);
         chunk.push(text);
@@ -43,10 +40,11 @@ pub fn bytes((text, pair): &Pair) -> usize {
     text.len() + pair.as_ref().map_or(0, String::len)
 }
 
-/// A text without what is beyond the limit, which whole characters stay within.
+/// A text without what is beyond the limit, which no model sees, and which whole characters stay within.
 fn bounded(mut text: String) -> String {
-    if text.len() > MAX_TEXT {
-        text.truncate(text.floor_char_boundary(MAX_TEXT));
+    let most = budget::text_limit();
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most));
         text.shrink_to_fit();
     }
     text
@@ -66,6 +64,11 @@ impl Pairs {
         let wanted = Wanted { columns: &columns, lines: Lines::AllTexts, keep_places: true };
         let rows = Rows::open(&source(path, options)?, None, &wanted, options, &Arc::default())?;
         Ok(Pairs { rows, ended: false })
+    }
+
+    /// What was put right so far.
+    pub fn repairs(&self) -> Repairs {
+        self.rows.repairs()
     }
 
     /// The rows that could not be used.
@@ -97,6 +100,26 @@ impl Iterator for Pairs {
     }
 }
 
+/// Says what was put right, and how many lines were so long that their ends were passed over.
+pub fn tell_repairs(repairs: &Repairs, truncated: u64) {
+    let most = budget::text_limit() >> 10;
+    let told: Vec<String> = [
+        (repairs.invalid_utf8, "pieces of invalid UTF-8 replaced".to_owned()),
+        (repairs.nul, "NULs replaced".to_owned()),
+        (repairs.byte_order_marks, "byte-order marks dropped".to_owned()),
+        (repairs.carriage_returns, "carriage returns made line ends".to_owned()),
+        (repairs.utf16, "UTF-16 file read as such".to_owned()),
+        (truncated, format!("lines of over {most} KiB truncated")),
+    ]
+    .into_iter()
+    .filter(|(number, _)| *number > 0)
+    .map(|(number, what)| format!("{} {what}", thousands(number)))
+    .collect();
+    if !told.is_empty() {
+        print::note(format_args!("note: {}", told.join(", ")));
+    }
+}
+
 /// Says which rows were taken for empty texts.
 pub fn tell_lost(lost: Option<&Lost>, path: &Path) {
     if let Some(lost) = lost.filter(|lost| lost.rows > 0) {
@@ -122,8 +145,9 @@ mod tests {
         let (first, ended) = chunk(&mut texts, bytes).unwrap();
         assert_eq!((first.len(), ended), (3, false));
         for (text, pair) in &first {
-            assert!(text.len() <= MAX_TEXT && pair.as_ref().is_none_or(|pair| pair.len() <= MAX_TEXT));
-            assert!(text.len() > MAX_TEXT - 4 && long.starts_with(text.as_str()));
+            let most = budget::text_limit();
+            assert!(text.len() <= most && pair.as_ref().is_none_or(|pair| pair.len() <= most));
+            assert!(text.len() > most - 4 && long.starts_with(text.as_str()));
         }
         let (second, ended) = chunk(&mut texts, bytes).unwrap();
         assert_eq!((second.len(), ended), (MAX_TEXTS, false));

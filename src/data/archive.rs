@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use zip::CompressionMethod;
@@ -10,7 +11,7 @@ use zip::CompressionMethod;
 use super::kinds::{Compression, FileOptions};
 use super::listing::{Sources, take};
 use super::sniff::HEAD;
-use super::source::{Member, Source};
+use super::source::{self, Member, Source};
 use crate::{Error, Result};
 
 /// Where a member lies in its archive.
@@ -135,10 +136,13 @@ fn tar_members(
     let broken =
         |error: io::Error| Error::file(path, "a whole tar archive", format!("a broken one ({error})"));
     let stream = Arc::new(TarStream { archive: path.to_path_buf(), compression, open: Mutex::new(None) });
-    let mut archive = tar::Archive::new(stream.begin()?);
+    // Names may have headers of their own, which are read as a whole.
+    let left = Arc::new(AtomicU64::new(MAX_HEADERS));
+    let mut archive = tar::Archive::new(Bounded { reader: stream.begin()?, left: left.clone() });
     let mut size = Some(std::fs::metadata(path).map_err(Error::io(path, "read"))?.len());
     for entry in archive.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
+        left.store(entry.size().saturating_add(MAX_HEADERS), Ordering::Relaxed);
         let name = String::from_utf8_lossy(&entry.path_bytes()).trim_start_matches('/').to_owned();
         if entry.header().entry_type().is_dir() || is_hidden(&name) {
             continue;
@@ -187,20 +191,8 @@ impl Member for Place {
                     CompressionMethod::STORE => Box::new(raw),
                     CompressionMethod::DEFLATE => Box::new(flate2::bufread::DeflateDecoder::new(raw)),
                     CompressionMethod::BZIP2 => Box::new(bzip2::bufread::BzDecoder::new(raw)),
-                    CompressionMethod::XZ => Box::new(liblzma::bufread::XzDecoder::new(raw)),
-                    CompressionMethod::ZSTD => {
-                        let decoder =
-                            zstd::stream::read::Decoder::with_buffer(raw).and_then(|mut decoder| {
-                                // As of single files: see `source.rs`.
-                                decoder.window_log_max(if cfg!(target_pointer_width = "64") {
-                                    31
-                                } else {
-                                    30
-                                })?;
-                                Ok(decoder)
-                            });
-                        Box::new(decoder.map_err(Error::io(path, "unpack"))?)
-                    }
+                    CompressionMethod::XZ => source::xz(raw, false).map_err(Error::io(path, "unpack"))?,
+                    CompressionMethod::ZSTD => source::zstd(raw).map_err(Error::io(path, "unpack"))?,
                     other => {
                         let expected = "a member packed with deflate, bzip2, xz or zstd (unpack the archive)";
                         return Err(Error::file(path, expected, other.to_string()));
@@ -221,7 +213,7 @@ impl Member for Place {
                     None => At { reader: stream.begin()?, position: 0 },
                 };
                 let skipped = io::copy(&mut at.reader.by_ref().take(start - at.position), &mut io::sink());
-                at.position += skipped.map_err(|error| super::source::unwrap_io(error, path))?;
+                at.position += skipped.map_err(|error| source::unwrap_io(error, path))?;
                 Ok(Box::new(TarMember { at: Some(at), end: start + size, stream: stream.clone() }))
             }
         }
@@ -240,6 +232,9 @@ impl Read for Checked {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.raw.read(buffer).map_err(|error| match error.kind() {
             io::ErrorKind::Interrupted => error,
+            _ if source::is_memory(&error) => {
+                self.broken("it takes more memory to unpack than half of --memory")
+            }
             _ => self.broken(&error.to_string()),
         })?;
         self.hasher.update(&buffer[..count]);
@@ -257,6 +252,26 @@ impl Checked {
             "a whole member of the archive",
             format!("a broken one ({why})"),
         ))
+    }
+}
+
+/// The headers between two members of a tar archive may have so many bytes.
+const MAX_HEADERS: u64 = 1 << 20;
+
+/// Gives up where a header is longer than any name.
+struct Bounded {
+    reader: Box<dyn Read + Send>,
+    /// Bytes that may still be read before the next member.
+    left: Arc<AtomicU64>,
+}
+
+impl Read for Bounded {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        let left = self.left.load(Ordering::Relaxed).checked_sub(count as u64);
+        let left = left.ok_or_else(|| io::Error::other("the header of a member is over a megabyte long"))?;
+        self.left.store(left, Ordering::Relaxed);
+        Ok(count)
     }
 }
 

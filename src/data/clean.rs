@@ -8,6 +8,8 @@ use serde::Serialize;
 
 use super::utf16::Utf16;
 use crate::Error;
+use crate::budget;
+use crate::format::thousands;
 
 /// What was put right on the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -221,7 +223,8 @@ impl BufRead for CleanReader {
             match self.budget.checked_sub(self.clean.len() as u64) {
                 Some(left) => self.budget = left,
                 None => {
-                    let expected = "a record of at most 256 MiB".to_owned();
+                    let most = thousands(budget::record_limit() / 1_000_000);
+                    let expected = format!("a record of at most {most} MB (--memory takes 16 times as much)");
                     let found = "a longer one (is a quotation mark left open?)".to_owned();
                     let (path, line) = (self.path.clone(), self.line);
                     return Err(io::Error::other(Error::Line { path, line, expected, found }));

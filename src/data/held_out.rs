@@ -4,6 +4,8 @@
 
 use std::collections::BinaryHeap;
 
+use serde::{Deserialize, Serialize};
+
 use super::sequences::Shape;
 use crate::random::mix;
 use crate::{Error, Result};
@@ -19,7 +21,7 @@ pub enum HeldOut {
 }
 
 /// A tokenized document.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Tokenized {
     /// The hash of its text with the seed; compared first.
     pub hash: u64,
@@ -47,6 +49,14 @@ pub(super) struct Chooser {
     any_held_out: bool,
 }
 
+/// A chooser as it stands in the middle of its work.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ChooserState {
+    kept: Vec<Tokenized>,
+    weight: u64,
+    any_held_out: bool,
+}
+
 impl Chooser {
     pub(super) fn new(rule: HeldOut, shape: Shape) -> Result<Self> {
         if let HeldOut::Fraction(share) = rule
@@ -59,6 +69,19 @@ impl Chooser {
             ));
         }
         Ok(Chooser { rule, shape, kept: BinaryHeap::new(), weight: 0, any_held_out: false })
+    }
+
+    /// What to go on from.
+    pub(super) fn save(&self) -> ChooserState {
+        let kept = self.kept.iter().cloned().collect();
+        ChooserState { kept, weight: self.weight, any_held_out: self.any_held_out }
+    }
+
+    /// Goes on from a state of a chooser of the same rule.
+    pub(super) fn resume(&mut self, state: ChooserState) {
+        self.kept = state.kept.into();
+        self.weight = state.weight;
+        self.any_held_out = state.any_held_out;
     }
 
     fn weigh(&self, document: &Tokenized) -> u64 {

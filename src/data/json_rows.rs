@@ -5,8 +5,10 @@ use std::io::{self, BufRead};
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::clean::CleanReader;
+use crate::budget;
 use crate::format::shortened;
 
 /// What was expected and what was found.
@@ -126,40 +128,51 @@ fn spread_object(reader: &mut CleanReader, line: &mut u64, buffer: &mut Vec<u8>)
 /// field `b` of the object `a`, where no field is called so.
 /// With `lists` an array is the text of its JSON.
 pub(super) fn values(object: &[u8], columns: &[String], lists: bool) -> Found {
-    let wanted = Wanted { columns };
-    let parse = |bytes: &[u8]| {
+    fn parsed<'a>(bytes: &'a [u8], wanted: Wanted<'_>) -> serde_json::Result<Fields<'a>> {
         let mut json = serde_json::Deserializer::from_slice(bytes);
         let fields = wanted.deserialize(&mut json)?;
         json.end().map(|()| fields)
-    };
+    }
+    let parse = |bytes| parsed(bytes, Wanted { columns });
     // Python writes NaN and Infinity where JSON has no word for them.
-    let fields =
-        parse(object).or_else(|error| without_nan(object).map_or(Err(error), |object| parse(&object)));
+    let changed;
+    let fields = match parse(object) {
+        Err(error) => match without_nan(object) {
+            None => Err(error),
+            Some(object) => {
+                changed = object;
+                parse(&changed)
+            }
+        },
+        fields => fields,
+    };
     let mut fields = match fields {
         Ok(fields) => fields,
         Err(error) => return Found::Broken(("a JSON object".to_owned(), error.to_string())),
     };
     let mut values = Vec::with_capacity(columns.len());
     for (column, value) in columns.iter().zip(&mut fields.values) {
-        let kind = match value.take() {
-            Some(Value::String(text)) => {
-                values.push(text);
+        let kind = match value.take().map(|raw| (raw, raw.get().as_bytes()[0])) {
+            // Only a list becomes values in memory, of which each takes many times its bytes here.
+            Some((raw, b'[')) if lists && raw.get().len() as u64 <= budget::record_limit() / 4 => {
+                match serde_json::from_str::<Value>(raw.get()) {
+                    Ok(list) => values.push(list.to_string()),
+                    Err(error) => return Found::Broken(("a JSON object".to_owned(), error.to_string())),
+                }
                 continue;
             }
-            Some(Value::Null) => {
-                values.push(String::new());
+            Some((_, b'[')) if lists => "a list that takes more than --memory",
+            Some((_, b'[')) => "an array",
+            Some((_, b'{')) => "an object",
+            Some((raw, _)) => {
+                match serde_json::from_str::<Value>(raw.get()) {
+                    Ok(Value::String(text)) => values.push(text),
+                    Ok(Value::Null) => values.push(String::new()),
+                    Ok(value) => values.push(value.to_string()),
+                    Err(error) => return Found::Broken(("a JSON object".to_owned(), error.to_string())),
+                }
                 continue;
             }
-            Some(value @ (Value::Number(_) | Value::Bool(_))) => {
-                values.push(value.to_string());
-                continue;
-            }
-            Some(value @ Value::Array(_)) if lists => {
-                values.push(value.to_string());
-                continue;
-            }
-            Some(Value::Array(_)) => "an array",
-            Some(Value::Object(_)) => "an object",
             None => {
                 let found = match fields.names.is_empty() {
                     true => "no fields".to_owned(),
@@ -205,10 +218,19 @@ fn without_nan(object: &[u8]) -> Option<Vec<u8>> {
     found.then_some(changed)
 }
 
+/// The field of an object that `key` names, if it is one and has it.
+fn field<'a>(object: &'a RawValue, key: &str) -> Option<&'a RawValue> {
+    let columns = [key.to_owned()];
+    // A dot in the name of a field is part of it here.
+    let fields =
+        Wanted { columns: &columns }.deserialize(&mut serde_json::Deserializer::from_str(object.get()));
+    fields.ok()?.values[0]
+}
+
 /// The wanted fields of an object, and what its fields are called. The values of other fields are passed over unread,
 /// so that half a surrogate in them, or a huge list, does no harm.
-struct Fields {
-    values: Vec<Option<Value>>,
+struct Fields<'a> {
+    values: Vec<Option<&'a RawValue>>,
     /// The first of them.
     names: Vec<String>,
 }
@@ -219,21 +241,21 @@ struct Wanted<'a> {
 }
 
 impl<'de> DeserializeSeed<'de> for Wanted<'_> {
-    type Value = Fields;
+    type Value = Fields<'de>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Fields, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Fields<'de>, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
 impl<'de> Visitor<'de> for Wanted<'_> {
-    type Value = Fields;
+    type Value = Fields<'de>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
         let mut fields = Fields { values: vec![None; self.columns.len()], names: Vec::new() };
         while let Some(name) = map.next_key::<String>()? {
             if fields.names.len() < 20 {
@@ -248,15 +270,15 @@ impl<'de> Visitor<'de> for Wanted<'_> {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }
-            let value: Value = map.next_value()?;
+            let value: &'de RawValue = map.next_value()?;
             for (column, place) in self.columns.iter().zip(&mut fields.values) {
                 if *column == name {
-                    *place = Some(value.clone());
+                    *place = Some(value);
                 } else if place.is_none()
                     && let Some(path) =
                         column.strip_prefix(name.as_str()).and_then(|rest| rest.strip_prefix('.'))
                 {
-                    *place = path.split('.').try_fold(&value, |value, key| value.get(key)).cloned();
+                    *place = path.split('.').try_fold(value, field);
                 }
             }
         }

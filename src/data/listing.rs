@@ -4,6 +4,10 @@ use super::kinds::{Format, recognise};
 use super::sniff::{self, Kind};
 use super::source::Source;
 use crate::Result;
+use crate::budget;
+
+/// What a file takes in the list, its name and place with it, in bytes.
+const PER_FILE: u64 = 1024;
 
 /// The files to read, and what stood beside them.
 #[derive(Debug, Clone, Default)]
@@ -39,6 +43,10 @@ pub(super) fn take(
             Kind::Zip | Kind::Tar => Some("an archive whose name does not say so"),
         },
     };
+    // Of an archive of a few megabytes there may be millions.
+    if (found.files.len() + found.passed_over.len()) as u64 >= budget::get() / PER_FILE {
+        return Err(budget::exceeded(&source.path, "a list of files", "more of them"));
+    }
     match reason {
         None => found.files.push(source),
         Some(reason) => found.passed_over.push(format!("{name} ({reason})")),

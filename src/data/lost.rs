@@ -13,11 +13,14 @@ pub struct Fault {
     pub expected: String,
     /// What is there.
     pub found: String,
+    /// The file, where it is not the one that is being read.
+    pub path: Option<PathBuf>,
 }
 
 impl Fault {
     fn error(self, path: &Path) -> Error {
-        Error::Line { path: path.to_path_buf(), line: self.line, expected: self.expected, found: self.found }
+        let path = self.path.unwrap_or_else(|| path.to_path_buf());
+        Error::Line { path, line: self.line, expected: self.expected, found: self.found }
     }
 }
 
@@ -33,6 +36,14 @@ pub struct Lost {
 impl Lost {
     /// So many are named; the rest are counted.
     pub const NAMED: usize = 3;
+
+    /// Adds the rows of another file.
+    pub fn add(&mut self, other: Lost, path: &Path) {
+        self.rows += other.rows;
+        let room = Lost::NAMED.saturating_sub(self.first.len());
+        let of_file = |fault: Fault| Fault { path: fault.path.or_else(|| Some(path.to_path_buf())), ..fault };
+        self.first.extend(other.first.into_iter().take(room).map(of_file));
+    }
 
     /// How many rows of the file are left out, and the first of them; none if all are there.
     pub fn summary(&self, path: &Path) -> Option<String> {

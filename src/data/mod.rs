@@ -27,13 +27,13 @@ pub mod rng;
 pub mod rows;
 pub mod sniff;
 pub mod source;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod task;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod texts;
 
 #[cfg(not(target_arch = "wasm32"))]
 mod archive;
+#[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "no page goes on with a preparation"))]
 mod held_out;
 mod json_rows;
 mod kinds;
@@ -42,10 +42,17 @@ mod listing;
 mod pack;
 #[cfg(not(target_arch = "wasm32"))]
 mod parquet_rows;
+mod preparation;
+#[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "no page goes on with a preparation"))]
+mod resume;
+#[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "no page goes on with a preparation"))]
 mod sequences;
+#[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "no page goes on with a preparation"))]
 mod shard;
 mod spans;
 mod utf16;
+#[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "no page goes on with a preparation"))]
+mod work;
 
 pub use batch::Batch;
 pub use batcher::{Batcher, BatcherOptions};

@@ -7,6 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 /// `[CLS]`, a token, `[SEP]`: less room than that takes no piece.
 const SMALLEST: usize = 3;
 
@@ -16,18 +18,20 @@ const MOST_OPEN: usize = 1024;
 const MOST_TOKENS: usize = 1 << 22;
 
 /// A sequence of segments, each `[CLS]`, a piece of a document, `[SEP]`.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Packed {
     pub tokens: Vec<u32>,
     /// Where each segment begins, and its number.
     pub segments: Vec<(usize, u64)>,
 }
 
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Waiting {
     tokens: Vec<u32>,
     number: u64,
 }
 
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Packer {
     seq_len: usize,
     most_open: usize,

@@ -15,11 +15,15 @@ use parquet::schema::types::Type;
 use serde_json::Value;
 
 use super::json_rows::Complaint;
-use crate::format::shortened;
+use crate::budget;
+use crate::format::{shortened, thousands};
 use crate::{Error, Result};
 
 /// A row's number, counted from 1, and its values, or why it has none.
 pub(super) type Numbered = (u64, Result<Vec<String>, Complaint>);
+
+/// What a value of a list takes in memory, in bytes.
+const PER_VALUE: u64 = 64;
 
 /// The rows of one file.
 pub(super) struct ParquetRows {
@@ -27,6 +31,8 @@ pub(super) struct ParquetRows {
     /// Of each wanted column the names from the outside in.
     columns: Vec<Vec<String>>,
     rows: RowIter<'static>,
+    /// What Hugging Face's `datasets` wrote of the columns: `{NAME: {"_type": …}}`, or null.
+    features: Value,
     /// The number of the row given last, counted from 1.
     number: u64,
     count: u64,
@@ -53,6 +59,9 @@ impl ParquetRows {
         let reader = guarded(path, || SerializedFileReader::new(file))?;
         let about = reader.metadata().file_metadata();
         let (schema, count) = (about.schema_descr().root_schema_ptr(), about.num_rows());
+        let known = about.key_value_metadata().into_iter().flatten().find(|pair| pair.key == "huggingface");
+        let known = known.and_then(|pair| serde_json::from_str::<Value>(pair.value.as_deref()?).ok());
+        let features = known.map_or(Value::Null, |mut known| known["info"]["features"].take());
         let (mut paths, mut roots): (Vec<Vec<String>>, Vec<Arc<Type>>) = (Vec::new(), Vec::new());
         for column in columns {
             let (root, path) = find(&schema, column).ok_or_else(|| missing(path, column, &schema))?;
@@ -60,6 +69,25 @@ impl ParquetRows {
                 roots.push(root);
             }
             paths.push(path);
+        }
+        for group in reader.metadata().row_groups() {
+            for chunk in group.columns() {
+                let name = chunk.column_path().parts().first();
+                if !roots.iter().any(|root| Some(root.name()) == name.map(String::as_str)) {
+                    continue;
+                }
+                // A page is unpacked at once, and may be all of it; a list becomes values in memory.
+                let lists = chunk.column_descr().max_rep_level() > 0;
+                let values = if lists { chunk.num_values().max(0) as u64 * PER_VALUE } else { 0 };
+                let bytes = chunk.uncompressed_size().max(0) as u64;
+                if bytes > budget::get() / 2 || values > budget::get() {
+                    let found = format!(
+                        "one of {} MB (or write it with smaller ones)",
+                        thousands(bytes.max(values) / 1_000_000)
+                    );
+                    return Err(budget::exceeded(path, "row groups that unpack", found));
+                }
+            }
         }
         // In the order of the file, in which columns are read.
         roots.sort_by_key(|root| schema.get_fields().iter().position(|field| field.name() == root.name()));
@@ -72,12 +100,27 @@ impl ParquetRows {
             path: path.to_path_buf(),
             columns: paths,
             rows,
+            features,
             number: 0,
             count: count.unsigned_abs(),
             size,
             told: 0,
             read: read.clone(),
         })
+    }
+
+    /// What the numbers of a wanted column, or of the lists in it, are called; none where the file does not say it.
+    pub(super) fn class_names(&self, column: usize) -> Option<Vec<String>> {
+        let mut feature = self.columns.get(column)?.iter().try_fold(&self.features, |inner, name| {
+            let fields = inner.get("feature").unwrap_or(inner);
+            fields.get(name)
+        })?;
+        // Of a list, how its items are; earlier versions wrote a list of that alone.
+        while let Some(inner) = feature.get("feature").or_else(|| feature.get(0)) {
+            feature = inner;
+        }
+        let names = feature.get("names").filter(|_| feature["_type"] == "ClassLabel")?.as_array()?;
+        names.iter().map(|name| name.as_str().map(str::to_owned)).collect()
     }
 
     /// The next row, with its number; none at the end. Null is an empty text, and with `lists` a list is the text of its

@@ -13,6 +13,7 @@ use super::files::sources;
 use super::lost::Lost;
 use super::rows::{Lines, Rows, Wanted};
 use super::source::{FileOptions, Format, Source, sources_in, unwrap_io};
+use crate::budget;
 use crate::store::Memory;
 use crate::{Error, Result};
 
@@ -128,6 +129,8 @@ impl Reader {
     }
 
     fn over(sources: Vec<Source>, memory: Option<Memory>, options: ReadOptions) -> Result<Self> {
+        let mut options = options;
+        options.document_limit = options.document_limit.min(budget::text_limit());
         if options.document_limit < 16 {
             return Err(Error::config("document-limit", "at least 16 bytes", options.document_limit));
         }

@@ -151,7 +151,7 @@ impl Retrieval {
     ) -> Result<()> {
         let columns: Vec<String> = columns.iter().map(|&column| column.to_owned()).collect();
         let wanted = Wanted { columns: &columns, lines: Lines::Refused, keep_places: false };
-        let mut rows = Rows::open(&source(path, options)?, None, &wanted, options, &Arc::default())?;
+        let mut rows = Rows::open(&source(path, options)?, None, &wanted, options, &Arc::default())?.kept();
         while let Some(row) = rows.next_row()? {
             let line = row.line;
             let mut values = row.values.into_iter();

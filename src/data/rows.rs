@@ -11,12 +11,13 @@ use super::lost::{Fault, Lost, Tally};
 #[cfg(not(target_arch = "wasm32"))]
 use super::parquet_rows::ParquetRows;
 use super::source::{FileOptions, Format, Opened, Source, unwrap_io};
+use crate::budget::{self, Kept};
 use crate::format::shortened;
 use crate::store::Memory;
 use crate::{Error, Result};
 
-/// A longer record is refused: it bounds memory, and is mostly a quotation mark left open.
-const MAX_RECORD: u64 = 256 << 20;
+/// What a value that is kept takes beside its bytes and its tokens, in bytes.
+const PER_VALUE: u64 = 160;
 
 /// What is to be read of a file.
 #[derive(Debug)]
@@ -60,6 +61,8 @@ pub struct Rows {
     lists: bool,
     /// Whether whoever reads says what counts as a row, of which these are parts.
     parts: bool,
+    /// How much the rows given so far take, where whoever reads keeps them all.
+    kept: Option<Kept>,
     tally: Tally,
     table: Table,
 }
@@ -125,7 +128,7 @@ impl Rows {
         let path = source.path.clone();
         let clean = |reader| {
             let mut clean = CleanReader::new(reader, &path, options.strict);
-            clean.set_budget(MAX_RECORD);
+            clean.set_budget(budget::record_limit());
             clean
         };
         let table = match (opened.format, wanted.lines) {
@@ -156,7 +159,7 @@ impl Rows {
         };
         let tally = Tally::new(&path, options.strict, options.lenient);
         let (columns, keep_places) = (wanted.columns.to_vec(), wanted.keep_places);
-        Ok(Rows { path, columns, keep_places, lists: false, parts: false, tally, table })
+        Ok(Rows { path, columns, keep_places, lists: false, parts: false, kept: None, tally, table })
     }
 
     /// The same rows, where a list of a JSON or Parquet file is a value too: the text of its JSON. Otherwise a row with one
@@ -171,6 +174,12 @@ impl Rows {
     #[must_use]
     pub fn in_parts(self) -> Self {
         Rows { parts: true, ..self }
+    }
+
+    /// The same rows, all of which whoever reads keeps: more of them than the memory that texts may take are an error.
+    #[must_use]
+    pub fn kept(self) -> Self {
+        Rows { kept: Some(Kept::default()), ..self }
     }
 
     /// One of the larger rows is whole, or lost.
@@ -201,6 +210,16 @@ impl Rows {
         }
     }
 
+    /// What the numbers of a wanted column are called, where the file itself says it: Parquet as Hugging Face's `datasets`
+    /// writes it.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn class_names(&self, column: usize) -> Option<Vec<String>> {
+        match &self.table {
+            Table::Parquet(rows) => rows.class_names(column),
+            _ => None,
+        }
+    }
+
     /// The rows that could not be used so far.
     pub fn lost(&self) -> &Lost {
         self.tally.lost()
@@ -211,7 +230,7 @@ impl Rows {
     /// # Errors
     /// [`Error::Line`] under `strict`.
     pub fn lose(&mut self, line: u64, expected: &str, found: String) -> Result<()> {
-        self.tally.lose(Fault { line, expected: expected.to_owned(), found })
+        self.tally.lose(Fault { line, expected: expected.to_owned(), found, path: None })
     }
 
     /// The next row; none at the end. Null is an empty value.
@@ -231,13 +250,20 @@ impl Rows {
                 self.tally.row();
             }
             let (expected, found) = match read {
-                Ok(values) => return Ok(Some(Row { line, values })),
+                Ok(values) => {
+                    if let Some(kept) = &mut self.kept {
+                        // A text, and its tokens beside it.
+                        let bytes = values.iter().map(|value| PER_VALUE + 2 * value.len() as u64).sum();
+                        kept.add(bytes, &self.path)?;
+                    }
+                    return Ok(Some(Row { line, values }));
+                }
                 Err(Failure::Missing((expected, found))) if self.tally.is_first() => {
                     return Err(Error::Line { path: self.path.clone(), line, expected, found });
                 }
                 Err(Failure::Missing(complaint) | Failure::Broken(complaint)) => complaint,
             };
-            self.tally.lose(Fault { line, expected, found })?;
+            self.tally.lose(Fault { line, expected, found, path: None })?;
             if self.keep_places {
                 return Ok(Some(Row { line, values: vec![String::new(); self.columns.len().max(1)] }));
             }
@@ -249,7 +275,7 @@ impl Table {
     fn next(&mut self, columns: &[String], lists: bool, path: &Path) -> Result<Option<Read>> {
         match self {
             Table::Separated { reader, record, indices, width } => {
-                reader.get_mut().set_budget(MAX_RECORD);
+                reader.get_mut().set_budget(budget::record_limit());
                 if !reader.read_record(record).map_err(|error| csv_error(error, path))? {
                     return Ok(None);
                 }
@@ -265,7 +291,7 @@ impl Table {
                 Ok(Some((line, Ok(values.collect()))))
             }
             Table::Json { reader, layout, line, buffer } => {
-                reader.set_budget(MAX_RECORD);
+                reader.set_budget(budget::record_limit());
                 let begun = json_rows::next_object(reader, layout, line, buffer);
                 let Some(begun) = begun.map_err(|error| unwrap_io(error, path))? else { return Ok(None) };
                 let values = match json_rows::values(buffer, columns, lists) {
@@ -277,7 +303,7 @@ impl Table {
             }
             Table::Lines { reader, line, buffer, blank } => loop {
                 buffer.clear();
-                reader.set_budget(MAX_RECORD);
+                reader.set_budget(budget::record_limit());
                 if reader.read_until(b'\n', buffer).map_err(|error| unwrap_io(error, path))? == 0 {
                     return Ok(None);
                 }

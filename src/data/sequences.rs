@@ -1,8 +1,10 @@
 //! Documents split into sequences.
 
+use serde::{Deserialize, Serialize};
+
 use super::manifest::Part;
 use super::pack::{Packed, Packer};
-use super::shard::ShardWriter;
+use super::shard::{ShardState, ShardWriter};
 use crate::Result;
 use crate::text::SpecialIds;
 
@@ -63,6 +65,18 @@ pub(super) struct SequenceWriter<'s> {
     /// Tokens dropped with short tails.
     dropped: u64,
     sequence: Vec<u32>,
+}
+
+/// A writer as it stands in the middle of its work.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SequenceState {
+    /// What is on the disk.
+    pub shards: ShardState,
+    pending: Vec<u32>,
+    packer: Option<Packer>,
+    documents: u64,
+    unigrams: Vec<u64>,
+    dropped: u64,
 }
 
 impl<'s> SequenceWriter<'s> {
@@ -140,6 +154,32 @@ impl<'s> SequenceWriter<'s> {
         self.sequence.push(specials.cls);
         self.sequence.extend_from_slice(piece);
         self.sequence.push(specials.sep);
+    }
+
+    /// Syncs what is written, and says what to go on from.
+    pub(super) fn save(&mut self) -> Result<SequenceState> {
+        Ok(SequenceState {
+            shards: self.writer.save()?,
+            pending: self.pending.clone(),
+            packer: self.packer.clone(),
+            documents: self.documents,
+            unigrams: self.unigrams.clone(),
+            dropped: self.dropped,
+        })
+    }
+
+    /// Goes on from a state of a writer of the same shape and vocabulary.
+    ///
+    /// # Errors
+    /// As [`ShardWriter::resume`].
+    pub(super) fn resume(&mut self, state: SequenceState) -> Result<()> {
+        self.writer.resume(state.shards)?;
+        self.pending = state.pending;
+        self.packer = state.packer;
+        self.documents = state.documents;
+        self.unigrams = state.unigrams;
+        self.dropped = state.dropped;
+        Ok(())
     }
 
     /// Writes what is left and returns the part, the counts of each id and how many tokens were dropped.

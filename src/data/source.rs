@@ -3,6 +3,8 @@
 use std::fmt;
 #[cfg(not(target_arch = "wasm32"))]
 use std::fs::File;
+#[cfg(not(target_arch = "wasm32"))]
+use std::io::BufRead;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +15,8 @@ pub use super::kinds::{Compression, FileOptions, Format, recognise};
 use super::sniff;
 #[cfg(not(target_arch = "wasm32"))]
 use super::sniff::Kind;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::budget;
 use crate::store::Memory;
 use crate::{Error, Result};
 
@@ -170,17 +174,9 @@ impl Source {
             #[cfg(not(target_arch = "wasm32"))]
             Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(raw)),
             #[cfg(not(target_arch = "wasm32"))]
-            Compression::Xz => Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(raw)),
+            Compression::Xz => xz(raw, true).map_err(Error::io(&self.path, "unpack"))?,
             #[cfg(not(target_arch = "wasm32"))]
-            _ => {
-                let failed = Error::io(&self.path, "unpack");
-                let decoder = zstd::stream::read::Decoder::with_buffer(raw).and_then(|mut decoder| {
-                    // Large public dumps are packed with `--long=31`.
-                    decoder.window_log_max(if cfg!(target_pointer_width = "64") { 31 } else { 30 })?;
-                    Ok(decoder)
-                });
-                Box::new(decoder.map_err(failed)?)
-            }
+            _ => zstd(raw).map_err(Error::io(&self.path, "unpack"))?,
             // Their decoders are C, which is not part of a page.
             #[cfg(target_arch = "wasm32")]
             _ => {
@@ -193,6 +189,36 @@ impl Source {
         };
         Ok(Box::new(Named { source, path: self.path.clone(), kind }))
     }
+}
+
+/// How much of what was unpacked a packed stream may refer back to, which is held in memory.
+#[cfg(not(target_arch = "wasm32"))]
+fn window_limit() -> u64 {
+    budget::get() / 2
+}
+
+/// Unpacks zstd. Some large public dumps, packed with `--long=31`, refer back 2 GiB.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) fn zstd(raw: impl BufRead + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(raw)?;
+    decoder.window_log_max(
+        window_limit().ilog2().clamp(20, if cfg!(target_pointer_width = "64") { 31 } else { 30 }),
+    )?;
+    Ok(Box::new(decoder))
+}
+
+/// Unpacks xz, of one stream or of `several`.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) fn xz(raw: impl BufRead + Send + 'static, several: bool) -> io::Result<Box<dyn Read + Send>> {
+    let flags = if several { liblzma::stream::CONCATENATED } else { 0 };
+    let stream = liblzma::stream::Stream::new_auto_decoder(window_limit(), flags)?;
+    Ok(Box::new(liblzma::bufread::XzDecoder::new_stream(raw, stream)))
+}
+
+/// Whether a decoder ended because the stream asks for more memory than it may have.
+pub(super) fn is_memory(error: &io::Error) -> bool {
+    let text = error.to_string();
+    ["too much memory", "memory limit"].iter().any(|told| text.contains(told))
 }
 
 /// Whether an HTML page begins so.
@@ -255,6 +281,9 @@ impl<R: Read> Read for Named<R> {
             } else {
                 let found = match error.kind() {
                     io::ErrorKind::UnexpectedEof => "a truncated one".to_owned(),
+                    _ if is_memory(&error) => {
+                        "one that takes more memory to unpack than half of --memory (give more)".to_owned()
+                    }
                     _ => format!("a broken one ({error})"),
                 };
                 Error::file(&self.path, format!("a whole {} stream", self.kind), found)

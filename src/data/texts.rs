@@ -11,9 +11,7 @@ use super::lost::Lost;
 use super::rows::{Lines, Rows, Wanted};
 use super::source::{FileOptions, Format, Source, unwrap_io};
 use crate::Result;
-
-/// What a line has beyond this many bytes is passed over, so that memory is bounded.
-const MAX_TEXT: u64 = 2 << 20;
+use crate::budget;
 
 /// The texts of one file; an iterator that stops after an error.
 #[derive(Debug)]
@@ -32,7 +30,7 @@ enum Open {
 }
 
 impl Texts {
-    /// Opens a file: of a table the texts are in `column`, of any other, and of the standard input, which is `-`, each
+    /// Opens a file: what a line has beyond [`budget::text_limit`] is passed over. Of a table the texts are in `column`, of any other, and of the standard input, which is `-`, each
     /// line is one. Under `strict` what would be put right is refused.
     ///
     /// # Errors
@@ -78,7 +76,8 @@ impl Texts {
         };
         let failed = |error| unwrap_io(error, &self.source.path);
         let mut line = Vec::new();
-        let count = reader.by_ref().take(MAX_TEXT).read_until(b'\n', &mut line).map_err(failed)?;
+        let count =
+            reader.by_ref().take(budget::text_limit() as u64).read_until(b'\n', &mut line).map_err(failed)?;
         if count == 0 {
             return Ok(None);
         }

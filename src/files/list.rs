@@ -4,6 +4,7 @@
 
 use serde::Serialize;
 
+use crate::json::weigh;
 use crate::text::VOCABULARY_FILE;
 pub use crate::text::companions::{SETTINGS_FILE as TOKENIZER_CONFIG_FILE, SPECIAL_TOKENS_FILE};
 pub use crate::text::tokenizer::FILE as TOKENIZER_FILE;
@@ -180,7 +181,8 @@ impl ModelFiles {
 /// The folders that a `modules.json` names, the encoder's first; none where it is no list of modules. One that leads out of
 /// the model's folder is left out.
 pub fn module_folders(modules: &[u8]) -> Vec<String> {
-    let modules: Vec<serde_json::Value> = serde_json::from_slice(modules).unwrap_or_default();
+    let modules = weigh(modules).ok().and_then(|()| serde_json::from_slice(modules).ok());
+    let modules: Vec<serde_json::Value> = modules.unwrap_or_default();
     let path = |module: &serde_json::Value| {
         let path = module.get("path")?.as_str()?.trim_start_matches("./").trim_matches('/');
         let path = if path == "." { "" } else { path };

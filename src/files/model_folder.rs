@@ -14,6 +14,7 @@ use super::names::from_hugging_face;
 use super::shards::complete;
 use super::weights::Weights;
 use super::writer::TensorSource;
+use crate::json::weigh;
 use crate::models::Config;
 use crate::store::{Aside, Disk, Store, checksums};
 use crate::text::{Companions, SpecialTokens, Tokenizer, VOCABULARY_FILE, special_token_ids, tokenizer_json};
@@ -253,11 +254,12 @@ fn tokenizer_config(config: &Config, special_tokens: &SpecialTokens) -> String {
 
 /// The bytes of a file of JSON; what failed downloads leave in its place is called by name.
 fn json_bytes(store: &dyn Store, path: &Path) -> Result<Vec<u8>> {
-    let bytes = store.read(path)?.to_vec();
-    match foreign(&bytes) {
-        Some(found) => Err(Error::file(path, "a file of JSON", found)),
-        None => Ok(bytes),
+    let bytes = store.read(path)?;
+    if let Some(found) = foreign(&bytes) {
+        return Err(Error::file(path, "a file of JSON", found));
     }
+    weigh(&bytes).map_err(|(expected, found)| Error::file(path, expected, found))?;
+    Ok(bytes.to_vec())
 }
 
 /// Where the encoder of a folder lies: some sentence embedders have it in a folder of its own.

@@ -42,6 +42,8 @@ pub use readback::ReadBack;
 pub use recorder::{BufferId, Recorder, View};
 pub use recording::Recording;
 pub use shader::{Constant, F16, OUT_F16, Source, TILE, shader};
+#[doc(hidden)]
+pub use shader::{bare_length, without_comments};
 
 pub use speed::LONGEST_DISPATCH;
 pub(crate) use speed::OPERATIONS_PER_BYTE;

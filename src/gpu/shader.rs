@@ -25,11 +25,76 @@ macro_rules! shader {
     ($name:literal in $folder:literal) => {
         $crate::gpu::Source {
             name: $name,
-            text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $folder, "/", $name, ".wgsl")),
+            text: {
+                const TEXT: &str =
+                    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $folder, "/", $name, ".wgsl"));
+                // A page's visitors download them.
+                const BARE: &[u8] = &$crate::gpu::without_comments::<{ $crate::gpu::bare_length(TEXT) }>(TEXT);
+                match std::str::from_utf8(BARE) {
+                    Ok(bare) if cfg!(target_arch = "wasm32") => bare,
+                    _ => TEXT,
+                }
+            },
         }
     };
 }
 pub use shader;
+
+/// Where the line that begins at `start` has its comment, or ends; and where the line ends. What marks a loop to be unrolled
+/// is no comment here, nor the blanks in front of it.
+const fn comment(text: &[u8], start: usize) -> (usize, usize) {
+    let mut end = start;
+    while end < text.len() && text[end] != b'\n' {
+        end += 1;
+    }
+    let mut at = start;
+    while at + 1 < end && !(text[at] == b'/' && text[at + 1] == b'/') {
+        at += 1;
+    }
+    let marks = at + 9 == end && text[at + 3] == b'u' && text[at + 4] == b'n' && text[at + 5] == b'r';
+    if at + 1 >= end || marks {
+        return (end, end);
+    }
+    while at > start && text[at - 1] == b' ' {
+        at -= 1;
+    }
+    (at, end)
+}
+
+/// How many bytes `text` has without its comments.
+#[doc(hidden)]
+pub const fn bare_length(text: &str) -> usize {
+    let text = text.as_bytes();
+    let (mut start, mut length) = (0, 0);
+    while start < text.len() {
+        let (at, end) = comment(text, start);
+        length += at - start + (end < text.len()) as usize;
+        start = end + 1;
+    }
+    length
+}
+
+/// `text` without its comments, line for line.
+#[doc(hidden)]
+pub const fn without_comments<const N: usize>(text: &str) -> [u8; N] {
+    let text = text.as_bytes();
+    let mut bare = [0; N];
+    let (mut start, mut to) = (0, 0);
+    while start < text.len() {
+        let (at, end) = comment(text, start);
+        let mut from = start;
+        while from < at {
+            bare[to] = text[from];
+            (to, from) = (to + 1, from + 1);
+        }
+        if end < text.len() {
+            bare[to] = b'\n';
+            to += 1;
+        }
+        start = end + 1;
+    }
+    bare
+}
 
 /// What `#import` may name.
 const LIBRARY: &[Source] = &[
@@ -261,6 +326,14 @@ impl Composed {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn comments_go_and_lines_stay() {
+        const TEXT: &str = "// What it computes.\n\nfn f() { // why\n    for (;;) { // unroll\n        a / b; // unrolled\n    }\n}";
+        const BARE: [u8; bare_length(TEXT)] = without_comments(TEXT);
+        let expected = "\n\nfn f() {\n    for (;;) { // unroll\n        a / b;\n    }\n}";
+        assert_eq!(std::str::from_utf8(&BARE), Ok(expected));
+    }
 
     #[test]
     fn imports_are_put_in_place_once_and_errors_point_home() {

@@ -13,8 +13,8 @@ use super::session::{Sequence, Session};
 use crate::data::task::{Encoded, encode};
 use crate::files::ModelFolder;
 use crate::gpu::Gpu;
-use crate::models::{Config, ProblemType};
-use crate::store::Disk;
+use crate::models::{Config, Model, ProblemType};
+use crate::store::{Disk, Store};
 use crate::tensor::DType;
 use crate::text::{Template, Tokenizer};
 use crate::{Error, Result};
@@ -86,17 +86,32 @@ impl Classifier {
     /// # Errors
     /// [`Error::Config`] for a model without a head on its first token; those of reading the files and of the device.
     pub fn open(gpu: &Gpu, folder: &ModelFolder, storage: DType) -> Result<Self> {
+        Self::open_in(&Disk, gpu, folder, None, storage)
+    }
+
+    /// [`Classifier::open`] of a folder in `store`. Where its `model`, head and all, is on the device already, with f16 copies
+    /// if `storage` is f16, it is not loaded once more.
+    ///
+    /// # Errors
+    /// As [`Classifier::open`].
+    pub fn open_in(
+        store: &dyn Store,
+        gpu: &Gpu,
+        folder: &ModelFolder,
+        model: Option<Arc<Model>>,
+        storage: DType,
+    ) -> Result<Self> {
         if !folder.config.is_classifier() {
-            let expected = "a finetuned model, such as BertForSequenceClassification";
+            let expected = "a model with a head that classifies texts, such as BertForSequenceClassification";
             let found = format!("{:?} in {}", folder.config.architectures, folder.path.display());
             return Err(Error::config("architectures", expected, found));
         }
         let tokenizer = folder.tokenizer()?;
-        let model = load(gpu, folder.config.clone(), &folder.weights, storage)?;
+        let load = || load(gpu, folder.config.clone(), &folder.weights, storage).map(Arc::new);
         Ok(Classifier {
             template: Template::of(&tokenizer)?,
-            longest: longest(&folder.path, &folder.config)?,
-            session: Session::new(gpu, Arc::new(model), storage),
+            longest: longest_in(store, &folder.path, &folder.config)?,
+            session: Session::new(gpu, model.map_or_else(load, Ok)?, storage),
             tokenizer,
             threshold: THRESHOLD,
         })

@@ -39,6 +39,8 @@ pub struct EmbedOptions {
     /// Whether the vector of a text is what the model's head says of it, the logits of its classes or its number. Then
     /// nothing else of this counts but `max_tokens` and `storage`.
     pub classify: bool,
+    /// Whether the head of a folder's model is loaded too, though vectors do without it: for [`Embedder::shared_model`].
+    pub head: bool,
 }
 
 impl From<&SentenceFolder> for EmbedOptions {
@@ -54,6 +56,7 @@ impl From<&SentenceFolder> for EmbedOptions {
             prompt: folder.prompt().to_owned(),
             storage: DType::F32,
             classify: false,
+            head: false,
         }
     }
 }
@@ -72,6 +75,7 @@ impl From<Poolings> for EmbedOptions {
             prompt: String::new(),
             storage: DType::F32,
             classify: false,
+            head: false,
         }
     }
 }
@@ -256,8 +260,9 @@ impl Embedder {
     pub fn new(gpu: &Gpu, model: Model, tokenizer: Tokenizer, mut options: EmbedOptions) -> Result<Self> {
         if options.classify {
             // What a head says is no vector, and of a text as it is.
-            let EmbedOptions { max_tokens, storage, classify, .. } = options;
-            options = EmbedOptions { max_tokens, storage, classify, ..Poolings::from(Pooling::Cls).into() };
+            let EmbedOptions { max_tokens, storage, classify, head, .. } = options;
+            options =
+                EmbedOptions { max_tokens, storage, classify, head, ..Poolings::from(Pooling::Cls).into() };
         }
         let config = &model.config;
         check_vocabulary(config, tokenizer.vocab_size())?;
@@ -286,7 +291,8 @@ impl Embedder {
     pub fn open(gpu: &Gpu, folder: &SentenceFolder, options: EmbedOptions) -> Result<Self> {
         let tokenizer = folder.model.tokenizer()?;
         let config = &folder.model.config;
-        let config = if options.classify { config.clone() } else { config.encoder() };
+        let whole = options.classify || options.head;
+        let config = if whole { config.clone() } else { config.encoder() };
         let model = load(gpu, config, &folder.model.weights, options.storage)?;
         Self::new(gpu, model, tokenizer, options)
     }
@@ -299,6 +305,12 @@ impl Embedder {
     /// The model.
     pub fn model(&self) -> &Model {
         self.session.model()
+    }
+
+    /// The model, for a head of it that is asked beside this. It has its head where [`EmbedOptions::head`] or
+    /// [`EmbedOptions::classify`] says so.
+    pub fn shared_model(&self) -> Arc<Model> {
+        self.session.shared_model()
     }
 
     /// How vectors are made.

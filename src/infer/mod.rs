@@ -2,7 +2,6 @@
 
 pub mod attention;
 mod buckets;
-#[cfg(not(target_arch = "wasm32"))]
 mod classifier;
 mod embed;
 mod fill_mask;
@@ -19,7 +18,6 @@ mod session;
 pub(crate) mod shapes;
 mod token_classifier;
 
-#[cfg(not(target_arch = "wasm32"))]
 pub use classifier::{Classifier, Prediction, longest};
 pub use embed::{EmbedOptions, Embedder, Embeddings, Tokens, cosine};
 pub use fill_mask::{Candidate, FillMask, Filled, Mask};

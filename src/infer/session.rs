@@ -96,6 +96,11 @@ impl Session {
         &self.model
     }
 
+    /// The model, to be read otherwise beside this.
+    pub(super) fn shared_model(&self) -> Arc<Model> {
+        Arc::clone(&self.model)
+    }
+
     /// How many texts are tokenized together.
     pub(super) fn window(&self) -> usize {
         self.of_kind(WINDOW)

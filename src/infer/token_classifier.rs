@@ -12,7 +12,7 @@ use super::readout::Readout;
 use super::session::{Sequence, Session};
 use crate::files::ModelFolder;
 use crate::gpu::Gpu;
-use crate::models::Config;
+use crate::models::{Config, Model};
 use crate::store::{Disk, Store};
 use crate::tensor::DType;
 use crate::text::{Template, Tokenizer};
@@ -81,25 +81,32 @@ impl TokenClassifier {
     /// # Errors
     /// [`Error::Config`] for a model without a head on every token; those of reading the files and of the device.
     pub fn open(gpu: &Gpu, folder: &ModelFolder, storage: DType) -> Result<Self> {
-        Self::open_in(&Disk, gpu, folder, storage)
+        Self::open_in(&Disk, gpu, folder, None, storage)
     }
 
-    /// [`TokenClassifier::open`] of a folder in `store`.
+    /// [`TokenClassifier::open`] of a folder in `store`. Where its `model`, head and all, is on the device already, with f16
+    /// copies if `storage` is f16, it is not loaded once more.
     ///
     /// # Errors
     /// As [`TokenClassifier::open`].
-    pub fn open_in(store: &dyn Store, gpu: &Gpu, folder: &ModelFolder, storage: DType) -> Result<Self> {
+    pub fn open_in(
+        store: &dyn Store,
+        gpu: &Gpu,
+        folder: &ModelFolder,
+        model: Option<Arc<Model>>,
+        storage: DType,
+    ) -> Result<Self> {
         if !folder.config.is_token_classifier() {
             let expected = "a model that labels words, such as BertForTokenClassification";
             let found = format!("{:?} in {}", folder.config.architectures, folder.path.display());
             return Err(Error::config("architectures", expected, found));
         }
         let tokenizer = folder.tokenizer()?;
-        let model = load(gpu, folder.config.clone(), &folder.weights, storage)?;
+        let load = || load(gpu, folder.config.clone(), &folder.weights, storage).map(Arc::new);
         Ok(TokenClassifier {
             template: Template::of(&tokenizer)?,
             longest: longest_in(store, &folder.path, &folder.config)?,
-            session: Session::new(gpu, Arc::new(model), storage),
+            session: Session::new(gpu, model.map_or_else(load, Ok)?, storage),
             tokenizer,
         })
     }

@@ -22,13 +22,16 @@ pub(super) fn temporary(path: &Path) -> PathBuf {
 
 /// The temporary names of `path` that are in its folder.
 pub(super) fn temporaries(store: &dyn Store, path: &Path) -> Vec<PathBuf> {
-    let begin = format!(".{}.", name_of(path));
-    let random = |name: &str| {
-        let middle = name.strip_prefix(&begin).and_then(|rest| rest.strip_suffix(ENDING));
-        middle.is_some_and(|digits| digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_hexdigit()))
-    };
+    let of = name_of(path);
     let names = store.list(parent(path)).unwrap_or_default();
-    names.iter().filter(|name| random(name)).map(|name| path.with_file_name(name)).collect()
+    names.iter().filter(|name| is_temporary(name, &of)).map(|name| path.with_file_name(name)).collect()
+}
+
+/// Whether a name is a temporary one of the name `of`.
+pub(super) fn is_temporary(name: &str, of: &str) -> bool {
+    let rest = name.strip_prefix('.').and_then(|rest| rest.strip_prefix(of));
+    let middle = rest.and_then(|rest| rest.strip_prefix('.')?.strip_suffix(ENDING));
+    middle.is_some_and(|digits| digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 fn name_of(path: &Path) -> String {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::aside::is_temporary;
 use super::lock::{LOCK_FILE, Lock, lock_in};
 use super::{CHECKSUMS_FILE, Checksums, Store};
 use crate::error::quoted;
@@ -61,17 +62,30 @@ pub fn claim(store: &dyn Store, folder: &Path, purpose: Purpose, force: bool) ->
     refused(expected, listed(&names))
 }
 
+/// Whether the names in a folder are those of `files`, of their list, and what is left of a process that was killed while
+/// it wrote them.
+pub fn holds_only(folder: &Path, files: &[&str], names: &[String]) -> bool {
+    let known = |name: &String| {
+        let mut files = files.iter().chain(&[CHECKSUMS_FILE]);
+        files.any(|file| name == file || is_temporary(name, file))
+            || (name == LOCK_FILE && lock_in(folder).is_some())
+    };
+    names.iter().all(known)
+}
+
 /// Whether what lies in a folder was written for this purpose. This is decided by what files hold, never by a name that
 /// anybody may have chosen.
 fn is_ours(store: &dyn Store, folder: &Path, purpose: Purpose, names: &[String]) -> bool {
     match purpose {
         Purpose::New => false,
         // The list says that they are ours, if it speaks of them.
-        Purpose::Only(files) => {
-            let known = |name: &String| name == CHECKSUMS_FILE || files.contains(&name.as_str());
-            let listed = matches!(Checksums::of(store, folder), Ok(Some(sums)) if sums.lists(files));
-            listed && names.iter().all(known)
+        Purpose::Only(files) if holds_only(folder, files, names) => {
+            let listed = || matches!(Checksums::of(store, folder), Ok(Some(sums)) if sums.lists(files));
+            let finished = names.iter().any(|name| name == CHECKSUMS_FILE || files.contains(&name.as_str()));
+            // Without a list they are ours where a process of ours was killed before it had written one.
+            !finished || lock_in(folder) == Some(Lock::Marked) || listed()
         }
+        Purpose::Only(_) => false,
         Purpose::Run => {
             let has = |name: &str| names.iter().any(|known| known == name);
             let checkpoints = folder.join(CHECKPOINTS);

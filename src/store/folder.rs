@@ -15,6 +15,7 @@ pub struct NewFolder<'s> {
     partial: PathBuf,
     lock: Option<FolderLock>,
     keep: bool,
+    adopted: bool,
 }
 
 impl<'s> NewFolder<'s> {
@@ -23,11 +24,24 @@ impl<'s> NewFolder<'s> {
     /// # Errors
     /// [`Error::File`] when there is something in `place`, or another run is writing it; [`Error::Io`].
     pub fn create(store: &'s dyn Store, place: &Path) -> Result<Self> {
+        Self::begin(store, place, None)
+    }
+
+    /// As [`NewFolder::create`], but of what killed runs left, the first that has a file of the name `state` is taken up.
+    ///
+    /// # Errors
+    /// As [`NewFolder::create`].
+    pub fn adopt(store: &'s dyn Store, place: &Path, state: &str) -> Result<Self> {
+        Self::begin(store, place, Some(state))
+    }
+
+    fn begin(store: &'s dyn Store, place: &Path, state: Option<&str>) -> Result<Self> {
         if place.file_name().is_none() {
             return Err(Error::config("out", "the name of a folder to make", place.display()));
         }
         claim(store, place, Purpose::New, false)?;
         store.create_dir_all(parent(place))?;
+        let mut adopted = None;
         for left in temporaries(store, place) {
             // Every folder that this crate begins has a lock in it; one without may be a person's own.
             if store.is_shared() && !store.exists(&left.join(LOCK_FILE)) {
@@ -36,11 +50,19 @@ impl<'s> NewFolder<'s> {
                 continue;
             }
             let held = lock(store, &left, place)?;
+            if adopted.is_none() && state.is_some_and(|state| store.exists(&left.join(state))) {
+                adopted = Some((left, held));
+                continue;
+            }
             // The lock is held until the folder is gone, so that nobody takes it in between. Where an open file keeps
             // its folder from being removed, it has to go first.
             let held = held.filter(|_| cfg!(unix));
             store.remove_dir_all(&left)?;
             drop(held);
+        }
+        if let Some((partial, lock)) = adopted {
+            let place = place.to_path_buf();
+            return Ok(NewFolder { store, place, partial, lock, keep: false, adopted: true });
         }
         let mut attempts = 0;
         loop {
@@ -52,7 +74,7 @@ impl<'s> NewFolder<'s> {
             let whole = lock.is_ok() && (!store.is_shared() || partial.join(LOCK_FILE).exists());
             if whole || attempts == 4 {
                 let place = place.to_path_buf();
-                return Ok(NewFolder { store, place, partial, lock: lock?, keep: false });
+                return Ok(NewFolder { store, place, partial, lock: lock?, keep: false, adopted: false });
             }
         }
     }
@@ -60,6 +82,24 @@ impl<'s> NewFolder<'s> {
     /// Where to write.
     pub fn path(&self) -> &Path {
         &self.partial
+    }
+
+    /// Whether a run that was killed began the folder.
+    pub fn is_adopted(&self) -> bool {
+        self.adopted
+    }
+
+    /// Removes every file but those that `known` says are needed.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn clear(&self, known: impl Fn(&str) -> bool) -> Result<()> {
+        for name in self.store.list(&self.partial)? {
+            if name != LOCK_FILE && !known(&name) {
+                self.store.remove_file(&self.partial.join(name))?;
+            }
+        }
+        Ok(())
     }
 
     /// Gives the folder its name. Its files must be synced.

@@ -7,12 +7,14 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::{Store, write_atomic};
+use crate::json::weigh;
 use crate::{Error, Result};
 
 /// The version that a file of JSON gives under `key`, 1 if it has none. Broken JSON counts as having none, because
 /// whatever reads it says what is wrong with it.
 pub fn format_of(json: &[u8], key: &str) -> u64 {
-    let value: Value = serde_json::from_slice(json).unwrap_or_default();
+    // What is too much to parse is for whoever reads it to refuse.
+    let value: Value = weigh(json).ok().and_then(|()| serde_json::from_slice(json).ok()).unwrap_or_default();
     value.get(key).and_then(Value::as_u64).unwrap_or(1)
 }
 
@@ -32,7 +34,9 @@ pub fn refuse_newer(path: impl AsRef<Path>, what: &'static str, found: u64, newe
 /// # Errors
 /// [`Error::Io`]; [`Error::File`] when it holds something else.
 pub fn read_json<T: DeserializeOwned>(store: &dyn Store, path: &Path, what: &str) -> Result<T> {
-    serde_json::from_slice(&store.read(path)?).map_err(|error| Error::file(path, what, error.to_string()))
+    let json = store.read(path)?;
+    weigh(&json).map_err(|(expected, found)| Error::file(path, expected, found))?;
+    serde_json::from_slice(&json).map_err(|error| Error::file(path, what, error.to_string()))
 }
 
 /// The object in a file of settings that need not be there: where there is none, it has no settings.

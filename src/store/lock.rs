@@ -99,6 +99,12 @@ impl FolderLock {
             .and_then(|()| writeln!(file, "{} {MARK}", std::process::id()));
         Ok(FolderLock { file })
     }
+
+    /// Gives up the lock of `folder` and removes its file, so that nothing is left of it.
+    pub fn remove(self, folder: &Path) {
+        // A file that stays harms nothing. It goes before the hold ends, so that nobody takes it in between.
+        let _ = std::fs::remove_file(folder.join(LOCK_FILE));
+    }
 }
 
 impl Drop for FolderLock {

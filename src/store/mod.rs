@@ -25,7 +25,7 @@ use crate::Result;
 pub use aside::{Aside, write_atomic};
 pub use bytes::Bytes;
 pub use checksums::{CHECKSUMS_FILE, Checksums};
-pub use claim::{CHECKPOINTS, Purpose, claim};
+pub use claim::{CHECKPOINTS, Purpose, claim, holds_only};
 pub use disk::Disk;
 pub use folder::NewFolder;
 pub use format::{format_of, read_json, read_settings, refuse_newer, write_json};

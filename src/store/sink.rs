@@ -3,11 +3,13 @@
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::{OpenFile, Store};
 use crate::{Error, Result};
 
 /// The length and checksum of a file that was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Digest {
     /// Bytes written.
     pub bytes: u64,
@@ -39,6 +41,25 @@ impl Sink {
         Sink { path: path.to_path_buf(), out, hasher: crc32fast::Hasher::new(), bytes: 0 }
     }
 
+    /// Goes on with a file of which the beginning is known by its digest. What follows it is cut off.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the file does not begin so; [`Error::Io`].
+    pub fn reopen(store: &dyn Store, path: &Path, digest: Digest) -> Result<Sink> {
+        let bytes = store.read(path)?;
+        let begin = usize::try_from(digest.bytes).ok().and_then(|length| bytes.get(..length));
+        if begin.map(crc32fast::hash) != Some(digest.crc32) {
+            let expected = format!("{} bytes of checksum {:08x} to go on from", digest.bytes, digest.crc32);
+            return Err(Error::file(path, expected, "others"));
+        }
+        // A file that is mapped cannot be shortened everywhere.
+        drop(bytes);
+        let mut file = store.append(path)?;
+        file.truncate(digest.bytes).map_err(Error::io(path, "shorten"))?;
+        let hasher = crc32fast::Hasher::new_with_initial_len(digest.crc32, digest.bytes);
+        Ok(Sink { hasher, bytes: digest.bytes, ..Self::of(file, path) })
+    }
+
     /// Appends bytes.
     ///
     /// # Errors
@@ -61,7 +82,7 @@ impl Sink {
         &self.path
     }
 
-    /// Makes everything survive a power cut.
+    /// Makes everything so far survive a power cut. More may follow.
     ///
     /// # Errors
     /// [`Error::Io`].

@@ -5,8 +5,17 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
+use super::growth::growth;
+use crate::format::shortened;
+use crate::json::{key_twice, weigh};
+
 /// No vocabulary has more ids than this.
 const MAX_IDS: u64 = 1 << 24;
+
+/// No word that is split into pieces has more letters. Published tokenizers say 100, a few 200.
+const MAX_WORD: u64 = 1000;
+/// No template has more pieces, nor a special token of it more ids.
+const MAX_PIECES: usize = 32;
 
 /// What was expected and what was found.
 pub(super) type Complaint = (String, String);
@@ -16,7 +25,9 @@ fn complaint<T>(expected: impl Into<String>, found: impl Into<String>) -> Result
 }
 
 /// Checks the text of a `tokenizer.json`.
-pub(super) fn check(bytes: &[u8]) -> Result<(), Complaint> {
+///
+/// Gives back how many times as many bytes as a text has its cleaning may give.
+pub(super) fn check(bytes: &[u8]) -> Result<f64, Complaint> {
     let start = bytes.trim_ascii_start();
     if start.starts_with(b"version https://git-lfs") {
         return complaint("a tokenizer.json", "a Git LFS pointer (run `git lfs pull`)");
@@ -24,10 +35,14 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), Complaint> {
     if start.starts_with(b"<") {
         return complaint("a tokenizer.json", "an HTML page (a download that failed)");
     }
+    weigh(bytes)?;
     let json: Value = match serde_json::from_slice(bytes) {
         Ok(json) => json,
         Err(error) => return complaint("a tokenizer.json", format!("broken JSON ({error})")),
     };
+    if let Some(key) = key_twice(bytes) {
+        return complaint("keys, and tokens, that come once", format!("`{}` twice", shortened(&key, 40)));
+    }
     let Some(model) = json.get("model").and_then(Value::as_object) else {
         return complaint("a tokenizer.json with a `model`", "JSON without one");
     };
@@ -48,6 +63,18 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), Complaint> {
             }
         }
     }
+    let listed = model.get("vocab").and_then(Value::as_array).into_iter().flatten();
+    let mut tokens = HashSet::new();
+    if let Some(token) =
+        listed.filter_map(|entry| entry.get(0)?.as_str()).find(|token| !tokens.insert(*token))
+    {
+        return complaint("tokens that come once", format!("`{}` twice", shortened(token, 40)));
+    }
+    // The longest piece of a word is looked for from each of its letters.
+    let longest = model.get("max_input_chars_per_word").and_then(Value::as_u64).unwrap_or(0);
+    if longest > MAX_WORD {
+        return complaint(format!("words of at most {MAX_WORD} letters"), longest.to_string());
+    }
     let prefix = model.get("continuing_subword_prefix").and_then(Value::as_str).unwrap_or("");
     for (index, merge) in model.get("merges").and_then(Value::as_array).into_iter().flatten().enumerate() {
         let known = |token: &str| vocab.is_some_and(|vocab| vocab.contains_key(token));
@@ -62,8 +89,23 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), Complaint> {
     }
     match json.get("post_processor").and_then(unknown_special) {
         Some(token) => complaint("a template of known special tokens", format!("`{token}`")),
-        None => Ok(()),
+        None if json.get("post_processor").is_some_and(is_long) => {
+            complaint(format!("templates of at most {MAX_PIECES} pieces"), "more of them")
+        }
+        None => growth(&json),
     }
+}
+
+/// Whether a template puts more around each text than a sentence or two.
+fn is_long(processor: &Value) -> bool {
+    let long =
+        |list: Option<&Value>| list.and_then(Value::as_array).is_some_and(|list| list.len() > MAX_PIECES);
+    let known = processor.get("special_tokens").and_then(Value::as_object);
+    let parts = processor.get("processors").and_then(Value::as_array);
+    long(processor.get("single"))
+        || long(processor.get("pair"))
+        || known.is_some_and(|known| known.values().any(|token| long(token.get("ids"))))
+        || parts.is_some_and(|parts| parts.len() > MAX_PIECES || parts.iter().any(is_long))
 }
 
 /// A special token that a template names without defining it; the crate would panic at the first text.

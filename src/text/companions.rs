@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::specials::SpecialTokens;
 use crate::Result;
+use crate::json::weigh;
 use crate::store::{Store, read_settings};
 
 /// The `tokenizer_config.json` and the `special_tokens_map.json` of a folder, as far as they are there.
@@ -58,7 +59,9 @@ impl Companions {
     /// The `tokenizer.json` as `transformers` takes it where `tokenizer_config.json` says otherwise: with other cleaning,
     /// and with one type for both texts of a pair. One with which the two agree comes back as it is.
     pub fn overrule(&self, json: Vec<u8>) -> Vec<u8> {
-        let Ok(before) = serde_json::from_slice::<Value>(&json) else { return json };
+        // What is too much to parse is refused by whoever opens it.
+        let parsed = weigh(&json).ok().and_then(|()| serde_json::from_slice::<Value>(&json).ok());
+        let Some(before) = parsed else { return json };
         let mut file = before.clone();
         self.overrule_cleaning(&mut file);
         self.overrule_types(&mut file);

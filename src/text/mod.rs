@@ -11,6 +11,7 @@ pub mod train;
 mod vocabulary;
 
 mod check;
+mod growth;
 mod pairs;
 mod specials;
 mod template;

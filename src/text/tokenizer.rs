@@ -4,22 +4,25 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use tokenizers::{EncodeInput, Encoding, ModelWrapper};
+use tokenizers::{EncodeInput, Encoding, ModelWrapper, NormalizedString, Normalizer};
 
 use super::check;
 use super::companions::{Companions, SETTINGS_FILE, SPECIAL_TOKENS_FILE};
+use super::growth;
 use super::scores;
 use super::specials::{SpecialIds, SpecialTokens};
 use super::vocabulary::{VOCABULARY_FILE, tokenizer_json};
+use crate::budget;
 use crate::hash::fnv1a;
-use crate::store::{CHECKSUMS_FILE, Disk, Store, checksums, write_atomic};
+use crate::json;
+use crate::store::{CHECKSUMS_FILE, Disk, FolderLock, Store, checksums, holds_only, write_atomic};
 use crate::{Error, Result};
 
 /// The file's name inside a model or data folder.
 pub const FILE: &str = "tokenizer.json";
 
 /// A bigger `tokenizer.json` is refused unread.
-const MAX_FILE: u64 = 256 << 20;
+const MAX_FILE: u64 = json::MAX_BYTES as u64;
 
 /// How a vocabulary marks the pieces of a word.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,6 +113,8 @@ pub struct Tokenizer {
     json: Vec<u8>,
     table: TokenTable,
     special_tokens: SpecialTokens,
+    /// How many times as many bytes as a text has its cleaning may give.
+    growth: f64,
 }
 
 impl std::fmt::Debug for Tokenizer {
@@ -174,7 +179,7 @@ impl Tokenizer {
 
     /// [`Tokenizer::from_named`] with the special tokens that other files name.
     pub(crate) fn with_roles(json: Vec<u8>, path: &Path, named: &SpecialTokens) -> Result<Self> {
-        check::check(&json).map_err(|(expected, found)| Error::file(path, expected, found))?;
+        let growth = check::check(&json).map_err(|(expected, found)| Error::file(path, expected, found))?;
         // The crate below panics on some crafted files that `check` does not foresee; a probe finds those
         // that only fail when they are used.
         let built = catch_unwind(AssertUnwindSafe(|| -> std::result::Result<_, tokenizers::Error> {
@@ -198,7 +203,7 @@ impl Tokenizer {
         if highest.is_some_and(|id| id as usize >= table.vocab_size()) {
             return Err(found(format!("a template with ids past the {} tokens", table.vocab_size())));
         }
-        Ok(Tokenizer { inner, json, table, special_tokens })
+        Ok(Tokenizer { inner, json, table, special_tokens, growth })
     }
 
     /// Writes `tokenizer.json` into `folder`, which is created if need be.
@@ -210,12 +215,17 @@ impl Tokenizer {
         Disk.create_dir_all(folder)?;
         let path = folder.join(FILE);
         let save = || write_atomic(&Disk, &path, |sink| sink.put(&self.json));
-        let ours = |name: &String| name == FILE || name == CHECKSUMS_FILE;
-        // A list that names the tokenizer alone would say of another's folder that it is ours.
-        if Disk.exists(&folder.join(CHECKSUMS_FILE)) || Disk.list(folder)?.iter().all(ours) {
+        // A list or a lock in another's folder would say that it is ours.
+        let alone = holds_only(folder, &[FILE], &Disk.list(folder)?);
+        // It says so of a tokenizer that has no list yet, should this process be killed.
+        let lock = alone.then(|| FolderLock::acquire(folder)).transpose()?;
+        if alone || Disk.exists(&folder.join(CHECKSUMS_FILE)) {
             checksums::replacing(&Disk, folder, || Ok(vec![(FILE, save()?)]))?;
         } else {
             save()?;
+        }
+        if let Some(lock) = lock {
+            lock.remove(folder);
         }
         Ok(path)
     }
@@ -242,7 +252,7 @@ impl Tokenizer {
     /// # Errors
     /// When the tokenizer has no token for an unknown piece, which one trained here always has.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        Ok(self.encoding(text.into(), false)?.get_ids().to_vec())
+        Ok(self.encoding([text], false)?.get_ids().to_vec())
     }
 
     /// The ids of `text` as [`Tokenizer::encode`] gives them, each with the bytes of `text` that it stands for.
@@ -250,6 +260,7 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::encode`].
     pub fn encode_with_offsets(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>> {
+        let _turn = self.turn([text])?;
         let encoding = caught(|| self.inner.encode(text, false))?;
         let ranges = encoding.get_offsets().iter().map(|&(start, end)| start..end);
         Ok(encoding.get_ids().iter().copied().zip(ranges).collect())
@@ -261,6 +272,7 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::encode`].
     pub fn encode_with_words(&self, text: &str) -> Result<Vec<WordPiece>> {
+        let _turn = self.turn([text])?;
         let encoding = caught(|| self.inner.encode(text, false))?;
         let marked = matches!(marker(&self.inner), Marker::Continuing(_) | Marker::Words);
         let words = encoding.get_word_ids();
@@ -290,7 +302,7 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::encode`].
     pub fn encode_with_specials(&self, text: &str) -> Result<Vec<u32>> {
-        Ok(self.encoding(text.into(), true)?.get_ids().to_vec())
+        Ok(self.encoding([text], true)?.get_ids().to_vec())
     }
 
     /// The ids of `[CLS] left [SEP] right [SEP]`, and for each whether it is of the first (0) or the second part (1).
@@ -298,7 +310,7 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::encode`].
     pub fn encode_pair(&self, left: &str, right: &str) -> Result<(Vec<u32>, Vec<u32>)> {
-        let encoding = self.encoding((left, right).into(), true)?;
+        let encoding = self.encoding([left, right], true)?;
         Ok((encoding.get_ids().to_vec(), encoding.get_type_ids().to_vec()))
     }
 
@@ -308,16 +320,27 @@ impl Tokenizer {
     /// As [`Tokenizer::encode`].
     pub fn pieces(&self, left: &str, right: Option<&str>) -> Result<Vec<Piece>> {
         let encoding = match right {
-            None => self.encoding(left.into(), true)?,
-            Some(right) => self.encoding((left, right).into(), true)?,
+            None => self.encoding([left], true)?,
+            Some(right) => self.encoding([left, right], true)?,
         };
         let texts = encoding.get_sequence_ids();
         let pieces = encoding.get_ids().iter().zip(encoding.get_type_ids()).zip(texts);
         Ok(pieces.map(|((&id, &of_type), text)| Piece { id, of_type, text }).collect())
     }
 
-    fn encoding(&self, input: EncodeInput<'_>, specials: bool) -> Result<Encoding> {
+    /// The encoding of a text, or of two.
+    fn encoding<const N: usize>(&self, texts: [&str; N], specials: bool) -> Result<Encoding> {
+        let _turn = self.turn(texts)?;
+        let input = match texts.as_slice() {
+            [left, right] => EncodeInput::from((*left, *right)),
+            others => others.first().copied().unwrap_or_default().into(),
+        };
         caught(|| self.inner.encode_fast(input, specials))
+    }
+
+    /// Waits until there is memory to tokenize a text, or two.
+    fn turn<const N: usize>(&self, texts: [&str; N]) -> Result<budget::Turn> {
+        growth::turn(self.inner.get_normalizer(), self.growth, &texts)
     }
 
     /// The text of `ids`, the specials left out if `skip_specials`. Unknown ids are left out.
@@ -352,6 +375,16 @@ impl Tokenizer {
     /// What is known of each id.
     pub fn table(&self) -> &TokenTable {
         &self.table
+    }
+
+    /// A text as the normalizer leaves it, of which pieces are made.
+    pub(super) fn normalized(&self, text: &str) -> Result<String> {
+        let mut normalized = NormalizedString::from(text);
+        if let Some(normalizer) = self.inner.get_normalizer() {
+            let failed = |error| Error::config("text", "one that the tokenizer's normalizer can take", error);
+            normalizer.normalize(&mut normalized).map_err(failed)?;
+        }
+        Ok(normalized.get().to_owned())
     }
 
     /// A number that differs between different `tokenizer.json` files.

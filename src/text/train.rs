@@ -1,9 +1,12 @@
 //! Learning a vocabulary.
 //!
-//! Words are counted in bounded chunks on all cores; the merges are then learnt on the counts. The crate's own
+//! Words are counted in bounded chunks on all cores; the merges are then learnt on the counts. Of more than
+//! [`MAX_COUNTED`] different words the commoner half is kept and counting goes on, and merges are learnt on the
+//! [`MAX_LEARNT`] commonest: rarer words hardly change which pairs are frequent, and memory is bounded. The crate's own
 //! trainer numbers the `##` letters in the order of a randomly seeded hash map, so they are handed to it in
 //! order, as if they were special: the same text gives the same file.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use rayon::prelude::*;
@@ -16,6 +19,8 @@ use tokenizers::{
 
 use super::pipeline::{self, CONTINUING, SPECIALS, TokenizerKind, TokenizerOptions};
 use super::tokenizer::Tokenizer;
+use crate::budget;
+use crate::hash::fnv1a;
 use crate::{Error, Result};
 
 /// The smallest vocabulary that holds the specials and ASCII.
@@ -25,8 +30,10 @@ pub const MAX_VOCAB: usize = 1 << 20;
 
 /// Bytes of text split into words at once.
 const CHUNK: usize = 8 << 20;
-/// Above this many different words the rarest are forgotten, which bounds memory.
-const MAX_WORDS: usize = 1 << 23;
+/// Of more different words than these the rarer half is forgotten while counting.
+const MAX_COUNTED: usize = 1 << 23;
+/// Merges are learnt on at most so many different words. Each takes about 700 bytes while that goes on.
+const MAX_LEARNT: usize = 1 << 21;
 /// A pair of pieces must occur this often to be merged, a character to have a token.
 const MIN_COUNT: u64 = 2;
 
@@ -57,6 +64,7 @@ impl Tokenizer {
         if !keep {
             words = drop_accents(words, options)?;
         }
+        keep_commonest(&mut words, MAX_LEARNT);
         let pieces = keep_alphabet(&mut words, options);
         let bpe = learn(&words, pieces, options.vocab_size)?;
         assemble(bpe, options, keep)
@@ -71,6 +79,7 @@ where
     let normalizer = pipeline::normalizer(options, true)?;
     let pre_tokenizer = pipeline::pre_tokenizer()?;
     let counts = |text: &String| -> Result<Counts> {
+        let _turn = budget::tokenizing(text.len() as u64);
         let mut counts = Counts::new();
         let mut normalized = NormalizedString::from(text.as_str());
         let failed =
@@ -91,7 +100,7 @@ where
     while texts.peek().is_some() {
         let mut chunk = Vec::new();
         let mut bytes = 0;
-        while bytes < CHUNK
+        while bytes < CHUNK.min(budget::batch_limit())
             && let Some(text) = texts.next()
         {
             let text = text?;
@@ -101,13 +110,25 @@ where
         let counted =
             chunk.par_iter().map(counts).try_reduce(Counts::new, |left, right| Ok(merge(left, right)))?;
         total = merge(total, counted);
-        let mut least = 1;
-        while total.len() > MAX_WORDS {
-            total.retain(|_, count| *count > least);
-            least += 1;
+        if total.len() > MAX_COUNTED {
+            keep_commonest(&mut total, MAX_COUNTED / 2);
         }
     }
     Ok(total)
+}
+
+/// Keeps the `most` words that occur most often. Of those that occur equally often as the last of them, the words with the
+/// lowest hashes stay, so that the choice depends on nothing but the words and their counts.
+fn keep_commonest(words: &mut Counts, most: usize) {
+    if words.len() <= most {
+        return;
+    }
+    let rank = |word: &str, count: u64| (Reverse(count), fnv1a(word.as_bytes()));
+    let mut ranks: Vec<_> = words.iter().map(|(word, &count)| rank(word, count)).collect();
+    let last = *ranks.select_nth_unstable(most.saturating_sub(1)).1;
+    drop(ranks);
+    words.retain(|word, count| rank(word, *count) <= last);
+    words.shrink_to_fit();
 }
 
 /// The same counts of the words without their accents.
@@ -160,7 +181,7 @@ fn keep_alphabet(words: &mut Counts, options: &TokenizerOptions) -> Vec<String> 
     }
     let mut ranked: Vec<_> =
         seen.iter().map(|(&character, &(count, inside))| (count, character, inside)).collect();
-    ranked.sort_unstable_by_key(|&(count, character, _)| (std::cmp::Reverse(count), character));
+    ranked.sort_unstable_by_key(|&(count, character, _)| (Reverse(count), character));
     let mut kept = HashMap::new();
     let mut slots = 0;
     for (count, character, inside) in ranked {
@@ -227,4 +248,29 @@ fn assemble(bpe: BPE, options: &TokenizerOptions, keep_accents: bool) -> Result<
     inner.add_special_tokens(SPECIALS.map(|token| AddedToken::from(token, true))).map_err(failed)?;
     let json = inner.to_string(true).map_err(failed)?;
     Tokenizer::from_bytes(json.into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commonest_words_stay_whatever_their_order() {
+        let word = |number: u64| format!("w{number}");
+        // Words 0 to 9 occur often, 10 to 999 once.
+        let count = |number: u64| if number < 10 { 100 - number } else { 1 };
+        let kept = |numbers: &mut dyn Iterator<Item = u64>, most: usize| {
+            let mut words: Counts = numbers.map(|number| (word(number), count(number))).collect();
+            keep_commonest(&mut words, most);
+            let mut words: Vec<_> = words.into_iter().collect();
+            words.sort();
+            words
+        };
+        assert_eq!(kept(&mut (0..1000), 3), [(word(0), 100), (word(1), 99), (word(2), 98)]);
+        let some = kept(&mut (0..1000), 500);
+        assert_eq!(some.len(), 500);
+        assert!((0..10).all(|number| some.contains(&(word(number), count(number)))));
+        assert_eq!(some, kept(&mut (0..1000).rev(), 500));
+        assert_eq!(kept(&mut (0..1000), 1000).len(), 1000);
+    }
 }

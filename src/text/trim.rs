@@ -83,7 +83,7 @@ impl Trimming {
             for word in words.filter_map(|(_, range)| text.get(range)) {
                 // The vocabulary is gone through once for each word.
                 if self.unknown.insert(word.to_owned()) {
-                    self.keep_within(word);
+                    self.keep_within(&self.tokenizer.normalized(word)?);
                 }
             }
         }
@@ -91,14 +91,10 @@ impl Trimming {
     }
 
     /// Keeps all pieces that may begin a part of a word which WordPiece does not know. It gave up behind one of them, and
-    /// without that one it might get through.
+    /// without that one it might get through. `word` is as the tokenizer's normalizer leaves it.
     fn keep_within(&mut self, word: &str) {
-        let lower = word.to_lowercase();
         let prefix = prefix(&self.file);
-        let within = |token: &str| {
-            let bare = token.strip_prefix(prefix).unwrap_or(token);
-            word.contains(bare) || lower.contains(bare)
-        };
+        let within = |token: &str| word.contains(token.strip_prefix(prefix).unwrap_or(token));
         self.kept.extend(self.vocabulary.iter().filter(|(token, _)| within(token)).map(|(_, id)| *id));
     }
 

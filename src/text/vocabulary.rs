@@ -11,6 +11,9 @@ use crate::{Error, Result};
 /// The file: a token to a line, whose number is its id.
 pub const VOCABULARY_FILE: &str = "vocab.txt";
 
+/// More than any published vocabulary has.
+const MAX_TOKENS: usize = 1 << 21;
+
 /// Classes of `transformers` whose tokenizer this is.
 const CLASSES: [&str; 3] = ["BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer"];
 
@@ -28,9 +31,15 @@ pub(crate) fn tokenizer_json(bytes: &[u8], path: &Path, companions: &Companions)
     }
     let text = std::str::from_utf8(bytes)
         .map_err(|error| Error::file(path, "a token to a line", error.to_string()))?;
+    let tokens = text.lines().count();
+    if tokens > MAX_TOKENS {
+        return Err(Error::file(path, format!("at most {MAX_TOKENS} tokens"), tokens.to_string()));
+    }
     let mut vocab = Map::new();
     for (id, line) in text.lines().enumerate() {
-        vocab.insert(line.to_owned(), json!(id));
+        if vocab.insert(line.to_owned(), json!(id)).is_some() {
+            return Err(Error::file(path, "tokens that come once", format!("{} twice", quoted(line))));
+        }
     }
     let roles = companions.roles();
     let special = |role: Option<String>, name: &str| {

@@ -30,11 +30,19 @@ impl Precision {
         }
     }
 
+    /// What a run has computed with, and stores as its recipe, where nobody has decided.
+    pub fn settled(self) -> Precision {
+        match self {
+            Precision::Auto => Precision::F32,
+            decided => decided,
+        }
+    }
+
     /// The type of stored activations; f32 as long as nobody has decided.
     pub fn storage(self) -> DType {
-        match self {
+        match self.settled() {
             Precision::Mixed => DType::F16,
-            Precision::F32 | Precision::Auto => DType::F32,
+            _ => DType::F32,
         }
     }
 }

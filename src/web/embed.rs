@@ -1,15 +1,16 @@
 //! Texts to vectors.
 
+use std::sync::Arc;
+
 use js_sys::Float32Array;
 use serde::Deserialize;
 use serde_json::Value;
 use wasm_bindgen::prelude::*;
 
-use super::{Device, Files, Serving, json, settings};
+use super::{Device, Files, Serving, json, settings, storage};
 use crate::files::SentenceFolder;
-use crate::files::weights::Dtype;
 use crate::infer::{self, EmbedOptions};
-use crate::models::Pooling;
+use crate::models::{Model, Pooling};
 use crate::tensor::DType;
 use crate::{Error, Result};
 
@@ -32,9 +33,6 @@ struct How {
     prompt_name: Option<String>,
     /// How many numbers of a vector are kept.
     dimensions: Option<usize>,
-    /// Asks the head of a model that classifies, whose answers are the vectors.
-    #[serde(default)]
-    classify: bool,
     /// Keeps weights and activations as f16, where the device has it; left out, that follows the file.
     half: Option<bool>,
 }
@@ -42,7 +40,9 @@ struct How {
 impl How {
     fn options(&self, folder: &SentenceFolder) -> Result<EmbedOptions> {
         let mut options = EmbedOptions::from(folder);
-        options.classify = self.classify;
+        // Its head, if it has one, is asked beside this.
+        let config = &folder.model.config;
+        options.head = config.is_classifier() || config.is_token_classifier();
         options.normalize = self.normalize.unwrap_or(options.normalize || self.dimensions.is_some());
         options.dimensions = self.dimensions.or(options.dimensions);
         if let Some(given) = &self.pooling {
@@ -88,39 +88,22 @@ impl Embedder {
     pub async fn open(device: &Device, files: &Files, folder: &str, how: &str) -> Result<Embedder> {
         let folder = SentenceFolder::load_on(&files.0, folder)?;
         let how: How = settings(how)?;
-        let folder =
-            if how.pooling.is_some() || how.classify { folder } else { folder.with_its_pooling()? };
+        let folder = if how.pooling.is_some() { folder } else { folder.with_its_pooling()? };
         let mut options = how.options(&folder)?;
-        if how.classify {
-            options.max_tokens = infer::longest_in(&files.0, &folder.model.path, &folder.model.config)?;
-        }
-        Self::with_options(device, &folder, (options, how.half)).await
-    }
-
-    async fn with_options(
-        device: &Device,
-        folder: &SentenceFolder,
-        (mut options, half): (EmbedOptions, Option<bool>),
-    ) -> Result<Embedder> {
         let gpu = device.working().await?;
-        let weights = &folder.model.weights;
-        let stored = || weights.names().all(|name| weights.dtype(name) == Some(Dtype::F16));
-        if half.unwrap_or_else(stored) && gpu.capabilities().f16 {
-            options.storage = DType::F16;
-        }
+        options.storage = storage(&gpu, &folder.model, how.half);
         let config = &folder.model.config;
         let labels = if config.is_classifier() { config.labels.as_slice() } else { &[] };
         let about = json(&serde_json::json!({
             "prompts": folder.prompts, "default_prompt": folder.default_prompt, "width": folder.width(),
-            "labels": labels, "problem_type": config.problem_type, "tags": config.is_token_classifier(),
+            "labels": labels, "tags": config.is_token_classifier(),
         }));
-        let embedder = infer::Embedder::open(&gpu, folder, options)?;
+        let embedder = infer::Embedder::open(&gpu, &folder, options)?;
         Ok(Embedder { serving: Serving::new("feature-extraction", embedder), about })
     }
 
-    /// What the folder says, as JSON: `{prompts: {NAME: TEXT}, default_prompt, width, labels: [NAME], problem_type, tags}`;
-    /// there are labels where a head tells classes apart, or gives a number, which has one; `tags` says that a head labels
-    /// words.
+    /// What the folder says, as JSON: `{prompts: {NAME: TEXT}, default_prompt, width, labels: [NAME], tags}`; there are labels
+    /// where a head tells classes apart, or gives a number, which has one; `tags` says that a head labels words.
     pub fn about(&self) -> String {
         self.about.clone()
     }
@@ -149,5 +132,12 @@ impl Embedder {
             Ok(json(&ids.collect::<Result<Vec<_>>>()?))
         };
         self.serving.call(ids).await
+    }
+}
+
+impl Embedder {
+    /// The model, head and all, and the type that its activations are stored in.
+    pub(super) async fn shared(&self) -> Result<(Arc<Model>, DType)> {
+        self.serving.call(async |model| Ok((model.shared_model(), model.options().storage))).await
     }
 }

@@ -4,6 +4,7 @@
 //! wraps these for people; nothing here knows a page.
 
 mod attention;
+mod classify;
 mod embed;
 mod fill;
 mod tag;
@@ -17,9 +18,13 @@ use js_sys::Uint8Array;
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
+use self::embed::Embedder;
+use crate::files::ModelFolder;
+use crate::files::weights::Dtype;
 use crate::gpu::{AdapterKind, Gpu, GpuOptions};
 use crate::ops::measure::settle_speed;
 use crate::store::Memory;
+use crate::tensor::DType;
 use crate::{Error, Result};
 
 #[wasm_bindgen]
@@ -129,6 +134,13 @@ impl<T> Serving<T> {
     }
 }
 
+/// How activations of a folder's model are stored: as asked, or else as its weights are; f32 where the device has no f16.
+fn storage(gpu: &Gpu, folder: &ModelFolder, half: Option<bool>) -> DType {
+    let weights = &folder.weights;
+    let stored = || weights.names().all(|name| weights.dtype(name) == Some(Dtype::F16));
+    if half.unwrap_or_else(stored) && gpu.capabilities().f16 { DType::F16 } else { DType::F32 }
+}
+
 /// Files in memory, by path.
 #[wasm_bindgen]
 #[derive(Default)]
@@ -140,6 +152,11 @@ impl Files {
     #[wasm_bindgen(constructor)]
     pub fn new() -> Files {
         Files::default()
+    }
+
+    /// The same files, for another who frees them on its own.
+    pub fn share(&self) -> Files {
+        Files(self.0.clone())
     }
 
     /// Puts a file in, in place of one of that name.

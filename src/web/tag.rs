@@ -2,11 +2,10 @@
 
 use wasm_bindgen::prelude::*;
 
-use super::{Device, Files, Serving, json};
+use super::{Device, Embedder, Files, Serving, json, storage};
 use crate::Result;
 use crate::files::ModelFolder;
 use crate::infer;
-use crate::tensor::DType;
 
 /// A model that labels the words of a text.
 #[wasm_bindgen]
@@ -14,12 +13,31 @@ pub struct TokenClassifier(Serving<infer::TokenClassifier>);
 
 #[wasm_bindgen]
 impl TokenClassifier {
-    /// Loads a model folder. `half` stores activations as f16, where the device has it.
-    pub async fn open(device: &Device, files: &Files, folder: &str, half: bool) -> Result<TokenClassifier> {
+    /// Loads a folder. `half` stores activations as f16, where the device has it; left out, that follows the file.
+    pub async fn open(
+        device: &Device,
+        files: &Files,
+        folder: &str,
+        half: Option<bool>,
+    ) -> Result<TokenClassifier> {
         let folder = ModelFolder::load_on(&files.0, folder)?;
         let gpu = device.working().await?;
-        let storage = if half && gpu.capabilities().f16 { DType::F16 } else { DType::F32 };
-        let model = infer::TokenClassifier::open_in(&files.0, &gpu, &folder, storage)?;
+        let storage = storage(&gpu, &folder, half);
+        let model = infer::TokenClassifier::open_in(&files.0, &gpu, &folder, None, storage)?;
+        Ok(TokenClassifier(Serving::new("token-classification", model)))
+    }
+
+    /// The head of the folder that `embedder` was opened from, whose weights both have then.
+    pub async fn beside(
+        device: &Device,
+        files: &Files,
+        folder: &str,
+        embedder: &Embedder,
+    ) -> Result<TokenClassifier> {
+        let folder = ModelFolder::load_on(&files.0, folder)?;
+        let (model, storage) = embedder.shared().await?;
+        let gpu = device.working().await?;
+        let model = infer::TokenClassifier::open_in(&files.0, &gpu, &folder, Some(model), storage)?;
         Ok(TokenClassifier(Serving::new("token-classification", model)))
     }
 

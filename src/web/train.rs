@@ -12,7 +12,7 @@ use super::{Device, Files, settings};
 use crate::data::Dataset;
 use crate::train::metrics::Columns;
 use crate::train::pretrain::RECIPE;
-use crate::train::{Event, RunOptions, Settings, TrainConfig, Trainer, pretrain as train};
+use crate::train::{Event, Precision, RunOptions, Settings, TrainConfig, Trainer, pretrain as train};
 use crate::{Error, Result};
 
 /// Asks a run to stop after its current step.
@@ -76,6 +76,15 @@ impl TrainSettings {
     }
 }
 
+/// How many steps the recipe in a file leads to.
+#[wasm_bindgen]
+pub fn total_steps(files: &Files, recipe: &str) -> Result<f64> {
+    let path = Path::new(recipe);
+    let text = files.0.get(path).ok_or_else(|| Error::file(path, "the recipe of a run", "none"))?;
+    let recipe = Settings::json(&String::from_utf8_lossy(&text), path)?.config()?;
+    Ok(recipe.plan()?.total_steps() as f64)
+}
+
 /// Trains, and leaves in `files` what `wgrad pretrain` leaves in a folder. `on_event` is called with JSON; the
 /// result is the summary as JSON.
 #[wasm_bindgen]
@@ -88,19 +97,29 @@ pub async fn pretrain(
 ) -> Result<String> {
     let asked: TrainSettings = settings(options)?;
     let dataset = Arc::new(Dataset::open_on(&files.0, &[&asked.data])?);
-    let mut options = RunOptions::new(asked.recipe(files, &dataset)?, dataset, &asked.out);
+    let mut recipe = asked.recipe(files, &dataset)?;
+    let mut allow_changes = asked.allow_changes;
+    let tell = |event: &Value| {
+        // A listener that throws must not end the run.
+        let _ = on_event.call1(&JsValue::NULL, &JsValue::from_str(&event.to_string()));
+    };
+    // A run of a computer goes on here too: masters, sums and the optimizer's state are f32 in either precision.
+    if recipe.precision == Precision::Mixed && !device.gpu().capabilities().f16 {
+        let text = "this adapter has no f16, in which the run was begun: it goes on in f32";
+        tell(&json!({ "event": "warning", "text": text }));
+        recipe.precision = Precision::F32;
+        allow_changes = true;
+    }
+    let mut options = RunOptions::new(recipe, dataset, &asked.out);
     options.store = Arc::new(files.0.clone());
     options.resume = asked.resume;
-    options.allow_changes = asked.allow_changes;
+    options.allow_changes = allow_changes;
     options.data.extend(asked.about_data);
     let open = async |config: &TrainConfig| {
         let gpu = device.working().await?;
         Trainer::pretraining(&gpu, config.model.clone(), config.trainer_options())
     };
-    let mut progress = |event: Event<'_>| {
-        // A listener that throws must not end the run.
-        let _ = on_event.call1(&JsValue::NULL, &JsValue::from_str(&described(event).to_string()));
-    };
+    let mut progress = |event: Event<'_>| tell(&described(event));
     let summary = train(&options, open, &mut progress, &stop.0).await?;
     Ok(super::json(&summary))
 }

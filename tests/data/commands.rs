@@ -198,4 +198,31 @@ fn fault_52_a_tokenizer_takes_no_models_place() {
     // Its own is replaced.
     stdout(&wgrad(path, &format!("{train} tok")));
     stdout(&wgrad(path, &format!("{train} tok")));
+    // As a kill leaves it: before its list was written, and in the middle of the file itself.
+    let whole = fs::read(path.join("tok/tokenizer.json")).unwrap();
+    for left in ["tokenizer.json", ".tokenizer.json.0123456789abcdef.wgrad-partial"] {
+        fs::remove_dir_all(path.join("tok")).unwrap();
+        fs::create_dir(path.join("tok")).unwrap();
+        fs::write(path.join("tok").join(left), &whole[..100]).unwrap();
+        fs::write(path.join("tok/lock"), "12 wgrad\n").unwrap();
+        stdout(&wgrad(path, &format!("{train} tok")));
+        assert_eq!(fs::read(path.join("tok/tokenizer.json")).unwrap(), whole);
+        let mut names: Vec<_> =
+            fs::read_dir(path.join("tok")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["checksums.json", "tokenizer.json"]);
+    }
+}
+
+#[test]
+fn training_on_texts_says_how_they_are_prepared() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    fs::write(path.join("wiki.txt"), "a\n").unwrap();
+    let told =
+        error(&wgrad(path, "pretrain --preset micro --out run --data hf:wikimedia/wikipedia:20231101.pt"));
+    assert!(told.contains("tokenizer train hf:wikimedia/wikipedia:20231101.pt --out tok && "), "{told}");
+    assert!(told.contains("--tokenizer tok --out data/20231101.pt, then --data data/20231101.pt"), "{told}");
+    let told = error(&wgrad(path, "pretrain --from some/model --out run --data wiki.txt"));
+    assert!(told.contains("data prepare wiki.txt --tokenizer some/model --out data/wiki, then"), "{told}");
 }

@@ -6,6 +6,7 @@ mod commands;
 #[path = "../common/mod.rs"]
 mod common;
 mod formats;
+mod killed;
 mod lost_rows;
 mod masks;
 mod packing;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
@@ -123,8 +124,12 @@ fn lists_are_read_from_json_csv_and_parquet() {
     let path = files.0.path().join("e.parquet");
     let schema = Arc::new(parse_message_type(schema).unwrap());
     let file = fs::File::create(&path).unwrap();
-    let mut writer =
-        SerializedFileWriter::new(file, schema, Arc::new(WriterProperties::builder().build())).unwrap();
+    // What the tags are called, as Hugging Face's `datasets` writes it.
+    let about = r#"{"info": {"features": {"tokens": {"feature": {"dtype": "string", "_type": "Value"}, "_type": "List"},
+                   "ner_tags": {"feature": {"names": ["O", "B-ORG", "B-PER"], "_type": "ClassLabel"}, "_type": "List"}}}}"#;
+    let about = vec![KeyValue::new("huggingface".to_owned(), about.to_owned())];
+    let properties = WriterProperties::builder().set_key_value_metadata(Some(about)).build();
+    let mut writer = SerializedFileWriter::new(file, schema, Arc::new(properties)).unwrap();
     let mut rows = writer.next_row_group().unwrap();
     let (there, begun) = ([1i16, 1, 1], [0i16, 1, 0]);
     let mut column = rows.next_column().unwrap().unwrap();
@@ -137,6 +142,10 @@ fn lists_are_read_from_json_csv_and_parquet() {
     rows.close().unwrap();
     writer.close().unwrap();
     assert_eq!(tagged(&read(&path, &named).unwrap()), all);
+    assert_eq!(tagged(&read(&path, &WordColumns::default()).unwrap()), all);
+    let names = ["nothing", "ORG", "PER"].map(str::to_owned).to_vec();
+    let own = read(&path, &WordColumns { names, ..WordColumns::default() }).unwrap();
+    assert_eq!(tagged(&own), expected(&[(1, "EU rejects", "ORG nothing"), (2, "Peter", "PER")]));
     // Elsewhere a list is no text.
     let text = columns(Task::Classify, "tokens", None, Some("ner_tags"));
     let error = Table::read(&path, &text, &options()).unwrap_err().to_string();

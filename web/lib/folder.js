@@ -1,16 +1,23 @@
 // Folders from outside: dropped, chosen, or zipped; and back out.
 
+import { named } from './errors.js';
 import { unzip } from './zip.js';
+
+/** What browsers say of a file that is gone or locked names no file and no way out. */
+function unreadable(path, error) {
+  if (!(error instanceof DOMException)) return error;
+  return named('FileError', `${path}: expected a file that can be read, found one that cannot (${error.name}): was it moved, changed or locked after it was chosen?`);
+}
 
 async function* walk(entry, path = '') {
   const here = path + entry.name;
   if (entry.isFile) {
-    yield [here, await new Promise((resolve, reject) => entry.file(resolve, reject))];
+    yield [here, await new Promise((resolve, reject) => entry.file(resolve, (error) => reject(unreadable(here, error))))];
     return;
   }
   const reader = entry.createReader();
   for (;;) {
-    const batch = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+    const batch = await new Promise((resolve, reject) => reader.readEntries(resolve, (error) => reject(unreadable(here, error))));
     if (batch.length === 0) return;
     for (const child of batch) yield* walk(child, `${here}/`);
   }
@@ -32,9 +39,13 @@ export const chosenFiles = (input) => [...input.files].map((file) => [file.webki
 export async function readFiles(files) {
   const read = [];
   for (const [path, file] of files) {
-    if (file instanceof Uint8Array) read.push([path, file]);
-    else if (path.toLowerCase().endsWith('.zip')) read.push(...(await unzip(file)));
-    else read.push([path, new Uint8Array(await file.arrayBuffer())]);
+    try {
+      if (file instanceof Uint8Array) read.push([path, file]);
+      else if (path.toLowerCase().endsWith('.zip')) read.push(...(await unzip(file)));
+      else read.push([path, new Uint8Array(await file.arrayBuffer())]);
+    } catch (error) {
+      throw unreadable(path, error);
+    }
   }
   return read.filter(([path]) => !path.split('/').some((part) => part.startsWith('.') || part === '__MACOSX'));
 }

@@ -60,6 +60,11 @@ const text = (value, where) => {
   return value;
 };
 const list = (texts) => (Array.isArray(texts) ? texts : [texts]).map((one) => text(one, 'texts'));
+/** A text, or a pair of texts, as `[text, pair]`, where no pair is null. */
+const pairOf = (one) => {
+  if (one === null || typeof one !== 'object') return [text(one, 'texts'), null];
+  return [text(one.text, 'text'), one.text_pair == null ? null : text(one.text_pair, 'text_pair')];
+};
 const count = (value, where) => {
   if (!Number.isFinite(value) || value < 1) throw named('ConfigError', `${where}: expected a number of 1 or more, found ${value}`);
   return Math.floor(value);
@@ -68,11 +73,11 @@ const count = (value, where) => {
 /** Texts are sent in parts of at most so many, and so many letters: between two the page breathes and can give up. */
 const [PART, LETTERS] = [256, 1 << 18];
 
-function* parts(texts) {
+function* parts(texts, lengthOf = ({ length }) => length) {
   for (let start = 0, end = 0; start < texts.length; start = end) {
     let letters = 0;
-    do letters += texts[end++].length;
-    while (end < texts.length && end - start < PART && letters + texts[end].length < LETTERS);
+    do letters += lengthOf(texts[end++]);
+    while (end < texts.length && end - start < PART && letters + lengthOf(texts[end]) < LETTERS);
     yield texts.slice(start, end);
   }
 }
@@ -91,16 +96,6 @@ async function rows(model, all, how, { progress_callback, signal }) {
     before += part.length;
   }
   return { data, width, truncated };
-}
-
-/** What a head's outputs for one text say: probabilities of classes that exclude each other or do not, or a number. */
-function scores(outputs, problem) {
-  if (problem === 'multi_label_classification') return Array.from(outputs, (logit) => 1 / (1 + Math.exp(-logit)));
-  if (problem === 'regression' || outputs.length === 1) return [...outputs];
-  const most = Math.max(...outputs);
-  const shares = Array.from(outputs, (logit) => Math.exp(logit - most));
-  const sum = shares.reduce((a, b) => a + b, 0);
-  return shares.map((share) => share / sum);
 }
 
 /** Where each character of a text begins, and the text ends, in the units that JavaScript counts and slices by. */
@@ -130,16 +125,25 @@ const CALLS = {
     return tag;
   },
   'text-classification': (model) => {
-    /** As in transformers.js: with a `top_k` of 1 one answer for each text, else a list for each. */
+    /**
+     * As in transformers.js: with a `top_k` of 1 one answer for each text, else a list for each. A text is one, or a pair,
+     * `{ text, text_pair }`.
+     */
     const classify = async (texts, { top_k = 1, progress_callback, signal } = {}) => {
       const most = top_k === null ? Infinity : count(top_k, 'top_k');
-      const all = list(texts);
-      const { data, width, truncated } = await rows(model, all, {}, { progress_callback, signal });
-      const { labels, problem_type } = model.about;
-      const answers = all.map((_, at) => {
-        const found = scores(data.subarray(at * width, (at + 1) * width), problem_type).map((score, i) => ({ label: labels[i], score }));
-        return found.sort((a, b) => b.score - a.score).slice(0, most);
-      });
+      const all = (Array.isArray(texts) ? texts : [texts]).map(pairOf);
+      const answers = [];
+      let truncated = 0;
+      for (const part of parts(all, ([one, pair]) => one.length + (pair?.length ?? 0))) {
+        const before = answers.length;
+        const onEvent = progress_callback && (({ status, done }) => progress_callback({ status, done: before + done, total: all.length }));
+        for (const found of await model.call('classify', { texts: part }, { onEvent, signal })) {
+          if (found.truncated > 0) truncated++;
+          const { labels } = model.about;
+          const scores = (found.probabilities ?? [found.score]).map((score, i) => ({ label: labels[i], score }));
+          answers.push(scores.sort((a, b) => b.score - a.score).slice(0, most));
+        }
+      }
       const flat = most === 1 ? answers.flat() : Array.isArray(texts) ? answers : answers[0];
       return Object.assign(flat, { truncated });
     };
@@ -203,11 +207,22 @@ const CALLS = {
   },
 };
 
+/** Where a model's files are, and how they are fetched. */
+async function sourceOf(model, { revision, token }) {
+  const from = typeof model === 'string' || model instanceof URL ? addressOf(String(model), revision) : await filesOf(model);
+  // The token is for the host that gives it, and for no other.
+  const trusted = typeof from === 'string' && new URL(from).origin === new URL(env.remoteHost).origin;
+  return { model: from, fetching: { cache: env.cache, inPage: Boolean(env.fetch), token: trusted ? token : undefined } };
+}
+
+/** What the pipelines run. */
+const MODELS = new WeakMap();
+
 /**
  * Loads a model and gives back the function that runs it.
  *
- * `model` is a name on Hugging Face, the address of a folder or a zip archive, or files as `droppedFiles` and
- * `chosenFiles` give them. With `verify` it rejects with `WrongResult` where the adapter does not compute the model's
+ * `model` is a name on Hugging Face, the address of a folder or a zip archive, files as `droppedFiles` and `chosenFiles`
+ * give them, or another pipeline, whose model is then asked for this task too and not loaded again. With `verify` it rejects with `WrongResult` where the adapter does not compute the model's
  * `reference_vectors.json`, if it has one.
  */
 export async function pipeline(task, model, options = {}) {
@@ -215,14 +230,18 @@ export async function pipeline(task, model, options = {}) {
   if (device !== 'webgpu') throw named('ConfigError', `device: expected webgpu, found ${device}`);
   if (!['fp32', 'fp16', 'auto'].includes(dtype)) throw named('ConfigError', `dtype: expected fp32, fp16 or auto, found ${dtype}`);
   if (!Object.hasOwn(CALLS, task)) throw named('ConfigError', `task: expected one of ${Object.keys(CALLS).join(', ')}, found ${task}`);
-  const from = typeof model === 'string' || model instanceof URL ? addressOf(String(model), revision) : await filesOf(model);
-  // The token is for the host that gives it, and for no other.
-  const trusted = typeof from === 'string' && new URL(from).origin === new URL(env.remoteHost).origin;
-  const fetching = { cache: env.cache, inPage: Boolean(env.fetch), token: trusted ? token : undefined };
-  const params = { task, model: from, options: { kind, hashes, dtype, verify, fetching } };
-  const loaded = new Loaded((signal) => client.call('load', params, { onEvent: progress_callback, signal }));
+  const params = MODELS.has(model) ? null : await sourceOf(model, { revision, token });
+  const load = params
+    ? (signal) => client.call('load', { task, ...params, options: { kind, hashes, dtype, verify, fetching: params.fetching } }, { onEvent: progress_callback, signal })
+    : async (signal) => {
+        const from = MODELS.get(model);
+        const found = await client.call('share', { handle: await from.handle(signal), task }, { signal });
+        return { ...found, verified: from.verified };
+      };
+  const loaded = new Loaded(load);
   await loaded.handle(signal);
   const call = CALLS[task](loaded);
+  MODELS.set(call, loaded);
   call.dispose = () => loaded.dispose();
   call.task = task;
   call.verified = loaded.verified;

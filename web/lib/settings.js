@@ -5,7 +5,8 @@ import { named } from './errors.js';
 /** Warmup, steps and sequences a step of the presets, as in src/train/config.rs. */
 const PRESETS = { micro: [100, 1500, 32], tiny: [500, 10_000, 64], small: [2000, 100_000, 128], notebook: [0, Infinity, 32] };
 
-function whole(options, name, least, most) {
+/** A whole number among options, or nothing where there is none. */
+export function whole(options, name, least, most) {
   const value = options[name];
   if (value === undefined) return undefined;
   const number = typeof value === 'string' && value.trim() ? Number(value) : value;

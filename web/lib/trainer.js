@@ -2,8 +2,9 @@
 
 import { filesOf } from './address.js';
 import { named } from './errors.js';
+import { forgetRun, keptRuns } from './kept.js';
 import { client, either } from './page.js';
-import { assignments, preparation } from './settings.js';
+import { assignments, preparation, whole } from './settings.js';
 
 /** Letters of a text that are encoded at once: more would take the page's time. */
 const PIECE = 1 << 20;
@@ -44,37 +45,61 @@ export class Trainer extends EventTarget {
   /** The loss of guessing by word frequency, in nats; null where the text is too short to tell. */
   unigramEntropy = null;
 
-  /** Use `Trainer.create` or `Trainer.resume`. */
-  constructor(handle, options, { data = null, recipe = null, rows = [], entropy = null } = {}) {
+  /** Steps done and steps in all of a run that is gone on with, as it was taken over. */
+  done = 0;
+  totalSteps = null;
+
+  /** Use `Trainer.create`, `Trainer.resume` or `Trainer.restore`. */
+  constructor(handle, options, { data = null, recipe = null, rows = [], entropy = null, done = 0, totalSteps = null } = {}) {
     super();
     this.#handle = handle;
     this.#options = options;
     this.#begun = recipe !== null;
     [this.data, this.recipe, this.rows, this.unigramEntropy] = [data, recipe, rows, entropy ?? data?.unigram_entropy ?? null];
+    [this.done, this.totalSteps] = [done, totalSteps];
   }
 
   /**
    * A new run on text: one string, or files. Options: `preset`, `steps`, `batch`, `seqLen`, `vocabulary`, `join`,
    * `pack`, `heldOut`, `documents` (`line` or `paragraph`), `seed`, `set` (recipe keys as on the command line), `kind`,
-   * `signal`.
+   * `signal`; `keep`, a name under which the browser keeps the run from its first checkpoint on.
    */
   static async create(text, options = {}) {
-    const { progress_callback, signal, ...kept } = options;
-    const prepared = preparation(kept);
-    assignments(kept, null); // What is wrong with them is told before the text is read.
+    const { progress_callback, signal, keep, ...settings } = options;
+    const prepared = preparation(settings);
+    assignments(settings, null); // What is wrong with them is told before the text is read.
     const inputs = await inputsOf(text);
-    const { handle, data } = await client.call('prepare', { inputs, options: prepared }, { onEvent: progress_callback, signal });
-    return new Trainer(handle, kept, { data });
+    const { handle, data } = await client.call('prepare', { inputs, options: prepared, kept: keep }, { onEvent: progress_callback, signal });
+    return new Trainer(handle, settings, { data });
   }
 
   /** Goes on with a run: the files of its folder, with `data/` in it or beside it, or with `text` to go on with. */
   static async resume(files, options = {}) {
-    const { progress_callback, signal, text, ...kept } = options;
-    const prepared = preparation(kept);
+    const { progress_callback, signal, text, keep, ...settings } = options;
+    const prepared = preparation(settings);
     const given = text ? await inputsOf(text) : null;
-    const params = { inputs: await filesOf(files), text: given, options: prepared };
-    const { handle, data, recipe, ownData, rows, entropy } = await client.call('adopt', params, { onEvent: progress_callback, signal });
-    return new Trainer(handle, { ...kept, allowChanges: !ownData || kept.allowChanges }, { data, recipe, rows, entropy });
+    const params = { inputs: await filesOf(files), text: given, options: prepared, kept: keep };
+    const { handle, ownData, ...run } = await client.call('adopt', params, { onEvent: progress_callback, signal });
+    // Who asks for other steps, or brings other data, means it.
+    const allowChanges = !ownData || settings.steps !== undefined || settings.allowChanges;
+    return new Trainer(handle, { ...settings, allowChanges }, run);
+  }
+
+  /** The runs that this browser keeps, the newest first. */
+  static kept() {
+    return keptRuns();
+  }
+
+  /** Goes on with a run that this browser keeps, from its newest whole checkpoint. */
+  static async restore(name, options = {}) {
+    const { progress_callback, signal, ...settings } = options;
+    const { handle, ownData, ...run } = await client.call('restore', { kept: name, options: preparation(settings) }, { onEvent: progress_callback, signal });
+    return new Trainer(handle, { ...settings, allowChanges: true }, run);
+  }
+
+  /** Removes a run that this browser keeps. */
+  static forget(name) {
+    return forgetRun(name);
   }
 
   #call(method, params = {}, { signal, ...extra } = {}) {
@@ -91,13 +116,14 @@ export class Trainer extends EventTarget {
   }
 
   /**
-   * Trains to the last step, or until `pause()`; called again, it goes on. Events: `ready`, `step` (its `detail.row`
-   * is a row of `metrics.jsonl`), `checkpoint`, `warning`, `device-lost`. Gives back the run's summary. An aborted
-   * `signal` stops it as `pause()` does, and rejects.
+   * Trains to the last step, or until `pause()`; called again, it goes on. `steps` makes the run longer or shorter. Events:
+   * `ready`, `step` (its `detail.row` is a row of `metrics.jsonl`), `checkpoint`, `warning`, `device-lost`. Gives back the
+   * run's summary. An aborted `signal` stops it as `pause()` does, and rejects.
    */
-  async train({ signal } = {}) {
+  async train({ signal, steps } = {}) {
     signal?.throwIfAborted();
     if (this.#training) return this.#training;
+    if (whole({ steps }, 'steps', 1, 1e9)) this.#options = { ...this.#options, steps: Number(steps), allowChanges: true };
     const { preset = 'micro', kind, allowChanges, aboutData } = this.#options;
     // A run that is gone on with keeps its recipe but for what is set.
     const set = this.#begun ? [...(this.#options.set ?? []), ...(this.#options.steps ? [`steps=${this.#options.steps}`] : [])] : assignments(this.#options, this.data);

@@ -1,5 +1,7 @@
 // Zip archives: stored, not compressed (weights do not compress), read and written without a library.
 
+import { named } from './errors.js';
+
 const TABLE = new Uint32Array(256).map((_, n) => {
   for (let bit = 0; bit < 8; bit++) n = n & 1 ? 0xedb88320 ^ (n >>> 1) : n >>> 1;
   return n;
@@ -24,7 +26,10 @@ function record(...fields) {
 }
 
 /** An archive of `[path, bytes]` pairs as a Blob. At most 4 GB. */
-export function zip(files) {
+export const zip = (files) => new Blob(zipParts(files), { type: 'application/zip' });
+
+/** The pieces that an archive of `[path, bytes]` pairs is made of, in order. */
+export function zipParts(files) {
   const parts = [];
   const directory = [];
   let offset = 0;
@@ -39,20 +44,31 @@ export function zip(files) {
   }
   const size = directory.reduce((sum, part) => sum + part.length, 0);
   const end = record([4, 0x06054b50], [2, 0], [2, 0], [2, directory.length / 2], [2, directory.length / 2], [4, size], [4, offset], [2, 0]);
-  return new Blob([...parts, ...directory, end], { type: 'application/zip' });
+  return [...parts, ...directory, end];
 }
 
 /** The `[path, bytes]` pairs of an archive. */
 export async function unzip(blob) {
+  const where = blob.name ?? 'the archive';
   const bytes = new Uint8Array(await blob.arrayBuffer());
   const view = new DataView(bytes.buffer);
   let end = bytes.length - 22;
   while (end >= 0 && view.getUint32(end, true) !== 0x06054b50) end--;
-  if (end < 0) throw new Error(`${blob.name ?? 'the archive'}: expected a zip archive, found something else`);
+  if (end < 0) throw named('FileError', `${where}: expected a zip archive, found something else, or the beginning of one`);
+  try {
+    return await entries(bytes, view, end);
+  } catch (error) {
+    // What points outside of the archive.
+    if (!(error instanceof RangeError)) throw error;
+    throw named('FileError', `${where}: expected a zip archive, found one that is damaged`);
+  }
+}
+
+async function entries(bytes, view, end) {
   const files = [];
   let at = view.getUint32(end + 16, true);
   for (let n = view.getUint16(end + 10, true); n > 0; n--) {
-    const [method, packed] = [view.getUint16(at + 10, true), view.getUint32(at + 20, true)];
+    const [method, sum, packed] = [view.getUint16(at + 10, true), view.getUint32(at + 16, true), view.getUint32(at + 20, true)];
     const [name, extra, comment] = [28, 30, 32].map((field) => view.getUint16(at + field, true));
     const start = view.getUint32(at + 42, true);
     const path = new TextDecoder().decode(bytes.subarray(at + 46, at + 46 + name));
@@ -60,10 +76,11 @@ export async function unzip(blob) {
     let content = bytes.subarray(data, data + packed);
     if (method === 8) {
       const stream = new Blob([content]).stream().pipeThrough(new DecompressionStream('deflate-raw'));
-      content = new Uint8Array(await new Response(stream).arrayBuffer());
+      content = await new Response(stream).arrayBuffer().then((unpacked) => new Uint8Array(unpacked), () => null);
     } else if (method !== 0) {
-      throw new Error(`${path}: expected a stored or deflated file, found compression method ${method}`);
+      throw named('FileError', `${path}: expected a stored or deflated file, found compression method ${method}`);
     }
+    if (!content || crc32(content) !== sum) throw named('FileError', `${path}: expected what was packed, found other bytes: the archive is damaged`);
     if (!path.endsWith('/')) files.push([path, content]);
     at += 46 + name + extra + comment;
   }

@@ -48,11 +48,13 @@ async function answer() {
 }
 
 /** Shows the card for an embedder whose folder has a head for texts or for words, and hides it for one without. */
-export function showClasses({ labels, tags }, model) {
+export function showClasses(embed) {
+  const { labels, tags } = embed;
   loading?.then((old) => old.dispose()).catch(() => {});
   const task = tags ? 'token-classification' : labels.length > 0 ? 'text-classification' : null;
   $('classes').hidden = task === null;
-  loading = task && pipeline(task, model, { dtype: 'auto' });
+  // It reads the same texts with the same weights.
+  loading = task && pipeline(task, embed);
   if (task && Object.values(FIRST).includes($('classified').value)) $('classified').value = FIRST[task];
   $('classes').querySelector('h2').textContent = tags ? 'This model labels words' : 'This model classifies';
   $('class-answers').ariaLabel = tags ? 'Entities' : 'Classes';

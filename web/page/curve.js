@@ -62,6 +62,13 @@ export class Curve {
     this.#ask();
   }
 
+  /** Takes back what was drawn after `step`: those steps are done once more. */
+  cut(step) {
+    this.#points = this.#points.filter(([at]) => at <= step);
+    this.#held = this.#held.filter(([at]) => at <= step);
+    this.#ask();
+  }
+
   add(row) {
     if (row.step > 0 && Number.isFinite(row.loss)) this.#points.push([row.step, row.loss]);
     if (Number.isFinite(row.held_out_loss ?? NaN)) this.#held.push([row.step, row.held_out_loss]);

@@ -46,8 +46,8 @@ export function offer(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
-/** Makes an element take dropped files; `take` gets the DataTransfer. */
-export function onDrop(element, take) {
+/** Makes an element take dropped files; `take` gets the DataTransfer, and `failed` the error where that went wrong. */
+export function onDrop(element, take, failed) {
   const over = (on) => (event) => {
     event.preventDefault();
     element.classList.toggle('over', on);
@@ -55,10 +55,45 @@ export function onDrop(element, take) {
   element.addEventListener('dragenter', over(true));
   element.addEventListener('dragover', over(true));
   element.addEventListener('dragleave', over(false));
-  element.addEventListener('drop', (event) => {
+  element.addEventListener('drop', async (event) => {
     over(false)(event);
-    take(event.dataTransfer);
+    try {
+      await take(event.dataTransfer);
+    } catch (error) {
+      failed(error);
+    }
   });
+}
+
+/** A file that is dropped beside a zone for it does nothing: browsers would leave the page and open it. */
+export function ignoreOtherDrops() {
+  for (const type of ['dragover', 'drop']) {
+    addEventListener(type, (event) => {
+      if (event.defaultPrevented || !event.dataTransfer?.types.includes('Files')) return;
+      event.preventDefault();
+      event.dataTransfer.dropEffect = 'none';
+    });
+  }
+}
+
+/** The text of files whose names end as `endings` says, one after the other. The others are refused by name. */
+export async function textOf(files, endings) {
+  const pattern = new RegExp(`\\.(${endings.join('|')})$`, 'i');
+  const wanted = `.${endings.slice(0, -1).join(', .')} or .${endings.at(-1)}`;
+  if (files.length === 0) throw new Error(`Expected a file of text (${wanted}), found none.`);
+  const texts = [];
+  for (const [path, file] of files) {
+    if (!pattern.test(path)) throw new Error(`${path}: expected a file of text (${wanted}), found another.`);
+    let text;
+    try {
+      text = await file.text();
+    } catch (error) {
+      throw new Error(`${path}: expected a file that can be read, found one that cannot (${error.name}): was it moved, changed or locked?`);
+    }
+    if (text.includes('\0') || text.includes('\ufffd')) throw new Error(`${path}: expected text in UTF-8, found other bytes.`);
+    texts.push(text);
+  }
+  return texts.join('\n');
 }
 
 export const number = (value) => Math.round(value).toLocaleString('en');

@@ -175,7 +175,11 @@ const takeHead = (cell) => showHead(+cell.dataset.layer, +cell.dataset.head);
 
 export const open = () => picker.open();
 export const close = () => picker.close();
-export const disable = () => picker.disable('Looking inside needs WebGPU.');
+export function disable() {
+  picker.disable('Looking inside needs WebGPU.');
+  $('look-go').disabled = true;
+  $('look-examples').hidden = true;
+}
 
 /** Wires the room up. */
 export function start() {

@@ -1,7 +1,7 @@
 // The page: its rooms, and what to do where there is no WebGPU.
 
 import { deviceInfo, webgpuStatus } from '../index.js';
-import { $, make } from './dom.js';
+import { $, ignoreOtherDrops, make } from './dom.js';
 import * as look from './look.js';
 import * as search from './search.js';
 import * as train from './train.js';
@@ -56,10 +56,13 @@ async function begin() {
   }
   try {
     const about = await deviceInfo();
-    $('device').textContent = about.name || (about.device_type === 'cpu' ? 'software adapter' : 'WebGPU');
+    const onCpu = about.kind === 'software' || about.device_type === 'cpu';
+    $('device').textContent = about.name || (onCpu ? 'software adapter' : 'WebGPU');
+    // What is no graphics card must not be called one.
+    if (onCpu) $('computes').textContent = 'BERT in this tab. No graphics card was found: your processor computes, slowly.';
     $('device').title = JSON.stringify(about);
     $('device').hidden = false;
-    document.body.dataset.device = about.kind;
+    document.body.dataset.device = onCpu ? 'software' : 'plain';
     usable = true;
     rooms[here].open();
   } catch (error) {
@@ -85,5 +88,6 @@ document.querySelector('nav').addEventListener('keydown', ({ key }) => {
 history.scrollRestoration = 'manual';
 addEventListener('popstate', () => show(addressed()));
 show(addressed());
+ignoreOtherDrops();
 begin();
 if ('serviceWorker' in navigator) navigator.serviceWorker.register('./sw.js').catch(() => {});

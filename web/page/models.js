@@ -72,7 +72,7 @@ export class ModelPicker {
     const input = make('input', { type: 'file', multiple: '', webkitdirectory: '', class: 'unseen', 'aria-label': 'Folder of a model' });
     const drop = make('label', { class: 'drop small' }, input, make('span', {}, 'or ', make('strong', {}, 'drop a model folder'), ' or a zip of one, of BERT or sentence-transformers, from disk'));
     const files = (list) => list.length && useModel(list, list[0][0].split('/')[0]);
-    onDrop(drop, async (transfer) => files(await droppedFiles(transfer)));
+    onDrop(drop, async (transfer) => files(await droppedFiles(transfer)), (error) => say(this.parts.status, error.message, true));
     input.addEventListener('change', () => {
       files(chosenFiles(input));
       // The same folder can be chosen again, with other files in it.

@@ -2,7 +2,7 @@
 
 import { cosine, droppedFiles } from '../index.js';
 import * as classes from './classes.js';
-import { $, bar, make, nextFrame, number, onDrop, say } from './dom.js';
+import { $, bar, make, nextFrame, number, onDrop, say, textOf } from './dom.js';
 import { Matrix } from './matrix.js';
 import { ModelPicker } from './models.js';
 
@@ -116,7 +116,10 @@ async function search() {
 
 export const open = () => picker.open();
 export const close = () => picker.close();
-export const disable = () => picker.disable('Search needs WebGPU.');
+export function disable() {
+  picker.disable('Search needs WebGPU.');
+  $('questions').hidden = true;
+}
 
 /** Wires the room up. */
 export function start() {
@@ -136,21 +139,18 @@ export function start() {
     $('matrix-hint').replaceChildren(make('strong', {}, score.toFixed(2)), ` “${lines[i]}” and “${lines[j]}”`);
   });
   classes.start();
-  picker = new ModelPicker($('search-model'), 'feature-extraction', async (call, model) => {
+  picker = new ModelPicker($('search-model'), 'feature-extraction', async (call) => {
     embed = call;
     $('embed').disabled = false;
-    classes.showClasses(call, model);
+    classes.showClasses(call);
     await search();
   });
   $('embed').addEventListener('click', search);
   $('query').addEventListener('keydown', (event) => event.key === 'Enter' && search());
   $('sentences').addEventListener('change', search);
   onDrop($('sentences'), async (transfer) => {
-    const files = await droppedFiles(transfer);
-    const texts = await Promise.all(files.filter(([path]) => /\.(txt|md|csv|tsv)$/i.test(path)).map(([, file]) => file.text()));
     const dropped = transfer.getData('text');
-    if (!texts.length && !dropped) return say($('embed-status'), 'Expected a text file with one sentence a line.', true);
-    $('sentences').value = texts.length ? texts.join('\n') : dropped;
+    $('sentences').value = dropped || (await textOf(await droppedFiles(transfer), ['txt', 'md', 'csv', 'tsv']));
     await search();
-  });
+  }, (error) => say($('embed-status'), error.message, true));
 }

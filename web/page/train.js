@@ -2,7 +2,9 @@
 
 import { Trainer, chosenFiles, droppedFiles, generateText } from '../index.js';
 import { Curve } from './curve.js';
-import { $, bar, make, number, offer, onDrop, perFrame, say } from './dom.js';
+import { $, bar, make, number, offer, onDrop, perFrame, say, textOf } from './dom.js';
+import { Estimate, inWords } from './estimate.js';
+import { nameFor, showKept } from './kept.js';
 
 const WORDS = 62; // with [CLS] and [SEP] a document fills a sequence of 64
 const MADE_UP = { vocabulary: 1024, seqLen: 64, join: false, documents: 'line' };
@@ -17,6 +19,11 @@ let lastRow = null;
 let busy = false;
 let guessing = false;
 let wanted = false;
+/** The name under which the run is kept here. */
+let keptAs = null;
+/** Steps done, and steps in all; null where there is no run. */
+let [done, total] = [0, null];
+const estimate = new Estimate();
 
 const source = () => document.querySelector('input[name=source]:checked').value;
 
@@ -57,8 +64,14 @@ function countWords() {
     $('text-hint'),
     own
       ? words ? `About ${number(words)} words. A few thousand are enough to see it learn; more are better.` : 'It learns whatever you paste: letters, a book, code, another language.'
-      : `${number(words)} words of a tiny made-up English, so that learning shows within a minute.`,
+      : `${number(words)} words of a tiny made-up English, so that learning shows after a hundred steps.`,
   );
+}
+
+/** The steps that are asked for: a whole number that a run can have. One from elsewhere may be as long or short as it is. */
+function asked() {
+  const [least, most] = total === null ? [20, 20_000] : [1, Math.max(20_000, total)];
+  return Math.max(least, Math.min(most, Math.round($('steps').valueAsNumber) || (total ?? 400)));
 }
 
 function controls() {
@@ -66,13 +79,25 @@ function controls() {
   const running = begun && trainer.training;
   $('start').hidden = running;
   $('start').textContent = begun ? 'Go on' : 'Start training';
-  $('start').disabled = busy || (begun && lastRow && lastRow.step >= $('steps').valueAsNumber);
+  // A run that has come to its end goes on when it is given more steps.
+  $('start').disabled = busy || (begun && done >= asked());
   $('pause').hidden = !running;
   $('again').hidden = !begun || running;
-  for (const id of ['download', 'save-folder']) $(id).disabled = !begun || busy || !lastRow;
-  $('steps').disabled = begun;
+  for (const id of ['download', 'save-folder']) $(id).disabled = !begun || busy || !done;
+  $('steps').disabled = running;
   for (const input of document.querySelectorAll('input[name=source]')) input.disabled = begun;
   $('room-train').dataset.state = running ? 'running' : begun ? 'paused' : 'new';
+}
+
+/** How long it still takes, once steps have told. */
+function showTime() {
+  const [left, seconds] = [(total ?? asked()) - done, estimate.perStep];
+  const running = trainer?.training;
+  let text = '';
+  if (running && total !== null && left > 0) text = seconds ? `It takes ${inWords(left * seconds)} more.` : 'The first steps will tell how long it takes.';
+  else if (!running && seconds && (trainer === null || asked() > done)) text = `${number(asked() - done)} steps take ${inWords((asked() - done) * seconds)}.`;
+  // It is the same for many steps.
+  if ($('train-time').textContent !== text) say($('train-time'), text);
 }
 
 const showNumbers = perFrame(() => {
@@ -110,7 +135,7 @@ async function guessOnce() {
       make('div', { class: 'bar' }, make('span', { class: 'word' }, word || '␣'), bar(probability), make('output', {}, `${Math.round(100 * probability)}%`)),
     );
     $('guesses').replaceChildren(...bars);
-    say($('guess-hint'), `After ${number(lastRow?.step ?? 0)} steps. Change the sentence and ask again.`);
+    say($('guess-hint'), `After ${number(done)} steps. Change the sentence and ask again.`);
   } catch (error) {
     if (!/no checkpoint yet/.test(error.message)) say($('guess-hint'), error.message, true);
   }
@@ -122,23 +147,36 @@ function emptyBars() {
 
 function listen() {
   trainer.addEventListener('ready', ({ detail }) => {
+    // It may begin before where it was: what was done after its newest checkpoint is done once more.
+    curve.cut(detail.step);
     curve.plan(detail.total_steps, detail.unigram_entropy);
-    $('steps').value = detail.total_steps;
-    say($('train-status'), `${number(detail.parameters)} numbers to learn, on ${detail.device || 'your graphics card'}.`);
+    [done, total] = [detail.step, detail.total_steps];
+    $('steps').value = total;
+    estimate.clear();
+    showTime();
+    const software = document.body.dataset.device === 'software';
+    const where = software ? `${detail.device || 'a software adapter'}: your processor, no graphics card, so it is slow` : detail.device || 'your graphics card';
+    say($('train-status'), `${number(detail.parameters)} numbers to learn, on ${where}.`);
   });
-  trainer.addEventListener('step', ({ detail }) => {
-    curve.add(detail.row);
-    if (detail.row.step > 0) lastRow = detail.row;
+  trainer.addEventListener('step', ({ detail: { row } }) => {
+    curve.add(row);
+    if (row.step > 0) {
+      [lastRow, done] = [row, row.step];
+      estimate.add(row.step);
+      showTime();
+    }
     showNumbers();
   });
   trainer.addEventListener('checkpoint', guess);
-  trainer.addEventListener('warning', ({ detail }) => say($('train-status'), detail.text));
+  trainer.addEventListener('warning', ({ detail }) => say($('train-note'), detail.text));
   trainer.addEventListener('device-lost', () => say($('train-status'), 'The graphics device was lost; it is opened again and the run goes on from its last checkpoint.'));
 }
 
 async function train() {
   controls();
-  const running = trainer.train();
+  say($('train-note'), '');
+  const steps = total !== null && asked() !== total ? asked() : undefined;
+  const running = trainer.train({ steps });
   controls();
   try {
     const summary = await running;
@@ -147,9 +185,16 @@ async function train() {
     await guess();
   } catch (error) {
     say($('train-status'), error.message, true);
-    if (['WorkerEnded', 'Crashed', 'Unloaded'].includes(error.name)) trainer = null;
+    if (['WorkerEnded', 'Crashed', 'Unloaded'].includes(error.name)) lost();
   }
+  showTime();
   controls();
+}
+
+/** The worker took the run with it. What was kept of it is offered. */
+function lost() {
+  [trainer, keptAs, done, total] = [null, null, 0, null];
+  showKept(restore);
 }
 
 /** Runs `work` with the controls locked, and shows what goes wrong. */
@@ -174,12 +219,15 @@ async function startRun() {
     const text = own ? ownText : madeUp;
     if (!text.trim()) throw new Error('There is no text yet: paste some, or choose the made-up English.');
     say($('train-status'), 'Learning a vocabulary and cutting the text into sequences …');
-    const steps = Math.max(20, Math.min(20_000, Math.round($('steps').valueAsNumber) || 400));
+    const steps = asked();
     $('steps').value = steps;
-    const options = { ...(own ? OWN : MADE_UP), heldOut: own ? 0.05 : 64, steps, batch: 16, set: recipe(steps), aboutData: own ? 'text pasted into the page' : 'generated text' };
+    const keep = nameFor(own ? 'own' : 'made-up');
+    const options = { ...(own ? OWN : MADE_UP), heldOut: own ? 0.05 : 64, steps, batch: 16, set: recipe(steps), aboutData: own ? 'text pasted into the page' : 'generated text', keep };
     trainer = await Trainer.create(text, options);
+    keptAs = keep;
     if (own) proposeHole(text);
     listen();
+    showKept(restore, keptAs);
   });
   if (trainer) await train();
 }
@@ -192,37 +240,57 @@ function proposeHole(text) {
   $('mask-text').value = words.join(' ');
 }
 
-function reset() {
-  trainer?.dispose().catch(() => {});
-  [trainer, lastRow] = [null, null];
+/** Puts the run aside: it stays kept in this browser, and what it holds of the device is given back. */
+async function reset() {
+  const old = trainer;
+  [trainer, keptAs, lastRow, done, total] = [null, null, null, 0, null];
   curve.clear();
+  curve.plan(asked(), null);
   emptyBars();
   showNumbers();
+  showTime();
   say($('train-status'), 'Press Start training. It runs here, on this machine.');
+  say($('train-note'), '');
   controls();
+  await old?.dispose().catch(() => {});
+  await showKept(restore);
 }
 
-async function adopt(files) {
+/** Takes over the run that `take` gives, kept under `name`, and shows what it has learned as if it had been learned here. */
+async function takeOver(name, take) {
   if (trainer?.training) await trainer.pause();
-  if (trainer) reset();
+  if (trainer) await reset();
   await guarded(async () => {
     say($('train-status'), 'Opening the run …');
-    const text = source() === 'own' ? ownText : madeUp;
-    trainer = await Trainer.resume(files, { text, set: ['checkpoint.every=20'] });
+    trainer = await take();
+    keptAs = name;
     listen();
     curve.clear();
-    $('steps').value = trainer.recipe.steps ?? '';
-    // What it has learned so far is shown as if it had been learned here.
-    const past = trainer.rows.filter(({ step }) => step > 0);
-    lastRow = past.at(-1) ?? null;
-    if (trainer.recipe.steps) curve.plan(trainer.recipe.steps, trainer.unigramEntropy);
-    past.forEach((row) => curve.add(row));
+    [done, total] = [trainer.done, trainer.totalSteps];
+    $('steps').value = total;
+    $('steps').max = Math.max(20_000, total);
+    curve.plan(total, trainer.unigramEntropy);
+    trainer.rows.forEach((row) => curve.add(row));
+    lastRow = trainer.rows.filter(({ step }) => step > 0).at(-1) ?? null;
     showNumbers();
     await guess();
-    const over = lastRow && lastRow.step >= trainer.recipe.steps;
-    say($('train-status'), `The run is loaded${lastRow ? `, ${number(lastRow.step)} steps long` : ''}. ${over ? 'It has come to its end: ask it something, or download it.' : 'Press Go on.'}`);
+    const over = done >= total;
+    say($('train-status'), `The run is loaded, ${number(done)} of ${number(total)} steps long. ${over ? 'It has come to its end: ask it something, download it, or give it more steps.' : 'Press Go on.'}`);
+    await showKept(restore, keptAs);
   });
 }
+
+const set = ['checkpoint.every=20'];
+
+/** Goes on with a run from elsewhere. */
+async function adopt(files) {
+  const text = source() === 'own' ? ownText : madeUp;
+  const keep = nameFor('computer');
+  await takeOver(keep, () => Trainer.resume(files, { text, set, keep }));
+}
+
+/** Goes on with a run that this browser keeps. */
+const restore = (name) => takeOver(name, () => Trainer.restore(name, { set }));
 
 async function saveFolder() {
   const root = await window.showDirectoryPicker({ mode: 'readwrite' });
@@ -247,8 +315,10 @@ async function settled(work) {
   if (running) train();
 }
 
-/** Nothing is fetched for this room. */
-export const open = () => {};
+/** Nothing is fetched for this room. What is kept may have changed in another tab. */
+export const open = () => {
+  showKept(restore, keptAs);
+};
 export const close = () => {};
 
 export function disable() {
@@ -259,6 +329,7 @@ export function disable() {
 /** Wires the room up. */
 export function start() {
   curve = new Curve($('curve'));
+  curve.plan(asked(), null);
   emptyBars();
   for (const input of document.querySelectorAll('input[name=source]')) input.addEventListener('change', showText);
   $('text').addEventListener('input', () => {
@@ -266,12 +337,11 @@ export function start() {
     countWords();
   });
   onDrop($('text'), async (transfer) => {
-    const files = await droppedFiles(transfer);
-    const texts = await Promise.all(files.filter(([path]) => /\.(txt|md|csv|tsv|jsonl)$/i.test(path)).map(([, file]) => file.text()));
-    ownText = texts.join('\n');
+    const dropped = transfer.getData('text');
+    ownText = dropped || (await textOf(await droppedFiles(transfer), ['txt', 'md', 'csv', 'tsv', 'jsonl']));
     document.querySelector('input[name=source][value=own]').checked = true;
     showText();
-  });
+  }, (error) => say($('text-hint'), error.message, true));
   $('start').addEventListener('click', startRun);
   $('pause').addEventListener('click', () => trainer?.pause());
   $('again').addEventListener('click', reset);
@@ -284,7 +354,16 @@ export function start() {
   $('download').addEventListener('click', () => settled(async () => offer(await trainer.zip(NAME), `${NAME}.zip`)));
   $('save-folder').hidden = !('showDirectoryPicker' in window);
   $('save-folder').addEventListener('click', () => settled(saveFolder));
-  onDrop($('drop'), async (transfer) => adopt(await droppedFiles(transfer)));
+  onDrop($('drop'), async (transfer) => adopt(await droppedFiles(transfer)), (error) => say($('train-status'), error.message, true));
+  $('steps').addEventListener('input', () => {
+    if (!trainer) curve.plan(asked(), null);
+    showTime();
+    controls();
+  });
+  // What was learned since the newest checkpoint would be lost, and the rest would have to be gone on with.
+  addEventListener('beforeunload', (event) => {
+    if (trainer?.training) event.preventDefault();
+  });
   $('drop-input').addEventListener('change', async ({ target }) => {
     const files = chosenFiles(target);
     // The same files can be chosen again.

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { BASE, GOLDEN, ROOT, end, open, packed, place, thrown, wgrad } from './setup.js';
+import { BASE, GOLDEN, ROOT, asked, end, open, packed, place, thrown, wgrad } from './setup.js';
 
 after(end);
 
@@ -61,6 +61,64 @@ test('classes and numbers are those of the program', async () => {
     return [embed.labels, (await embed('a text')).dims[1]];
   }, ADDRESS('bert_two'));
   assert.deepEqual([labels, width], [['LABEL_0', 'LABEL_1'], 24]);
+  await page.context().close();
+});
+
+test('pairs of texts are classified as by the program', async () => {
+  const pairs = [['the cat sat on the mat', 'a cat sits'], ['how do I water basil', 'plants need water. '.repeat(40)], ['one alone', null]];
+  writeFileSync(join(place, 'pairs.jsonl'), pairs.slice(0, 2).map(([text, pair]) => JSON.stringify({ text, pair })).join('\n'));
+  const native = wgrad('predict', '--model', FOLDER('bert_two'), '--input', 'pairs.jsonl', '--text-column', 'text', '--pair-column', 'pair', '--json', '--precision', 'f32').trim().split('\n').map((line) => JSON.parse(line));
+  const page = await open();
+  const found = await page.evaluate(async ([url, pairs]) => {
+    const classify = await w.pipeline('text-classification', url);
+    const texts = pairs.map(([text, text_pair]) => ({ text, text_pair }));
+    const list = await classify(texts, { top_k: null });
+    const swapped = await classify({ text: pairs[0][1], text_pair: pairs[0][0] }, { top_k: null });
+    const alone = await classify('one alone', { top_k: null });
+    return { list: list.map((one) => [...one]), truncated: list.truncated, swapped: [...swapped], alone: [...alone], wrong: await classify({ text: 5 }).catch(({ message }) => message) };
+  }, [ADDRESS('bert_two'), pairs]);
+  native.forEach(({ label, score }, i) => {
+    assert.equal(found.list[i][0].label, label);
+    assert.ok(Math.abs(found.list[i][0].score - score) < 1e-5);
+  });
+  assert.equal(found.truncated, 1);
+  assert.notDeepEqual(found.swapped, found.list[0], 'the order counts');
+  assert.deepEqual(found.alone, found.list[2]);
+  assert.match(found.wrong, /^text: expected a text, found number/);
+  await page.context().close();
+});
+
+test('a head is asked beside the embedder of its folder, with the same weights', async () => {
+  const page = await open();
+  await page.evaluate(() => w.generateText({ documents: 1 }));
+  const worker = page.workers()[0];
+  await worker.evaluate(() => {
+    self.made = 0;
+    const create = GPUDevice.prototype.createBuffer;
+    GPUDevice.prototype.createBuffer = function (what) {
+      self.made += what.size;
+      return create.call(this, what);
+    };
+  });
+  const made = () => worker.evaluate(() => self.made);
+  const before = asked.length;
+  await page.evaluate(async (url) => (window.embed = await w.pipeline('feature-extraction', url)), ADDRESS('bert_two'));
+  const [weights, files] = [await made(), asked.length];
+  assert.ok(weights > 10_000 && files > before);
+  await page.evaluate(async () => (window.classify = await w.pipeline('text-classification', embed)));
+  assert.equal(await made(), weights, 'no buffer is made');
+  assert.equal(asked.length, files, 'and nothing is fetched');
+  const [beside, alone, after] = await page.evaluate(async (url) => {
+    const texts = ['a text', 'another one'];
+    const scores = async (call) => (await call(texts, { top_k: null })).map((list) => list.map(({ score }) => score));
+    const beside = await scores(classify);
+    await embed.dispose();
+    const after = await scores(classify);
+    const alone = await w.pipeline('text-classification', url);
+    return [beside, await scores(alone), after];
+  }, ADDRESS('bert_two'));
+  assert.deepEqual(beside, alone);
+  assert.deepEqual(after, beside, 'it lives on without the embedder');
   await page.context().close();
 });
 

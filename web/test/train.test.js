@@ -1,6 +1,7 @@
 // Training in the page against the native program.
 
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -96,6 +97,82 @@ test('a checkpoint goes from the program to the page and back', async () => {
   const difference = apart(rows(moved), native);
   console.log(`after native, page, native: at most ${difference.toExponential(1)} nats`);
   assert.ok(difference < 1e-3);
+});
+
+test('a run begun in the page goes to the computer, back to the page and again to the computer', async () => {
+  const text = readFileSync(at('text.txt'), 'utf8');
+  const begun = await page.evaluate(
+    async ([text, set]) => {
+      const trainer = await w.Trainer.create(text, { vocabulary: 512, seqLen: 32, join: false, heldOut: 16, set });
+      trainer.addEventListener('step', ({ detail: { row } }) => row.step === 9 && trainer.pause());
+      const summary = await trainer.train();
+      const bytes = new Uint8Array(await (await trainer.zip('wgrad-run')).arrayBuffer());
+      await trainer.dispose();
+      return { step: summary.steps, ...(await fromFiles([['run.zip', bytes]]))[0] };
+    },
+    [text, SET],
+  );
+  assert.ok(begun.step < 12, `paused at ${begun.step}`);
+  // Unpacked by another program than the one that packed it, and gone on with by the command that the page names.
+  writeFileSync(at('run.zip'), Buffer.from(begun[1], 'base64'));
+  execFileSync('python3', ['-m', 'zipfile', '-e', at('run.zip'), place]);
+  const folder = at('wgrad-run');
+  const recipe = () => JSON.parse(readFileSync(join(folder, 'train.json'), 'utf8'));
+  assert.equal(recipe().precision, 'f32', 'what computes is decided and stored');
+  const goOn = () => wgrad('pretrain', '--resume', '--data', 'wgrad-run/data', '--out', 'wgrad-run');
+  goOn();
+  assert.ok(apart(rows(folder), native) < 1e-3);
+
+  // As a kill after step 20 leaves it: rows of steps that no checkpoint has.
+  rmSync(join(folder, 'checkpoints/step-00000030'), { recursive: true });
+  const back = await page.evaluate(async (list) => {
+    const trainer = await w.Trainer.resume(toFiles(list));
+    const { done, totalSteps, rows } = trainer;
+    trainer.addEventListener('step', ({ detail: { row } }) => row.step === 24 && trainer.pause());
+    const summary = await trainer.train();
+    return { done, totalSteps, last: rows.at(-1).step, step: summary.steps, files: await fromFiles(await trainer.files()) };
+  }, packed(folder));
+  assert.deepEqual([back.done, back.totalSteps, back.last], [20, STEPS, 20]);
+  assert.ok(back.step >= 24 && back.step < 30);
+  rmSync(folder, { recursive: true });
+  unpack(back.files, folder);
+  goOn();
+  const difference = apart(rows(folder), native);
+  console.log(`after page, native, page, native: at most ${difference.toExponential(1)} nats`);
+  assert.ok(difference < 1e-3);
+
+  // A run that has come to its end is given more steps, here and there.
+  const longer = await page.evaluate(async (list) => {
+    const trainer = await w.Trainer.resume(toFiles(list));
+    const warnings = [];
+    trainer.addEventListener('warning', ({ detail }) => warnings.push(detail.text));
+    const summary = await trainer.train({ steps: 33 });
+    return { steps: summary.steps, warnings, files: await fromFiles(await trainer.files()) };
+  }, packed(folder));
+  assert.equal(longer.steps, 33);
+  assert.match(longer.warnings.join(), /with changes: .*steps. 33, was 30/);
+  rmSync(folder, { recursive: true });
+  unpack(longer.files, folder);
+  assert.equal(recipe().steps, 33);
+  wgrad('pretrain', '--resume', '--allow-changes', '--data', 'wgrad-run/data', '--out', 'wgrad-run', '--steps', '35');
+  assert.equal(rows(folder).at(-1).step, 35);
+});
+
+test('a run of an earlier page, which left its precision open, goes on with the documented command', async () => {
+  const folder = at('earlier');
+  cpSync(at('native'), folder, { recursive: true });
+  rmSync(join(folder, 'checkpoints/step-00000030'), { recursive: true });
+  for (const name of ['train.json', 'checkpoints/step-00000020/state.json']) {
+    const path = join(folder, name);
+    const text = readFileSync(path, 'utf8');
+    assert.match(text, /"precision": ?"f32"/);
+    writeFileSync(path, text.replace(/"precision": ?"f32"/, '"precision": "auto"'));
+  }
+  // A checkpoint says what its files were; without that it is taken as those of still earlier versions.
+  rmSync(join(folder, 'checkpoints/step-00000020/checksums.json'));
+  wgrad('pretrain', '--resume', '--data', 'data', '--out', 'earlier');
+  assert.ok(apart(rows(folder), native) < 1e-3);
+  assert.equal(JSON.parse(readFileSync(join(folder, 'train.json'), 'utf8')).precision, 'f32');
 });
 
 test('fault 31: a device lost in a step is opened again, once, and the run goes on', async () => {

@@ -15,6 +15,9 @@ export async function options(file: File, list: FileList, folder: FileSystemDire
   for (const { entity_group, word, start, end } of await tag('Ada Lovelace')) console.log(entity_group, word.length === end - start);
   const classify = await pipeline('text-classification', './sentiment/', { dtype: 'fp16' });
   const label: string = (await classify('a', { signal }))[0]!.label + (await classify(['a', 'b']))[1]!.label + classify.labels[0];
+  const pair = await classify([{ text: 'a', text_pair: 'b' }, 'c']);
+  const same = await pipeline('token-classification', embed);
+  console.log(pair.truncated, (await same('a')).length);
   const scores: number[] = (await classify(['a'], { top_k: null }))[0]!.map(({ score }) => score);
   const map = await (await pipeline('attention', './model/'))('a', { pair: 'b', signal });
   const share: number = map.head(0, 0).tolist()[0]![0]! + map.tolist()[0]![0]![0]![0]!;
@@ -26,7 +29,7 @@ export async function options(file: File, list: FileList, folder: FileSystemDire
 export async function training(signal: AbortSignal) {
   const trainer = await Trainer.create('text', {
     preset: 'micro', steps: 10, batch: 8, seqLen: 32, vocabulary: 512, join: true, pack: false, heldOut: 0.1, documents: 'paragraph', seed: 1,
-    set: ['learning_rate=1e-3'], aboutData: 'a text', kind: 'plain', signal, progress_callback: ({ status }) => console.log(status),
+    set: ['learning_rate=1e-3'], aboutData: 'a text', kind: 'plain', keep: 'mine', signal, progress_callback: ({ status }) => console.log(status),
   });
   trainer.addEventListener('step', ({ detail: { row } }) => console.log(row.step, row.loss?.toFixed(2)));
   trainer.addEventListener('ready', ({ detail }) => console.log(detail.total_steps, detail.unigram_entropy));
@@ -35,6 +38,10 @@ export async function training(signal: AbortSignal) {
   const { loss } = await trainer.train({ signal });
   const text: string = (await trainer.fillMask('a [MASK]', { top_k: 1 })).masks[0]!.candidates[0]!.text;
   const again = await Trainer.resume(await trainer.files(), { text, allowChanges: true });
+  const kept: string[] = (await Trainer.kept()).filter(({ step, totalSteps, inUse }) => step < totalSteps && !inUse).map(({ name }) => name);
+  const third = await Trainer.restore(kept[0]!, { signal });
+  await third.train({ steps: third.done + 10 });
+  await Trainer.forget(kept[0]!);
   return [loss, await again.zip('name'), trainer.rows.length];
 }
 

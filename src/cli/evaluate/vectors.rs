@@ -62,16 +62,16 @@ impl RetrievalArgs {
 /// The sets of `--task similarity`: pairs of texts, and how alike people said that they are.
 pub fn similarity_sets(files: &LabelledFiles) -> anyhow::Result<Sets> {
     let named = [&files.text_column, &files.pair_column, &files.label_column];
-    let Some(path) = files.eval.as_deref().filter(|_| files.data.is_none()) else {
+    if files.eval.is_empty() || files.data.is_some() {
         return files.sets(Task::Stsb);
-    };
-    let path = super::super::hub::dataset::table(path, &["validation", "dev", "test"])?;
+    }
     // The first layout is whose lack is told; the second is that of STS-B and its relatives on the Hugging Face hub.
     let layouts = [["text1", "text2", "score"], ["sentence1", "sentence2", "score"]];
     let mut read = layouts.iter().map(|layout| {
         let column = |at: usize| named[at].clone().unwrap_or_else(|| layout[at].to_owned());
         let columns = columns(Task::Contrastive, &column(0), Some(&column(1)), Some(&column(2)));
-        Table::read(&path, &columns, &files.how.options())
+        let read = |path: &Path| Table::read(path, &columns, &files.how.options());
+        files.joined(&files.eval, &["validation", "dev", "test"], read)
     });
     let first = read.next().context("a layout")?;
     let all_named = named.iter().all(|name| name.is_some());
@@ -156,8 +156,10 @@ fn read(files: &LabelledFiles) -> anyhow::Result<(String, Retrieval)> {
         let set = Retrieval::read_folder(dir, &options)?;
         return Ok((set.name.clone(), set));
     }
-    let path = files.eval.as_deref();
-    let path = path.ok_or_else(|| Error::config("eval", "--data DIR or --eval FILE", "neither"))?;
+    let [path] = files.eval.as_slice() else {
+        let found = if files.eval.is_empty() { "neither" } else { "several files" };
+        return Err(Error::config("eval", "--data DIR or --eval FILE", found).into());
+    };
     let path = super::super::hub::dataset::table(path, &["validation", "dev", "test"])?;
     let query = files.text_column.as_deref().unwrap_or("query");
     let document = files.pair_column.as_deref().unwrap_or("document");

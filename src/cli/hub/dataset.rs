@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
+use wgrad::data::FileOptions;
+use wgrad::data::files::sources;
 use wgrad::store::{Disk, Store, write_json};
 
 use super::api::{Hub, RemoteFile};
@@ -198,10 +200,34 @@ pub fn all_texts(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files.into_iter().flatten().collect())
 }
 
-/// The one file of labelled texts: `path` itself, or that of a data set's split, the first of `splits` that it has unless
-/// it names another.
+/// The files of labelled texts: those that are named, those of folders, and those of a data set's split, the first of
+/// `splits` that it has unless it names another.
+pub fn tables(paths: &[PathBuf], splits: &[&str], options: &FileOptions) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            let found = sources(std::slice::from_ref(path), options)?;
+            found.passed_over.iter().for_each(|file| print::note(format_args!("note: passed over {file}")));
+            files.extend(found.files.into_iter().map(|source| source.path));
+        } else {
+            files.extend(split(path, splits)?);
+        }
+    }
+    Ok(files)
+}
+
+/// The one file of labelled texts, as [`tables`].
 pub fn table(path: &Path, splits: &[&str]) -> anyhow::Result<PathBuf> {
-    let Some(reference) = Reference::parse(path)? else { return Ok(path.to_path_buf()) };
+    let files = split(path, splits)?;
+    let [file] = files.as_slice() else {
+        bail!("{}: expected one file to read labelled texts from, found {}", path.display(), files.len())
+    };
+    Ok(file.clone())
+}
+
+/// `path` itself, or the files of the split of a data set.
+fn split(path: &Path, splits: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
+    let Some(reference) = Reference::parse(path)? else { return Ok(vec![path.to_path_buf()]) };
     let wanted = |name: &str| match &reference.split {
         Some(split) => name == split,
         None => splits.contains(&name),
@@ -209,15 +235,16 @@ pub fn table(path: &Path, splits: &[&str]) -> anyhow::Result<PathBuf> {
     let (folder, record) = reference.cached(wanted)?;
     let rank = |file: &Fetched| splits.iter().position(|split| *split == file.split);
     let best = record.files.iter().map(&rank).min().flatten();
-    let files: Vec<&Fetched> = record.files.iter().filter(|file| rank(file) == best).collect();
-    match files.as_slice() {
-        [file] => Ok(folder.join(&file.name)),
-        files => {
-            let found =
-                format!("{} of the split {}", files.len(), files.first().map_or("", |file| &file.split));
-            bail!("{}: expected one file to read labelled texts from, found {found}", path.display())
-        }
-    }
+    let files = record.files.iter().filter(|file| best.is_some() && rank(file) == best);
+    let files: Vec<PathBuf> = files.map(|file| folder.join(&file.name)).collect();
+    ensure!(
+        !files.is_empty(),
+        "{}: expected one of the splits {}, found {}",
+        path.display(),
+        splits.join(", "),
+        record.splits.join(", ")
+    );
+    Ok(files)
 }
 
 /// The folder with the files of a task: `path` itself, or that of the data set, of which `config` is taken unless it

@@ -15,6 +15,8 @@ use wgrad::{Error, Result};
 
 use crate::cli::models;
 
+const PIPE: &str = "a pipe or device, which only gives what it has once";
+
 /// What `path` is, under `kind` and whatever there is to say of such; none if it is for the model's loader to say.
 pub fn describe(path: &Path) -> Result<Option<Value>> {
     let about = match std::fs::metadata(path) {
@@ -24,6 +26,13 @@ pub fn describe(path: &Path) -> Result<Option<Value>> {
     };
     let holds = |name: &str| path.join(name).is_file();
     if about.is_dir() {
+        // Whoever opens a pipe waits for one that writes to it.
+        for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
+            let told = std::fs::metadata(entry.path());
+            if told.is_ok_and(|about| !about.is_dir() && !about.is_file()) {
+                return Err(Error::file(entry.path(), "files and folders", PIPE));
+            }
+        }
         return match () {
             () if holds("config.json") || holds("modules.json") => Ok(None),
             () if holds(manifest::FILE) => data(path).map(Some),
@@ -33,11 +42,7 @@ pub fn describe(path: &Path) -> Result<Option<Value>> {
         };
     }
     if !about.is_file() {
-        return Err(Error::file(
-            path,
-            "a file or folder",
-            "a pipe or device, which only gives what it has once",
-        ));
+        return Err(Error::file(path, "a file or folder", PIPE));
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     match name.as_ref() {

@@ -1,7 +1,9 @@
 //! Texts and pairs of texts to token ids of a bounded length.
 
+#[cfg(not(target_arch = "wasm32"))]
 use rayon::prelude::*;
 
+#[cfg(not(target_arch = "wasm32"))]
 use super::table::Example;
 use crate::text::{Template, Tokenizer};
 use crate::{Error, Result};
@@ -55,6 +57,7 @@ pub fn encode(
 ///
 /// # Errors
 /// As [`encode`].
+#[cfg(not(target_arch = "wasm32"))]
 pub fn encode_all(
     tokenizer: &Tokenizer,
     template: &Template,

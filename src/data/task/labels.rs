@@ -33,7 +33,7 @@ impl Labels {
         if let Some(example) =
             table.examples.iter().find(|example| example.label.as_deref().is_none_or(str::is_empty))
         {
-            let (path, line) = (table.path.clone(), example.line);
+            let (path, line) = (table.file_of(example).to_path_buf(), example.line);
             let (expected, found) = ("a label".to_owned(), "nothing".to_owned());
             return Err(Error::Line { path, line, expected, found });
         }
@@ -136,7 +136,7 @@ impl Labels {
 
     fn unknown(&self, label: &str, example: &Example, table: &Table) -> Error {
         let known: Vec<_> = self.spellings.iter().take(20).map(|name| quoted(name)).collect();
-        let (path, line) = (table.path.clone(), example.line);
+        let (path, line) = (table.file_of(example).to_path_buf(), example.line);
         let expected = format!("one of the labels {}", known.join(", "));
         Error::Line { path, line, expected, found: quoted(label) }
     }
@@ -151,7 +151,7 @@ pub fn scores(table: &Table) -> Result<Vec<f32>> {
         let label = example.label.as_deref().unwrap_or_default();
         let score = label.parse::<f32>().ok().filter(|score| score.is_finite());
         score.ok_or_else(|| {
-            let (path, line) = (table.path.clone(), example.line);
+            let (path, line) = (table.file_of(example).to_path_buf(), example.line);
             Error::Line { path, line, expected: "a number as the label".to_owned(), found: quoted(label) }
         })
     });

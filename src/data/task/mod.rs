@@ -1,21 +1,36 @@
-//! Labelled texts for finetuning: GLUE's folders and one's own tables, as token ids.
+//! Labelled texts for finetuning: GLUE's folders and one's own tables, as token ids. A page, which does not finetune, has
+//! the token ids alone.
 
+#[cfg(not(target_arch = "wasm32"))]
 mod columns;
 mod encode;
+#[cfg(not(target_arch = "wasm32"))]
 mod glue;
+#[cfg(not(target_arch = "wasm32"))]
 mod kind;
+#[cfg(not(target_arch = "wasm32"))]
 mod labels;
+#[cfg(not(target_arch = "wasm32"))]
 mod lengths;
+#[cfg(not(target_arch = "wasm32"))]
 mod lists;
+#[cfg(not(target_arch = "wasm32"))]
 mod negatives;
+#[cfg(not(target_arch = "wasm32"))]
 mod table;
+#[cfg(not(target_arch = "wasm32"))]
 mod words;
 
-pub use columns::{Columns, WordColumns};
-pub use encode::{Encoded, encode, encode_all};
-pub use glue::{GlueFiles, glue_files};
-pub use kind::{Kind, Task};
-pub use labels::{Labels, scores};
-pub use lengths::{batches, padded};
-pub use table::{Example, Table};
-pub use words::{EncodedWords, encode_words};
+pub use encode::{Encoded, encode};
+
+#[cfg(not(target_arch = "wasm32"))]
+pub use self::{
+    columns::{Columns, WordColumns},
+    encode::encode_all,
+    glue::{GlueFiles, glue_files},
+    kind::{Kind, Task},
+    labels::{Labels, scores},
+    lengths::{batches, padded},
+    table::{Example, Table},
+    words::{EncodedWords, encode_words},
+};

@@ -29,7 +29,7 @@ impl Table {
         let source = source(path, options)?;
         let names: Vec<String> = [&columns.text, pair].into_iter().chain(negatives).cloned().collect();
         let wanted = Wanted { columns: &names, lines: Lines::Refused, keep_places: false };
-        let mut rows = Rows::open(&source, None, &wanted, options, &Arc::default())?;
+        let mut rows = Rows::open(&source, None, &wanted, options, &Arc::default())?.kept();
         let mut examples = Vec::new();
         let mut found = vec![Vec::new(); negatives.len()];
         while let Some(row) = rows.next_row()? {
@@ -39,13 +39,13 @@ impl Table {
             }
             let mut values = row.values.into_iter();
             let text = values.next().unwrap_or_default();
-            examples.push(Example { line: row.line, text, pair: values.next(), label: None });
+            examples.push(Example { line: row.line, file: 0, text, pair: values.next(), label: None });
             found.iter_mut().zip(values).for_each(|(list, negative)| list.push(negative));
         }
         if examples.is_empty() {
             return Err(Error::file(&source.path, "at least one row", "none"));
         }
         let (repairs, lost) = (rows.repairs(), rows.lost().clone());
-        Ok(Table { path: source.path.clone(), examples, negatives: found, lost, repairs })
+        Ok(Table { path: source.path.clone(), others: Vec::new(), examples, negatives: found, lost, repairs })
     }
 }

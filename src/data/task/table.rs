@@ -27,6 +27,9 @@ const NO_NUMBER: [&str; 9] = ["none", "null", "nil", "na", "<na>", "-", "--", "?
 pub struct Example {
     /// The line on which it begins, counted from 1.
     pub line: u64,
+    /// Which of the table's files it is in.
+    #[serde(skip)]
+    pub file: usize,
     /// The text, or the first of two; the list of its words as JSON where words are labelled.
     pub text: String,
     /// The second text, where there are two.
@@ -35,11 +38,13 @@ pub struct Example {
     pub label: Option<String>,
 }
 
-/// All labelled texts of a file, in its order.
+/// All labelled texts of a file, or of several, in their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
-    /// The file.
+    /// The file, or the first of several.
     pub path: PathBuf,
+    /// The other files, where there are several.
+    pub others: Vec<PathBuf>,
     /// Its rows.
     pub examples: Vec<Example>,
     /// Of each column of hard negatives one text for every row: see [`Table::read_with_negatives`].
@@ -88,6 +93,24 @@ impl Table {
     pub fn read(path: &Path, columns: &Columns, options: &FileOptions) -> Result<Table> {
         read_rows(&source(path, options)?, columns, options, None)
     }
+
+    /// Adds the rows of another file, which has the same columns.
+    #[must_use]
+    pub fn joined(mut self, other: Table) -> Table {
+        self.others.push(other.path.clone());
+        let file = self.others.len();
+        self.examples.extend(other.examples.into_iter().map(|example| Example { file, ..example }));
+        self.negatives.iter_mut().zip(other.negatives).for_each(|(list, more)| list.extend(more));
+        self.lost.add(other.lost, &other.path);
+        self.repairs.add(&other.repairs);
+        self
+    }
+
+    /// The file that an example of the table is in.
+    pub fn file_of(&self, example: &Example) -> &Path {
+        let before = example.file.checked_sub(1);
+        before.and_then(|at| self.others.get(at)).unwrap_or(&self.path)
+    }
 }
 
 fn read_rows(source: &Source, columns: &Columns, options: &FileOptions, task: Option<Task>) -> Result<Table> {
@@ -96,7 +119,7 @@ fn read_rows(source: &Source, columns: &Columns, options: &FileOptions, task: Op
         false => Lines::Refused,
     };
     let wanted = Wanted { columns: &names(columns), lines, keep_places: false };
-    let rows = Rows::open(source, None, &wanted, options, &Arc::default())?;
+    let rows = Rows::open(source, None, &wanted, options, &Arc::default())?.kept();
     let mut rows = if columns.separator.is_some() { rows.with_lists() } else { rows };
     let mut examples = Vec::new();
     while let Some(row) = rows.next_row()? {
@@ -116,7 +139,7 @@ fn read_rows(source: &Source, columns: &Columns, options: &FileOptions, task: Op
             match lists::separated(label_of(label, task).as_deref().unwrap_or_default(), separator) {
                 Ok(labels) => {
                     let label = Some(lists::spelled(&labels));
-                    examples.push(Example { line: row.line, text, pair, label });
+                    examples.push(Example { line: row.line, file: 0, text, pair, label });
                 }
                 Err((expected, found)) => rows.lose(row.line, &expected, found)?,
             }
@@ -133,13 +156,20 @@ fn read_rows(source: &Source, columns: &Columns, options: &FileOptions, task: Op
                 continue;
             }
         };
-        examples.push(Example { line: row.line, text, pair, label });
+        examples.push(Example { line: row.line, file: 0, text, pair, label });
     }
     if examples.is_empty() {
         return Err(Error::file(&source.path, "at least one row", "none"));
     }
     let (repairs, lost) = (rows.repairs(), rows.lost().clone());
-    Ok(Table { path: source.path.clone(), examples, negatives: Vec::new(), lost, repairs })
+    Ok(Table {
+        path: source.path.clone(),
+        others: Vec::new(),
+        examples,
+        negatives: Vec::new(),
+        lost,
+        repairs,
+    })
 }
 
 /// A label as GLUE's own files spell it, of which other copies have the number; none where there is no label.

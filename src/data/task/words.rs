@@ -81,19 +81,29 @@ impl Table {
 fn read(source: &Source, names: [&String; 2], columns: &WordColumns, options: &FileOptions) -> Result<Table> {
     let names = names.map(String::clone);
     let wanted = Wanted { columns: &names, lines: Lines::AllTexts, keep_places: false };
-    let mut rows = Rows::open(source, None, &wanted, options, &Arc::default())?.with_lists();
+    let mut rows = Rows::open(source, None, &wanted, options, &Arc::default())?.with_lists().kept();
     let examples = match rows.is_text() {
         true => {
             rows = rows.in_parts();
             of_columns(&mut rows, columns.places()?, &columns.names)?
         }
-        false => of_lists(&mut rows, &columns.names)?,
+        false => {
+            let told = rows.class_names(1).filter(|_| columns.names.is_empty());
+            of_lists(&mut rows, told.as_ref().unwrap_or(&columns.names))?
+        }
     };
     if examples.is_empty() {
         return Err(Error::file(&source.path, "at least one text of words with tags", "none"));
     }
     let (repairs, lost) = (rows.repairs(), rows.lost().clone());
-    Ok(Table { path: source.path.clone(), examples, negatives: Vec::new(), lost, repairs })
+    Ok(Table {
+        path: source.path.clone(),
+        others: Vec::new(),
+        examples,
+        negatives: Vec::new(),
+        lost,
+        repairs,
+    })
 }
 
 /// The texts of a table with two lists in a row.
@@ -223,7 +233,7 @@ fn tagged(line: u64, words: &[String], tags: Vec<String>, names: &[String]) -> R
         }
     };
     let tags = tags.into_iter().map(named).collect::<Result<Vec<_>, _>>()?;
-    Ok(Example { line, text: lists::spelled(words), pair: None, label: Some(lists::spelled(&tags)) })
+    Ok(Example { line, file: 0, text: lists::spelled(words), pair: None, label: Some(lists::spelled(&tags)) })
 }
 
 /// The tokens of words, at most `longest` with the special ones counted. The words are one text with blanks between them,

@@ -21,7 +21,13 @@ pub(super) fn card(setup: &Setup<'_>, best: &Best, report: &FinetuneReport) -> M
         Kind::Number => "to give a number to texts".to_owned(),
         Kind::Vector => "to embed texts".to_owned(),
     };
-    let file = |table: &Table| table.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let file = |table: &Table| {
+        let first = table.path.file_name().unwrap_or_default().to_string_lossy();
+        match table.others.len() {
+            0 => first.into_owned(),
+            more => format!("{first} and {more} more"),
+        }
+    };
     let mut data =
         vec![format!("{}: {} texts or pairs to learn from", file(&options.train), setup.train.count())];
     for ((set, prepared), (_, table)) in setup.evals.iter().zip(&options.evals) {

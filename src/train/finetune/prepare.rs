@@ -68,6 +68,7 @@ impl Prepared {
         } else if task.kind() == Kind::Vector {
             let alone = |text: Option<&String>| task::Example {
                 line: 0,
+                file: 0,
                 text: text.cloned().unwrap_or_default(),
                 pair: None,
                 label: None,

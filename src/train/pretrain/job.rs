@@ -120,7 +120,7 @@ where
     }
 
     fn write_recipe(&self) -> Result<()> {
-        let recipe = Recipe { format: FORMAT, config: &self.options.config };
+        let recipe = Recipe { format: FORMAT, config: &settled(&self.options.config) };
         write_json(&*self.options.store, &self.options.out.join(RECIPE), &recipe)
     }
 
@@ -238,9 +238,14 @@ fn open_folder(options: &RunOptions) -> Result<RunFolder> {
     Ok(folder.keep(options.config.checkpoint.keep))
 }
 
+/// The recipe as it is stored: what was computed with must not depend on where the run goes on.
+fn settled(config: &TrainConfig) -> TrainConfig {
+    TrainConfig { precision: config.precision.settled(), ..config.clone() }
+}
+
 fn fingerprint(options: &RunOptions) -> Map<String, Value> {
     // A struct of numbers, booleans and unit variants always serialises.
-    let mut recipe = serde_json::to_value(&options.config).unwrap_or_default();
+    let mut recipe = serde_json::to_value(settled(&options.config)).unwrap_or_default();
     if let Some(keys) = recipe.as_object_mut() {
         keys.retain(|key, _| !FREE.contains(&key.as_str()));
     }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use web_time::Instant;
 
 use super::divergence::Divergence;
@@ -17,6 +17,7 @@ use crate::infer::save_reference;
 use crate::store::checksums;
 use crate::train::engine::StepEngine;
 use crate::train::metrics::{CSV, JSONL, Row};
+use crate::train::precision::Precision;
 use crate::{Error, Result};
 
 /// Why training pauses.
@@ -135,9 +136,21 @@ fn part<'f>(fingerprint: &'f Map<String, Value>, keys: &str) -> Option<&'f Value
     keys.try_fold(first, |value, key| value.get(key))
 }
 
+/// A fingerprint whose precision is what was computed with. Runs that were begun in a page by an earlier version have
+/// `auto` there, which was f32.
+fn settled(fingerprint: &Map<String, Value>) -> Map<String, Value> {
+    let mut fingerprint = fingerprint.clone();
+    let precision = fingerprint.get_mut("recipe").and_then(|recipe| recipe.get_mut("precision"));
+    if let Some(precision) = precision {
+        let asked: Option<Precision> = serde_json::from_value(precision.clone()).ok();
+        *precision = asked.map_or(precision.take(), |asked| json!(asked.settled()));
+    }
+    fingerprint
+}
+
 /// Refuses a checkpoint of another recipe or other data, or says what changed if that is allowed.
 fn check_changes<J: Job>(job: &J, checkpoint: &LoadedCheckpoint, progress: Progress<'_>) -> Result<()> {
-    let stored = &checkpoint.state.fingerprint;
+    let stored = &settled(&checkpoint.state.fingerprint);
     let Err(error) = check_resume(stored, &job.common().fingerprint) else { return Ok(()) };
     let Error::Config { field, expected, found } = error else { return Err(error) };
     let (done, total) = (checkpoint.step, job.common().total_steps);
