@@ -27,13 +27,10 @@ const IN_FORWARD: Constant = ("FORWARD", 1);
 const IN_QUERIES: Constant = ("QUERIES", 1);
 const IN_KEYS: Constant = ("KEYS", 1);
 
-const FORWARD: KernelSpec = KernelSpec::new(
-    shader!("attention_units"),
-    "forward",
-    [4, 3],
-    LAYOUT,
-    &constants(NVIDIA, SIZE, IN_FORWARD, SHAW),
-);
+const FORWARD: KernelSpec = KernelSpec {
+    example: &constants(NVIDIA, SIZE, IN_FORWARD, SHAW),
+    ..KernelSpec::new(shader!("attention_units"), "forward", [4, 3], LAYOUT, &[])
+};
 const QUERIES: KernelSpec =
     KernelSpec { entry: "queries", reads: 7, example: &constants(NVIDIA, SIZE, IN_QUERIES, SHAW), ..FORWARD };
 const KEYS: KernelSpec = KernelSpec {
