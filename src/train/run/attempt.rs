@@ -155,10 +155,9 @@ fn settled(fingerprint: &Map<String, Value>) -> Map<String, Value> {
 /// Refuses a checkpoint of another recipe or other data, or says what changed if that is allowed.
 fn check_changes<J: Job>(job: &J, checkpoint: &LoadedCheckpoint, progress: Progress<'_>) -> Result<()> {
     let mut stored = settled(&checkpoint.state.fingerprint);
-    if let (true, Some(before)) = (job.common().other_precision, precision_in(&mut stored)) {
-        if let Some(now) = part(&job.common().fingerprint, "recipe.precision") {
-            before.clone_from(now);
-        }
+    let now = part(&job.common().fingerprint, "recipe.precision").filter(|_| job.common().other_precision);
+    if let (Some(now), Some(before)) = (now, precision_in(&mut stored)) {
+        before.clone_from(now);
     }
     let stored = &stored;
     let Err(error) = check_resume(stored, &job.common().fingerprint) else { return Ok(()) };
