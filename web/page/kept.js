@@ -60,6 +60,8 @@ function showRows(runs, goOn) {
 export async function showKept(goOn, here = null) {
   const mine = (newest += 1);
   clearTimeout(later);
+  // Beside a run of the room none is offered, whatever is kept.
+  if (here !== null) $('kept').hidden = true;
   const runs = (await Trainer.kept().catch(() => [])).filter(({ name }) => name !== here);
   // Another may have been asked for since, which knows more.
   if (mine !== newest) return;
