@@ -4,7 +4,9 @@ export type Files = Array<[path: string, content: Blob | Uint8Array]>;
 /**
  * A model: its name on Hugging Face (`sentence-transformers/all-MiniLM-L6-v2`), the address of its folder or of a zip
  * archive, relative ones too (`./models/mine/`), its files, in any of the forms that a page has them in, or another
- * pipeline, whose model is then asked for one more task and not loaded again.
+ * pipeline, whose model is then asked for one more task. Its files are not fetched again, and a head that is opened from
+ * an embedder (`feature-extraction`) shares its weights; other tasks have weights of their own. `dtype`, `kind`, `verify`,
+ * `hashes`, `revision` and `token` were said where it was loaded, and are refused here.
  */
 export type ModelSource =
   | string
@@ -284,7 +286,7 @@ export interface TrainerOptions extends Abortable {
   aboutData?: string;
   kind?: 'plain' | 'software';
   allowChanges?: boolean;
-  /** A name under which the browser keeps the run, from its first checkpoint on: see `Trainer.kept`. */
+  /** A name, not kept yet, under which the browser keeps the run from its first checkpoint on: see `Trainer.kept`. */
   keep?: string;
   progress_callback?: (event: { status: string }) => void;
 }
@@ -307,6 +309,10 @@ export interface TrainerEvents {
   step: { event: 'step'; row: Row };
   measuring: { event: 'measuring'; done: number; total: number };
   checkpoint: { event: 'checkpoint'; step: number; path: string };
+  /** The browser has the run as it was after this step. */
+  kept: { event: 'kept'; step: number };
+  /** It has not, though it was asked to: why. */
+  'not-kept': { event: 'not-kept'; text: string };
   warning: { event: 'warning'; text: string };
   'device-lost': { event: 'device-lost'; step: number; text: string };
 }
@@ -339,10 +345,12 @@ export class Trainer extends EventTarget {
   /** Steps done and steps in all of a run that is gone on with, as it was taken over. */
   readonly done: number;
   readonly totalSteps: number | null;
+  /** Why the browser does not have what it was asked to `keep`; null where it has, or was not asked. */
+  readonly notKept: string | null;
   readonly training: boolean;
   /**
    * Trains to the last step or until `pause()`; called again, it goes on. `steps` makes the run longer or shorter, and its
-   * schedule anew. An aborted signal stops it as `pause` does.
+   * schedule anew; while it trains they are refused. An aborted signal stops it as `pause` does.
    */
   train(options?: { steps?: number } & Abortable): Promise<Summary>;
   pause(): Promise<void>;

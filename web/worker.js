@@ -99,8 +99,8 @@ const TASKS = {
 
 /** How a head is opened beside an embedder of the same folder, whose weights they share. */
 const BESIDE = {
-  'text-classification': (gpu, files, embedder) => wgrad.Classifier.beside(gpu, files, 'model', embedder),
-  'token-classification': (gpu, files, embedder) => wgrad.TokenClassifier.beside(gpu, files, 'model', embedder),
+  'text-classification': (files, embedder) => wgrad.Classifier.beside(files, 'model', embedder),
+  'token-classification': (files, embedder) => wgrad.TokenClassifier.beside(files, 'model', embedder),
 };
 
 /**
@@ -181,7 +181,7 @@ const methods = {
     const item = { files, how: { half: from.how.half }, open: (how) => TASKS[task](gpu, files, how) };
     const beside = from.model instanceof wgrad.Embedder && BESIDE[task];
     try {
-      item.model = beside ? await withModel(from, (embedder) => beside(gpu, files, embedder)) : await item.open(item.how);
+      item.model = beside ? await withModel(from, (embedder) => beside(files, embedder)) : await item.open(item.how);
       signal.throwIfAborted();
     } catch (error) {
       free(item);

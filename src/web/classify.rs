@@ -31,16 +31,10 @@ impl Classifier {
     }
 
     /// The head of the folder that `embedder` was opened from, whose weights both have then.
-    pub async fn beside(
-        device: &Device,
-        files: &Files,
-        folder: &str,
-        embedder: &Embedder,
-    ) -> Result<Classifier> {
+    pub async fn beside(files: &Files, folder: &str, embedder: &Embedder) -> Result<Classifier> {
         let folder = ModelFolder::load_on(&files.0, folder)?;
-        let (model, storage) = embedder.shared().await?;
-        let gpu = device.working().await?;
-        Ok(Self::of(infer::Classifier::open_in(&files.0, &gpu, &folder, Some(model), storage)?))
+        let (gpu, model, storage) = embedder.shared().await?;
+        Ok(Self::of(infer::Classifier::open_in(&files.0, &gpu, &folder, model, storage)?))
     }
 
     fn of(model: infer::Classifier) -> Classifier {

@@ -9,6 +9,7 @@ use wasm_bindgen::prelude::*;
 
 use super::{Device, Files, Serving, json, settings, storage};
 use crate::files::SentenceFolder;
+use crate::gpu::Gpu;
 use crate::infer::{self, EmbedOptions};
 use crate::models::{Model, Pooling};
 use crate::tensor::DType;
@@ -40,7 +41,7 @@ struct How {
 impl How {
     fn options(&self, folder: &SentenceFolder) -> Result<EmbedOptions> {
         let mut options = EmbedOptions::from(folder);
-        // Its head, if it has one, is asked beside this.
+        // Its head, if it has one, is asked beside this. A folder whose files hold an encoder alone has none, whatever it names.
         let config = &folder.model.config;
         options.head = config.is_classifier() || config.is_token_classifier();
         options.normalize = self.normalize.unwrap_or(options.normalize || self.dimensions.is_some());
@@ -136,8 +137,16 @@ impl Embedder {
 }
 
 impl Embedder {
-    /// The model, head and all, and the type that its activations are stored in.
-    pub(super) async fn shared(&self) -> Result<(Arc<Model>, DType)> {
-        self.serving.call(async |model| Ok((model.shared_model(), model.options().storage))).await
+    /// What a head beside it needs: the device that has the weights, the model with its head, none where its file has no
+    /// head, and the type that activations are stored in.
+    ///
+    /// A device that was lost is an error, though another may be open by now: the weights are not there.
+    pub(super) async fn shared(&self) -> Result<(Gpu, Option<Arc<Model>>, DType)> {
+        let parts = async |model: &mut infer::Embedder| {
+            model.gpu().check("sharing")?;
+            let options = model.options();
+            Ok((model.gpu().clone(), options.head.then(|| model.shared_model()), options.storage))
+        };
+        self.serving.call(parts).await
     }
 }

@@ -28,16 +28,10 @@ impl TokenClassifier {
     }
 
     /// The head of the folder that `embedder` was opened from, whose weights both have then.
-    pub async fn beside(
-        device: &Device,
-        files: &Files,
-        folder: &str,
-        embedder: &Embedder,
-    ) -> Result<TokenClassifier> {
+    pub async fn beside(files: &Files, folder: &str, embedder: &Embedder) -> Result<TokenClassifier> {
         let folder = ModelFolder::load_on(&files.0, folder)?;
-        let (model, storage) = embedder.shared().await?;
-        let gpu = device.working().await?;
-        let model = infer::TokenClassifier::open_in(&files.0, &gpu, &folder, Some(model), storage)?;
+        let (gpu, model, storage) = embedder.shared().await?;
+        let model = infer::TokenClassifier::open_in(&files.0, &gpu, &folder, model, storage)?;
         Ok(TokenClassifier(Serving::new("token-classification", model)))
     }
 

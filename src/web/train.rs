@@ -98,7 +98,7 @@ pub async fn pretrain(
     let asked: TrainSettings = settings(options)?;
     let dataset = Arc::new(Dataset::open_on(&files.0, &[&asked.data])?);
     let mut recipe = asked.recipe(files, &dataset)?;
-    let mut allow_changes = asked.allow_changes;
+    let mut other_precision = false;
     let tell = |event: &Value| {
         // A listener that throws must not end the run.
         let _ = on_event.call1(&JsValue::NULL, &JsValue::from_str(&event.to_string()));
@@ -108,12 +108,13 @@ pub async fn pretrain(
         let text = "this adapter has no f16, in which the run was begun: it goes on in f32";
         tell(&json!({ "event": "warning", "text": text }));
         recipe.precision = Precision::F32;
-        allow_changes = true;
+        other_precision = true;
     }
     let mut options = RunOptions::new(recipe, dataset, &asked.out);
     options.store = Arc::new(files.0.clone());
     options.resume = asked.resume;
-    options.allow_changes = allow_changes;
+    options.allow_changes = asked.allow_changes;
+    options.other_precision = other_precision;
     options.data.extend(asked.about_data);
     let open = async |config: &TrainConfig| {
         let gpu = device.working().await?;

@@ -1,7 +1,10 @@
 //! Faults 37, 40 to 43: a run that was stopped leaves what a run that was not leaves.
 
+use std::sync::Arc;
+
 use crate::toy::{Fault, Script};
 use crate::{Place, STEPS, assert_same, kill_at, result, train, train_with};
+use wgrad::data::Dataset;
 use wgrad::train::metrics;
 use wgrad::train::pretrain::RECIPE;
 use wgrad::train::{RunOptions, Settings};
@@ -137,6 +140,31 @@ fn another_recipe_or_seed_or_corpus_is_refused() {
     let changed = RunOptions { dataset: other.dataset.clone(), ..resumed(&options) };
     let error = train_with(&changed, &Script::new(|_, _| None), None).0.unwrap_err().to_string();
     assert!(error.contains("`data.fingerprint`") && error.contains("`data.sequences`"), "{error}");
+}
+
+#[test]
+fn another_precision_is_allowed_alone() {
+    let place = Place::new();
+    let options = place.options("run", &["precision=mixed"]);
+    kill_at(&options, 7);
+    let other = |dataset: &Arc<Dataset>, other_precision, changes: &[&str]| RunOptions {
+        config: place.config(&[&["precision=f32"], changes].concat()),
+        dataset: dataset.clone(),
+        other_precision,
+        ..resumed(&options)
+    };
+    let refused = |options: &RunOptions| {
+        train_with(options, &Script::new(|_, _| None), None).0.unwrap_err().to_string()
+    };
+    assert!(refused(&other(&place.dataset, false, &[])).contains("`recipe.precision`"));
+    let text = Place::with(60, 6);
+    let error = refused(&other(&text.dataset, true, &[]));
+    assert!(error.contains("`data.fingerprint`") && !error.contains("precision"), "{error}");
+    assert!(
+        refused(&other(&place.dataset, true, &["learning_rate=0.25"])).contains("`recipe.learning_rate`")
+    );
+    let (_, told) = train(&other(&place.dataset, true, &[]));
+    assert_eq!((told.ready, told.warnings), (vec![4], vec![]));
 }
 
 /// Seventeen digits, which are easily read back as the number beside it.

@@ -35,6 +35,9 @@ export async function droppedFiles(transfer) {
 /** What was chosen with an input element. */
 export const chosenFiles = (input) => [...input.files].map((file) => [file.webkitRelativePath || file.name, file]);
 
+/** Whether a path is of what systems leave in folders for themselves: a name in it begins with a dot, or is macOS's own. */
+export const isHidden = (path) => path.split('/').some((part) => part.startsWith('.') || part === '__MACOSX');
+
 /** Opens zip archives among the files, and reads everything. Names that begin with a dot are left out. */
 export async function readFiles(files) {
   const read = [];
@@ -47,7 +50,7 @@ export async function readFiles(files) {
       throw unreadable(path, error);
     }
   }
-  return read.filter(([path]) => !path.split('/').some((part) => part.startsWith('.') || part === '__MACOSX'));
+  return read.filter(([path]) => !isHidden(path));
 }
 
 /** The folder of the first file called `name`, nearest to the top: `''`, `'a/'`, … or `null`. */

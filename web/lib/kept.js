@@ -46,11 +46,15 @@ export async function keptRuns() {
   }
   const { held = [] } = (await navigator.locks?.query()) ?? {};
   for await (const [name, folder] of folders.entries()) {
-    const [state] = folder.kind === 'directory' ? await statesOf(folder) : [];
-    if (!state) continue;
-    // Another tab may remove a state while this one looks.
-    const file = await open(folder, state.file).catch(() => null);
-    if (file) found.push({ name, step: state.step, totalSteps: state.totalSteps, saved: file.lastModified, inUse: held.some((lock) => lock.name === lockOf(name)) });
+    if (folder.kind !== 'directory') continue;
+    try {
+      const [state] = await statesOf(folder);
+      if (!state) continue;
+      const { lastModified: saved } = await open(folder, state.file);
+      found.push({ name, step: state.step, totalSteps: state.totalSteps, saved, inUse: held.some((lock) => lock.name === lockOf(name)) });
+    } catch {
+      // Another tab may remove it while this one looks. One that cannot be read hides none of the others.
+    }
   }
   return found.sort((a, b) => b.saved - a.saved);
 }
@@ -137,13 +141,28 @@ export class Keeper {
     return this.#name;
   }
 
+  /** Whether nothing is kept under the name yet. */
+  get isNew() {
+    return this.#number === 0;
+  }
+
+  async #read(file) {
+    try {
+      return await unzip(await open(this.#folder, file));
+    } catch (error) {
+      throw named(error.name, `${this.#name}, ${file}: ${error.message}`);
+    }
+  }
+
   /** The files of the newest state that is whole, with the data, as `[path, bytes]` pairs. */
   async files() {
+    const data = await this.#read(DATA);
     for (const { file } of await statesOf(this.#folder)) {
       try {
-        return [...(await unzip(await open(this.#folder, file))), ...(await unzip(await open(this.#folder, DATA)))];
-      } catch {
-        // Its writing was cut short: the one before is there.
+        return [...(await this.#read(file)), ...data];
+      } catch (error) {
+        // Its writing was cut short: the one before is there. What else can go wrong, as memory that is short, is told.
+        if (error.name !== 'FileError') throw error;
       }
     }
     throw named('FileError', `expected a kept run called ${this.#name}, found none that is whole`);

@@ -17,9 +17,17 @@ class Loaded {
   #generation = -1;
   #life = new AbortController();
 
-  /** `load(signal)` loads it, and answers with `{ handle, verified }`. */
-  constructor(load) {
+  /** How the files are loaded for a task, whatever becomes of the pipeline that they were first loaded for. */
+  source;
+
+  /** `load(signal)` loads it, and answers with `{ handle, verified, about }`. */
+  constructor(load, source) {
     this.#load = load;
+    this.source = source;
+  }
+
+  get disposed() {
+    return this.#life.signal.aborted;
   }
 
   /** What the worker calls it. Loads it where the worker has it not, once for all that wait. */
@@ -47,7 +55,7 @@ class Loaded {
 
   /** Gives up what is running and frees it, after the step of it that the device is at. */
   async dispose() {
-    if (this.#life.signal.aborted) return;
+    if (this.disposed) return;
     const [loading, generation] = [this.#now, this.#generation];
     this.#life.abort(named('Disposed', 'this model was disposed of: call pipeline() for another'));
     const handle = await loading?.catch(() => null);
@@ -215,6 +223,9 @@ async function sourceOf(model, { revision, token }) {
   return { model: from, fetching: { cache: env.cache, inPage: Boolean(env.fetch), token: trusted ? token : undefined } };
 }
 
+/** What is said of a model once, where it is loaded. */
+const OF_LOADING = ['dtype', 'verify', 'kind', 'hashes', 'revision', 'token'];
+
 /** What the pipelines run. */
 const MODELS = new WeakMap();
 
@@ -222,7 +233,8 @@ const MODELS = new WeakMap();
  * Loads a model and gives back the function that runs it.
  *
  * `model` is a name on Hugging Face, the address of a folder or a zip archive, files as `droppedFiles` and `chosenFiles`
- * give them, or another pipeline, whose model is then asked for this task too and not loaded again. With `verify` it rejects with `WrongResult` where the adapter does not compute the model's
+ * give them, or another pipeline, whose model is then asked for this task
+ * too: its files are not fetched again, and options of loading are refused. With `verify` it rejects with `WrongResult` where the adapter does not compute the model's
  * `reference_vectors.json`, if it has one.
  */
 export async function pipeline(task, model, options = {}) {
@@ -230,15 +242,19 @@ export async function pipeline(task, model, options = {}) {
   if (device !== 'webgpu') throw named('ConfigError', `device: expected webgpu, found ${device}`);
   if (!['fp32', 'fp16', 'auto'].includes(dtype)) throw named('ConfigError', `dtype: expected fp32, fp16 or auto, found ${dtype}`);
   if (!Object.hasOwn(CALLS, task)) throw named('ConfigError', `task: expected one of ${Object.keys(CALLS).join(', ')}, found ${task}`);
-  const params = MODELS.has(model) ? null : await sourceOf(model, { revision, token });
-  const load = params
-    ? (signal) => client.call('load', { task, ...params, options: { kind, hashes, dtype, verify, fetching: params.fetching } }, { onEvent: progress_callback, signal })
-    : async (signal) => {
-        const from = MODELS.get(model);
-        const found = await client.call('share', { handle: await from.handle(signal), task }, { signal });
-        return { ...found, verified: from.verified };
-      };
-  const loaded = new Loaded(load);
+  const from = MODELS.get(model);
+  const given = from && OF_LOADING.find((name) => options[name] !== undefined);
+  if (given) throw named('ConfigError', `${given}: expected none beside another pipeline, whose model is loaded, found one: give it where the model is loaded`);
+  if (from?.disposed) throw named('Disposed', 'model: expected a pipeline that has its model, found one that was disposed of');
+  const { model: files, fetching } = from ? {} : await sourceOf(model, { revision, token });
+  const source = from?.source ?? ((task, extra) => client.call('load', { task, model: files, options: { kind, hashes, dtype, verify, fetching } }, extra));
+  const load = async (signal) => {
+    // A worker that died took the model along, and nobody else loads it again.
+    if (!from || from.disposed) return source(task, { onEvent: progress_callback, signal });
+    const found = await client.call('share', { handle: await from.handle(signal), task }, { signal });
+    return { ...found, verified: from.verified };
+  };
+  const loaded = new Loaded(load, source);
   await loaded.handle(signal);
   const call = CALLS[task](loaded);
   MODELS.set(call, loaded);

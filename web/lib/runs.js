@@ -30,15 +30,19 @@ const newestOf = (paths) => paths.map((path) => path.match(/^checkpoints\/step-\
 const copied = (files, folder, prefix = '') =>
   JSON.parse(files.paths()).filter((path) => path.startsWith(folder)).map((path) => [prefix + path.slice(folder.length), files.get(path)]);
 
-/** Takes the place where a run is to be kept. Where there is none, the run is told of it when it trains. */
+/** Takes the place where a new run is to be kept. Where there is none, the run says so. */
 async function keeperOf(name) {
   if (name === undefined) return {};
   try {
-    return { keeper: await Keeper.take(name) };
+    const keeper = await Keeper.take(name);
+    if (keeper.isNew) return { keeper };
+    await keeper.close();
   } catch (error) {
     if (error.name === 'ConfigError') throw error;
-    return { notKept: error.message };
+    return { notKept: `this browser keeps no runs (${error.message}): download it before you leave` };
   }
+  // What is kept has data of its own, and would be gone with the first checkpoint of another run.
+  throw named('ConfigError', `keep: expected a name that is free, found ${name}, which is kept: Trainer.restore goes on with it, Trainer.forget removes it`);
 }
 
 /** Keeps a run as it is. What fails costs the run nothing but that. */
@@ -46,8 +50,11 @@ async function keepState(item, step, report) {
   if (!item.keeper) return;
   try {
     await item.keeper.save(step, item.totalSteps, copied(item.files, 'run/', 'run/'), () => copied(item.files, 'data/', 'data/'));
+    item.notKept = null;
+    report({ event: 'kept', step });
   } catch (error) {
-    report({ event: 'warning', text: `step ${step} was not kept in this browser (${error.message}): download the run before you leave` });
+    item.notKept = `step ${step} was not kept in this browser (${error.message}): download the run before you leave`;
+    report({ event: 'not-kept', text: item.notKept });
   }
 }
 
@@ -119,7 +126,7 @@ export function runMethods({ library, openDevice, keep, need, inTurn, stored }) 
       const keeping = await keeperOf(kept);
       try {
         const { files, summary } = await prepared({ inputs, options }, report, signal);
-        return { handle: keep({ files, begun: false, ...keeping }), data: summary };
+        return { handle: keep({ files, begun: false, ...keeping }), data: summary, notKept: keeping.notKept };
       } catch (error) {
         await keeping.keeper?.close();
         throw error;
@@ -134,7 +141,7 @@ export function runMethods({ library, openDevice, keep, need, inTurn, stored }) 
         const handle = keep({ ...item, ...keeping });
         // From here on it outlives the page.
         await keepState(need(handle), told.done, () => {});
-        return { handle, ...told };
+        return { handle, ...told, notKept: need(handle).notKept };
       } catch (error) {
         await keeping.keeper?.close();
         throw error;
@@ -160,7 +167,7 @@ export function runMethods({ library, openDevice, keep, need, inTurn, stored }) 
       const wgrad = await library();
       const gpu = await openDevice(options.device);
       item.stop = new wgrad.Stop();
-      if (item.notKept) report({ event: 'warning', text: `this browser keeps no runs (${item.notKept}): download it before you leave` });
+      if (item.notKept) report({ event: 'not-kept', text: item.notKept });
       const settings = {
         out: 'run',
         data: 'data',

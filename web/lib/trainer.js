@@ -49,14 +49,17 @@ export class Trainer extends EventTarget {
   done = 0;
   totalSteps = null;
 
+  /** Why the browser does not have what it was asked to keep; null where it has, or was not asked. */
+  notKept = null;
+
   /** Use `Trainer.create`, `Trainer.resume` or `Trainer.restore`. */
-  constructor(handle, options, { data = null, recipe = null, rows = [], entropy = null, done = 0, totalSteps = null } = {}) {
+  constructor(handle, options, { data = null, recipe = null, rows = [], entropy = null, done = 0, totalSteps = null, notKept = null } = {}) {
     super();
     this.#handle = handle;
     this.#options = options;
     this.#begun = recipe !== null;
     [this.data, this.recipe, this.rows, this.unigramEntropy] = [data, recipe, rows, entropy ?? data?.unigram_entropy ?? null];
-    [this.done, this.totalSteps] = [done, totalSteps];
+    [this.done, this.totalSteps, this.notKept] = [done, totalSteps, notKept];
   }
 
   /**
@@ -69,8 +72,8 @@ export class Trainer extends EventTarget {
     const prepared = preparation(settings);
     assignments(settings, null); // What is wrong with them is told before the text is read.
     const inputs = await inputsOf(text);
-    const { handle, data } = await client.call('prepare', { inputs, options: prepared, kept: keep }, { onEvent: progress_callback, signal });
-    return new Trainer(handle, settings, { data });
+    const { handle, data, notKept } = await client.call('prepare', { inputs, options: prepared, kept: keep }, { onEvent: progress_callback, signal });
+    return new Trainer(handle, settings, { data, notKept });
   }
 
   /** Goes on with a run: the files of its folder, with `data/` in it or beside it, or with `text` to go on with. */
@@ -117,18 +120,23 @@ export class Trainer extends EventTarget {
 
   /**
    * Trains to the last step, or until `pause()`; called again, it goes on. `steps` makes the run longer or shorter. Events:
-   * `ready`, `step` (its `detail.row` is a row of `metrics.jsonl`), `checkpoint`, `warning`, `device-lost`. Gives back the
-   * run's summary. An aborted `signal` stops it as `pause()` does, and rejects.
+   * `ready`, `step` (its `detail.row` is a row of `metrics.jsonl`), `checkpoint`, `kept` and `not-kept` where the browser is to
+   * keep the run, `warning`, `device-lost`. Gives back the run's summary. An aborted `signal` stops it as `pause()` does, and rejects.
    */
   async train({ signal, steps } = {}) {
     signal?.throwIfAborted();
+    const longer = whole({ steps }, 'steps', 1, 1e9) !== undefined;
+    if (longer && this.#training) throw named('ConfigError', `steps: expected a run that stands still, found one that trains: pause() it first`);
     if (this.#training) return this.#training;
-    if (whole({ steps }, 'steps', 1, 1e9)) this.#options = { ...this.#options, steps: Number(steps), allowChanges: true };
+    if (longer) this.#options = { ...this.#options, steps: Number(steps), allowChanges: true };
     const { preset = 'micro', kind, allowChanges, aboutData } = this.#options;
     // A run that is gone on with keeps its recipe but for what is set.
     const set = this.#begun ? [...(this.#options.set ?? []), ...(this.#options.steps ? [`steps=${this.#options.steps}`] : [])] : assignments(this.#options, this.data);
     const options = { preset, set, allowChanges, aboutData, device: { kind } };
-    const onEvent = (detail) => this.dispatchEvent(new CustomEvent(detail.event, { detail }));
+    const onEvent = (detail) => {
+      if (detail.event === 'kept' || detail.event === 'not-kept') this.notKept = detail.text ?? null;
+      this.dispatchEvent(new CustomEvent(detail.event, { detail }));
+    };
     const stop = () => this.pause().catch(() => {});
     signal?.addEventListener('abort', stop, { once: true });
     try {

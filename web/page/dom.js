@@ -1,5 +1,7 @@
 // The few things every room needs of the document.
 
+import { isHidden } from '../lib/folder.js';
+
 export const $ = (id) => document.getElementById(id);
 
 /** An element with attributes and children; texts are never taken as markup. */
@@ -46,9 +48,14 @@ export function offer(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
-/** Makes an element take dropped files; `take` gets the DataTransfer, and `failed` the error where that went wrong. */
+/**
+ * Makes an element take dropped files; `take` gets the DataTransfer, and `failed` the error where that went wrong. Text that is
+ * dragged is the browser's business: it moves within a text, or from one to another.
+ */
 export function onDrop(element, take, failed) {
+  const isText = ({ dataTransfer }) => element instanceof HTMLTextAreaElement && !dataTransfer?.types.includes('Files');
   const over = (on) => (event) => {
+    if (isText(event)) return;
     event.preventDefault();
     element.classList.toggle('over', on);
   };
@@ -57,6 +64,7 @@ export function onDrop(element, take, failed) {
   element.addEventListener('dragleave', over(false));
   element.addEventListener('drop', async (event) => {
     over(false)(event);
+    if (isText(event)) return;
     try {
       await take(event.dataTransfer);
     } catch (error) {
@@ -76,24 +84,35 @@ export function ignoreOtherDrops() {
   }
 }
 
-/** The text of files whose names end as `endings` says, one after the other. The others are refused by name. */
-export async function textOf(files, endings) {
+/** The text of files whose names end as `endings` says, one after the other. The others are refused by name, but for hidden ones. */
+export async function textOf(all, endings) {
+  const files = all.filter(([path]) => !isHidden(path));
   const pattern = new RegExp(`\\.(${endings.join('|')})$`, 'i');
   const wanted = `.${endings.slice(0, -1).join(', .')} or .${endings.at(-1)}`;
   if (files.length === 0) throw new Error(`Expected a file of text (${wanted}), found none.`);
   const texts = [];
   for (const [path, file] of files) {
     if (!pattern.test(path)) throw new Error(`${path}: expected a file of text (${wanted}), found another.`);
-    let text;
+    let bytes;
     try {
-      text = await file.text();
+      bytes = await file.arrayBuffer();
     } catch (error) {
       throw new Error(`${path}: expected a file that can be read, found one that cannot (${error.name}): was it moved, changed or locked?`);
     }
-    if (text.includes('\0') || text.includes('\ufffd')) throw new Error(`${path}: expected text in UTF-8, found other bytes.`);
-    texts.push(text);
+    texts.push(decoded(bytes, path));
   }
   return texts.join('\n');
+}
+
+function decoded(bytes, path) {
+  try {
+    const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    if (!text.includes('\0')) return text;
+  } catch (error) {
+    // Other errors than that of the decoder are told as they are.
+    if (!(error instanceof TypeError)) throw error;
+  }
+  throw new Error(`${path}: expected text in UTF-8, found other bytes.`);
 }
 
 export const number = (value) => Math.round(value).toLocaleString('en');

@@ -149,8 +149,7 @@ export function start() {
   $('query').addEventListener('keydown', (event) => event.key === 'Enter' && search());
   $('sentences').addEventListener('change', search);
   onDrop($('sentences'), async (transfer) => {
-    const dropped = transfer.getData('text');
-    $('sentences').value = dropped || (await textOf(await droppedFiles(transfer), ['txt', 'md', 'csv', 'tsv']));
+    $('sentences').value = await textOf(await droppedFiles(transfer), ['txt', 'md', 'csv', 'tsv']);
     await search();
   }, (error) => say($('embed-status'), error.message, true));
 }

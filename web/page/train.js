@@ -10,6 +10,7 @@ const WORDS = 62; // with [CLS] and [SEP] a document fills a sequence of 64
 const MADE_UP = { vocabulary: 1024, seqLen: 64, join: false, documents: 'line' };
 const OWN = { vocabulary: 2048, seqLen: 64, join: true, documents: 'line' };
 const NAME = 'wgrad-run';
+const AGAIN = 'New run';
 
 let trainer = null;
 let curve = null;
@@ -21,11 +22,17 @@ let guessing = false;
 let wanted = false;
 /** The name under which the run is kept here. */
 let keptAs = null;
-/** Steps done, and steps in all; null where there is no run. */
-let [done, total] = [0, null];
+/** Steps done, steps of which the person has a copy, and steps in all; null where there is no run. */
+let [done, copied, total] = [0, 0, null];
 const estimate = new Estimate();
 
 const source = () => document.querySelector('input[name=source]:checked').value;
+
+/** Whether what was learned is nowhere but in this page. */
+const isOnlyHere = () => Boolean(trainer?.notKept) && done > copied;
+
+/** Says that the run is not kept, as long as it is not. Warnings have a line of their own. */
+const showNotKept = () => say($('not-kept'), trainer?.notKept ? `${trainer.notKept}.` : '', true);
 
 /** The recipe of a run in a page: small steps, often looked at. */
 function recipe(steps) {
@@ -83,6 +90,7 @@ function controls() {
   $('start').disabled = busy || (begun && done >= asked());
   $('pause').hidden = !running;
   $('again').hidden = !begun || running;
+  $('again').textContent = AGAIN;
   for (const id of ['download', 'save-folder']) $(id).disabled = !begun || busy || !done;
   $('steps').disabled = running;
   for (const input of document.querySelectorAll('input[name=source]')) input.disabled = begun;
@@ -169,6 +177,7 @@ function listen() {
   });
   trainer.addEventListener('checkpoint', guess);
   trainer.addEventListener('warning', ({ detail }) => say($('train-note'), detail.text));
+  for (const event of ['kept', 'not-kept']) trainer.addEventListener(event, showNotKept);
   trainer.addEventListener('device-lost', () => say($('train-status'), 'The graphics device was lost; it is opened again and the run goes on from its last checkpoint.'));
 }
 
@@ -193,7 +202,8 @@ async function train() {
 
 /** The worker took the run with it. What was kept of it is offered. */
 function lost() {
-  [trainer, keptAs, done, total] = [null, null, 0, null];
+  [trainer, keptAs, done, copied, total] = [null, null, 0, 0, null];
+  showNotKept();
   showKept(restore);
 }
 
@@ -227,6 +237,7 @@ async function startRun() {
     keptAs = keep;
     if (own) proposeHole(text);
     listen();
+    showNotKept();
     showKept(restore, keptAs);
   });
   if (trainer) await train();
@@ -243,7 +254,8 @@ function proposeHole(text) {
 /** Puts the run aside: it stays kept in this browser, and what it holds of the device is given back. */
 async function reset() {
   const old = trainer;
-  [trainer, keptAs, lastRow, done, total] = [null, null, null, 0, null];
+  [trainer, keptAs, lastRow, done, copied, total] = [null, null, null, 0, 0, null];
+  showNotKept();
   curve.clear();
   curve.plan(asked(), null);
   emptyBars();
@@ -259,6 +271,9 @@ async function reset() {
 /** Takes over the run that `take` gives, kept under `name`, and shows what it has learned as if it had been learned here. */
 async function takeOver(name, take) {
   if (trainer?.training) await trainer.pause();
+  if (isOnlyHere()) {
+    return say($('train-status'), 'The run that is here is kept nowhere else: download it, or press New run, before another is opened.', true);
+  }
   if (trainer) await reset();
   await guarded(async () => {
     say($('train-status'), 'Opening the run …');
@@ -266,7 +281,9 @@ async function takeOver(name, take) {
     keptAs = name;
     listen();
     curve.clear();
-    [done, total] = [trainer.done, trainer.totalSteps];
+    // It came from a folder, or from what is kept.
+    [done, copied, total] = [trainer.done, trainer.done, trainer.totalSteps];
+    showNotKept();
     $('steps').value = total;
     $('steps').max = Math.max(20_000, total);
     curve.plan(total, trainer.unigramEntropy);
@@ -304,6 +321,7 @@ async function saveFolder() {
     await file.write(bytes);
     await file.close();
   }
+  copied = done;
   say($('train-status'), `Saved as ${root.name}/${NAME}.`);
 }
 
@@ -337,21 +355,27 @@ export function start() {
     countWords();
   });
   onDrop($('text'), async (transfer) => {
-    const dropped = transfer.getData('text');
-    ownText = dropped || (await textOf(await droppedFiles(transfer), ['txt', 'md', 'csv', 'tsv', 'jsonl']));
+    ownText = await textOf(await droppedFiles(transfer), ['txt', 'md', 'csv', 'tsv', 'jsonl']);
     document.querySelector('input[name=source][value=own]').checked = true;
     showText();
   }, (error) => say($('text-hint'), error.message, true));
   $('start').addEventListener('click', startRun);
   $('pause').addEventListener('click', () => trainer?.pause());
-  $('again').addEventListener('click', reset);
+  $('again').addEventListener('click', () => {
+    // What is nowhere else is not gone by one slip.
+    if (isOnlyHere() && $('again').textContent === AGAIN) return void ($('again').textContent = 'Discard this run');
+    return reset();
+  });
   $('mask-text').addEventListener('change', guess);
   $('mask-text').addEventListener('input', () => {
     // What was guessed of another sentence is no guess of this one.
     emptyBars();
     if (trainer) say($('guess-hint'), 'Press Enter to guess.');
   });
-  $('download').addEventListener('click', () => settled(async () => offer(await trainer.zip(NAME), `${NAME}.zip`)));
+  $('download').addEventListener('click', () => settled(async () => {
+    offer(await trainer.zip(NAME), `${NAME}.zip`);
+    copied = done;
+  }));
   $('save-folder').hidden = !('showDirectoryPicker' in window);
   $('save-folder').addEventListener('click', () => settled(saveFolder));
   onDrop($('drop'), async (transfer) => adopt(await droppedFiles(transfer)), (error) => say($('train-status'), error.message, true));
@@ -362,7 +386,7 @@ export function start() {
   });
   // What was learned since the newest checkpoint would be lost, and the rest would have to be gone on with.
   addEventListener('beforeunload', (event) => {
-    if (trainer?.training) event.preventDefault();
+    if (trainer?.training || isOnlyHere()) event.preventDefault();
   });
   $('drop-input').addEventListener('change', async ({ target }) => {
     const files = chosenFiles(target);

@@ -1,7 +1,7 @@
 // Classifying in a page: what the program says, and the card of the page.
 
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { BASE, GOLDEN, ROOT, asked, end, open, packed, place, thrown, wgrad } from './setup.js';
@@ -119,6 +119,76 @@ test('a head is asked beside the embedder of its folder, with the same weights',
   }, ADDRESS('bert_two'));
   assert.deepEqual(beside, alone);
   assert.deepEqual(after, beside, 'it lives on without the embedder');
+  // With the worker the weights are gone, and the embedder that would load them is too.
+  const reloaded = await page.evaluate(async () => {
+    w.terminate();
+    return (await classify(['a text', 'another one'], { top_k: null })).map((list) => list.map(({ score }) => score));
+  });
+  assert.deepEqual(reloaded, beside);
+  const gone = await thrown(page, () => w.pipeline('text-classification', embed));
+  assert.equal(gone.name, 'Disposed');
+  // What is said where a model is loaded cannot be said beside it, and is not passed over in silence.
+  for (const [name, value] of Object.entries({ dtype: 'fp16', verify: true, kind: 'plain', hashes: {}, revision: 'main', token: 'hf_secret' })) {
+    const error = await thrown(page, ([name, value]) => w.pipeline('text-classification', classify, { [name]: value }), [name, value]);
+    assert.deepEqual([error?.name, error?.message.startsWith(`${name}: expected none`), error?.message.includes('secret')], ['ConfigError', true, false], name);
+  }
+  await page.context().close();
+});
+
+test('a head is opened beside an embedder whose device was lost', async () => {
+  const page = await open();
+  await page.evaluate(() => w.generateText({ documents: 1 }));
+  await page.workers()[0].evaluate(() => {
+    self.devices = [];
+    const request = GPUAdapter.prototype.requestDevice;
+    GPUAdapter.prototype.requestDevice = async function (what) {
+      const device = await request.call(this, what);
+      self.devices.push(device);
+      return device;
+    };
+  });
+  await page.evaluate(async (url) => (window.embed = await w.pipeline('feature-extraction', url)), ADDRESS('bert_two'));
+  await page.workers()[0].evaluate(async () => {
+    self.devices.at(-1).destroy();
+    await self.devices.at(-1).lost;
+  });
+  const [beside, alone] = await page.evaluate(async (url) => {
+    // Another model has the device opened again, where the embedder's weights are not.
+    const alone = await w.pipeline('text-classification', url);
+    const beside = await w.pipeline('text-classification', embed);
+    return [await beside('a text', { top_k: null }), await alone('a text', { top_k: null })];
+  }, ADDRESS('bert_two'));
+  assert.deepEqual(beside, alone);
+  assert.equal(await page.workers()[0].evaluate(() => self.devices.length), 2);
+  await page.context().close();
+});
+
+test('an encoder whose config names a classifier makes vectors without its head', async () => {
+  cpSync(FOLDER('bert_two'), join(place, 'headless'), { recursive: true });
+  const path = join(place, 'headless/model.safetensors');
+  const bytes = readFileSync(path);
+  const start = 8 + Number(bytes.readBigUInt64LE(0));
+  const tensors = Object.entries(JSON.parse(bytes.subarray(8, start))).filter(([name]) => name !== '__metadata__');
+  const left = tensors.filter(([name]) => !name.startsWith('classifier.'));
+  assert.ok(left.length < tensors.length);
+  const [header, data] = [{}, []];
+  let at = 0;
+  for (const [name, { data_offsets: [from, to], ...tensor }] of left) {
+    header[name] = { ...tensor, data_offsets: [at, (at += to - from)] };
+    data.push(bytes.subarray(start + from, start + to));
+  }
+  const json = Buffer.from(JSON.stringify(header));
+  const size = Buffer.alloc(8);
+  size.writeBigUInt64LE(BigInt(json.length));
+  writeFileSync(path, Buffer.concat([size, json, ...data]));
+  const page = await open();
+  const [labels, same] = await page.evaluate(async ([url, whole]) => {
+    const vector = async (call) => (await call('a text')).tolist()[0].join();
+    window.embed = await w.pipeline('feature-extraction', url);
+    return [embed.labels, (await vector(embed)) === (await vector(await w.pipeline('feature-extraction', whole)))];
+  }, [`${BASE}place/headless/`, ADDRESS('bert_two')]);
+  assert.deepEqual([labels, same], [[], true]);
+  assert.match((await thrown(page, () => w.pipeline('text-classification', embed))).message, /a model with a head that classifies texts/);
   await page.context().close();
 });
 

@@ -20,7 +20,7 @@ const prepared = (page) =>
       window.trainer = await w.Trainer.create(text, { vocabulary: 256, seqLen: 32, join: false, heldOut: 8, set, steps: total, keep });
       trainer.addEventListener('step', ({ detail }) => steps.push(detail.row));
       window.warnings = [];
-      trainer.addEventListener('warning', ({ detail }) => warnings.push(detail.text));
+      for (const told of ['warning', 'not-kept']) trainer.addEventListener(told, ({ detail }) => warnings.push(detail.text));
       return trainer.train();
     };
   }, SET);
@@ -59,6 +59,7 @@ test('fault 66: a run outlives its page, its worker and a crash in the middle of
   // The page goes while it trains.
   page.evaluate(() => begin('page closed', 30)).catch(() => {});
   await page.waitForFunction(() => window.steps?.some(({ step }) => step >= 12) && window.trainer.training);
+  assert.match((await thrown(page, () => trainer.train({ steps: 40 }))).message, /^steps: expected a run that stands still.*pause\(\)/);
   await page.close();
   page = other;
   const closed = await restored(page, 'page closed');
@@ -95,17 +96,47 @@ test('fault 66: a run outlives its page, its worker and a crash in the middle of
     await page.evaluate(() => w.Trainer.forget('crashed'));
   }
   assert.deepEqual((await kept(page)).map(({ name }) => name).sort(), ['never interrupted', 'page closed']);
+  // A name that is kept is for no other run: its data would stay, and its weights would go.
+  const [made, resumed] = await page.evaluate(async (set) => {
+    const message = (work) => work.then(() => null, ({ message }) => message);
+    const text = await w.generateText({ words: 30, documents: 60, seed: 4 });
+    const options = { vocabulary: 256, seqLen: 32, join: false, set, steps: 5 };
+    const other = await w.Trainer.create(text, options);
+    await other.train();
+    const files = await other.files();
+    await other.dispose();
+    const keep = 'never interrupted';
+    return [await message(w.Trainer.create(text, { ...options, keep })), await message(w.Trainer.resume(files, { keep }))];
+  }, SET);
+  for (const message of [made, resumed]) assert.match(message, /^keep: expected a name that is free, found never interrupted, which is kept: Trainer\.restore/);
+  assert.deepEqual((await kept(page)).map(({ name, step }) => [name, step]).sort(), [['never interrupted', 30], ['page closed', 30]]);
+  // One that cannot be read hides no other.
+  const readable = await page.evaluate(async () => {
+    const { keys } = FileSystemDirectoryHandle.prototype;
+    FileSystemDirectoryHandle.prototype.keys = function () {
+      if (this.name === 'page closed') throw new DOMException('locked', 'NotReadableError');
+      return keys.call(this);
+    };
+    const found = await w.Trainer.kept();
+    FileSystemDirectoryHandle.prototype.keys = keys;
+    return found.map(({ name }) => name);
+  });
+  assert.deepEqual(readable, ['never interrupted']);
   // What is no longer whole is told, and names that are paths are none.
-  await page.evaluate(async () => {
+  const damage = (ending) => page.evaluate(async (ending) => {
     const folder = await (await (await navigator.storage.getDirectory()).getDirectoryHandle('wgrad-runs')).getDirectoryHandle('page closed');
     for await (const name of folder.keys()) {
+      if (!name.endsWith(ending)) continue;
       const file = await folder.getFileHandle(name);
       const stream = await file.createWritable({ keepExistingData: true });
       await stream.write({ type: 'write', position: 200, data: new Uint8Array(64) });
       await stream.close();
     }
-  });
+  }, ending);
+  await damage('-of-30.zip');
   assert.match((await thrown(page, () => w.Trainer.restore('page closed'))).message, /found none that is whole/);
+  await damage('data.zip');
+  assert.match((await thrown(page, () => w.Trainer.restore('page closed'))).message, /^page closed, data\.zip: .*archive/);
   assert.match((await thrown(page, () => w.Trainer.create('a text', { keep: '../x' }))).message, /^keep: expected a name/);
   await page.context().close();
 });
@@ -115,9 +146,10 @@ test('where a run cannot be kept it says so, and trains', async () => {
   await prepared(page);
   await page.evaluate(() => w.generateText({ documents: 1 }));
   await page.workers()[0].evaluate(() => (FileSystemSyncAccessHandle.prototype.write = () => { throw new DOMException('no room', 'QuotaExceededError'); }));
-  const full = await page.evaluate(async () => ({ steps: (await begin('full', 10)).steps, warnings, kept: await w.Trainer.kept() }));
+  const full = await page.evaluate(async () => ({ steps: (await begin('full', 10)).steps, warnings, kept: await w.Trainer.kept(), notKept: trainer.notKept }));
   assert.equal(full.steps, 10);
   assert.match(full.warnings[0], /^step 5 was not kept in this browser \(no room\): download/);
+  assert.match(full.notKept, /^step 10 was not kept/);
   assert.deepEqual(full.kept, []);
   await page.workers()[0].evaluate(() => (StorageManager.prototype.getDirectory = async () => { throw new DOMException('not here', 'SecurityError'); }));
   const none = await page.evaluate(async () => {
@@ -126,6 +158,79 @@ test('where a run cannot be kept it says so, and trains', async () => {
   });
   assert.equal(none.steps, 5);
   assert.match(none.warnings[0], /^this browser keeps no runs \(not here\): download/);
+  // One from elsewhere, which is kept as it is taken over, says so at once.
+  const adopted = await page.evaluate(async () => {
+    const other = await w.Trainer.resume(await trainer.files(), { keep: 'elsewhere' });
+    const { notKept } = other;
+    await other.dispose();
+    return notKept;
+  });
+  assert.match(adopted, /^this browser keeps no runs \(not here\)/);
+  await page.context().close();
+});
+
+test('in the page a run that is kept nowhere is not lost by one press', async () => {
+  const page = await open('index.html#train');
+  await page.waitForSelector('#device:not([hidden])');
+  await page.workers()[0].evaluate(() => (StorageManager.prototype.getDirectory = async () => { throw new DOMException('not here', 'SecurityError'); }));
+  await page.fill('#steps', '20');
+  await page.click('#start');
+  await page.waitForFunction(() => /^Done: 20 steps/.test(document.getElementById('train-status').textContent), null, { timeout: 300_000 });
+  // Given more, it warns of what is changed, and that is another line.
+  await page.fill('#steps', '22');
+  await page.click('#start');
+  await page.waitForFunction(() => /^Done: 22 steps/.test(document.getElementById('train-status').textContent), null, { timeout: 300_000 });
+  assert.match(await page.textContent('#train-note'), /goes on with changes/);
+  const line = /^this browser keeps no runs \(not here\): download it before you leave\.$/;
+  assert.match(await page.textContent('#not-kept'), line);
+  const asks = new Promise((done) => page.once('dialog', (dialog) => dialog.dismiss().then(() => done(dialog.type()))));
+  await page.close({ runBeforeUnload: true });
+  assert.equal(await asks, 'beforeunload');
+  await page.evaluate(() => {
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(new File(['{}'], 'train.json'));
+    document.getElementById('drop').dispatchEvent(new DragEvent('drop', { bubbles: true, cancelable: true, dataTransfer }));
+  });
+  await page.waitForFunction(() => /is kept nowhere else: download it/.test(document.getElementById('train-status').textContent));
+  await page.click('#again');
+  assert.equal(await page.textContent('#again'), 'Discard this run');
+  assert.match(await page.textContent('#not-kept'), line, 'it is still there');
+  const download = page.waitForEvent('download');
+  await page.click('#download');
+  await download;
+  await page.waitForFunction(() => document.getElementById('again').textContent === 'New run' && !document.getElementById('download').disabled);
+  await page.click('#again');
+  await page.waitForFunction(() => document.getElementById('room-train').dataset.state === 'new');
+  assert.equal(await page.textContent('#not-kept'), '');
+  await page.context().close();
+});
+
+test('what is pressed among the kept runs stays pressed while another tab has one', async () => {
+  const other = await open('test/blank.html');
+  await prepared(other);
+  await other.evaluate(async () => {
+    await begin('own a', 5);
+    await trainer.dispose();
+    await begin('made-up b', 5);
+  });
+  const page = await other.context().newPage();
+  await page.goto(other.url().replace('test/blank.html', 'index.html#train'));
+  await page.waitForFunction(() => document.querySelectorAll('#kept-runs li').length === 2);
+  const names = await page.$$eval('#kept-runs button', (buttons) => buttons.map((button) => button.ariaLabel));
+  assert.equal(new Set(names).size, 4, names.join());
+  const remove = page.locator('#kept-runs .quiet:enabled');
+  await remove.click();
+  await page.waitForTimeout(2500);
+  assert.equal(await remove.textContent(), 'Delete for good');
+  assert.match(await page.evaluate(() => document.activeElement.ariaLabel), /^Delete for good: Your text, 5 of 5 steps/);
+  await remove.press('Enter');
+  await page.waitForFunction(() => document.querySelectorAll('#kept-runs li').length === 1);
+  // The other tab lets it go, and there it can be deleted too.
+  await other.evaluate(() => trainer.dispose());
+  await remove.click();
+  await remove.press('Enter');
+  await page.waitForSelector('#kept', { state: 'hidden' });
+  await page.waitForFunction(() => document.activeElement.id === 'start');
   await page.context().close();
 });
 
@@ -196,6 +301,24 @@ test('files that are dropped beside a zone do nothing, and those that cannot be 
   await drop('#text', [['latin.txt', [0x63, 0x61, 0x66, 0xe9]]]);
   await said('#text-hint', '^latin.txt: expected text in UTF-8');
   assert.equal(await page.inputValue('#text'), 'my own text', 'what was there stays');
+  // What a system left in a folder is no reason, nor is a character that stands for those that are lost.
+  const lost = 'one \ufffd is lost';
+  await drop('#text', [['.DS_Store', [0, 0, 0, 1]], ['__MACOSX/._a.txt', [0, 5]], ['a.txt', lost]]);
+  await page.waitForFunction((lost) => document.querySelector('#text').value === lost, lost);
+  await drop('#text', [['nul.txt', [65, 0, 65]]]);
+  await said('#text-hint', '^nul.txt: expected text in UTF-8');
+  // Text that is dragged is not a file: the browser moves it.
+  for (const area of ['#text', '#sentences']) {
+    const [before, prevented, after] = await page.evaluate((area) => {
+      const element = document.querySelector(area);
+      const dataTransfer = new DataTransfer();
+      dataTransfer.setData('text/plain', 'two words');
+      const before = element.value;
+      const prevented = ['dragover', 'drop'].map((type) => !element.dispatchEvent(new DragEvent(type, { bubbles: true, cancelable: true, dataTransfer })));
+      return new Promise((done) => setTimeout(() => done([before, prevented, element.value]), 100));
+    }, area);
+    assert.deepEqual([prevented, after], [[false, false], before], area);
+  }
   await drop('#drop', [['run.zip', 'no archive']]);
   await said('#train-status', '^run.zip: expected a zip archive');
   await drop('#drop', [['notes.txt', 'text']]);

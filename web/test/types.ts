@@ -35,6 +35,8 @@ export async function training(signal: AbortSignal) {
   trainer.addEventListener('ready', ({ detail }) => console.log(detail.total_steps, detail.unigram_entropy));
   trainer.addEventListener('checkpoint', ({ detail }) => console.log(detail.path));
   trainer.addEventListener('device-lost', ({ detail }) => console.log(detail.text), { once: true });
+  trainer.addEventListener('not-kept', ({ detail }) => console.log(detail.text === trainer.notKept));
+  trainer.addEventListener('kept', ({ detail }) => console.log(detail.step));
   const { loss } = await trainer.train({ signal });
   const text: string = (await trainer.fillMask('a [MASK]', { top_k: 1 })).masks[0]!.candidates[0]!.text;
   const again = await Trainer.resume(await trainer.files(), { text, allowChanges: true });

@@ -125,6 +125,7 @@ impl<'a, O> Finetuning<'a, O> {
             fingerprint: setup.fingerprint()?,
             resume: options.resume,
             allow_changes: options.allow_changes,
+            other_precision: false,
             checkpoint: CheckpointConfig { every: 0, minutes: 10.0, keep: 2 },
             max_skipped: MAX_SKIPPED,
             advice: "a lower learning rate may help (--lr)",

@@ -94,6 +94,7 @@ impl<'a, O> Pretraining<'a, O> {
             fingerprint: fingerprint(options),
             resume: options.resume,
             allow_changes: options.allow_changes,
+            other_precision: options.other_precision,
             checkpoint: config.checkpoint,
             max_skipped: config.max_skipped,
             advice: "lower `learning_rate`, or raise `max_skipped`",

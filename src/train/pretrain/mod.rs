@@ -59,6 +59,9 @@ pub struct RunOptions {
     pub resume: bool,
     /// Go on although recipe or data are not those the run was started with.
     pub allow_changes: bool,
+    /// Go on in another precision than that of the steps done, all else being as it was: weights and the optimizer's state
+    /// are f32 in either.
+    pub other_precision: bool,
     /// Take a folder that holds what is no run's, and replace its files of the same names.
     pub force: bool,
     /// What checkpoints, pictures and the model are written with.
@@ -80,6 +83,7 @@ impl RunOptions {
             out: out.into(),
             resume: false,
             allow_changes: false,
+            other_precision: false,
             force: false,
             store: Arc::new(Disk),
             reopen_wait: Duration::from_secs(2),

@@ -136,12 +136,16 @@ fn part<'f>(fingerprint: &'f Map<String, Value>, keys: &str) -> Option<&'f Value
     keys.try_fold(first, |value, key| value.get(key))
 }
 
+/// The precision in the recipe of a fingerprint.
+fn precision_in(fingerprint: &mut Map<String, Value>) -> Option<&mut Value> {
+    fingerprint.get_mut("recipe")?.get_mut("precision")
+}
+
 /// A fingerprint whose precision is what was computed with. Runs that were begun in a page by an earlier version have
 /// `auto` there, which was f32.
 fn settled(fingerprint: &Map<String, Value>) -> Map<String, Value> {
     let mut fingerprint = fingerprint.clone();
-    let precision = fingerprint.get_mut("recipe").and_then(|recipe| recipe.get_mut("precision"));
-    if let Some(precision) = precision {
+    if let Some(precision) = precision_in(&mut fingerprint) {
         let asked: Option<Precision> = serde_json::from_value(precision.clone()).ok();
         *precision = asked.map_or(precision.take(), |asked| json!(asked.settled()));
     }
@@ -150,7 +154,12 @@ fn settled(fingerprint: &Map<String, Value>) -> Map<String, Value> {
 
 /// Refuses a checkpoint of another recipe or other data, or says what changed if that is allowed.
 fn check_changes<J: Job>(job: &J, checkpoint: &LoadedCheckpoint, progress: Progress<'_>) -> Result<()> {
-    let stored = &settled(&checkpoint.state.fingerprint);
+    let mut stored = settled(&checkpoint.state.fingerprint);
+    let now = part(&job.common().fingerprint, "recipe.precision").filter(|_| job.common().other_precision);
+    if let (Some(now), Some(before)) = (now, precision_in(&mut stored)) {
+        before.clone_from(now);
+    }
+    let stored = &stored;
     let Err(error) = check_resume(stored, &job.common().fingerprint) else { return Ok(()) };
     let Error::Config { field, expected, found } = error else { return Err(error) };
     let (done, total) = (checkpoint.step, job.common().total_steps);

@@ -34,6 +34,8 @@ pub(crate) struct Common {
     pub resume: bool,
     /// Whether to go on although the recipe or the data is another.
     pub allow_changes: bool,
+    /// Whether to go on although the precision is another.
+    pub other_precision: bool,
     /// When checkpoints are saved.
     pub checkpoint: CheckpointConfig,
     /// The run ends when this many gradients in a row are not finite.
