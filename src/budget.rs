@@ -1,8 +1,9 @@
 //! How much memory texts may take on their way from a file to a batch.
 //!
 //! One budget for the whole process, since memory is the process's: readers refuse a record that would not fit
-//! ([`record_limit`]), tables kept whole are counted as they grow ([`Kept`]), and tokenizing, which takes a hundred and more
-//! times the bytes of its text, waits for its turn ([`tokenizing`]). Models and what a GPU's driver takes are not in it.
+//! ([`record_limit`]), and tokenizing, which takes a hundred and more times the bytes of its text, waits for its turn
+//! ([`tokenizing`]). A table that is kept whole is counted as it grows ([`Kept`]), each by itself: two of them, such as one to
+//! train with and one to measure on, may come to twice the budget. Models and what a GPU's driver takes are not in it.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
