@@ -1,31 +1,41 @@
 //! How much memory texts may take on their way from a file to a batch.
 //!
 //! One budget for the whole process, since memory is the process's: readers refuse a record that would not fit
-//! ([`record_limit`]), tables kept whole are counted as they grow ([`Kept`]), and tokenizing, which takes a hundred and more
-//! times the bytes of its text, waits for its turn ([`tokenizing`]). Models and what a GPU's driver takes are not in it.
+//! ([`record_limit`]), and tokenizing, which takes a hundred and more times the bytes of its text, waits for its turn
+//! ([`tokenizing`]). A table that is kept whole is counted as it grows ([`Kept`]), each by itself: two of them, such as one to
+//! train with and one to measure on, may come to twice the budget. Models and what a GPU's driver takes are not in it.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 
 use crate::format::thousands;
 use crate::{Error, Result};
 
-/// Bytes, unless [`set`] says otherwise.
+/// The bytes that are the budget, unless [`set`] says otherwise or half of the machine's memory is more.
 pub const DEFAULT: u64 = 2 << 30;
+/// What is to be done about a refusal. Not all that read texts are commands, nor do all commands let one choose.
+pub const HINT: &str = "a command's --memory gives more";
 /// With less, no text of a usual length could be tokenized beside the buffers of the readers.
 pub const LEAST: u64 = 64 << 20;
 
-/// What tokenizing takes at most for each byte of a text, in bytes: a text of single letters has a word, a token and their
-/// places for every two bytes.
-const PER_BYTE: u64 = 512;
+/// What tokenizing takes at most for each letter of a cleaned text, in bytes: a text of single letters has a word, a token and
+/// their places for every two letters, of which one is a blank.
+const PER_LETTER: u64 = 512;
 /// No model sees as much of a text.
 const LONGEST_TEXT: usize = 2 << 20;
 
-static BUDGET: AtomicU64 = AtomicU64::new(DEFAULT);
-/// Bytes of text that are being tokenized.
-static TOKENIZED: Mutex<u64> = Mutex::new(0);
+/// What was set; 0 before.
+static BUDGET: AtomicU64 = AtomicU64::new(0);
+static IN_TURN: Mutex<InTurn> = Mutex::new(InTurn { letters: 0, waiting: 0 });
 static FREED: Condvar = Condvar::new();
+
+/// Who is being tokenized, and who waits for it.
+struct InTurn {
+    letters: u64,
+    /// Threads; mostly there are none to wake.
+    waiting: usize,
+}
 
 /// Sets the budget in bytes.
 ///
@@ -41,7 +51,39 @@ pub fn set(bytes: u64) -> Result<()> {
 
 /// The budget in bytes.
 pub fn get() -> u64 {
-    BUDGET.load(Ordering::Relaxed)
+    match BUDGET.load(Ordering::Relaxed) {
+        0 => default(),
+        set => set,
+    }
+}
+
+/// [`DEFAULT`], or half of the memory that the machine, or the container that this process is in, has if that is more.
+pub fn default() -> u64 {
+    static HALF: OnceLock<u64> = OnceLock::new();
+    DEFAULT.max(*HALF.get_or_init(|| physical().unwrap_or(0) / 2))
+}
+
+/// The bytes of memory that there are for this process, where the system tells.
+#[cfg(target_os = "linux")]
+fn physical() -> Option<u64> {
+    let about = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let total = about.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let total = total.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10;
+    // What a container may take, of the second and of the first version of control groups.
+    let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    let limits = limits.iter().filter_map(|path| std::fs::read_to_string(path).ok()?.trim().parse().ok());
+    Some(limits.fold(total, u64::min))
+}
+
+#[cfg(target_os = "macos")]
+fn physical() -> Option<u64> {
+    let output = std::process::Command::new("sysctl").args(["-n", "hw.memsize"]).output().ok()?;
+    String::from_utf8(output.stdout).ok()?.trim().parse().ok()
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+fn physical() -> Option<u64> {
+    None
 }
 
 /// The bytes that a row, a line or a document may have before it is refused. Reading one takes some copies, and of one with
@@ -50,9 +92,24 @@ pub fn record_limit() -> u64 {
     get() / 16
 }
 
-/// The bytes of a text that are looked at; what is beyond is left out or, in a corpus, is a text of its own.
+/// The bytes of a text that are looked at; what is beyond is left out.
 pub fn text_limit() -> usize {
-    usize::try_from(tokenized_at_once()).map_or(LONGEST_TEXT, |bytes| bytes.min(LONGEST_TEXT))
+    document_limit().min(LONGEST_TEXT)
+}
+
+/// The bytes that a document may have which is tokenized as a whole; in a corpus, what is beyond is a document of its own.
+pub fn document_limit() -> usize {
+    usize::try_from(tokenized_at_once()).unwrap_or(usize::MAX)
+}
+
+/// The part of a text that is looked at: whole characters within [`text_limit`].
+pub fn bounded(text: &str) -> &str {
+    &text[..text.floor_char_boundary(text_limit())]
+}
+
+/// Whether a part of a text is not looked at.
+pub fn is_cut(text: &str) -> bool {
+    text.len() > text_limit()
 }
 
 /// The bytes of texts to read before they are worked on together.
@@ -60,14 +117,14 @@ pub fn batch_limit() -> usize {
     usize::try_from(get() / 64).map_or(8 << 20, |bytes| bytes.min(8 << 20))
 }
 
-/// The most bytes of text that are tokenized at the same time.
+/// The most letters that are tokenized at the same time.
 fn tokenized_at_once() -> u64 {
-    get() / 2 / PER_BYTE
+    get() / 2 / PER_LETTER
 }
 
 /// `what` of `path` takes more than the budget, of which `found` tells.
 pub fn exceeded(path: &Path, what: &str, found: impl Into<String>) -> Error {
-    let expected = format!("{what} within {} (--memory gives more)", megabytes(get()));
+    let expected = format!("{what} within {} ({HINT})", megabytes(get()));
     Error::file(path, expected, found)
 }
 
@@ -99,26 +156,36 @@ pub struct Turn(u64);
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        *TOKENIZED.lock().unwrap_or_else(PoisonError::into_inner) -= self.0;
-        FREED.notify_all();
+        let mut turns = IN_TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.letters -= self.0;
+        if turns.waiting > 0 {
+            FREED.notify_all();
+        }
     }
 }
 
-/// Waits until a text that cleaning makes so many bytes long can be tokenized beside those that are. One alone need not
+/// Waits until a text that cleaning leaves so many letters of can be tokenized beside those that are. One alone need not
 /// wait, so that a single thread never does.
-pub fn tokenizing(bytes: u64) -> Turn {
-    let mut others = TOKENIZED.lock().unwrap_or_else(PoisonError::into_inner);
-    while *others > 0 && *others + bytes > tokenized_at_once() {
-        others = FREED.wait(others).unwrap_or_else(PoisonError::into_inner);
+pub fn tokenizing(letters: u64) -> Turn {
+    let mut turns = IN_TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    while turns.letters > 0 && turns.letters + letters > tokenized_at_once() {
+        turns.waiting += 1;
+        turns = FREED.wait(turns).unwrap_or_else(PoisonError::into_inner);
+        turns.waiting -= 1;
     }
-    *others += bytes;
-    Turn(bytes)
+    turns.letters += letters;
+    Turn(letters)
 }
 
-/// Whether a text that cleaning makes so many bytes long can be tokenized at all.
-pub fn can_be_tokenized(bytes: u64) -> bool {
-    // Special tokens, and a prompt, come to the longest text that readers give.
-    bytes <= tokenized_at_once().saturating_add(tokenized_at_once() / 2)
+/// Whether a text that cleaning leaves so many letters of can be tokenized at all.
+pub fn can_be_tokenized(letters: u64) -> bool {
+    // Special tokens, a prompt, and accents apart from their letters come to the longest text that readers give.
+    letters <= tokenized_at_once().saturating_add(tokenized_at_once() / 2)
+}
+
+/// Whether so few letters are so small a part of what is tokenized at once that nobody need count them.
+pub fn is_short(letters: u64) -> bool {
+    letters <= tokenized_at_once() / 16
 }
 
 #[cfg(test)]

@@ -253,6 +253,7 @@ fn a_reference_is_made_and_this_device_is_held_against_it() {
     refused(&["--verify"], "computes wrong: expected the vectors of reference_vectors.json");
     refused(&["--verify", "a text"], "cannot be used with");
     refused(&["--reference", "--pooling", "cls"], "cannot be used with");
+    refused(&["--verify", "--memory", "1GB"], "cannot be used with");
     refused(&["--json", "a text"], "--json goes with --reference or --verify");
 }
 

@@ -18,7 +18,9 @@ use std::time::Duration;
 
 use common::hugging_face::golden_folder;
 use serde_json::{Value, json};
-use wgrad::text::Tokenizer;
+use wgrad::budget;
+use wgrad::data::task::{encode, encode_words};
+use wgrad::text::{Template, Tokenizer};
 
 /// The budget of these tests in megabytes, and what may come to it.
 const BUDGET: u64 = 256;
@@ -156,7 +158,8 @@ fn fault_58_texts_are_tokenized_in_turn() {
     let embedder = golden("sentence_transformers");
     let out = dir.path().join("out");
     let out = out.to_str().unwrap();
-    for text in [&letters, &marks] {
+    let korean = write(&dir.path().join("korean.txt"), "", "\u{d55c} ".repeat(1000).as_bytes(), 500, "\n");
+    for text in [&letters, &marks, &korean] {
         fits(&["embed", "--model", &embedder, "--input", text]);
         fits(&["predict", "--model", &golden("families/distilbert_classes"), "--input", text]);
         fits(&["rerank", "--model", &golden("cross_encoders/bert"), "query", text]);
@@ -300,6 +303,7 @@ fn fault_59_crafted_tokenizers_are_weighed_before_they_are_used() {
 /// Cleaning that may be a hundred times as long as a text is tried before it is done.
 #[test]
 fn fault_59_a_text_is_refused_by_what_cleaning_makes_of_it() {
+    budget::set(BUDGET * 1_000_000).unwrap();
     let long = json!({"type": "Replace", "pattern": {"String": "z"}, "content": "y".repeat(900)});
     let tokenizer = Tokenizer::from_bytes(crafted(|file| file["normalizer"] = long)).unwrap();
     let harmless = tokenizer.encode(&"a ".repeat(100_000)).unwrap();
@@ -307,6 +311,23 @@ fn fault_59_a_text_is_refused_by_what_cleaning_makes_of_it() {
     assert!(!tokenizer.encode("z").unwrap().is_empty());
     let told = tokenizer.encode(&"z ".repeat(100_000)).unwrap_err().to_string();
     assert!(told.contains("--memory"), "{told}");
+}
+
+/// Cleaning puts blanks around ideographs and takes Korean syllables apart: half as many bytes more, or three times as many.
+#[test]
+fn texts_of_every_script_are_tokenized_up_to_the_limit() {
+    budget::set(BUDGET * 1_000_000).unwrap();
+    let tokenizer = Tokenizer::from_bytes(crafted(|_| ())).unwrap();
+    let template = Template::of(&tokenizer).unwrap();
+    for letter in ["a ", "\u{4e2d}", "\u{d55c}", "\u{d55c} ", "\u{e9} ", "\u{390} ", "\u{1f82} "] {
+        let text = letter.repeat(2 * budget::text_limit() / letter.len());
+        assert!(!tokenizer.encode(budget::bounded(&text)).unwrap().is_empty());
+        // What is beyond the limit is cut wherever texts become tokens.
+        let encoded = encode(&tokenizer, &template, &text, Some(&text), 16).unwrap();
+        assert!(encoded.ids.len() <= 16 && encoded.truncated > 0);
+        let words = vec![text[..letter.len()].trim().to_owned(); budget::text_limit()];
+        assert!(encode_words(&tokenizer, &template, &words, 16).unwrap().encoded.truncated > 0);
+    }
 }
 
 /// A folder with another configuration is refused before anything of its size is made.

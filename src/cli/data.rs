@@ -66,9 +66,9 @@ pub struct ReadArgs {
     documents: Documents,
     #[command(flatten)]
     how: FileArgs,
-    /// Split documents of more bytes than this.
-    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20, hide_short_help = true)]
-    document_limit: usize,
+    /// Split documents of more bytes than this [default: 1048576, or 1/1024 of --memory if that is less].
+    #[arg(long, value_name = "BYTES", hide_short_help = true)]
+    document_limit: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -83,6 +83,8 @@ enum Documents {
 
 impl From<&ReadArgs> for ReadOptions {
     fn from(args: &ReadArgs) -> Self {
+        // It sets the budget, on which the limit of documents depends.
+        let files = args.how.options();
         ReadOptions {
             text_column: args.text_column.clone(),
             documents: match args.documents {
@@ -90,8 +92,8 @@ impl From<&ReadArgs> for ReadOptions {
                 Documents::BlankLine => data::Documents::BlankLine,
                 Documents::File => data::Documents::File,
             },
-            files: args.how.options(),
-            document_limit: args.document_limit,
+            files,
+            document_limit: args.document_limit.unwrap_or(ReadOptions::default().document_limit),
         }
     }
 }

@@ -48,7 +48,7 @@ Examples:
   wgrad embed --model data/minilm --verify --json";
 
 /// What goes with texts of one's own. The reference follows from the folder alone.
-const ABOUT_TEXTS: [&str; 14] = [
+const ABOUT_TEXTS: [&str; 15] = [
     "text",
     "input",
     "output",
@@ -57,6 +57,7 @@ const ABOUT_TEXTS: [&str; 14] = [
     "no_header",
     "strict",
     "lenient",
+    "memory",
     "pooling",
     "no_normalize",
     "max_tokens",

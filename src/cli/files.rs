@@ -21,10 +21,12 @@ pub struct FileArgs {
     /// Go on however many rows cannot be used. Otherwise more than one in a hundred ends the command.
     #[arg(long, conflicts_with = "strict")]
     lenient: bool,
-    /// Memory that reading and tokenizing may take, beside the model and what the GPU's driver takes. A line or row of
-    /// more than a sixteenth of it is refused, and rows that are kept until the end where they are more than it holds.
-    #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = memory, hide_short_help = true)]
-    memory: u64,
+    /// Memory of the machine, not of its GPU, that reading and tokenizing may take, beside the model and what the GPU's
+    /// driver takes. A line or row of more than a sixteenth of it is refused, rows that are kept until the end where they
+    /// are more than it holds, and documents are split at 1/1024 of it where that is less than their limit [default: half
+    /// of the machine's memory, or 2GiB if that is more].
+    #[arg(long, value_name = "SIZE", value_parser = memory, hide_short_help = true)]
+    memory: Option<u64>,
 }
 
 /// For `--memory`.
@@ -53,7 +55,7 @@ impl FileArgs {
     /// As the library takes them. From here on the process keeps to the memory that was given.
     pub fn options(&self) -> FileOptions {
         // What is too little was refused when it was parsed.
-        _ = budget::set(self.memory);
+        _ = self.memory.map(budget::set);
         FileOptions {
             format: self.input_format.map(|format| match format {
                 InputFormat::Text => Format::Text,

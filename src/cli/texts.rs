@@ -40,11 +40,10 @@ pub fn bytes((text, pair): &Pair) -> usize {
     text.len() + pair.as_ref().map_or(0, String::len)
 }
 
-/// A text without what is beyond the limit, which no model sees, and which whole characters stay within.
+/// A text without what is beyond the limit, which no model sees.
 fn bounded(mut text: String) -> String {
-    let most = budget::text_limit();
-    if text.len() > most {
-        text.truncate(text.floor_char_boundary(most));
+    if budget::is_cut(&text) {
+        text.truncate(budget::bounded(&text).len());
         text.shrink_to_fit();
     }
     text

@@ -232,9 +232,7 @@ impl Read for Checked {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.raw.read(buffer).map_err(|error| match error.kind() {
             io::ErrorKind::Interrupted => error,
-            _ if source::is_memory(&error) => {
-                self.broken("it takes more memory to unpack than half of --memory")
-            }
+            _ if source::is_memory(&error) => self.broken("it takes more memory to unpack than --memory"),
             _ => self.broken(&error.to_string()),
         })?;
         self.hasher.update(&buffer[..count]);

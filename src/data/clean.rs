@@ -224,7 +224,10 @@ impl BufRead for CleanReader {
                 Some(left) => self.budget = left,
                 None => {
                     let most = thousands(budget::record_limit() / 1_000_000);
-                    let expected = format!("a record of at most {most} MB (--memory takes 16 times as much)");
+                    let expected = format!(
+                        "a record of at most {most} MB, 1/16 of what texts may take ({})",
+                        budget::HINT
+                    );
                     let found = "a longer one (is a quotation mark left open?)".to_owned();
                     let (path, line) = (self.path.clone(), self.line);
                     return Err(io::Error::other(Error::Line { path, line, expected, found }));

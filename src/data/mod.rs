@@ -41,6 +41,8 @@ mod kinds;
 mod listing;
 mod pack;
 #[cfg(not(target_arch = "wasm32"))]
+mod parquet_pages;
+#[cfg(not(target_arch = "wasm32"))]
 mod parquet_rows;
 mod preparation;
 #[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "no page goes on with a preparation"))]

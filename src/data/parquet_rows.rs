@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use parquet::schema::types::Type;
 use serde_json::Value;
 
 use super::json_rows::Complaint;
+use super::parquet_pages;
 use crate::budget;
 use crate::format::{shortened, thousands};
 use crate::{Error, Result};
@@ -24,6 +26,8 @@ pub(super) type Numbered = (u64, Result<Vec<String>, Complaint>);
 
 /// What a value of a list takes in memory, in bytes.
 const PER_VALUE: u64 = 64;
+/// How many rows the crate below reads of a column at once.
+const BATCH: u64 = 1024;
 
 /// The rows of one file.
 pub(super) struct ParquetRows {
@@ -56,6 +60,7 @@ impl ParquetRows {
     pub(super) fn open(path: &Path, columns: &[String], read: &Arc<AtomicU64>) -> Result<Self> {
         let file = File::open(path).map_err(Error::io(path, "read"))?;
         let size = file.metadata().map_err(Error::io(path, "read"))?.len();
+        let pages = file.try_clone().map_err(Error::io(path, "read"))?;
         let reader = guarded(path, || SerializedFileReader::new(file))?;
         let about = reader.metadata().file_metadata();
         let (schema, count) = (about.schema_descr().root_schema_ptr(), about.num_rows());
@@ -72,20 +77,32 @@ impl ParquetRows {
         }
         for group in reader.metadata().row_groups() {
             for chunk in group.columns() {
-                let name = chunk.column_path().parts().first();
-                if !roots.iter().any(|root| Some(root.name()) == name.map(String::as_str)) {
+                let parts = chunk.column_path().parts();
+                // Of a structure all is read that it holds, wanted or not.
+                if !roots.iter().any(|root| parts.first().map(String::as_str) == Some(root.name())) {
                     continue;
                 }
-                // A page is unpacked at once, and may be all of it; a list becomes values in memory.
-                let lists = chunk.column_descr().max_rep_level() > 0;
-                let values = if lists { chunk.num_values().max(0) as u64 * PER_VALUE } else { 0 };
-                let bytes = chunk.uncompressed_size().max(0) as u64;
+                let values = match chunk.column_descr().max_rep_level() {
+                    0 => 0,
+                    _ => in_a_batch(chunk.num_values(), group.num_rows()).saturating_mul(PER_VALUE),
+                };
+                let mut bytes = chunk.uncompressed_size().max(0).unsigned_abs();
+                if bytes > budget::get() / 2 {
+                    // A page is unpacked at once: many small ones of a large column are not.
+                    let [start, length] = [
+                        chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset()),
+                        chunk.compressed_size(),
+                    ]
+                    .map(|number| number.max(0).unsigned_abs());
+                    let pages = parquet_pages::largest(&pages, start, length);
+                    bytes = pages.map_err(|error| unreadable(path, error))?;
+                }
                 if bytes > budget::get() / 2 || values > budget::get() {
                     let found = format!(
                         "one of {} MB (or write it with smaller ones)",
                         thousands(bytes.max(values) / 1_000_000)
                     );
-                    return Err(budget::exceeded(path, "row groups that unpack", found));
+                    return Err(budget::exceeded(path, "pages and lists that unpack", found));
                 }
             }
         }
@@ -134,6 +151,23 @@ impl ParquetRows {
         self.told = told;
         let values = self.columns.iter().map(|path| value(&row, path, lists)).collect();
         Ok(Some((self.number, values)))
+    }
+}
+
+/// How many values of a list are in memory at once: those of the rows that are read together, of as many each as all rows have
+/// on average.
+fn in_a_batch(values: i64, rows: i64) -> u64 {
+    let [values, rows] = [values, rows].map(|number| number.max(0).unsigned_abs());
+    let batch = u128::from(values) * u128::from(rows.min(BATCH)) / u128::from(rows.max(1));
+    u64::try_from(batch).unwrap_or(u64::MAX)
+}
+
+fn unreadable(path: &Path, error: std::io::Error) -> Error {
+    match error.kind() {
+        ErrorKind::InvalidData | ErrorKind::UnexpectedEof => {
+            Error::file(path, "a whole Parquet file", format!("a broken one ({error})"))
+        }
+        _ => Error::io(path, "read")(error),
     }
 }
 
@@ -242,4 +276,56 @@ fn value(row: &Row, path: &[String], lists: bool) -> Result<String, Complaint> {
 /// A number as JSON spells it, and nothing for what is none.
 fn spelled(value: f64, shown: impl fmt::Debug) -> String {
     if value.is_finite() { format!("{shown:?}") } else { String::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use parquet::basic::Compression;
+    use parquet::data_type::{ByteArray, ByteArrayType};
+    use parquet::file::properties::WriterProperties;
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
+
+    use super::*;
+
+    /// Twenty different texts of 100 kB in one row group, with pages of so many bytes, and how large the largest of them is.
+    fn largest(page: usize) -> u64 {
+        let schema = Arc::new(parse_message_type("message m { required binary text (UTF8); }").unwrap());
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::SNAPPY)
+            .set_dictionary_enabled(false)
+            .set_write_batch_size(1)
+            .set_data_page_size_limit(page)
+            .build();
+        let file = tempfile::tempfile().unwrap();
+        let mut writer =
+            SerializedFileWriter::new(file.try_clone().unwrap(), schema, Arc::new(properties)).unwrap();
+        let mut group = writer.next_row_group().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let texts: Vec<ByteArray> = (b'a'..b'u').map(|letter| vec![letter; 100_000].into()).collect();
+        column.typed::<ByteArrayType>().write_batch(&texts, None, None).unwrap();
+        column.close().unwrap();
+        group.close().unwrap();
+        let about = writer.close().unwrap();
+        let chunk = about.row_group(0).column(0);
+        let [start, length] = [chunk.data_page_offset(), chunk.compressed_size()].map(i64::unsigned_abs);
+        assert!(chunk.uncompressed_size() > 2_000_000);
+        // What is no page is told.
+        assert!(parquet_pages::largest(&file, 0, length).is_err());
+        parquet_pages::largest(&file, start, length).unwrap()
+    }
+
+    #[test]
+    fn fault_58_pages_are_weighed_not_columns() {
+        assert!((100_000..250_000).contains(&largest(100_000)));
+        assert!((2_000_000..2_100_000).contains(&largest(100_000_000)));
+    }
+
+    #[test]
+    fn fault_58_lists_are_weighed_by_the_rows_that_are_read_together() {
+        // A million sentences of 34 words.
+        assert_eq!(in_a_batch(34 << 20, 1 << 20), 34 << 10);
+        assert_eq!(in_a_batch(1 << 30, 1), 1 << 30);
+        assert_eq!(in_a_batch(-1, 0), 0);
+    }
 }

@@ -38,7 +38,8 @@ pub struct ReadOptions {
     pub documents: Documents,
     /// How files are taken.
     pub files: FileOptions,
-    /// A document of more bytes is split at white space, or where there is none, between characters.
+    /// A document of more bytes is split at white space, or where there is none, between characters. At most
+    /// [`budget::document_limit`]; by default 1 MiB where that is more.
     pub document_limit: usize,
 }
 
@@ -48,7 +49,7 @@ impl Default for ReadOptions {
             text_column: "text".to_owned(),
             documents: Documents::default(),
             files: FileOptions::default(),
-            document_limit: 1 << 20,
+            document_limit: budget::document_limit().min(1 << 20),
         }
     }
 }
@@ -111,7 +112,7 @@ impl Reader {
     /// Lists the files of `inputs` (see [`sources`]); they are opened as they are reached.
     ///
     /// # Errors
-    /// As [`sources`], or a limit of less than 16 bytes.
+    /// As [`sources`], or a limit of less than 16 bytes or more than [`budget::document_limit`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn open(inputs: &[PathBuf], options: ReadOptions) -> Result<Self> {
         let found = sources(inputs, &options.files)?;
@@ -123,16 +124,17 @@ impl Reader {
     /// Reads files that are held in memory.
     ///
     /// # Errors
-    /// As [`sources_in`], or a limit of less than 16 bytes.
+    /// As [`sources_in`], or a limit of less than 16 bytes or more than [`budget::document_limit`].
     pub fn open_in(files: &Memory, inputs: &[PathBuf], options: ReadOptions) -> Result<Self> {
         Self::over(sources_in(files, inputs, &options.files)?, Some(files.clone()), options)
     }
 
     fn over(sources: Vec<Source>, memory: Option<Memory>, options: ReadOptions) -> Result<Self> {
-        let mut options = options;
-        options.document_limit = options.document_limit.min(budget::text_limit());
-        if options.document_limit < 16 {
-            return Err(Error::config("document-limit", "at least 16 bytes", options.document_limit));
+        let most = budget::document_limit();
+        if !(16..=most).contains(&options.document_limit) {
+            let expected =
+                format!("16 to {most} bytes within the memory that texts may take ({})", budget::HINT);
+            return Err(Error::config("document-limit", expected, options.document_limit));
         }
         Ok(Reader {
             options,

@@ -5,6 +5,7 @@ use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::clean::Repairs;
 use super::files::source;
 use super::lost::Lost;
 use super::rows::{Lines, Rows, Wanted};
@@ -40,6 +41,8 @@ pub struct Retrieval {
     pub absent: usize,
     /// Rows that could not be used, by file.
     pub lost: Vec<(PathBuf, Lost)>,
+    /// What was put right in all files.
+    pub repairs: Repairs,
 }
 
 /// The endings that a file of a set may have.
@@ -165,6 +168,7 @@ impl Retrieval {
                 }
             }
         }
+        self.repairs.add(&rows.repairs());
         self.lost.push((path.to_path_buf(), rows.lost().clone()));
         Ok(())
     }
@@ -304,11 +308,12 @@ mod tests {
 
     #[test]
     fn a_table_of_queries_and_answers() {
-        let dir = folder(&[("pairs.csv", "query,document\na,x\nb,y\na,y\na,x\n,z\n")]);
+        let dir = folder(&[("pairs.csv", "\u{feff}query,document\na,x\nb,y\na,y\na,x\n,z\n")]);
         let options = FileOptions { lenient: true, ..FileOptions::default() };
         let set =
             Retrieval::read_table(&dir.path().join("pairs.csv"), "query", "document", &options).unwrap();
         assert_eq!((set.queries.len(), set.documents.len(), set.lost[0].1.rows), (2, 2, 1));
+        assert_eq!(set.repairs.byte_order_marks, 1);
         let judged = |at| Judgement { document: Some(at), gain: 1.0 };
         assert_eq!(set.relevant, [vec![judged(0), judged(1)], vec![judged(1)]]);
     }

@@ -15,7 +15,6 @@ pub use super::kinds::{Compression, FileOptions, Format, recognise};
 use super::sniff;
 #[cfg(not(target_arch = "wasm32"))]
 use super::sniff::Kind;
-#[cfg(not(target_arch = "wasm32"))]
 use crate::budget;
 use crate::store::Memory;
 use crate::{Error, Result};
@@ -191,18 +190,12 @@ impl Source {
     }
 }
 
-/// How much of what was unpacked a packed stream may refer back to, which is held in memory.
-#[cfg(not(target_arch = "wasm32"))]
-fn window_limit() -> u64 {
-    budget::get() / 2
-}
-
-/// Unpacks zstd. Some large public dumps, packed with `--long=31`, refer back 2 GiB.
+/// Unpacks zstd, which holds in memory how far back a stream refers: at most the whole budget. Some large public dumps, packed with `--long=31`, refer back 2 GiB.
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) fn zstd(raw: impl BufRead + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
     let mut decoder = zstd::stream::read::Decoder::with_buffer(raw)?;
     decoder.window_log_max(
-        window_limit().ilog2().clamp(20, if cfg!(target_pointer_width = "64") { 31 } else { 30 }),
+        budget::get().ilog2().clamp(20, if cfg!(target_pointer_width = "64") { 31 } else { 30 }),
     )?;
     Ok(Box::new(decoder))
 }
@@ -211,7 +204,7 @@ pub(super) fn zstd(raw: impl BufRead + Send + 'static) -> io::Result<Box<dyn Rea
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) fn xz(raw: impl BufRead + Send + 'static, several: bool) -> io::Result<Box<dyn Read + Send>> {
     let flags = if several { liblzma::stream::CONCATENATED } else { 0 };
-    let stream = liblzma::stream::Stream::new_auto_decoder(window_limit(), flags)?;
+    let stream = liblzma::stream::Stream::new_auto_decoder(budget::get(), flags)?;
     Ok(Box::new(liblzma::bufread::XzDecoder::new_stream(raw, stream)))
 }
 
@@ -282,7 +275,7 @@ impl<R: Read> Read for Named<R> {
                 let found = match error.kind() {
                     io::ErrorKind::UnexpectedEof => "a truncated one".to_owned(),
                     _ if is_memory(&error) => {
-                        "one that takes more memory to unpack than half of --memory (give more)".to_owned()
+                        format!("one that takes more memory to unpack than texts may ({})", budget::HINT)
                     }
                     _ => format!("a broken one ({error})"),
                 };

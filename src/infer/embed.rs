@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::load::{check_vocabulary, load};
 use super::readout::Readout;
 use super::session::{Sequence, Session};
+use crate::budget;
 use crate::files::SentenceFolder;
 use crate::gpu::Gpu;
 use crate::models::{Config, Model, Pooling, Poolings, VectorStep, normalized};
@@ -146,8 +147,8 @@ impl EmbedOptions {
 
     /// The tokens of a text: see [`Embedder::tokenize`].
     fn tokenize(&self, tokenizer: &Tokenizer, unpooled: usize, text: &str) -> Result<Tokens> {
-        let end = (0..=text.len().min(MAX_BYTES)).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-        let text = self.cased(&format!("{}{}", self.prompt, &text[..end]));
+        let cut = usize::from(budget::is_cut(text));
+        let text = self.cased(&format!("{}{}", self.prompt, budget::bounded(text)));
         let mut ids = tokenizer.encode_with_specials(&text)?;
         let most = self.max_tokens;
         let truncated = ids.len().saturating_sub(most);
@@ -156,7 +157,7 @@ impl EmbedOptions {
             ids.truncate(most - 1);
             ids.extend(last);
         }
-        Ok(Tokens { ids, truncated, unpooled })
+        Ok(Tokens { ids, truncated: truncated.max(cut), unpooled })
     }
 }
 
@@ -165,7 +166,7 @@ impl EmbedOptions {
 pub struct Tokens {
     /// `[CLS]`, the text, `[SEP]`.
     pub ids: Vec<u32>,
-    /// How many more the text has than the model sees; at least these, for one of over a million bytes.
+    /// How many more the text has than the model sees; at least these, where it is longer than [`budget::text_limit`].
     pub truncated: usize,
     /// How many of the first are the prompt's and not pooled.
     pub unpooled: usize,
@@ -207,9 +208,6 @@ pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let norms = (dot(a, a) * dot(b, b)).sqrt();
     if norms > 0.0 { (dot(a, b) / norms).clamp(-1.0, 1.0) } else { 0.0 }
 }
-
-/// A longer text is cut before it is tokenized, which bounds memory; no model sees as many tokens.
-const MAX_BYTES: usize = 1 << 20;
 
 /// A model and its tokenizer, ready to embed texts. It keeps the recordings of the lengths it has met.
 ///

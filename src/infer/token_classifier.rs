@@ -10,6 +10,7 @@ use super::load::{load, longest_in};
 use super::logits::{argmax, softmax};
 use super::readout::Readout;
 use super::session::{Sequence, Session};
+use crate::budget;
 use crate::files::ModelFolder;
 use crate::gpu::Gpu;
 use crate::models::{Config, Model};
@@ -158,9 +159,9 @@ fn see(
     text: &str,
     longest: usize,
 ) -> Result<(Seen, (usize, Vec<Word>))> {
-    let mut pieces = tokenizer.encode_with_words(text)?;
+    let mut pieces = tokenizer.encode_with_words(budget::bounded(text))?;
     let room = longest.saturating_sub(template.specials(false));
-    let truncated = pieces.len().saturating_sub(room);
+    let truncated = pieces.len().saturating_sub(room).max(usize::from(budget::is_cut(text)));
     pieces.truncate(room);
     let pieces = pieces.into_iter().map(|piece| (piece.id, Some(piece))).collect();
     let (tokens, types) = template.join(pieces, None, |id, _| (id, None));

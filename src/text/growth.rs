@@ -124,37 +124,43 @@ fn precompiled(encoded: &str) -> f64 {
 }
 
 /// Waits until there is memory to tokenize `texts`, one or two, whose cleaning may make them `growth` times as long.
+///
+/// # Errors
+/// [`Error::Config`] for what cleaning makes so much longer that it never fits.
 pub(super) fn turn(cleaning: Option<&NormalizerWrapper>, growth: f64, texts: &[&str]) -> Result<Turn> {
-    let plain: usize = texts.iter().map(|text| text.len()).sum();
-    let mut bytes = plain as u64;
-    // Most cleaning hardly lengthens a text: only where it could do much is it tried before all is cleaned at once.
-    if !budget::can_be_tokenized((plain as f64 * growth) as u64)
-        && let Some(cleaning) = cleaning
-    {
-        bytes = texts.iter().map(|text| cleaned(cleaning, text)).sum::<Result<u64>>()?.max(bytes);
+    let plain = texts.iter().map(|text| text.len()).sum::<usize>() as u64;
+    let letters = match cleaning {
+        // Taking a text apart writes no letters of its own, and stands at most one for each byte.
+        None => plain,
+        Some(_) if budget::is_short((plain as f64 * growth) as u64) => (plain as f64 * growth) as u64,
+        // The bound is far above what most texts come to: of a long one it is found out before all is cleaned at once.
+        Some(cleaning) => texts.iter().map(|text| cleaned(cleaning, text)).sum::<Result<u64>>()?.max(plain),
+    };
+    if budget::can_be_tokenized(letters) {
+        return Ok(budget::tokenizing(letters));
     }
-    if budget::can_be_tokenized(bytes) {
-        return Ok(budget::tokenizing(bytes));
-    }
-    let expected = "one that can be tokenized within the memory that texts may take (--memory gives more)";
-    Err(Error::config("text", expected, format!("at least {bytes} bytes once it is cleaned")))
+    let expected =
+        format!("one that can be tokenized within the memory that texts may take ({})", budget::HINT);
+    Err(Error::config("text", expected, format!("at least {letters} letters once it is cleaned")))
 }
 
-/// How many bytes cleaning leaves of a text, about: it is cleaned a piece at a time, until they are too many.
+/// How many letters cleaning leaves of a text, about: it is cleaned a piece at a time, until they are too many. Letters, not
+/// bytes, are what words and tokens are made of: blanks around the three bytes of an ideograph, or a syllable of Korean
+/// taken apart into three letters of three bytes each, leave three letters.
 fn cleaned(cleaning: &NormalizerWrapper, text: &str) -> Result<u64> {
     const PIECE: usize = 4096;
-    let (mut bytes, mut rest) = (0, text);
-    while !rest.is_empty() && budget::can_be_tokenized(bytes) {
+    let (mut letters, mut rest) = (0, text);
+    while !rest.is_empty() && budget::can_be_tokenized(letters) {
         let (piece, after) = rest.split_at(rest.floor_char_boundary(PIECE));
         let mut cleaned = NormalizedString::from(piece);
         let failed = |error| Error::config("tokenizer", "cleaning that any text goes through", error);
         // Crafted patterns panic.
         let outcome = catch_unwind(AssertUnwindSafe(|| cleaning.normalize(&mut cleaned)));
         outcome.unwrap_or_else(|_| Err("a pattern that cannot be used".into())).map_err(failed)?;
-        bytes += cleaned.get().len() as u64;
+        letters += cleaned.get().chars().count() as u64;
         rest = after;
     }
-    Ok(bytes)
+    Ok(letters)
 }
 
 #[cfg(test)]

@@ -31,6 +31,8 @@ pub(crate) fn tokenizer_json(bytes: &[u8], path: &Path, companions: &Companions)
     }
     let text = std::str::from_utf8(bytes)
         .map_err(|error| Error::file(path, "a token to a line", error.to_string()))?;
+    // Blank lines at the end are no tokens, however an editor left them there.
+    let text = text.trim_end_matches(['\r', '\n']);
     let tokens = text.lines().count();
     if tokens > MAX_TOKENS {
         return Err(Error::file(path, format!("at most {MAX_TOKENS} tokens"), tokens.to_string()));
@@ -96,6 +98,14 @@ mod tests {
         let cased = json!({"do_lower_case": false, "tokenizer_class": "BertTokenizer"});
         assert_eq!(ids(cased, text), [2, 6, 8, 9, 10, 1, 3]);
         assert_eq!(ids(json!({"strip_accents": false}), text), [2, 5, 8, 9, 10, 1, 3]);
+    }
+
+    #[test]
+    fn blank_lines_at_the_end_are_no_tokens() {
+        let json =
+            |text: &str| tokenizer_json(text.as_bytes(), Path::new(VOCABULARY_FILE), &Companions::default());
+        assert_eq!(json(&format!("{WORDS}\n\r\n\n")).unwrap(), json(WORDS).unwrap());
+        assert!(json(&format!("{WORDS}\n\nx\n")).unwrap_err().to_string().contains("tokens that come once"));
     }
 
     #[test]

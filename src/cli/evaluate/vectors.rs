@@ -13,6 +13,7 @@ use wgrad::train::finetune::columns;
 use wgrad::{Error, Result};
 
 use super::super::labelled::{LabelledFiles, Sets};
+use super::super::texts::tell_repairs;
 use super::super::{models, print};
 use super::Args;
 
@@ -95,6 +96,7 @@ pub fn retrieval(args: &Args) -> anyhow::Result<()> {
         return Err(Error::config("recall-at", "1 or more", bad).into());
     }
     let (name, set) = read(files)?;
+    tell_repairs(&set.repairs, 0);
     for told in set.lost.iter().filter_map(|(path, lost)| lost.summary(path)) {
         print::note(format_args!("note: {told}"));
     }

@@ -17,6 +17,27 @@ use crate::cli::models;
 
 const PIPE: &str = "a pipe or device, which only gives what it has once";
 
+/// Whoever opens a pipe waits for one that writes to it.
+///
+/// # Errors
+/// [`Error::File`] for a pipe or device in a folder, or in those in it, that has the name of a file which is opened.
+fn not_waited_for(folder: &Path, inner: bool) -> Result<()> {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let opened = path.extension().is_some_and(|ending| {
+            ["json", "safetensors", "bin", "pt", "pth", "txt", "model"].iter().any(|known| ending == *known)
+        });
+        match std::fs::metadata(&path) {
+            Ok(about) if about.is_dir() && inner => not_waited_for(&path, false)?,
+            Ok(about) if opened && !about.is_dir() && !about.is_file() => {
+                return Err(Error::file(path, "files and folders", PIPE));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// What `path` is, under `kind` and whatever there is to say of such; none if it is for the model's loader to say.
 pub fn describe(path: &Path) -> Result<Option<Value>> {
     let about = match std::fs::metadata(path) {
@@ -26,13 +47,7 @@ pub fn describe(path: &Path) -> Result<Option<Value>> {
     };
     let holds = |name: &str| path.join(name).is_file();
     if about.is_dir() {
-        // Whoever opens a pipe waits for one that writes to it.
-        for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
-            let told = std::fs::metadata(entry.path());
-            if told.is_ok_and(|about| !about.is_dir() && !about.is_file()) {
-                return Err(Error::file(entry.path(), "files and folders", PIPE));
-            }
-        }
+        not_waited_for(path, true)?;
         return match () {
             () if holds("config.json") || holds("modules.json") => Ok(None),
             () if holds(manifest::FILE) => data(path).map(Some),

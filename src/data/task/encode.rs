@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 #[cfg(not(target_arch = "wasm32"))]
 use super::table::Example;
+use crate::budget;
 use crate::text::{Template, Tokenizer};
 use crate::{Error, Result};
 
@@ -15,7 +16,7 @@ pub struct Encoded {
     pub ids: Vec<u32>,
     /// Of which of the two texts each token is; empty where all are of the first.
     pub types: Vec<u32>,
-    /// How many tokens were truncated.
+    /// How many tokens were truncated; at least these, where a text is longer than [`budget::text_limit`].
     pub truncated: usize,
 }
 
@@ -37,8 +38,9 @@ pub fn encode(
         return Err(Error::config("max-length", format!("at least {least} tokens"), longest));
     }
     let room = longest - specials;
-    let mut first = tokenizer.encode(text)?;
-    let mut second = pair.map(|pair| tokenizer.encode(pair)).transpose()?;
+    let cut = usize::from([Some(text), pair].into_iter().flatten().any(budget::is_cut));
+    let mut first = tokenizer.encode(budget::bounded(text))?;
+    let mut second = pair.map(|pair| tokenizer.encode(budget::bounded(pair))).transpose()?;
     let whole = first.len() + second.as_ref().map_or(0, Vec::len);
     match &mut second {
         None => first.truncate(room),
@@ -48,7 +50,7 @@ pub fn encode(
             second.truncate(b);
         }
     }
-    let truncated = whole - first.len() - second.as_ref().map_or(0, Vec::len);
+    let truncated = (whole - first.len() - second.as_ref().map_or(0, Vec::len)).max(cut);
     let (ids, types) = template.join(first, second, |id, _| id);
     Ok(Encoded { ids, types, truncated })
 }

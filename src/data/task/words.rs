@@ -7,6 +7,7 @@ use super::columns::WordColumns;
 use super::encode::Encoded;
 use super::lists::{self, Complaint};
 use super::table::{Example, Table};
+use crate::budget;
 use crate::data::files::{is_archive, source};
 use crate::data::rows::{Lines, Rows, Wanted};
 use crate::data::source::{FileOptions, Format, Source, recognise};
@@ -260,8 +261,8 @@ pub fn encode_words(
         text.push_str(word);
         ends.push(text.len());
     }
-    let mut pieces = tokenizer.encode_with_offsets(&text)?;
-    let truncated = pieces.len().saturating_sub(longest - specials);
+    let mut pieces = tokenizer.encode_with_offsets(budget::bounded(&text))?;
+    let truncated = pieces.len().saturating_sub(longest - specials).max(usize::from(budget::is_cut(&text)));
     pieces.truncate(longest - specials);
     let of_word = |start: usize| ends.partition_point(|&end| end <= start).min(words.len().saturating_sub(1));
     let pieces: Vec<_> = pieces.into_iter().map(|(id, range)| (id, Some(of_word(range.start)))).collect();
