@@ -42,6 +42,13 @@ pub struct ReadOptions {
     pub document_limit: usize,
 }
 
+impl ReadOptions {
+    /// The bytes beyond which a document is split: no more than the memory there is lets be tokenized.
+    pub(super) fn split_at(&self) -> usize {
+        self.document_limit.min(budget::text_limit())
+    }
+}
+
 impl Default for ReadOptions {
     fn default() -> Self {
         ReadOptions {
@@ -130,7 +137,7 @@ impl Reader {
 
     fn over(sources: Vec<Source>, memory: Option<Memory>, options: ReadOptions) -> Result<Self> {
         let mut options = options;
-        options.document_limit = options.document_limit.min(budget::text_limit());
+        options.document_limit = options.split_at();
         if options.document_limit < 16 {
             return Err(Error::config("document-limit", "at least 16 bytes", options.document_limit));
         }
