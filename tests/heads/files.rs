@@ -195,10 +195,10 @@ fn numbers_of_one_file_are_not_mixed_with_names_of_another() {
         move |columns: &WordColumns| Table::read_words(&path, columns, &options()).unwrap()
     });
     let unknown = WordColumns::default();
-    for (first, second) in
-        [(&named as &dyn Fn(&WordColumns) -> Table, &bare as &dyn Fn(_) -> _), (&bare, &named)]
+    for mixed in
+        [joined_words(named(&unknown), bare(&unknown)), joined_words(bare(&unknown), named(&unknown))]
     {
-        let error = joined_words(first(&unknown), second(&unknown)).unwrap_err().to_string();
+        let error = mixed.unwrap_err().to_string();
         assert!(error.contains("b.parquet: ") && error.contains("--tag-names"), "{error}");
     }
     let names = ["O", "X", "Y"].map(str::to_owned).to_vec();
