@@ -248,10 +248,12 @@ fn a_folder_for_a_vocabulary_is_taken_before_the_texts_are_read() {
 fn a_preparation_that_fails_says_what_becomes_of_its_work() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    fs::write(path.join("text.txt"), sentences(1500).join("\n")).unwrap();
+    // More than is read at once with so little memory.
+    let text = |count: usize| (sentences(count).join("\n") + "\n").repeat(60);
+    fs::write(path.join("text.txt"), text(1500)).unwrap();
     fs::write(path.join("bad.parquet"), "no Parquet").unwrap();
     stdout(&wgrad(path, "tokenizer train text.txt --vocab-size 300 --out tok"));
-    let prepare = "--tokenizer tok --seq-len 32 --save-every 0 --out out";
+    let prepare = "--tokenizer tok --seq-len 32 --save-every 0 --memory 70MB --out out";
     let failed = wgrad(path, &format!("data prepare text.txt bad.parquet {prepare}"));
     let told = program::stderr(&failed);
     assert!(!failed.status.success() && told.contains("the same command goes on from it"), "{told}");
@@ -260,7 +262,7 @@ fn a_preparation_that_fails_says_what_becomes_of_its_work() {
     // With other texts nobody is told of what is not taken over.
     let failed = wgrad(path, &format!("data prepare text.txt bad.parquet --seed 1 {prepare}2"));
     assert!(!failed.status.success());
-    fs::write(path.join("text.txt"), sentences(1400).join("\n")).unwrap();
+    fs::write(path.join("text.txt"), text(1400)).unwrap();
     let told = program::stderr(&wgrad(path, &format!("data prepare text.txt --seed 1 {prepare}2")));
     assert!(told.contains("anew") && told.contains("the texts have changed"), "{told}");
     assert!(!told.contains("goes on from"), "{told}");
