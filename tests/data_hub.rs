@@ -335,6 +335,20 @@ fn the_journey_from_wikipedia_runs() {
     assert!(stdout(&place.run(&["fill-mask", "--model", "run", "o cão [MASK] casa"])).contains("casa"));
 }
 
+/// A split that is named need not be one of those that are looked for where none is.
+#[test]
+fn any_split_can_be_named() {
+    if common::gpu().is_none() {
+        return;
+    }
+    let place = Place::new(Manner::default());
+    let model = golden_folder();
+    let own = ["finetune", "--task", "classify", "--model", model.to_str().unwrap(), "--epochs", "1"];
+    let files = ["--train", "hf:nyu-mll/glue:sst2:validation", "--eval", "hf:nyu-mll/glue:sst2:train"];
+    let rest = ["--text-column", "sentence", "--max-length", "16", "--out", "own"];
+    stdout(&place.run(&[&own[..], &files, &rest].concat()));
+}
+
 /// GLUE's nine tasks from nothing.
 #[test]
 fn glues_nine_tasks_run() {

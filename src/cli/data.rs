@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Subcommand, ValueEnum};
-use wgrad::data::prepare::Earlier;
+use wgrad::data::prepare::{Earlier, can_go_on};
 use wgrad::data::{self, HeldOut, PrepareOptions, ReadCounts, ReadOptions};
 use wgrad::format::thousands;
 
@@ -31,14 +31,14 @@ enum Command {
   --pack     whole documents stand side by side and do not see each other: the
              default's training without its padding
 
-A run that was killed is gone on with by the same command, to the same bits: the texts it had tokenized are read again and
-compared. With other settings, another tokenizer or other texts it begins anew, and says so.
+A run that was killed, or ended with an error, is gone on with by the same command, to the same bits: the texts it had
+tokenized are read again and compared. With other settings, another tokenizer or other texts it begins anew, and says so.
 
 JSON: {out, seq_len, vocab_size, read, resumed_documents, begun_anew, empty_documents, dropped_tokens, unknown_tokens, train, held_out,
 unigram_entropy}, where read is {files, documents, text_bytes, blank, splits, left_out, left_out_first: [LINE],
 passed_over: [FILE], invalid_utf8, nul, byte_order_marks, carriage_returns, utf16}, train and held_out are {documents, sequences, segments, tokens, fill, padding_avoided}:
 fill is the share of the sequences that is no padding, padding_avoided the tokens of padding that packing saved;
-resumed_documents are those taken over from a run that was killed, begun_anew says why nothing was, null where there was none
+resumed_documents are those taken over from a run that was not finished, begun_anew says why nothing was, null where there was none
 
 Examples:
   wgrad data prepare reviews.csv --tokenizer tok --seq-len 64 --join --held-out 512 --out data/reviews
@@ -123,7 +123,7 @@ struct Prepare {
     /// Chooses the documents held out.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// After how many seconds what is done is saved, for a run that is killed to go on from.
+    /// After how many seconds what is done is saved, to go on from after a kill or an error.
     #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = seconds, hide_short_help = true)]
     save_every: Duration,
     /// Print the result as JSON.
@@ -169,16 +169,21 @@ fn prepare(args: Prepare) -> anyhow::Result<()> {
         save_every: args.save_every,
         ..PrepareOptions::default()
     };
-    let mut bar = None;
+    let (mut bar, mut told) = (None, Earlier::default());
     let summary = data::prepare(&options, |progress| {
-        let bar = bar.get_or_insert_with(|| {
-            tell_earlier(&progress.earlier);
-            print::Bytes::new(progress.total_bytes, None)
-        });
+        // It is known when what was done was compared with the texts.
+        if told != progress.earlier {
+            told = progress.earlier;
+            tell_earlier(&told);
+        }
+        let bar = bar.get_or_insert_with(|| print::Bytes::new(progress.total_bytes, None));
         bar.set(progress.bytes, format!("{} tokens", thousands(progress.tokens)));
     });
     if let Some(bar) = bar {
         bar.end();
+    }
+    if summary.is_err() && can_go_on(&options.out) {
+        print::note("what was done is kept, and the same command goes on from it");
     }
     let summary = summary?;
     if args.json {
@@ -212,15 +217,15 @@ fn prepare(args: Prepare) -> anyhow::Result<()> {
     }
 }
 
-/// Says what becomes of a run that was killed.
+/// Says what becomes of a run that was not finished.
 fn tell_earlier(earlier: &Earlier) {
     let documents = earlier.resumed_documents;
     if documents > 0 {
         let documents = thousands(documents);
-        print::note(format_args!("goes on from {documents} documents of a run that was killed"));
+        print::note(format_args!("goes on from {documents} documents of a run that was not finished"));
     }
     if let Some(why) = earlier.begun_anew {
-        print::note(format_args!("begins anew what a killed run had begun: {why}"));
+        print::note(format_args!("begins anew what was not finished: {why}"));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use wgrad::data::task::{Columns, Table, Task, WordColumns, glue_files};
+use wgrad::data::task::{Columns, Table, Task, WordColumns, glue_files, joined_words};
 use wgrad::train::finetune::columns;
 use wgrad::{Error, Result};
 
@@ -77,7 +77,7 @@ impl Labelled {
         if train.is_empty() {
             return Ok((None, files.eval(*task)?.into_iter().collect()));
         }
-        let train = files.joined(train, &["train"], |path| match negative_column.as_slice() {
+        let train = files.joined(*task, train, &["train"], |path| match negative_column.as_slice() {
             [] => files.file(*task, path, false),
             negatives => {
                 let by = columns(*task, files.text_column(), files.pair_column.as_deref(), None);
@@ -131,13 +131,14 @@ impl LabelledFiles {
             return Ok(None);
         }
         let splits = ["validation", "dev", "validation_matched", "test"];
-        let table = self.joined(&self.eval, &splits, |path| self.file(task, path, true))?;
+        let table = self.joined(task, &self.eval, &splits, |path| self.file(task, path, true))?;
         Ok(Some(("eval".to_owned(), table)))
     }
 
     /// The rows of all files that `paths` name: see [`dataset::tables`].
     pub fn joined(
         &self,
+        task: Task,
         paths: &[PathBuf],
         splits: &[&str],
         read: impl Fn(&Path) -> Result<Table>,
@@ -145,7 +146,11 @@ impl LabelledFiles {
         let files = dataset::tables(paths, splits, &self.how.options())?;
         let mut tables = files.iter().map(|path| read(path));
         let first = tables.next().context("a file of labelled texts")??;
-        Ok(tables.try_fold(first, |table, next| Ok::<_, Error>(table.joined(next?)))?)
+        let joined = |table: Table, next: Result<Table>| match task {
+            Task::Tokens => joined_words(table, next?),
+            _ => Ok(table.joined(next?)),
+        };
+        Ok(tables.try_fold(first, joined)?)
     }
 
     fn file(&self, task: Task, path: &Path, measured: bool) -> Result<Table> {

@@ -7,7 +7,7 @@ use clap::{Subcommand, ValueEnum};
 use wgrad::data::{ReadCounts, ReadOptions, Reader};
 use wgrad::format::thousands;
 use wgrad::store::{Disk, Purpose, claim};
-use wgrad::text::{Tokenizer, TokenizerKind, TokenizerOptions, tokenizer};
+use wgrad::text::{Reserved, Tokenizer, TokenizerKind, TokenizerOptions, tokenizer};
 
 use super::data::ReadArgs;
 use super::hub::dataset;
@@ -137,6 +137,7 @@ fn train(args: Train) -> anyhow::Result<()> {
     let began = Instant::now();
     // Before hours are spent on texts.
     claim(&Disk, &args.out, Purpose::Only(&[tokenizer::FILE]), args.force)?;
+    let reserved = Reserved::new(&args.out)?;
     let reader = Reader::open(&dataset::all_texts(&args.read.files)?, ReadOptions::from(&args.read))?;
     let bar = print::Bytes::new(reader.total_bytes(), Some(reader.bytes_read()));
     let options = TokenizerOptions {
@@ -152,7 +153,7 @@ fn train(args: Train) -> anyhow::Result<()> {
     let trained = Tokenizer::train(&mut texts, &options);
     texts.bar.end();
     let tokenizer = trained?;
-    let path = tokenizer.save(&args.out)?;
+    let path = tokenizer.save_in(&reserved)?;
     report(&tokenizer, &path, texts.reader.counts(), began.elapsed().as_secs_f64(), args.json)
 }
 

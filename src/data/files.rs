@@ -16,7 +16,8 @@ const EXPECTED: &str = "a name ending in .txt, .jsonl, .json, .csv, .tsv or .par
                         .zst, .xz, .zip, .tar), or --format";
 
 /// The files named by `inputs`: files, archives, folders (walked in the order of their names; hidden entries are passed
-/// over silently, others that are no texts are listed), and `-` for the standard input.
+/// over silently, others that are no texts are listed), members of archives as `ARCHIVE/MEMBER`, and `-` for the standard
+/// input.
 ///
 /// # Errors
 /// A file that is missing or of no known kind, or nothing to read at all.
@@ -27,8 +28,18 @@ pub fn sources(inputs: &[PathBuf], options: &FileOptions) -> Result<Sources> {
             found.files.push(Source::named(input.clone(), None, options));
             continue;
         }
-        let about = std::fs::metadata(input).map_err(Error::io(input, "read"))?;
         let before = found.files.len();
+        if let Some(archive) = archive_of(input) {
+            let mut members = Sources::default();
+            archive::members(archive, options, &mut members)?;
+            found.files.extend(members.files.into_iter().filter(|member| member.path == *input));
+            if found.files.len() == before {
+                let expected = format!("a text that {} holds", archive.display());
+                return Err(Error::file(input, expected, "none of this name"));
+            }
+            continue;
+        }
+        let about = std::fs::metadata(input).map_err(Error::io(input, "read"))?;
         if about.is_dir() {
             walk(input, options, &mut found)?;
             if found.files.len() == before {
@@ -80,6 +91,13 @@ pub fn source(path: &Path, options: &FileOptions) -> Result<Source> {
         let expected = "one file of texts in the archive (unpack it and name the one)";
         Error::file(path, expected, format!("{}: {}", names.len(), listed(&names)))
     })
+}
+
+/// The archive of which `path` names a member, as the sources of a folder do; none for what is itself a file.
+pub fn archive_of(path: &Path) -> Option<&Path> {
+    let mut folders = path.ancestors().skip(1);
+    let archive = folders.find(|folder| archive::is_named(folder) && folder.is_file());
+    archive.filter(|_| !path.exists())
 }
 
 /// Whether a file's name says that it is a zip or tar archive.

@@ -66,7 +66,8 @@ impl ParquetRows {
         let (schema, count) = (about.schema_descr().root_schema_ptr(), about.num_rows());
         let known = about.key_value_metadata().into_iter().flatten().find(|pair| pair.key == "huggingface");
         let known = known.and_then(|pair| serde_json::from_str::<Value>(pair.value.as_deref()?).ok());
-        let features = known.map_or(Value::Null, |mut known| known["info"]["features"].take());
+        let features = known.and_then(|mut known| known.pointer_mut("/info/features").map(Value::take));
+        let features = features.unwrap_or_default();
         let (mut paths, mut roots): (Vec<Vec<String>>, Vec<Arc<Type>>) = (Vec::new(), Vec::new());
         for column in columns {
             let (root, path) = find(&schema, column).ok_or_else(|| missing(path, column, &schema))?;
@@ -128,12 +129,12 @@ impl ParquetRows {
 
     /// What the numbers of a wanted column, or of the lists in it, are called; none where the file does not say it.
     pub(super) fn class_names(&self, column: usize) -> Option<Vec<String>> {
-        let mut feature = self.columns.get(column)?.iter().try_fold(&self.features, |inner, name| {
-            let fields = inner.get("feature").unwrap_or(inner);
-            fields.get(name)
-        })?;
-        // Of a list, how its items are; earlier versions wrote a list of that alone.
-        while let Some(inner) = feature.get("feature").or_else(|| feature.get(0)) {
+        let mut feature = self
+            .columns
+            .get(column)?
+            .iter()
+            .try_fold(&self.features, |inner, name| items(inner).unwrap_or(inner).get(name))?;
+        while let Some(inner) = items(feature) {
             feature = inner;
         }
         let names = feature.get("names").filter(|_| feature["_type"] == "ClassLabel")?.as_array()?;
@@ -168,6 +169,15 @@ fn unreadable(path: &Path, error: std::io::Error) -> Error {
             Error::file(path, "a whole Parquet file", format!("a broken one ({error})"))
         }
         _ => Error::io(path, "read")(error),
+    }
+}
+
+/// Of a list, how its items are; earlier versions wrote a list of that alone. None for what is no list: a column may be called
+/// `feature` too.
+fn items(feature: &Value) -> Option<&Value> {
+    match feature["_type"].as_str() {
+        Some("Sequence" | "List" | "LargeList") => feature.get("feature"),
+        _ => feature.get(0),
     }
 }
 

@@ -71,11 +71,11 @@ pub struct Progress {
     pub documents: u64,
     /// Tokens in them.
     pub tokens: u64,
-    /// What became of an earlier run that was killed.
+    /// What became of an earlier run that was not finished, once it is known: see [`Earlier`].
     pub earlier: Earlier,
 }
 
-/// What became of an earlier run for the same folder that was killed.
+/// What became of an earlier run for the same folder that was killed or failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Earlier {
     /// As many documents were taken over from it.
@@ -123,7 +123,7 @@ pub struct Summary {
     pub vocab_size: usize,
     /// What was read and put right.
     pub read: ReadCounts,
-    /// What became of an earlier run that was killed.
+    /// What became of an earlier run that was not finished.
     #[serde(flatten)]
     pub earlier: Earlier,
     /// Documents without a single token, passed over.

@@ -7,14 +7,14 @@
 //! it is all there is. With `pack` several such sequences stand one after the other in each of T tokens without seeing
 //! each other, and no tail is dropped. The folder ([`manifest`](super::manifest)) appears when it is whole.
 //!
-//! Until then it has a name of its own, and from time to time a file that says how far it is. A run that was killed is
-//! gone on with from there by the next one of the same settings, to the same bits: the documents it had are read again and
-//! compared, not tokenized.
+//! Until then it has a name of its own, and from time to time a file that says how far it is. A run that was killed, or
+//! ended with an error, is gone on with from there by the next one of the same settings, to the same bits: the documents it
+//! had are read again and compared, not tokenized.
 
 #[cfg(not(target_arch = "wasm32"))]
 use std::sync::{atomic::Ordering, mpsc::sync_channel};
 #[cfg(not(target_arch = "wasm32"))]
-use std::time::Instant;
+use std::{path::Path, time::Instant};
 
 use super::reader::{Document, Reader};
 #[cfg(not(target_arch = "wasm32"))]
@@ -34,11 +34,11 @@ pub use super::preparation::{Earlier, PartSummary, PrepareOptions, Progress, Sum
 
 /// Tokenizes `options.inputs` into the folder `options.out`. `progress` is called after every chunk.
 ///
-/// What a killed run of the same settings did is not done again, if the texts are still the same.
+/// What a run of the same settings did that was killed or failed is not done again, if the texts are still the same.
 ///
 /// # Errors
 /// Bad options, a fault in a file (see [`Reader`]), a corpus without a token, one of which nothing is left to train
-/// on, a folder that exists, or a disk that is full. No folder is left behind then.
+/// on, a folder that exists, or a disk that is full. What was saved until then is kept: see [`can_go_on`].
 #[cfg(not(target_arch = "wasm32"))]
 pub fn prepare(options: &PrepareOptions, mut progress: impl FnMut(&Progress)) -> Result<Summary> {
     check(options)?;
@@ -50,7 +50,8 @@ pub fn prepare(options: &PrepareOptions, mut progress: impl FnMut(&Progress)) ->
     if !run(options, &mut reader, &mut work, (&folder, &settings, earlier), &mut progress)? {
         const CHANGED: &str = "the texts have changed";
         if reader.total_bytes().is_none() {
-            let expected = "the texts of the run that was killed";
+            folder.clear(|_| false)?;
+            let expected = "the texts of the run that was not finished";
             return Err(Error::config("files", expected, "others, from a pipe (the next run begins anew)"));
         }
         folder.clear(|_| false)?;
@@ -60,12 +61,20 @@ pub fn prepare(options: &PrepareOptions, mut progress: impl FnMut(&Progress)) ->
         run(options, &mut reader, &mut work, (&folder, &settings, earlier), &mut progress)?;
     }
     let summary = work.finish(reader.counts().clone(), earlier)?;
-    folder.clear(|name| name != resume::FILE)?;
     folder.commit()?;
     Ok(summary)
 }
 
-/// The work at its beginning, or where a killed run left it.
+/// Whether there is something for the next run for `out` to go on from.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn can_go_on(out: &Path) -> bool {
+    NewFolder::is_left(&Disk, out, resume::FILE)
+}
+
+/// The work at its beginning, or where the last run left it.
+///
+/// # Errors
+/// A disk that cannot be read, which does not make what lies on it worthless.
 #[cfg(not(target_arch = "wasm32"))]
 fn begin<'a>(
     options: &'a PrepareOptions,
@@ -77,7 +86,7 @@ fn begin<'a>(
     if !folder.is_adopted() {
         return Ok((new()?, Earlier::default()));
     }
-    let begun_anew = match resume::load(&Disk, folder.path()) {
+    let begun_anew = match resume::load(&Disk, folder.path())? {
         Some(saved) if saved.settings == settings => {
             folder.clear(|name| saved.work.needs(name))?;
             let mut work = new()?;
@@ -86,6 +95,7 @@ fn begin<'a>(
                     let resumed_documents = work.counts().documents;
                     return Ok((work, Earlier { resumed_documents, begun_anew: None }));
                 }
+                Err(error) if !is_damage(&error) => return Err(error),
                 Err(_) => "what it left is damaged",
             }
         }
@@ -94,6 +104,15 @@ fn begin<'a>(
     };
     folder.clear(|_| false)?;
     Ok((new()?, Earlier { resumed_documents: 0, begun_anew: Some(begun_anew) }))
+}
+
+/// Whether an error says that a file is missing or other than it was left, and not that it could not be read.
+#[cfg(not(target_arch = "wasm32"))]
+fn is_damage(error: &Error) -> bool {
+    match error {
+        Error::Io { cause, .. } => cause.kind() == std::io::ErrorKind::NotFound,
+        _ => true,
+    }
 }
 
 /// Takes all documents of `reader` that `work` does not have yet. Tells whether those that it has are the same.
@@ -140,6 +159,8 @@ fn run(
                     saved = Instant::now();
                 }
             }
+            // Before all were compared nobody knows whether any is taken over.
+            let earlier = if passed < known { Earlier::default() } else { earlier };
             progress(&work.progress(bytes.load(Ordering::Relaxed), total_bytes, earlier));
         }
         Ok(passed == known)

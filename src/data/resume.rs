@@ -1,4 +1,4 @@
-//! What a preparation that is killed leaves to go on from: a file in its folder, replaced from time to time.
+//! What a preparation that is killed or fails leaves to go on from: a file in its folder, replaced from time to time.
 //!
 //! It holds what is in memory between two chunks of documents, and how long each file was then, with its checksum. The place
 //! in the input is a number of documents and the hash of their texts: whoever goes on reads those again, which takes a
@@ -55,11 +55,13 @@ impl WorkState {
     }
 }
 
-/// All that the data follows from, but the documents. How they are read is not part of it: it is known by what is read.
+/// All that the data follows from, but the documents. How they are read is not part of it, as it is known by what is read; but
+/// where long ones are split, which also follows from the memory there is, may show in none of those that were read.
 pub(super) fn settings(options: &PrepareOptions, tokenizer: &Tokenizer) -> String {
-    let PrepareOptions { seq_len, join, pack, held_out, seed, shard_tokens, .. } = options;
+    let PrepareOptions { seq_len, join, pack, held_out, seed, shard_tokens, read, .. } = options;
+    let split_at = read.document_limit;
     format!(
-        "{} {:016x} {:?} {seq_len} {join} {pack} {held_out:?} {seed} {shard_tokens}",
+        "{} {:016x} {:?} {seq_len} {join} {pack} {held_out:?} {seed} {shard_tokens} {split_at}",
         env!("CARGO_PKG_VERSION"),
         tokenizer.fingerprint(),
         tokenizer.specials(),
@@ -79,9 +81,12 @@ pub(super) fn save(store: &dyn Store, folder: &Path, saved: &Saved) -> Result<()
 }
 
 /// What the file of `folder` holds; none where it is damaged.
-pub(super) fn load(store: &dyn Store, folder: &Path) -> Option<Saved> {
-    let bytes = store.read(&folder.join(FILE)).ok()?;
-    let (sum, json) = bytes.split_at_checked(9)?;
-    let whole = sum == format!("{:08x}\n", crc32fast::hash(json)).as_bytes();
-    whole.then(|| serde_json::from_slice(json).ok()).flatten()
+///
+/// # Errors
+/// [`Error::Io`](crate::Error::Io).
+pub(super) fn load(store: &dyn Store, folder: &Path) -> Result<Option<Saved>> {
+    let bytes = store.read(&folder.join(FILE))?;
+    let parts = bytes.split_at_checked(9);
+    let whole = parts.filter(|(sum, json)| *sum == format!("{:08x}\n", crc32fast::hash(json)).as_bytes());
+    Ok(whole.and_then(|(_, json)| serde_json::from_slice(json).ok()))
 }

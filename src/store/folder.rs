@@ -7,7 +7,8 @@ use super::lock::{FolderLock, LOCK_FILE};
 use super::{Purpose, Store, claim, parent};
 use crate::{Error, Result};
 
-/// A folder being written under a temporary name beside its place; removed if dropped without [`NewFolder::commit`].
+/// A folder being written under a temporary name beside its place. Dropped without [`NewFolder::commit`] it is removed, unless
+/// the next run can go on from it: see [`NewFolder::adopt`].
 #[derive(Debug)]
 pub struct NewFolder<'s> {
     store: &'s dyn Store,
@@ -16,6 +17,8 @@ pub struct NewFolder<'s> {
     lock: Option<FolderLock>,
     keep: bool,
     adopted: bool,
+    /// The name of the file by which the next run can go on.
+    state: Option<String>,
 }
 
 impl<'s> NewFolder<'s> {
@@ -27,7 +30,9 @@ impl<'s> NewFolder<'s> {
         Self::begin(store, place, None)
     }
 
-    /// As [`NewFolder::create`], but of what killed runs left, the first that has a file of the name `state` is taken up.
+    /// As [`NewFolder::create`], but of what runs left that were killed or failed, the first that has a file of the name
+    /// `state` is taken up. With this file the folder stays where it is when it is dropped, and [`NewFolder::commit`] removes
+    /// the file last of all, so that nothing is lost wherever a process is killed.
     ///
     /// # Errors
     /// As [`NewFolder::create`].
@@ -62,7 +67,8 @@ impl<'s> NewFolder<'s> {
         }
         if let Some((partial, lock)) = adopted {
             let place = place.to_path_buf();
-            return Ok(NewFolder { store, place, partial, lock, keep: false, adopted: true });
+            let state = state.map(str::to_owned);
+            return Ok(NewFolder { store, place, partial, lock, keep: false, adopted: true, state });
         }
         let mut attempts = 0;
         loop {
@@ -74,9 +80,16 @@ impl<'s> NewFolder<'s> {
             let whole = lock.is_ok() && (!store.is_shared() || partial.join(LOCK_FILE).exists());
             if whole || attempts == 4 {
                 let place = place.to_path_buf();
-                return Ok(NewFolder { store, place, partial, lock: lock?, keep: false, adopted: false });
+                let (lock, state) = (lock?, state.map(str::to_owned));
+                return Ok(NewFolder { store, place, partial, lock, keep: false, adopted: false, state });
             }
         }
+    }
+
+    /// Whether a run left a folder for `place` that the next one can take up by its file `state`, and no other is writing it.
+    pub fn is_left(store: &dyn Store, place: &Path, state: &str) -> bool {
+        let free = |left: &PathBuf| store.exists(&left.join(state)) && lock(store, left, place).is_ok();
+        !store.exists(place) && temporaries(store, place).iter().any(free)
     }
 
     /// Where to write.
@@ -84,7 +97,7 @@ impl<'s> NewFolder<'s> {
         &self.partial
     }
 
-    /// Whether a run that was killed began the folder.
+    /// Whether a run that was killed, or failed, began the folder.
     pub fn is_adopted(&self) -> bool {
         self.adopted
     }
@@ -129,6 +142,10 @@ impl<'s> NewFolder<'s> {
             other => other,
         })?;
         self.partial = self.place.clone();
+        if let Some(state) = &self.state {
+            // As a lock, it harms nothing where it stays.
+            let _ = self.store.remove_file(&self.partial.join(state));
+        }
         self.unlock();
         self.store.sync_dir(parent(&self.place))
     }
@@ -164,9 +181,13 @@ fn lock(store: &dyn Store, folder: &Path, place: &Path) -> Result<Option<FolderL
 impl Drop for NewFolder<'_> {
     fn drop(&mut self) {
         if !self.keep {
+            let state = self.state.as_ref();
+            let can_go_on = state.is_some_and(|state| self.store.exists(&self.partial.join(state)));
             self.lock = None;
-            // An error that led here is the one to tell; the next run clears what is left.
-            let _ = self.store.remove_dir_all(&self.partial);
+            if !can_go_on {
+                // An error that led here is the one to tell; the next run clears what is left.
+                let _ = self.store.remove_dir_all(&self.partial);
+            }
         }
     }
 }

@@ -61,6 +61,24 @@ impl FolderLock {
     /// [`Error::File`] when another process holds it, when it is a link, and when it is a file of another kind;
     /// [`Error::Io`].
     pub fn acquire(folder: &Path) -> Result<FolderLock> {
+        Self::attempt(folder)?.map_err(Error::io(&folder.join(LOCK_FILE), "lock"))
+    }
+
+    /// As [`FolderLock::acquire`]; none where the file system knows no locks.
+    ///
+    /// # Errors
+    /// As [`FolderLock::acquire`].
+    pub fn acquire_if_supported(folder: &Path) -> Result<Option<FolderLock>> {
+        let lock = Self::attempt(folder)?.ok();
+        if lock.is_none() {
+            // A file that stays harms nothing.
+            let _ = std::fs::remove_file(folder.join(LOCK_FILE));
+        }
+        Ok(lock)
+    }
+
+    /// Takes the lock, or says why the operating system cannot lock anything there.
+    fn attempt(folder: &Path) -> Result<std::io::Result<FolderLock>> {
         let path = folder.join(LOCK_FILE);
         // Following a link would empty a file that is somebody else's.
         if let Ok(about) = path.symlink_metadata()
@@ -86,7 +104,7 @@ impl FolderLock {
                     format!("{who} using it"),
                 ));
             }
-            Err(TryLockError::Error(source)) => return Err(Error::io(&path, "lock")(source)),
+            Err(TryLockError::Error(source)) => return Ok(Err(source)),
         }
         // What another program keeps under this name is not emptied.
         if begin(&mut file).is_none() {
@@ -97,7 +115,7 @@ impl FolderLock {
             .set_len(0)
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{} {MARK}", std::process::id()));
-        Ok(FolderLock { file })
+        Ok(Ok(FolderLock { file }))
     }
 
     /// Gives up the lock of `folder` and removes its file, so that nothing is left of it.

@@ -9,13 +9,14 @@ use tokenizers::{EncodeInput, Encoding, ModelWrapper, NormalizedString, Normaliz
 use super::check;
 use super::companions::{Companions, SETTINGS_FILE, SPECIAL_TOKENS_FILE};
 use super::growth;
+use super::reserved::Reserved;
 use super::scores;
 use super::specials::{SpecialIds, SpecialTokens};
 use super::vocabulary::{VOCABULARY_FILE, tokenizer_json};
 use crate::budget;
 use crate::hash::fnv1a;
 use crate::json;
-use crate::store::{CHECKSUMS_FILE, Disk, FolderLock, Store, checksums, holds_only, write_atomic};
+use crate::store::{CHECKSUMS_FILE, Disk, Store, checksums, write_atomic};
 use crate::{Error, Result};
 
 /// The file's name inside a model or data folder.
@@ -209,23 +210,23 @@ impl Tokenizer {
     /// Writes `tokenizer.json` into `folder`, which is created if need be.
     ///
     /// # Errors
-    /// When the operating system refuses.
+    /// When the operating system refuses, or another process writes there.
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<PathBuf> {
-        let folder = folder.as_ref();
-        Disk.create_dir_all(folder)?;
+        self.save_in(&Reserved::new(folder)?)
+    }
+
+    /// As [`Tokenizer::save`], into a folder that was reserved before the tokenizer was learnt.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub fn save_in(&self, reserved: &Reserved) -> Result<PathBuf> {
+        let folder = reserved.folder();
         let path = folder.join(FILE);
         let save = || write_atomic(&Disk, &path, |sink| sink.put(&self.json));
-        // A list or a lock in another's folder would say that it is ours.
-        let alone = holds_only(folder, &[FILE], &Disk.list(folder)?);
-        // It says so of a tokenizer that has no list yet, should this process be killed.
-        let lock = alone.then(|| FolderLock::acquire(folder)).transpose()?;
-        if alone || Disk.exists(&folder.join(CHECKSUMS_FILE)) {
+        if reserved.is_alone() || Disk.exists(&folder.join(CHECKSUMS_FILE)) {
             checksums::replacing(&Disk, folder, || Ok(vec![(FILE, save()?)]))?;
         } else {
             save()?;
-        }
-        if let Some(lock) = lock {
-            lock.remove(folder);
         }
         Ok(path)
     }

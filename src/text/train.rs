@@ -1,8 +1,9 @@
 //! Learning a vocabulary.
 //!
-//! Words are counted in bounded chunks on all cores; the merges are then learnt on the counts. Of more than
-//! [`MAX_COUNTED`] different words the commoner half is kept and counting goes on, and merges are learnt on the
-//! [`MAX_LEARNT`] commonest: rarer words hardly change which pairs are frequent, and memory is bounded. The crate's own
+//! Words are counted in bounded chunks on all cores; the merges are then learnt on the counts. Where there are more than
+//! [`MAX_COUNTED`] different words the commoner half is kept and counting goes on. This is looked at after every [`CHUNK`]
+//! bytes of text, however many are read at once, so that the vocabulary does not depend on the memory there is. Merges are
+//! learnt on the [`MAX_LEARNT`] commonest: rarer words hardly change which pairs are frequent, and memory is bounded. The crate's own
 //! trainer numbers the `##` letters in the order of a randomly seeded hash map, so they are handed to it in
 //! order, as if they were special: the same text gives the same file.
 
@@ -28,7 +29,7 @@ pub const MIN_VOCAB: usize = 256;
 /// The most tokens a vocabulary may have: no model here embeds more.
 pub const MAX_VOCAB: usize = 1 << 20;
 
-/// Bytes of text split into words at once.
+/// Bytes of text split into words at once, where there is the memory, and those after which words may be forgotten.
 const CHUNK: usize = 8 << 20;
 /// Of more different words than these the rarer half is forgotten while counting.
 const MAX_COUNTED: usize = 1 << 23;
@@ -55,7 +56,8 @@ impl Tokenizer {
                 options.vocab_size,
             ));
         }
-        let mut words = count_words(texts, options)?;
+        let bounds = Bounds { read: budget::batch_limit(), chunk: CHUNK, most: MAX_COUNTED };
+        let mut words = count_words(texts, options, bounds)?;
         if words.is_empty() {
             return Err(Error::config("tokenizer training text", "at least one word", "none"));
         }
@@ -71,7 +73,18 @@ impl Tokenizer {
     }
 }
 
-fn count_words<I>(texts: I, options: &TokenizerOptions) -> Result<Counts>
+/// What bounds the memory that counting takes.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    /// Bytes read before they are counted, which may be anything.
+    read: usize,
+    /// Bytes of text after which the rarer words may be forgotten.
+    chunk: usize,
+    /// Different words that are not too many then.
+    most: usize,
+}
+
+fn count_words<I>(texts: I, options: &TokenizerOptions, bounds: Bounds) -> Result<Counts>
 where
     I: IntoIterator<Item = Result<String>>,
 {
@@ -97,21 +110,27 @@ where
     };
     let mut total = Counts::new();
     let mut texts = texts.into_iter().peekable();
+    let mut passed = 0;
     while texts.peek().is_some() {
         let mut chunk = Vec::new();
         let mut bytes = 0;
-        while bytes < CHUNK.min(budget::batch_limit())
+        while bytes < bounds.read
+            && passed < bounds.chunk
             && let Some(text) = texts.next()
         {
             let text = text?;
             bytes += text.len() + size_of::<String>();
+            passed += text.len();
             chunk.push(text);
         }
         let counted =
             chunk.par_iter().map(counts).try_reduce(Counts::new, |left, right| Ok(merge(left, right)))?;
         total = merge(total, counted);
-        if total.len() > MAX_COUNTED {
-            keep_commonest(&mut total, MAX_COUNTED / 2);
+        if passed >= bounds.chunk {
+            passed %= bounds.chunk;
+            if total.len() > bounds.most {
+                keep_commonest(&mut total, bounds.most / 2);
+            }
         }
     }
     Ok(total)
@@ -253,6 +272,23 @@ fn assemble(bpe: BPE, options: &TokenizerOptions, keep_accents: bool) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::mix;
+
+    #[test]
+    fn what_is_forgotten_does_not_depend_on_how_much_is_read_at_once() {
+        // Each of many words comes a few times, now and then, and some keep coming.
+        let text = |n: u64| format!("w{} w{} w{}", n % 7, mix(n) % 500, mix(n + 10_000) % 900);
+        let counted = |read: usize| {
+            let texts = (0..2000).map(|n| Ok(text(n)));
+            let bounds = Bounds { read, chunk: 1000, most: 100 };
+            count_words(texts, &TokenizerOptions::default(), bounds).unwrap()
+        };
+        let whole = counted(1 << 20);
+        assert!(whole.len() > 50 && whole.len() < 800, "{}", whole.len());
+        for read in [1, 300, 999, 2000] {
+            assert!(counted(read) == whole, "{read}");
+        }
+    }
 
     #[test]
     fn the_commonest_words_stay_whatever_their_order() {

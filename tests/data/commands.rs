@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Output;
 
 use wgrad::data::{Dataset, Split};
+use wgrad::store::FolderLock;
 use wgrad::text::Tokenizer;
 
 use super::common::program;
@@ -225,4 +226,44 @@ fn training_on_texts_says_how_they_are_prepared() {
     assert!(told.contains("--tokenizer tok --out data/20231101.pt, then --data data/20231101.pt"), "{told}");
     let told = error(&wgrad(path, "pretrain --from some/model --out run --data wiki.txt"));
     assert!(told.contains("data prepare wiki.txt --tokenizer some/model --out data/wiki, then"), "{told}");
+}
+
+#[test]
+fn a_folder_for_a_vocabulary_is_taken_before_the_texts_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("tok");
+    let train = "tokenizer train missing.txt --vocab-size 300 --out tok";
+    fs::create_dir(&out).unwrap();
+    let held = FolderLock::acquire(&out).unwrap();
+    let told = error(&wgrad(folder.path(), train));
+    assert!(told.contains("using it"), "{told}");
+    held.remove(&out);
+    fs::remove_dir(&out).unwrap();
+    // Nothing is left of one that came to nothing.
+    let told = error(&wgrad(folder.path(), train));
+    assert!(told.contains("missing.txt") && !out.exists(), "{told}");
+}
+
+#[test]
+fn a_preparation_that_fails_says_what_becomes_of_its_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    // More than is read at once with so little memory.
+    let text = |count: usize| (sentences(count).join("\n") + "\n").repeat(60);
+    fs::write(path.join("text.txt"), text(1500)).unwrap();
+    fs::write(path.join("bad.parquet"), "no Parquet").unwrap();
+    stdout(&wgrad(path, "tokenizer train text.txt --vocab-size 300 --out tok"));
+    let prepare = "--tokenizer tok --seq-len 32 --save-every 0 --memory 70MB --out out";
+    let failed = wgrad(path, &format!("data prepare text.txt bad.parquet {prepare}"));
+    let told = program::stderr(&failed);
+    assert!(!failed.status.success() && told.contains("the same command goes on from it"), "{told}");
+    let told = program::stderr(&wgrad(path, &format!("data prepare text.txt {prepare}")));
+    assert!(told.contains("goes on from ") && !told.contains("anew"), "{told}");
+    // With other texts nobody is told of what is not taken over.
+    let failed = wgrad(path, &format!("data prepare text.txt bad.parquet --seed 1 {prepare}2"));
+    assert!(!failed.status.success());
+    fs::write(path.join("text.txt"), text(1400)).unwrap();
+    let told = program::stderr(&wgrad(path, &format!("data prepare text.txt --seed 1 {prepare}2")));
+    assert!(told.contains("anew") && told.contains("the texts have changed"), "{told}");
+    assert!(!told.contains("goes on from"), "{told}");
 }

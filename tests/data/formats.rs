@@ -11,7 +11,9 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use serde_json::json;
+use wgrad::data::files::sources;
 use wgrad::data::source::Format;
+use wgrad::data::task::{Columns, Table, WordColumns};
 use wgrad::data::{FileOptions, PrepareOptions, ReadOptions, Texts, prepare};
 
 use super::reading::{PACKERS, gzip, read_paths, xz};
@@ -355,4 +357,36 @@ fn texts_have_their_places_in_every_format() {
     let path: &Path = &two.path().join("a.zip");
     let error = Texts::open(path, "text", &FileOptions::default()).err().unwrap().to_string();
     assert!(error.contains("one file of texts in the archive") && error.contains("b.txt"), "{error}");
+}
+
+#[test]
+fn members_of_archives_are_named_as_folders_list_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let rows = |word: &str| format!("text,label\n{word} one,yes\n{word} two,no\n");
+    let (first, second) = (rows("first"), rows("second"));
+    let members: [(&str, &[u8]); 2] = [("in/a.csv", first.as_bytes()), ("b.csv", second.as_bytes())];
+    fs::write(path("x.zip"), zip(&members)).unwrap();
+    fs::write(path("y.tar"), tar(&members)).unwrap();
+    fs::write(path("z.csv"), rows("third")).unwrap();
+    let by = Columns {
+        text: "text".to_owned(),
+        pair: None,
+        label: Some("label".to_owned()),
+        numbers: false,
+        separator: None,
+    };
+    let plain = FileOptions::default();
+    let found = sources(&[folder.path().to_path_buf()], &plain).unwrap().files;
+    let texts =
+        found.iter().map(|file| Table::read(&file.path, &by, &plain).unwrap().examples[0].text.clone());
+    assert_eq!(Vec::from_iter(texts), ["first one", "second one", "first one", "second one", "third one"]);
+    let words = path("w.zip");
+    let lists = b"{\"tokens\": [\"a\"], \"ner_tags\": [\"O\"]}\n";
+    fs::write(&words, zip(&[("w.jsonl", lists)])).unwrap();
+    // The first name that is looked for in vain does not end the search.
+    let table = Table::read_words(&words.join("w.jsonl"), &WordColumns::default(), &plain).unwrap();
+    assert_eq!(table.examples.len(), 1);
+    let error = Table::read(&path("x.zip").join("c.csv"), &by, &plain).unwrap_err().to_string();
+    assert!(error.contains("c.csv") && error.contains("none of this name"), "{error}");
 }

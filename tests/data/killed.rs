@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use wgrad::data::prepare::Earlier;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use wgrad::data::prepare::{Earlier, can_go_on};
 use wgrad::data::{HeldOut, PrepareOptions, Summary, prepare};
 use wgrad::text::{Tokenizer, TokenizerOptions};
 
@@ -60,7 +63,12 @@ fn put(folder: &Path, out: &str, left: &BTreeMap<String, Vec<u8>>) {
 
 /// Runs again, and removes what was made.
 fn again(options: &PrepareOptions) -> (BTreeMap<String, Vec<u8>>, Earlier) {
-    let summary = prepare(options, |_| {}).unwrap();
+    let mut told = Vec::new();
+    let summary = prepare(options, |progress| told.push(progress.earlier)).unwrap();
+    // Nobody is told of what turns out otherwise.
+    told.retain(|earlier| *earlier != Earlier::default());
+    told.dedup();
+    assert_eq!(told, Vec::from_iter((summary.earlier != Earlier::default()).then_some(summary.earlier)));
     let made = files(&options.out);
     fs::remove_dir_all(&options.out).unwrap();
     (made, summary.earlier)
@@ -150,6 +158,12 @@ fn what_has_changed_begins_anew_and_says_so() {
         }
     }
 
+    // How long documents are split is a setting too, though it shows in none of these.
+    put(folder.path(), "out", middle);
+    let mut split = options.clone();
+    split.read.document_limit = 4000;
+    assert_eq!(again(&split).1.begun_anew, Some("the settings or the tokenizer have changed"));
+
     // Another text where the killed run was, an earlier end, and one that only comes later.
     let lines = sentences(1500);
     let changed = |at: usize| {
@@ -183,4 +197,61 @@ fn the_bits_do_not_depend_on_the_number_of_threads() {
         })
     });
     assert!(made[0] == made[1] && made[1] == made[2]);
+}
+
+#[test]
+fn an_error_keeps_what_was_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let right = options(folder.path(), "right");
+    let (left, _) = kills(folder.path(), &right);
+    let whole = files(&right.out);
+    let options = PrepareOptions { out: folder.path().join("out"), ..right.clone() };
+    let goes_on = |options: &PrepareOptions| {
+        assert!(can_go_on(&options.out));
+        let (made, earlier) = again(options);
+        assert!(earlier.resumed_documents > 0 && earlier.begun_anew.is_none());
+        assert!(made == whole);
+        assert!(!can_go_on(&options.out));
+    };
+
+    // A file that turns out to be cut short, first in a new run and then in one that goes on.
+    let mut packed = GzEncoder::new(Vec::new(), Compression::default());
+    packed.write_all(&fs::read(folder.path().join("text.txt")).unwrap()).unwrap();
+    let packed = packed.finish().unwrap();
+    let text = folder.path().join("text.txt.gz");
+    let gzip = PrepareOptions { inputs: vec![text.clone()], ..options.clone() };
+    for part in [packed.len() / 2, packed.len() * 3 / 4] {
+        fs::write(&text, &packed[..part]).unwrap();
+        let error = prepare(&gzip, |_| {}).unwrap_err().to_string();
+        assert!(error.contains("a truncated one"), "{error}");
+        assert!(can_go_on(&options.out) && !options.out.exists());
+    }
+    fs::write(&text, &packed).unwrap();
+    goes_on(&gzip);
+
+    // What cannot be read need not be damaged.
+    let middle = &left[left.len() / 2];
+    put(folder.path(), "out", middle);
+    let shard = partial(folder.path(), "out").join("train-00000.bin");
+    fs::remove_file(&shard).unwrap();
+    fs::create_dir(&shard).unwrap();
+    let error = prepare(&options, |_| {}).unwrap_err().to_string();
+    assert!(error.contains("train-00000.bin: cannot"), "{error}");
+    fs::remove_dir(&shard).unwrap();
+    fs::write(&shard, &middle["train-00000.bin"]).unwrap();
+    goes_on(&options);
+    // But what is not there is.
+    put(folder.path(), "out", middle);
+    fs::remove_file(partial(folder.path(), "out").join("train-00000.bin")).unwrap();
+    assert_eq!(again(&options).1.begun_anew, Some("what it left is damaged"));
+
+    // A place that was taken meanwhile: all is done but the name.
+    let taken = options.out.join("mine");
+    let error = prepare(&options, |_| {
+        fs::create_dir_all(&options.out).unwrap();
+        fs::write(&taken, "mine").unwrap();
+    });
+    assert!(error.unwrap_err().to_string().contains("what was written is in"));
+    fs::remove_dir_all(&options.out).unwrap();
+    goes_on(&options);
 }

@@ -10,7 +10,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use wgrad::data::FileOptions;
-use wgrad::data::task::{Columns, Labels, Table, Task, WordColumns, encode_words};
+use wgrad::data::task::{Columns, Labels, Table, Task, WordColumns, encode_words, joined_words};
 use wgrad::text::{Template, Tokenizer};
 use wgrad::train::finetune::columns;
 
@@ -26,6 +26,30 @@ impl Files {
     fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.0.path().join(name);
         fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// Two texts of words whose tags are numbers, and what the file says `about` its columns.
+    fn parquet(&self, name: &str, about: &str) -> PathBuf {
+        let schema = "message texts { required group tokens (LIST) { repeated group list { required binary element (UTF8); } }
+                      required group ner_tags (LIST) { repeated group list { required int64 element; } } }";
+        let path = self.0.path().join(name);
+        let schema = Arc::new(parse_message_type(schema).unwrap());
+        let file = fs::File::create(&path).unwrap();
+        let about = vec![KeyValue::new("huggingface".to_owned(), about.to_owned())];
+        let properties = WriterProperties::builder().set_key_value_metadata(Some(about)).build();
+        let mut writer = SerializedFileWriter::new(file, schema, Arc::new(properties)).unwrap();
+        let mut rows = writer.next_row_group().unwrap();
+        let (there, begun) = ([1i16, 1, 1], [0i16, 1, 0]);
+        let mut column = rows.next_column().unwrap().unwrap();
+        let words = ["EU", "rejects", "Peter"].map(|word| ByteArray::from(word.as_bytes().to_vec()));
+        column.typed::<ByteArrayType>().write_batch(&words, Some(&there), Some(&begun)).unwrap();
+        column.close().unwrap();
+        let mut column = rows.next_column().unwrap().unwrap();
+        column.typed::<Int64Type>().write_batch(&[1, 0, 2], Some(&there), Some(&begun)).unwrap();
+        column.close().unwrap();
+        rows.close().unwrap();
+        writer.close().unwrap();
         path
     }
 }
@@ -119,28 +143,10 @@ fn lists_are_read_from_json_csv_and_parquet() {
         all.iter().map(|text| &text.1).collect::<Vec<_>>()
     );
 
-    let schema = "message texts { required group tokens (LIST) { repeated group list { required binary element (UTF8); } }
-                  required group ner_tags (LIST) { repeated group list { required int64 element; } } }";
-    let path = files.0.path().join("e.parquet");
-    let schema = Arc::new(parse_message_type(schema).unwrap());
-    let file = fs::File::create(&path).unwrap();
     // What the tags are called, as Hugging Face's `datasets` writes it.
     let about = r#"{"info": {"features": {"tokens": {"feature": {"dtype": "string", "_type": "Value"}, "_type": "List"},
                    "ner_tags": {"feature": {"names": ["O", "B-ORG", "B-PER"], "_type": "ClassLabel"}, "_type": "List"}}}}"#;
-    let about = vec![KeyValue::new("huggingface".to_owned(), about.to_owned())];
-    let properties = WriterProperties::builder().set_key_value_metadata(Some(about)).build();
-    let mut writer = SerializedFileWriter::new(file, schema, Arc::new(properties)).unwrap();
-    let mut rows = writer.next_row_group().unwrap();
-    let (there, begun) = ([1i16, 1, 1], [0i16, 1, 0]);
-    let mut column = rows.next_column().unwrap().unwrap();
-    let words = ["EU", "rejects", "Peter"].map(|word| ByteArray::from(word.as_bytes().to_vec()));
-    column.typed::<ByteArrayType>().write_batch(&words, Some(&there), Some(&begun)).unwrap();
-    column.close().unwrap();
-    let mut column = rows.next_column().unwrap().unwrap();
-    column.typed::<Int64Type>().write_batch(&[1, 0, 2], Some(&there), Some(&begun)).unwrap();
-    column.close().unwrap();
-    rows.close().unwrap();
-    writer.close().unwrap();
+    let path = files.parquet("e.parquet", about);
     assert_eq!(tagged(&read(&path, &named).unwrap()), all);
     assert_eq!(tagged(&read(&path, &WordColumns::default()).unwrap()), all);
     let names = ["nothing", "ORG", "PER"].map(str::to_owned).to_vec();
@@ -150,6 +156,60 @@ fn lists_are_read_from_json_csv_and_parquet() {
     let text = columns(Task::Classify, "tokens", None, Some("ner_tags"));
     let error = Table::read(&path, &text, &options()).unwrap_err().to_string();
     assert!(error.contains("a list"), "{error}");
+}
+
+#[test]
+fn names_of_tags_are_found_wherever_they_may_stand() {
+    let files = Files::new();
+    let found = |about: &str| {
+        let path = files.parquet("a.parquet", about);
+        tagged(&Table::read_words(&path, &WordColumns::default(), &options()).unwrap())
+    };
+    let numbers = expected(&[(1, "EU rejects", "1 0"), (2, "Peter", "2")]);
+    let names = expected(&[(1, "EU rejects", "B O"), (2, "Peter", "C")]);
+    // What another program keeps under the name is not what is looked for.
+    for other in
+        [r#"{"info": "none"}"#, "[1]", "1", r#"{"info": [1]}"#, r#"{"info": {"features": [3]}}"#, "{"]
+    {
+        assert_eq!(found(other), numbers, "{other}");
+    }
+    let class = r#"{"names": ["O", "B", "C"], "_type": "ClassLabel"}"#;
+    let text = r#"{"dtype": "string", "_type": "Value"}"#;
+    for list in ["List", "LargeList", "Sequence"] {
+        let list = format!(r#"{{"feature": {class}, "_type": "{list}"}}"#);
+        let told = |features: &str| format!(r#"{{"info": {{"features": {{{features}}}}}}}"#);
+        assert_eq!(found(&told(&format!(r#""ner_tags": {list}"#))), names, "{list}");
+        // Another column may be called as the part of a list that says how its items are.
+        assert_eq!(found(&told(&format!(r#""feature": {text}, "ner_tags": {list}"#))), names, "{list}");
+    }
+    assert_eq!(found(&format!(r#"{{"info": {{"features": {{"ner_tags": [{class}]}}}}}}"#)), names);
+}
+
+#[test]
+fn numbers_of_one_file_are_not_mixed_with_names_of_another() {
+    let files = Files::new();
+    let about =
+        r#"{"info": {"features": {"ner_tags": [{"names": ["O", "B", "C"], "_type": "ClassLabel"}]}}}"#;
+    let [named, bare] = [("a.parquet", about), ("b.parquet", "{}")].map(|(name, about)| {
+        let path = files.parquet(name, about);
+        move |columns: &WordColumns| Table::read_words(&path, columns, &options()).unwrap()
+    });
+    let unknown = WordColumns::default();
+    for mixed in
+        [joined_words(named(&unknown), bare(&unknown)), joined_words(bare(&unknown), named(&unknown))]
+    {
+        let error = mixed.unwrap_err().to_string();
+        assert!(error.contains("b.parquet: ") && error.contains("--tag-names"), "{error}");
+    }
+    let names = ["O", "X", "Y"].map(str::to_owned).to_vec();
+    let known = WordColumns { names, ..WordColumns::default() };
+    for table in [
+        joined_words(named(&known), bare(&known)),
+        joined_words(named(&unknown), named(&unknown)),
+        joined_words(bare(&unknown), bare(&unknown)),
+    ] {
+        assert_eq!(table.unwrap().examples.len(), 4);
+    }
 }
 
 #[test]

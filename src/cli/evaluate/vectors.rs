@@ -72,7 +72,7 @@ pub fn similarity_sets(files: &LabelledFiles) -> anyhow::Result<Sets> {
         let column = |at: usize| named[at].clone().unwrap_or_else(|| layout[at].to_owned());
         let columns = columns(Task::Contrastive, &column(0), Some(&column(1)), Some(&column(2)));
         let read = |path: &Path| Table::read(path, &columns, &files.how.options());
-        files.joined(&files.eval, &["validation", "dev", "test"], read)
+        files.joined(Task::Stsb, &files.eval, &["validation", "dev", "test"], read)
     });
     let first = read.next().context("a layout")?;
     let all_named = named.iter().all(|name| name.is_some());

@@ -235,7 +235,9 @@ fn split(path: &Path, splits: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
     let (folder, record) = reference.cached(wanted)?;
     let rank = |file: &Fetched| splits.iter().position(|split| *split == file.split);
     let best = record.files.iter().map(&rank).min().flatten();
-    let files = record.files.iter().filter(|file| best.is_some() && rank(file) == best);
+    // A split that is named has no rank among those that are looked for where none is: all that came is of it.
+    let taken = |file: &&Fetched| reference.split.is_some() || (best.is_some() && rank(file) == best);
+    let files = record.files.iter().filter(taken);
     let files: Vec<PathBuf> = files.map(|file| folder.join(&file.name)).collect();
     ensure!(
         !files.is_empty(),

@@ -32,5 +32,5 @@ pub use self::{
     labels::{Labels, scores},
     lengths::{batches, padded},
     table::{Example, Table},
-    words::{EncodedWords, encode_words},
+    words::{EncodedWords, encode_words, joined_words},
 };

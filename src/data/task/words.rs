@@ -8,7 +8,7 @@ use super::encode::Encoded;
 use super::lists::{self, Complaint};
 use super::table::{Example, Table};
 use crate::budget;
-use crate::data::files::{is_archive, source};
+use crate::data::files::{archive_of, is_archive, source};
 use crate::data::rows::{Lines, Rows, Wanted};
 use crate::data::source::{FileOptions, Format, Source, recognise};
 use crate::error::quoted;
@@ -64,7 +64,7 @@ impl Table {
             return read(&source, [&columns.words, &columns.tags[0]], columns, &options);
         }
         // What is no file gives what it has once.
-        let once = !std::fs::metadata(path).is_ok_and(|about| about.is_file());
+        let once = archive_of(path).is_none() && !path.is_file();
         let mut first = None;
         for tags in &columns.tags {
             match read(&source, [&columns.words, tags], columns, &options) {
@@ -77,6 +77,40 @@ impl Table {
         }
         Err(first.unwrap_or_else(|| Error::config("tags", "the name of a column", "none")))
     }
+}
+
+/// Adds the rows of another file with a tag for each word. Numbers in one file are not the names in another.
+///
+/// # Errors
+/// [`Error::File`] where one has nothing but numbers as tags and the other none.
+pub fn joined_words(table: Table, other: Table) -> Result<Table> {
+    // The first file stands for those that were joined before, each of which was compared with it.
+    let first = |table: &Table| numbered(table.examples.iter().take_while(|example| example.file == 0));
+    let mixed = match (first(&table), first(&other)) {
+        (Some(true), Some(false)) => Some((&other, &table)),
+        (Some(false), Some(true)) => Some((&table, &other)),
+        _ => None,
+    };
+    if let Some((named, numbers)) = mixed {
+        let expected = format!(
+            "tags that have names as in {} (--tag-names says what numbers are called)",
+            named.path.display()
+        );
+        return Err(Error::file(&numbers.path, expected, "numbers alone"));
+    }
+    Ok(table.joined(other))
+}
+
+/// Whether all tags are numbers, or none is; nothing where some are.
+fn numbered<'a>(examples: impl Iterator<Item = &'a Example>) -> Option<bool> {
+    let mut all = None;
+    for tag in examples.flat_map(Example::labels) {
+        let number = tag.parse::<u64>().is_ok();
+        if *all.get_or_insert(number) != number {
+            return None;
+        }
+    }
+    all
 }
 
 fn read(source: &Source, names: [&String; 2], columns: &WordColumns, options: &FileOptions) -> Result<Table> {
