@@ -62,7 +62,7 @@ fn every_command_of_a_step_states_its_bytes() {
                 workload.model.max_position_embeddings = 512;
                 for work in [Work::Step, Work::Finetune, Work::Embed] {
                     let list = pollster::block_on(commands(&gpu, work, &workload)).unwrap();
-                    assert!(list.len() > 20, "{work:?}: {} commands", list.len());
+                    assert!(list.len() > 15, "{work:?}: {} commands", list.len());
                     assert_eq!(silent(&list), [""; 0], "{work:?} of {precision:?}");
                     let products = list.iter().filter(|command| command.kernel.starts_with("matmul"));
                     let on_units = gpu.capabilities().matrix_tile.is_some() && precision == Precision::Mixed;

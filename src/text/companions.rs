@@ -19,6 +19,9 @@ pub struct Companions {
     pub special_tokens: Map<String, Value>,
 }
 
+/// The tokenizer itself.
+pub const TOKENIZER_FILE: &str = "tokenizer.json";
+
 /// What Python needs to know of a tokenizer beside its `tokenizer.json`, and how long texts may be.
 pub const SETTINGS_FILE: &str = "tokenizer_config.json";
 /// What the special tokens of a tokenizer are called, by what they are for.

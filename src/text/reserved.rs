@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::tokenizer::FILE;
+use super::companions::TOKENIZER_FILE;
 use crate::Result;
 use crate::store::{Disk, FolderLock, Store, holds_only};
 
@@ -27,7 +27,7 @@ impl Reserved {
         let made = !Disk.exists(&folder);
         Disk.create_dir_all(&folder)?;
         // A list or a lock in another's folder would say that it is ours.
-        let alone = holds_only(&folder, &[FILE], &Disk.list(&folder)?);
+        let alone = holds_only(&folder, &[TOKENIZER_FILE], &Disk.list(&folder)?);
         // It says so of a tokenizer that has no list yet, should this process be killed.
         let lock = if alone { FolderLock::acquire_if_supported(&folder)? } else { None };
         Ok(Reserved { folder, alone, lock, made })

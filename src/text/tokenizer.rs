@@ -20,7 +20,7 @@ use crate::store::{CHECKSUMS_FILE, Disk, Store, checksums, write_atomic};
 use crate::{Error, Result};
 
 /// The file's name inside a model or data folder.
-pub const FILE: &str = "tokenizer.json";
+pub use super::companions::TOKENIZER_FILE as FILE;
 
 /// A bigger `tokenizer.json` is refused unread.
 const MAX_FILE: u64 = json::MAX_BYTES as u64;

@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
-use super::{Heads, fused};
-use crate::gpu::{AdapterKind, Capabilities};
+use super::Heads;
+use crate::gpu::{AdapterKind, Capabilities, UNITS_BUFFERS, UNITS_MEMORY};
+use crate::ops::units::Units;
 use crate::tensor::DType;
 
 /// The forms of attention.
@@ -19,6 +20,15 @@ pub enum Form {
 impl Form {
     /// The widest head (D) that is fused.
     pub const WIDEST_FUSED: usize = 128;
+    /// The widest head (D) that is fused on matrix units: what wider ones keep of their rows does not fit AMD's registers.
+    pub(super) const WIDEST_ON_UNITS: usize = 64;
+
+    /// The units of a device that the fused form of heads of `size` (D) runs on: those that take f16, where a workgroup has
+    /// the memory and the bindings.
+    pub(super) fn units(device: &Capabilities, size: usize, storage: DType) -> Option<Units> {
+        let fits = device.max_workgroup_memory >= UNITS_MEMORY && device.max_storage_buffers >= UNITS_BUFFERS;
+        Units::of(device, storage).filter(|units| units.half && fits && size <= Self::WIDEST_ON_UNITS)
+    }
 
     /// The form for `heads` of `size` (D) whose activations are stored as `storage`. Dropout is the same work in both.
     ///
@@ -34,7 +44,7 @@ impl Form {
         let elements = sequences * heads * tokens * tokens.next_multiple_of(4);
         let fits = elements as u64 * storage.bytes() <= device.max_binding;
         let unfused = tokens < WORTH_IT || (tokens < LONG && fits);
-        let on_units = fused::on_units::units(device, size, storage).is_some();
+        let on_units = Self::units(device, size, storage).is_some();
         match device.kind {
             AdapterKind::Gpu if (on_units || !unfused) && size <= Self::WIDEST_FUSED => Form::Fused,
             AdapterKind::Gpu | AdapterKind::Cpu => Form::Unfused,

@@ -1,6 +1,6 @@
 //! Attention that keeps one number per row instead of probabilities.
 
-pub(super) mod on_units;
+mod on_units;
 
 use super::{Form, Plan};
 use crate::Result;
@@ -139,7 +139,7 @@ pub(super) fn record(
     bounds: &Tensor,
     dropout: Option<&Dropout>,
 ) -> Result<Tensor> {
-    if let Some(units) = on_units::units(graph.capabilities(), plan.size, graph.storage()) {
+    if let Some(units) = Form::units(graph.capabilities(), plan.size, graph.storage()) {
         return on_units::record(graph, (plan, units), qkv, distances, bounds, dropout);
     }
     let params = params(&plan, dropout)?;

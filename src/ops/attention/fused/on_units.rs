@@ -1,9 +1,9 @@
 //! The fused form on matrix units.
 
-use super::{Blocks, LAYOUT, Params, Plan, dispatch, params};
+use super::{Blocks, Form, LAYOUT, Params, Plan, dispatch, params};
 use crate::Result;
 use crate::autograd::Graph;
-use crate::gpu::{Capabilities, Constant, F16, KernelSpec, TILE, UNITS_BUFFERS, UNITS_MEMORY, View, shader};
+use crate::gpu::{Constant, F16, KernelSpec, TILE, View, shader};
 use crate::ops::dropout::Dropout;
 use crate::ops::units::{AMD, APPLE, LAVAPIPE, NVIDIA, Units};
 use crate::tensor::{DType, Tensor};
@@ -17,10 +17,7 @@ const fn rows_of(subgroup: u32) -> u32 {
     if subgroup < 16 { 8 } else { 16 }
 }
 
-/// The widest head (D) on units: what wider ones keep of their rows does not fit AMD's registers.
-const WIDEST: usize = 64;
-
-const SIZE: Constant = ("SIZE", WIDEST as u32);
+const SIZE: Constant = ("SIZE", Form::WIDEST_ON_UNITS as u32);
 const SHAW: [Constant; 3] = [("RELATIVE", 1), ("DISTANCES", 1), ("DROPOUT", 1)];
 const BIASED: [Constant; 3] = [("RELATIVE", 2), ("DISTANCES", 0), ("DROPOUT", 1)];
 const IN_FORWARD: Constant = ("FORWARD", 1);
@@ -80,13 +77,6 @@ const fn constants(
         ("STEPS", WIDE / tile),
         ("PARTS", rows * WIDE / 4 / subgroup),
     ]
-}
-
-/// The units of a device that attention with heads of `size` (D) is fused on: those that take f16, where a workgroup has the
-/// memory and the bindings.
-pub(in super::super) fn units(device: &Capabilities, size: usize, storage: DType) -> Option<Units> {
-    let fits = device.max_workgroup_memory >= UNITS_MEMORY && device.max_storage_buffers >= UNITS_BUFFERS;
-    Units::of(device, storage).filter(|units| units.half && fits && size <= WIDEST)
 }
 
 /// What all kernels of a layer share.
