@@ -41,6 +41,7 @@ pub use profile::Timing;
 pub use readback::ReadBack;
 pub use recorder::{BufferId, Recorder, View};
 pub use recording::Recording;
+pub(crate) use shader::not_in_pages;
 pub use shader::{Constant, F16, OUT_F16, Source, TILE, shader};
 #[doc(hidden)]
 pub use shader::{bare_length, without_comments};

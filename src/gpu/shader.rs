@@ -40,6 +40,14 @@ macro_rules! shader {
 }
 pub use shader;
 
+/// `source`, without its text in a page: for kernels on matrix units, which no browser has.
+pub(crate) const fn not_in_pages(source: Source) -> Source {
+    match cfg!(target_arch = "wasm32") {
+        true => Source { text: "", ..source },
+        false => source,
+    }
+}
+
 /// Where the line that begins at `start` has its comment, or ends; and where the line ends. What marks a loop to be unrolled
 /// is no comment here, nor the blanks in front of it.
 const fn comment(text: &[u8], start: usize) -> (usize, usize) {

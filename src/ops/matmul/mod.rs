@@ -18,7 +18,7 @@ use super::pieces::{Piece, pieces};
 use super::reduce;
 use super::units::{AMD, APPLE, APPLE_F32, LAVAPIPE, NVIDIA, Units};
 use crate::autograd::Graph;
-use crate::gpu::{AdapterKind, Constant, KernelSpec, View, grid, params, shader};
+use crate::gpu::{AdapterKind, Constant, KernelSpec, View, grid, not_in_pages, params, shader};
 use crate::tensor::DType;
 use crate::{Error, Result};
 
@@ -64,7 +64,7 @@ const ADD: &[Constant] = &[("RESULT", 5), ("BIAS", 1), ("OTHER", 1)];
 const GELU: &[Constant] = &[("RESULT", 4), ("BIAS", 1), ("GELU", 1), ("KEEP", 1)];
 const SLOPE: &[Constant] = &[("RESULT", 4), ("OTHER", 1), ("SLOPE", 1)];
 const COOPERATIVE_NT: KernelSpec = KernelSpec {
-    source: shader!("matmul_cooperative"),
+    source: not_in_pages(shader!("matmul_cooperative")),
     textures: 0,
     example: &example(NVIDIA, NT, ALONE),
     ..SOFTWARE_NT

@@ -3,7 +3,7 @@
 use super::{Blocks, Form, LAYOUT, Params, Plan, dispatch, params};
 use crate::Result;
 use crate::autograd::Graph;
-use crate::gpu::{Constant, F16, KernelSpec, TILE, View, shader};
+use crate::gpu::{Constant, F16, KernelSpec, TILE, View, not_in_pages, shader};
 use crate::ops::dropout::Dropout;
 use crate::ops::units::{AMD, APPLE, LAVAPIPE, NVIDIA, Units};
 use crate::tensor::{DType, Tensor};
@@ -26,7 +26,7 @@ const IN_KEYS: Constant = ("KEYS", 1);
 
 const FORWARD: KernelSpec = KernelSpec {
     example: &constants(NVIDIA, SIZE, IN_FORWARD, SHAW),
-    ..KernelSpec::new(shader!("attention_units"), "forward", [4, 3], LAYOUT, &[])
+    ..KernelSpec::new(not_in_pages(shader!("attention_units")), "forward", [4, 3], LAYOUT, &[])
 };
 const QUERIES: KernelSpec =
     KernelSpec { entry: "queries", reads: 7, example: &constants(NVIDIA, SIZE, IN_QUERIES, SHAW), ..FORWARD };
