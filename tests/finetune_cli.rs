@@ -107,6 +107,6 @@ fn faults_are_told_on_one_line() {
     let text = error(&finetune(&[&task[..], &negatives].concat()), 1);
     assert!(text.contains("negative-column: expected --task contrastive, found classify"), "{text}");
     let text = error(&run(&["predict", "--model", model], "w5\n"), 1);
-    assert!(text.contains("a finetuned model"), "{text}");
+    assert!(text.contains("a head that classifies texts"), "{text}");
     assert!(!Path::new(out).exists());
 }

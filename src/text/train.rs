@@ -277,7 +277,12 @@ mod tests {
     #[test]
     fn what_is_forgotten_does_not_depend_on_how_much_is_read_at_once() {
         // Each of many words comes a few times, now and then, and some keep coming.
-        let text = |n: u64| format!("w{} w{} w{}", n % 7, mix(n) % 500, mix(n + 10_000) % 900);
+        // Digits would be words of their own.
+        let word = |n: u64| -> String {
+            n.to_string().bytes().map(|digit| char::from(digit - b'0' + b'a')).collect()
+        };
+        let text =
+            |n: u64| [n % 7, mix(n) % 500, mix(n + 10_000) % 900].map(|n| format!("w{}", word(n))).join(" ");
         let counted = |read: usize| {
             let texts = (0..2000).map(|n| Ok(text(n)));
             let bounds = Bounds { read, chunk: 1000, most: 100 };

@@ -37,10 +37,10 @@ pub(crate) fn tokenizer_json(bytes: &[u8], path: &Path, companions: &Companions)
     if tokens > MAX_TOKENS {
         return Err(Error::file(path, format!("at most {MAX_TOKENS} tokens"), tokens.to_string()));
     }
-    let mut vocab = Map::new();
+    let (mut vocab, mut twice) = (Map::new(), None);
     for (id, line) in text.lines().enumerate() {
         if vocab.insert(line.to_owned(), json!(id)).is_some() {
-            return Err(Error::file(path, "tokens that come once", format!("{} twice", quoted(line))));
+            twice.get_or_insert(line);
         }
     }
     let roles = companions.roles();
@@ -56,6 +56,10 @@ pub(crate) fn tokenizer_json(bytes: &[u8], path: &Path, companions: &Companions)
     let sep = special(roles.sep, "[SEP]")?;
     let all =
         [special(roles.pad, "[PAD]")?, unk.clone(), cls.clone(), sep.clone(), special(roles.mask, "[MASK]")?];
+    // A file that is no vocabulary at all has been told so before.
+    if let Some(line) = twice {
+        return Err(Error::file(path, "tokens that come once", format!("{} twice", quoted(line))));
+    }
     let added = all.iter().map(|(token, id)| {
         json!({"id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false,
             "normalized": false, "special": true})

@@ -74,7 +74,7 @@ fn labels_of_words_are_learned_saved_and_gone_on_with() {
     assert_eq!(spans, [("PER", 4, 9)]);
     assert!(found[1].entities.is_empty());
     let error = Classifier::open(&gpu, &folder, DType::F32).unwrap_err().to_string();
-    assert!(error.contains("a finetuned model"), "{error}");
+    assert!(error.contains("a head that classifies texts"), "{error}");
     let card = fs::read_to_string(place.path("out").join("README.md")).unwrap();
     assert!(card.contains("pipeline_tag: token-classification"), "{card}");
 
