@@ -1,9 +1,9 @@
 //! Learning a vocabulary.
 //!
 //! Words are counted in bounded chunks on all cores; the merges are then learnt on the counts. Where there are more than
-//! [`MAX_COUNTED`] different words the commoner half is kept and counting goes on. This is looked at after every [`CHUNK`]
+//! `MAX_COUNTED` different words the commoner half is kept and counting goes on. This is looked at after every `CHUNK`
 //! bytes of text, however many are read at once, so that the vocabulary does not depend on the memory there is. Merges are
-//! learnt on the [`MAX_LEARNT`] commonest: rarer words hardly change which pairs are frequent, and memory is bounded. The crate's own
+//! learnt on the `MAX_LEARNT` commonest: rarer words hardly change which pairs are frequent, and memory is bounded. The crate's own
 //! trainer numbers the `##` letters in the order of a randomly seeded hash map, so they are handed to it in
 //! order, as if they were special: the same text gives the same file.
 
