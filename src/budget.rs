@@ -37,14 +37,23 @@ struct InTurn {
     waiting: usize,
 }
 
-/// Sets the budget in bytes.
+/// Whether so many bytes can be the budget.
 ///
 /// # Errors
-/// [`Error::Config`] for one below [`LEAST`].
-pub fn set(bytes: u64) -> Result<()> {
+/// [`Error::Config`] for less than [`LEAST`].
+pub fn check(bytes: u64) -> Result<()> {
     if bytes < LEAST {
         return Err(Error::config("memory", format!("at least {}", megabytes(LEAST)), megabytes(bytes)));
     }
+    Ok(())
+}
+
+/// Sets the budget in bytes.
+///
+/// # Errors
+/// As [`check`].
+pub fn set(bytes: u64) -> Result<()> {
+    check(bytes)?;
     BUDGET.store(bytes, Ordering::Relaxed);
     Ok(())
 }
@@ -63,12 +72,26 @@ pub fn default() -> u64 {
     DEFAULT.max(*HALF.get_or_init(|| physical().unwrap_or(0) / 2))
 }
 
+/// Bytes of memory that programs may still take, where the system tells; on macOS all there are.
+pub fn free() -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    return told("MemAvailable:");
+    #[cfg(not(target_os = "linux"))]
+    return physical();
+}
+
+/// What Linux says of its memory under this name, in bytes.
+#[cfg(target_os = "linux")]
+fn told(name: &str) -> Option<u64> {
+    let about = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let kibibytes = about.lines().find_map(|line| line.strip_prefix(name))?.trim().strip_suffix("kB")?;
+    Some(kibibytes.trim().parse::<u64>().ok()? << 10)
+}
+
 /// The bytes of memory that there are for this process, where the system tells.
 #[cfg(target_os = "linux")]
 fn physical() -> Option<u64> {
-    let about = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let total = about.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let total = total.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10;
+    let total = told("MemTotal:")?;
     // What a container may take, of the second and of the first version of control groups.
     let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
     let limits = limits.iter().filter_map(|path| std::fs::read_to_string(path).ok()?.trim().parse().ok());

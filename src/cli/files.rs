@@ -32,7 +32,7 @@ pub struct FileArgs {
 /// For `--memory`.
 fn memory(text: &str) -> Result<u64, String> {
     let bytes = super::fit::bytes(text)?;
-    budget::set(bytes).map(|()| bytes).map_err(|error| error.to_string())
+    budget::check(bytes).map(|()| bytes).map_err(|error| error.to_string())
 }
 
 /// What a file is.

@@ -100,7 +100,7 @@ pub fn choose(
         let about = Gpu::chosen(&options).await?;
         if options.memory.is_none() && about.device_type != "discrete" {
             // Allocations there succeed until nothing else runs.
-            options.memory = free_memory().map(|free| (SHARED * free as f64) as u64);
+            options.memory = wgrad::budget::free().map(|free| (SHARED * free as f64) as u64);
         }
         let gpu = device::open(&options).await?;
         let fit = fit::largest(&gpu, config, &sizes, recomputed)?;
@@ -115,18 +115,6 @@ pub fn choose(
         }
         Ok(fit)
     })
-}
-
-/// Bytes that programs may still take, where the system tells.
-fn free_memory() -> Option<u64> {
-    if cfg!(target_os = "macos") {
-        let output = std::process::Command::new("sysctl").args(["-n", "hw.memsize"]).output().ok()?;
-        return String::from_utf8(output.stdout).ok()?.trim().parse().ok();
-    }
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kibibytes << 10)
 }
 
 /// `1234567890` as `1,235 MB`.

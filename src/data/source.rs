@@ -190,7 +190,8 @@ impl Source {
     }
 }
 
-/// Unpacks zstd, which holds in memory how far back a stream refers: at most the whole budget. Some large public dumps, packed with `--long=31`, refer back 2 GiB.
+/// Unpacks zstd, which holds in memory how far back a stream refers: at most the whole budget. Some large public dumps, packed
+/// with `--long=31`, refer back 2 GiB.
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) fn zstd(raw: impl BufRead + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
     let mut decoder = zstd::stream::read::Decoder::with_buffer(raw)?;

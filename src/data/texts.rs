@@ -30,8 +30,8 @@ enum Open {
 }
 
 impl Texts {
-    /// Opens a file: what a line has beyond [`budget::text_limit`] is passed over. Of a table the texts are in `column`, of any other, and of the standard input, which is `-`, each
-    /// line is one. Under `strict` what would be put right is refused.
+    /// Opens a file: of a table the texts are in `column`, of any other, and of the standard input, which is `-`, each
+    /// line is one, and what it has beyond [`budget::text_limit`] is passed over. Under `strict` what would be put right is refused.
     ///
     /// # Errors
     /// A file that cannot be read, or a table without the column.

@@ -182,7 +182,8 @@ fn instructions(words: &[u32]) -> Result<Vec<(u32, &[u32])>, String> {
 /// variables. It refuses what it does not know how to treat, which no kernel of ours has.
 ///
 /// # Errors
-/// What it met: a barrier that is neither one of workgroup memory nor one of storage, an atomic operation, a copy between pointers, a pointer
+/// What it met: a barrier that is neither one of workgroup memory nor one of storage, an atomic operation, a copy between
+/// pointers, a pointer
 /// from elsewhere than variables, their parts and parameters.
 pub fn spell_out(words: &[u32]) -> Result<Vec<u32>, String> {
     let all = instructions(words)?;

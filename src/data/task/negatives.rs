@@ -45,7 +45,6 @@ impl Table {
         if examples.is_empty() {
             return Err(Error::file(&source.path, "at least one row", "none"));
         }
-        let (repairs, lost) = (rows.repairs(), rows.lost().clone());
-        Ok(Table { path: source.path.clone(), others: Vec::new(), examples, negatives: found, lost, repairs })
+        Ok(Table { negatives: found, ..Table::of(&source, &rows, examples) })
     }
 }

@@ -94,6 +94,19 @@ impl Table {
         read_rows(&source(path, options)?, columns, options, None)
     }
 
+    /// The examples that `rows` of a file gave.
+    pub(super) fn of(source: &Source, rows: &Rows, examples: Vec<Example>) -> Table {
+        let (repairs, lost) = (rows.repairs(), rows.lost().clone());
+        Table {
+            path: source.path.clone(),
+            others: Vec::new(),
+            examples,
+            negatives: Vec::new(),
+            lost,
+            repairs,
+        }
+    }
+
     /// Adds the rows of another file, which has the same columns.
     #[must_use]
     pub fn joined(mut self, other: Table) -> Table {
@@ -161,15 +174,7 @@ fn read_rows(source: &Source, columns: &Columns, options: &FileOptions, task: Op
     if examples.is_empty() {
         return Err(Error::file(&source.path, "at least one row", "none"));
     }
-    let (repairs, lost) = (rows.repairs(), rows.lost().clone());
-    Ok(Table {
-        path: source.path.clone(),
-        others: Vec::new(),
-        examples,
-        negatives: Vec::new(),
-        lost,
-        repairs,
-    })
+    Ok(Table::of(source, &rows, examples))
 }
 
 /// A label as GLUE's own files spell it, of which other copies have the number; none where there is no label.

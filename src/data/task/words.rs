@@ -130,15 +130,7 @@ fn read(source: &Source, names: [&String; 2], columns: &WordColumns, options: &F
     if examples.is_empty() {
         return Err(Error::file(&source.path, "at least one text of words with tags", "none"));
     }
-    let (repairs, lost) = (rows.repairs(), rows.lost().clone());
-    Ok(Table {
-        path: source.path.clone(),
-        others: Vec::new(),
-        examples,
-        negatives: Vec::new(),
-        lost,
-        repairs,
-    })
+    Ok(Table::of(source, &rows, examples))
 }
 
 /// The texts of a table with two lists in a row.
