@@ -1,6 +1,7 @@
 // What every optimizer decides on the GPU, whatever its update rule: global gradient clipping, the scale of the loss, and
 // whether there is a step at all. One whose gradient is not finite changes nothing, nor does one whose proofs do not
-// add up: a part of its gradient is missing.
+// add up: a part of its gradient is missing. A step may be submitted before the outcome of the one before is read; where
+// that one has lost something, this one changes nothing either.
 //   norm:   partial_i = sum of g^2 over the elements i, i + invocations, ...
 //   decide: |g| = sqrt(sum of partials) / s; finite and whole -> t += 1, clip = min(1, limit / |g|)
 //           s, the scale of the loss (Micikevicius et al. 2018): halved when not finite, doubled after `growth`
@@ -30,11 +31,14 @@ fn norm(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) id: v
     if (lane == 0u) { partial[p.first + group] = sum; }
 }
 
-// The proof is this step's, the proofs the sum of those that its micro-batches were given.
-struct Settings { learning_rate: f32, proof: u32, proofs: f32 }
+// The proof is this step's, the proofs the sum of those that its micro-batches were given, and `previous` the proof of the
+// step before where the CPU has not read its outcome yet, or 0.
+struct Settings { learning_rate: f32, proof: u32, proofs: f32, previous: u32 }
 // What became of them, read back by the CPU; `delivered` is this step's proof again, which the recording copies there
-// after everything else.
-struct Outcome { loss: f32, correct: f32, proofs: f32, norm: f32, apply: u32, proof: u32, delivered: u32 }
+// after everything else. `whole` says that nothing was lost of this step, nor of those before it that `previous` names.
+struct Outcome {
+    loss: f32, correct: f32, proofs: f32, norm: f32, apply: u32, proof: u32, whole: u32, delivered: u32,
+}
 @group(0) @binding(1) var<storage, read> settings: Settings;
 @group(0) @binding(2) var<storage, read> partials: array<f32>;
 @group(0) @binding(3) var<storage, read> loss: array<f32>;
@@ -56,7 +60,10 @@ fn decide(@builtin(local_invocation_index) lane: u32) {
     if (lane != 0u) { return; }
     let length = sqrt(total) / state.loss_scale;
     let finite = is_finite(total) && is_finite(loss[0]);
-    let apply = finite && proofs[0] == settings.proofs;
+    // The outcome is still that of the step before.
+    let follows = settings.previous == 0u || (outcome.whole == 1u && outcome.delivered == settings.previous);
+    let whole = follows && proofs[0] == settings.proofs;
+    let apply = finite && whole;
     state.apply = u32(apply);
     if (apply) {
         state.step += 1.0;
@@ -68,10 +75,10 @@ fn decide(@builtin(local_invocation_index) lane: u32) {
     if (p.growth > 0u) {
         // Powers of two change no digit of a gradient.
         state.clean += select(0.0, 1.0, apply);
-        if (!finite) {
+        if (whole && !finite) {
             state.loss_scale = max(0.5 * state.loss_scale, 1.0);
             state.clean = 0.0;
-        } else if (state.clean >= f32(p.growth)) {
+        } else if (whole && state.clean >= f32(p.growth)) {
             state.loss_scale = min(2.0 * state.loss_scale, 16777216.0);
             state.clean = 0.0;
         }
@@ -81,5 +88,6 @@ fn decide(@builtin(local_invocation_index) lane: u32) {
     outcome.proofs = proofs[0];
     outcome.norm = length;
     outcome.apply = u32(apply);
+    outcome.whole = u32(whole);
     outcome.proof = settings.proof;
 }

@@ -135,6 +135,14 @@ pub enum Error {
         /// What the driver said.
         message: String,
     },
+    /// The driver dropped work and called it done.
+    #[error("the GPU lost work in {operation}: {message}")]
+    WorkLost {
+        /// What was being done.
+        operation: String,
+        /// What shows it.
+        message: String,
+    },
     /// The loss of a training run is far above where it was, and stays there.
     #[error(
         "step {step}: the loss has exploded: {now:.4} over the last steps, where it was {best:.4} at best; {hint}"

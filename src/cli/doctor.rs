@@ -10,6 +10,7 @@ use wgrad::train;
 use wgrad::train::stress::{Sizes, Stressed};
 
 mod kernels;
+mod tune;
 
 use self::kernels::Checked;
 use super::print;
@@ -21,7 +22,8 @@ Exit code: 0 when every kernel of the adapter is right, 1 when one is not,
 
 JSON: {wgrad, adapters: [ADAPTER], chosen, device: ADAPTER,
        conversions: [{value, bits}], kernels: [KERNEL],
-       stress: [STRESSED] (with --stress), matmul: [SPEED], copy_gbps, ok}
+       stress: [STRESSED] (with --stress), tuned: [TUNED] (with --tune),
+       matmul: [SPEED], copy_gbps, ok}
   ADAPTER: {name, backend, driver, device_type, kind, f16, subgroups,
        cooperative_matrices, matrix_operands, matrix_tile, matrix_subgroup,
        vulkan_memory_model, max_binding, max_buffer, max_storage_buffers,
@@ -30,6 +32,7 @@ JSON: {wgrad, adapters: [ADAPTER], chosen, device: ADAPTER,
        result: {error, bound},
        gradient: {error, bound}, failures}
   STRESSED: {work, storage, matrix_units, replays, different, error}
+  TUNED: {storage, kernels, trials: [{name, form, tokens, ms: [MS, MS], taken}]}
   SPEED: {layout, m, n, k, gflops}
   chosen     an index into adapters; device has the limits it was opened with
   storage    how activations are stored: f32 or f16
@@ -38,6 +41,9 @@ JSON: {wgrad, adapters: [ADAPTER], chosen, device: ADAPTER,
              where nothing was compared: optimizers, as adamw, have no gradient
   different  replays whose bits are not those of the first one; error, of products
              on matrix units, is the normalized mean squared one to plain kernels
+  kernels, taken  the forms that later runs take; they are in a run's recipe,
+             and `--set kernels=...` overrules them
+  ms         the median of a step of the preset, measured twice
   conversions  what the device makes of f32 values beyond f16, as the 16 bits
   layout     the operand stored transposed: the second (nt), none, the first (tn)
   copy_gbps  counts the bytes read and those written
@@ -46,6 +52,7 @@ Examples:
   wgrad doctor
   wgrad doctor --adapter nvidia --json
   wgrad doctor --stress --json > doctor.json    # for a report of a defect
+  wgrad doctor --tune --preset notebook
   wgrad doctor --all-kernels";
 
 /// Check the GPU: what it offers, whether every kernel computes right, how fast it is.
@@ -61,7 +68,13 @@ pub struct Args {
     /// Look for races too: repeat large work and compare the bits.
     #[arg(long)]
     stress: bool,
-    /// Measure no speeds.
+    /// Measure which forms of kernels this GPU trains faster with, and keep that for later runs.
+    #[arg(long)]
+    tune: bool,
+    /// The preset whose shapes --tune measures: notebook, or micro on an adapter that is a CPU.
+    #[arg(long, value_name = "NAME", requires = "tune")]
+    preset: Option<String>,
+    /// Measure no speeds, and --tune each form only a few times.
     #[arg(long)]
     quick: bool,
     /// Print the result as JSON.
@@ -80,6 +93,8 @@ struct Report {
     kernels: Vec<Checked>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stress: Option<Vec<Stressed>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tuned: Option<Vec<tune::Found>>,
     matmul: Vec<Speed>,
     copy_gbps: Option<f64>,
     ok: bool,
@@ -115,6 +130,9 @@ struct Speed {
 
 /// Each speed is measured for about this long.
 const SECONDS: f64 = 0.3;
+
+/// Steps with each form are measured for about this long, twice.
+const TUNING_SECONDS: f64 = 1.0;
 
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
@@ -164,12 +182,19 @@ async fn examine(options: &GpuOptions, args: &Args) -> anyhow::Result<Report> {
     }
 
     let stress = if args.stress { Some(stress(&gpu, options, tell).await?) } else { None };
+    let tuned = match args.tune {
+        true => {
+            let seconds = if args.quick { 0.0 } else { TUNING_SECONDS };
+            Some(tune::run(&gpu, options, args.preset.as_deref(), seconds, tell).await?)
+        }
+        false => None,
+    };
     let (matmul, copy_gbps) = if args.quick { (Vec::new(), None) } else { speeds(&gpu, &say).await? };
     // Units that fail are not used.
     let same = stress.iter().flatten().all(|one| one.matrix_units || one.passed());
     let ok = same && kernels.iter().all(|k| !k.own || k.passed == k.cases);
     let wgrad = env!("CARGO_PKG_VERSION");
-    Ok(Report { wgrad, adapters, chosen, device, conversions, kernels, stress, matmul, copy_gbps, ok })
+    Ok(Report { wgrad, adapters, chosen, device, conversions, kernels, stress, tuned, matmul, copy_gbps, ok })
 }
 
 /// Repeats large work on the adapter's own kernels, and products on its matrix units.

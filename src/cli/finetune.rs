@@ -7,19 +7,19 @@ use anyhow::Context;
 use wgrad::Error;
 use wgrad::data::task::Task;
 use wgrad::format::thousands;
-use wgrad::gpu::Gpu;
+use wgrad::gpu::{Choices, Gpu};
 use wgrad::models::Freeze;
 use wgrad::tensor::DType;
 use wgrad::train::Precision;
 use wgrad::train::finetune::{
-    ClassWeights, FinetuneOptions, FinetuneReport, Rates, Recipe, RecipeName, finetune,
+    ClassWeights, FinetuneOptions, FinetuneReport, RECIPE, Rates, Recipe, RecipeName, finetune,
 };
 
 use super::interrupt::{self, INTERRUPTED};
 use super::labelled::Labelled;
 use super::texts::tell_repairs;
 use super::watch::Watch;
-use super::{device, models, pooling, precision, print};
+use super::{device, models, pooling, precision, print, tuned};
 
 /// Teach a pretrained model a task.
 #[derive(clap::Args)]
@@ -171,6 +171,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let asked = Precision::from(args.precision);
     let gpu = pollster::block_on(args.compute.options(asked, None))?;
     let storage = precision::decide(asked, &pollster::block_on(Gpu::chosen(&gpu))?).storage();
+    let begun = args.resume.then(|| args.out.join(RECIPE));
+    let gpu = tuned::decide(&Choices::default(), begun.as_deref(), storage, gpu)?;
     let options = FinetuneOptions {
         pooling: args.pooling.chosen(),
         evals,
@@ -181,6 +183,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             SavedAs::F16 => DType::F16,
         },
         storage,
+        kernels: gpu.choices.clone(),
         resume: args.resume,
         allow_changes: args.allow_changes,
         force: args.force,

@@ -16,6 +16,7 @@ mod folders;
 mod hub;
 mod info;
 mod interrupt;
+mod kept;
 mod labelled;
 mod models;
 mod pooling;
@@ -30,6 +31,7 @@ mod texts;
 mod tokenizer;
 mod training;
 mod trim;
+mod tuned;
 mod units;
 mod watch;
 

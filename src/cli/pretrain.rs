@@ -19,7 +19,7 @@ use wgrad::train::{RunOptions, Settings, Summary};
 use super::fit::{self, MicroBatch, Recompute, bytes, micro_batch, recompute};
 use super::interrupt::INTERRUPTED;
 use super::print;
-use super::training::{decide, train};
+use super::training::{settle, train};
 use super::{device, models, precision};
 
 /// How long a dry run measures.
@@ -158,9 +158,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let gpu = pollster::block_on(args.compute.options(options.config.precision, args.memory))?;
     let [largest, recomputed] =
         [args.micro_batch == Some(MicroBatch::Auto), args.recompute == Some(Recompute::Auto)];
-    if largest || recomputed || args.dry_run {
-        decide(&mut options.config, &gpu)?;
-    }
+    let gpu = settle(&mut options, gpu)?;
     if (largest || recomputed) && args.resume {
         let chosen = Settings::file(&options.out.join(RECIPE))?.config()?;
         if largest {

@@ -16,7 +16,7 @@ use wgrad::train::{RunOptions, Settings, Summary};
 use wgrad::viz::loss_curve::Reference;
 
 use super::interrupt::INTERRUPTED;
-use super::training::train;
+use super::training::{settle, train};
 use super::{attention, device, print, units};
 
 /// T: a document fills a sequence but for [CLS] and [SEP].
@@ -100,6 +100,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     ];
     let gpu = device::options(args.adapter.as_deref());
     let gpu = pollster::block_on(units::decide(units::Choice::Auto, options.config.precision, &gpu))?;
+    let gpu = settle(&mut options, gpu)?;
     let summary = train(&options, &gpu)?;
     let mut masks = Vec::new();
     if !summary.interrupted {

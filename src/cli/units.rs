@@ -1,16 +1,13 @@
 //! Matrix units as an option that several commands share: used where a device has shown that it computes right on them.
 
-use std::path::{Path, PathBuf};
-
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-use wgrad::gpu::{AdapterKind, Capabilities, Gpu, GpuOptions, MatrixOperands, spirv};
-use wgrad::ops::matmul;
-use wgrad::store::{Disk, Store, format_of, refuse_newer, write_json};
+use wgrad::gpu::{AdapterKind, Capabilities, Gpu, GpuOptions, MatrixOperands};
 use wgrad::train::Precision;
 use wgrad::train::stress::{Sizes, Stressed, stress_units};
 
-use super::{folders, print};
+use super::kept::{Kept, Subject};
+use super::print;
 
 /// The values of `--matrix-units`.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -29,40 +26,20 @@ const REPLAYS: usize = 10;
 /// What the test of a device gave.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Verdict {
-    adapter: String,
-    driver: String,
+    #[serde(flatten)]
+    subject: Subject,
     operands: MatrixOperands,
-    /// The version of the program, and of its kernels.
-    wgrad: String,
     passed: bool,
     /// What was wrong.
     said: String,
 }
 
-/// The program's version, that of the compiler of its shaders, and a checksum of the shaders that multiply on the units
-/// and of what is done to them.
-fn version() -> String {
-    let shaders = matmul::KERNELS.iter().map(|kernel| kernel.source.text);
-    let sources = shaders.chain([spirv::SOURCE]).collect::<String>();
-    let checksum = crc32fast::hash(sources.as_bytes());
-    format!(
-        "{}, naga {}, {checksum:08x}",
-        env!("CARGO_PKG_VERSION"),
-        locked("naga").unwrap_or("of unknown version")
-    )
-}
-
-/// The version of a package that this program was built with.
-fn locked(package: &str) -> Option<&'static str> {
-    let (_, entry) =
-        include_str!("../../Cargo.lock").split_once(&format!("name = \"{package}\"\nversion = \""))?;
-    entry.split('"').next()
-}
+const VERDICTS: Kept =
+    Kept { file: "matrix-units.json", what: "tests of matrix units", key: "verdicts", format: 2 };
 
 impl Verdict {
     fn is_of(&self, adapter: &Capabilities, operands: MatrixOperands) -> bool {
-        (self.adapter.as_str(), self.driver.as_str(), self.operands, self.wgrad.as_str())
-            == (&adapter.name, &adapter.driver, operands, version().as_str())
+        self.operands == operands && self.subject == Subject::of(adapter)
     }
 }
 
@@ -89,7 +66,8 @@ pub async fn decide(asked: Choice, precision: Precision, options: &GpuOptions) -
     if asked == Choice::On {
         return Ok(on_units);
     }
-    let verdict = match known(&adapter, operands) {
+    let known = VERDICTS.find(|verdict: &Verdict| verdict.is_of(&adapter, operands));
+    let verdict = match known {
         Some(verdict) => verdict,
         None => {
             // What memory the command may take does not limit a test before it.
@@ -98,7 +76,9 @@ pub async fn decide(asked: Choice, precision: Precision, options: &GpuOptions) -
                 Ok(verdict) => {
                     // Metal names no driver, so nothing would tell when another one takes its place.
                     if !adapter.driver.is_empty() {
-                        keep(&verdict);
+                        VERDICTS.keep(verdict.clone(), |other| {
+                            (&other.subject.adapter, other.operands) == (&adapter.name, operands)
+                        });
                     }
                     verdict
                 }
@@ -149,14 +129,7 @@ async fn test(
         Err(error @ (wgrad::Error::Shader { .. } | wgrad::Error::Gpu { .. })) => error.to_string(),
         Err(error) => return Err(error),
     };
-    Ok(Verdict {
-        adapter: adapter.name.clone(),
-        driver: adapter.driver.clone(),
-        operands,
-        wgrad: version(),
-        passed: said.is_empty(),
-        said,
-    })
+    Ok(Verdict { subject: Subject::of(adapter), operands, passed: said.is_empty(), said })
 }
 
 /// What was wrong with one work.
@@ -164,49 +137,6 @@ pub fn failure(stressed: &Stressed) -> String {
     match stressed.error {
         Some(error) if stressed.different == 0 => format!("{}: an error of {error:.1e}", stressed.work),
         _ => format!("{}: {} of {} replays differ", stressed.work, stressed.different, stressed.replays),
-    }
-}
-
-/// Where verdicts are kept; nowhere on a machine without a folder for that.
-fn file() -> Option<PathBuf> {
-    Some(folders::caches()?.join("wgrad").join("matrix-units.json"))
-}
-
-/// What is kept. The first format was the list alone.
-#[derive(Serialize, Deserialize)]
-struct Kept {
-    format: u32,
-    verdicts: Vec<Verdict>,
-}
-
-/// The format of [`Kept`] that is written.
-const FORMAT: u32 = 2;
-
-/// A file that cannot be read holds nothing.
-fn all(file: &Path) -> wgrad::Result<Vec<Verdict>> {
-    let json = std::fs::read(file).unwrap_or_default();
-    refuse_newer(file, "tests of matrix units", format_of(&json, "format"), FORMAT)?;
-    let kept: serde_json::Result<Kept> = serde_json::from_slice(&json);
-    Ok(kept.map_or_else(|_| serde_json::from_slice(&json).unwrap_or_default(), |kept| kept.verdicts))
-}
-
-fn known(adapter: &Capabilities, operands: MatrixOperands) -> Option<Verdict> {
-    let verdicts = all(&file()?).unwrap_or_default();
-    verdicts.into_iter().find(|verdict| verdict.is_of(adapter, operands))
-}
-
-/// Keeps the newest verdict of each adapter and type. What cannot be kept is found again.
-fn keep(verdict: &Verdict) {
-    let Some(file) = file() else { return };
-    let kept = || -> wgrad::Result<()> {
-        let mut verdicts = all(&file)?;
-        verdicts.retain(|other| (&other.adapter, other.operands) != (&verdict.adapter, verdict.operands));
-        verdicts.push(verdict.clone());
-        Disk.create_dir_all(file.parent().unwrap_or(Path::new(".")))?;
-        write_json(&Disk, &file, &Kept { format: FORMAT, verdicts })
-    };
-    if let Err(error) = kept() {
-        print::note(format_args!("note: the test of matrix units was not kept: {error}"));
     }
 }
 
@@ -227,13 +157,6 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_names_the_compiler_of_its_shaders() {
-        assert!(locked("naga").is_some_and(|version| version.split('.').count() == 3));
-        assert_eq!(locked("no such package"), None);
-        assert!(version().contains(", naga "));
-    }
-
-    #[test]
     fn units_take_what_is_stored() {
         let (f16, f32) = (Some(MatrixOperands::F16), Some(MatrixOperands::F32));
         let chosen = |adapter: &Capabilities| {
@@ -249,34 +172,21 @@ mod tests {
     #[test]
     fn a_verdict_is_of_one_adapter_driver_version_and_type() {
         let verdict = Verdict {
-            adapter: "Apple M1".into(),
-            driver: String::new(),
+            subject: Subject::of(&apple()),
             operands: MatrixOperands::F16,
-            wgrad: version(),
             passed: true,
             said: String::new(),
         };
+        // As it was written before there were other findings.
+        let json = serde_json::to_value(&verdict).unwrap();
+        assert_eq!((&json["adapter"], &json["driver"]), (&"Apple M1".into(), &"".into()));
+        assert_eq!(serde_json::from_value::<Verdict>(json).unwrap(), verdict);
         assert!(verdict.is_of(&apple(), MatrixOperands::F16));
         assert!(!verdict.is_of(&apple(), MatrixOperands::F32));
         assert!(!verdict.is_of(&Capabilities { driver: "2".into(), ..apple() }, MatrixOperands::F16));
-        let older = Verdict { wgrad: "0.0.1".into(), ..verdict };
+        let subject = Subject { wgrad: "0.0.1".into(), ..Subject::of(&apple()) };
+        let older = Verdict { subject, ..verdict };
         assert!(!older.is_of(&apple(), MatrixOperands::F16));
-    }
-
-    #[test]
-    fn what_is_kept_is_read_in_all_its_formats() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("matrix-units.json");
-        let read = |json: &str| {
-            std::fs::write(&path, json).unwrap();
-            all(&path).map(|verdicts| verdicts.len()).map_err(|error| error.to_string())
-        };
-        let verdict = r#"{"adapter":"A","driver":"","operands":"f16","wgrad":"0","passed":true,"said":""}"#;
-        assert_eq!(read(&format!("[{verdict}]")), Ok(1));
-        assert_eq!(read(&format!(r#"{{"format":2,"verdicts":[{verdict}]}}"#)), Ok(1));
-        assert_eq!(read("{"), Ok(0));
-        let refused = read(r#"{"format":3,"verdicts":{}}"#).unwrap_err();
-        assert!(refused.contains("made by a newer wgrad: tests of matrix units of format 3"), "{refused}");
     }
 
     #[test]

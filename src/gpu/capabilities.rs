@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::choices::Choices;
 use super::kernel::TEXELS;
 use super::options::{AdapterKind, GpuOptions, MatrixOperands};
 use super::spirv;
@@ -50,6 +51,9 @@ pub struct Capabilities {
     pub max_workgroup_memory: u32,
     /// Invocations in a workgroup.
     pub max_invocations: u32,
+    /// The forms of kernels that were chosen for it.
+    #[serde(skip_serializing_if = "Choices::is_empty")]
+    pub choices: Choices,
 }
 
 /// Texels of the largest texture that every device has, where a buffer is read as one.
@@ -86,6 +90,7 @@ impl Capabilities {
     pub(super) fn adjust(&mut self, options: &GpuOptions) {
         self.kind = options.kind.unwrap_or(self.kind);
         self.f16 &= !options.without_f16;
+        self.choices.clone_from(&options.choices);
         self.max_binding = self.max_binding.min(options.max_binding.unwrap_or(u64::MAX));
         if options.unlisted_matrix_units && self.device_type == "cpu" && !self.cooperative_matrices.is_empty()
         {
@@ -158,6 +163,7 @@ impl Capabilities {
             max_storage_buffers: device_limits.max_storage_buffers_per_shader_stage,
             max_workgroup_memory: device_limits.max_compute_workgroup_storage_size,
             max_invocations: device_limits.max_compute_invocations_per_workgroup,
+            choices: Choices::default(),
         }
     }
 }

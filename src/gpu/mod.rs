@@ -4,6 +4,7 @@
 
 mod buffer;
 mod capabilities;
+mod choices;
 mod compile;
 mod context;
 mod cost;
@@ -33,6 +34,7 @@ mod timer;
 pub use buffer::{Buffer, Region};
 pub use capabilities::Capabilities;
 pub(crate) use capabilities::{UNITS_BUFFERS, UNITS_MEMORY};
+pub use choices::Choices;
 pub use context::Gpu;
 pub use cost::{Cost, Dispatched, Peaks};
 pub use kernel::{Field, Kernel, KernelSpec, ParamsLayout, SharedStruct, TEXELS, params, shared};

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::choices::Choices;
 use crate::{Error, Result};
 
 /// The kinds of adapter that kernels are tuned for.
@@ -72,6 +73,8 @@ pub struct GpuOptions {
     /// Operations per second that large matrix products reach, as [`Gpu::set_speed`](super::Gpu::set_speed); none until it is measured. Only
     /// how work is cut follows from it, never a result.
     pub speed: Option<f64>,
+    /// Which forms of kernels to take, where measuring has shown which are faster on this device.
+    pub choices: Choices,
     /// Let dispatches be timed ([`Gpu::start_profile`](super::Gpu::start_profile)) where the adapter has a clock for that.
     pub timestamps: bool,
     /// Count tiles of f32 as listed where the adapter is a CPU that lists others: lavapipe multiplies them all the same, and

@@ -31,7 +31,8 @@ impl Gpu {
     /// Reads `count` elements from `offset` bytes on, after everything submitted so far. What is large comes in pieces.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`] and [`Error::Gpu`] when the driver cannot deliver, or says that it has and has not.
+    /// [`Error::DeviceLost`] and [`Error::Gpu`] when the driver cannot deliver, [`Error::WorkLost`] when it says that it has and
+    /// has not.
     pub async fn read<T: bytemuck::Pod>(&self, buffer: &Buffer, offset: u64, count: usize) -> Result<Vec<T>> {
         let mut data = vec![T::zeroed(); count];
         let mut at = offset;
@@ -114,7 +115,7 @@ impl Piece {
         let view = self.staging.0.raw.get_mapped_range(..).map_err(|e| failed(e.to_string()))?;
         if view[self.padded as usize..] != self.proof.to_le_bytes() {
             let message = "the data never arrived: the driver dropped the copy and called it done";
-            return Err(failed(message.into()));
+            return Err(Error::WorkLost { operation: "read-back".into(), message: message.into() });
         }
         data.copy_from_slice(&view[..data.len()]);
         Ok(())

@@ -5,6 +5,7 @@
 //! them.
 
 pub mod check;
+pub mod choices;
 pub mod elementwise;
 pub mod measure;
 mod pieces;

@@ -2,12 +2,14 @@
 //! scale of the loss, and the proof that nothing of a step was lost.
 
 use std::mem::offset_of;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::norm::{CONSTANTS, NORM, Params, norm_groups, record_norm, vectors};
 use super::totals::{Proofs, Sums, Totals};
 use crate::autograd::Graph;
-use crate::gpu::{Buffer, Gpu, KernelSpec, Recorder, Recording, Region, SharedStruct, View, shared};
+use crate::gpu::{
+    Buffer, Gpu, KernelSpec, ReadBack, Recorder, Recording, Region, SharedStruct, View, shared,
+};
 use crate::nn::Parameters;
 use crate::{Error, Result};
 
@@ -19,6 +21,8 @@ shared! {
         proof: u32,
         /// The sum of those of its micro-batches.
         proofs: f32,
+        /// The proof of the step before, where nobody knows yet what became of that one; 0 where it is known.
+        previous: u32,
     }
 
     /// What is kept from step to step, and this one's decision.
@@ -34,7 +38,7 @@ shared! {
 
     /// What the CPU reads of a step.
     struct Outcome {
-        loss: f32, correct: f32, proofs: f32, norm: f32, apply: u32, proof: u32,
+        loss: f32, correct: f32, proofs: f32, norm: f32, apply: u32, proof: u32, whole: u32,
         /// The step's proof, which comes here by way of every submission of the step.
         delivered: u32,
     }
@@ -53,6 +57,9 @@ const FIRST_TARGET_SCALE: f32 = 128.0;
 /// The loss scale grows no further.
 const LARGEST_LOSS_SCALE: f32 = 16_777_216.0;
 const GROWTH: u32 = 2000;
+
+/// What errors name.
+const STEP: &str = "the optimizer step";
 
 /// What one step did.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -78,7 +85,17 @@ pub(super) struct Control {
     fresh: AtomicBool,
     /// The newest step's.
     proof: u32,
+    /// That of the newest step whose outcome was read.
+    reported: AtomicU32,
     mixed: bool,
+}
+
+/// A step that was submitted, whose outcome is on its way.
+#[derive(Debug)]
+pub struct Submitted {
+    outcome: ReadBack,
+    proof: u32,
+    proofs: Proofs,
 }
 
 /// What [`Control::record`] leaves for the update rules.
@@ -105,6 +122,7 @@ impl Control {
             clear: [clear(parameters, totals, false)?, clear(parameters, totals, true)?],
             fresh: AtomicBool::new(true),
             proof: 0,
+            reported: AtomicU32::new(0),
             mixed,
         })
     }
@@ -124,20 +142,34 @@ impl Control {
 
     /// Replays `step` with a proof of its own.
     pub(super) fn submit(&mut self, step: &Recording, learning_rate: f32, proofs: &Proofs) -> Result<()> {
+        let previous = if self.proof == *self.reported.get_mut() { 0 } else { self.proof };
         self.proof = self.proof.wrapping_add(0x9e37_79b9);
-        let settings = Settings { learning_rate, proof: self.proof, proofs: proofs.sum() };
+        let settings = Settings { learning_rate, proof: self.proof, proofs: proofs.sum(), previous };
         self.gpu.write(&self.settings, 0, &[settings]);
         step.replay()
     }
 
-    /// Waits for the newest step and proves that all of it ran.
-    pub(super) async fn report(&self, proofs: &Proofs) -> Result<Report> {
-        let outcome: Vec<Outcome> = self.gpu.read(&self.outcome, 0, 1).await?;
-        let Outcome { loss, correct, proofs: found, norm, apply, proof, delivered } = outcome[0];
-        verify(proof, self.proof)?;
+    /// Begins to read the outcome of the newest step, before another takes its place.
+    pub(super) fn begin_report(&self, proofs: Proofs) -> Result<Submitted> {
+        let outcome = self.gpu.begin_read(&self.outcome, 0, size_of::<Outcome>() as u64)?;
+        Ok(Submitted { outcome, proof: self.proof, proofs })
+    }
+
+    /// Waits for a step and proves that all of it ran.
+    pub(super) async fn report(&self, step: Submitted) -> Result<Report> {
+        let Submitted { outcome, proof: expected, proofs } = step;
+        // Whatever it was, who is told can act on it: only what nobody has heard of holds back the next step.
+        self.reported.store(expected, Ordering::Relaxed);
+        let outcome: Vec<Outcome> = outcome.finish().await?;
+        let Outcome { loss, correct, proofs: found, norm, apply, proof, whole, delivered } = outcome[0];
+        verify(proof, expected)?;
         // A long step is several submissions; this number went through all of them.
-        verify(delivered, self.proof)?;
-        proofs.verify("the optimizer step", found)?;
+        verify(delivered, expected)?;
+        proofs.verify(STEP, found)?;
+        if whole == 0 {
+            let message = "the step before was not completed, so that this one changed nothing".to_owned();
+            return Err(Error::WorkLost { operation: STEP.into(), message });
+        }
         Ok(Report { sums: Sums { loss, correct }, norm, applied: apply != 0 })
     }
 
@@ -218,8 +250,8 @@ fn verify(found: u32, expected: u32) -> Result<()> {
     if found == expected {
         return Ok(());
     }
-    Err(Error::Gpu {
-        operation: "the optimizer step".into(),
+    Err(Error::WorkLost {
+        operation: STEP.into(),
         message: format!(
             "the report carries {found:#x} instead of {expected:#x}: the step was not completed"
         ),

@@ -14,7 +14,7 @@ mod totals;
 use crate::gpu::{KernelSpec, SharedStruct};
 
 pub use check::{Case, cases};
-pub use control::Report;
+pub use control::{Report, Submitted};
 pub use norm::norm_recording;
 pub use optimizer::Optimizer;
 pub use options::OptimizerOptions;

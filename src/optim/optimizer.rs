@@ -1,6 +1,6 @@
 //! Control and update rules joined: the recorded step over all segments, and its state by name.
 
-use super::control::{Control, Report};
+use super::control::{Control, Report, Submitted};
 use super::options::OptimizerOptions;
 use super::rules::{GroupOptions, Part, Rule, Scalars};
 use super::totals::{Proofs, Totals};
@@ -107,7 +107,7 @@ impl Optimizer {
     /// As [`Optimizer::submit`] and [`Optimizer::report`].
     pub async fn step(&mut self, learning_rate: f32, proofs: &Proofs) -> Result<Report> {
         self.submit(learning_rate, proofs)?;
-        self.report(proofs).await
+        self.report(self.begin_report(proofs.clone())?).await
     }
 
     /// The first half of [`Optimizer::step`]: submits the update and waits for nothing.
@@ -118,14 +118,23 @@ impl Optimizer {
         self.control.submit(&self.step, learning_rate, proofs)
     }
 
-    /// The second half of [`Optimizer::step`]: waits for the newest update and tells what it did.
+    /// Begins to read what the newest update did, before the next one is submitted. That one changes nothing if this
+    /// one turns out to have lost something, unless [`Optimizer::report`] has said so before.
     ///
     /// # Errors
-    /// [`Error::Gpu`] when the driver dropped work without saying so: one of the replays, and nothing was changed,
-    /// or the step itself, whose report is then an earlier one's. Where a step is so long that it is several
+    /// As [`Gpu::begin_read`].
+    pub fn begin_report(&self, proofs: Proofs) -> Result<Submitted> {
+        self.control.begin_report(proofs)
+    }
+
+    /// The second half of [`Optimizer::step`]: waits for an update and tells what it did.
+    ///
+    /// # Errors
+    /// [`Error::WorkLost`] when the driver dropped work without saying so: one of the replays, and nothing was changed,
+    /// or the step itself, whose report is then an earlier one's, or the step before it. Where a step is so long that it is several
     /// submissions, a lost one may leave it half done: only the checkpoint before is whole then.
-    pub async fn report(&self, proofs: &Proofs) -> Result<Report> {
-        self.control.report(proofs).await
+    pub async fn report(&self, step: Submitted) -> Result<Report> {
+        self.control.report(step).await
     }
 
     /// What the loss is multiplied by before it is differentiated, one f32, so that gradients survive being stored

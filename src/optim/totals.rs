@@ -89,7 +89,7 @@ impl Totals {
     /// Reads the sums over the replays that were given `proofs`.
     ///
     /// # Errors
-    /// [`Error::Gpu`] when not all of them ran; as [`Gpu::read`].
+    /// [`Error::WorkLost`] when not all of them ran; as [`Gpu::read`].
     pub async fn read(&self, gpu: &Gpu, proofs: &Proofs) -> Result<Sums> {
         let found: Vec<Layout> = gpu.read(&self.sums, 0, 1).await?;
         let Layout { loss, correct, proofs: arrived } = found[0];
@@ -100,7 +100,7 @@ impl Totals {
 
 /// One number for each replay, which adds it to the totals. Some drivers drop a submission and report it as done;
 /// the sum of the proofs then is another.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Proofs {
     issued: u32,
     sum: f32,
@@ -132,7 +132,7 @@ impl Proofs {
         if found == self.sum {
             return Ok(());
         }
-        Err(Error::Gpu {
+        Err(Error::WorkLost {
             operation: operation.into(),
             message: format!(
                 "the proofs of {} micro-batches add up to {found} instead of {}: not all of them were computed",

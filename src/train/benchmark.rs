@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use web_time::Instant;
 
+use super::engine::StepEngine;
 use super::objective::{Classes, MaskedTokens, Targets, TextBatch};
+use super::options::TrainerOptions;
 use super::statistics::median;
-use super::trainer::{Trainer, TrainerOptions};
+use super::trainer::Trainer;
 use super::workload::Workload;
 use crate::data::Batch;
 use crate::data::task::Encoded;
@@ -123,12 +125,12 @@ impl Runner {
         let clock = Instant::now();
         let (submit, report) = match self {
             Runner::Step(trainer, batch) => {
-                let answers = trainer.submit(std::slice::from_ref(batch), LEARNING_RATE)?;
-                (clock.elapsed().as_secs_f64(), trainer.report(answers).await?)
+                let step = trainer.begin_step(std::slice::from_ref(batch), LEARNING_RATE)?;
+                (clock.elapsed().as_secs_f64(), trainer.finish_step(step).await?)
             }
             Runner::Finetune(trainer, batch) => {
-                let answers = trainer.submit(std::slice::from_ref(batch), LEARNING_RATE)?;
-                (clock.elapsed().as_secs_f64(), trainer.report(answers).await?)
+                let step = trainer.begin_step(std::slice::from_ref(batch), LEARNING_RATE)?;
+                (clock.elapsed().as_secs_f64(), trainer.finish_step(step).await?)
             }
             Runner::Embed(session, texts) => {
                 let readout = Readout::Vector { pooling: Pooling::Mean.into(), normalize: true };

@@ -4,10 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use super::optimizer::is_amount;
 pub use super::optimizer::{GroupConfig, OptimizerConfig};
+use super::options::MlmOptions;
 use super::schedule::{Budget, Plan, PlanConfig, Ramp, Schedule};
-use super::trainer::MlmOptions;
 use crate::data::{MaskedCount, MaskingOptions, Objective};
+use crate::gpu::Choices;
 use crate::models::{Config, Freeze};
+use crate::ops::choices;
 use crate::train::Precision;
 use crate::{Error, Result};
 
@@ -77,6 +79,10 @@ pub struct TrainConfig {
     /// there are fewer.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub recompute: usize,
+    /// Forms of kernels that were chosen by measuring ([`ops::choices`](crate::ops::choices)): other forms round otherwise, so a run
+    /// keeps its own wherever it goes on.
+    #[serde(default, skip_serializing_if = "Choices::is_empty")]
+    pub kernels: Choices,
     /// The model whose weights the run starts from, by its folder or name; none for a run that starts from nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
@@ -134,6 +140,7 @@ impl TrainConfig {
             checkpoint: CheckpointConfig { every, minutes: 10.0, keep: 2 },
             freeze: Freeze::Nothing,
             recompute: 0,
+            kernels: Choices::default(),
             from: None,
             model,
             masked: None,
@@ -249,6 +256,7 @@ impl TrainConfig {
         })?;
         self.optimizer.check()?;
         self.freeze.check(self.model.num_hidden_layers)?;
+        choices::check(&self.kernels)?;
         if !is_amount(self.checkpoint.minutes) {
             return Err(Error::config("checkpoint.minutes", "0 or more", self.checkpoint.minutes));
         }

@@ -37,11 +37,31 @@ pub trait StepEngine {
     /// What one micro-batch holds.
     type Batch;
 
-    /// One optimizer step over all micro-batches: the gradient of the mean over all their answers.
+    /// A step that was begun and not reported yet.
+    type Step;
+
+    /// Begins an optimizer step over all micro-batches, with the gradient of the mean over all their answers, and waits for
+    /// nothing. One more may be begun before the report of this one is read.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`](crate::Error::DeviceLost) when the device must be opened again; any other ends the run.
-    async fn step(&mut self, micro_batches: &[Self::Batch], learning_rate: f64) -> Result<StepReport>;
+    /// As [`StepEngine::step`].
+    fn begin_step(&mut self, micro_batches: &[Self::Batch], learning_rate: f64) -> Result<Self::Step>;
+
+    /// Waits for a step, and tells what it did. Steps are finished in the order in which they were begun.
+    ///
+    /// # Errors
+    /// As [`StepEngine::step`].
+    async fn finish_step(&mut self, step: Self::Step) -> Result<StepReport>;
+
+    /// One optimizer step, begun and finished.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`](crate::Error::DeviceLost) when the device must be opened again, [`Error::WorkLost`](crate::Error::WorkLost)
+    /// when the driver has dropped work: both times the run goes back to its newest checkpoint. Any other ends the run.
+    async fn step(&mut self, micro_batches: &[Self::Batch], learning_rate: f64) -> Result<StepReport> {
+        let step = self.begin_step(micro_batches, learning_rate)?;
+        self.finish_step(step).await
+    }
 
     /// The mean loss over all answers of `batches`; nothing is changed.
     ///

@@ -12,6 +12,7 @@ pub mod fit;
 pub mod metrics;
 pub mod objective;
 mod optimizer;
+mod options;
 pub mod precision;
 pub mod pretrain;
 pub mod run;
@@ -20,15 +21,18 @@ pub mod settings;
 pub mod statistics;
 pub mod stress;
 pub mod trainer;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod tune;
 pub mod workload;
 
 pub use config::{CheckpointConfig, EvaluateConfig, GroupConfig, OptimizerConfig, TrainConfig};
 pub use engine::{Evaluation, StepEngine, StepReport};
 pub use estimate::Estimate;
 pub use objective::{MaskedTokens, Objective};
+pub use options::{Memory, MlmOptions, TrainerOptions};
 pub use precision::Precision;
 pub use pretrain::{RunOptions, Summary, pretrain};
 pub use run::Event;
 pub use settings::Settings;
-pub use trainer::{Memory, MlmOptions, Trainer, TrainerOptions};
+pub use trainer::{BegunStep, Trainer};
 pub use workload::Workload;

@@ -31,11 +31,12 @@ const LAYERS: &str = "model.num_hidden_layers";
 const LOCAL: &str = "model.rotary.local";
 const LOCAL_LAYERS: &str = "model.rotary.local.layers";
 /// Keys that recipes may leave out, beside those of the optimizer, and what their values are.
-const OPTIONAL: [(&str, &str); 4] = [
+const OPTIONAL: [(&str, &str); 5] = [
     ("decay_steps", "a number of steps"),
     (FROM, "a model's folder or name"),
     ("freeze", "`nothing`, `embeddings` or a number of layers"),
     ("recompute", "a number of layers"),
+    ("kernels", "forms of kernels, as `sums=whole attention.short=fused`"),
 ];
 
 /// A recipe being put together. It remembers which keys were asked for by name, because only those may disagree
@@ -314,6 +315,7 @@ fn tree(config: &TrainConfig) -> Value {
     config.optimizer.fill(&mut tree["optimizer"]);
     tree["freeze"] = Value::from(config.freeze.to_string());
     tree["recompute"] = Value::from(config.recompute);
+    tree["kernels"] = Value::from(config.kernels.to_string());
     if let Some(keys) = tree.as_object_mut() {
         for (key, _) in OPTIONAL {
             keys.entry(key).or_insert(Value::Null);

@@ -3,71 +3,19 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Serialize;
-
 use super::engine::{Evaluation, StepEngine, StepReport};
 use super::objective::{BatchShape, Losses, MaskedTokens, Objective};
+use super::options::{Memory, MlmOptions, TrainerOptions};
 use crate::autograd::Graph;
 use crate::gpu::{Buffer, Gpu, Recorder, Recording, Region};
 use crate::infer::shapes::Shapes;
-use crate::models::{Config, Freeze, Learning, Model};
+use crate::models::{Config, Learning, Model};
 use crate::nn::Dropouts;
 use crate::ops::dropout::Key;
 use crate::ops::reduce::{broadcast, sum_into};
-use crate::optim::{Optimizer, OptimizerOptions, Proofs, Totals};
+use crate::optim::{Optimizer, Proofs, Submitted, Totals};
 use crate::tensor::DType;
 use crate::{Error, Result};
-
-/// How a model is trained, whatever it learns.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct TrainerOptions {
-    /// How activations are stored: f32, or f16 with a dynamic loss scale.
-    pub storage: DType,
-    /// The share that dropout zeroes, of hidden states and of attention probabilities.
-    pub dropout: f32,
-    /// The optimizer.
-    pub optimizer: OptimizerOptions,
-    /// Chooses what dropout zeroes.
-    pub seed: u64,
-}
-
-/// The fixed sizes of a pretraining run, and its optimizer.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct MlmOptions {
-    /// B: sequences computed at once.
-    pub micro_batch: usize,
-    /// T: tokens in a sequence.
-    pub seq_len: usize,
-    /// How many masked tokens one replay guesses at most: see [`MaskedTokens::targets`].
-    pub targets: usize,
-    /// How activations are stored: f32, or f16 with a dynamic loss scale.
-    pub storage: DType,
-    /// The optimizer.
-    pub optimizer: OptimizerOptions,
-    /// Which parameters stay as they are.
-    pub freeze: Freeze,
-    /// Layers whose inner results are computed twice: see [`Learning::recompute`].
-    pub recompute: usize,
-    /// Chooses the first weights.
-    pub seed: u64,
-}
-
-/// Bytes on the device while training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Memory {
-    /// The parameters, in every precision they are kept in.
-    pub weights: u64,
-    /// Their gradients.
-    pub gradients: u64,
-    /// The optimizer's state.
-    pub optimizer: u64,
-    /// What steps and measurements use on the way: activations, textures of operands, inputs, settings.
-    pub transient: u64,
-    /// What reading the largest tensor back for a checkpoint takes for a moment.
-    pub read_back: u64,
-    /// All of it.
-    pub total: u64,
-}
 
 /// What is replayed for a micro-batch.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -103,6 +51,13 @@ impl<O: Objective> fmt::Debug for Trainer<O> {
             .field("bytes", &self.bytes)
             .finish_non_exhaustive()
     }
+}
+
+/// A step that was submitted, whose report is on its way.
+#[derive(Debug)]
+pub struct BegunStep {
+    answers: usize,
+    submitted: Submitted,
 }
 
 /// What recordings are made from.
@@ -289,7 +244,7 @@ impl<O: Objective> Trainer<O> {
         Ok(answers)
     }
 
-    /// The first half of [`StepEngine::step`]: submits everything and waits for nothing. Returns the number of answers.
+    /// Submits a step, and neither waits for it nor asks what became of it. Returns the number of answers.
     ///
     /// # Errors
     /// As [`Trainer::accumulate`].
@@ -299,18 +254,12 @@ impl<O: Objective> Trainer<O> {
         Ok(answers)
     }
 
-    /// The second half of [`StepEngine::step`]: waits for what was submitted last, a step of so many answers.
+    /// Begins to read what became of the newest step, one of so many answers.
     ///
     /// # Errors
-    /// As [`Optimizer::report`].
-    pub async fn report(&self, answers: usize) -> Result<StepReport> {
-        let report = self.optimizer.report(&self.proofs).await?;
-        Ok(StepReport {
-            loss: f64::from(report.sums.loss),
-            accuracy: f64::from(report.sums.correct) / answers.max(1) as f64,
-            gradient_norm: f64::from(report.norm),
-            skipped: !report.applied,
-        })
+    /// As [`Optimizer::begin_report`].
+    pub fn begin_report(&self, answers: usize) -> Result<BegunStep> {
+        Ok(BegunStep { answers, submitted: self.optimizer.begin_report(self.proofs.clone())? })
     }
 
     /// Whether it drops anything, and so uses keys.
@@ -383,10 +332,22 @@ impl<O: Objective> Engine<O> {
 
 impl<O: Objective> StepEngine for Trainer<O> {
     type Batch = O::Batch;
+    type Step = BegunStep;
 
-    async fn step(&mut self, micro_batches: &[O::Batch], learning_rate: f64) -> Result<StepReport> {
+    fn begin_step(&mut self, micro_batches: &[O::Batch], learning_rate: f64) -> Result<BegunStep> {
         let answers = self.submit(micro_batches, learning_rate)?;
-        self.report(answers).await
+        self.begin_report(answers)
+    }
+
+    async fn finish_step(&mut self, step: BegunStep) -> Result<StepReport> {
+        let BegunStep { answers, submitted } = step;
+        let report = self.optimizer.report(submitted).await?;
+        Ok(StepReport {
+            loss: f64::from(report.sums.loss),
+            accuracy: f64::from(report.sums.correct) / answers.max(1) as f64,
+            gradient_norm: f64::from(report.norm),
+            skipped: !report.applied,
+        })
     }
 
     async fn evaluate(&mut self, batches: &[O::Batch]) -> Result<Evaluation> {

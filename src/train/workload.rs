@@ -45,6 +45,28 @@ impl Workload {
         Ok(Workload { model, sequences, tokens: 128, targets, precision, recompute: 0 })
     }
 
+    /// Full sequences of a [preset](Config::preset)'s model, about `rows` tokens in all, of which 15% are guessed.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when no preset has the name.
+    pub fn preset(name: &str, rows: usize) -> Result<Self> {
+        let model = Config::preset(name)?;
+        let tokens = model.max_position_embeddings;
+        let sequences = (rows / tokens).max(1);
+        let targets = (sequences * tokens * 15).div_ceil(100);
+        Ok(Workload { model, sequences, tokens, targets, precision: Precision::F32, recompute: 0 })
+    }
+
+    /// The same number of rows in sequences of `tokens` tokens.
+    pub fn with_tokens(mut self, tokens: usize) -> Self {
+        let rows = self.rows();
+        self.model.max_position_embeddings = self.model.max_position_embeddings.max(tokens);
+        self.sequences = (rows / tokens).max(1);
+        self.tokens = tokens;
+        self.targets = (self.targets * self.rows()).div_ceil(rows.max(1)).max(1);
+        self
+    }
+
     /// The same with another number of sequences, and guessed tokens in proportion.
     pub fn with_sequences(self, sequences: usize) -> Self {
         let targets = (self.targets * sequences).div_ceil(self.sequences.max(1)).max(1);
@@ -113,5 +135,10 @@ mod tests {
         assert!(Workload::named("huge").is_err());
         let more = Workload::named("base").unwrap().with_sequences(256);
         assert_eq!((more.rows(), more.targets), (256 * 128, 8 * 608));
+        let longer = more.with_tokens(512);
+        assert_eq!((longer.sequences, longer.tokens, longer.targets), (64, 512, 8 * 608));
+        assert!(longer.model.max_position_embeddings >= 512);
+        let few = Workload::preset("micro", 512).unwrap();
+        assert_eq!((few.rows(), few.targets, few.with_tokens(1024).sequences), (512, 77, 1));
     }
 }

@@ -157,7 +157,7 @@ fn a_stopped_run_of_each_new_objective_goes_on_to_the_same_bits() {
             };
             let open = async || Ok(gpu.clone());
             let report = pollster::block_on(finetune(&stopped, open, &mut watch, &stop)).unwrap();
-            assert!(report.interrupted && report.steps == at, "{name}");
+            assert!(report.interrupted && (at..=at + 1).contains(&report.steps), "{name}");
             stopped.resume = true;
         }
         run(&gpu, &stopped).unwrap();

@@ -295,7 +295,8 @@ fn a_run_stopped_keeps_what_it_measured() {
         pollster::block_on(finetune(&options, async || Ok(gpu.clone()), &mut watch, &stop)).unwrap()
     };
     let early = stopped("early", 4);
-    assert!(early.interrupted && !early.saved && early.steps == 4);
+    // The next step may have been under way.
+    assert!(early.interrupted && !early.saved && (4..=5).contains(&early.steps));
     assert!(!place.path("early").join("model.safetensors").exists());
     let late = stopped("late", 14);
     assert!(late.interrupted && late.saved);

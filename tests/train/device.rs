@@ -41,6 +41,31 @@ fn a_lost_device_changes_nothing() {
 }
 
 #[test]
+fn a_step_is_under_way_while_the_one_before_is_reported() {
+    let place = Place::new();
+    let script = Script::new(|_, _| None);
+    let (summary, _) = train_with(&place.options("run", &[]), &script, None);
+    assert_eq!((summary.unwrap().steps, script.most_begun.get()), (12, 2));
+}
+
+/// Fault 33: a driver that drops work and calls it done is noticed when the next step is under way already.
+#[test]
+fn dropped_work_changes_nothing() {
+    let place = Place::new();
+    let whole = place.options("whole", &[]);
+    train(&whole);
+    for steps in [&[6, 12][..], &[1, 7], &[2, 3]] {
+        let options = place.options(&format!("dropped-{steps:?}"), &[]);
+        let script = Script::new(move |trainer, step| {
+            (steps.get(trainer as usize - 1) == Some(&step)).then_some(Fault::Dropped)
+        });
+        let (summary, told) = train_with(&options, &script, None);
+        assert_eq!((summary.unwrap().steps, told.lost), (12, 2));
+        assert_same(&result(&options.out), &result(&whole.out), &format!("dropped at {steps:?}"));
+    }
+}
+
+#[test]
 fn three_losses_without_progress_give_up_and_keep_the_checkpoint() {
     let place = Place::new();
     let options = place.options("run", &[]);

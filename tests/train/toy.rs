@@ -26,6 +26,8 @@ pub enum Fault {
     Nan,
     /// The device is gone.
     Lost,
+    /// The driver drops the work of this step.
+    Dropped,
     /// The process ends: nothing is saved.
     Killed,
     /// The update is so large that no gradient is finite after it.
@@ -38,12 +40,18 @@ type Before = dyn FnMut(u32, u64) -> Option<Fault>;
 /// What happens to the trainers of one run.
 pub struct Script {
     pub opened: Cell<u32>,
+    /// The most steps that were under way at once.
+    pub most_begun: Cell<u32>,
     before: RefCell<Box<Before>>,
 }
 
 impl Script {
     pub fn new(before: impl FnMut(u32, u64) -> Option<Fault> + 'static) -> Rc<Self> {
-        Rc::new(Self { opened: Cell::new(0), before: RefCell::new(Box::new(before)) })
+        Rc::new(Self {
+            opened: Cell::new(0),
+            most_begun: Cell::new(0),
+            before: RefCell::new(Box::new(before)),
+        })
     }
 
     pub fn open(self: &Rc<Self>, config: &TrainConfig) -> Toy {
@@ -62,6 +70,7 @@ impl Script {
             width: config.model.hidden_size,
             shapes,
             tensors,
+            begun: 0,
         }
     }
 }
@@ -76,6 +85,8 @@ pub struct Toy {
     width: usize,
     shapes: Vec<(String, Vec<usize>)>,
     tensors: BTreeMap<String, Vec<f32>>,
+    /// Steps that were begun and not finished.
+    begun: u32,
 }
 
 /// Sums over masked tokens.
@@ -110,6 +121,11 @@ impl Toy {
         }
     }
 
+    /// What is measured or saved now must not be what a further step has made of it.
+    fn rests(&self) {
+        assert_eq!(self.begun, 0, "a step is under way");
+    }
+
     /// Whether a gradient can be finite.
     fn is_sound(&self) -> bool {
         self.tensors[E].iter().all(|weight| weight.abs() < 1e30)
@@ -126,11 +142,19 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 
 impl StepEngine for Toy {
     type Batch = Batch;
+    type Step = Result<StepReport>;
 
-    async fn step(&mut self, micro_batches: &[Batch], learning_rate: f64) -> Result<StepReport> {
+    /// Changes the tensors at once, as a device would that is done before anybody asks.
+    fn begin_step(&mut self, micro_batches: &[Batch], learning_rate: f64) -> Result<Self::Step> {
+        self.begun += 1;
+        assert!(self.begun <= 2, "only one step may be begun before another is finished");
+        self.script.most_begun.set(self.script.most_begun.get().max(self.begun));
         let step = self.tensors[STEPS][0] as u64 + 1;
         let fault = (self.script.before.borrow_mut())(self.number, step);
         match fault {
+            // A loss shows in what is submitted or in what is waited for.
+            Some(Fault::Lost) if step.is_multiple_of(2) => return Ok(Err(lost())),
+            Some(Fault::Dropped) => return Ok(Err(dropped())),
             Some(Fault::Lost) => return Err(lost()),
             Some(Fault::Killed) => return Err(Error::config("killed", "to live", "death")),
             _ => {}
@@ -138,15 +162,15 @@ impl StepEngine for Toy {
         self.tensors.insert(STEPS.to_owned(), vec![step as f32]);
         if let Some(Fault::Skip | Fault::Nan) = fault {
             let (loss, skipped) = if fault == Some(Fault::Nan) { (f64::NAN, false) } else { (3.0, true) };
-            return Ok(StepReport { loss, accuracy: 0.0, gradient_norm: f64::INFINITY, skipped });
+            return Ok(Ok(StepReport { loss, accuracy: 0.0, gradient_norm: f64::INFINITY, skipped }));
         }
         if !self.is_sound() {
-            return Ok(StepReport {
+            return Ok(Ok(StepReport {
                 loss: f64::NAN,
                 accuracy: 0.0,
                 gradient_norm: f64::INFINITY,
                 skipped: true,
-            });
+            }));
         }
         let (mut gradients, mut sums) = (self.zeros(), Sums::default());
         micro_batches.iter().for_each(|batch| self.run(batch, &mut gradients, &mut sums));
@@ -167,15 +191,21 @@ impl StepEngine for Toy {
         if fault == Some(Fault::Explode) {
             self.tensors.insert(E.to_owned(), vec![f32::MAX; self.tensors[E].len()]);
         }
-        Ok(StepReport {
+        Ok(Ok(StepReport {
             loss: sums.loss / masked as f64,
             accuracy: sums.right as f64 / masked as f64,
             gradient_norm: square.sqrt(),
             skipped: false,
-        })
+        }))
+    }
+
+    async fn finish_step(&mut self, step: Self::Step) -> Result<StepReport> {
+        self.begun -= 1;
+        step
     }
 
     async fn evaluate(&mut self, batches: &[Batch]) -> Result<Evaluation> {
+        self.rests();
         let (mut unused, mut sums) = (self.zeros(), Sums::default());
         batches.iter().for_each(|batch| self.run(batch, &mut unused, &mut sums));
         let masked = sums.masked.max(1) as f64;
@@ -192,6 +222,7 @@ impl StepEngine for Toy {
     }
 
     async fn read(&mut self, name: &str) -> Result<Vec<f32>> {
+        self.rests();
         Ok(self.tensors[name].clone())
     }
 
@@ -209,4 +240,9 @@ impl StepEngine for Toy {
 /// What a driver says when it is gone.
 pub(crate) fn lost() -> Error {
     Error::DeviceLost { operation: "a step".to_owned(), message: "the lid was closed".to_owned() }
+}
+
+/// What shows that a driver has dropped something.
+fn dropped() -> Error {
+    Error::WorkLost { operation: "a step".to_owned(), message: "it was not completed".to_owned() }
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::Heads;
 use crate::gpu::{AdapterKind, Capabilities, UNITS_BUFFERS, UNITS_MEMORY};
+use crate::ops::choices::{LONG_ATTENTION, SHORT_ATTENTION};
 use crate::ops::units::Units;
 use crate::tensor::DType;
 
@@ -30,7 +31,29 @@ impl Form {
         Units::of(device, storage).filter(|units| units.half && fits && size <= Self::WIDEST_ON_UNITS)
     }
 
-    /// The form for `heads` of `size` (D) whose activations are stored as `storage`. Dropout is the same work in both.
+    /// The form for `heads` of `size` (D) whose activations are stored as `storage`: what was chosen for the device, where
+    /// that fits, else by [rule](Form::by_rule).
+    pub fn choose(device: &Capabilities, heads: Heads, size: usize, storage: DType) -> Self {
+        let choice = match heads.tokens {
+            0..WORTH_IT => SHORT_ATTENTION,
+            WORTH_IT..LONG => LONG_ATTENTION,
+            _ => return Self::by_rule(device, heads, size, storage),
+        };
+        match device.choices.get(choice.name) {
+            Some("fused") if size <= Self::WIDEST_FUSED => Form::Fused,
+            Some("unfused") if Self::fits(device, heads, storage) => Form::Unfused,
+            _ => Self::by_rule(device, heads, size, storage),
+        }
+    }
+
+    /// Whether one binding of the device holds the probabilities.
+    fn fits(device: &Capabilities, heads: Heads, storage: DType) -> bool {
+        let Heads { sequences, tokens, heads, .. } = heads;
+        let elements = sequences * heads * tokens * tokens.next_multiple_of(4);
+        elements as u64 * storage.bytes() <= device.max_binding
+    }
+
+    /// The form where nothing was chosen. Dropout is the same work in both.
     ///
     /// - On adapters that are CPUs the unfused form, several times as fast on lavapipe: its products read through
     ///   textures.
@@ -39,10 +62,8 @@ impl Form {
     /// - On other GPUs the unfused form too: on an H200 it is faster at 128 and at 512 tokens, up to five times with its gradients. The fused
     ///   form keeps O(T) where the other keeps T² per head, so it is taken from 1024 tokens on, and from 256 on where
     ///   the probabilities do not fit one binding of the device.
-    pub fn choose(device: &Capabilities, heads: Heads, size: usize, storage: DType) -> Self {
-        let Heads { sequences, tokens, heads, .. } = heads;
-        let elements = sequences * heads * tokens * tokens.next_multiple_of(4);
-        let fits = elements as u64 * storage.bytes() <= device.max_binding;
+    pub fn by_rule(device: &Capabilities, heads: Heads, size: usize, storage: DType) -> Self {
+        let (tokens, fits) = (heads.tokens, Self::fits(device, heads, storage));
         let unfused = tokens < WORTH_IT || (tokens < LONG && fits);
         let on_units = Self::units(device, size, storage).is_some();
         match device.kind {
@@ -76,6 +97,34 @@ mod tests {
         assert_eq!(choose(Gpu, 1, 1024, 64, DType::F16), Form::Fused);
         assert_eq!(choose(Gpu, 16, 512, 132, DType::F32), Form::Unfused);
         assert_eq!(choose(Cpu, 16, 2048, 64, DType::F32), Form::Unfused);
+    }
+
+    #[test]
+    fn what_was_chosen_is_taken_where_it_fits() {
+        let device = |kind, choices: &str| Capabilities {
+            kind,
+            max_binding: 128 << 20,
+            choices: choices
+                .split(' ')
+                .filter_map(|one| one.split_once('='))
+                .fold(crate::gpu::Choices::default(), |choices, (name, form)| choices.with(name, form)),
+            ..Capabilities::default()
+        };
+        let choose = |device: &Capabilities, sequences, tokens, size| {
+            Form::choose(device, Heads { sequences, tokens, heads: 12, padding: 0 }, size, DType::F32)
+        };
+        let gpu = device(AdapterKind::Gpu, "attention.short=fused attention.long=unfused");
+        assert_eq!(choose(&gpu, 8, 128, 64), Form::Fused);
+        assert_eq!(choose(&gpu, 8, 256, 64), Form::Unfused);
+        // Neither what is too wide, nor what does not fit, nor what is longest.
+        assert_eq!(choose(&gpu, 8, 128, 132), Form::Unfused);
+        assert_eq!(choose(&gpu, 16, 512, 64), Form::Fused);
+        assert_eq!(choose(&gpu, 1, 1024, 64), Form::Fused);
+        let cpu = device(AdapterKind::Cpu, "attention.long=fused");
+        assert_eq!(
+            [128, 512, 2048].map(|tokens| choose(&cpu, 1, tokens, 64)),
+            [Form::Unfused, Form::Fused, Form::Unfused]
+        );
     }
 
     #[test]

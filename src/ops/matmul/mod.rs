@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use self::units::example;
 use super::Case;
+use super::choices::{PRODUCTS, SUMS};
 use super::pieces::{Piece, pieces};
 use super::reduce;
 use super::units::{AMD, APPLE, APPLE_F32, LAVAPIPE, NVIDIA, Units};
@@ -213,7 +214,8 @@ fn part_of_sums(graph: &Graph, product: &Product, c: &Matrix, after: &Epilogue) 
     let Product { m, n, k, batch, .. } = *product;
     let whole =
         product.layout != Layout::Nt && batch == (1, 1) && after.is_nothing() && (c.base, c.row) == (0, n);
-    if graph.capabilities().kind != AdapterKind::Gpu || !whole || !n.is_multiple_of(4) {
+    let chosen = graph.capabilities().choices.get(SUMS.name) != Some("whole");
+    if graph.capabilities().kind != AdapterKind::Gpu || !whole || !chosen || !n.is_multiple_of(4) {
         return None;
     }
     let groups = (m.div_ceil(64) * n.div_ceil(64)).max(1);
@@ -328,7 +330,8 @@ fn dispatch(
     let tiles_of_64 = [n.div_ceil(64) as u32, m.div_ceil(64) as u32, batches];
     let capabilities = graph.capabilities();
     let mut constants = vec![product.into.out_elem()];
-    let units = Units::of(capabilities, graph.storage());
+    let plain = capabilities.choices.get(PRODUCTS.name) == Some("plain");
+    let units = Units::of(capabilities, graph.storage()).filter(|_| !plain);
     let (spec, groups) = match (capabilities.kind, units) {
         (AdapterKind::Cpu, _) => {
             let [x, y, _] = grid(m.div_ceil(16) * n.div_ceil(16), 8);

@@ -29,8 +29,8 @@ use crate::train::statistics::median;
 use crate::viz::loss_curve::LossCurve;
 use crate::{Error, Result};
 
-/// The recipe's name in the run's folder.
-const RECIPE: &str = "finetune.json";
+/// The recipe of a finetuning run in its folder.
+pub const RECIPE: &str = "finetune.json";
 
 /// So many gradients in a row that are not finite end a run.
 const MAX_SKIPPED: u64 = 20;
@@ -250,8 +250,10 @@ impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
     }
 
     fn write_recipe(&self) -> Result<()> {
-        let FinetuneOptions { task, recipe, seeds, storage, .. } = self.setup.options;
-        let recipe = serde_json::json!({ "format": 1, "task": task, "seeds": seeds, "storage": storage, "recipe": recipe });
+        let FinetuneOptions { task, recipe, seeds, storage, kernels, .. } = self.setup.options;
+        let recipe = serde_json::json!({
+            "format": 1, "task": task, "seeds": seeds, "storage": storage, "kernels": kernels, "recipe": recipe
+        });
         write_json(&*self.common.store, &self.common.out.join(RECIPE), &recipe)
     }
 
@@ -329,6 +331,11 @@ impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
         })
     }
 
+    /// At the end of every epoch.
+    fn is_evaluated(&self, done: u64) -> bool {
+        self.must_save(done)
+    }
+
     async fn evaluate(
         &mut self,
         trainer: &mut Self::Trainer,
@@ -339,7 +346,7 @@ impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
             // A number is not right or wrong, nor are several labels.
             row.accuracy = None;
         }
-        let due = self.must_save(row.step);
+        let due = self.is_evaluated(row.step);
         if due {
             self.end_epoch(trainer, row, progress).await?;
         }

@@ -35,6 +35,7 @@ use serde::Serialize;
 pub use answers::Answers;
 pub use class_weights::ClassWeights;
 pub use evaluate::{Evaluated, evaluate};
+pub use job::RECIPE;
 pub use prepare::{Prepared, Truncation};
 pub use recipe::{Rates, Recipe, RecipeName};
 pub use score::Scores;
@@ -44,7 +45,7 @@ use super::run::Event;
 use crate::Result;
 use crate::data::task::{Columns, Kind, Table, Task};
 use crate::files::ModelFolder;
-use crate::gpu::Gpu;
+use crate::gpu::{Choices, Gpu};
 use crate::models::Pooling;
 use crate::store::{Disk, Store};
 use crate::tensor::DType;
@@ -72,6 +73,8 @@ pub struct FinetuneOptions {
     pub saved_as: DType,
     /// How activations are stored while it learns: [`DType::F32`], or [`DType::F16`] with a loss scale that adapts.
     pub storage: DType,
+    /// Forms of kernels that the device was opened with ([`ops::choices`](crate::ops::choices)), to be told in the run's folder.
+    pub kernels: Choices,
     /// The folder of the finetuned model.
     pub out: PathBuf,
     /// Go on from the newest checkpoint, or start over where there is none yet.
@@ -101,6 +104,7 @@ impl FinetuneOptions {
             seeds: vec![0],
             saved_as: DType::F32,
             storage: DType::F32,
+            kernels: Choices::default(),
             out: out.into(),
             resume: false,
             allow_changes: false,

@@ -34,7 +34,7 @@ struct Recipe<'a> {
 }
 
 /// Parts of the recipe that change neither what is learned nor what is measured.
-const FREE: [&str; 3] = ["checkpoint", "max_skipped", "recompute"];
+const FREE: [&str; 4] = ["checkpoint", "max_skipped", "recompute", "kernels"];
 
 pub(super) struct Pretraining<'a, O> {
     pub options: &'a RunOptions,
@@ -154,11 +154,14 @@ where
         feed.next(done)
     }
 
-    async fn evaluate(&mut self, trainer: &mut L, row: &mut Row, _: Progress<'_>) -> Result<bool> {
+    fn is_evaluated(&self, done: u64) -> bool {
         let every = self.options.config.evaluate.every;
-        let ends = row.step == 0 || row.step == self.common.total_steps;
-        let due = ends || (every > 0 && row.step.is_multiple_of(every));
-        if !due || self.held_out.is_empty() {
+        let ends = done == 0 || done == self.common.total_steps;
+        !self.held_out.is_empty() && (ends || (every > 0 && done.is_multiple_of(every)))
+    }
+
+    async fn evaluate(&mut self, trainer: &mut L, row: &mut Row, _: Progress<'_>) -> Result<bool> {
+        if !self.is_evaluated(row.step) {
             return Ok(false);
         }
         let evaluation = trainer.evaluate(&self.held_out).await?;

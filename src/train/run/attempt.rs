@@ -1,23 +1,21 @@
 //! One attempt at a run: from its device's opening to the run's end, or to the device's loss.
 
+use serde_json::Value;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-
-use serde_json::{Map, Value, json};
 use web_time::Instant;
 
+use super::changes::{check_changes, part};
 use super::divergence::Divergence;
 use super::job::{End, Fed, Job, Progress};
 use super::log::{Log, PICTURE};
 use super::position::Position;
 use super::save::{job_state, restore, save_checkpoint};
 use super::{Event, Tally};
-use crate::files::{LoadedCheckpoint, check_resume};
+use crate::files::LoadedCheckpoint;
 use crate::infer::save_reference;
 use crate::store::checksums;
 use crate::train::engine::StepEngine;
 use crate::train::metrics::{CSV, JSONL, Row};
-use crate::train::precision::Precision;
 use crate::{Error, Result};
 
 /// Why training pauses.
@@ -30,6 +28,9 @@ enum Pause {
     /// The next step is the first of another trainer.
     Begins,
 }
+
+/// A step of so many seconds gains nothing from one that waits behind it, and who stops the run would wait for both.
+const LONG_STEP: f64 = 1.0;
 
 /// What helps against a loss that explodes.
 const ADVICE: &str = "lower the learning rate, or let it rise over more steps";
@@ -52,8 +53,22 @@ struct Attempt<'a, J: Job> {
     /// No step has been done yet from the newest checkpoint, which may hold weights that have blown up.
     unproven: bool,
     began: Instant,
+    /// Whether the newest step took so short a time that two may be under way.
+    quick: bool,
+    /// When the newest step was finished, and what followed from it was done.
+    free_since: Instant,
     /// Seconds of earlier attempts.
     earlier: f64,
+}
+
+/// A step that was begun, and what its row will say.
+struct Begun<S> {
+    step: S,
+    at: Instant,
+    sequences: u64,
+    tokens: u64,
+    learning_rate: f64,
+    row: Row,
 }
 
 /// Opens a trainer, brings it to where the run stands, and trains to the end.
@@ -129,54 +144,6 @@ pub(super) async fn live<J: Job>(
 /// What a run leaves beside its model, for people alone.
 const FOR_PEOPLE: [&str; 3] = [PICTURE, CSV, JSONL];
 
-/// A part of a fingerprint by its keys, with dots between them.
-fn part<'f>(fingerprint: &'f Map<String, Value>, keys: &str) -> Option<&'f Value> {
-    let mut keys = keys.split('.');
-    let first = fingerprint.get(keys.next()?)?;
-    keys.try_fold(first, |value, key| value.get(key))
-}
-
-/// The precision in the recipe of a fingerprint.
-fn precision_in(fingerprint: &mut Map<String, Value>) -> Option<&mut Value> {
-    fingerprint.get_mut("recipe")?.get_mut("precision")
-}
-
-/// A fingerprint whose precision is what was computed with. Runs that were begun in a page by an earlier version have
-/// `auto` there, which was f32.
-fn settled(fingerprint: &Map<String, Value>) -> Map<String, Value> {
-    let mut fingerprint = fingerprint.clone();
-    if let Some(precision) = precision_in(&mut fingerprint) {
-        let asked: Option<Precision> = serde_json::from_value(precision.clone()).ok();
-        *precision = asked.map_or(precision.take(), |asked| json!(asked.settled()));
-    }
-    fingerprint
-}
-
-/// Refuses a checkpoint of another recipe or other data, or says what changed if that is allowed.
-fn check_changes<J: Job>(job: &J, checkpoint: &LoadedCheckpoint, progress: Progress<'_>) -> Result<()> {
-    let mut stored = settled(&checkpoint.state.fingerprint);
-    let now = part(&job.common().fingerprint, "recipe.precision").filter(|_| job.common().other_precision);
-    if let (Some(now), Some(before)) = (now, precision_in(&mut stored)) {
-        before.clone_from(now);
-    }
-    let stored = &stored;
-    let Err(error) = check_resume(stored, &job.common().fingerprint) else { return Ok(()) };
-    let Error::Config { field, expected, found } = error else { return Err(error) };
-    let (done, total) = (checkpoint.step, job.common().total_steps);
-    // How many steps finetuning takes follows from its seeds and texts, and it says itself which of them cannot change.
-    if total < done && !job.keeps_best() {
-        let expected = format!("{done} or more, which are done");
-        return Err(Error::config("steps", expected, total));
-    }
-    let consequence = job.consequence(stored, done).map_or(String::new(), |what| format!("; {what}"));
-    if job.common().allow_changes {
-        progress(Event::Warning(format!("the run goes on with changes: {found}{consequence}")));
-        return Ok(());
-    }
-    let found = format!("{found}{consequence}; --allow-changes goes on with them");
-    Err(Error::Config { field, expected, found })
-}
-
 impl<'a, J: Job> Attempt<'a, J> {
     fn new(
         job: &'a mut J,
@@ -227,6 +194,8 @@ impl<'a, J: Job> Attempt<'a, J> {
             due: false,
             unproven: false,
             began,
+            quick: false,
+            free_since: began,
             earlier,
         })
     }
@@ -250,38 +219,74 @@ impl<'a, J: Job> Attempt<'a, J> {
                 self.draw(progress);
             }
         }
-        while self.at.step < self.job.common().total_steps {
-            if stop.load(Ordering::Relaxed) {
-                return Ok(Pause::Stopped);
+        // The device is to find the next step when it is done with one, and not to wait until the CPU has read a report
+        // and prepared it.
+        let mut ahead: Option<Begun<<J::Trainer as StepEngine>::Step>> = None;
+        loop {
+            let begun = self.at.step + u64::from(ahead.is_some());
+            let pause = if begun >= self.job.common().total_steps {
+                Some(Pause::Finished)
+            } else if stop.load(Ordering::Relaxed) {
+                Some(Pause::Stopped)
+            } else if self.made_at != begun && self.job.begins(begun) {
+                Some(Pause::Begins)
+            } else {
+                None
+            };
+            let waits = ahead.is_some() && (!self.quick || self.looks_after(begun));
+            let following = match pause {
+                None if !waits => Some(self.begin_step(begun)),
+                _ => None,
+            };
+            match (ahead.take(), pause) {
+                (Some(step), _) => {
+                    // An error of the next step is none of this one's.
+                    self.finish_step(step, tally, progress).await?;
+                    if following.is_none() {
+                        self.save_if_due(progress).await?;
+                    }
+                    self.free_since = Instant::now();
+                }
+                (None, Some(pause)) => return Ok(pause),
+                (None, None) => {}
             }
-            if self.made_at != self.at.step && self.job.begins(self.at.step) {
-                return Ok(Pause::Begins);
-            }
-            let fed = self.job.next(self.at.step)?;
-            self.step(fed, tally, progress).await?;
-            if self.at.skipped_in_a_row == 0 {
-                self.prune(progress);
-            }
-            self.due |= self.is_due(self.last_saved.elapsed());
-            // While steps are being skipped the weights may be beyond help, and must not take the place of good ones.
-            if self.due && self.at.skipped_in_a_row == 0 {
-                self.save(progress).await?;
-                self.last_saved = Instant::now();
-            }
+            ahead = following.transpose()?;
         }
-        Ok(Pause::Finished)
     }
 
-    /// One optimizer step and what follows from it.
-    async fn step(
+    /// Whether the weights must be looked at when so many steps are done, before another changes them.
+    fn looks_after(&self, done: u64) -> bool {
+        self.due || self.is_due(done) || self.job.is_evaluated(done)
+    }
+
+    /// Saves a checkpoint if one is due.
+    async fn save_if_due(&mut self, progress: Progress<'_>) -> Result<()> {
+        // While steps are being skipped the weights may be beyond help, and must not take the place of good ones.
+        if self.due && self.at.skipped_in_a_row == 0 {
+            self.save(progress).await?;
+            self.last_saved = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Feeds the step after `done` steps to the trainer.
+    fn begin_step(&mut self, done: u64) -> Result<Begun<<J::Trainer as StepEngine>::Step>> {
+        let Fed { micro_batches, learning_rate, sequences, tokens, row } = self.job.next(done)?;
+        let at = Instant::now();
+        let step = self.trainer.begin_step(&micro_batches, learning_rate)?;
+        Ok(Begun { step, at, sequences, tokens, learning_rate, row })
+    }
+
+    /// Waits for a step, and does what follows from it. One that is evaluated or saved has none begun after it.
+    async fn finish_step(
         &mut self,
-        fed: Fed<<J::Trainer as StepEngine>::Batch>,
+        fed: Begun<<J::Trainer as StepEngine>::Step>,
         tally: &mut Tally,
         progress: Progress<'_>,
     ) -> Result<()> {
-        let clock = Instant::now();
-        let report = self.trainer.step(&fed.micro_batches, fed.learning_rate).await?;
-        let seconds = clock.elapsed().as_secs_f64();
+        let report = self.trainer.finish_step(fed.step).await?;
+        let seconds = fed.at.max(self.free_since).elapsed().as_secs_f64();
+        self.quick = seconds < LONG_STEP;
 
         // A loss that is not finite has no usable gradient either.
         let skipped = report.skipped || !report.loss.is_finite();
@@ -331,7 +336,14 @@ impl<'a, J: Job> Attempt<'a, J> {
             )));
         }
         self.told = exploded.is_some();
-        if stuck { Err(self.stuck()) } else { Ok(()) }
+        if stuck {
+            return Err(self.stuck());
+        }
+        if self.at.skipped_in_a_row == 0 {
+            self.prune(progress);
+        }
+        self.due |= self.is_due(self.at.step);
+        Ok(())
     }
 
     /// Whether the loss is where it may be at the end of a run.
@@ -370,11 +382,13 @@ impl<'a, J: Job> Attempt<'a, J> {
         progress(Event::Step(&row));
     }
 
-    fn is_due(&self, since: Duration) -> bool {
+    /// Whether a checkpoint is due when so many steps are done.
+    fn is_due(&self, done: u64) -> bool {
         let checkpoint = &self.job.common().checkpoint;
-        let by_steps = checkpoint.every > 0 && self.at.step.is_multiple_of(checkpoint.every);
-        let by_time = checkpoint.minutes > 0.0 && since.as_secs_f64() >= 60.0 * checkpoint.minutes;
-        by_steps || by_time || self.job.must_save(self.at.step)
+        let by_steps = checkpoint.every > 0 && done.is_multiple_of(checkpoint.every);
+        let since = self.last_saved.elapsed().as_secs_f64();
+        let by_time = checkpoint.minutes > 0.0 && since >= 60.0 * checkpoint.minutes;
+        by_steps || by_time || self.job.must_save(done)
     }
 
     /// Saves the checkpoint that a run ends with.

@@ -130,8 +130,11 @@ pub(crate) trait Job {
     /// The step after `done` steps.
     fn next(&mut self, done: u64) -> Result<Fed<<Self::Trainer as StepEngine>::Batch>>;
 
-    /// Evaluates the model after the step of `row` if that is due, and says whether it was. Step 0 stands for the
-    /// model before the first step.
+    /// Whether the model is evaluated after `done` steps.
+    fn is_evaluated(&self, done: u64) -> bool;
+
+    /// Evaluates the model after the step of `row` if that [is due](Job::is_evaluated), and says whether it was. Step 0
+    /// stands for the model before the first step. Where it is not due, the trainer may be a step ahead.
     async fn evaluate(
         &mut self,
         trainer: &mut Self::Trainer,

@@ -13,6 +13,7 @@
 
 mod attempt;
 pub(super) mod card;
+mod changes;
 mod divergence;
 pub(super) mod job;
 pub(super) mod log;
@@ -83,7 +84,7 @@ pub enum Event<'a> {
     },
     /// Something is not as it should be, and training goes on.
     Warning(String),
-    /// The device was lost and will be opened again.
+    /// The device, or work that it was given, was lost: it is opened again, and the newest checkpoint goes on.
     DeviceLost {
         /// The last step that was done.
         step: u64,
@@ -102,12 +103,12 @@ struct Tally {
 }
 
 /// Runs `job` to its end, or until `stop`: the current step is then finished, and a checkpoint and the model are saved.
-/// A lost device is opened again, and the newest checkpoint goes on.
+/// A device that was lost, or has lost work, is opened again, and the newest checkpoint goes on.
 ///
 /// # Errors
 /// [`Error::Training`] when too many gradients in a row were not finite; [`Error::Diverged`] when the loss is far above its
-/// best at the end, unless the job keeps its best by itself; [`Error::DeviceLost`] when the device keeps
-/// getting lost; [`Error::Io`] when the model cannot be written at the end; those of the job. The checkpoints stay as
+/// best at the end, unless the job keeps its best by itself; [`Error::DeviceLost`] and [`Error::WorkLost`] when that
+/// keeps happening; [`Error::Io`] when the model cannot be written at the end; those of the job. The checkpoints stay as
 /// they are.
 pub(super) async fn run<J: Job>(
     job: &mut J,
@@ -117,7 +118,7 @@ pub(super) async fn run<J: Job>(
     let mut tally = Tally::default();
     loop {
         let error = match attempt::live(job, &mut tally, progress, stop).await {
-            Err(error @ Error::DeviceLost { .. }) => error,
+            Err(error @ (Error::DeviceLost { .. } | Error::WorkLost { .. })) => error,
             // A driver that is starting again may have no adapter for a while.
             Err(error @ Error::NoAdapter { .. }) if tally.losses > 0 => error,
             ended => return ended.map_err(less_memory),
