@@ -20,6 +20,7 @@ mod resume;
 mod settings;
 mod skipping;
 mod toy;
+mod tuning;
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
