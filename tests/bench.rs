@@ -173,7 +173,7 @@ fn steps_are_timed_and_counted() {
         Workload { model, sequences: 3, tokens: 20, targets: 7, precision: Precision::F32, recompute: 0 };
     let mut told = Vec::new();
     let speed =
-        pollster::block_on(benchmark::rounds(&gpu, Work::Step, &workload, 0.3, false, |s| told.push(s)))
+        pollster::block_on(benchmark::rounds(&gpu, Work::Step, &workload, 0.3, 1, false, |s| told.push(s)))
             .unwrap();
     assert_eq!(told.len(), speed.rounds.len() + 1);
     assert_eq!(told[0], speed.first);

@@ -52,6 +52,39 @@ fn silent(commands: &[Timing]) -> Vec<&str> {
     silent.map(|command| command.kernel.as_str()).collect()
 }
 
+/// Each form of each kernel of which there is a choice runs where it was chosen.
+#[test]
+fn what_is_chosen_is_what_runs() {
+    let kernels = |choices: &str, tokens| {
+        let gpu = noop(&GpuOptions {
+            kind: Some(AdapterKind::Gpu),
+            matrix_units: Some(MatrixOperands::F16),
+            unlisted_matrix_units: true,
+            speed: Some(1e13),
+            choices: choices.into(),
+            ..GpuOptions::default()
+        });
+        // Enough rows that the sums of weights' gradients are worth parts.
+        let workload = Workload { sequences: 4096 / tokens, ..workload(Precision::Mixed, tokens) };
+        let commands = pollster::block_on(commands(&gpu, Work::Step, &workload)).unwrap();
+        commands.into_iter().map(|command| command.kernel).collect::<Vec<_>>()
+    };
+    let count = |kernels: &[String], part: &str| kernels.iter().filter(|name| name.contains(part)).count();
+    let rules = kernels("rules", 128);
+    assert!(count(&rules, "matmul_cooperative") > 0 && count(&rules, "attention_units") > 0, "{rules:?}");
+    let plain = kernels("products=plain", 128);
+    assert!(count(&plain, "matmul_cooperative") == 0 && count(&plain, "matmul_tiled") > 0, "{plain:?}");
+    assert!(count(&kernels("sums=whole", 128), "reduce") < count(&rules, "reduce"), "{rules:?}");
+    for (name, tokens) in [("attention.short", 128), ("attention.long", 512)] {
+        assert!(count(&kernels(&format!("{name}=fused"), tokens), "attention_units") > 0);
+        let unfused = kernels(&format!("{name}=unfused"), tokens);
+        assert!(
+            count(&unfused, "attention_units") == 0 && count(&unfused, "attention:softmax") > 0,
+            "{unfused:?}"
+        );
+    }
+}
+
 /// Of pretraining, finetuning with dropout and embedding, with attention in both forms.
 #[test]
 fn every_command_of_a_step_states_its_bytes() {

@@ -358,7 +358,7 @@ export class Trainer extends EventTarget {
   fillMask(text: string, options?: { top_k?: number } & Abortable): Promise<FilledMasks>;
   files(): Promise<Array<[string, Uint8Array]>>;
   zip(name?: string): Promise<Blob>;
-  /** Stops after the current step and frees the run. */
+  /** Stops after the steps under way and frees the run. */
   dispose(): Promise<void>;
   addEventListener<K extends keyof TrainerEvents>(type: K, listener: (event: CustomEvent<TrainerEvents[K]>) => void, options?: boolean | AddEventListenerOptions): void;
   addEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | AddEventListenerOptions): void;

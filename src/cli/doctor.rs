@@ -4,6 +4,7 @@ use anyhow::{Context, bail};
 use indicatif::BinaryBytes;
 use serde::Serialize;
 use wgrad::gpu::{AdapterKind, Capabilities, Gpu, GpuOptions, MatrixOperands};
+use wgrad::models::Config;
 use wgrad::ops::matmul::Layout;
 use wgrad::ops::{measure, probe};
 use wgrad::train;
@@ -32,7 +33,7 @@ JSON: {wgrad, adapters: [ADAPTER], chosen, device: ADAPTER,
        result: {error, bound},
        gradient: {error, bound}, failures}
   STRESSED: {work, storage, matrix_units, replays, different, error}
-  TUNED: {storage, kernels, trials: [{name, form, tokens, ms: [MS, MS], taken}]}
+  TUNED: {storage, choices, trials: [{name, form, tokens, ms: [MS, MS], taken}]}
   SPEED: {layout, m, n, k, gflops}
   chosen     an index into adapters; device has the limits it was opened with
   storage    how activations are stored: f32 or f16
@@ -41,8 +42,9 @@ JSON: {wgrad, adapters: [ADAPTER], chosen, device: ADAPTER,
              where nothing was compared: optimizers, as adamw, have no gradient
   different  replays whose bits are not those of the first one; error, of products
              on matrix units, is the normalized mean squared one to plain kernels
-  kernels, taken  the forms that later runs take; they are in a run's recipe,
-             and `--set kernels=...` overrules them
+  choices, taken  of kernel variants (autotuning): the forms that later runs
+             take; a run keeps its own in its recipe, and `pretrain --set
+             kernels=...` and `finetune --kernels ...` overrule them
   ms         the median of a step of the preset, measured twice
   conversions  what the device makes of f32 values beyond f16, as the 16 bits
   layout     the operand stored transposed: the second (nt), none, the first (tn)
@@ -74,7 +76,7 @@ pub struct Args {
     /// The preset whose shapes --tune measures: notebook, or micro on an adapter that is a CPU.
     #[arg(long, value_name = "NAME", requires = "tune")]
     preset: Option<String>,
-    /// Measure no speeds, and --tune each form only a few times.
+    /// Measure no speeds, and --tune with a step of each form, which is not kept.
     #[arg(long)]
     quick: bool,
     /// Print the result as JSON.
@@ -131,12 +133,12 @@ struct Speed {
 /// Each speed is measured for about this long.
 const SECONDS: f64 = 0.3;
 
-/// Steps with each form are measured for about this long, twice.
-const TUNING_SECONDS: f64 = 1.0;
-
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let options = GpuOptions { adapter: args.adapter.clone(), ..GpuOptions::default() };
+    if let Some(preset) = &args.preset {
+        Config::preset(preset)?;
+    }
     let report = pollster::block_on(examine(&options, args))?;
     if args.json {
         print::line(serde_json::to_string(&report).context("the report as JSON")?)?;
@@ -183,10 +185,14 @@ async fn examine(options: &GpuOptions, args: &Args) -> anyhow::Result<Report> {
 
     let stress = if args.stress { Some(stress(&gpu, options, tell).await?) } else { None };
     let tuned = match args.tune {
-        true => {
-            let seconds = if args.quick { 0.0 } else { TUNING_SECONDS };
-            Some(tune::run(&gpu, options, args.preset.as_deref(), seconds, tell).await?)
-        }
+        true => match tune::run(&gpu, options, args.preset.as_deref(), args.quick, tell).await {
+            Ok(tuned) => Some(tuned),
+            // What else is known belongs into the report.
+            Err(error) => {
+                print::note(format_args!("warning: the forms of kernels were not measured: {error}"));
+                None
+            }
+        },
         false => None,
     };
     let (matmul, copy_gbps) = if args.quick { (Vec::new(), None) } else { speeds(&gpu, &say).await? };

@@ -7,7 +7,7 @@ use anyhow::Context;
 use wgrad::Error;
 use wgrad::data::task::Task;
 use wgrad::format::thousands;
-use wgrad::gpu::{Choices, Gpu};
+use wgrad::gpu::Gpu;
 use wgrad::models::Freeze;
 use wgrad::tensor::DType;
 use wgrad::train::Precision;
@@ -49,7 +49,7 @@ epoch is kept. With several seeds the model of the median one is saved.
 JSON: {out, task, interrupted, saved, kept_seed, seeds: [SEED], median: [[set, measure, VALUE]], texts, truncated,
 left_out, skipped_steps, steps, device_losses, seconds, device}, where SEED is {seed, epoch, scores: [[set, measure, VALUE]]}:
 left_out counts texts that were too long, skipped_steps those whose gradient was not finite, device_losses how often
-the device was lost.
+the device, or work that it was given, was lost.
 
   wgrad finetune --task sst2 --model runs/mine --data glue --out runs/sst2 --seeds 5 --resume
 
@@ -128,6 +128,9 @@ pub struct Args {
     precision: precision::Choice,
     #[command(flatten)]
     compute: precision::ComputeArgs,
+    /// Forms of kernels instead of those that `wgrad doctor --tune` has chosen, as "sums=whole attention.short=fused", or rules.
+    #[arg(long, value_name = "FORMS")]
+    kernels: Option<String>,
     /// Go on with the run in --out: the same command with this.
     #[arg(long)]
     resume: bool,
@@ -172,7 +175,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let gpu = pollster::block_on(args.compute.options(asked, None))?;
     let storage = precision::decide(asked, &pollster::block_on(Gpu::chosen(&gpu))?).storage();
     let begun = args.resume.then(|| args.out.join(RECIPE));
-    let gpu = tuned::decide(&Choices::default(), begun.as_deref(), storage, gpu)?;
+    let gpu =
+        tuned::decide(&args.kernels.as_deref().unwrap_or_default().into(), begun.as_deref(), storage, gpu)?;
     let options = FinetuneOptions {
         pooling: args.pooling.chosen(),
         evals,

@@ -53,7 +53,8 @@ a model; the checkpoints of before stay.
 
 JSON: {out, interrupted, steps, total_steps, sequences, tokens, loss, held_out_loss, held_out_accuracy,
 unigram_entropy, skipped_steps, device_losses, parameters, device, seconds, tokens_per_second}: losses in nats per
-masked token, skipped_steps those whose gradient was not finite, device_losses how often the device was lost.
+masked token, skipped_steps those whose gradient was not finite, device_losses how often the device, or
+work that it was given, was lost.
 
 JSON of --dry-run: {device, parameters, micro_batch, memory: {weights, gradients,
 optimizer, transient, read_back, total}, flops_per_token, steps, sequences, tokens,

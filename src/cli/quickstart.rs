@@ -100,8 +100,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     ];
     let gpu = device::options(args.adapter.as_deref());
     let gpu = pollster::block_on(units::decide(units::Choice::Auto, options.config.precision, &gpu))?;
-    let gpu = settle(&mut options, gpu)?;
-    let summary = train(&options, &gpu)?;
+    let settled = settle(&mut options, gpu.clone())?;
+    let summary = train(&options, &settled)?;
     let mut masks = Vec::new();
     if !summary.interrupted {
         masks = fill(&language, &options.out, &gpu)?;

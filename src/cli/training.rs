@@ -8,7 +8,7 @@ use super::watch::Watch;
 use super::{device, interrupt, precision, tuned};
 
 /// Runs the training that `options` describes on a [settled](settle) device, shown on standard error; Ctrl-C ends it after the
-/// current step.
+/// steps under way.
 pub fn train(options: &RunOptions, gpu: &GpuOptions) -> anyhow::Result<Summary> {
     let stop = interrupt::watch()?;
     let mut watch = Watch::new();

@@ -126,7 +126,9 @@ async fn test(
     let tested = async { stress_units(&Gpu::open(units).await?, &plain, sizes).await };
     let said = match tested.await {
         Ok(all) => all.iter().find(|one| !one.passed()).map(failure).unwrap_or_default(),
-        Err(error @ (wgrad::Error::Shader { .. } | wgrad::Error::Gpu { .. })) => error.to_string(),
+        Err(
+            error @ (wgrad::Error::Shader { .. } | wgrad::Error::Gpu { .. } | wgrad::Error::WorkLost { .. }),
+        ) => error.to_string(),
         Err(error) => return Err(error),
     };
     Ok(Verdict { subject: Subject::of(adapter), operands, passed: said.is_empty(), said })

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 /// Forms by the name of what they compute: `sums=whole attention.short=fused`. What is not named is left to the rules of the
-/// operations, which know the names ([`ops::choices`](crate::ops::choices)).
+/// operations, which know the names ([`ops::choices`](crate::ops::choices)); `rules` alone leaves all of it to them, and nothing
+/// at all says that nobody has chosen yet.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Choices(String);
@@ -11,7 +12,8 @@ pub struct Choices(String);
 impl Choices {
     /// The names and their forms.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.split_whitespace().map(|one| one.split_once('=').unwrap_or((one, "")))
+        let all = self.0.split_whitespace().filter(|&one| one != RULES);
+        all.map(|one| one.split_once('=').unwrap_or((one, "")))
     }
 
     /// The form that was chosen for a name.
@@ -28,9 +30,23 @@ impl Choices {
         Choices(all.join(" "))
     }
 
-    /// Whether all is left to the rules.
+    /// All is left to the rules.
+    pub fn rules() -> Self {
+        Choices(RULES.to_owned())
+    }
+
+    /// Whether nobody has chosen anything, not even the rules.
     pub fn is_empty(&self) -> bool {
-        self.iter().next().is_none()
+        self.0.trim().is_empty()
+    }
+}
+
+/// The word for all that is not named.
+const RULES: &str = "rules";
+
+impl From<&str> for Choices {
+    fn from(text: &str) -> Self {
+        Choices(text.to_owned())
     }
 }
 
@@ -51,5 +67,7 @@ mod tests {
         let both = none.with("sums", "parts").with("attention.long", "fused").with("sums", "whole");
         assert_eq!(both.to_string(), "attention.long=fused sums=whole");
         assert_eq!((both.get("sums"), both.get("attention.short")), (Some("whole"), None));
+        assert!(!Choices::rules().is_empty() && Choices::rules().iter().next().is_none());
+        assert_eq!(Choices::rules().with("sums", "whole"), Choices::from("sums=whole"));
     }
 }

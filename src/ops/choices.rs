@@ -1,5 +1,6 @@
-//! Where more than one form of a kernel computes the same thing, and which is faster depends on the device: `wgrad doctor
-//! --tune` measures them, and a run keeps what was chosen, because another form rounds otherwise.
+//! Kernel variants: where more than one form computes the same thing, and which is faster depends on the device. `wgrad doctor
+//! --tune` measures them (autotuning, before a run and never in it), and a run keeps what was chosen, because another form
+//! rounds otherwise.
 
 use super::units::Units;
 use crate::gpu::{AdapterKind, Capabilities, Choices};
@@ -19,20 +20,28 @@ pub struct Choice {
     pub tokens: Option<usize>,
 }
 
+/// T from which on attention is long, and from which on its unfused form takes too much memory to be a choice.
+pub(super) const LONG: usize = 256;
+pub(super) const LONGEST: usize = 1024;
+
 /// Matrix products on matrix units, where there are some, or without.
 pub const PRODUCTS: Choice =
     Choice { name: "products", what: "matrix products", forms: ["units", "plain"], tokens: None };
-/// Products with few outputs and long sums, in parts that run side by side or whole.
-pub const SUMS: Choice =
-    Choice { name: "sums", what: "long sums of small products", forms: ["parts", "whole"], tokens: None };
-/// Attention of sequences of fewer than 256 tokens.
+/// Products with few outputs and long sums, in parts that run side by side (split-K) or whole.
+pub const SUMS: Choice = Choice {
+    name: "sums",
+    what: "long sums of small products (split-K)",
+    forms: ["parts", "whole"],
+    tokens: None,
+};
+/// Attention of sequences of fewer than [`LONG`] tokens.
 pub const SHORT_ATTENTION: Choice = Choice {
     name: "attention.short",
     what: "attention to fewer than 256 tokens",
     forms: ["unfused", "fused"],
     tokens: Some(128),
 };
-/// Attention of longer ones; of the longest there is nothing to choose, as the unfused form takes too much memory.
+/// Attention of longer ones, up to [`LONGEST`].
 pub const LONG_ATTENTION: Choice = Choice {
     name: "attention.long",
     what: "attention to 256 to 1023 tokens",
@@ -44,7 +53,8 @@ pub const LONG_ATTENTION: Choice = Choice {
 pub const ALL: [Choice; 4] = [PRODUCTS, SUMS, SHORT_ATTENTION, LONG_ATTENTION];
 
 impl Choice {
-    /// Whether the device can compute this form of activations stored as `storage`.
+    /// Whether the device can compute this form of activations stored as `storage`. Attention whose heads are too wide for the
+    /// fused form, or whose probabilities no binding holds, follows the rules all the same.
     pub fn fits(&self, form: &str, device: &Capabilities, storage: DType) -> bool {
         match form {
             "units" => Units::of(device, storage).is_some(),
@@ -83,7 +93,13 @@ mod tests {
 
     #[test]
     fn forms_are_checked_by_name_and_by_device() {
-        let choices = Choices::default().with("sums", "parts").with("products", "units");
+        let choices = Choices::from("sums=parts products=units");
+        for choice in ALL {
+            let tokens = choice.tokens.unwrap_or(1);
+            let range = if choice == LONG_ATTENTION { LONG..LONGEST } else { 1..LONG };
+            assert!(range.contains(&tokens), "{choice:?}");
+        }
+        check(&Choices::rules()).unwrap();
         check(&choices).unwrap();
         let error = check(&choices.with("sums", "heaps")).unwrap_err().to_string();
         assert!(error.contains("`sums=heaps`") && error.contains("attention.long=unfused|fused"), "{error}");

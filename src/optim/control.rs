@@ -2,7 +2,7 @@
 //! scale of the loss, and the proof that nothing of a step was lost.
 
 use std::mem::offset_of;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::norm::{CONSTANTS, NORM, Params, norm_groups, record_norm, vectors};
 use super::totals::{Proofs, Sums, Totals};
@@ -86,7 +86,7 @@ pub(super) struct Control {
     /// The newest step's.
     proof: u32,
     /// That of the newest step whose outcome was read.
-    reported: AtomicU32,
+    reported: u32,
     mixed: bool,
 }
 
@@ -122,7 +122,7 @@ impl Control {
             clear: [clear(parameters, totals, false)?, clear(parameters, totals, true)?],
             fresh: AtomicBool::new(true),
             proof: 0,
-            reported: AtomicU32::new(0),
+            reported: 0,
             mixed,
         })
     }
@@ -142,7 +142,7 @@ impl Control {
 
     /// Replays `step` with a proof of its own.
     pub(super) fn submit(&mut self, step: &Recording, learning_rate: f32, proofs: &Proofs) -> Result<()> {
-        let previous = if self.proof == *self.reported.get_mut() { 0 } else { self.proof };
+        let previous = if self.proof == self.reported { 0 } else { self.proof };
         self.proof = self.proof.wrapping_add(0x9e37_79b9);
         let settings = Settings { learning_rate, proof: self.proof, proofs: proofs.sum(), previous };
         self.gpu.write(&self.settings, 0, &[settings]);
@@ -156,10 +156,10 @@ impl Control {
     }
 
     /// Waits for a step and proves that all of it ran.
-    pub(super) async fn report(&self, step: Submitted) -> Result<Report> {
+    pub(super) async fn report(&mut self, step: Submitted) -> Result<Report> {
         let Submitted { outcome, proof: expected, proofs } = step;
         // Whatever it was, who is told can act on it: only what nobody has heard of holds back the next step.
-        self.reported.store(expected, Ordering::Relaxed);
+        self.reported = expected;
         let outcome: Vec<Outcome> = outcome.finish().await?;
         let Outcome { loss, correct, proofs: found, norm, apply, proof, whole, delivered } = outcome[0];
         verify(proof, expected)?;

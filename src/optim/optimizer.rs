@@ -107,13 +107,14 @@ impl Optimizer {
     /// As [`Optimizer::submit`] and [`Optimizer::report`].
     pub async fn step(&mut self, learning_rate: f32, proofs: &Proofs) -> Result<Report> {
         self.submit(learning_rate, proofs)?;
-        self.report(self.begin_report(proofs.clone())?).await
+        let step = self.begin_report(proofs.clone())?;
+        self.report(step).await
     }
 
     /// The first half of [`Optimizer::step`]: submits the update and waits for nothing.
     ///
     /// # Errors
-    /// As [`Recording::replay`].
+    /// As [`Recording::replay`]; the next step is then refused, as after one that was lost.
     pub fn submit(&mut self, learning_rate: f32, proofs: &Proofs) -> Result<()> {
         self.control.submit(&self.step, learning_rate, proofs)
     }
@@ -133,7 +134,7 @@ impl Optimizer {
     /// [`Error::WorkLost`] when the driver dropped work without saying so: one of the replays, and nothing was changed,
     /// or the step itself, whose report is then an earlier one's, or the step before it. Where a step is so long that it is several
     /// submissions, a lost one may leave it half done: only the checkpoint before is whole then.
-    pub async fn report(&self, step: Submitted) -> Result<Report> {
+    pub async fn report(&mut self, step: Submitted) -> Result<Report> {
         self.control.report(step).await
     }
 

@@ -162,7 +162,7 @@ impl Runner {
     }
 }
 
-/// Does `work` for about `budget` seconds, once at least, after the first time. `progress` is told the seconds of each round.
+/// Does `work` for about `budget` seconds, `least` times at least, after the first time. `progress` is told the seconds of each round.
 /// With `profile`, the commands of one more round are listed, each dispatch timed where the device
 /// [can](Gpu::has_timestamps).
 ///
@@ -173,6 +173,7 @@ pub async fn rounds(
     work: Work,
     workload: &Workload,
     budget: f64,
+    least: usize,
     profile: bool,
     mut progress: impl FnMut(f64),
 ) -> Result<Speed> {
@@ -182,7 +183,7 @@ pub async fn rounds(
     let mut speed =
         Speed { first: 0.0, rounds: Vec::new(), submit: None, peak_bytes: 0, profile: Vec::new() };
     let mut round = 0;
-    while round < 2 || speed.rounds.iter().sum::<f64>() < budget {
+    while speed.rounds.len() < least.max(1) || speed.rounds.iter().sum::<f64>() < budget {
         round += 1;
         let clock = Instant::now();
         let submit = runner.run(round).await?;

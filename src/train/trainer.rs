@@ -254,14 +254,6 @@ impl<O: Objective> Trainer<O> {
         Ok(answers)
     }
 
-    /// Begins to read what became of the newest step, one of so many answers.
-    ///
-    /// # Errors
-    /// As [`Optimizer::begin_report`].
-    pub fn begin_report(&self, answers: usize) -> Result<BegunStep> {
-        Ok(BegunStep { answers, submitted: self.optimizer.begin_report(self.proofs.clone())? })
-    }
-
     /// Whether it drops anything, and so uses keys.
     fn drops(&self) -> bool {
         self.engine.options.dropout > 0.0
@@ -336,7 +328,7 @@ impl<O: Objective> StepEngine for Trainer<O> {
 
     fn begin_step(&mut self, micro_batches: &[O::Batch], learning_rate: f64) -> Result<BegunStep> {
         let answers = self.submit(micro_batches, learning_rate)?;
-        self.begin_report(answers)
+        Ok(BegunStep { answers, submitted: self.optimizer.begin_report(self.proofs.clone())? })
     }
 
     async fn finish_step(&mut self, step: BegunStep) -> Result<StepReport> {

@@ -4,7 +4,7 @@ use super::benchmark::{Work, rounds};
 use super::statistics::median;
 use super::workload::Workload;
 use crate::Result;
-use crate::gpu::{AdapterKind, Choices, Gpu};
+use crate::gpu::{AdapterKind, Capabilities, Choices, Gpu};
 use crate::ops::attention::{Form, Heads};
 use crate::ops::choices::{ALL, Choice, LONG_ATTENTION, SHORT_ATTENTION};
 
@@ -13,6 +13,9 @@ const WORTH_IT: f64 = 1.03;
 
 /// How often both forms are measured, one after the other.
 const PAIRS: usize = 2;
+
+/// Steps that are not counted: drivers compile in the first, and the second is cut into submissions that are waited for.
+const UNCOUNTED: usize = 1;
 
 /// Steps with one form.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,7 +42,7 @@ pub struct Tuned {
 }
 
 /// Measures whole steps of pretraining `workload` with both forms of everything that there is to choose, for about
-/// `seconds` each time, on devices that `open` opens with those choices: the times of a kernel by itself say little of
+/// `seconds` and `steps` steps at least each time, on devices that `open` opens with those choices: the times of a kernel by itself say little of
 /// what it does to its neighbours. `progress` is told both forms of each choice.
 ///
 /// # Errors
@@ -47,12 +50,12 @@ pub struct Tuned {
 pub async fn tune(
     open: impl AsyncFn(&Choices) -> Result<Gpu>,
     workload: &Workload,
-    seconds: f64,
+    (seconds, steps): (f64, usize),
     mut progress: impl FnMut(&[Trial; 2]),
 ) -> Result<Tuned> {
     let device = open(&Choices::default()).await?.capabilities().clone();
     let storage = workload.precision.storage();
-    let mut tuned = Tuned { choices: Choices::default(), trials: Vec::new() };
+    let mut tuned = Tuned { choices: Choices::rules(), trials: Vec::new() };
     for choice in ALL {
         let workload = match choice.tokens {
             Some(tokens) => workload.clone().with_tokens(tokens),
@@ -62,25 +65,25 @@ pub async fn tune(
         let (heads, size) = (model.num_attention_heads, model.head_size());
         let (sequences, tokens) = (workload.sequences, workload.tokens);
         let attention = choice == SHORT_ATTENTION || choice == LONG_ATTENTION;
-        if !choice.forms.iter().all(|form| choice.fits(form, &device, storage))
-            || (attention && size > Form::WIDEST_FUSED)
-        {
+        let heads = Heads { sequences, tokens, heads, padding: 0 };
+        let taken = |form| {
+            let choices = Choices::default().with(choice.name, form);
+            Form::choose(&Capabilities { choices, ..device.clone() }, heads, size, storage)
+        };
+        let fit = choice.forms.iter().all(|form| choice.fits(form, &device, storage));
+        if !fit || (attention && taken(choice.forms[0]) == taken(choice.forms[1])) {
             continue;
         }
-        let by_rule = match attention {
-            true => {
-                let heads = Heads { sequences, tokens, heads, padding: 0 };
-                usize::from(Form::by_rule(&device, heads, size, storage) == Form::Fused)
-            }
-            // The first form is the rule's wherever the device can compute both.
-            false => 0,
-        };
+        // What else there is to choose is the first form by rule, wherever the device can compute both.
+        let fused = Form::by_rule(&device, heads, size, storage) == Form::Fused;
+        let by_rule = usize::from(attention && fused);
         let mut times = [[0.0; PAIRS]; 2];
         for pair in 0..PAIRS {
             for (form, times) in choice.forms.iter().zip(&mut times) {
                 let gpu = open(&tuned.choices.with(choice.name, form)).await?;
-                let speed = rounds(&gpu, Work::Step, &workload, seconds, false, |_| ()).await?;
-                times[pair] = median(&speed.rounds).unwrap_or(f64::INFINITY);
+                let least = UNCOUNTED + steps;
+                let speed = rounds(&gpu, Work::Step, &workload, seconds, least, false, |_| ()).await?;
+                times[pair] = median(&speed.rounds[UNCOUNTED..]).unwrap_or(f64::INFINITY);
             }
         }
         let other = 1 - by_rule;

@@ -45,6 +45,7 @@ impl From<Error> for JsValue {
         let kind = match &error {
             Error::NoAdapter { .. } => "NoAdapter",
             Error::DeviceLost { .. } => "DeviceLost",
+            Error::WorkLost { .. } => "WorkLost",
             Error::OutOfMemory { .. } => "OutOfMemory",
             Error::File { .. } | Error::Newer { .. } | Error::Line { .. } | Error::Io { .. } => "FileError",
             Error::Config { .. } => "ConfigError",

@@ -15,7 +15,7 @@ use crate::train::pretrain::RECIPE;
 use crate::train::{Event, Precision, RunOptions, Settings, TrainConfig, Trainer, pretrain as train};
 use crate::{Error, Result};
 
-/// Asks a run to stop after its current step.
+/// Asks a run to stop after the steps under way, one or two.
 #[wasm_bindgen]
 #[derive(Default)]
 pub struct Stop(Arc<AtomicBool>);

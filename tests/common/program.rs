@@ -12,6 +12,14 @@ pub fn command(arguments: &[&str]) -> Command {
     command.args(arguments).env_remove("RUST_BACKTRACE");
     // Without a runtime directory, Vulkan's software drivers complain on standard error.
     command.env("XDG_RUNTIME_DIR", std::env::temp_dir());
+    // What was measured or fetched for the user of this machine must not decide what a test sees; what drivers have
+    // compiled may serve it.
+    if let Some(home) =
+        std::env::var_os("HOME").filter(|_| std::env::var_os("MESA_SHADER_CACHE_DIR").is_none())
+    {
+        command.env("MESA_SHADER_CACHE_DIR", std::path::Path::new(&home).join(".cache"));
+    }
+    command.env("XDG_CACHE_HOME", std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"));
     command
 }
 

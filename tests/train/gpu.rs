@@ -44,6 +44,32 @@ fn a_stopped_run_goes_on_bitwise_on_the_device() {
     assert_eq!(vectors[0], vectors[1]);
 }
 
+/// Fault 33: a submission is lost while the run is under way.
+#[test]
+fn a_run_whose_driver_drops_work_goes_back_and_ends_bitwise() {
+    let Some(gpu) = common::gpu() else { return };
+    let place = Place::new();
+    let changes = ["learning_rate=0.02"];
+    let whole = place.options("whole", &changes);
+    train_on(&gpu, &whole, None);
+    let options = place.options("dropped", &changes);
+    let mut losses = vec![10, 6];
+    let mut watch = |event: Event<'_>| match event {
+        Event::Step(row) if losses.last() == Some(&row.step) => {
+            losses.pop();
+            gpu.lose_submission(1);
+        }
+        _ => {}
+    };
+    let open = async |config: &TrainConfig| {
+        gpu.lose_submission(u32::MAX);
+        Trainer::pretraining(&gpu, config.model.clone(), config.trainer_options())
+    };
+    let summary = pollster::block_on(pretrain(&options, open, &mut watch, &AtomicBool::new(false))).unwrap();
+    assert_eq!((summary.steps, summary.device_losses), (12, 2));
+    assert_same(&result(&options.out), &result(&whole.out), "with work dropped twice");
+}
+
 /// Faults 31 and 44b.
 #[test]
 fn a_run_whose_device_is_lost_opens_it_again_and_ends_bitwise() {

@@ -151,7 +151,7 @@ export class Trainer extends EventTarget {
     }
   }
 
-  /** Stops after the current step and saves a checkpoint; `train()` goes on from there. */
+  /** Stops after the steps under way and saves a checkpoint; `train()` goes on from there. */
   async pause() {
     const training = this.#training;
     if (!training) return;
@@ -174,7 +174,7 @@ export class Trainer extends EventTarget {
     return this.#call('files', { name, archive: true });
   }
 
-  /** Stops after the current step and frees the run; what is waited for rejects with `Disposed`. */
+  /** Stops after the steps under way and frees the run; what is waited for rejects with `Disposed`. */
   async dispose() {
     if (this.#life.signal.aborted) return;
     this.#life.abort(named('Disposed', 'this run was disposed of'));

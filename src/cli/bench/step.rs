@@ -107,7 +107,7 @@ async fn measured(gpu: &Gpu, peak: f64, seconds: f64) -> wgrad::Result<Peaks> {
 pub(super) async fn run(bench: &Bench, work: Work) -> anyhow::Result<Step> {
     let workload = &bench.workload;
     let mut number = 0;
-    let speed = benchmark::rounds(&bench.gpu, work, workload, bench.seconds, bench.profile, |seconds| {
+    let speed = benchmark::rounds(&bench.gpu, work, workload, bench.seconds, 1, bench.profile, |seconds| {
         number += 1;
         if bench.tell && seconds > 1.0 {
             print::note(format_args!("round {number} took {seconds:.1} s"));

@@ -9,11 +9,15 @@ use wgrad::train::{Precision, Workload};
 use super::super::{device, print, tuned, units};
 use super::word;
 
+/// Steps with each form are measured for about so long, and so many at least, twice.
+const SECONDS: f64 = 1.0;
+const STEPS: usize = 3;
+
 /// What was found for one type of activations.
 #[derive(Serialize)]
 pub struct Found {
     storage: DType,
-    kernels: Choices,
+    choices: Choices,
     trials: Vec<Measured>,
 }
 
@@ -47,17 +51,18 @@ fn default_preset(gpu: &Gpu) -> &'static str {
     }
 }
 
-/// Measures steps of a preset in f32, and mixed where the device has f16, for about `seconds` each time, and keeps what
-/// is chosen. For people, `tell` each choice when it is made.
+/// Measures steps of a preset in f32, and mixed where the device has f16, and keeps what is chosen, unless it was measured in a
+/// hurry (`quick`). For people, `tell` each choice when it is made.
 pub async fn run(
     gpu: &Gpu,
     options: &GpuOptions,
     preset: Option<&str>,
-    seconds: f64,
+    quick: bool,
     tell: bool,
 ) -> anyhow::Result<Vec<Found>> {
     let preset = preset.unwrap_or_else(|| default_preset(gpu));
     let shapes = workload(preset, gpu.capabilities().kind)?;
+    let effort = if quick { (0.0, 1) } else { (SECONDS, STEPS) };
     let mut all = Vec::new();
     if tell {
         print::line("")?;
@@ -72,7 +77,7 @@ pub async fn run(
             device::open(&GpuOptions { choices: choices.clone(), ..options.clone() }).await
         };
         let workload = Workload { precision, ..shapes.clone() };
-        let found = tune(open, &workload, seconds, |trials| {
+        let found = tune(open, &workload, effort, |trials| {
             let line = say(storage, trials);
             if tell {
                 // What cannot be written is told by what follows.
@@ -80,14 +85,16 @@ pub async fn run(
             }
         })
         .await?;
-        tuned::keep(&Gpu::chosen(&options).await?, precision, &found.choices);
+        if !quick {
+            tuned::keep(&Gpu::chosen(&options).await?, precision, &found.choices);
+        }
         let trials = found.trials.iter().map(Measured::from).collect();
-        all.push(Found { storage, kernels: found.choices, trials });
+        all.push(Found { storage, choices: found.choices, trials });
     }
     Ok(all)
 }
 
-/// `f32, attention to fewer than 256 tokens: unfused 12.1 ms, fused 9.8 ms: fused`.
+/// `f32, attention to fewer than 256 tokens (128 tokens): unfused 12.1 and 12.3 ms, fused 9.8 and 9.7 ms: fused`.
 fn say(storage: DType, trials: &[Trial; 2]) -> String {
     let time = |trial: &Trial| {
         let [first, second] = trial.seconds.map(|seconds| 1e3 * seconds);

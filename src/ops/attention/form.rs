@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Heads;
 use crate::gpu::{AdapterKind, Capabilities, UNITS_BUFFERS, UNITS_MEMORY};
-use crate::ops::choices::{LONG_ATTENTION, SHORT_ATTENTION};
+use crate::ops::choices::{LONG, LONG_ATTENTION, LONGEST, SHORT_ATTENTION};
 use crate::ops::units::Units;
 use crate::tensor::DType;
 
@@ -35,8 +35,8 @@ impl Form {
     /// that fits, else by [rule](Form::by_rule).
     pub fn choose(device: &Capabilities, heads: Heads, size: usize, storage: DType) -> Self {
         let choice = match heads.tokens {
-            0..WORTH_IT => SHORT_ATTENTION,
-            WORTH_IT..LONG => LONG_ATTENTION,
+            0..LONG => SHORT_ATTENTION,
+            LONG..LONGEST => LONG_ATTENTION,
             _ => return Self::by_rule(device, heads, size, storage),
         };
         match device.choices.get(choice.name) {
@@ -64,7 +64,7 @@ impl Form {
     ///   the probabilities do not fit one binding of the device.
     pub fn by_rule(device: &Capabilities, heads: Heads, size: usize, storage: DType) -> Self {
         let (tokens, fits) = (heads.tokens, Self::fits(device, heads, storage));
-        let unfused = tokens < WORTH_IT || (tokens < LONG && fits);
+        let unfused = tokens < LONG || (tokens < LONGEST && fits);
         let on_units = Self::units(device, size, storage).is_some();
         match device.kind {
             AdapterKind::Gpu if (on_units || !unfused) && size <= Self::WIDEST_FUSED => Form::Fused,
@@ -73,14 +73,10 @@ impl Form {
     }
 }
 
-/// T from which on a fused row is worth its start, and from which on its memory is.
-const WORTH_IT: usize = 256;
-const LONG: usize = 1024;
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpu::MatrixOperands;
+    use crate::gpu::{Choices, MatrixOperands};
 
     #[test]
     fn what_is_long_or_does_not_fit_a_binding_is_fused_on_gpus() {
@@ -104,10 +100,7 @@ mod tests {
         let device = |kind, choices: &str| Capabilities {
             kind,
             max_binding: 128 << 20,
-            choices: choices
-                .split(' ')
-                .filter_map(|one| one.split_once('='))
-                .fold(crate::gpu::Choices::default(), |choices, (name, form)| choices.with(name, form)),
+            choices: Choices::from(choices),
             ..Capabilities::default()
         };
         let choose = |device: &Capabilities, sequences, tokens, size| {

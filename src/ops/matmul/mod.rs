@@ -207,7 +207,8 @@ pub(crate) fn product_with(
 }
 
 /// The terms of a part, where a product has too few outputs to keep a GPU busy and sums so long that parts of them can be
-/// computed side by side. It depends on the shape alone, so that sums have one order on all GPUs. The layout of linear
+/// computed side by side. It depends on the shape alone, so that sums have one order on
+/// all GPUs that were not told otherwise ([`SUMS`]). The layout of linear
 /// layers' forward pass (`nt`) has no parts: its M grows with the batch, and what a model computes of a text must not
 /// depend on the texts beside it.
 fn part_of_sums(graph: &Graph, product: &Product, c: &Matrix, after: &Epilogue) -> Option<usize> {

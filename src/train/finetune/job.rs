@@ -130,6 +130,7 @@ impl<'a, O> Finetuning<'a, O> {
             max_skipped: MAX_SKIPPED,
             advice: "a lower learning rate may help (--lr)",
             reopen_wait: options.wait,
+            kernels: options.kernels.clone(),
             columns: Columns::Finetuning,
             total_steps: per_seed * options.seeds.len() as u64,
             parameters: setup.config.parameter_count(),

@@ -165,7 +165,7 @@ pub struct FinetuneReport {
 /// seed with the median score is saved to the folder, with predictions and a card.
 ///
 /// `open` opens a device; it is called again when the device was lost, and the newest checkpoint goes on. Once `stop` is
-/// set the current step is finished, a checkpoint and the best model so far are saved, and the run returns.
+/// set the steps under way are finished, a checkpoint and the best model so far are saved, and the run returns.
 ///
 /// # Errors
 /// [`Error::File`](crate::Error::File) for a folder that has a model or a run already;

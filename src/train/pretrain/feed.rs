@@ -18,7 +18,7 @@ pub(super) struct Feed {
 impl Feed {
     /// Feeds the steps of `plan` from `index` on, starting at number `sequence` of the training stream.
     pub(super) fn start(batcher: Batcher, plan: Plan, index: u64, sequence: u64, micro: u64) -> Result<Self> {
-        // One is being trained on, one waits here, one is being made.
+        // Up to two are being trained on, one waits here, one is being made.
         let (sender, receiver) = sync_channel(1);
         let work = move || {
             let mut sequence = sequence;

@@ -99,6 +99,7 @@ impl<'a, O> Pretraining<'a, O> {
             max_skipped: config.max_skipped,
             advice: "lower `learning_rate`, or raise `max_skipped`",
             reopen_wait: options.reopen_wait,
+            kernels: options.config.kernels.clone(),
             columns: Columns::Pretraining,
             total_steps: plan.total_steps(),
             parameters: config.model.parameter_count(),

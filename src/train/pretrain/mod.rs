@@ -133,14 +133,14 @@ pub struct Summary {
 /// Trains from a recipe and leaves a model folder.
 ///
 /// `open` opens a device and builds the trainer, with the first weights; it is called again when the device was
-/// lost, and the newest checkpoint is then written into the new trainer. Once `stop` is set the current step is
+/// lost, and the newest checkpoint is then written into the new trainer. Once `stop` is set the steps under way are
 /// finished, a checkpoint and the model are saved, and the run returns.
 ///
 /// # Errors
 /// [`Error::Config`](crate::Error::Config) and [`Error::File`](crate::Error::File) for recipes, data and folders that do
 /// not fit, before a device is opened; those of `open` and of the trainer;
 /// [`Error::Training`](crate::Error::Training) when too many gradients in a row were not finite;
-/// [`Error::DeviceLost`](crate::Error::DeviceLost) when the device keeps getting lost;
+/// [`Error::DeviceLost`](crate::Error::DeviceLost) and [`Error::WorkLost`](crate::Error::WorkLost) when that keeps happening;
 /// [`Error::Io`](crate::Error::Io) when the model cannot be written at the end. The checkpoints stay as they are.
 ///
 /// ```

@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::sync::atomic::{AtomicBool, Ordering};
 use web_time::Instant;
 
-use super::changes::{check_changes, part};
+use super::changes::{check_changes, part, tell_other_forms};
 use super::divergence::Divergence;
 use super::job::{End, Fed, Job, Progress};
 use super::log::{Log, PICTURE};
@@ -91,6 +91,7 @@ pub(super) async fn live<J: Job>(
         None => {}
     }
     let trainer = job.open(checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.step)).await?;
+    tell_other_forms(job.common(), &trainer, progress);
     if let Err(error) = job.write_recipe() {
         progress(Event::Warning(error.to_string()));
     }

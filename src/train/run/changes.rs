@@ -1,10 +1,14 @@
-//! Whether a run may go on from a checkpoint of other settings.
+//! What differs from the settings that a run has begun with: whether it may go on all the same, and what is told.
+
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
 use super::Event;
-use super::job::{Job, Progress};
+use super::job::{Common, Job, Progress};
 use crate::files::{LoadedCheckpoint, check_resume};
+use crate::gpu::Choices;
+use crate::train::engine::StepEngine;
 use crate::train::precision::Precision;
 use crate::{Error, Result};
 
@@ -58,4 +62,19 @@ pub(super) fn check_changes<J: Job>(
     }
     let found = format!("{found}{consequence}; --allow-changes goes on with them");
     Err(Error::Config { field, expected, found })
+}
+
+/// Says where the device was opened with other forms of kernels than the run's: whoever opens devices by themselves, as a page
+/// does, may not have asked.
+pub(super) fn tell_other_forms(common: &Common, trainer: &impl StepEngine, progress: Progress<'_>) {
+    let Some(gpu) = trainer.gpu() else { return };
+    let same = |choices: &Choices| {
+        choices.iter().map(|(a, b)| (a.to_owned(), b.to_owned())).collect::<BTreeMap<_, _>>()
+    };
+    if same(&gpu.capabilities().choices) != same(&common.kernels) {
+        progress(Event::Warning(format!(
+            "the device takes other forms of kernels than the run's ({}): the last bits of what follows may differ",
+            common.kernels
+        )));
+    }
 }

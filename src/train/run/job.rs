@@ -11,6 +11,7 @@ use super::log::Log;
 use super::position::Position;
 use crate::Result;
 use crate::files::RunFolder;
+use crate::gpu::Choices;
 use crate::store::Store;
 use crate::train::config::CheckpointConfig;
 use crate::train::engine::StepEngine;
@@ -46,6 +47,8 @@ pub(crate) struct Common {
     /// further time without progress as long again. A page has no thread to put to sleep.
     #[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "a page does not wait"))]
     pub reopen_wait: Duration,
+    /// The forms of kernels that its recipe names.
+    pub kernels: Choices,
     /// The columns of its metrics.
     pub columns: Columns,
     /// Optimizer steps of the whole run.

@@ -102,7 +102,7 @@ struct Tally {
     losses_without_progress: u32,
 }
 
-/// Runs `job` to its end, or until `stop`: the current step is then finished, and a checkpoint and the model are saved.
+/// Runs `job` to its end, or until `stop`: the steps under way, one or two, are then finished, and a checkpoint and the model are saved.
 /// A device that was lost, or has lost work, is opened again, and the newest checkpoint goes on.
 ///
 /// # Errors
