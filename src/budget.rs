@@ -2,8 +2,8 @@
 //!
 //! One budget for the whole process, since memory is the process's: readers refuse a record that would not fit
 //! ([`record_limit`]), and tokenizing, which takes a hundred and more times the bytes of its text, waits for its turn
-//! ([`tokenizing`]). A table that is kept whole is counted as it grows ([`Kept`]), each by itself: two of them, such as one to
-//! train with and one to measure on, may come to twice the budget. Models and what a GPU's driver takes are not in it.
+//! ([`tokenizing`]). Tables that are kept whole are counted as they grow ([`Kept`]), all of them together: one to train with and
+//! one to measure on share the budget. Models and what a GPU's driver takes are not in it.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +29,8 @@ const LONGEST_TEXT: usize = 2 << 20;
 static BUDGET: AtomicU64 = AtomicU64::new(0);
 static IN_TURN: Mutex<InTurn> = Mutex::new(InTurn { letters: 0, waiting: 0 });
 static FREED: Condvar = Condvar::new();
+/// The bytes of all that is kept in this process.
+static KEPT: AtomicU64 = AtomicU64::new(0);
 
 /// Who is being tokenized, and who waits for it.
 struct InTurn {
@@ -155,23 +157,62 @@ fn megabytes(bytes: u64) -> String {
     format!("{} MB", thousands(bytes / 1_000_000))
 }
 
-/// Counts what is kept of a file until all of it was read.
-#[derive(Debug, Default)]
-pub struct Kept(u64);
+/// The share of the budget that something takes which is kept, such as a table; given back when this is dropped. A clone takes
+/// as much once more.
+#[derive(Debug)]
+pub struct Kept {
+    bytes: u64,
+    /// What everything takes that has a share of the same budget.
+    all: &'static AtomicU64,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Kept { bytes: 0, all: &KEPT }
+    }
+}
 
 impl Kept {
     /// Counts so many bytes more, of `path`.
     ///
     /// # Errors
-    /// [`Error::File`] when they are more than the budget.
+    /// [`Error::File`] when all that is kept comes to more than the budget.
     pub fn add(&mut self, more: u64, path: &Path) -> Result<()> {
-        self.0 += more;
-        if self.0 <= get() {
+        self.bytes += more;
+        let before = self.all.fetch_add(more, Ordering::Relaxed);
+        if before.saturating_add(more) <= get() {
             return Ok(());
         }
-        Err(exceeded(path, "texts that are kept", "more of them"))
+        Err(exceeded(path, "tables that are kept, all of them together,", "more"))
+    }
+
+    /// Takes over the share of another.
+    pub fn join(&mut self, mut other: Kept) {
+        self.bytes += std::mem::take(&mut other.bytes);
     }
 }
+
+impl Clone for Kept {
+    fn clone(&self) -> Self {
+        self.all.fetch_add(self.bytes, Ordering::Relaxed);
+        Kept { bytes: self.bytes, all: self.all }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Two shares are equal whatever they take: they are no part of what a table says.
+impl PartialEq for Kept {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Kept {}
 
 /// The turn of one text to be tokenized.
 #[derive(Debug)]
@@ -233,11 +274,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_counted() {
-        let mut kept = Kept::default();
-        kept.add(get(), Path::new("rows.csv")).unwrap();
-        let error = kept.add(1, Path::new("rows.csv")).unwrap_err().to_string();
+    fn all_that_is_kept_shares_one_budget() {
+        static ALL: AtomicU64 = AtomicU64::new(0);
+        let new = || Kept { bytes: 0, all: &ALL };
+        let path = Path::new("rows.csv");
+        let (mut train, mut more) = (new(), new());
+        train.add(get() / 2, path).unwrap();
+        more.add(get() / 2, path).unwrap();
+        let error = new().add(2, path).unwrap_err().to_string();
         assert!(error.contains("rows.csv") && error.contains("--memory"), "{error}");
+        // What was taken over is given back with what took it, and what is gone is not counted.
+        train.join(more);
+        let again = train.clone();
+        assert!(new().add(0, path).is_err());
+        drop(again);
+        new().add(0, path).unwrap();
+        drop(train);
+        assert_eq!(ALL.load(Ordering::Relaxed), 0);
+        new().add(get(), path).unwrap();
         assert!(set(LEAST - 1).is_err());
     }
 }

@@ -6,6 +6,8 @@ mod common;
 
 #[path = "checkpoint/card.rs"]
 mod card;
+#[path = "checkpoint/heads.rs"]
+mod heads;
 #[path = "checkpoint/hugging_face.rs"]
 mod hugging_face;
 #[path = "checkpoint/interrupted.rs"]

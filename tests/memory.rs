@@ -19,7 +19,8 @@ use std::time::Duration;
 use common::hugging_face::golden_folder;
 use serde_json::{Value, json};
 use wgrad::budget;
-use wgrad::data::task::{encode, encode_words};
+use wgrad::data::FileOptions;
+use wgrad::data::task::{Columns, Table, encode, encode_words};
 use wgrad::text::{Template, Tokenizer};
 
 /// The budget of these tests in megabytes, and what may come to it.
@@ -361,4 +362,26 @@ fn fault_58_lists_in_rows_are_weighed() {
     // Where no list is wanted, it is passed over.
     let ran = run(&["predict", "--model", &classifier, "--input", &rows, "--text-column", "tokens"]);
     assert!(!ran.good && ran.told.contains("an array") && ran.peak < BUDGET + BESIDE, "{}", ran.told);
+}
+
+/// What is read to train with and what is read to measure on are there at the same time.
+#[test]
+fn tables_that_are_kept_share_one_budget() {
+    budget::set(BUDGET * 1_000_000).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (large, small) = (dir.path().join("large.csv"), dir.path().join("small.csv"));
+    // A row is counted with more than 300 bytes.
+    write(&large, "text,label\n", b"a,b\n", 450_000, "");
+    write(&small, "text,label\n", b"a,b\n", 10, "");
+    let [text, label] = ["text", "label"].map(str::to_owned);
+    let columns = Columns { text, pair: None, label: Some(label), numbers: false, separator: None };
+    let read = |path: &Path| Table::read(path, &columns, &FileOptions::default());
+    let train = read(&large).unwrap();
+    let told = read(&large).unwrap_err().to_string();
+    assert!(told.contains("large.csv") && told.contains("--memory"), "{told}");
+    // What was refused takes nothing, and a table that was added to another is still there.
+    let both = train.joined(read(&small).unwrap());
+    assert!(read(&large).is_err());
+    drop(both);
+    read(&large).unwrap();
 }

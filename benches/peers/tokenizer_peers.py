@@ -42,7 +42,7 @@ def timed(name, command):
     _, status, used = os.wait4(process.pid, 0)
     if os.waitstatus_to_exitcode(status) != 0:
         sys.exit(f"{name} failed")
-    return time.monotonic() - clock, used.ru_maxrss // 1024
+    return time.monotonic() - clock, used.ru_utime + used.ru_stime, used.ru_maxrss // 1024
 
 
 def train(text, like, out):
@@ -95,7 +95,8 @@ def main():
     synthetic = Path(sys.argv[6]) if len(sys.argv) > 6 else None
     folder.mkdir(parents=True, exist_ok=True)
     python = [sys.executable, __file__]
-    print("text\twhat\trun\twgrad s\tPython s\tratio\twgrad MB\tPython MB", flush=True)
+    # On a machine that is busy with other work the processor's seconds say more than the clock's.
+    print("text\twhat\trun\twgrad s\tPython s\tratio\twgrad CPU s\tPython CPU s\twgrad MB\tPython MB", flush=True)
     for name, text in texts(folder, reviews, synthetic, megabytes).items():
         place = lambda part: str(folder / f"{name}-{part}")
         for what in ("train", "encode"):
@@ -109,9 +110,11 @@ def main():
                     ours = [wgrad, "data", "prepare", str(text), "--tokenizer", place("tok"), "--join", "--held-out", "0"]
                     ours += ["--out", place("data")]
                     theirs = [*python, "encode", str(text), place("tok") + "/tokenizer.json", place("ids")]
-                (own, own_memory), (other, other_memory) = timed("wgrad", ours), timed("Python", theirs)
+                own, own_cpu, own_memory = timed("wgrad", ours)
+                other, other_cpu, other_memory = timed("Python", theirs)
                 ratios.append(other / own)
-                row = [name, what, run, f"{own:.1f}", f"{other:.1f}", f"{other / own:.2f}", own_memory, other_memory]
+                row = [name, what, run, f"{own:.1f}", f"{other:.1f}", f"{other / own:.2f}"]
+                row += [f"{own_cpu:.1f}", f"{other_cpu:.1f}", own_memory, other_memory]
                 print(*row, sep="\t", flush=True)
             if what == "encode":
                 print(f"{name}\tsame ids\t{compare(Path(place('data')), place('ids'))}", flush=True)

@@ -22,9 +22,9 @@ pub struct FileArgs {
     #[arg(long, conflicts_with = "strict")]
     lenient: bool,
     /// Memory of the machine, not of its GPU, that reading and tokenizing may take, beside the model and what the GPU's
-    /// driver takes. A line or row of more than a sixteenth of it is refused, rows that are kept until the end where they
-    /// are more than it holds, and documents are split at 1/1024 of it where that is less than their limit [default: half
-    /// of the machine's memory, or 2GiB if that is more].
+    /// driver takes. A line or row of more than a sixteenth of it is refused, rows that are kept until the end, of all files
+    /// together, where they are more than it holds, and documents are split at 1/1024 of it where that is less than their
+    /// limit [default: half of the machine's memory, or 2GiB if that is more].
     #[arg(long, value_name = "SIZE", value_parser = memory, hide_short_help = true)]
     memory: Option<u64>,
 }

@@ -175,6 +175,16 @@ impl LabelledFiles {
             .separator
             .is_some()
             .then(|| self.label_separator.clone().unwrap_or_else(|| ",".to_owned()));
-        Table::read(path, &Columns { separator, ..columns }, &self.how.options())
+        let lists = columns.label.as_ref().filter(|_| task == Task::Classify).cloned();
+        let table = Table::read(path, &Columns { separator, ..columns }, &self.how.options());
+        table.map_err(|error| match (error, lists) {
+            (Error::Line { path, line, expected, found }, Some(label))
+                if expected.ends_with(&format!("`{label}`")) && found.starts_with("an array") =>
+            {
+                let expected = format!("{expected} (--task multi-label takes lists of labels)");
+                Error::Line { path, line, expected, found }
+            }
+            (error, _) => error,
+        })
     }
 }

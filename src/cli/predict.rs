@@ -21,7 +21,8 @@ between them. Of a table (.csv, .tsv, .jsonl, .json, .parquet, packed or not) th
 A row that cannot be used is an empty text, so that every row has its answer.
 
 Output: label, probability (or the number alone) and text, separated by tabs; every text in its order. Of a model that
-gives a text several labels, those of at least --threshold, | between them, and their probabilities.
+gives a text several labels: those of at least --threshold, | between them, perhaps none; then each label with its
+probability, the likeliest first, at most 20; and the text.
 JSON lines: {text, pair, label, labels, score, probabilities: {label: probability}, truncated}, with labels where there
 may be several.
 
@@ -36,6 +37,9 @@ Examples:
   echo 'a lovely film' | wgrad predict --model runs/reviews
   wgrad predict --model runs/reviews --input reviews.csv --text-column review --json > labels.jsonl
   echo 'Ada Lovelace lived in London .' | wgrad predict --model dslim/bert-base-NER";
+
+/// Of so many labels at most a line of text tells the probabilities; there may be a thousand.
+const SHOWN: usize = 20;
 
 /// Let a finetuned model label texts.
 #[derive(clap::Args)]
@@ -227,16 +231,14 @@ fn show(
         return print::line(serde_json::Value::Object(line));
     }
     let plain = |text: &str| text.replace(['\t', '\n', '\r'], " ");
-    let share = |label: &String| {
-        let place = labels.iter().position(|known| known == label);
-        place.map_or(0.0, |place| prediction.probabilities[place])
-    };
     let answer = match &prediction.label {
         _ if prediction.labels.is_some() => {
-            let given = prediction.labels.iter().flatten();
-            let names: Vec<String> = given.clone().map(|label| plain(label)).collect();
-            let shares: Vec<String> = given.map(|label| format!("{:.4}", share(label))).collect();
-            format!("{}\t{}", names.join("|"), shares.join("|"))
+            let given: Vec<String> = prediction.labels.iter().flatten().map(|label| plain(label)).collect();
+            let mut all: Vec<(&String, f64)> =
+                labels.iter().zip(prediction.probabilities.iter().copied()).collect();
+            all.sort_by(|a, b| b.1.total_cmp(&a.1));
+            let shares = all.iter().take(SHOWN).map(|(label, share)| format!("{} {share:.4}", plain(label)));
+            format!("{}\t{}", given.join("|"), shares.collect::<Vec<_>>().join("|"))
         }
         Some(label) => format!("{}\t{:.4}", plain(label), prediction.score),
         None => format!("{:.4}", prediction.score),

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::archive;
-use super::kinds::{Compression, FileOptions};
+use super::kinds::{FileOptions, is_nameless};
 pub use super::listing::Sources;
 use super::listing::take;
 use super::sniff::HEAD;
@@ -60,13 +60,8 @@ pub fn sources(inputs: &[PathBuf], options: &FileOptions) -> Result<Sources> {
             }
         } else {
             let source = Source::named(input.clone(), Some(about.len()), options);
-            // A name without an ending says nothing, so that the content may.
-            if source.format.is_none() && input.extension().is_some() {
-                let found = match source.compression {
-                    Compression::None => "another",
-                    _ => "the packing alone",
-                };
-                return Err(Error::file(input, EXPECTED, found));
+            if source.format.is_none() && !is_nameless(input) {
+                return Err(Error::file(input, EXPECTED, "another"));
             }
             found.files.push(source);
         }

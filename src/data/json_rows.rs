@@ -8,6 +8,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::clean::CleanReader;
+use super::lost::OTHER_COLUMN;
 use crate::budget;
 use crate::format::shortened;
 
@@ -148,7 +149,14 @@ pub(super) fn values(object: &[u8], columns: &[String], lists: bool) -> Found {
     };
     let mut fields = match fields {
         Ok(fields) => fields,
-        Err(error) => return Found::Broken(("a JSON object".to_owned(), error.to_string())),
+        Err(error) => {
+            let found = match object.first() {
+                Some(b'"') => "a text".to_owned(),
+                Some(b'[') => "an array".to_owned(),
+                _ => error.to_string(),
+            };
+            return Found::Broken(("a JSON object, one a line or in an array".to_owned(), found));
+        }
     };
     let mut values = Vec::with_capacity(columns.len());
     for (column, value) in columns.iter().zip(&mut fields.values) {
@@ -176,7 +184,7 @@ pub(super) fn values(object: &[u8], columns: &[String], lists: bool) -> Found {
             None => {
                 let found = match fields.names.is_empty() {
                     true => "no fields".to_owned(),
-                    false => format!("`{}`", fields.names.join("`, `")),
+                    false => format!("`{}` ({OTHER_COLUMN})", fields.names.join("`, `")),
                 };
                 return Found::Missing((format!("a field called `{column}`"), found));
             }

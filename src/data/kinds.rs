@@ -77,6 +77,14 @@ pub fn recognise(path: &Path) -> Option<(Format, Compression)> {
     Some((format, packed.unwrap_or(Compression::None)))
 }
 
+/// Whether a name has no ending but that of a packing, as `wiki_00` and `wiki_00.bz2`: it says nothing, so that the content
+/// may.
+pub(super) fn is_nameless(path: &Path) -> bool {
+    let stem = path.file_stem().map(Path::new);
+    let named = if packing_by_name(path) == Compression::None { Some(path) } else { stem };
+    named.is_none_or(|named| named.extension().is_none())
+}
+
 /// The packing that an ending tells where the ending before it tells nothing.
 pub(super) fn packing_by_name(path: &Path) -> Compression {
     match path.extension().and_then(|ending| ending.to_str()) {

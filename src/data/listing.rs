@@ -1,10 +1,13 @@
 //! The files of a folder or archive, and why others are passed over.
 
-use super::kinds::{Format, recognise};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::kinds::{Format, is_nameless, recognise};
 use super::sniff::{self, Kind};
 use super::source::Source;
-use crate::Result;
 use crate::budget;
+use crate::{Error, Result};
 
 /// What a file takes in the list, its name and place with it, in bytes.
 const PER_FILE: u64 = 1024;
@@ -25,22 +28,27 @@ pub(super) fn take(
     found: &mut Sources,
 ) -> Result<()> {
     let name = source.path.display().to_string();
-    let reason = match source.format {
+    let reason: Option<Cow<'static, str>> = match source.format {
         // Whoever names a format names it for what would be taken anyway, and for what has no ending.
-        _ if source.path.extension().is_some() && recognise(&source.path).is_none() => {
-            Some("of no known kind")
+        _ if !is_nameless(&source.path) && recognise(&source.path).is_none() => {
+            Some("of no known kind".into())
         }
         Some(Format::Parquet) => match sniff::kind(&head()?) {
             Kind::Parquet => None,
-            Kind::Json => Some("no Parquet but JSON"),
-            Kind::Text => Some("no Parquet but text"),
-            _ => Some("no Parquet"),
+            Kind::Json => Some("no Parquet but JSON".into()),
+            Kind::Text => Some("no Parquet but text".into()),
+            _ => Some("no Parquet".into()),
         },
         Some(_) => None,
         None => match sniff::kind(&head()?) {
-            Kind::Text | Kind::Json | Kind::Parquet | Kind::Packed(_) => None,
-            Kind::Other(kind) => Some(kind),
-            Kind::Zip | Kind::Tar => Some("an archive whose name does not say so"),
+            Kind::Text | Kind::Json | Kind::Parquet => None,
+            // Only what is in it says what it is.
+            Kind::Packed(_) => match source.open(None, &Arc::default()) {
+                Err(Error::File { found, .. }) => Some(found.into()),
+                _ => None,
+            },
+            Kind::Other(kind) => Some(kind.into()),
+            Kind::Zip | Kind::Tar => Some("an archive whose name does not say so".into()),
         },
     };
     // Of an archive of a few megabytes there may be millions.

@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
+/// What helps where a column is missing.
+pub(super) const OTHER_COLUMN: &str = "--text-column and the like take another";
+
 /// What is wrong with a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {

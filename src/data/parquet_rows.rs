@@ -16,6 +16,7 @@ use parquet::schema::types::Type;
 use serde_json::Value;
 
 use super::json_rows::Complaint;
+use super::lost::OTHER_COLUMN;
 use super::parquet_pages;
 use crate::budget;
 use crate::format::{shortened, thousands};
@@ -235,7 +236,7 @@ fn missing(path: &Path, column: &str, schema: &Type) -> Error {
     let names = names(schema);
     let found = match names.is_empty() {
         true => "no columns".to_owned(),
-        false => format!("`{}`", names.join("`, `")),
+        false => format!("`{}` ({OTHER_COLUMN})", names.join("`, `")),
     };
     Error::file(path, format!("a column called `{column}`"), found)
 }

@@ -10,6 +10,7 @@ use super::files::source;
 use super::lost::Lost;
 use super::rows::{Lines, Rows, Wanted};
 use super::source::FileOptions;
+use crate::budget::Kept;
 use crate::error::quoted;
 use crate::{Error, Result};
 
@@ -43,6 +44,8 @@ pub struct Retrieval {
     pub lost: Vec<(PathBuf, Lost)>,
     /// What was put right in all files.
     pub repairs: Repairs,
+    /// The memory that it takes, which all tables share.
+    kept: Kept,
 }
 
 /// The endings that a file of a set may have.
@@ -170,6 +173,7 @@ impl Retrieval {
         }
         self.repairs.add(&rows.repairs());
         self.lost.push((path.to_path_buf(), rows.lost().clone()));
+        self.kept.join(rows.take_kept());
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 
 use super::clean::{CleanReader, Repairs};
 use super::json_rows::{self, Complaint, Found, Layout};
-use super::lost::{Fault, Lost, Tally};
+use super::lost::{Fault, Lost, OTHER_COLUMN, Tally};
 #[cfg(not(target_arch = "wasm32"))]
 use super::parquet_rows::ParquetRows;
 use super::source::{FileOptions, Format, Opened, Source, unwrap_io};
@@ -180,6 +180,12 @@ impl Rows {
     #[must_use]
     pub fn kept(self) -> Self {
         Rows { kept: Some(Kept::default()), ..self }
+    }
+
+    /// The memory that the rows read so far take, for who keeps them longer than these.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn take_kept(&mut self) -> Kept {
+        self.kept.take().unwrap_or_default()
     }
 
     /// One of the larger rows is whole, or lost.
@@ -366,7 +372,7 @@ fn missing_column<'a>(path: &Path, column: &str, header: impl Iterator<Item = &'
             [] => "no columns".to_owned(),
             // Of one column only, the separator may be another.
             [one] if one.contains([';', '\t', ',']) => format!("{one} (is the separator another?)"),
-            _ => names.join(", "),
+            _ => format!("{} ({OTHER_COLUMN})", names.join(", ")),
         },
     }
 }

@@ -82,6 +82,10 @@ pub fn kind(head: &[u8]) -> Kind {
     if let Some(name) = wide(head) {
         return Kind::Other(name);
     }
+    let zeros = head.iter().filter(|&&byte| byte == 0).count();
+    if zeros == 0 && is_other_encoding(head) {
+        return Kind::Other(OTHER_ENCODING);
+    }
     let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start();
     let inner = |open: u8| text.strip_prefix(&[open]).map(<[u8]>::trim_ascii_start);
     let object = |text: &[u8]| text.starts_with(b"{");
@@ -89,7 +93,6 @@ pub fn kind(head: &[u8]) -> Kind {
         return Kind::Json;
     }
     // Text has hardly a NUL, and what is no text hardly goes without.
-    let zeros = head.iter().filter(|&&byte| byte == 0).count();
     if zeros > 3 && zeros * 20 > head.len() {
         return Kind::Other("a binary file");
     }
@@ -105,6 +108,19 @@ pub fn packing(head: &[u8]) -> Option<Compression> {
         (b"\xfd7zXZ\0", Compression::Xz),
     ];
     known.iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, packing)| *packing)
+}
+
+const OTHER_ENCODING: &str = "no UTF-8 (text of another encoding is converted by `iconv -t UTF-8 -f` and its name, such as WINDOWS-1252)";
+
+/// Whether hardly anything of what is no ASCII is UTF-8: such text has an encoding of before, of which putting right piece by
+/// piece would leave only the ASCII.
+fn is_other_encoding(head: &[u8]) -> bool {
+    let (mut letters, mut broken) = (0, 0);
+    for chunk in head.utf8_chunks() {
+        letters += chunk.valid().chars().filter(|letter| !letter.is_ascii()).count();
+        broken += usize::from(!chunk.invalid().is_empty());
+    }
+    broken >= 8 && 2 * letters < broken
 }
 
 /// UTF-16 without its mark: of the Latin letters every other byte is NUL.
@@ -168,5 +184,20 @@ mod tests {
         let wide = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
         assert!(matches!(kind(&wide("the cat sat")), Kind::Other(name) if name.contains("UTF-16LE")));
         assert!(matches!(kind(&[1, 0, 0, 0, 7, 0, 0, 0, 9, 1]), Kind::Other(_)));
+        // `сегодня хорошая погода` in Windows-1251, `café déjà vu` in Latin-1, `今天天气很好猫在睡觉` in GBK.
+        let russian: Vec<u8> = "сегодня хорошая погода"
+            .chars()
+            .map(|letter| if letter == ' ' { b' ' } else { (u32::from(letter) - 0x350) as u8 })
+            .collect();
+        let french = b"caf\xe9 d\xe9j\xe0 vu\n".repeat(3);
+        let chinese = b"\xbd\xf1\xcc\xec\xcc\xec\xc6\xf8\xba\xdc\xba\xc3\xc3\xa8\xd4\xda\xcb\xaf\xbe\xf5";
+        for other in [russian.as_slice(), &french, chinese] {
+            assert_eq!(kind(other), Kind::Other(OTHER_ENCODING));
+        }
+        // Broken UTF-8 is put right, wherever its first bytes end.
+        let broken = "сегодня хорошая погода".as_bytes();
+        for end in 0..broken.len() {
+            assert_eq!(kind(&[b"a\xff", &broken[..end]].concat()), Kind::Text);
+        }
     }
 }

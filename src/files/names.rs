@@ -5,6 +5,8 @@ use std::collections::{BTreeSet, HashSet};
 use super::Weights;
 use crate::error::quoted;
 use crate::models::{Config, Head};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::models::{MAX_LABELS, ProblemType, unnamed};
 use crate::{Error, Result};
 
 /// The weights of a file under the names of [`Config::parameters`], and whether there is a pooler put into the
@@ -40,6 +42,11 @@ pub fn from_hugging_face(weights: Weights, config: &mut Config) -> Result<(Weigh
     };
     let left_out = weights.names().filter(|name| unknown(name)).map(str::to_owned).collect();
     let weights = weights.renamed(|name| parameter(name).filter(|_| !unknown(name)))?;
+    // A page has no room for what its models, which the program has read before, do not need.
+    #[cfg(not(target_arch = "wasm32"))]
+    if let Some(labels) = counted_labels(&shape, &weights) {
+        shape.labels = labels;
+    }
     *config = shape;
     Ok((weights, left_out))
 }
@@ -52,6 +59,22 @@ fn lacks_head(config: &Config, parameters: &HashSet<String>, pooler: &str) -> bo
     let head: Vec<String> = all.filter(|name| !encoder.contains(name) && !name.starts_with(pooler)).collect();
     let foreign = config.family().python().is_none() && config.head() != Some(Head::None);
     foreign && !head.is_empty() && head.iter().all(|name| !parameters.contains(name))
+}
+
+/// The classes that the head of a file tells apart, where the configuration names none: two are then a guess of
+/// `transformers`', which nothing holds to that reads the encoder alone.
+#[cfg(not(target_arch = "wasm32"))]
+fn counted_labels(config: &Config, weights: &Weights) -> Option<Vec<String>> {
+    let count = config.labels.len();
+    if count == 0 || config.labels != unnamed(count) || config.problem_type == Some(ProblemType::Regression) {
+        return None;
+    }
+    // The head is what has another shape where there is one class more.
+    let more = Config { labels: unnamed(count + 1), ..config.clone() };
+    let (of_these, of_more) = (config.parameters(), more.parameters());
+    let (head, _) = of_these.iter().zip(&of_more).find(|(one, other)| one.shape != other.shape)?;
+    let found = *weights.shape(&head.name)?.first()?;
+    (found != count && (1..=MAX_LABELS).contains(&found)).then(|| unnamed(found))
 }
 
 /// What stands before the names of a file's tensors: nothing, `module.`, `0.auto_model.`, …

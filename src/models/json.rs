@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::config::{Config, Head, ModelType};
 use super::family::Family;
+use super::labels::unnamed;
 use crate::{Error, Result};
 
 impl Config {
@@ -99,7 +100,7 @@ impl Config {
             // Two classes without names are not written down.
             true => {
                 let count = keys.get("num_labels").and_then(Value::as_u64).unwrap_or(2).min(1 << 16);
-                Config { labels: (0..count).map(|id| format!("LABEL_{id}")).collect(), ..config }
+                Config { labels: unnamed(count as usize), ..config }
             }
             false => config,
         };

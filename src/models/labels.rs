@@ -6,6 +6,11 @@ use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::Value;
 
+/// The names of so many classes of which nothing more is known: those that `transformers` gives them.
+pub(crate) fn unnamed(count: usize) -> Vec<String> {
+    (0..count).map(|id| format!("LABEL_{id}")).collect()
+}
+
 /// For `serde(with)`.
 pub(super) fn serialize<S: Serializer>(labels: &[String], serializer: S) -> Result<S::Ok, S::Error> {
     let mut map = serializer.serialize_map(Some(labels.len()))?;

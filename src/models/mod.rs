@@ -32,6 +32,8 @@ pub use pooling::{Pooling, Poolings};
 pub use rotary::{LocalAttention, Rotary};
 pub use vectors::{Dense, DenseActivation, Residual, VectorStep, normalized};
 pub use words::WordTable;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use {labels::unnamed, validate::MAX_LABELS};
 
 /// Declares the modules of the families and collects them for [`families`].
 macro_rules! families {

@@ -14,7 +14,7 @@ const MAX_INNER: usize = 1 << 16;
 const MAX_LAYERS: usize = 256;
 const MAX_BUCKETS: usize = 1 << 8;
 const MAX_TYPES: usize = 1 << 8;
-const MAX_LABELS: usize = 1 << 16;
+pub(crate) const MAX_LABELS: usize = 1 << 16;
 const MAX_TENSOR: usize = 1 << 30;
 
 impl Config {

@@ -107,6 +107,13 @@ impl Settings {
             }
             format => refuse_newer(path, "a recipe", format.and_then(Result::ok).unwrap_or(1), FORMAT)?,
         }
+        // Only the file of a model says so at its top; its first key would be told as an unknown setting. A page reads no files.
+        #[cfg(not(target_arch = "wasm32"))]
+        if keys.contains_key("model_type") {
+            let found = "the config.json of a model (--from takes its folder and starts from its weights; its keys \
+                         under `model` describe a new one)";
+            return Err(Error::file(path, "a recipe of pretraining", found));
+        }
         let preset = match keys.remove(PRESET) {
             None => None,
             Some(Value::String(name)) => Some(name),

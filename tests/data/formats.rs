@@ -65,13 +65,21 @@ fn columns(
 
 /// A zip archive, deflated.
 fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
-    let (mut archive, mut directory) = (Vec::new(), Vec::new());
-    for (name, bytes) in files {
+    let deflate = |bytes: &[u8]| {
         let mut packer = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
         packer.write_all(bytes).unwrap();
-        let packed = packer.finish().unwrap();
+        packer.finish().unwrap()
+    };
+    zip_packed(files, 8, deflate)
+}
+
+/// A zip archive whose members `pack` packs, which is method `method`.
+fn zip_packed(files: &[(&str, &[u8])], method: u16, pack: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
+    let (mut archive, mut directory) = (Vec::new(), Vec::new());
+    for (name, bytes) in files {
+        let packed = pack(bytes);
         let mut header = Vec::new();
-        header.extend([20_u16, 0, 8, 0, 0x21].iter().flat_map(|field| field.to_le_bytes()));
+        header.extend([20_u16, 0, method, 0, 0x21].iter().flat_map(|field| field.to_le_bytes()));
         let sizes = [crc32fast::hash(bytes), packed.len() as u32, bytes.len() as u32];
         header.extend(sizes.iter().flat_map(|field| field.to_le_bytes()));
         header.extend((name.len() as u16).to_le_bytes());
@@ -94,6 +102,19 @@ fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
     archive.extend([size, start].iter().flat_map(|field| field.to_le_bytes()));
     archive.extend([0, 0]);
     archive
+}
+
+/// What says that it refers 2 GiB back, as `zstd --long=31` does: a frame whose blocks are not packed.
+fn long_zstd(bytes: &[u8]) -> Vec<u8> {
+    // No checksum and no size; a window of 2^(10 + 21) bytes.
+    let mut frame = b"\x28\xb5\x2f\xfd\x00\xa8".to_vec();
+    let blocks = bytes.chunks(100_000);
+    for (at, block) in blocks.clone().enumerate() {
+        let last = u32::from(at + 1 == blocks.len());
+        frame.extend_from_slice(&(last | (block.len() as u32) << 3).to_le_bytes()[..3]);
+        frame.extend_from_slice(block);
+    }
+    frame
 }
 
 fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
@@ -178,11 +199,17 @@ fn one_text_gives_the_same_shards_whatever_the_form() {
         ("a.tar".into(), tar(&members)),
         ("a.tar.gz".into(), gzip(&tar(&members))),
         ("a.txz".into(), xz(&tar(&members))),
+        ("long.txt.zst".into(), long_zstd(plain.as_bytes())),
+        ("long.tar.zst".into(), long_zstd(&tar(&members))),
+        ("long.zip".into(), zip_packed(&members, 93, long_zstd)),
+        ("in.zip".into(), zip(&[("long.txt.zst", &long_zstd(plain.as_bytes()))])),
+        ("in.tar".into(), tar(&[("long.txt.zst", &long_zstd(plain.as_bytes()))])),
         // A packed file whose name does not say so.
         ("packed.txt".into(), gzip(plain.as_bytes())),
     ];
     for (ending, pack) in PACKERS {
         forms.push((format!("a.txt.{ending}"), pack(plain.as_bytes())));
+        forms.push((format!("wiki_02.{ending}"), pack(plain.as_bytes())));
     }
     let place = tempfile::tempdir().unwrap();
     let tokenizer = tokenizer(place.path());
@@ -258,6 +285,14 @@ fn no_kind_of_file_is_taken_for_another() {
         ("a.txt", zip(&[("a.txt", b"x")]), "name an archive .zip"),
         ("a.txt.gz", gzip(&tar(&[("a.txt", b"x")])), "a tar archive (name it .tar"),
         ("a.txt.gz", gzip(&gzip(b"twice")), "packed twice"),
+        ("core.gz", gzip(&[0; 100]), "a binary file"),
+        ("a.txt", b"caf\xe9 d\xe9j\xe0 vu\n".repeat(3), "iconv"),
+        ("a.csv", [b"text\n".to_vec(), b"caf\xe9 d\xe9j\xe0 vu\n".repeat(3)].concat(), "iconv"),
+        (
+            "a.json",
+            b"[\"the cat\", \"a dog\"]".to_vec(),
+            "a JSON object, one a line or in an array, found a text",
+        ),
         ("a.zip", b"PK\x03\x04 no more".to_vec(), "a whole zip archive"),
         ("a.tar", tar(&[("a.txt", &[b'x'; 2000])])[..1800].to_vec(), "a.tar"),
         ("a.zip", zip(&[("a.pdf", b"x")]), "passed over"),
@@ -296,6 +331,7 @@ fn folders_say_what_they_passed_over() {
         ("BB/wrong.parquet", b"{\"text\": \"no\"}\n"),
         ("model", &[0; 64]),
         ("LICENSE.md", b"no"),
+        ("core.gz", &gzip(&[0; 64])),
         (".git", b"no"),
         ("z.zip", &zip(&[("in.txt", b"three"), ("in.bin", b"no"), ("__MACOSX/._in.txt", b"no")])),
     ]);
@@ -306,6 +342,7 @@ fn folders_say_what_they_passed_over() {
     let expected = [
         ["BB/wrong.parquet", "no Parquet but JSON)"],
         ["LICENSE.md", "of no known kind)"],
+        ["core.gz", "a binary file)"],
         ["model", "a binary file)"],
         ["z.zip/in.bin", "of no known kind)"],
     ];

@@ -213,6 +213,32 @@ fn numbers_of_one_file_are_not_mixed_with_names_of_another() {
 }
 
 #[test]
+fn numbers_and_names_in_one_file_are_refused_with_their_line() {
+    let files = Files::new();
+    let numbers = ["O", "B-X"].map(str::to_owned).to_vec();
+    for (name, text, line, found) in [
+        ("a.txt", "a O\nb B-X\n\nc O\nd 1\n", 5, "1"),
+        ("b.conll", "word tag\na 0\nb 1\nc B-X\n", 4, "B-X"),
+        (
+            "c.jsonl",
+            "{\"tokens\": [\"a\"], \"tags\": [0]}\n{\"tokens\": [\"b\", \"c\"], \"tags\": [1, \"B-X\"]}\n",
+            2,
+            "B-X",
+        ),
+        ("d.csv", "tokens,tags\n\"[\"\"a\"\"]\",\"[\"\"O\"\"]\"\n\"[\"\"b\"\"]\",\"[1]\"\n", 3, "1"),
+    ] {
+        let path = files.write(name, text);
+        let error = Table::read_words(&path, &WordColumns::default(), &options()).unwrap_err().to_string();
+        let told = [format!("{name}, line {line}:"), format!("found `{found}`"), "--tag-names".to_owned()];
+        assert!(told.iter().all(|told| error.contains(told)), "{error}");
+        // Where it is said what the numbers are called, both are names.
+        let known = WordColumns { names: numbers.clone(), ..WordColumns::default() };
+        let table = Table::read_words(&path, &known, &options()).unwrap();
+        assert!(table.examples.iter().flat_map(|example| example.labels()).all(|tag| numbers.contains(&tag)));
+    }
+}
+
+#[test]
 fn broken_texts_are_left_out_by_the_rules_of_rows() {
     let files = Files::new();
     let good = "{\"tokens\": [\"a\"], \"tags\": [\"O\"]}\n";

@@ -98,6 +98,7 @@ fn bad_files_are_refused_by_key() {
         ("learningrate = 1", "`learningrate` to be a known setting, perhaps `learning_rate`"),
         ("[model]\nhiden_size = 8", "`model.hiden_size` to be a known setting, perhaps `model.hidden_size`"),
         ("vocab_size = 8", "perhaps `model.vocab_size`"),
+        ("model_type = \"bert\"\nvocab_size = 8", "config.json of a model (--from takes its folder"),
         ("zebra = 8", "`zebra` to be a known setting, found"),
         ("[seed]\nx = 1", "`seed"),
         ("model = 3", "`model`"),

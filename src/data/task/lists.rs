@@ -32,7 +32,7 @@ pub(super) fn list(cell: &str) -> Result<Vec<String>, Complaint> {
 pub(super) fn separated(cell: &str, separator: &str) -> Result<Vec<String>, Complaint> {
     let cell = cell.trim();
     let parts = match cell.starts_with('[') && cell.ends_with(']') {
-        true => list(cell)?,
+        true => names(cell)?,
         false if separator.is_empty() => vec![cell.to_owned()],
         false => cell.split(separator).map(str::to_owned).collect(),
     };
@@ -43,6 +43,20 @@ pub(super) fn separated(cell: &str, separator: &str) -> Result<Vec<String>, Comp
         }
     }
     Ok(labels)
+}
+
+/// The texts of a list in JSON, which are labels. A number that comes again says that it is no label but whether a text has
+/// the label of its place.
+fn names(cell: &str) -> Result<Vec<String>, Complaint> {
+    let names = list(cell)?;
+    let again = |(at, name): (usize, &String)| name.parse::<f64>().is_ok() && names[..at].contains(name);
+    match names.iter().enumerate().any(again) {
+        true => Err((
+            "a list of the labels that a text has".to_owned(),
+            format!("`{}`, a mark for each label there is", shortened(cell, 40)),
+        )),
+        false => Ok(names),
+    }
 }
 
 /// A list in JSON, as [`parsed`] reads it.
@@ -76,5 +90,8 @@ mod tests {
             assert_eq!(separated(wrong, ",").unwrap_err().1, format!("`{wrong}`"));
         }
         assert_eq!(list(" ").unwrap_err().1, "nothing");
+        for marks in ["[0, 1, 0]", "[1.0, 1.0]"] {
+            assert!(separated(marks, ",").unwrap_err().1.ends_with("a mark for each label there is"));
+        }
     }
 }

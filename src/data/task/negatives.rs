@@ -45,6 +45,6 @@ impl Table {
         if examples.is_empty() {
             return Err(Error::file(&source.path, "at least one row", "none"));
         }
-        Ok(Table { negatives: found, ..Table::of(&source, &rows, examples) })
+        Ok(Table { negatives: found, ..Table::of(&source, rows, examples) })
     }
 }

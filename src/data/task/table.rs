@@ -9,6 +9,7 @@ use super::columns::Columns;
 use super::glue;
 use super::kind::Task;
 use super::lists;
+use crate::budget::Kept;
 use crate::data::clean::Repairs;
 use crate::data::files::source;
 use crate::data::lost::Lost;
@@ -53,6 +54,8 @@ pub struct Table {
     pub lost: Lost,
     /// What was put right.
     pub repairs: Repairs,
+    /// The memory that it takes, which all tables share.
+    pub(super) kept: Kept,
 }
 
 impl Table {
@@ -95,7 +98,7 @@ impl Table {
     }
 
     /// The examples that `rows` of a file gave.
-    pub(super) fn of(source: &Source, rows: &Rows, examples: Vec<Example>) -> Table {
+    pub(super) fn of(source: &Source, mut rows: Rows, examples: Vec<Example>) -> Table {
         let (repairs, lost) = (rows.repairs(), rows.lost().clone());
         Table {
             path: source.path.clone(),
@@ -104,6 +107,7 @@ impl Table {
             negatives: Vec::new(),
             lost,
             repairs,
+            kept: rows.take_kept(),
         }
     }
 
@@ -116,6 +120,7 @@ impl Table {
         self.negatives.iter_mut().zip(other.negatives).for_each(|(list, more)| list.extend(more));
         self.lost.add(other.lost, &other.path);
         self.repairs.add(&other.repairs);
+        self.kept.join(other.kept);
         self
     }
 
@@ -174,7 +179,7 @@ fn read_rows(source: &Source, columns: &Columns, options: &FileOptions, task: Op
     if examples.is_empty() {
         return Err(Error::file(&source.path, "at least one row", "none"));
     }
-    Ok(Table::of(source, &rows, examples))
+    Ok(Table::of(source, rows, examples))
 }
 
 /// A label as GLUE's own files spell it, of which other copies have the number; none where there is no label.

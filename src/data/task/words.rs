@@ -69,9 +69,7 @@ impl Table {
         for tags in &columns.tags {
             match read(&source, [&columns.words, tags], columns, &options) {
                 Ok(table) => return Ok(table),
-                Err(error) if once && columns.tags.len() > 1 => {
-                    return Err(error.with_advice("where the tags have another name, --label-column says it"));
-                }
+                Err(error) if once => return Err(error),
                 Err(error) => first = first.or(Some(error)),
             }
         }
@@ -84,9 +82,7 @@ impl Table {
 /// # Errors
 /// [`Error::File`] where one has nothing but numbers as tags and the other none.
 pub fn joined_words(table: Table, other: Table) -> Result<Table> {
-    // The first file stands for those that were joined before, each of which was compared with it.
-    let first = |table: &Table| numbered(table.examples.iter().take_while(|example| example.file == 0));
-    let mixed = match (first(&table), first(&other)) {
+    let mixed = match (numbered(&table), numbered(&other)) {
         (Some(true), Some(false)) => Some((&other, &table)),
         (Some(false), Some(true)) => Some((&table, &other)),
         _ => None,
@@ -101,23 +97,48 @@ pub fn joined_words(table: Table, other: Table) -> Result<Table> {
     Ok(table.joined(other))
 }
 
-/// Whether all tags are numbers, or none is; nothing where some are.
-fn numbered<'a>(examples: impl Iterator<Item = &'a Example>) -> Option<bool> {
-    let mut all = None;
-    for tag in examples.flat_map(Example::labels) {
-        let number = tag.parse::<u64>().is_ok();
-        if *all.get_or_insert(number) != number {
-            return None;
+/// Whether a tag is a number that stands for a name.
+fn is_number(tag: &str) -> bool {
+    tag.parse::<u64>().is_ok()
+}
+
+/// Whether the tags of a table are numbers, all of which its first tag tells: see [`of_one_kind`].
+fn numbered(table: &Table) -> Option<bool> {
+    Some(is_number(table.examples.first()?.labels().first()?))
+}
+
+/// Refuses a table some of whose tags are numbers and some names, which would be different tags. `lines` says whether each
+/// word has a line of its own.
+///
+/// # Errors
+/// [`Error::Line`] with the first tag that is not of the first one's kind.
+fn of_one_kind(examples: &[Example], path: &Path, lines: bool) -> Result<()> {
+    let mut kind = None;
+    for example in examples {
+        for (word, tag) in (0..).zip(example.labels()) {
+            let number = is_number(&tag);
+            if *kind.get_or_insert(number) == number {
+                continue;
+            }
+            let before =
+                if number { "a name, as the tags before have" } else { "a number, as the tags before are" };
+            return Err(Error::Line {
+                path: path.to_path_buf(),
+                line: example.line + if lines { word } else { 0 },
+                expected: format!("{before} (--tag-names says what numbers are called)"),
+                found: quoted(&tag),
+            });
         }
     }
-    all
+    Ok(())
 }
 
 fn read(source: &Source, names: [&String; 2], columns: &WordColumns, options: &FileOptions) -> Result<Table> {
     let names = names.map(String::clone);
     let wanted = Wanted { columns: &names, lines: Lines::AllTexts, keep_places: false };
     let mut rows = Rows::open(source, None, &wanted, options, &Arc::default())?.with_lists().kept();
-    let examples = match rows.is_text() {
+    let lines = rows.is_text();
+    let examples = match lines {
         true => {
             rows = rows.in_parts();
             of_columns(&mut rows, columns.places()?, &columns.names)?
@@ -130,7 +151,8 @@ fn read(source: &Source, names: [&String; 2], columns: &WordColumns, options: &F
     if examples.is_empty() {
         return Err(Error::file(&source.path, "at least one text of words with tags", "none"));
     }
-    Ok(Table::of(source, &rows, examples))
+    of_one_kind(&examples, &source.path, lines)?;
+    Ok(Table::of(source, rows, examples))
 }
 
 /// The texts of a table with two lists in a row.
