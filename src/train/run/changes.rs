@@ -1,7 +1,5 @@
 //! What differs from the settings that a run has begun with: whether it may go on all the same, and what is told.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value, json};
 
 use super::Event;
@@ -68,13 +66,13 @@ pub(super) fn check_changes<J: Job>(
 /// does, may not have asked.
 pub(super) fn tell_other_forms(common: &Common, trainer: &impl StepEngine, progress: Progress<'_>) {
     let Some(gpu) = trainer.gpu() else { return };
-    let same = |choices: &Choices| {
-        choices.iter().map(|(a, b)| (a.to_owned(), b.to_owned())).collect::<BTreeMap<_, _>>()
-    };
-    if same(&gpu.capabilities().choices) != same(&common.kernels) {
+    let within =
+        |one: &Choices, other: &Choices| one.iter().all(|(name, form)| other.get(name) == Some(form));
+    let (device, run) = (&gpu.capabilities().choices, &common.kernels);
+    if !within(device, run) || !within(run, device) {
         progress(Event::Warning(format!(
             "the device takes other forms of kernels than the run's ({}): the last bits of what follows may differ",
-            common.kernels
+            run
         )));
     }
 }
