@@ -20,7 +20,8 @@ struct Params { sequences: u32, tokens: u32, heads: u32, stride: u32, buckets: u
 // Shaw et al. 2018: distances are clamped, negative ones wrap around.
 fn bucket(i: u32, j: u32) -> u32 {
     let half = i32(p.buckets / 2u);
-    return u32(clamp(i32(j) - i32(i), -half, half - 1) + i32(p.buckets)) % p.buckets;
+    let distance = clamp(i32(j) - i32(i), -half, half - 1);
+    return u32(distance + select(0, i32(p.buckets), distance < 0));
 }
 
 // Where `relative` has the row of a query.

@@ -24,8 +24,19 @@ const DELTA_WORKGROUP: u32 = 64;
 const EXAMPLE: &[Constant] = &[("SIZE", 64), ("COLUMNS", 2), ("RELATIVE", 1), ("DROPOUT", 1)];
 const FORWARD: KernelSpec = KernelSpec::new(shader!("attention_fused"), "forward", [4, 2], LAYOUT, EXAMPLE);
 const DELTA: KernelSpec = KernelSpec { entry: "delta", reads: 3, writes: 1, ..FORWARD };
-const QUERIES: KernelSpec = KernelSpec { entry: "queries", reads: 6, ..FORWARD };
-const KEYS: KernelSpec = KernelSpec { entry: "keys", writes: 1, ..QUERIES };
+const QUERIES: KernelSpec =
+    KernelSpec { entry: "queries", reads: 6, example: &with(EXAMPLE, ONE_SIDE), ..FORWARD };
+const KEYS: KernelSpec =
+    KernelSpec { entry: "keys", writes: 1, example: &with(EXAMPLE, TWO_SIDES), ..QUERIES };
+
+/// Sides of a workgroup of [`QUERIES`].
+const ONE_SIDE: Constant = ("SIDES", 1);
+/// Sides of a workgroup of [`KEYS`].
+const TWO_SIDES: Constant = ("SIDES", 2);
+
+const fn with(constants: &[Constant], sides: Constant) -> [Constant; 5] {
+    [constants[0], constants[1], constants[2], constants[3], sides]
+}
 
 /// The kernels of both files, for the shader tests.
 pub(super) const KERNELS: [KernelSpec; 7 + on_units::KERNELS.len()] = {
@@ -34,8 +45,8 @@ pub(super) const KERNELS: [KernelSpec; 7 + on_units::KERNELS.len()] = {
     kernels[2] = QUERIES;
     kernels[3] = KEYS;
     kernels[4] = KernelSpec { example: WIDEST, ..FORWARD };
-    kernels[5] = KernelSpec { example: WIDEST, ..QUERIES };
-    kernels[6] = KernelSpec { example: WIDEST, ..KEYS };
+    kernels[5] = KernelSpec { example: &with(WIDEST, ONE_SIDE), ..QUERIES };
+    kernels[6] = KernelSpec { example: &with(WIDEST, TWO_SIDES), ..KEYS };
     let mut at = 0;
     while at < on_units::KERNELS.len() {
         kernels[7 + at] = on_units::KERNELS[at];
@@ -178,7 +189,7 @@ fn backward(
     distances: Option<&Tensor>,
     dropout: Option<&Dropout>,
 ) -> Result<()> {
-    let mut constants = constants(&plan, dropout).to_vec();
+    let constants = constants(&plan, dropout);
     let statistics = graph.scratch("attention statistics", 2 * plan.rows())?;
     let (reads, groups) = ([y, d_y.view, lse], grid(plan.rows(), DELTA_WORKGROUP));
     let flops = (2 * plan.rows() * plan.size) as f64;
@@ -191,15 +202,17 @@ fn backward(
     if !qkv.needs_gradient() {
         let unused = graph.output("attention", qkv.shape.dims(), &[])?;
         let writes = [unused.view, d_relative];
+        let constants = with(&constants, ONE_SIDE);
         dispatch(graph, &plan, blocks(&plan, &QUERIES, &constants, 3), params, &reads, &writes)?;
     }
     graph.contribute_with("attention", qkv, |graph, d_qkv, accumulate| {
         let params = Params { accumulate: accumulate.into(), ..params };
         let into = graph.gradient_dtype(qkv);
-        constants.push(into.out_elem());
-        let (queries, keys) = (blocks(&plan, &QUERIES, &constants, 3), blocks(&plan, &KEYS, &constants, 4));
-        dispatch(graph, &plan, queries, params, &reads, &[d_qkv, d_relative])?;
-        dispatch(graph, &plan, keys, params, &reads, &[d_qkv])?;
+        let of = |sides| [&with(&constants, sides)[..], &[into.out_elem()]].concat();
+        let (queries, keys) = (of(ONE_SIDE), of(TWO_SIDES));
+        let writes = [d_qkv, d_relative];
+        dispatch(graph, &plan, blocks(&plan, &QUERIES, &queries, 3), params, &reads, &writes)?;
+        dispatch(graph, &plan, blocks(&plan, &KEYS, &keys, 4), params, &reads, &[d_qkv])?;
         plan.queries_by_distance(graph, (distances, d_relative), (d_qkv, into))
     })?;
     plan.distances(graph, qkv, distances, d_relative)
