@@ -75,11 +75,16 @@ def lasting(folder):
             del found[path]
         elif name == "metrics.csv":
             rows = list(csv.DictReader((folder / path).open()))
-            found[path] = [{key: row[key] for key in row if key not in TIMED} for row in rows]
+            found[path] = [untimed(row) for row in rows]
         elif name == "metrics.jsonl":
-            rows = map(json.loads, (folder / path).read_text().splitlines())
-            found[path] = [{key: row[key] for key in row if key not in TIMED} for row in rows]
+            found[path] = [json.loads(line, object_hook=untimed) for line in (folder / path).read_text().splitlines()]
+        elif name == "state.json":
+            found[path] = json.loads((folder / path).read_text(), object_hook=untimed)
     return found
+
+
+def untimed(pairs):
+    return {key: value for key, value in pairs.items() if key not in TIMED}
 
 
 def main():
