@@ -59,7 +59,7 @@ SMALL = ["model.hidden_size=32", "model.num_hidden_layers=2", "model.num_attenti
 OFTEN = ["batch_sequences=16", "micro_batch=8", "evaluate.every=20", "checkpoint.every=20", "checkpoint.minutes=0"]
 COMMANDS = {
     "pretrain": [
-        *["pretrain", "--preset", "micro", "--data", "data", "--steps", "200"],
+        *["pretrain", "--preset", "micro", "--data", "data", "--steps", "300"],
         *[word for setting in SMALL + OFTEN for word in ("--set", setting)],
     ],
     "finetune": [
@@ -107,7 +107,7 @@ def play(number, seconds, right):
     # At last nothing happens any more.
     for fault in [*draw.choices(FAULTS, k=draw.randint(3, 7)), None]:
         resumed += (place / "out" / BEGUN[command]).exists()
-        status, told = attempt(command, "out", fault, draw.uniform(0, seconds[command]), draw.randint(20, 600))
+        status, told = attempt(command, "out", fault, draw.uniform(0, 0.6 * seconds[command]), draw.randint(5, 150))
         happened = {
             "kill": status == -signal.SIGKILL,
             "stop": status == 130 or "interrupted" in told.lower() or "stopped" in told.lower(),
@@ -119,6 +119,9 @@ def play(number, seconds, right):
         expected = {"kill": (0, -signal.SIGKILL), "stop": (0, 130, -signal.SIGINT), "full": (0, 1)}.get(fault, (0,))
         if status not in expected or "panicked" in told:
             problems.append(f"{fault or 'undisturbed'} ended with {status}: {told[-300:]!r}")
+        if status == 0 and not happened.get(fault):
+            # It was over before anything could happen.
+            break
     found = lasting(place / "out")
     other = sorted(path for path in found.keys() | right[command].keys() if found.get(path) != right[command].get(path))
     if other:
