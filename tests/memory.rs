@@ -19,8 +19,8 @@ use std::time::Duration;
 use common::hugging_face::golden_folder;
 use serde_json::{Value, json};
 use wgrad::budget;
-use wgrad::data::FileOptions;
 use wgrad::data::task::{Columns, Table, encode, encode_words};
+use wgrad::data::{FileOptions, Texts};
 use wgrad::text::{Template, Tokenizer};
 
 /// The budget of these tests in megabytes, and what may come to it.
@@ -219,9 +219,9 @@ fn fault_58_what_is_packed_a_thousand_times_is_read_as_it_comes() {
     let mut tar = tar::Builder::new(gzip);
     let mut header = tar::Header::new_gnu();
     header.set_entry_type(tar::EntryType::GNULongName);
-    header.set_size(1 << 30);
+    header.set_size(400_000_000);
     header.set_cksum();
-    tar.append(&header, std::io::Read::take(std::io::repeat(b'a'), 1 << 30)).unwrap();
+    tar.append(&header, std::io::Read::take(std::io::repeat(b'a'), 400_000_000)).unwrap();
     tar.into_inner().unwrap().finish().unwrap();
     let ran = run(&["embed", "--model", &embedder, "--input", path("named.tar.gz").to_str().unwrap()]);
     assert!(!ran.good && ran.told.contains("header of a member") && ran.peak <= BUDGET, "{}", ran.told);
@@ -384,4 +384,88 @@ fn tables_that_are_kept_share_one_budget() {
     assert!(read(&large).is_err());
     drop(both);
     read(&large).unwrap();
+}
+
+/// A Parquet file of one column of texts of so many bytes.
+fn pages(texts: usize, bytes: usize, page: usize, packing: parquet::basic::Compression) -> Vec<u8> {
+    use parquet::data_type::ByteArrayType;
+    use parquet::file::properties::WriterProperties;
+    use parquet::file::writer::SerializedFileWriter;
+    let schema = "message m { required binary text (UTF8); }";
+    let schema = parquet::schema::parser::parse_message_type(schema).unwrap().into();
+    let properties = WriterProperties::builder()
+        .set_compression(packing)
+        .set_dictionary_enabled(false)
+        .set_statistics_enabled(parquet::file::properties::EnabledStatistics::None)
+        .set_offset_index_disabled(true)
+        .set_write_batch_size(1)
+        .set_data_page_size_limit(page);
+    let mut file = Vec::new();
+    let mut writer = SerializedFileWriter::new(&mut file, schema, properties.build().into()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    let text = vec![b'a'; bytes].into();
+    for _ in 0..texts {
+        column.typed::<ByteArrayType>().write_batch(std::slice::from_ref(&text), None, None).unwrap();
+    }
+    column.close().unwrap();
+    group.close().unwrap();
+    writer.close().unwrap();
+    file
+}
+
+/// A number of Thrift's in at least so many bytes.
+fn spelled(number: u64, length: usize) -> Vec<u8> {
+    let mut rest = number << 1;
+    let mut bytes = Vec::new();
+    while rest > 0 || bytes.len() < length {
+        bytes.push((rest & 127) as u8 | 128);
+        rest >>= 7;
+    }
+    *bytes.last_mut().unwrap() &= 127;
+    bytes
+}
+
+/// Pages are unpacked at once, so that none may be larger than half of the budget, whatever the file says of it.
+#[test]
+fn fault_58_pages_of_parquet_are_weighed_as_they_are() {
+    use parquet::basic::Compression;
+    let dir = tempfile::tempdir().unwrap();
+    let (tokenizer, path) = (golden("twenty_scripts/word_piece"), dir.path().join("rows.parquet"));
+    // A large column of small pages is no harm.
+    budget::set(BUDGET * 1_000_000).unwrap();
+    fs::write(&path, pages(160, 1_000_000, 100_000, Compression::SNAPPY)).unwrap();
+    let texts = Texts::open(&path, "text", &FileOptions::default()).unwrap();
+    assert_eq!(texts.into_iter().filter(|text| text.as_ref().unwrap().len() == 1_000_000).count(), 160);
+
+    for packing in [Compression::SNAPPY, Compression::GZIP(Default::default())] {
+        let sound = pages(1, 150_000_000, 1 << 30, packing);
+        // What it says of the page, and of the column, header and all: each is told as it is, or less, or more.
+        let find = |number, within: std::ops::Range<usize>| {
+            let bytes = spelled(number, 5);
+            within.into_iter().find(|&at| sound[at..].starts_with(&bytes))
+        };
+        let header = find(150_000_004, 0..30).unwrap();
+        let end = sound.len() - 300..sound.len();
+        let footer = (10..60).find_map(|more| find(150_000_004 + more, end.clone())).unwrap();
+        for (page, column) in
+            [(150_000_004, 150_000_034), (150_000_004, 1000), (1000, 1000), (2_000_000_000, 1000)]
+        {
+            let mut file = sound.clone();
+            for (at, number) in [(header, page), (footer, column)] {
+                file[at..at + 5].copy_from_slice(&spelled(number, 5));
+            }
+            let what = format!("{packing} that says {page} of a page and {column} of a column");
+            fs::write(&path, file).unwrap();
+            let out = dir.path().join("out");
+            _ = fs::remove_dir_all(&out);
+            let [path, out] = [&path, &out].map(|path| path.to_str().unwrap());
+            let ran = run(&["data", "prepare", path, "--tokenizer", &tokenizer, "--out", out]);
+            assert!(!ran.good && ran.peak <= BUDGET, "{what}: {} MB: {}", ran.peak, ran.told);
+            // Snappy unpacks no more than it was told to.
+            let broken = page == 1000 && packing == Compression::SNAPPY;
+            let expected = if broken { "a broken one" } else { "--memory" };
+            assert!(ran.told.contains(expected), "{what}: {}", ran.told);
+        }
+    }
 }

@@ -208,6 +208,25 @@ fn a_new_folder_takes_nobodys_place_and_loses_nothing() {
 }
 
 #[test]
+fn what_is_cleared_away_is_neither_known_nor_the_lock() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("place");
+    let folder = NewFolder::create(&Disk, &place).unwrap();
+    let locked = names(folder.path());
+    for name in ["begun", "older"] {
+        fs::write(folder.path().join(name), "work").unwrap();
+    }
+    folder.clear(|name| name == "begun").unwrap();
+    let mut expected: Vec<String> = locked.into_iter().chain(["begun".to_owned()]).collect();
+    expected.sort();
+    assert_eq!(names(folder.path()), expected);
+    // Nobody else takes the folder, whose lock is still held.
+    assert!(NewFolder::create(&Disk, &place).is_err());
+    folder.commit().unwrap();
+    assert_eq!(names(&place), ["begun"]);
+}
+
+#[test]
 fn fault_52_a_folder_is_taken_when_it_is_empty_or_ours() {
     let dir = tempfile::tempdir().unwrap();
     let place = dir.path().join("place");

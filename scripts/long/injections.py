@@ -14,8 +14,8 @@ CALLS = ["write", "fsync", "rename", "renameat", "renameat2", "mkdir", "ftruncat
 
 
 def same(left, right):
-    """Whether two folders hold the same; what says when it was made may differ."""
-    timed = ("metrics.csv", "metrics.jsonl", "loss.svg", "README.md", "checksums.json", "reference_vectors.json", "train.json")
+    """Whether two folders hold the same; what says when it was made, or by which process, may differ."""
+    timed = ("lock", "metrics.csv", "metrics.jsonl", "loss.svg", "README.md", "checksums.json", "reference_vectors.json", "train.json")
     plain = lambda files: {name: sum for name, sum in files.items() if name.rpartition("/")[2] not in timed}
     return plain(left) == plain(right)
 

@@ -104,6 +104,8 @@ impl Packer {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn pack(lengths: &[usize], most_open: usize) -> Vec<Packed> {
@@ -116,6 +118,49 @@ mod tests {
 
     fn numbers(done: &[Packed]) -> Vec<Vec<u64>> {
         done.iter().map(|sequence| sequence.segments.iter().map(|&(_, number)| number).collect()).collect()
+    }
+
+    proptest! {
+        /// Every segment is in one sequence, whole and where it is said to be; nothing is too long; what waits is bounded; and
+        /// a packer that was stored in between goes on as one that was not.
+        #[test]
+        fn nothing_is_lost_doubled_or_cut(
+            lengths in prop::collection::vec(SMALLEST..=64, 0..200),
+            most_open in 1_usize..9,
+            stored_at in 0_usize..200,
+        ) {
+            let segment = |number: usize| -> Vec<u32> {
+                (0..lengths[number] as u32).map(|at| at + 100 * number as u32).collect()
+            };
+            let run = |stored_at: usize| {
+                let mut packer = Packer { most_open, ..Packer::new(64) };
+                let mut done = Vec::new();
+                for number in 0..lengths.len() {
+                    if number == stored_at {
+                        packer = serde_json::from_str(&serde_json::to_string(&packer).unwrap()).unwrap();
+                    }
+                    done.extend(packer.push(&segment(number)));
+                    assert!(packer.open.len() <= most_open && packer.window.len() < most_open);
+                    assert_eq!(packer.open.len(), packer.rooms.len());
+                }
+                done.extend(packer.finish());
+                done
+            };
+            let done = run(usize::MAX);
+            let mut seen = vec![0; lengths.len()];
+            for sequence in &done {
+                prop_assert!(sequence.tokens.len() <= 64);
+                let mut expected = Vec::new();
+                for &(start, number) in &sequence.segments {
+                    prop_assert_eq!(start, expected.len());
+                    expected.extend(segment(number as usize));
+                    seen[number as usize] += 1;
+                }
+                prop_assert_eq!(&sequence.tokens, &expected);
+            }
+            prop_assert!(seen.into_iter().all(|count| count == 1));
+            prop_assert_eq!(run(stored_at), done);
+        }
     }
 
     #[test]

@@ -1,50 +1,155 @@
-//! How large the pages of a Parquet file are, read from what stands before each: a page is unpacked at once, and a column of
-//! a row group may be one page or thousands.
+//! The pages of a Parquet file, weighed as they are read: a page is unpacked at once, and neither the size that stands before
+//! it nor that of its column at the end of the file need be true.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use flate2::read::MultiGzDecoder;
+use parquet::errors::ParquetError;
+use parquet::file::reader::{ChunkReader, Length};
+
+use crate::budget;
+use crate::format::thousands;
 
 /// Structures in structures; no page's header has more than three.
 const DEEPEST: u32 = 8;
+/// How many bytes a byte of deflate unpacks to at most.
+const DEFLATED: u64 = 1032;
+const GZIP: &[u8] = &[0x1f, 0x8b];
 
-/// The largest page, unpacked, in bytes, of those in `length` bytes of the file from `start`.
-///
-/// # Errors
-/// A file that cannot be read, or headers that are none.
-pub(super) fn largest(file: &File, start: u64, length: u64) -> io::Result<u64> {
-    let mut largest = 0;
-    let mut input = BufReader::new(file);
-    input.seek(SeekFrom::Start(start))?;
-    let end = start.saturating_add(length);
-    while input.stream_position()? < end {
-        let [unpacked, packed] = Header(&mut input).sizes()?;
-        largest = largest.max(unpacked);
-        // An offset is signed; what ends before its page is for whoever reads the page to tell.
-        input.seek_relative(i64::try_from(packed).map_err(io::Error::other)?)?;
-    }
-    Ok(largest)
+/// A file whose pages are refused when they are larger, packed or unpacked, than half of the budget: a page and what is
+/// decoded of it are in memory at once.
+#[derive(Debug, Clone)]
+pub(super) struct Pages(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    file: File,
+    /// Whether the reader has begun to read pages; before that it reads what the file says of itself.
+    begun: AtomicBool,
+    /// What a value of a list takes in memory, in bytes; 0 where there are no lists.
+    per_value: AtomicU64,
+    /// Where the contents of the page begin whose header was read last, and how many of its bytes are not packed.
+    ahead: Mutex<(u64, u64)>,
 }
 
-/// The beginning of a page, in Thrift's compact protocol.
-struct Header<R>(R);
-
-impl<R: Read> Header<R> {
-    /// How many bytes the page has unpacked and packed.
-    fn sizes(mut self) -> io::Result<[u64; 2]> {
-        let mut sizes = [None, None];
-        self.structure(0, &mut |field, number| match field {
-            2 => sizes[0] = Some(number),
-            3 => sizes[1] = Some(number),
-            _ => {}
-        })?;
-        match sizes.map(|size| size.and_then(|size| u64::try_from(size).ok())) {
-            [Some(unpacked), Some(packed)] => Ok([unpacked, packed]),
-            _ => Err(broken()),
-        }
+impl Pages {
+    pub(super) fn new(path: &Path, file: File) -> Self {
+        let ahead = Mutex::new((u64::MAX, 0));
+        let (begun, per_value) = (AtomicBool::new(false), AtomicU64::new(0));
+        Pages(Arc::new(Inner { path: path.to_path_buf(), file, begun, per_value, ahead }))
     }
 
-    /// Reads all fields of a structure, and hands on its numbers by their fields.
-    fn structure(&mut self, depth: u32, each: &mut dyn FnMut(i64, i64)) -> io::Result<()> {
+    /// From here on what is read are pages. All values of one may be those of one list, and take so many bytes each in memory.
+    pub(super) fn begin(&self, per_value: u64) {
+        self.0.per_value.store(per_value, Ordering::Relaxed);
+        self.0.begun.store(true, Ordering::Relaxed);
+    }
+
+    /// Refuses a page of so many bytes where they are too many.
+    fn weigh(&self, bytes: u64) -> Result<(), ParquetError> {
+        if bytes <= most() {
+            return Ok(());
+        }
+        let found =
+            format!("one of {} MB or more (or write it with smaller ones)", thousands(bytes / 1_000_000));
+        let error = budget::exceeded(&self.0.path, "pages that unpack", found);
+        Err(ParquetError::External(Box::new(error)))
+    }
+}
+
+/// How large a page may be.
+fn most() -> u64 {
+    budget::get() / 2
+}
+
+impl Length for Pages {
+    fn len(&self) -> u64 {
+        self.0.file.len()
+    }
+}
+
+impl ChunkReader for Pages {
+    type T = BufReader<File>;
+
+    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
+        let mut ahead = self.0.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        // The reader asks for the contents of a page, too, when it has looked at the header before.
+        if self.0.begun.load(Ordering::Relaxed) && start != ahead.0 {
+            let mut input = self.0.file.get_read(start)?;
+            let header = Header::read(&mut input)?;
+            // Some bytes may say that there are a billion nulls.
+            let listed = header.values.saturating_mul(self.0.per_value.load(Ordering::Relaxed));
+            self.weigh(header.unpacked.max(header.packed).max(listed / 2))?;
+            *ahead = (input.stream_position()?, header.plain);
+        }
+        self.0.file.get_read(start)
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        if !self.0.begun.load(Ordering::Relaxed) {
+            return self.0.file.get_bytes(start, length);
+        }
+        self.weigh(length as u64)?;
+        let bytes = self.0.file.get_bytes(start, length)?;
+        let ahead = *self.0.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        let plain = if ahead.0 == start { ahead.1 as usize } else { 0 };
+        let packed = bytes.get(plain..).unwrap_or_default();
+        // Of what a page may be packed with, only this is unpacked to its end, whatever its header says.
+        if packed.starts_with(GZIP) && packed.len() as u64 * DEFLATED > most() {
+            let mut unpacked = MultiGzDecoder::new(packed).take(most() + 1);
+            let (mut counted, mut piece) = (0, [0; 1 << 14]);
+            // What is broken is for whoever unpacks it to tell.
+            while let Ok(count @ 1..) = unpacked.read(&mut piece) {
+                counted += count as u64;
+            }
+            self.weigh(counted)?;
+        }
+        Ok(bytes)
+    }
+}
+
+/// What stands before a page, in Thrift's compact protocol.
+#[derive(Debug, Default)]
+struct Header {
+    /// How many bytes the page has unpacked and packed, and how many of them are at its beginning and never packed.
+    unpacked: u64,
+    packed: u64,
+    plain: u64,
+    values: u64,
+}
+
+impl Header {
+    fn read(input: impl Read) -> io::Result<Self> {
+        let mut header = Header::default();
+        let (mut sizes, mut broken) = (0, false);
+        Fields(input).structure(0, 0, &mut |within, field, number| {
+            let size = match (within, field) {
+                (0, 2) => &mut header.unpacked,
+                (0, 3) => &mut header.packed,
+                (5 | 8, 1) => &mut header.values,
+                // The definition and repetition levels of the second form of pages.
+                (8, 5 | 6) => &mut header.plain,
+                _ => return,
+            };
+            sizes += usize::from(within == 0);
+            broken |= number < 0;
+            *size = size.saturating_add(number.unsigned_abs());
+        })?;
+        if sizes == 2 && !broken { Ok(header) } else { Err(self::broken()) }
+    }
+}
+
+struct Fields<R>(R);
+
+impl<R: Read> Fields<R> {
+    /// Reads all fields of a structure, and hands on its numbers by their fields, and by the field that it is itself.
+    fn structure(&mut self, depth: u32, within: i64, each: &mut dyn FnMut(i64, i64, i64)) -> io::Result<()> {
         if depth > DEEPEST {
             return Err(broken());
         }
@@ -62,7 +167,9 @@ impl<R: Read> Header<R> {
             match byte & 15 {
                 // A truth is in the type.
                 1 | 2 => {}
-                4..=6 => each(field, self.number()?),
+                4..=6 => each(within, field, self.number()?),
+                // Only what stands in the outermost one matters.
+                12 if depth == 0 => self.structure(1, field, each)?,
                 kind => self.skip(kind, depth)?,
             }
         }
@@ -75,7 +182,7 @@ impl<R: Read> Header<R> {
             4..=6 => self.number().map(drop),
             7 => self.bytes(8),
             8 => self.unsigned().and_then(|length| self.bytes(length)),
-            12 => self.structure(depth + 1, &mut |_, _| {}),
+            12 => self.structure(depth + 1, 0, &mut |_, _, _| {}),
             // Neither lists nor maps are in the header of a page.
             _ => Err(broken()),
         }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +16,7 @@ use serde_json::Value;
 
 use super::json_rows::Complaint;
 use super::lost::OTHER_COLUMN;
-use super::parquet_pages;
+use super::parquet_pages::Pages;
 use crate::budget;
 use crate::format::{shortened, thousands};
 use crate::{Error, Result};
@@ -61,8 +60,8 @@ impl ParquetRows {
     pub(super) fn open(path: &Path, columns: &[String], read: &Arc<AtomicU64>) -> Result<Self> {
         let file = File::open(path).map_err(Error::io(path, "read"))?;
         let size = file.metadata().map_err(Error::io(path, "read"))?.len();
-        let pages = file.try_clone().map_err(Error::io(path, "read"))?;
-        let reader = guarded(path, || SerializedFileReader::new(file))?;
+        let pages = Pages::new(path, file);
+        let reader = guarded(path, || SerializedFileReader::new(pages.clone()))?;
         let about = reader.metadata().file_metadata();
         let (schema, count) = (about.schema_descr().root_schema_ptr(), about.num_rows());
         let known = about.key_value_metadata().into_iter().flatten().find(|pair| pair.key == "huggingface");
@@ -77,6 +76,7 @@ impl ParquetRows {
             }
             paths.push(path);
         }
+        let mut lists = false;
         for group in reader.metadata().row_groups() {
             for chunk in group.columns() {
                 let parts = chunk.column_path().parts();
@@ -84,30 +84,21 @@ impl ParquetRows {
                 if !roots.iter().any(|root| parts.first().map(String::as_str) == Some(root.name())) {
                     continue;
                 }
-                let values = match chunk.column_descr().max_rep_level() {
-                    0 => 0,
-                    _ => in_a_batch(chunk.num_values(), group.num_rows()).saturating_mul(PER_VALUE),
-                };
-                let mut bytes = chunk.uncompressed_size().max(0).unsigned_abs();
-                if bytes > budget::get() / 2 {
-                    // A page is unpacked at once: many small ones of a large column are not.
-                    let [start, length] = [
-                        chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset()),
-                        chunk.compressed_size(),
-                    ]
-                    .map(|number| number.max(0).unsigned_abs());
-                    let pages = parquet_pages::largest(&pages, start, length);
-                    bytes = pages.map_err(|error| unreadable(path, error))?;
+                if chunk.column_descr().max_rep_level() == 0 {
+                    continue;
                 }
-                if bytes > budget::get() / 2 || values > budget::get() {
+                lists = true;
+                let values = in_a_batch(chunk.num_values(), group.num_rows()).saturating_mul(PER_VALUE);
+                if values > budget::get() {
                     let found = format!(
-                        "one of {} MB (or write it with smaller ones)",
-                        thousands(bytes.max(values) / 1_000_000)
+                        "one of {} MB (or write it with shorter ones)",
+                        thousands(values / 1_000_000)
                     );
-                    return Err(budget::exceeded(path, "pages and lists that unpack", found));
+                    return Err(budget::exceeded(path, "lists that unpack", found));
                 }
             }
         }
+        pages.begin(if lists { PER_VALUE } else { 0 });
         // In the order of the file, in which columns are read.
         roots.sort_by_key(|root| schema.get_fields().iter().position(|field| field.name() == root.name()));
         let wanted = || {
@@ -164,15 +155,6 @@ fn in_a_batch(values: i64, rows: i64) -> u64 {
     u64::try_from(batch).unwrap_or(u64::MAX)
 }
 
-fn unreadable(path: &Path, error: std::io::Error) -> Error {
-    match error.kind() {
-        ErrorKind::InvalidData | ErrorKind::UnexpectedEof => {
-            Error::file(path, "a whole Parquet file", format!("a broken one ({error})"))
-        }
-        _ => Error::io(path, "read")(error),
-    }
-}
-
 /// Of a list, how its items are; earlier versions wrote a list of that alone. None for what is no list: a column may be called
 /// `feature` too.
 fn items(feature: &Value) -> Option<&Value> {
@@ -191,6 +173,11 @@ fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, ParquetError>) -> Re
             let expected = "Parquet packed with snappy, zstd, gzip or nothing";
             return Err(Error::file(path, expected, "another packing (write it again with zstd)"));
         }
+        Ok(Err(ParquetError::External(error))) => match error.downcast::<Error>() {
+            // What weighs the pages has refused one.
+            Ok(error) => return Err(*error),
+            Err(error) => format!("a broken one ({error})"),
+        },
         Ok(Err(error)) => format!("a broken one ({error})"),
         Err(_) => "a broken one".to_owned(),
     };
@@ -291,46 +278,7 @@ fn spelled(value: f64, shown: impl fmt::Debug) -> String {
 
 #[cfg(test)]
 mod tests {
-    use parquet::basic::Compression;
-    use parquet::data_type::{ByteArray, ByteArrayType};
-    use parquet::file::properties::WriterProperties;
-    use parquet::file::writer::SerializedFileWriter;
-    use parquet::schema::parser::parse_message_type;
-
     use super::*;
-
-    /// Twenty different texts of 100 kB in one row group, with pages of so many bytes, and how large the largest of them is.
-    fn largest(page: usize) -> u64 {
-        let schema = Arc::new(parse_message_type("message m { required binary text (UTF8); }").unwrap());
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::SNAPPY)
-            .set_dictionary_enabled(false)
-            .set_write_batch_size(1)
-            .set_data_page_size_limit(page)
-            .build();
-        let file = tempfile::tempfile().unwrap();
-        let mut writer =
-            SerializedFileWriter::new(file.try_clone().unwrap(), schema, Arc::new(properties)).unwrap();
-        let mut group = writer.next_row_group().unwrap();
-        let mut column = group.next_column().unwrap().unwrap();
-        let texts: Vec<ByteArray> = (b'a'..b'u').map(|letter| vec![letter; 100_000].into()).collect();
-        column.typed::<ByteArrayType>().write_batch(&texts, None, None).unwrap();
-        column.close().unwrap();
-        group.close().unwrap();
-        let about = writer.close().unwrap();
-        let chunk = about.row_group(0).column(0);
-        let [start, length] = [chunk.data_page_offset(), chunk.compressed_size()].map(i64::unsigned_abs);
-        assert!(chunk.uncompressed_size() > 2_000_000);
-        // What is no page is told.
-        assert!(parquet_pages::largest(&file, 0, length).is_err());
-        parquet_pages::largest(&file, start, length).unwrap()
-    }
-
-    #[test]
-    fn fault_58_pages_are_weighed_not_columns() {
-        assert!((100_000..250_000).contains(&largest(100_000)));
-        assert!((2_000_000..2_100_000).contains(&largest(100_000_000)));
-    }
 
     #[test]
     fn fault_58_lists_are_weighed_by_the_rows_that_are_read_together() {

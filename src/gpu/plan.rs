@@ -55,22 +55,37 @@ mod tests {
     proptest! {
         #[test]
         fn no_two_live_buffers_share_a_slot(
-            raw in prop::collection::vec((1u64..1000, 0usize..50, 0usize..10), 0..60)
+            raw in prop::collection::vec(
+                (1u64..1000, 0usize..50, prop::option::weighted(0.9, 0usize..10)), 0..60
+            )
         ) {
-            let lifetimes: Vec<_> = raw
-                .iter()
-                .map(|&(bytes, first, length)| Lifetime { bytes, used: Some(first..=first + length) })
-                .collect();
-            let plan = plan(&lifetimes, true);
+            let lifetime = |&(bytes, first, length): &(u64, usize, Option<usize>)| {
+                Lifetime { bytes, used: length.map(|length| first..=first + length) }
+            };
+            let lifetimes: Vec<_> = raw.iter().map(lifetime).collect();
+            let (shared, alone) = (plan(&lifetimes, true), plan(&lifetimes, false));
             for (i, a) in lifetimes.iter().enumerate() {
-                let slot = plan.slots[i].unwrap();
-                prop_assert!(plan.bytes[slot] >= a.bytes);
+                // What no command uses takes no memory.
+                prop_assert_eq!(shared.slots[i].is_some(), a.used.is_some());
+                let Some((slot, used)) = shared.slots[i].zip(a.used.clone()) else { continue };
+                prop_assert!(shared.bytes[slot] >= a.bytes);
                 for (j, b) in lifetimes.iter().enumerate().skip(i + 1) {
-                    let (a, b) = (a.used.clone().unwrap(), b.used.clone().unwrap());
-                    let overlap = a.start() <= b.end() && b.start() <= a.end();
-                    prop_assert!(!(overlap && plan.slots[j] == Some(slot)));
+                    let meets = |b: RangeInclusive<usize>| used.start() <= b.end() && b.start() <= used.end();
+                    let overlap = b.used.clone().is_some_and(meets);
+                    prop_assert!(!(overlap && shared.slots[j] == Some(slot)));
                 }
             }
+            // A slot is as large as the largest of its buffers, so that to share costs nothing.
+            for (slot, &bytes) in shared.bytes.iter().enumerate() {
+                let in_it = (0..lifetimes.len()).filter(|&i| shared.slots[i] == Some(slot));
+                prop_assert_eq!(in_it.map(|i| lifetimes[i].bytes).max(), Some(bytes));
+            }
+            prop_assert!(shared.bytes.len() <= alone.bytes.len());
+            // As many slots suffice as there are buffers in use at once.
+            let live = |at: usize| {
+                lifetimes.iter().filter(|a| a.used.clone().is_some_and(|used| used.contains(&at))).count()
+            };
+            prop_assert_eq!(shared.bytes.len(), (0..60).map(live).max().unwrap_or(0));
         }
     }
 

@@ -17,7 +17,7 @@
 //! away, and Khronos's validator has nothing left to say.
 //!
 //! An instruction in SPIR-V is its length, its number and its operands, so a walk over words does it without a
-//! library; `tests/shaders.rs` decodes the result with one that others wrote.
+//! library; `tests/spirv.rs` decodes the result with one that others wrote.
 
 use std::collections::{HashMap, HashSet};
 
