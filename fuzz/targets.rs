@@ -224,7 +224,7 @@ fn rows() -> Vec<Seed> {
     let tsv = "sentence\tlabel\nhide new secretions\t0\ncontains no wit\t1\nthat loves its characters\t1\nr\u{e9}mains\t0\n";
     let csv = "text,label\n\"a, b\",x\n\"two\nlines\",y\nlast,x\nmore,y\n";
     let conll = "-DOCSTART- -X- O\n\nAda NNP B-PER\nLovelace NNP I-PER\nlived VBD O\n\nLondon NNP B-LOC\n";
-    let lists = "{\"tokens\": [\"Ada\", \"lived\"], \"tags\": [\"B-PER\", \"O\"]}\n{\"tokens\": [\"x\"], \"tags\": [1]}\n";
+    let lists = "{\"tokens\": [\"Ada\", \"lived\"], \"tags\": [\"B-PER\", \"O\"]}\n{\"tokens\": [\"x\"], \"tags\": [\"O\"]}\n";
     [("train.tsv", tsv), ("rows.csv", csv), ("words.conll", conll), ("words.jsonl", lists)]
         .map(|(name, text)| made(name, text, Shape::Rows))
         .into()

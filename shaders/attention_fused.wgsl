@@ -10,8 +10,8 @@
 // Bounds are symmetric: the queries that meet a key are those within the key's own bounds. Blocks outside of what the
 // 32 rows of a workgroup need are skipped. Without relative positions (RELATIVE = 0) `relative` is bound but not used;
 // so is `key` without dropout.
-// The gradients are compiled with SIDES: 1 for queries, 2 for keys. A side of a workgroup forms one of the two products and
-// one of the two gradients: one invocation for both would need more registers than some GPUs have.
+// The gradients are compiled with SIDES: 1 for queries, 2 for keys, whose workgroup has two sides, each of which forms one of
+// the two products and one of the two gradients: one invocation for both would need more registers than some GPUs have.
 // Shapes: qkv, d_qkv [B, T, 3, H, D]; y, d_y [B, T, H, D]; relative, d_relative [B, H, T, buckets]; bounds [B, T, 2];
 // with RELATIVE = 2 `relative` is [H, buckets], the same for all queries;
 // lse [B, H, T]; statistics [B, H, T, 2]. SIZE is D, COLUMNS = D / 32 rounded up.

@@ -154,8 +154,8 @@ def main():
                 process.kill()
                 process.communicate()
                 ended = process.returncode == 0
-                killed += not ended
-                problems = []
+                killed += process.returncode == -9
+                problems = [] if process.returncode in (0, -9) else [f"ended by itself with {process.returncode}"]
                 left = (place / "out").exists()
                 if name == "finetune":
                     # A run writes into its folder as it goes, which is whole when it has said so.
@@ -172,7 +172,8 @@ def main():
                     process = run("out", *(["--resume"] if resumed else []))
                     said = process.communicate()[1]
                     gone_on += resumed or b"goes on from" in said
-                    if process.returncode != 0:
+                    # What was killed when all was done says that there is nothing to go on with.
+                    if process.returncode != 0 and not (b"one that is done" in said and look(place / "out") == right):
                         problems.append(said.decode().strip())
                 if not (place / "out").exists() or look(place / "out") != right:
                     found = look(place / "out") if (place / "out").exists() else {}

@@ -83,7 +83,7 @@ def attempt(command, out, fault=None, when=0.0, number=0):
     process = subprocess.Popen(
         [*before, wgrad, *COMMANDS[command], "--out", out, *resumed],
         cwd=place, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        text=True, errors="replace",
+        text=True, errors="replace", start_new_session=True,
     )
     try:
         if fault in ("kill", "stop"):
@@ -93,7 +93,9 @@ def attempt(command, out, fault=None, when=0.0, number=0):
                 process.send_signal(signal.SIGKILL if fault == "kill" else signal.SIGINT)
         told = process.communicate(timeout=600)[1]
     except subprocess.TimeoutExpired:
-        process.kill()
+        # strace leaves the program that it traces running.
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
         return None, "it did not end within ten minutes"
     return process.returncode, told
 

@@ -147,7 +147,8 @@ impl LabelledFiles {
         let mut tables = files.iter().map(|path| read(path));
         let first = tables.next().context("a file of labelled texts")??;
         let joined = |table: Table, next: Result<Table>| match task {
-            Task::Tokens => joined_words(table, next?),
+            // Where the numbers have names, a name may be a digit.
+            Task::Tokens if self.tag_names.is_empty() => joined_words(table, next?),
             _ => Ok(table.joined(next?)),
         };
         Ok(tables.try_fold(first, joined)?)
@@ -155,6 +156,12 @@ impl LabelledFiles {
 
     fn file(&self, task: Task, path: &Path, measured: bool) -> Result<Table> {
         if task.is_glue() {
+            let given = [&self.text_column, &self.pair_column, &self.label_column];
+            if let Some(column) = given.into_iter().flatten().next() {
+                let expected =
+                    "none with a task of GLUE, whose columns are known (--task classify takes any)";
+                return Err(Error::config("column", expected, format!("`{column}`")));
+            }
             return Table::read_glue(task, path, &self.how.options());
         }
         let (pair, label) = (self.pair_column.as_deref(), self.label_column.as_deref());
@@ -179,7 +186,8 @@ impl LabelledFiles {
         let table = Table::read(path, &Columns { separator, ..columns }, &self.how.options());
         table.map_err(|error| match (error, lists) {
             (Error::Line { path, line, expected, found }, Some(label))
-                if expected.ends_with(&format!("`{label}`")) && found.starts_with("an array") =>
+                if expected.ends_with(&format!("`{label}`"))
+                    && ["an array", "a list"].iter().any(|list| found.starts_with(list)) =>
             {
                 let expected = format!("{expected} (--task multi-label takes lists of labels)");
                 Error::Line { path, line, expected, found }

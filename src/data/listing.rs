@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::kinds::{Format, is_nameless, recognise};
 use super::sniff::{self, Kind};
-use super::source::Source;
+use super::source::{READABLE, Source};
 use crate::budget;
 use crate::{Error, Result};
 
@@ -44,7 +44,8 @@ pub(super) fn take(
             Kind::Text | Kind::Json | Kind::Parquet => None,
             // Only what is in it says what it is.
             Kind::Packed(_) => match source.open(None, &Arc::default()) {
-                Err(Error::File { found, .. }) => Some(found.into()),
+                // A damaged one is told when it is read, as everywhere.
+                Err(Error::File { found, expected, .. }) if expected == READABLE => Some(found.into()),
                 _ => None,
             },
             Kind::Other(kind) => Some(kind.into()),

@@ -1,6 +1,7 @@
 //! The pages of a Parquet file, weighed as they are read: a page is unpacked at once, and neither the size that stands before
 //! it nor that of its column at the end of the file need be true.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ const DEEPEST: u32 = 8;
 /// How many bytes a byte of deflate unpacks to at most.
 const DEFLATED: u64 = 1032;
 const GZIP: &[u8] = &[0x1f, 0x8b];
+/// What an entry of a dictionary takes beside its text, in bytes.
+const PER_ENTRY: u64 = 32;
 
 /// A file whose pages are refused when they are larger, packed or unpacked, than half of the budget: a page and what is
 /// decoded of it are in memory at once.
@@ -34,13 +37,14 @@ struct Inner {
     begun: AtomicBool,
     /// What a value of a list takes in memory, in bytes; 0 where there are no lists.
     per_value: AtomicU64,
-    /// Where the contents of the page begin whose header was read last, and how many of its bytes are not packed.
-    ahead: Mutex<(u64, u64)>,
+    /// Where the contents of pages begin whose header was read and they were not, and how many of their bytes are not packed:
+    /// of a column with lists the reader looks at the next header before it goes to another column.
+    ahead: Mutex<HashMap<u64, u64>>,
 }
 
 impl Pages {
     pub(super) fn new(path: &Path, file: File) -> Self {
-        let ahead = Mutex::new((u64::MAX, 0));
+        let ahead = Mutex::default();
         let (begun, per_value) = (AtomicBool::new(false), AtomicU64::new(0));
         Pages(Arc::new(Inner { path: path.to_path_buf(), file, begun, per_value, ahead }))
     }
@@ -51,14 +55,14 @@ impl Pages {
         self.0.begun.store(true, Ordering::Relaxed);
     }
 
-    /// Refuses a page of so many bytes where they are too many.
-    fn weigh(&self, bytes: u64) -> Result<(), ParquetError> {
+    /// Refuses a page of so many bytes, or what becomes of it, where they are too many.
+    fn weigh(&self, what: &'static str, bytes: u64) -> Result<(), ParquetError> {
         if bytes <= most() {
             return Ok(());
         }
         let found =
-            format!("one of {} MB or more (or write it with smaller ones)", thousands(bytes / 1_000_000));
-        let error = budget::exceeded(&self.0.path, "pages that unpack", found);
+            format!("one of {} MB or more (or write it with smaller pages)", thousands(bytes / 1_000_000));
+        let error = budget::exceeded(&self.0.path, what, found);
         Err(ParquetError::External(Box::new(error)))
     }
 }
@@ -80,13 +84,15 @@ impl ChunkReader for Pages {
     fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
         let mut ahead = self.0.ahead.lock().unwrap_or_else(PoisonError::into_inner);
         // The reader asks for the contents of a page, too, when it has looked at the header before.
-        if self.0.begun.load(Ordering::Relaxed) && start != ahead.0 {
+        if self.0.begun.load(Ordering::Relaxed) && !ahead.contains_key(&start) {
             let mut input = self.0.file.get_read(start)?;
             let header = Header::read(&mut input)?;
             // Some bytes may say that there are a billion nulls.
             let listed = header.values.saturating_mul(self.0.per_value.load(Ordering::Relaxed));
-            self.weigh(header.unpacked.max(header.packed).max(listed / 2))?;
-            *ahead = (input.stream_position()?, header.plain);
+            self.weigh("pages that unpack", header.unpacked.max(header.packed))?;
+            self.weigh("lists that unpack", listed / 2)?;
+            self.weigh("dictionaries that unpack", header.entries.saturating_mul(PER_ENTRY))?;
+            ahead.insert(input.stream_position()?, header.plain);
         }
         self.0.file.get_read(start)
     }
@@ -95,10 +101,11 @@ impl ChunkReader for Pages {
         if !self.0.begun.load(Ordering::Relaxed) {
             return self.0.file.get_bytes(start, length);
         }
-        self.weigh(length as u64)?;
+        self.weigh("pages that unpack", length as u64)?;
         let bytes = self.0.file.get_bytes(start, length)?;
-        let ahead = *self.0.ahead.lock().unwrap_or_else(PoisonError::into_inner);
-        let plain = if ahead.0 == start { ahead.1 as usize } else { 0 };
+        let mut ahead = self.0.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        let plain = ahead.remove(&start).unwrap_or_default() as usize;
+        drop(ahead);
         let packed = bytes.get(plain..).unwrap_or_default();
         // Of what a page may be packed with, only this is unpacked to its end, whatever its header says.
         if packed.starts_with(GZIP) && packed.len() as u64 * DEFLATED > most() {
@@ -108,7 +115,7 @@ impl ChunkReader for Pages {
             while let Ok(count @ 1..) = unpacked.read(&mut piece) {
                 counted += count as u64;
             }
-            self.weigh(counted)?;
+            self.weigh("pages that unpack", counted)?;
         }
         Ok(bytes)
     }
@@ -122,6 +129,8 @@ struct Header {
     packed: u64,
     plain: u64,
     values: u64,
+    /// Those of a dictionary, for which room is made before they are read.
+    entries: u64,
 }
 
 impl Header {
@@ -133,6 +142,7 @@ impl Header {
                 (0, 2) => &mut header.unpacked,
                 (0, 3) => &mut header.packed,
                 (5 | 8, 1) => &mut header.values,
+                (7, 1) => &mut header.entries,
                 // The definition and repetition levels of the second form of pages.
                 (8, 5 | 6) => &mut header.plain,
                 _ => return,

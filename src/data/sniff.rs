@@ -194,7 +194,10 @@ mod tests {
         for other in [russian.as_slice(), &french, chinese] {
             assert_eq!(kind(other), Kind::Other(OTHER_ENCODING));
         }
-        // Broken UTF-8 is put right, wherever its first bytes end.
+        // Broken UTF-8 is put right, wherever its first bytes end, and however often it is broken among letters.
+        let often = "хорошая погода \u{1}".repeat(10).into_bytes();
+        let often: Vec<u8> = often.into_iter().map(|byte| if byte == 1 { 0xff } else { byte }).collect();
+        assert_eq!(kind(&often), Kind::Text);
         let broken = "сегодня хорошая погода".as_bytes();
         for end in 0..broken.len() {
             assert_eq!(kind(&[b"a\xff", &broken[..end]].concat()), Kind::Text);

@@ -121,7 +121,7 @@ impl Source {
     #[cfg(not(target_arch = "wasm32"))]
     fn told(&self, kind: Kind, head: &[u8], plain: bool) -> Result<Format> {
         let wrong = |expected: &str, found: &str| Err(Error::file(&self.path, expected, found));
-        let text = "text or a table";
+        let text = READABLE;
         match (kind, self.format) {
             (Kind::Parquet, _) if !plain => wrong(
                 text,
@@ -240,6 +240,10 @@ pub fn sources_in(files: &Memory, inputs: &[PathBuf], options: &FileOptions) -> 
     }
     inputs.iter().map(source).collect()
 }
+
+/// What every file of texts is expected to be.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) const READABLE: &str = "text or a table";
 
 const EXPECTED_IN_PAGE: &str = "a name ending in .txt, .jsonl, .csv or .tsv, alone or with .gz";
 

@@ -61,12 +61,19 @@ fn lacks_head(config: &Config, parameters: &HashSet<String>, pooler: &str) -> bo
     foreign && !head.is_empty() && head.iter().all(|name| !parameters.contains(name))
 }
 
+/// How many classes a configuration has that names none.
+#[cfg(not(target_arch = "wasm32"))]
+const UNNAMED: usize = 2;
+
 /// The classes that the head of a file tells apart, where the configuration names none: two are then a guess of
 /// `transformers`', which nothing holds to that reads the encoder alone.
 #[cfg(not(target_arch = "wasm32"))]
 fn counted_labels(config: &Config, weights: &Weights) -> Option<Vec<String>> {
     let count = config.labels.len();
-    if count == 0 || config.labels != unnamed(count) || config.problem_type == Some(ProblemType::Regression) {
+    if count != UNNAMED
+        || config.labels != unnamed(count)
+        || config.problem_type == Some(ProblemType::Regression)
+    {
         return None;
     }
     // The head is what has another shape where there is one class more.

@@ -1,4 +1,6 @@
 //! Sizes of zero, odd ones, and those that do not fit.
+//!
+//! One adapter is enough: the faults are put in by the tests.
 
 use wgrad::Error;
 use wgrad::autograd::Graph;

@@ -1,4 +1,6 @@
 //! What cannot be learnt from changes nothing, and the same work gives the same bits.
+//!
+//! One adapter is enough: the faults are put in by the tests.
 
 use wgrad::autograd::Graph;
 use wgrad::data::Batch;

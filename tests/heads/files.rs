@@ -4,9 +4,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use parquet::basic::Compression;
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder, WriterVersion};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use wgrad::data::FileOptions;
@@ -31,22 +32,30 @@ impl Files {
 
     /// Two texts of words whose tags are numbers, and what the file says `about` its columns.
     fn parquet(&self, name: &str, about: &str) -> PathBuf {
+        let about = vec![KeyValue::new("huggingface".to_owned(), about.to_owned())];
+        let properties = WriterProperties::builder().set_key_value_metadata(Some(about));
+        self.lists(name, properties, &[&[("EU", 1), ("rejects", 0)], &[("Peter", 2)]])
+    }
+
+    /// Texts of words with tags, in two columns of lists.
+    fn lists(&self, name: &str, properties: WriterPropertiesBuilder, texts: &[&[(&str, i64)]]) -> PathBuf {
         let schema = "message texts { required group tokens (LIST) { repeated group list { required binary element (UTF8); } }
                       required group ner_tags (LIST) { repeated group list { required int64 element; } } }";
         let path = self.0.path().join(name);
         let schema = Arc::new(parse_message_type(schema).unwrap());
         let file = fs::File::create(&path).unwrap();
-        let about = vec![KeyValue::new("huggingface".to_owned(), about.to_owned())];
-        let properties = WriterProperties::builder().set_key_value_metadata(Some(about)).build();
-        let mut writer = SerializedFileWriter::new(file, schema, Arc::new(properties)).unwrap();
+        let mut writer = SerializedFileWriter::new(file, schema, Arc::new(properties.build())).unwrap();
         let mut rows = writer.next_row_group().unwrap();
-        let (there, begun) = ([1i16, 1, 1], [0i16, 1, 0]);
+        let there = vec![1i16; texts.iter().map(|text| text.len()).sum()];
+        let begun: Vec<i16> =
+            texts.iter().flat_map(|text| (0..text.len()).map(|at| i16::from(at > 0))).collect();
+        let (words, tags): (Vec<_>, Vec<_>) = texts.iter().copied().flatten().copied().unzip();
+        let words: Vec<_> = words.into_iter().map(|word| ByteArray::from(word.as_bytes().to_vec())).collect();
         let mut column = rows.next_column().unwrap().unwrap();
-        let words = ["EU", "rejects", "Peter"].map(|word| ByteArray::from(word.as_bytes().to_vec()));
         column.typed::<ByteArrayType>().write_batch(&words, Some(&there), Some(&begun)).unwrap();
         column.close().unwrap();
         let mut column = rows.next_column().unwrap().unwrap();
-        column.typed::<Int64Type>().write_batch(&[1, 0, 2], Some(&there), Some(&begun)).unwrap();
+        column.typed::<Int64Type>().write_batch(&tags, Some(&there), Some(&begun)).unwrap();
         column.close().unwrap();
         rows.close().unwrap();
         writer.close().unwrap();
@@ -67,6 +76,45 @@ fn expected(texts: &[(u64, &str, &str)]) -> Tagged {
 
 fn options() -> FileOptions {
     FileOptions::default()
+}
+
+/// The reader looks at the header of a list's next page before it goes to the other column.
+#[test]
+fn lists_of_many_pages_are_read() {
+    let files = Files::new();
+    let texts: [&[(&str, i64)]; 3] =
+        [&[("EU", 1), ("rejects", 0)], &[("Peter", 2)], &[("a", 0), ("b", 1), ("c", 2)]];
+    let all: Vec<_> = (0..6000).map(|number| texts[number % 3]).collect();
+    for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {
+        for packing in [Compression::UNCOMPRESSED, Compression::SNAPPY, Compression::GZIP(Default::default())]
+        {
+            for dictionary in [true, false] {
+                let properties = WriterProperties::builder()
+                    .set_writer_version(version)
+                    .set_compression(packing)
+                    .set_dictionary_enabled(dictionary)
+                    .set_write_batch_size(100)
+                    .set_data_page_row_count_limit(500)
+                    .set_data_page_size_limit(2000);
+                let path = files.lists("many.parquet", properties, &all);
+                let columns = WordColumns {
+                    names: ["O", "B", "I"].map(str::to_owned).into(),
+                    ..WordColumns::default()
+                };
+                let table = Table::read_words(&path, &columns, &options()).unwrap();
+                let found = tagged(&table);
+                assert_eq!((found.len(), table.lost.rows), (6000, 0), "{version:?} {packing} {dictionary}");
+                for (at, (line, words, tags)) in found.iter().enumerate() {
+                    let [expected, names] =
+                        [["EU rejects", "B O"], ["Peter", "I"], ["a b c", "O B I"]][at % 3];
+                    assert_eq!(
+                        (*line, words.join(" "), tags.join(" ")),
+                        (at as u64 + 1, expected.into(), names.into())
+                    );
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -45,12 +45,12 @@ pub(super) fn separated(cell: &str, separator: &str) -> Result<Vec<String>, Comp
     Ok(labels)
 }
 
-/// The texts of a list in JSON, which are labels. A number that comes again says that it is no label but whether a text has
-/// the label of its place.
+/// The texts of a list in JSON, which are labels. Several that are all zeros and ones say of the label of each place whether
+/// a text has it, and are no labels.
 fn names(cell: &str) -> Result<Vec<String>, Complaint> {
     let names = list(cell)?;
-    let again = |(at, name): (usize, &String)| name.parse::<f64>().is_ok() && names[..at].contains(name);
-    match names.iter().enumerate().any(again) {
+    let is_mark = |name: &String| name.parse().is_ok_and(|number: f64| number == 0.0 || number == 1.0);
+    match names.len() > 1 && names.iter().all(is_mark) {
         true => Err((
             "a list of the labels that a text has".to_owned(),
             format!("`{}`, a mark for each label there is", shortened(cell, 40)),
@@ -90,7 +90,9 @@ mod tests {
             assert_eq!(separated(wrong, ",").unwrap_err().1, format!("`{wrong}`"));
         }
         assert_eq!(list(" ").unwrap_err().1, "nothing");
-        for marks in ["[0, 1, 0]", "[1.0, 1.0]"] {
+        assert_eq!(separated("[12, 12, 7]", ",").unwrap(), ["12", "7"]);
+        assert_eq!(separated("[1]", ",").unwrap(), ["1"]);
+        for marks in ["[0, 1, 0]", "[1.0, 1.0]", "[0, 1]"] {
             assert!(separated(marks, ",").unwrap_err().1.ends_with("a mark for each label there is"));
         }
     }

@@ -138,6 +138,7 @@ fn read(source: &Source, names: [&String; 2], columns: &WordColumns, options: &F
     let wanted = Wanted { columns: &names, lines: Lines::AllTexts, keep_places: false };
     let mut rows = Rows::open(source, None, &wanted, options, &Arc::default())?.with_lists().kept();
     let lines = rows.is_text();
+    let mut named = false;
     let examples = match lines {
         true => {
             rows = rows.in_parts();
@@ -145,13 +146,17 @@ fn read(source: &Source, names: [&String; 2], columns: &WordColumns, options: &F
         }
         false => {
             let told = rows.class_names(1).filter(|_| columns.names.is_empty());
+            named = told.is_some();
             of_lists(&mut rows, told.as_ref().unwrap_or(&columns.names))?
         }
     };
     if examples.is_empty() {
         return Err(Error::file(&source.path, "at least one text of words with tags", "none"));
     }
-    of_one_kind(&examples, &source.path, lines)?;
+    // Where it is said what the numbers are called, a name may be a digit.
+    if columns.names.is_empty() && !named {
+        of_one_kind(&examples, &source.path, lines)?;
+    }
     Ok(Table::of(source, rows, examples))
 }
 
