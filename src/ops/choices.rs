@@ -34,14 +34,14 @@ pub const SUMS: Choice = Choice {
     forms: ["parts", "whole"],
     tokens: None,
 };
-/// Attention of sequences of fewer than [`LONG`] tokens.
+/// Attention of sequences of fewer than 256 tokens.
 pub const SHORT_ATTENTION: Choice = Choice {
     name: "attention.short",
     what: "attention to fewer than 256 tokens",
     forms: ["unfused", "fused"],
     tokens: Some(128),
 };
-/// Attention of longer ones, up to [`LONGEST`].
+/// Attention of longer ones, of fewer than 1024.
 pub const LONG_ATTENTION: Choice = Choice {
     name: "attention.long",
     what: "attention to 256 to 1023 tokens",
