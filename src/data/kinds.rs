@@ -79,6 +79,7 @@ pub fn recognise(path: &Path) -> Option<(Format, Compression)> {
 
 /// Whether a name has no ending but that of a packing, as `wiki_00` and `wiki_00.bz2`: it says nothing, so that the content
 /// may.
+#[cfg(not(target_arch = "wasm32"))]
 pub(super) fn is_nameless(path: &Path) -> bool {
     let stem = path.file_stem().map(Path::new);
     let named = if packing_by_name(path) == Compression::None { Some(path) } else { stem };

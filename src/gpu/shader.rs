@@ -69,20 +69,29 @@ const fn comment(text: &[u8], start: usize) -> (usize, usize) {
     (at, end)
 }
 
-/// How many bytes `text` has without its comments.
+/// Where the line that begins at `start` has its first letter, which is not behind `end`.
+const fn indented(text: &[u8], start: usize, end: usize) -> usize {
+    let mut at = start;
+    while at < end && text[at] == b' ' {
+        at += 1;
+    }
+    at
+}
+
+/// How many bytes `text` has without its comments and the blanks in front of its lines.
 #[doc(hidden)]
 pub const fn bare_length(text: &str) -> usize {
     let text = text.as_bytes();
     let (mut start, mut length) = (0, 0);
     while start < text.len() {
         let (at, end) = comment(text, start);
-        length += at - start + (end < text.len()) as usize;
+        length += at - indented(text, start, at) + (end < text.len()) as usize;
         start = end + 1;
     }
     length
 }
 
-/// `text` without its comments, line for line.
+/// `text` without its comments and the blanks in front of its lines, line for line.
 #[doc(hidden)]
 pub const fn without_comments<const N: usize>(text: &str) -> [u8; N] {
     let text = text.as_bytes();
@@ -90,7 +99,7 @@ pub const fn without_comments<const N: usize>(text: &str) -> [u8; N] {
     let (mut start, mut to) = (0, 0);
     while start < text.len() {
         let (at, end) = comment(text, start);
-        let mut from = start;
+        let mut from = indented(text, start, at);
         while from < at {
             bare[to] = text[from];
             (to, from) = (to + 1, from + 1);
@@ -339,7 +348,7 @@ mod tests {
     fn comments_go_and_lines_stay() {
         const TEXT: &str = "// What it computes.\n\nfn f() { // why\n    for (;;) { // unroll\n        a / b; // unrolled\n    }\n}";
         const BARE: [u8; bare_length(TEXT)] = without_comments(TEXT);
-        let expected = "\n\nfn f() {\n    for (;;) { // unroll\n        a / b;\n    }\n}";
+        let expected = "\n\nfn f() {\nfor (;;) { // unroll\na / b;\n}\n}";
         assert_eq!(std::str::from_utf8(&BARE), Ok(expected));
     }
 
