@@ -71,8 +71,7 @@ pub(super) fn tell_other_forms(common: &Common, trainer: &impl StepEngine, progr
     let (device, run) = (&gpu.capabilities().choices, &common.kernels);
     if !within(device, run) || !within(run, device) {
         progress(Event::Warning(format!(
-            "the device takes other forms of kernels than the run's ({}): the last bits of what follows may differ",
-            run
+            "the device takes other forms of kernels than the run's ({run}): the last bits of what follows may differ"
         )));
     }
 }
