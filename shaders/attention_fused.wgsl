@@ -174,27 +174,6 @@ fn add_rows(block: Block, lane: u32, side: u32, source: u32, range: vec2<u32>, s
     }
 }
 
-#if SIDES
-@group(0) @binding(6) var<storage, read> statistics: array<vec2<f32>>;
-@group(0) @binding(7) var<storage, read_write> d_qkv: array<vec4<out_elem>>;
-@group(0) @binding(8) var<storage, read_write> d_relative: array<elem>;
-
-// Writes 4 rows of part `part` of d_qkv.
-fn store(block: Block, lane: u32, part: u32, scale: f32, sums: ptr<function, array<vec4<f32>, SUMS>>) {
-    let first = block.first + lane / 8u * 4u;
-    for (var i = 0u; i < 4u; i++) { // unroll
-        for (var c = 0u; c < COLUMNS; c++) { // unroll
-            let column = lane % 8u + 8u * c;
-            if (first + i < p.tokens && column < WIDTH) {
-                let at = origin(block, part) + (first + i) * 3u * p.heads * WIDTH + column;
-                var value = scale * (*sums)[i * COLUMNS + c];
-                if (p.accumulate != 0u) { value += vec4<f32>(d_qkv[at]); }
-                d_qkv[at] = narrow_out4(value);
-            }
-        }
-    }
-}
-
 // One value for each of the invocation's 4 rows, for the others that share them.
 fn tell(thread: u32, value: vec4<f32>) {
     parts[thread] = value;
@@ -215,6 +194,27 @@ fn told_max(rows: u32) -> vec4<f32> {
         greatest = max(greatest, parts[rows * 8u + i]);
     }
     return greatest;
+}
+
+#if SIDES
+@group(0) @binding(6) var<storage, read> statistics: array<vec2<f32>>;
+@group(0) @binding(7) var<storage, read_write> d_qkv: array<vec4<out_elem>>;
+@group(0) @binding(8) var<storage, read_write> d_relative: array<elem>;
+
+// Writes 4 rows of part `part` of d_qkv.
+fn store(block: Block, lane: u32, part: u32, scale: f32, sums: ptr<function, array<vec4<f32>, SUMS>>) {
+    let first = block.first + lane / 8u * 4u;
+    for (var i = 0u; i < 4u; i++) { // unroll
+        for (var c = 0u; c < COLUMNS; c++) { // unroll
+            let column = lane % 8u + 8u * c;
+            if (first + i < p.tokens && column < WIDTH) {
+                let at = origin(block, part) + (first + i) * 3u * p.heads * WIDTH + column;
+                var value = scale * (*sums)[i * COLUMNS + c];
+                if (p.accumulate != 0u) { value += vec4<f32>(d_qkv[at]); }
+                d_qkv[at] = narrow_out4(value);
+            }
+        }
+    }
 }
 
 @compute @workgroup_size(64)
@@ -329,28 +329,6 @@ fn keys(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) gro
     store(block, lane, select(VALUES, KEYS, side > 0u), select(1.0, p.scale, side > 0u), &sums);
 }
 #else
-// One value for each of the invocation's 4 rows, for the others that share them.
-fn tell(thread: u32, value: vec4<f32>) {
-    parts[thread] = value;
-}
-
-// The sums of what was told of rows 4 `rows`.. + 4.
-fn told_sum(rows: u32) -> vec4<f32> {
-    var sum = vec4<f32>();
-    for (var i = 0u; i < 8u; i++) { // unroll
-        sum += parts[rows * 8u + i];
-    }
-    return sum;
-}
-
-fn told_max(rows: u32) -> vec4<f32> {
-    var greatest = parts[rows * 8u];
-    for (var i = 0u; i < 8u; i++) { // unroll
-        greatest = max(greatest, parts[rows * 8u + i]);
-    }
-    return greatest;
-}
-
 @group(0) @binding(5) var<storage, read_write> y: array<vec4<elem>>;
 @group(0) @binding(6) var<storage, read_write> lse: array<f32>;
 
