@@ -5,10 +5,10 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
+from measured import measured
 from tokenizers import AddedToken, Tokenizer, models, trainers
 
 VOCABULARY = 32768
@@ -34,15 +34,6 @@ def texts(folder, reviews, synthetic, megabytes):
                 source.readline()
                 made["synthetic"].write_bytes(source.read())
     return made
-
-
-def timed(name, command):
-    clock = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
-    if os.waitstatus_to_exitcode(status) != 0:
-        sys.exit(f"{name} failed")
-    return time.monotonic() - clock, used.ru_utime + used.ru_stime, used.ru_maxrss // 1024
 
 
 def train(text, like, out):
@@ -110,11 +101,11 @@ def main():
                     ours = [wgrad, "data", "prepare", str(text), "--tokenizer", place("tok"), "--join", "--held-out", "0"]
                     ours += ["--out", place("data")]
                     theirs = [*python, "encode", str(text), place("tok") + "/tokenizer.json", place("ids")]
-                own, own_cpu, own_memory = timed("wgrad", ours)
-                other, other_cpu, other_memory = timed("Python", theirs)
+                own, own_cpu, own_memory = measured(ours)
+                other, other_cpu, other_memory = measured(theirs)
                 ratios.append(other / own)
                 row = [name, what, run, f"{own:.1f}", f"{other:.1f}", f"{other / own:.2f}"]
-                row += [f"{own_cpu:.1f}", f"{other_cpu:.1f}", own_memory, other_memory]
+                row += [f"{own_cpu:.1f}", f"{other_cpu:.1f}", f"{own_memory:.0f}", f"{other_memory:.0f}"]
                 print(*row, sep="\t", flush=True)
             if what == "encode":
                 print(f"{name}\tsame ids\t{compare(Path(place('data')), place('ids'))}", flush=True)

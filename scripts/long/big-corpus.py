@@ -1,12 +1,13 @@
 """What `scripts/long/big-corpus` runs: see there. Prints a row of tab-separated values for each command."""
 
 import os
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent.parent.parent / "benches/peers"))
+from measured import measured
 
 WORDS = 5_000_000
 SYLLABLES = [a + b for a in "bcdfghjklmnprstvwz" for b in "aeiou"]  # 90
@@ -57,17 +58,6 @@ def generate(path, megabytes):
             marks.write_text("\n".join(map(str, ends)) + "\n")
 
 
-def run(command, folder):
-    """Seconds and the most memory in MB that a command took."""
-    clock = time.monotonic()
-    process = subprocess.Popen(command, cwd=folder, stdout=sys.stderr)
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        sys.exit(f"{' '.join(command)} ended with {process.returncode}")
-    return time.monotonic() - clock, used.ru_maxrss / 1024
-
-
 def main():
     wgrad, megabytes, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
     folder.mkdir(parents=True, exist_ok=True)
@@ -81,7 +71,7 @@ def main():
         if known and done.exists():
             row = known[0]
         else:
-            seconds, memory = run([wgrad, *command], folder)
+            seconds, _, memory = measured([wgrad, *command], folder, sys.stderr)
             row = f"{name}\t{size}\t{seconds:.0f}\t{memory:.0f}"
             with open(rows, "a") as out:
                 out.write(row + "\n")

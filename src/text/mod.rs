@@ -17,6 +17,7 @@ mod reserved;
 mod specials;
 mod template;
 pub mod trim;
+mod words;
 
 pub use companions::Companions;
 pub use pairs::open_pairs;

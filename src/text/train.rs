@@ -9,6 +9,7 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::hash::Hash;
 
 use rayon::prelude::*;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
@@ -20,6 +21,7 @@ use tokenizers::{
 
 use super::pipeline::{self, CONTINUING, SPECIALS, TokenizerKind, TokenizerOptions};
 use super::tokenizer::Tokenizer;
+use super::words::{Signs, parts};
 use crate::budget;
 use crate::hash::fnv1a;
 use crate::{Error, Result};
@@ -91,10 +93,11 @@ where
     // Accents are dropped from the words, once each, when all are counted: only then is it known whether to.
     let normalizer = pipeline::normalizer(options, true)?;
     let pre_tokenizer = pipeline::pre_tokenizer()?;
-    let counts = |text: &String| -> Result<Counts> {
-        let _turn = budget::tokenizing(text.len() as u64);
-        let mut counts = Counts::new();
-        let mut normalized = NormalizedString::from(text.as_str());
+    // The special tokens in a text are no tokens when words are counted.
+    let signs = Signs::but_for(std::iter::empty());
+    let add_words = |mut counts: Counts, (part, times): (&str, u64)| -> Result<Counts> {
+        let _turn = budget::tokenizing(part.len() as u64);
+        let mut normalized = NormalizedString::from(part);
         let failed =
             |error| Error::config("tokenizer training text", "text that can be split into words", error);
         normalizer.normalize(&mut normalized).map_err(failed)?;
@@ -102,8 +105,8 @@ where
         pre_tokenizer.pre_tokenize(&mut pieces).map_err(failed)?;
         for (word, ..) in pieces.get_splits(OffsetReferential::Normalized, OffsetType::Byte) {
             match counts.get_mut(word) {
-                Some(count) => *count += 1,
-                None => _ = counts.insert(word.to_owned(), 1),
+                Some(count) => *count += times,
+                None => _ = counts.insert(word.to_owned(), times),
             }
         }
         Ok(counts)
@@ -123,8 +126,14 @@ where
             passed += text.len();
             chunk.push(text);
         }
-        let counted =
-            chunk.par_iter().map(counts).try_reduce(Counts::new, |left, right| Ok(merge(left, right)))?;
+        // Cleaning takes most of the time, so what comes again is cleaned once.
+        let parts = chunk.par_iter().fold(HashMap::new, |mut counts: HashMap<&str, u64>, text| {
+            parts(text, &signs).for_each(|part| *counts.entry(part).or_default() += 1);
+            counts
+        });
+        let parts: Vec<_> = parts.reduce(HashMap::new, merge).into_iter().collect();
+        let counted = parts.into_par_iter().try_fold(Counts::new, add_words);
+        let counted = counted.try_reduce(Counts::new, |left, right| Ok(merge(left, right)))?;
         total = merge(total, counted);
         if passed >= bounds.chunk {
             passed %= bounds.chunk;
@@ -171,7 +180,7 @@ fn drop_accents(words: Counts, options: &TokenizerOptions) -> Result<Counts> {
 }
 
 /// Adds the smaller table to the larger.
-fn merge(left: Counts, right: Counts) -> Counts {
+fn merge<W: Eq + Hash>(left: HashMap<W, u64>, right: HashMap<W, u64>) -> HashMap<W, u64> {
     let (mut large, small) = if left.len() < right.len() { (right, left) } else { (left, right) };
     for (word, count) in small {
         *large.entry(word).or_default() += count;
