@@ -20,6 +20,8 @@
 //!
 //! Letters of other scripts are kept as they are, with their marks: `й` is a letter, and so are `が` and `한`.
 
+use std::borrow::Cow;
+
 use tokenizers::decoders::wordpiece::WordPiece as WordPieceDecoder;
 use tokenizers::normalizers::replace::ReplacePattern;
 use tokenizers::normalizers::{Lowercase, NFC, NFD, Replace, Sequence, Strip};
@@ -154,6 +156,22 @@ pub(super) fn pre_tokenizer() -> Result<Split> {
     let pattern = format!(r"[\p{{L}}\p{{M}}\x{{200C}}\x{{200D}}]{{1,{LONGEST_WORD}}}|[^ ]");
     Split::new(SplitPattern::Regex(pattern), SplitDelimiterBehavior::Removed, true)
         .map_err(|error| Error::config("tokenizer pattern", "a regular expression", error))
+}
+
+/// The words of a text of ASCII without blanks, which no step but that of capitals changes; none for any other text. Most of
+/// English is counted by this in a fraction of the time that cleaning takes.
+pub(super) fn plain_words<'t>(text: &'t str, keep_case: bool) -> Option<impl Iterator<Item = Cow<'t, str>>> {
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return None;
+    }
+    let mut rest = text;
+    Some(std::iter::from_fn(move || {
+        let letters = rest.bytes().take(LONGEST_WORD).take_while(u8::is_ascii_alphabetic).count();
+        let (word, after) = rest.split_at_checked(letters.max(1))?;
+        rest = after;
+        let capitals = !keep_case && word.bytes().any(|byte| byte.is_ascii_uppercase());
+        Some(if capitals { word.to_ascii_lowercase().into() } else { word.into() })
+    }))
 }
 
 /// `[CLS] A [SEP]` and `[CLS] A [SEP] B [SEP]`.

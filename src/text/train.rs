@@ -96,6 +96,14 @@ where
     // The special tokens in a text are no tokens when words are counted.
     let signs = Signs::but_for(std::iter::empty());
     let add_words = |mut counts: Counts, (part, times): (&str, u64)| -> Result<Counts> {
+        let mut add = |word: &str| match counts.get_mut(word) {
+            Some(count) => *count += times,
+            None => _ = counts.insert(word.to_owned(), times),
+        };
+        if let Some(words) = pipeline::plain_words(part, options.keep_case) {
+            words.for_each(|word| add(&word));
+            return Ok(counts);
+        }
         let _turn = budget::tokenizing(part.len() as u64);
         let mut normalized = NormalizedString::from(part);
         let failed =
@@ -104,10 +112,7 @@ where
         let mut pieces = PreTokenizedString::from(normalized);
         pre_tokenizer.pre_tokenize(&mut pieces).map_err(failed)?;
         for (word, ..) in pieces.get_splits(OffsetReferential::Normalized, OffsetType::Byte) {
-            match counts.get_mut(word) {
-                Some(count) => *count += times,
-                None => _ = counts.insert(word.to_owned(), times),
-            }
+            add(word);
         }
         Ok(counts)
     };
@@ -301,6 +306,34 @@ mod tests {
         assert!(whole.len() > 50 && whole.len() < 800, "{}", whole.len());
         for read in [1, 300, 999, 2000] {
             assert!(counted(read) == whole, "{read}");
+        }
+    }
+
+    #[test]
+    fn words_are_counted_as_the_pipeline_splits_the_text() {
+        let long = "x".repeat(250);
+        let texts = [
+            "The dog's 12 DOGS, it's [MASK]_\u{e9}t\u{c9} \u{2026}",
+            "a  b\r\n\t c\u{ad}d",
+            "na\u{ef}ve <U+338> <\u{338}",
+            &long,
+        ];
+        for keep_case in [false, true] {
+            let options = TokenizerOptions { keep_case, ..TokenizerOptions::default() };
+            let bounds = Bounds { read: 10, chunk: 1000, most: 1000 };
+            let counted = count_words(texts.map(|text| Ok(text.to_owned())), &options, bounds).unwrap();
+            let mut expected = Counts::new();
+            for text in texts {
+                let mut cleaned = NormalizedString::from(text);
+                pipeline::normalizer(&options, true).unwrap().normalize(&mut cleaned).unwrap();
+                let mut pieces = PreTokenizedString::from(cleaned);
+                pipeline::pre_tokenizer().unwrap().pre_tokenize(&mut pieces).unwrap();
+                for (word, ..) in pieces.get_splits(OffsetReferential::Normalized, OffsetType::Byte) {
+                    *expected.entry(word.to_owned()).or_default() += 1;
+                }
+            }
+            assert_eq!(counted, expected);
+            assert!(counted.contains_key(&"x".repeat(100)) && counted.contains_key(&"x".repeat(50)));
         }
     }
 
