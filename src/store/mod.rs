@@ -2,7 +2,8 @@
 //!
 //! A [`Store`] is the [`Disk`], [`Memory`], which is all that a page has, or a disk that fails when a test tells it to.
 //! What appears whole or not at all is written by [`write_atomic`], by an [`Aside`] or as a [`NewFolder`]; what a person
-//! named as an output by an [`Output`], which knows pipes and devices; what grows line by line by [`Store::append`].
+//! named as an output by an [`Output`], which knows pipes and devices; what grows line by line by [`Store::append`]. Where
+//! several processes divide the work of one output, each writes a [`PartWriter`], and [`Parts`] puts them together.
 
 mod aside;
 mod bytes;
@@ -14,7 +15,13 @@ mod format;
 mod lock;
 mod memory;
 mod output;
+#[cfg(not(target_arch = "wasm32"))]
+mod part;
+#[cfg(not(target_arch = "wasm32"))]
+mod parts;
 mod sink;
+#[cfg(not(target_arch = "wasm32"))]
+mod work_shard;
 
 use std::fmt;
 use std::io::{self, Seek, Write};
@@ -32,7 +39,13 @@ pub use format::{format_of, read_json, read_settings, refuse_newer, write_json};
 pub use lock::FolderLock;
 pub use memory::Memory;
 pub use output::{Output, write_output};
+#[cfg(not(target_arch = "wasm32"))]
+pub use part::{Making, PartWriter, Records};
+#[cfg(not(target_arch = "wasm32"))]
+pub use parts::Parts;
 pub use sink::{Digest, Sink, write_file};
+#[cfg(not(target_arch = "wasm32"))]
+pub use work_shard::{OfShard, Seen, WorkShard};
 
 /// A place for files. Every change is one method, so that tests can make any of them fail.
 ///
