@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::utf16::Utf16;
 use crate::Error;
@@ -12,7 +12,7 @@ use crate::budget;
 use crate::format::thousands;
 
 /// What was put right on the way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Repairs {
     /// Byte sequences that are no UTF-8, each replaced by U+FFFD.
     pub invalid_utf8: u64,

@@ -11,13 +11,25 @@ use crate::random::mix;
 use crate::{Error, Result};
 
 /// How much is kept from training.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum HeldOut {
     /// This share of the documents, 0 to below 1. Unless it is 0, at least one document where there are two, or
     /// the end of the only one where it makes two sequences.
     Fraction(f64),
     /// Documents that make at least this many sequences.
     Sequences(u64),
+}
+
+impl HeldOut {
+    /// Refuses a share that is none.
+    pub(super) fn check(self) -> Result<()> {
+        match self {
+            HeldOut::Fraction(share) if !(0.0..1.0).contains(&share) => {
+                Err(Error::config("held-out", "a share from 0 to below 1, or a count of sequences", share))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A tokenized document.
@@ -59,15 +71,7 @@ pub(super) struct ChooserState {
 
 impl Chooser {
     pub(super) fn new(rule: HeldOut, shape: Shape) -> Result<Self> {
-        if let HeldOut::Fraction(share) = rule
-            && !(0.0..1.0).contains(&share)
-        {
-            return Err(Error::config(
-                "held-out",
-                "a share from 0 to below 1, or a count of sequences",
-                share,
-            ));
-        }
+        rule.check()?;
         Ok(Chooser { rule, shape, kept: BinaryHeap::new(), weight: 0, any_held_out: false })
     }
 

@@ -20,6 +20,8 @@ pub mod masking;
 pub mod npy;
 pub mod order;
 pub mod prepare;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod prepare_shard;
 pub mod reader;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod retrieval;

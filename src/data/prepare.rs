@@ -126,44 +126,59 @@ fn run(
 ) -> Result<bool> {
     let (bytes, total_bytes) = (reader.bytes_read(), reader.total_bytes());
     let (known, digest) = (work.counts().documents, work.counts().digest);
+    let (mut passed, mut passed_digest) = (0, 0);
+    let mut saved = Instant::now();
+    let whole = each_chunk(reader, options.chunk_bytes, |mut chunk| {
+        if passed < known {
+            let left = usize::try_from(known - passed).unwrap_or(usize::MAX);
+            let new = chunk.split_off(left.min(chunk.len()));
+            passed += chunk.len() as u64;
+            passed_digest = digest_after(passed_digest, &chunk);
+            if passed == known && passed_digest != digest {
+                return Ok(false);
+            }
+            chunk = new;
+        }
+        if !chunk.is_empty() {
+            work.take(chunk)?;
+            if saved.elapsed() >= options.save_every {
+                let state = Saved { settings: settings.to_owned(), work: work.save()? };
+                resume::save(&Disk, folder.path(), &state)?;
+                saved = Instant::now();
+            }
+        }
+        // Before all were compared nobody knows whether any is taken over.
+        let earlier = if passed < known { Earlier::default() } else { earlier };
+        progress(&work.progress(bytes.load(Ordering::Relaxed), total_bytes, earlier));
+        Ok(true)
+    })?;
+    Ok(whole && passed == known)
+}
+
+/// Hands chunks of documents to `take` until it says false, while the next one is read. Tells whether it took all.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) fn each_chunk(
+    reader: &mut Reader,
+    chunk_bytes: usize,
+    mut take: impl FnMut(Vec<Document>) -> Result<bool>,
+) -> Result<bool> {
     std::thread::scope(|scope| {
         // Room for one chunk beside the two being filled and tokenized.
         let (sender, receiver) = sync_channel::<Result<Vec<Document>>>(1);
         scope.spawn(move || {
-            while let Some(chunk) = next_chunk(reader, options.chunk_bytes).transpose() {
+            while let Some(chunk) = next_chunk(reader, chunk_bytes).transpose() {
                 // The receiver is gone when it met an error; there is nobody left to read for.
                 if sender.send(chunk).is_err() {
                     break;
                 }
             }
         });
-        let (mut passed, mut passed_digest) = (0, 0);
-        let mut saved = Instant::now();
         for chunk in receiver {
-            let mut chunk = chunk?;
-            if passed < known {
-                let left = usize::try_from(known - passed).unwrap_or(usize::MAX);
-                let new = chunk.split_off(left.min(chunk.len()));
-                passed += chunk.len() as u64;
-                passed_digest = digest_after(passed_digest, &chunk);
-                if passed == known && passed_digest != digest {
-                    return Ok(false);
-                }
-                chunk = new;
+            if !take(chunk?)? {
+                return Ok(false);
             }
-            if !chunk.is_empty() {
-                work.take(chunk)?;
-                if saved.elapsed() >= options.save_every {
-                    let state = Saved { settings: settings.to_owned(), work: work.save()? };
-                    resume::save(&Disk, folder.path(), &state)?;
-                    saved = Instant::now();
-                }
-            }
-            // Before all were compared nobody knows whether any is taken over.
-            let earlier = if passed < known { Earlier::default() } else { earlier };
-            progress(&work.progress(bytes.load(Ordering::Relaxed), total_bytes, earlier));
         }
-        Ok(passed == known)
+        Ok(true)
     })
 }
 
@@ -191,7 +206,7 @@ pub fn prepare_in(
     Ok(summary)
 }
 
-fn check(options: &PrepareOptions) -> Result<()> {
+pub(super) fn check(options: &PrepareOptions) -> Result<()> {
     if options.join && options.pack {
         let expected = "one of `join`, where documents see each other, and `pack`, where they do not";
         return Err(Error::config("pack", expected, "both"));

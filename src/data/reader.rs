@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::clean::{CleanReader, Repairs};
 #[cfg(not(target_arch = "wasm32"))]
@@ -64,7 +64,7 @@ pub struct Document {
 }
 
 /// What was read.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ReadCounts {
     /// Files read.
     pub files: u64,

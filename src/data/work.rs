@@ -50,7 +50,7 @@ impl<'a> Work<'a> {
         let &PrepareOptions { join, pack, .. } = options;
         let shape = Shape { body: options.seq_len - 2, join, pack, specials: *tokenizer.specials() };
         let chooser = Chooser::new(options.held_out, shape)?;
-        let token_bytes = if tokenizer.vocab_size() <= 1 << 16 { 2 } else { 4 };
+        let token_bytes = token_bytes(tokenizer);
         let cutter = |stem| {
             let writer = ShardWriter::new(store, folder, stem, token_bytes, options.shard_tokens.max(1));
             SequenceWriter::new(shape, writer, tokenizer.vocab_size())
@@ -95,22 +95,22 @@ impl<'a> Work<'a> {
     pub(super) fn take(&mut self, chunk: Vec<Document>) -> Result<()> {
         let encode = |document: &Document| Ok((hash_of(document), self.tokenizer.encode(&document.text)?));
         let encoded = chunk.par_iter().map(encode).collect::<Result<Vec<_>>>()?;
-        for (hash, tokens) in encoded {
-            self.counts.documents += 1;
-            self.counts.digest = mix(self.counts.digest ^ hash);
-            self.counts.tokens += tokens.len() as u64;
-            let unknown = self.tokenizer.specials().unk;
-            self.counts.unknown += tokens.iter().filter(|&&token| token == unknown).count() as u64;
-            if tokens.is_empty() {
-                self.counts.empty += 1;
-                continue;
-            }
-            let document = Tokenized::new(hash, self.options.seed, self.counts.documents, tokens);
-            for decided in self.chooser.push(document) {
-                self.parts.push(&decided)?;
-            }
+        encoded.into_iter().try_for_each(|(hash, tokens)| self.add(hash, tokens))
+    }
+
+    /// Takes a document by the [hash](hash_of) of its text and its tokens.
+    pub(super) fn add(&mut self, hash: u64, tokens: Vec<u32>) -> Result<()> {
+        self.counts.documents += 1;
+        self.counts.digest = mix(self.counts.digest ^ hash);
+        self.counts.tokens += tokens.len() as u64;
+        let unknown = self.tokenizer.specials().unk;
+        self.counts.unknown += tokens.iter().filter(|&&token| token == unknown).count() as u64;
+        if tokens.is_empty() {
+            self.counts.empty += 1;
+            return Ok(());
         }
-        Ok(())
+        let document = Tokenized::new(hash, self.options.seed, self.counts.documents, tokens);
+        self.chooser.push(document).iter().try_for_each(|decided| self.parts.push(decided))
     }
 
     pub(super) fn finish(mut self, read: ReadCounts, earlier: Earlier) -> Result<Summary> {
@@ -185,8 +185,13 @@ impl<'a> Work<'a> {
     }
 }
 
+/// In how many bytes the ids of a vocabulary are kept.
+pub(super) fn token_bytes(tokenizer: &Tokenizer) -> usize {
+    if tokenizer.vocab_size() <= 1 << 16 { 2 } else { 4 }
+}
+
 /// The hash of a document's text.
-fn hash_of(document: &Document) -> u64 {
+pub(super) fn hash_of(document: &Document) -> u64 {
     fnv1a(document.text.as_bytes())
 }
 

@@ -5,6 +5,7 @@
 
 pub mod card;
 pub mod check;
+mod fingerprint;
 mod header;
 mod known_prompts;
 pub mod list;
@@ -23,6 +24,7 @@ pub mod writer;
 
 pub use card::{ModelCard, Score};
 pub use check::{check_tensors, check_vocabulary, tokenizer_vocabulary};
+pub use fingerprint::fingerprint;
 pub use known_prompts::KnownPrompts;
 pub use list::{MODEL_FILE, MODEL_FILES, REFERENCE_FILE, WeightFiles, module_folders};
 pub use model_folder::{ModelFolder, SavedTokenizer, encoder_folder};

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::SentenceFolder;
-use super::list::{CONFIG_FILE, REFERENCE_FILE, TOKENIZER_FILE};
+use super::fingerprint::files;
+use super::list::REFERENCE_FILE;
 use crate::models::Poolings;
 use crate::store::checksums::{Entry, enlist};
 use crate::store::{Store, format_of, refuse_newer, write_atomic};
@@ -89,7 +90,7 @@ impl ReferenceVectors {
             format: FORMAT,
             wgrad: env!("CARGO_PKG_VERSION").to_owned(),
             device: device.to_owned(),
-            files: files(store, folder)?,
+            files: files(store, &folder.model, &folder.further_weights)?,
             embedding: Embedding::of(folder),
             texts,
             vectors,
@@ -146,7 +147,7 @@ impl ReferenceVectors {
     /// # Errors
     /// [`Error::Io`] when a file of the folder cannot be read.
     pub fn stale(&self, store: &dyn Store, folder: &SentenceFolder) -> Result<Option<String>> {
-        let found = files(store, folder)?;
+        let found = files(store, &folder.model, &folder.further_weights)?;
         let changed =
             self.files.keys().chain(found.keys()).find(|name| self.files.get(*name) != found.get(*name));
         if let Some(name) = changed {
@@ -155,21 +156,4 @@ impl ReferenceVectors {
         Ok((self.embedding != Embedding::of(folder))
             .then(|| "how the folder says to cut and pool texts".to_owned()))
     }
-}
-
-/// The files that vectors follow from.
-fn files(store: &dyn Store, folder: &SentenceFolder) -> Result<BTreeMap<String, Entry>> {
-    let config = folder.model.path.join(CONFIG_FILE);
-    let mut found = BTreeMap::from([
-        (CONFIG_FILE.to_owned(), Entry::of(&store.read(&config)?)),
-        (TOKENIZER_FILE.to_owned(), Entry::of(&folder.model.tokenizer_json)),
-    ]);
-    for (path, bytes) in folder.model.weights.files() {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        found.insert(name, Entry::of(bytes));
-    }
-    for (name, weights) in &folder.further_weights {
-        found.extend(weights.files().map(|(_, bytes)| (name.clone(), Entry::of(bytes))));
-    }
-    Ok(found)
 }

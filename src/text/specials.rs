@@ -1,6 +1,7 @@
 //! Which tokens of a `tokenizer.json` have which part in a sequence: found by what the file does with them, whatever
 //! they are called.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The ids of the special tokens.
@@ -33,7 +34,7 @@ impl SpecialIds {
 }
 
 /// What the special tokens of a file are called, as far as it has them.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct SpecialTokens {
     /// Fills a batch's short sequences.
     pub pad: Option<String>,

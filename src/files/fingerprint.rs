@@ -1,0 +1,42 @@
+//! What the results of a model follow from: its files, by their lengths and checksums.
+
+use std::collections::BTreeMap;
+
+use super::list::{CONFIG_FILE, TOKENIZER_FILE};
+use super::{ModelFolder, Weights};
+use crate::Result;
+use crate::hash::fnv1a;
+use crate::store::Store;
+use crate::store::checksums::Entry;
+
+/// The files that results follow from; `further` are weights beside the model's.
+pub(super) fn files(
+    store: &dyn Store,
+    folder: &ModelFolder,
+    further: &[(String, Weights)],
+) -> Result<BTreeMap<String, Entry>> {
+    let config = folder.path.join(CONFIG_FILE);
+    let mut found = BTreeMap::from([
+        (CONFIG_FILE.to_owned(), Entry::of(&store.read(&config)?)),
+        (TOKENIZER_FILE.to_owned(), Entry::of(&folder.tokenizer_json)),
+    ]);
+    for (path, bytes) in folder.weights.files() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        found.insert(name, Entry::of(bytes));
+    }
+    for (name, weights) in further {
+        found.extend(weights.files().map(|(_, bytes)| (name.clone(), Entry::of(bytes))));
+    }
+    Ok(found)
+}
+
+/// A number in hexadecimal that is another for another model, wherever its folder lies; `further` are weights beside the
+/// model's.
+///
+/// # Errors
+/// [`crate::Error::Io`] when a file of the folder cannot be read.
+pub fn fingerprint(store: &dyn Store, folder: &ModelFolder, further: &[(String, Weights)]) -> Result<String> {
+    // Strings and whole numbers always serialise.
+    let json = serde_json::to_vec(&files(store, folder, further)?).unwrap_or_default();
+    Ok(format!("{:016x}", fnv1a(&json)))
+}
