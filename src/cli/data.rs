@@ -8,11 +8,14 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Subcommand, ValueEnum};
 use wgrad::data::prepare::{Earlier, can_go_on};
-use wgrad::data::{self, HeldOut, PrepareOptions, ReadCounts, ReadOptions};
+use wgrad::data::prepare_shard::prepare_shard;
+use wgrad::data::{self, HeldOut, PrepareOptions, ReadCounts, ReadOptions, Summary};
 use wgrad::format::thousands;
+use wgrad::store::WorkShard;
 
 use super::files::FileArgs;
 use super::hub::{self, dataset};
+use super::shard::{ShardArgs, sharding};
 use super::{models, print};
 
 /// Turn text into the shards that training reads.
@@ -25,7 +28,7 @@ pub struct Args {
 #[derive(Subcommand)]
 enum Command {
     /// Tokenize files into a folder of shards.
-    #[command(after_help = "How sequences are filled:
+    #[command(after_help = concat!("How sequences are filled:
   (default)  a sequence holds one document or a piece of one, and is padded
   --join     documents follow one another and see each other; no padding
   --pack     whole documents stand side by side and do not see each other: the
@@ -39,13 +42,17 @@ unigram_entropy}, where read is {files, documents, text_bytes, blank, splits, le
 passed_over: [FILE], invalid_utf8, nul, byte_order_marks, carriage_returns, utf16}, train and held_out are {documents, sequences, segments, tokens, fill, padding_avoided}:
 fill is the share of the sequences that is no padding, padding_avoided the tokens of padding that packing saved;
 resumed_documents are those taken over from a run that was not finished, begun_anew says why nothing was, null where there was none
+JSON with --shard: {part, shard, documents, tokens, read}
+
+", sharding!(), " A share of a run that was killed begins anew.
 
 Examples:
   wgrad data prepare reviews.csv --tokenizer tok --seq-len 64 --join --held-out 512 --out data/reviews
   wgrad data prepare wiki.jsonl.zst --tokenizer tok --out data/wiki
   wgrad data prepare sentences.txt --tokenizer tok --pack --out data/sentences
   wgrad data prepare books/ --tokenizer tok --documents blank-line --join --out data/books
-  cat notes.txt | wgrad data prepare - --tokenizer tok --documents file --out data/notes --json")]
+  cat notes.txt | wgrad data prepare - --tokenizer tok --documents file --out data/notes --json
+  wgrad data prepare wiki.jsonl.zst --tokenizer tok --out data/wiki --shard 2/4"))]
     Prepare(Prepare),
     #[command(after_help = fetch::HELP)]
     Fetch(fetch::Fetch),
@@ -126,6 +133,8 @@ struct Prepare {
     /// After how many seconds what is done is saved, to go on from after a kill or an error.
     #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = seconds, hide_short_help = true)]
     save_every: Duration,
+    #[command(flatten)]
+    shard: ShardArgs,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -155,6 +164,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn prepare(args: Prepare) -> anyhow::Result<()> {
+    let shard = args.shard.chosen(args.read.files.iter().map(PathBuf::as_path))?;
     let options = PrepareOptions {
         read: ReadOptions::from(&args.read),
         inputs: dataset::all_texts(&args.read.files)?,
@@ -169,6 +179,9 @@ fn prepare(args: Prepare) -> anyhow::Result<()> {
         save_every: args.save_every,
         ..PrepareOptions::default()
     };
+    if let Some(shard) = shard {
+        return prepare_share(&options, shard, args.json);
+    }
     let (mut bar, mut told) = (None, Earlier::default());
     let summary = data::prepare(&options, |progress| {
         // It is known when what was done was compared with the texts.
@@ -185,9 +198,36 @@ fn prepare(args: Prepare) -> anyhow::Result<()> {
     if summary.is_err() && can_go_on(&options.out) {
         print::note("what was done is kept, and the same command goes on from it");
     }
+    report(&summary?, args.json)
+}
+
+/// Tokenizes one share of the documents.
+fn prepare_share(options: &PrepareOptions, shard: WorkShard, json: bool) -> anyhow::Result<()> {
+    let mut bar = None;
+    let summary = prepare_shard(options, shard, |progress| {
+        let bar = bar.get_or_insert_with(|| print::Bytes::new(progress.total_bytes, None));
+        bar.set(progress.bytes, format!("{} tokens", thousands(progress.tokens)));
+    });
+    if let Some(bar) = bar {
+        bar.end();
+    }
     let summary = summary?;
-    if args.json {
+    if json {
         return print::line(serde_json::to_string(&summary).context("the summary as JSON")?);
+    }
+    let [documents, tokens] = [summary.documents, summary.tokens].map(thousands);
+    print::line(format_args!(
+        "part {shard}   {documents} documents, {tokens} tokens in {}",
+        summary.part.display()
+    ))?;
+    // All shares read the same.
+    if shard.number() == 1 { report_read(&summary.read) } else { Ok(()) }
+}
+
+/// Says what a preparation came to.
+pub fn report(summary: &Summary, json: bool) -> anyhow::Result<()> {
+    if json {
+        return print::line(serde_json::to_string(summary).context("the summary as JSON")?);
     }
     print::line(format_args!("data       {}", summary.out.display()))?;
     report_read(&summary.read)?;

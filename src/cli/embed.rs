@@ -9,14 +9,19 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use clap::ValueEnum;
 use wgrad::data::Texts;
+use wgrad::files::fingerprint;
+use wgrad::store::{Disk, OfShard};
 
-use super::embedder::{EmbedderArgs, tell_truncated};
+use super::divided;
+use super::embedder::{EmbedderArgs, follows_from, tell_truncated};
 use super::files::FileArgs;
 use super::print;
+use super::shard::{ShardArgs, sharding};
 use super::texts::{chunk, tell_lost, tell_repairs};
 use output::Output;
 
-const HELP: &str = "\
+const HELP: &str = concat!(
+    "\
 Input is one text per line; a file that ends in .jsonl, .json, .csv, .tsv or
 .parquet (or these packed: .gz, .bz2, .zst, .xz, .zip) is read by its column. An
 empty line, and a row that cannot be used, is a text too, so that line N has
@@ -36,6 +41,10 @@ JSON of --verify:    {file, texts, cosine, difference, tolerance: {cosine,
   cosine      the least of all texts
   difference  the largest of two elements, as a share of the vector's length
 
+",
+    sharding!(),
+    "
+
 Examples:
   wgrad embed --model data/minilm 'a cat on a roof' 'interest rates rose'
   wgrad embed --model data/minilm --input questions.txt --output questions.npy
@@ -45,10 +54,12 @@ Examples:
   wgrad embed --model intfloat/e5-base-v2 --prompt 'query: ' 'how warm is the sun'
   wgrad embed --model data/nomic --prompt-name query --dimensions 256 'how warm is the sun'
   wgrad embed --model data/minilm --reference
-  wgrad embed --model data/minilm --verify --json";
+  wgrad embed --model data/minilm --input questions.txt --output questions.npy --shard 1/4
+  wgrad embed --model data/minilm --verify --json"
+);
 
 /// What goes with texts of one's own. The reference follows from the folder alone.
-const ABOUT_TEXTS: [&str; 15] = [
+const ABOUT_TEXTS: [&str; 16] = [
     "text",
     "input",
     "output",
@@ -64,6 +75,7 @@ const ABOUT_TEXTS: [&str; 15] = [
     "prompt",
     "prompt_name",
     "dimensions",
+    "shard",
 ];
 
 /// Turn texts into vectors.
@@ -87,6 +99,8 @@ pub struct Args {
     format: Option<Format>,
     #[command(flatten)]
     how: FileArgs,
+    #[command(flatten)]
+    shard: ShardArgs,
     /// Write the vectors of ten texts beside the model, by which other devices are checked.
     #[arg(long, conflicts_with_all = ABOUT_TEXTS, conflicts_with_all = ["verify", "precision"])]
     reference: bool,
@@ -126,22 +140,28 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             "--format npy writes bytes that no terminal can show: give --output, or send them to a file or program"
         );
     }
-    let mut given = args.text.iter().cloned();
+    let input = args.input.as_deref().unwrap_or(Path::new("-"));
+    let shard = args.shard.chosen(args.text.is_empty().then_some(input))?;
+    // Each share reads the whole input, and one of them tells of it.
+    let tells = shard.is_none_or(|shard| shard.number() == 1);
+    let known: fn(&String) -> (&str, Option<&str>) = |text| (text, None);
+    let mut given = OfShard::new(args.text.iter().cloned().map(Ok), shard, known);
     let mut read = None;
     if args.text.is_empty() {
-        let path = args.input.clone().unwrap_or_else(|| "-".into());
-        read = Some(Texts::open(&path, &args.text_column, &args.how.options())?);
+        let texts = Texts::open(input, &args.text_column, &args.how.options())?;
+        read = Some(OfShard::new(texts, shard, known));
     }
     pollster::block_on(async {
         let folder = args.embedder.folder()?;
         let mut embedder = args.embedder.open_folder(&folder).await?;
-        let mut output = Output::open(args.output.as_deref(), format == Format::Npy, embedder.width())?;
+        let (npy, width) = (format == Format::Npy, embedder.width());
+        let mut output = Output::open(args.output.as_deref(), npy, width, shard)?;
         let bar = print::Items::new("texts");
         let (mut done, mut truncated) = (0, 0);
         loop {
             let (chunk, ended) = match &mut read {
                 Some(texts) => chunk(texts, String::len)?,
-                None => chunk(&mut given.by_ref().map(Ok), String::len)?,
+                None => chunk(&mut given, String::len)?,
             };
             if ended {
                 bar.total(done + chunk.len());
@@ -149,20 +169,25 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             if chunk.is_empty() {
                 break;
             }
-            if done == 0 {
+            if done == 0 && tells {
                 args.embedder.tell_lacking_prompt(&folder, &embedder, &chunk);
             }
             let embedded = embedder.embed(&chunk, &mut |count| bar.set(done + count)).await?;
-            output.write(done, &chunk, &embedded)?;
+            output.write(&chunk, &embedded)?;
             done += chunk.len();
             truncated += embedded.truncated;
         }
         bar.end();
-        output.finish()?;
+        let (seen, layout) = (read.as_ref().map_or(given.seen(), OfShard::seen), output.layout());
+        output.finish(seen, || {
+            let model = fingerprint(&Disk, &folder.model, &folder.further_weights)?;
+            let follows_from = [("model", model), ("vectors made by", follows_from(&embedder))];
+            Ok(divided::making("vectors", embedder.gpu(), &follows_from, layout))
+        })?;
         tell_truncated(truncated, done, &embedder);
-        if let Some(texts) = &read {
+        if let Some(texts) = read.as_ref().map(OfShard::all).filter(|_| tells) {
             tell_repairs(&texts.repairs(), texts.truncated());
-            tell_lost(texts.lost(), args.input.as_deref().unwrap_or(Path::new("-")));
+            tell_lost(texts.lost(), input);
         }
         Ok(())
     })

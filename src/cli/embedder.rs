@@ -101,6 +101,18 @@ impl EmbedderArgs {
     }
 }
 
+/// What vectors follow from beside the model and the texts.
+pub fn follows_from(embedder: &Embedder) -> String {
+    let options = embedder.options();
+    let EmbedOptions { pooling, include_prompt, normalize, max_tokens, lower_case, prompt, storage, .. } =
+        options;
+    format!(
+        "{pooling:?}, {} numbers, normalize {normalize}, {max_tokens} tokens, lower case {lower_case}, prompt {prompt:?} \
+         pooled {include_prompt}, in {storage:?}",
+        embedder.width()
+    )
+}
+
 /// Says once how many texts were longer than the model sees.
 pub fn tell_truncated(truncated: usize, of: usize, embedder: &Embedder) {
     if truncated > 0 {

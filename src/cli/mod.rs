@@ -4,6 +4,7 @@ mod attention;
 mod bench;
 mod data;
 mod device;
+mod divided;
 mod doctor;
 mod embed;
 mod embedder;
@@ -18,6 +19,7 @@ mod info;
 mod interrupt;
 mod kept;
 mod labelled;
+mod merge;
 mod models;
 mod pooling;
 mod precision;
@@ -26,6 +28,7 @@ mod pretrain;
 mod print;
 mod quickstart;
 mod rerank;
+mod shard;
 mod similarity;
 mod texts;
 mod tokenizer;
@@ -78,6 +81,8 @@ enum Command {
     Evaluate(Box<evaluate::Args>),
     /// Let a finetuned model label texts.
     Predict(predict::Args),
+    /// Put together what several processes computed with --shard.
+    Merge(merge::Args),
     /// Draw where a model looks: its attention as pictures.
     Attention(attention::Args),
     /// Check the GPU: what it offers, whether every kernel computes right, how fast it is.
@@ -108,6 +113,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Finetune(args) => finetune::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Predict(args) => predict::run(&args),
+        Command::Merge(args) => merge::run(&args),
         Command::Attention(args) => attention::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -68,6 +68,11 @@ pub fn painted(parts: &[Part<'_>]) -> anyhow::Result<()> {
     Ok(writeln!(std::io::stdout().lock(), "{}", joined(parts, colours))?)
 }
 
+/// The line that [`painted`] writes to what is no terminal.
+pub fn plain(parts: &[Part<'_>]) -> String {
+    joined(parts, false)
+}
+
 /// The line that [`painted`] writes.
 fn joined(parts: &[Part<'_>], colours: bool) -> String {
     // Backgrounds on which black can be read.

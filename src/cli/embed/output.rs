@@ -5,13 +5,13 @@ use std::path::Path;
 use serde::Serialize;
 use wgrad::data::npy;
 use wgrad::infer::Embeddings;
-use wgrad::store;
+use wgrad::store::{Making, Seen, WorkShard};
 
-use crate::cli::print;
+use crate::cli::divided::{Layout, Target};
 
 /// Writes vectors as they come.
 pub struct Output {
-    out: store::Output,
+    out: Target,
     npy: bool,
     width: usize,
     rows: usize,
@@ -20,43 +20,57 @@ pub struct Output {
 }
 
 impl Output {
-    /// Opens `path`, or standard output.
-    pub fn open(path: Option<&Path>, npy: bool, width: usize) -> anyhow::Result<Self> {
-        let mut out = print::output(path.unwrap_or(Path::new("-")))?;
+    /// Opens `path`, or the part of it that `shard` makes, or standard output.
+    pub fn open(
+        path: Option<&Path>,
+        npy: bool,
+        width: usize,
+        shard: Option<WorkShard>,
+    ) -> anyhow::Result<Self> {
+        let mut out = Target::open(path, shard)?;
         if npy && out.is_file() {
-            out.put(&npy::header(0, width))?;
+            out.put(0, &npy::header(0, width))?;
         }
         Ok(Output { out, npy, width, rows: 0, held: Vec::new() })
     }
 
-    /// Appends the vectors of `texts`, the first of which has the number `first`.
-    pub fn write(&mut self, first: usize, texts: &[String], embedded: &Embeddings) -> anyhow::Result<()> {
-        self.rows += texts.len();
-        match (self.npy, self.out.is_file()) {
-            (false, _) => self.out.put(&lines(first, texts, embedded)?)?,
-            (true, true) => self.out.put(&raw(&embedded.values))?,
-            (true, false) => self.held.extend(&embedded.values),
+    /// How the records of a part are put together.
+    pub fn layout(&self) -> Layout {
+        if self.npy { Layout::Rows { width: self.width } } else { Layout::Lines }
+    }
+
+    /// Appends the vectors of `texts`, which follow those before.
+    pub fn write(&mut self, texts: &[String], embedded: &Embeddings) -> anyhow::Result<()> {
+        match &mut self.out {
+            out if !self.npy => out.put(texts.len(), &lines(self.rows, out, texts, embedded)?)?,
+            Target::Whole(out) if !out.is_file() => self.held.extend(&embedded.values),
+            out => out.put(texts.len(), &raw(&embedded.values))?,
         }
+        self.rows += texts.len();
         Ok(())
     }
 
-    /// Completes the file and gives it its name.
-    pub fn finish(mut self) -> anyhow::Result<()> {
-        let header = npy::header(self.rows, self.width);
-        if self.npy && self.out.is_file() {
-            self.out.put_first(&header)?;
-        } else if self.npy {
-            self.out.put(&header)?;
-            self.out.put(&raw(&self.held))?;
+    /// Completes the file and gives it its name; see [`Target::finish`].
+    pub fn finish(self, seen: Seen, making: impl FnOnce() -> wgrad::Result<Making>) -> anyhow::Result<()> {
+        let Output { mut out, npy, width, rows, held } = self;
+        let header = npy::header(rows, width);
+        match &mut out {
+            Target::Whole(out) if npy && out.is_file() => out.put_first(&header)?,
+            Target::Whole(out) if npy => {
+                out.put(&header)?;
+                out.put(&raw(&held))?;
+            }
+            _ => {}
         }
-        Ok(self.out.finish()?)
+        out.finish(seen, making)
     }
 }
 
-fn lines(first: usize, texts: &[String], embedded: &Embeddings) -> std::io::Result<Vec<u8>> {
+/// The lines of `texts`, the first of which is number `first` of those that are written to `out`.
+fn lines(first: usize, out: &Target, texts: &[String], embedded: &Embeddings) -> std::io::Result<Vec<u8>> {
     let mut lines = Vec::new();
     for (index, (text, embedding)) in texts.iter().zip(embedded.rows()).enumerate() {
-        serde_json::to_writer(&mut lines, &Line { index: first + index, text, embedding })?;
+        serde_json::to_writer(&mut lines, &Line { index: out.place(first + index), text, embedding })?;
         lines.push(b'\n');
     }
     Ok(lines)
@@ -65,7 +79,7 @@ fn lines(first: usize, texts: &[String], embedded: &Embeddings) -> std::io::Resu
 /// A text with its vector. Its numbers have the digits that an f32 has; in a JSON value they would be f64.
 #[derive(Serialize)]
 struct Line<'a> {
-    index: usize,
+    index: u64,
     text: &'a str,
     embedding: &'a [f32],
 }
