@@ -80,7 +80,7 @@ fn put_together(out: &Path, parts: &mut Parts) -> anyhow::Result<()> {
         output.put(&npy::header(parts.seen().items as usize, width))?;
         record.resize(width * size_of::<f32>(), 0);
     }
-    while let Some(records) = parts.next() {
+    while let Some(records) = parts.next_item() {
         match layout {
             Layout::Rows { .. } => records.exact(&mut record)?,
             Layout::Lines => {

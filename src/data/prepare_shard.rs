@@ -98,7 +98,14 @@ pub fn prepare_shard(
     })?;
     let read = reader.counts().clone();
     let path = part.path().to_path_buf();
-    part.finish(seen, making(options, &tokenizer, read.clone())?)?;
+    // A tokenizer may take 17 MB, and is needed once.
+    let details = match shard.number() {
+        1 => details(options, &tokenizer, read.clone())?,
+        _ => serde_json::Value::Null,
+    };
+    // The settings name the version of the program, and the tokenizer by its fingerprint.
+    let same = BTreeMap::from([("settings".to_owned(), resume::settings(options, &tokenizer))]);
+    part.finish(seen, Making { kind: DOCUMENTS.to_owned(), same, device: None, details })?;
     Ok(ShardSummary { part: path, shard, documents, tokens, read })
 }
 
@@ -111,17 +118,14 @@ fn record(hash: u64, ids: &[u32], width: usize) -> Vec<u8> {
     record
 }
 
-fn making(options: &PrepareOptions, tokenizer: &Tokenizer, read: ReadCounts) -> Result<Making> {
+fn details(options: &PrepareOptions, tokenizer: &Tokenizer, read: ReadCounts) -> Result<serde_json::Value> {
     let &PrepareOptions { seq_len, join, pack, held_out, seed, shard_tokens, .. } = options;
     let wrong = |found: String| Error::file(&options.tokenizer, "a tokenizer in JSON", found);
     let json = String::from_utf8(tokenizer.json().to_vec()).map_err(|error| wrong(error.to_string()))?;
     let special_tokens = tokenizer.special_tokens().clone();
     let details =
         Details { seq_len, join, pack, held_out, seed, shard_tokens, tokenizer: json, special_tokens, read };
-    let details = serde_json::to_value(details).map_err(|error| wrong(error.to_string()))?;
-    // The settings name the version of the program, and the tokenizer by its fingerprint.
-    let same = BTreeMap::from([("settings".to_owned(), resume::settings(options, tokenizer))]);
-    Ok(Making { kind: DOCUMENTS.to_owned(), same, device: None, details })
+    serde_json::to_value(details).map_err(|error| wrong(error.to_string()))
 }
 
 /// Puts the parts of the folder `out` together: the folder is that which one process would have made.
@@ -154,7 +158,7 @@ pub fn merge_documents(
     let mut work = Work::new(&options, &tokenizer, (&Disk, folder.path()))?;
     let (width, total) = (token_bytes(&tokenizer), parts.seen());
     let vocabulary = tokenizer.vocab_size() as u32;
-    while let Some(records) = parts.next() {
+    while let Some(records) = parts.next_item() {
         let mut head = [0; HEAD];
         records.exact(&mut head)?;
         let (hash, count) = head.split_at(8);

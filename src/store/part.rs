@@ -34,7 +34,7 @@ pub struct Making {
     pub same: BTreeMap<String, String>,
     /// What they were computed on, which may differ.
     pub device: Option<String>,
-    /// What whoever puts the parts together needs to know beside.
+    /// What whoever puts the parts together needs to know beside; that of the first part counts.
     pub details: Value,
 }
 

@@ -57,7 +57,7 @@ impl Parts {
         &self.about.making.kind
     }
 
-    /// What whoever puts them together needs to know.
+    /// What whoever puts them together needs to know, as the first part has it.
     pub fn details(&self) -> &Value {
         &self.about.making.details
     }
@@ -74,7 +74,7 @@ impl Parts {
     }
 
     /// The part whose next record is that of the next item; none after the last item.
-    pub fn next(&mut self) -> Option<&mut Records> {
+    pub fn next_item(&mut self) -> Option<&mut Records> {
         if self.next == self.about.total {
             return None;
         }
