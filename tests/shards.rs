@@ -347,3 +347,25 @@ proptest! {
         prop_assert_eq!(place.names(), ["out.1-of-2", "out.2-of-2", "texts.txt"]);
     }
 }
+
+#[test]
+fn what_more_ranks_gain_is_told_without_a_device() {
+    let place = Place::new();
+    let plan =
+        "plan --preset notebook --ranks 6 --network 1Gbit --step-seconds 6.45 --optimizer-seconds 0.05";
+    let told = json(&["plan"], &place.run(&format!("{plan} --json")));
+    // 64 micro-batches of 32 in the largest step.
+    assert_eq!((&told["micro_batches"], &told["micro_batch"]), (&64.into(), &32.into()));
+    assert!((told["micro_batch_seconds"].as_f64().unwrap() - 0.1).abs() < 1e-9 && told["device"].is_null());
+    assert_eq!(told["gradient_bytes"].as_u64().unwrap(), 4 * told["parameters"].as_u64().unwrap());
+    let ranks: Vec<u64> =
+        told["plan"].as_array().unwrap().iter().map(|row| row["ranks"].as_u64().unwrap()).collect();
+    assert_eq!(ranks, [1, 2, 4, 6, 8, 16, 32, 64]);
+    let table = place.does(plan);
+    assert!(table.contains("541 MB of 135,330,816 parameters") && table.contains("efficiency\n"), "{table}");
+    let output = place.run(&plan.replace("--ranks 6", "--ranks 65"));
+    assert!(stderr(&output).starts_with("note: 64 of 65 ranks would have work"), "{}", stderr(&output));
+    let refused = place.fails(&format!("{plan} --set freeze=embeddings"));
+    assert!(refused.starts_with("error: step-seconds: expected a recipe that trains all"), "{refused}");
+    assert_eq!(place.run(&plan.replace("1Gbit", "1GB")).status.code(), Some(2));
+}

@@ -21,6 +21,7 @@ mod kept;
 mod labelled;
 mod merge;
 mod models;
+mod plan;
 mod pooling;
 mod precision;
 mod predict;
@@ -61,6 +62,8 @@ enum Command {
     Data(data::Args),
     /// Pretrain a model to guess masked tokens.
     Pretrain(Box<pretrain::Args>),
+    /// Say what several machines would gain that pretrain one model together.
+    Plan(Box<plan::Args>),
     /// See it all work: pretrain a small model on generated text, in minutes.
     Quickstart(quickstart::Args),
     /// Guess the words that [MASK] stands for.
@@ -103,6 +106,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Tokenizer(args) => tokenizer::run(args),
         Command::Data(args) => data::run(args),
         Command::Pretrain(args) => pretrain::run(*args),
+        Command::Plan(args) => plan::run(&args),
         Command::Quickstart(args) => quickstart::run(&args),
         Command::FillMask(args) => fill_mask::run(&args),
         Command::Embed(args) => embed::run(&args),

@@ -16,6 +16,8 @@ mod options;
 pub mod precision;
 pub mod pretrain;
 pub mod run;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod scaling;
 pub mod schedule;
 pub mod settings;
 pub mod statistics;
