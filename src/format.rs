@@ -1,5 +1,9 @@
 //! Numbers and texts as people read them.
 
+use std::path::Path;
+
+use serde::Serializer;
+
 /// `1234567` as `1,234,567`.
 pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
@@ -19,6 +23,11 @@ pub fn shortened(text: &str, most: usize) -> String {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }
+}
+
+/// Serialises a path as [`Path::display`] shows it: one that is no UTF-8 is told as best it can be, where serde refuses it.
+pub(crate) fn shown_path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
 }
 
 /// A text on one line, with single spaces.

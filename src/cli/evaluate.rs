@@ -173,6 +173,6 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         })
     });
     let sets: Vec<Value> = sets.collect();
-    let report = json!({ "model": args.model, "task": args.task.name(), "sets": sets, "precision": precision, "adapter": adapter });
+    let report = json!({ "model": args.model.display().to_string(), "task": args.task.name(), "sets": sets, "precision": precision, "adapter": adapter });
     print::line(serde_json::to_string(&report).context("the report as JSON")?)
 }

@@ -296,7 +296,9 @@ fn name(folder: &Path) -> String {
 fn report_initial(options: &RunOptions, json: bool) -> anyhow::Result<()> {
     let parameters = options.config.model.parameter_count();
     if json {
-        return print::line(serde_json::json!({ "out": options.out, "parameters": parameters }));
+        return print::line(
+            serde_json::json!({ "out": options.out.display().to_string(), "parameters": parameters }),
+        );
     }
     print::line(format_args!("model      {} ({} parameters)", options.out.display(), thousands(parameters)))?;
     let data = &options.dataset;

@@ -185,7 +185,7 @@ fn report(
 ) -> anyhow::Result<()> {
     if json {
         return print::line(serde_json::json!({
-            "tokenizer": path,
+            "tokenizer": path.display().to_string(),
             "vocab_size": tokenizer.vocab_size(),
             "fingerprint": format!("{:016x}", tokenizer.fingerprint()),
             "read": read,

@@ -87,7 +87,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let parameters = [config.parameter_count(), before.parameter_count()];
     if args.json {
         return print::line(serde_json::json!({
-            "out": args.out,
+            "out": args.out.display().to_string(),
             "tokens": config.vocab_size,
             "tokens_before": before.vocab_size,
             "layers": config.num_hidden_layers,

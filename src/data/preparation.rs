@@ -116,6 +116,7 @@ impl PartSummary {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Summary {
     /// The folder made.
+    #[serde(serialize_with = "crate::format::shown_path")]
     pub out: PathBuf,
     /// T.
     pub seq_len: usize,

@@ -63,7 +63,7 @@ pub fn run(args: &Fetch) -> anyhow::Result<()> {
     )?;
     if args.json {
         let mut record = serde_json::to_value(&record)?;
-        record["out"] = serde_json::json!(args.out);
+        record["out"] = args.out.display().to_string().into();
         return print::line(record);
     }
     let bytes: u64 = record.files.iter().map(|file| file.size).sum();

@@ -19,7 +19,9 @@ pub async fn write(args: &EmbedderArgs, json: bool) -> anyhow::Result<()> {
     let (texts, width) = (reference.texts.len(), folder.width());
     if json {
         let device = &reference.device;
-        return print::line(json!({"file": path, "texts": texts, "width": width, "device": device}));
+        return print::line(
+            json!({"file": path.display().to_string(), "texts": texts, "width": width, "device": device}),
+        );
     }
     print::line(format_args!(
         "{}: the vectors of {texts} texts, computed in f32 on {}",
@@ -42,7 +44,7 @@ pub async fn verify(args: &EmbedderArgs, json: bool) -> anyhow::Result<()> {
         }
     };
     if json {
-        let mut answer = json!({ "file": path });
+        let mut answer = json!({ "file": path.display().to_string() });
         if let (Some(answer), serde_json::Value::Object(found)) = (answer.as_object_mut(), json!(found)) {
             answer.extend(found);
         }

@@ -143,7 +143,7 @@ pub fn retrieval(args: &Args) -> anyhow::Result<()> {
         "truncated": found.truncated, "scores": scores,
     });
     print::line(json!({
-        "model": args.model, "task": args.task.name(), "sets": [set], "precision": precision, "adapter": adapter,
+        "model": args.model.display().to_string(), "task": args.task.name(), "sets": [set], "precision": precision, "adapter": adapter,
     }))
 }
 

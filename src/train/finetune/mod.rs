@@ -130,6 +130,7 @@ pub struct SeedReport {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FinetuneReport {
     /// The model's folder.
+    #[serde(serialize_with = "crate::format::shown_path")]
     pub out: PathBuf,
     /// The task.
     pub task: Task,

@@ -95,6 +95,7 @@ impl RunOptions {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Summary {
     /// The run's folder, which is a model folder now.
+    #[serde(serialize_with = "crate::format::shown_path")]
     pub out: PathBuf,
     /// Whether it was asked to stop before its last step.
     pub interrupted: bool,
