@@ -18,7 +18,9 @@ use super::prepare::{check, each_chunk};
 use super::reader::{ReadCounts, Reader};
 use super::resume;
 use super::work::{Work, hash_of, token_bytes};
-use crate::store::{Disk, Making, NewFolder, PartWriter, Parts, Purpose, Seen, WorkShard, claim};
+use crate::store::{
+    Disk, Making, NewFolder, PartWriter, Parts, Purpose, Seen, Store, WorkShard, claim, parent,
+};
 use crate::text::{SpecialTokens, Tokenizer, tokenizer};
 use crate::{Error, Result};
 
@@ -46,6 +48,7 @@ struct Details {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ShardSummary {
     /// The file made.
+    #[serde(serialize_with = "crate::format::shown_path")]
     pub part: PathBuf,
     /// Which share it is: `I/N`.
     pub shard: WorkShard,
@@ -71,8 +74,11 @@ pub fn prepare_shard(
     options.held_out.check()?;
     // Whoever puts the parts together would be told, hours later.
     claim(&Disk, &options.out, Purpose::New, false)?;
+    shard.part(&options.out)?;
     let tokenizer = Tokenizer::load_with(&options.tokenizer, options.verify)?;
     let mut reader = Reader::open(&options.inputs, options.read.clone())?;
+    // As the folder that one process begins.
+    Disk.create_dir_all(parent(&options.out))?;
     let mut part = PartWriter::create(&options.out, shard)?;
     let (bytes, total_bytes) = (reader.bytes_read(), reader.total_bytes());
     let width = token_bytes(&tokenizer);

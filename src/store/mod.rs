@@ -90,6 +90,6 @@ pub trait OpenFile: fmt::Debug + Write + Seek + Send {
 }
 
 /// The folder that a file or folder is in; the current one for a bare name.
-fn parent(path: &Path) -> &Path {
+pub(crate) fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

@@ -63,11 +63,18 @@ impl WorkShard {
         (total + self.of - self.number) / self.of
     }
 
-    /// The part of `output` that this share makes: `OUTPUT.I-of-N`.
-    pub fn part(self, output: &Path) -> PathBuf {
-        let mut name = output.as_os_str().to_owned();
+    /// The part of `output` that this share makes: `OUTPUT.I-of-N`. A slash behind a folder's name is no part of it.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for what has no name of its own, such as `..`.
+    pub fn part(self, output: &Path) -> Result<PathBuf> {
+        let whole: PathBuf = output.components().collect();
+        let Some(name) = whole.file_name() else {
+            return Err(Error::config("out", "a name by which parts can be called", output.display()));
+        };
+        let mut name = name.to_owned();
         name.push(format!(".{}-of-{}", self.number, self.of));
-        name.into()
+        Ok(whole.with_file_name(name))
     }
 
     /// The share whose part of an output called `output` has this name, if it is such a part.
@@ -75,7 +82,7 @@ impl WorkShard {
         let (number, of) = name.strip_prefix(output)?.strip_prefix('.')?.split_once("-of-")?;
         let shard = WorkShard::new(number.parse().ok()?, of.parse().ok()?).ok()?;
         // A zero in front would be another name for the same part.
-        (shard.part(Path::new(output)).as_os_str() == name).then_some(shard)
+        (shard.part(Path::new(output)).ok()?.as_os_str() == name).then_some(shard)
     }
 }
 
@@ -199,8 +206,13 @@ mod tests {
     fn shares_have_names_and_others_are_refused() {
         let shard: WorkShard = "2/4".parse().unwrap();
         assert_eq!((shard.number(), shard.of(), shard.to_string().as_str()), (2, 4, "2/4"));
-        let part = shard.part(Path::new("folder/vectors.npy"));
-        assert_eq!(part, Path::new("folder/vectors.npy.2-of-4"));
+        for output in ["folder/vectors.npy", "folder/vectors.npy/", "folder/./vectors.npy//"] {
+            assert_eq!(shard.part(Path::new(output)).unwrap(), Path::new("folder/vectors.npy.2-of-4"));
+        }
+        for nameless in ["", ".", "..", "folder/..", "/"] {
+            let refused = shard.part(Path::new(nameless)).unwrap_err().to_string();
+            assert!(refused.starts_with("out: expected a name by which parts can be called"), "{refused}");
+        }
         assert_eq!(WorkShard::named("vectors.npy.2-of-4", "vectors.npy"), Some(shard));
         for other in
             ["vectors.npy", "vectors.npy.02-of-4", "vectors.npy.5-of-4", "a.npy.2-of-4", "vectors.npy.x"]
