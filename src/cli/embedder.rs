@@ -106,9 +106,10 @@ pub fn follows_from(embedder: &Embedder) -> String {
     let options = embedder.options();
     let EmbedOptions { pooling, include_prompt, normalize, max_tokens, lower_case, prompt, storage, .. } =
         options;
+    let steps: String = options.steps.iter().map(|step| format!("{}, ", step.name())).collect();
     format!(
-        "{pooling:?}, {} numbers, normalize {normalize}, {max_tokens} tokens, lower case {lower_case}, prompt {prompt:?} \
-         pooled {include_prompt}, in {storage:?}",
+        "{pooling:?}, {steps}{} numbers, normalize {normalize}, {max_tokens} tokens, lower case {lower_case}, \
+         prompt {prompt:?} pooled {include_prompt}, in {storage:?}",
         embedder.width()
     )
 }

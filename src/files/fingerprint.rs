@@ -31,12 +31,29 @@ pub(super) fn files(
 }
 
 /// A number in hexadecimal that is another for another model, wherever its folder lies; `further` are weights beside the
-/// model's.
+/// model's. The roles of tokens count too, as files beside the tokenizer may say them.
 ///
 /// # Errors
 /// [`crate::Error::Io`] when a file of the folder cannot be read.
 pub fn fingerprint(store: &dyn Store, folder: &ModelFolder, further: &[(String, Weights)]) -> Result<String> {
     // Strings and whole numbers always serialise.
-    let json = serde_json::to_vec(&files(store, folder, further)?).unwrap_or_default();
+    let json =
+        serde_json::to_vec(&(files(store, folder, further)?, &folder.special_tokens)).unwrap_or_default();
     Ok(format!("{:016x}", fnv1a(&json)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Disk;
+
+    #[test]
+    fn other_roles_of_tokens_are_another_model() {
+        let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/hugging_face");
+        let mut folder = ModelFolder::load(golden).unwrap();
+        let found = fingerprint(&Disk, &folder, &[]).unwrap();
+        assert_eq!(fingerprint(&Disk, &folder, &[]).unwrap(), found);
+        folder.special_tokens.sep = folder.special_tokens.cls.clone();
+        assert_ne!(fingerprint(&Disk, &folder, &[]).unwrap(), found);
+    }
 }

@@ -23,6 +23,20 @@ impl VectorStep {
             VectorStep::Normalize => normalized(vector),
         }
     }
+
+    /// What it does, without its weights.
+    pub fn name(&self) -> String {
+        let VectorStep::Dense(Dense { weight, inputs, activation, residual, bias }) = self else {
+            return "normalize".to_owned();
+        };
+        let residual = match residual {
+            Residual::None => "no residual",
+            Residual::Input => "its input as residual",
+            Residual::Projected(_) => "a projected residual",
+        };
+        let (outputs, bias) = (weight.len() / inputs, if bias.is_some() { "a bias" } else { "no bias" });
+        format!("dense from {inputs} to {outputs} with {bias}, {activation:?} and {residual}")
+    }
 }
 
 /// A vector divided by its length; one of zeros stays one.
@@ -172,6 +186,14 @@ mod tests {
         let plain = layer(None, DenseActivation::Identity, Residual::None);
         assert_eq!((plain.apply(&x), plain.outputs(), plain.inputs()), (vec![-1.0, -2.0], 2, 3));
         let relu = layer(Some(vec![4.0, 1.0]), DenseActivation::Relu, Residual::None);
+        let names = [plain.clone(), relu.clone()].map(|layer| VectorStep::Dense(layer).name());
+        assert_eq!(
+            names,
+            [
+                "dense from 3 to 2 with no bias, Identity and no residual",
+                "dense from 3 to 2 with a bias, Relu and no residual"
+            ]
+        );
         assert_eq!(relu.apply(&x), [3.0, 0.0]);
         let tanh = layer(Some(vec![1.5, 2.0]), DenseActivation::Tanh, Residual::None);
         assert_eq!(tanh.apply(&x), [0.5f64.tanh() as f32, 0.0]);
