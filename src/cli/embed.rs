@@ -142,6 +142,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let input = args.input.as_deref().unwrap_or(Path::new("-"));
     let shard = args.shard.chosen(args.text.is_empty().then_some(input))?;
+    divided::check(args.output.as_deref(), shard)?;
     // Each share reads the whole input, and one of them tells of it.
     let tells = shard.is_none_or(|shard| shard.number() == 1);
     let known: fn(&String) -> (&str, Option<&str>) = |text| (text, None);
@@ -153,6 +154,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     pollster::block_on(async {
         let folder = args.embedder.folder()?;
+        // Of the files that were read: when the part ends, others may lie there.
+        let model = shard.map(|_| fingerprint(&Disk, &folder.model, &folder.further_weights)).transpose()?;
         let mut embedder = args.embedder.open_folder(&folder).await?;
         let (npy, width) = (format == Format::Npy, embedder.width());
         let mut output = Output::open(args.output.as_deref(), npy, width, shard)?;
@@ -180,9 +183,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         bar.end();
         let (seen, layout) = (read.as_ref().map_or(given.seen(), OfShard::seen), output.layout());
         output.finish(seen, || {
-            let model = fingerprint(&Disk, &folder.model, &folder.further_weights)?;
-            let follows_from = [("model", model), ("vectors made by", follows_from(&embedder))];
-            Ok(divided::making("vectors", embedder.gpu(), &follows_from, layout))
+            let follows_from =
+                [("model", model.unwrap_or_default()), ("vectors made by", follows_from(&embedder))];
+            divided::making("vectors", embedder.gpu().capabilities(), &follows_from, layout)
         })?;
         tell_truncated(truncated, done, &embedder);
         if let Some(texts) = read.as_ref().map(OfShard::all).filter(|_| tells) {

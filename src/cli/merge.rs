@@ -17,9 +17,10 @@ use super::{data, print};
 #[command(
     after_help = "OUT is what was said as --output, or as --out of `wgrad data prepare`. Beside it lie its parts, OUT.1-of-N to
 OUT.N-of-N, copied there from other machines where need be. Each knows what it is a part of: a part that is
-missing, or not whole, or of another input, model or version, is refused by name, and nothing is written. OUT is
-the same, bit for bit, as that of one process; vectors computed on devices that differ may differ in their last
-bits, and then a note says on which. The parts stay: remove them when OUT is there.
+missing, or not whole, or of another input, model or version, or made another way (on matrix units, say), is
+refused by name, and nothing is written. OUT is the same, bit for bit, as that of one process; vectors computed
+on devices that differ may differ in their last bits, and then a note says on which. The parts stay: remove them
+when OUT is there.
 
 JSON of vectors and predictions: {out, kind, parts, items, devices}
 JSON of a data folder: that of `wgrad data prepare`: {out, seq_len, vocab_size, read, resumed_documents,
@@ -56,7 +57,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let devices = parts.devices().to_vec();
     if devices.len() > 1 {
-        let devices = devices.join(", ");
+        let devices = devices.join("; ");
         print::note(format_args!(
             "note: computed on {devices}: results of different devices may differ in their last bits"
         ));
@@ -64,7 +65,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     put_together(out, &mut parts)?;
     let (kind, of, items) = (parts.kind(), parts.of(), parts.seen().items);
     if args.json {
-        let line = json!({"out": out, "kind": kind, "parts": of, "items": items, "devices": devices});
+        let line = json!({"out": out.display().to_string(), "kind": kind, "parts": of, "items": items, "devices": devices});
         return print::line(line);
     }
     print::line(format_args!("{}: {kind} of {} texts, from {of} parts", out.display(), thousands(items)))

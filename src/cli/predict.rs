@@ -88,7 +88,11 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    let shard = args.shard.chosen([args.input.as_path()])?;
+    divided::check(args.output.as_deref(), shard)?;
     let folder = models::model(&args.model)?;
+    // Of the files that were read: when the part ends, others may lie there.
+    let model = shard.map(|_| fingerprint(&Disk, &folder, &[])).transpose()?;
     if let Some(threshold) = args.threshold {
         let several = folder.config.problem_type == Some(ProblemType::MultiLabelClassification);
         if !several || !(0.0..=1.0).contains(&threshold) {
@@ -96,12 +100,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             return Err(Error::config("threshold", expected, threshold).into());
         }
     }
-    let shard = args.shard.chosen([args.input.as_path()])?;
     match folder.config.is_token_classifier() {
-        true => words(args, &folder, shard),
-        false => classes(args, &folder, shard),
+        true => words(args, &folder, (shard, model)),
+        false => classes(args, &folder, (shard, model)),
     }
 }
+
+/// The share of this process, and the fingerprint of the model where there is one.
+type Share = (Option<WorkShard>, Option<String>);
 
 /// The texts of this share, and where what is predicted of them goes.
 fn open(args: &Args, shard: Option<WorkShard>) -> anyhow::Result<(OfShard<Pairs, Pair>, Lines)> {
@@ -114,7 +120,7 @@ fn open(args: &Args, shard: Option<WorkShard>) -> anyhow::Result<(OfShard<Pairs,
 /// Ends the output, and says what was noticed on the way.
 fn finish(
     args: &Args,
-    (folder, shard): (&ModelFolder, Option<WorkShard>),
+    (shard, model): Share,
     (texts, lines): (&OfShard<Pairs, Pair>, Lines),
     (gpu, storage): (&Gpu, DType),
     (truncated, longest): (usize, usize),
@@ -122,8 +128,8 @@ fn finish(
     lines.finish(texts.seen(), || {
         let how =
             format!("threshold {:?}, {longest} tokens, in {storage:?}, JSON {}", args.threshold, args.json);
-        let follows_from = [("model", fingerprint(&Disk, folder, &[])?), ("predictions made by", how)];
-        Ok(divided::making("predictions", gpu, &follows_from, Layout::Lines))
+        let follows_from = [("model", model.unwrap_or_default()), ("predictions made by", how)];
+        divided::making("predictions", gpu.capabilities(), &follows_from, Layout::Lines)
     })?;
     // Each share reads the whole input, and one of them tells of it.
     if shard.is_none_or(|shard| shard.number() == 1) {
@@ -137,7 +143,7 @@ fn finish(
 }
 
 /// Runs the command with a model that labels texts.
-fn classes(args: &Args, folder: &ModelFolder, shard: Option<WorkShard>) -> anyhow::Result<()> {
+fn classes(args: &Args, folder: &ModelFolder, share: Share) -> anyhow::Result<()> {
     let (gpu, storage) = pollster::block_on(args.compute.open(args.precision))?;
     let model = Classifier::open(&gpu, folder, storage)?;
     let mut model = match args.threshold {
@@ -146,7 +152,7 @@ fn classes(args: &Args, folder: &ModelFolder, shard: Option<WorkShard>) -> anyho
     };
     let bar = print::Items::new("texts");
     let (mut before, mut truncated) = (0, 0);
-    let (mut texts, mut lines) = open(args, shard)?;
+    let (mut texts, mut lines) = open(args, share.0)?;
     loop {
         let (chunk, _) = chunk(&mut texts, bytes)?;
         if chunk.is_empty() {
@@ -160,11 +166,11 @@ fn classes(args: &Args, folder: &ModelFolder, shard: Option<WorkShard>) -> anyho
         }
     }
     bar.end();
-    finish(args, (folder, shard), (&texts, lines), (&gpu, storage), (truncated, model.longest()))
+    finish(args, share, (&texts, lines), (&gpu, storage), (truncated, model.longest()))
 }
 
 /// Runs the command with a model that labels words.
-fn words(args: &Args, folder: &ModelFolder, shard: Option<WorkShard>) -> anyhow::Result<()> {
+fn words(args: &Args, folder: &ModelFolder, share: Share) -> anyhow::Result<()> {
     if args.pair_column.is_some() {
         let expected = "none: a model that labels words reads one text at a time";
         return Err(Error::config("pair-column", expected, "one").into());
@@ -180,7 +186,7 @@ fn words(args: &Args, folder: &ModelFolder, shard: Option<WorkShard>) -> anyhow:
     }
     let bar = print::Items::new("texts");
     let (mut before, mut truncated) = (0, 0);
-    let (mut texts, mut lines) = open(args, shard)?;
+    let (mut texts, mut lines) = open(args, share.0)?;
     loop {
         let (chunk, _) = chunk(&mut texts, bytes)?;
         if chunk.is_empty() {
@@ -201,5 +207,5 @@ fn words(args: &Args, folder: &ModelFolder, shard: Option<WorkShard>) -> anyhow:
         }
     }
     bar.end();
-    finish(args, (folder, shard), (&texts, lines), (&gpu, storage), (truncated, model.longest()))
+    finish(args, share, (&texts, lines), (&gpu, storage), (truncated, model.longest()))
 }

@@ -51,7 +51,7 @@ impl Output {
     }
 
     /// Completes the file and gives it its name; see [`Target::finish`].
-    pub fn finish(self, seen: Seen, making: impl FnOnce() -> wgrad::Result<Making>) -> anyhow::Result<()> {
+    pub fn finish(self, seen: Seen, making: impl FnOnce() -> Making) -> anyhow::Result<()> {
         let Output { mut out, npy, width, rows, held } = self;
         let header = npy::header(rows, width);
         match &mut out {

@@ -40,7 +40,7 @@ impl Lines {
     }
 
     /// Ends a file; see [`Target::finish`].
-    pub fn finish(self, seen: Seen, making: impl FnOnce() -> wgrad::Result<Making>) -> anyhow::Result<()> {
+    pub fn finish(self, seen: Seen, making: impl FnOnce() -> Making) -> anyhow::Result<()> {
         self.0.map_or(Ok(()), |target| target.finish(seen, making))
     }
 }
