@@ -237,6 +237,11 @@ fn a_part_that_is_missing_torn_or_of_something_else_is_refused() {
     place.write("texts.txt", texts(21));
     of_one("texts.txt", "--pooling cls");
     refused(&["v.npy.2-of-3: expected vectors made by ", ", as v.npy.1-of-3 has, found "]);
+    // What was asked for otherwise says more than that the texts were others.
+    place.write("texts.txt", texts(20));
+    of_one("texts.txt", "--memory 64MiB");
+    refused(&["v.npy.2-of-3: expected bytes of a text (--memory) ", ", as v.npy.1-of-3 has, found "]);
+    place.write("texts.txt", texts(21));
     of_one("texts.txt", "--format jsonl");
     refused(&["v.npy.2-of-3: expected records {\"rows\":{\"width\":40}}", "found \"lines\""]);
 
@@ -326,12 +331,86 @@ fn bad_rows_are_those_of_the_whole_input_in_every_shard() {
     }
 }
 
+#[test]
+fn where_a_part_lies_does_not_depend_on_how_the_output_is_said() {
+    let place = Place::new();
+    place.write("texts.txt", texts(12));
+    let prepare = format!("data prepare texts.txt --tokenizer {} --seq-len 16", golden("hugging_face"));
+    // Its parents are made, as for one process.
+    for (number, out) in [(1, "new/dir/out/"), (2, "new/./dir/out")] {
+        place.does(&format!("{prepare} --out {out} --shard {number}/2"));
+    }
+    let names: Vec<String> = folder(&place.path("new/dir")).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["out.1-of-2", "out.2-of-2"]);
+    place.does("merge new/dir/out/");
+    place.does(&format!("{prepare} --out whole"));
+    assert_eq!(folder(&place.path("new/dir/out")), folder(&place.path("whole")));
+    let nameless = place.fails(&format!("{prepare} --out new/.. --shard 1/2"));
+    assert!(nameless.contains("new/..: expected"), "{nameless}");
+}
+
+#[test]
+fn an_output_that_nobody_could_write_is_refused_before_a_model_is_opened() {
+    let place = Place::new();
+    fs::create_dir(place.path("folder")).unwrap();
+    place.write("texts.txt", texts(2));
+    for command in ["embed", "predict"] {
+        let command = format!("{command} --model nowhere --input texts.txt --shard 1/2");
+        for output in ["", " --output -"] {
+            let found = place.fails(&format!("{command}{output}"));
+            assert!(found.contains("--shard: expected --output FILE"), "{found}");
+        }
+        let found = place.fails(&format!("{command} --output folder"));
+        assert!(
+            found.contains("folder: expected a file, there or to be made, with --shard, found a folder"),
+            "{found}"
+        );
+        if cfg!(unix) {
+            let found = place.fails(&format!("{command} --output /dev/null"));
+            assert!(found.contains("with --shard, found a pipe or device"), "{found}");
+        }
+    }
+}
+
+/// File systems elsewhere refuse such names.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_name_that_is_no_utf_8_is_told_in_json_too() {
+    use std::os::unix::ffi::OsStrExt;
+    let place = Place::new();
+    place.write("texts.txt", texts(12));
+    let bad = std::ffi::OsStr::from_bytes(b"out\xff");
+    let run = |arguments: &[&str], out: &[&str]| {
+        let mut command = command(arguments);
+        let output = command.args(out).arg(bad).current_dir(place.0.path()).output().unwrap();
+        json(arguments, &output)
+    };
+    let tokenizer = golden("hugging_face");
+    let prepare = ["data", "prepare", "texts.txt", "--tokenizer", &tokenizer, "--json", "--shard", "1/1"];
+    assert_eq!(run(&prepare, &["--out"])["part"], "out\u{fffd}.1-of-1");
+    assert_eq!(run(&["merge", "--json"], &[])["out"], "out\u{fffd}");
+    if common::gpu().is_some() {
+        fs::remove_dir_all(place.path("").join(bad)).unwrap();
+        let model = golden("sentence_transformers");
+        stdout(
+            &command(&["embed", "--model", &model, "--input", "texts.txt", "--shard", "1/1", "--output"])
+                .arg(bad)
+                .current_dir(place.0.path())
+                .output()
+                .unwrap(),
+        );
+        assert_eq!(run(&["merge", "--json"], &[])["out"], "out\u{fffd}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
     /// Any change of a part is noticed.
     #[test]
-    fn any_bit_of_a_part_that_changes_is_noticed(at in any::<prop::sample::Index>(), bit in 0..8_u8) {
+    fn any_bit_of_a_part_that_changes_is_noticed(
+        number in 1..=2, at in any::<prop::sample::Index>(), bit in 0..8_u8
+    ) {
         let place = Place::new();
         place.write("texts.txt", texts(12));
         let tokenizer = golden("hugging_face");
@@ -339,33 +418,13 @@ proptest! {
             let more = format!("--seq-len 16 --out out --shard {shard}/2");
             place.does(&format!("data prepare texts.txt --tokenizer {tokenizer} {more}"));
         }
-        let mut part = place.read("out.1-of-2");
+        // The second is mostly records, the first mostly the tokenizer.
+        let name = format!("out.{number}-of-2");
+        let mut part = place.read(&name);
         let at = at.index(part.len());
         part[at] ^= 1 << bit;
-        place.write("out.1-of-2", &part);
+        place.write(&name, &part);
         place.fails("merge out");
         prop_assert_eq!(place.names(), ["out.1-of-2", "out.2-of-2", "texts.txt"]);
     }
-}
-
-#[test]
-fn what_more_ranks_gain_is_told_without_a_device() {
-    let place = Place::new();
-    let plan =
-        "plan --preset notebook --ranks 6 --network 1Gbit --step-seconds 6.45 --optimizer-seconds 0.05";
-    let told = json(&["plan"], &place.run(&format!("{plan} --json")));
-    // 64 micro-batches of 32 in the largest step.
-    assert_eq!((&told["micro_batches"], &told["micro_batch"]), (&64.into(), &32.into()));
-    assert!((told["micro_batch_seconds"].as_f64().unwrap() - 0.1).abs() < 1e-9 && told["device"].is_null());
-    assert_eq!(told["gradient_bytes"].as_u64().unwrap(), 4 * told["parameters"].as_u64().unwrap());
-    let ranks: Vec<u64> =
-        told["plan"].as_array().unwrap().iter().map(|row| row["ranks"].as_u64().unwrap()).collect();
-    assert_eq!(ranks, [1, 2, 4, 6, 8, 16, 32, 64]);
-    let table = place.does(plan);
-    assert!(table.contains("541 MB of 135,330,816 parameters") && table.contains("efficiency\n"), "{table}");
-    let output = place.run(&plan.replace("--ranks 6", "--ranks 65"));
-    assert!(stderr(&output).starts_with("note: 64 of 65 ranks would have work"), "{}", stderr(&output));
-    let refused = place.fails(&format!("{plan} --set freeze=embeddings"));
-    assert!(refused.starts_with("error: step-seconds: expected a recipe that trains all"), "{refused}");
-    assert_eq!(place.run(&plan.replace("1Gbit", "1GB")).status.code(), Some(2));
 }

@@ -94,9 +94,15 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                     Error::config("step-seconds", expected, format!("freeze={}", config.freeze)).into()
                 );
             }
+            let optimizer = args.optimizer_seconds;
+            if !(step.is_finite() && step > optimizer && optimizer >= 0.0) {
+                let expected = "seconds, more than --optimizer-seconds, which are 0 or more";
+                let found = format!("--step-seconds {step} and --optimizer-seconds {optimizer}");
+                return Err(Error::config("step-seconds", expected, found).into());
+            }
             let micro_batches = config.plan()?.largest_batch().div_ceil(config.micro_batch_sequences());
-            let micro_batch = (step - args.optimizer_seconds) / micro_batches as f64;
-            StepTime { micro_batch, optimizer: args.optimizer_seconds }
+            let micro_batch = (step - optimizer) / micro_batches as f64;
+            StepTime { micro_batch, optimizer }
         }
         None => {
             let options = pollster::block_on(args.compute.options(config.precision, None))?;
@@ -125,10 +131,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let on = device.map_or("as given".to_owned(), |device| format!("on {device}"));
     print::line(format_args!(
-        "gradients    {} MB of {} parameters in f32; the network carries {} Mbit/s",
+        "gradients    {} MB of {} parameters in f32; the network carries {}",
         thousands((gradients as f64 / 1e6).round() as u64),
-        thousands(parameters),
-        thousands((args.network / 1e6).round() as u64)
+        // Of layers that are frozen there are none.
+        thousands(gradients / size_of::<f32>() as u64),
+        per_second(args.network)
     ))?;
     print::line(format_args!(
         "one process  {micro_batches} micro-batches of {micro_batch} sequences in a step, {:.1} ms each, and {:.1} ms for \
@@ -168,6 +175,14 @@ fn config(args: &Args) -> wgrad::Result<TrainConfig> {
     settings.config()
 }
 
+/// A rate of bits as a person says it.
+fn per_second(bits: f64) -> String {
+    let units = [(1e9, "Gbit"), (1e6, "Mbit"), (1e3, "kbit")];
+    let (size, unit) = units.into_iter().find(|(size, _)| bits >= *size).unwrap_or((1.0, "bit"));
+    let number = format!("{:.3}", bits / size);
+    format!("{} {unit}/s", number.trim_end_matches('0').trim_end_matches('.'))
+}
+
 /// A row of the table.
 fn cells(row: &Ranks) -> Vec<String> {
     vec![
@@ -179,4 +194,19 @@ fn cells(row: &Ranks) -> Vec<String> {
         format!("{:.2}x", row.speedup),
         format!("{:.1}%", 100.0 * row.efficiency),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn rates_are_told_as_they_were_given() {
+        let cases = [
+            (1e9, "1 Gbit/s"),
+            (2.5e9, "2.5 Gbit/s"),
+            (1e8, "100 Mbit/s"),
+            (56e3, "56 kbit/s"),
+            (0.5, "0.5 bit/s"),
+        ];
+        cases.into_iter().for_each(|(bits, told)| assert_eq!(super::per_second(bits), told));
+    }
 }
