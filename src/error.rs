@@ -169,6 +169,14 @@ pub enum Error {
         /// What to do.
         hint: String,
     },
+    /// Another process that trains the same model cannot go on.
+    #[error("rank {rank}: {message}")]
+    Rank {
+        /// Which one, counted from 0.
+        rank: usize,
+        /// Why.
+        message: String,
+    },
     /// Training cannot go on.
     #[error("training stopped at step {step}: {message}")]
     Training {

@@ -1,12 +1,12 @@
 //! A tensor: where its elements are within one recording, and whether gradients flow to it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::gpu::{Constant, F16, MatrixOperands, OUT_F16, View};
 use crate::shape::Shape;
 
 /// What an element is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DType {
     /// 32-bit float.

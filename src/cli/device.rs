@@ -4,10 +4,18 @@ use wgrad::Result;
 use wgrad::gpu::{Gpu, GpuOptions};
 use wgrad::ops::measure::settle_speed;
 
+use super::ranks;
+
 /// The options of a device on the adapter whose name has `adapter` in it, the strongest by default: whatever was trained
-/// there can be run there, so every command asks for the largest bindings that the adapter has.
+/// there can be run there, so every command asks for the largest bindings that the adapter has. Of several that are alike
+/// each process of a machine that MPI started takes another.
 pub fn options(adapter: Option<&str>) -> GpuOptions {
-    GpuOptions { adapter: adapter.map(str::to_owned), max_binding: Some(u64::MAX), ..GpuOptions::default() }
+    GpuOptions {
+        adapter: adapter.map(str::to_owned).or_else(|| std::env::var("WGRAD_ADAPTER").ok()),
+        number: ranks::local_rank(),
+        max_binding: Some(u64::MAX),
+        ..GpuOptions::default()
+    }
 }
 
 /// Opens a device and measures its speed, by which everything that is recorded on it is cut.

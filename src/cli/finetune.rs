@@ -1,6 +1,6 @@
 //! `wgrad finetune`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::exit;
 
 use anyhow::Context;
@@ -14,12 +14,13 @@ use wgrad::train::Precision;
 use wgrad::train::finetune::{
     ClassWeights, FinetuneOptions, FinetuneReport, RECIPE, Rates, Recipe, RecipeName, finetune,
 };
+use wgrad::train::ranks::Team;
 
 use super::interrupt::{self, INTERRUPTED};
 use super::labelled::Labelled;
 use super::texts::tell_repairs;
 use super::watch::Watch;
-use super::{device, models, pooling, precision, print, tuned};
+use super::{device, models, pooling, precision, print, ranks, tuned};
 
 /// Teach a pretrained model a task.
 #[derive(clap::Args)]
@@ -87,6 +88,10 @@ pub struct Args {
     /// time, the same bits [default: 0].
     #[arg(long, value_name = "N")]
     recompute: Option<usize>,
+    /// Parts that a step's micro-batches are divided into, which as many ranks may compute; the bits of the result follow from it,
+    /// not from the ranks. [default: the ranks that the run is started with; 1 without MPI]
+    #[arg(long, value_name = "N")]
+    blocks: Option<usize>,
     /// Parameters that stay as they are, without gradients and without an optimizer's state: nothing, embeddings, or the
     /// embeddings and the first N layers.
     #[arg(long, value_name = "embeddings|N", default_value_t)]
@@ -157,9 +162,20 @@ enum SavedAs {
     F16,
 }
 
-/// Runs the command.
+/// Runs the command, on rank 0 of several; the others work for it.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let recipe = recipe(args)?;
+    let Some(team) = ranks::join(&args.compute, None)? else { return Ok(()) };
+    let interrupted = train_with(args, &team);
+    team.end();
+    if interrupted? {
+        exit(INTERRUPTED);
+    }
+    Ok(())
+}
+
+/// Says whether it was stopped.
+fn train_with(args: &Args, team: &Team) -> anyhow::Result<bool> {
+    let recipe = recipe(args, team)?;
     let (train, evals) = args.labelled.read(&args.train)?;
     train
         .iter()
@@ -191,6 +207,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         resume: args.resume,
         allow_changes: args.allow_changes,
         force: args.force,
+        team: team.clone(),
         ..FinetuneOptions::new(args.labelled.task, model, train, &args.out)
     };
     let stop = interrupt::watch()?;
@@ -204,14 +221,18 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     } else {
         show(&report)?;
     }
-    if report.interrupted {
-        exit(INTERRUPTED);
-    }
-    Ok(())
+    Ok(report.interrupted)
+}
+
+/// The blocks that a run in a folder has begun with, where it has begun.
+fn begun(out: &Path) -> Option<usize> {
+    let text = std::fs::read_to_string(out.join(RECIPE)).ok()?;
+    let begun: serde_json::Value = serde_json::from_str(&text).ok()?;
+    Some(begun.get("recipe")?.get("blocks").and_then(serde_json::Value::as_u64).unwrap_or(1) as usize)
 }
 
 /// The recipe that was asked for, single settings last.
-fn recipe(args: &Args) -> wgrad::Result<Recipe> {
+fn recipe(args: &Args, team: &Team) -> wgrad::Result<Recipe> {
     let mut recipe = Recipe::new(args.recipe, args.labelled.task);
     fn set<T>(place: &mut T, value: Option<T>) {
         if let Some(value) = value {
@@ -220,7 +241,10 @@ fn recipe(args: &Args) -> wgrad::Result<Recipe> {
     }
     set(&mut recipe.epochs, args.epochs);
     set(&mut recipe.batch, args.batch);
-    recipe.micro_batch = args.micro_batch.unwrap_or(recipe.batch);
+    // A run keeps the blocks that it has begun with.
+    let known = if args.resume { begun(&args.out) } else { None };
+    recipe.blocks = args.blocks.or(known).unwrap_or(team.size());
+    recipe.micro_batch = args.micro_batch.unwrap_or(recipe.batch.div_ceil(recipe.blocks.max(1)));
     set(&mut recipe.recompute, args.recompute);
     recipe.freeze = args.freeze;
     set(&mut recipe.class_weights, args.class_weights.clone());

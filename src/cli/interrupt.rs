@@ -27,6 +27,15 @@ pub fn watch() -> anyhow::Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
+/// Leaves it to rank 0 to end all others: launchers tell every process of Ctrl-C.
+///
+/// # Errors
+/// As [`watch`].
+#[cfg(feature = "mpi")]
+pub fn leave_to_rank_0() -> anyhow::Result<()> {
+    ctrlc::set_handler(|| {}).context("cannot watch for Ctrl-C")
+}
+
 /// Ends the program without what libraries registered to run at its end: a driver that other threads still use may crash
 /// there, as NVIDIA's does, and the shell would see a signal instead of the exit code.
 #[cfg(unix)]

@@ -28,6 +28,7 @@ mod predict;
 mod pretrain;
 mod print;
 mod quickstart;
+mod ranks;
 mod rerank;
 mod shard;
 mod similarity;

@@ -14,7 +14,8 @@ pub struct ComputeArgs {
     /// those of f32. auto: where they have passed a test of some seconds, made once for an adapter, its driver and the type.
     #[arg(long, value_enum, value_name = "WHEN", num_args = 0..=1, default_value_t = units::Choice::Auto, default_missing_value = "on")]
     matrix_units: units::Choice,
-    /// Part of the name of the GPU to use; the strongest by default.
+    /// Part of the name of the GPU to use; the strongest by default. WGRAD_ADAPTER says it for commands without this, so that
+    /// each rank may have its own.
     #[arg(long, value_name = "NAME")]
     adapter: Option<String>,
 }

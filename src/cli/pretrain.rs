@@ -14,13 +14,14 @@ use wgrad::store::{Disk, Store};
 use wgrad::train::dump::dump_batches;
 use wgrad::train::estimate::estimate;
 use wgrad::train::pretrain::{RECIPE, check_start, save_initial};
+use wgrad::train::ranks::Team;
 use wgrad::train::{RunOptions, Settings, Summary};
 
 use super::fit::{self, MicroBatch, Recompute, bytes, micro_batch, recompute};
 use super::interrupt::INTERRUPTED;
 use super::print;
 use super::training::{settle, train};
-use super::{device, models, precision};
+use super::{device, models, precision, ranks};
 
 /// How long a dry run measures.
 const SECONDS: f64 = 2.0;
@@ -101,6 +102,10 @@ pub struct Args {
     /// time, the same bits. auto: as few as a larger micro-batch takes, none where it fits without.
     #[arg(long, value_name = "N", value_parser = recompute)]
     recompute: Option<Recompute>,
+    /// Parts that a step's micro-batches are divided into, which as many ranks may compute; the bits of the result follow from it,
+    /// not from the ranks. [default: the ranks that the run is started with; 1 without MPI]
+    #[arg(long, value_name = "N")]
+    blocks: Option<u64>,
     /// Parameters that stay as they are: nothing, embeddings, or the embeddings and the first N layers.
     #[arg(long, value_name = "embeddings|N")]
     freeze: Option<Freeze>,
@@ -126,10 +131,22 @@ pub struct Args {
     json: bool,
 }
 
-/// Runs the command.
+/// Runs the command, on rank 0 of several; the others work for it.
 pub fn run(args: Args) -> anyhow::Result<()> {
+    let Some(team) = ranks::join(&args.compute, args.memory)? else { return Ok(()) };
+    let interrupted = train_with(args, &team);
+    team.end();
+    if interrupted? {
+        exit(INTERRUPTED);
+    }
+    Ok(())
+}
+
+/// Says whether it was stopped.
+fn train_with(args: Args, team: &Team) -> anyhow::Result<bool> {
     args.data.iter().try_for_each(|data| check_prepared(data, &args))?;
     let mut settings = settings(&args)?;
+    divide(&args, &mut settings, team)?;
     let from = start(&args, &mut settings)?;
     let dataset = Arc::new(models::dataset(&args.data)?);
     if let Some(model) = &from {
@@ -154,7 +171,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     if args.init_only {
         save_initial(&options)?;
-        return report_initial(&options, args.json);
+        return report_initial(&options, args.json).map(|()| false);
     }
     let gpu = pollster::block_on(args.compute.options(options.config.precision, args.memory))?;
     let [largest, recomputed] =
@@ -172,19 +189,24 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let fit = fit::choose(&options.config, &gpu, largest, recomputed)?;
         (options.config.micro_batch, options.config.recompute) = (fit.micro_batch as usize, fit.recompute);
     }
-    if args.dry_run {
-        return dry_run(&options, &gpu, args.json);
+    let config = &options.config;
+    let micro_batches = config.batch_sequences / config.micro_batch_sequences();
+    if micro_batches < config.blocks as u64 {
+        print::note(format_args!(
+            "warning: a step begins with {micro_batches} micro-batches for {} blocks: some ranks have nothing to do (--micro-batch)",
+            config.blocks
+        ));
     }
-    let summary = train(&options, &gpu)?;
+    if args.dry_run {
+        return dry_run(&options, &gpu, args.json).map(|()| false);
+    }
+    let summary = train(&options, &gpu, team)?;
     if args.json {
         print::line(serde_json::to_string(&summary).context("the summary as JSON")?)?;
     } else {
         report(&summary)?;
     }
-    if summary.interrupted {
-        exit(INTERRUPTED);
-    }
-    Ok(())
+    Ok(summary.interrupted)
 }
 
 /// Refuses texts, from which no run learns before they are prepared, and says with which commands that is done.
@@ -251,6 +273,32 @@ fn settings(args: &Args) -> wgrad::Result<Settings> {
         settings.set(&format!("precision={}", precision.name()))?;
     }
     Ok(settings)
+}
+
+/// Divides steps into as many blocks as there are ranks, where nobody has said into how many: what a run has begun with stays.
+/// Micro-batches that nobody has chosen become smaller, so that each block has one.
+fn divide(args: &Args, settings: &mut Settings, team: &Team) -> wgrad::Result<()> {
+    let recipe = settings.config()?;
+    let begun = match &args.out {
+        Some(out) if args.resume => Settings::file(&out.join(RECIPE)).and_then(|begun| begun.config()).ok(),
+        _ => None,
+    };
+    let blocks = match (args.blocks, begun) {
+        (Some(blocks), _) => blocks,
+        (None, Some(begun)) if recipe.blocks == 1 => begun.blocks as u64,
+        (None, None) if recipe.blocks == 1 => team.size() as u64,
+        (None, _) => recipe.blocks as u64,
+    };
+    settings.set(&format!("blocks={blocks}"))?;
+    team.divide(blocks as usize)?;
+    let (batch, micro) = (recipe.batch_sequences, recipe.micro_batch_sequences());
+    let chosen = args.resume || args.micro_batch.is_some() || settings.is_given("micro_batch");
+    if !chosen && blocks > 1 && batch / micro.max(1) < blocks {
+        let fits = |size: &u64| batch.is_multiple_of(*size) && batch / size >= blocks;
+        let smaller = (1..=micro).rev().find(fits).unwrap_or(1);
+        settings.set(&format!("micro_batch={smaller}"))?;
+    }
+    Ok(())
 }
 
 /// The recipe of a run that is gone on with, on whatever it was begun.

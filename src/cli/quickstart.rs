@@ -12,6 +12,7 @@ use wgrad::infer::FillMask;
 use wgrad::store::{Disk, FolderLock, Purpose, Store, claim, write_atomic};
 use wgrad::text::{Tokenizer, TokenizerOptions};
 use wgrad::train::pretrain::RECIPE;
+use wgrad::train::ranks::Team;
 use wgrad::train::{RunOptions, Settings, Summary};
 use wgrad::viz::loss_curve::Reference;
 
@@ -101,7 +102,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let gpu = device::options(args.adapter.as_deref());
     let gpu = pollster::block_on(units::decide(units::Choice::Auto, options.config.precision, &gpu))?;
     let settled = settle(&mut options, gpu.clone())?;
-    let summary = train(&options, &settled)?;
+    let summary = train(&options, &settled, &Team::alone())?;
     let mut masks = Vec::new();
     if !summary.interrupted {
         masks = fill(&language, &options.out, &gpu)?;

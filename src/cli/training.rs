@@ -2,17 +2,18 @@
 
 use wgrad::gpu::{Gpu, GpuOptions};
 use wgrad::train::pretrain::RECIPE;
-use wgrad::train::{MaskedTokens, RunOptions, Summary, TrainConfig, Trainer, pretrain};
+use wgrad::train::ranks::{DataParallel, Learns, Team, TrainerPlan};
+use wgrad::train::{MaskedTokens, RunOptions, Summary, TrainConfig, pretrain};
 
 use super::watch::Watch;
 use super::{device, interrupt, precision, tuned};
 
-/// Runs the training that `options` describes on a [settled](settle) device, shown on standard error; Ctrl-C ends it after the
-/// steps under way.
-pub fn train(options: &RunOptions, gpu: &GpuOptions) -> anyhow::Result<Summary> {
+/// Runs the training that `options` describes on a [settled](settle) device and those of the other ranks, shown on standard
+/// error; Ctrl-C ends it after the steps under way.
+pub fn train(options: &RunOptions, gpu: &GpuOptions, team: &Team) -> anyhow::Result<Summary> {
     let stop = interrupt::watch()?;
     let mut watch = Watch::new();
-    let open = async |config: &TrainConfig| open_trainer(gpu, config).await;
+    let open = async |config: &TrainConfig| open_trainer(gpu, config, team).await;
     let summary = pollster::block_on(pretrain(options, open, &mut |event| watch.show(event), &stop));
     watch.end();
     Ok(summary?)
@@ -31,7 +32,16 @@ pub fn settle(options: &mut RunOptions, gpu: GpuOptions) -> anyhow::Result<GpuOp
 }
 
 /// Opens the GPU and builds the trainer there.
-async fn open_trainer(gpu: &GpuOptions, config: &TrainConfig) -> wgrad::Result<Trainer<MaskedTokens>> {
+async fn open_trainer(
+    gpu: &GpuOptions,
+    config: &TrainConfig,
+    team: &Team,
+) -> wgrad::Result<DataParallel<MaskedTokens>> {
     let gpu = device::open(gpu).await?;
-    Trainer::pretraining(&gpu, config.model.clone(), config.trainer_options())
+    let plan = TrainerPlan {
+        config: config.model.clone(),
+        kernels: config.kernels.clone(),
+        learns: Learns::Masked(config.trainer_options()),
+    };
+    DataParallel::pretraining(&gpu, &plan, config.blocks, team)
 }

@@ -126,7 +126,15 @@ async fn choose(options: &GpuOptions) -> Result<wgpu::Adapter> {
         let asked = options.adapter.as_ref().map(|part| format!(" matching \"{part}\"{there}"));
         return Err(Error::NoAdapter { asked: asked.unwrap_or_default() });
     };
-    Ok(adapters.swap_remove(chosen))
+    // The same card may be there once more behind another interface.
+    let is = |adapter: &wgpu::Adapter| {
+        let about = adapter.get_info();
+        (about.name, about.backend, about.device_type)
+    };
+    let alike: Vec<usize> = (chosen..adapters.len())
+        .filter(|&at| wanted(&adapters[at]) && is(&adapters[at]) == is(&adapters[chosen]))
+        .collect();
+    Ok(adapters.swap_remove(alike[options.number % alike.len()]))
 }
 
 /// WebGPU's default limits, with larger bindings and buffers where they are asked for and to be had, and with the workgroup

@@ -54,6 +54,9 @@ impl std::fmt::Display for MatrixOperands {
 pub struct GpuOptions {
     /// Part of the adapter's name, case ignored; none takes the strongest.
     pub adapter: Option<String>,
+    /// Which one of several adapters that are alike, counted from 0 and beyond their number around: each process that trains on a
+    /// machine with several GPUs takes its own.
+    pub number: usize,
     /// Bytes that buffers may take in all; none leaves it to the driver.
     pub memory: Option<u64>,
     /// Tune kernels for this kind rather than for the adapter's own: tests run every row of the tables

@@ -1,10 +1,12 @@
 //! The settings of an optimizer: those of the whole step, and those of each role of parameters.
 
+use serde::{Deserialize, Serialize};
+
 use super::rules::GroupOptions;
 use crate::nn::{Division, Role};
 
 /// The optimizer's settings but for the learning rate, which each step is given.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct OptimizerOptions {
     /// The largest global gradient norm; 0 does not clip.
     pub clip: f32,

@@ -30,7 +30,7 @@ pub struct Totals {
 const CLEARED: f32 = 1.0;
 
 /// What the totals held.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Sums {
     /// Weighted losses.
     pub loss: f32,
@@ -84,6 +84,12 @@ impl Totals {
         graph.recorder().prove(proof.view(), arrived);
         let total = graph.recorder().bind(&self.proofs());
         sum_into(graph, arrived, [1, 1], total, true)
+    }
+
+    /// Replaces the sums of losses and right answers, before the next submission.
+    pub fn write(&self, gpu: &Gpu, sums: &Sums) {
+        gpu.write(&self.sums, offset_of!(Layout, loss) as u64, &[sums.loss]);
+        gpu.write(&self.sums, offset_of!(Layout, correct) as u64, &[sums.correct]);
     }
 
     /// Reads the sums over the replays that were given `proofs`.

@@ -78,6 +78,10 @@ pub struct TrainConfig {
     /// there are fewer.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub recompute: usize,
+    /// Parts that the micro-batches of a step are divided into, which as many ranks may compute: each is summed by itself, and
+    /// the sums are added in their order ([`ranks`](super::ranks)).
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub blocks: usize,
     /// Forms of kernels that were chosen by measuring ([`ops::choices`](crate::ops::choices)): other forms round otherwise, so a run
     /// keeps its own wherever it goes on.
     #[serde(default, skip_serializing_if = "Choices::is_empty")]
@@ -139,6 +143,7 @@ impl TrainConfig {
             checkpoint: CheckpointConfig { every, minutes: 10.0, keep: 2 },
             freeze: Freeze::Nothing,
             recompute: 0,
+            blocks: 1,
             kernels: Choices::default(),
             from: None,
             model,
@@ -264,6 +269,14 @@ impl TrainConfig {
         if self.checkpoint.keep == 0 {
             return Err(Error::config("checkpoint.keep", "1 or more", 0));
         }
+        if self.blocks == 0 {
+            return Err(Error::config("blocks", "1 or more", 0));
+        }
+        // The sums of blocks are added by native code.
+        #[cfg(target_arch = "wasm32")]
+        if self.blocks > 1 {
+            return Err(Error::config("blocks", "1 in a page", self.blocks));
+        }
         if self.max_skipped == 0 {
             return Err(Error::config("max_skipped", "1 or more", 0));
         }
@@ -274,6 +287,16 @@ impl TrainConfig {
 /// For what is written only where it was asked for, so that recipes and checkpoints from before stay what they are.
 pub(super) fn is_zero(number: &usize) -> bool {
     *number == 0
+}
+
+/// What [`TrainConfig::blocks`] is where it is left out.
+pub(super) fn one() -> usize {
+    1
+}
+
+/// As [`is_zero`].
+pub(super) fn is_one(number: &usize) -> bool {
+    *number == 1
 }
 
 /// The same error under another name of its setting.

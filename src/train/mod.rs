@@ -15,6 +15,8 @@ mod optimizer;
 mod options;
 pub mod precision;
 pub mod pretrain;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod ranks;
 pub mod run;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod scaling;

@@ -1,13 +1,13 @@
 //! How a trainer is made, and what it takes.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::models::Freeze;
 use crate::optim::OptimizerOptions;
 use crate::tensor::DType;
 
 /// How a model is trained, whatever it learns.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct TrainerOptions {
     /// How activations are stored: f32, or f16 with a dynamic loss scale.
     pub storage: DType,
@@ -20,7 +20,7 @@ pub struct TrainerOptions {
 }
 
 /// The fixed sizes of a pretraining run, and its optimizer.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct MlmOptions {
     /// B: sequences computed at once.
     pub micro_batch: usize,

@@ -31,11 +31,12 @@ const LAYERS: &str = "model.num_hidden_layers";
 const LOCAL: &str = "model.rotary.local";
 const LOCAL_LAYERS: &str = "model.rotary.local.layers";
 /// Keys that recipes may leave out, beside those of the optimizer, and what their values are.
-const OPTIONAL: [(&str, &str); 5] = [
+const OPTIONAL: [(&str, &str); 6] = [
     ("decay_steps", "a number of steps"),
     (FROM, "a model's folder or name"),
     ("freeze", "`nothing`, `embeddings` or a number of layers"),
     ("recompute", "a number of layers"),
+    ("blocks", "a number of blocks"),
     ("kernels", "forms of kernels, as `sums=whole attention.short=fused`"),
 ];
 
@@ -182,6 +183,11 @@ impl Settings {
         Ok(())
     }
 
+    /// Whether a file, or a single setting, has said what a key is.
+    pub fn is_given(&self, key: &str) -> bool {
+        self.given.contains_key(key)
+    }
+
     /// The model that the run starts from, where the recipe names one.
     pub fn from(&self) -> Option<&str> {
         lookup(&self.tree, FROM).and_then(Value::as_str)
@@ -322,6 +328,7 @@ fn tree(config: &TrainConfig) -> Value {
     config.optimizer.fill(&mut tree["optimizer"]);
     tree["freeze"] = Value::from(config.freeze.to_string());
     tree["recompute"] = Value::from(config.recompute);
+    tree["blocks"] = Value::from(config.blocks);
     tree["kernels"] = Value::from(config.kernels.to_string());
     if let Some(keys) = tree.as_object_mut() {
         for (key, _) in OPTIONAL {

@@ -1,19 +1,20 @@
 //! The step engine: every step is a replay of recordings that were made once for each shape of a batch.
 
+#[cfg(not(target_arch = "wasm32"))]
+mod blocks;
+mod passes;
+
 use std::fmt;
 use std::sync::Arc;
 
 use super::engine::{Evaluation, StepEngine, StepReport};
 use super::objective::{BatchShape, Losses, MaskedTokens, Objective};
 use super::options::{Memory, MlmOptions, TrainerOptions};
-use crate::autograd::Graph;
 use crate::gpu::{Buffer, Gpu, Recorder, Recording, Region};
 use crate::infer::shapes::Shapes;
 use crate::models::{Config, Learning, Model};
-use crate::nn::Dropouts;
 use crate::ops::dropout::Key;
-use crate::ops::reduce::{broadcast, sum_into};
-use crate::optim::{Optimizer, Proofs, Submitted, Totals};
+use crate::optim::{Optimizer, Proofs, Submitted, Sums, Totals};
 use crate::tensor::DType;
 use crate::{Error, Result};
 
@@ -41,6 +42,18 @@ pub struct Trainer<O: Objective> {
     bytes: u64,
     /// Zeroes totals.
     clear_totals: Recording,
+    /// Adds a proof to the totals and does nothing else; recorded when it is first needed.
+    #[cfg(not(target_arch = "wasm32"))]
+    arrive: Option<Recording>,
+}
+
+/// What the micro-batches of a step have in common.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Whole {
+    /// The losses of all of them.
+    pub answers: usize,
+    /// What each loss is multiplied by, so that their sum is their mean.
+    pub weight: f32,
 }
 
 impl<O: Objective> fmt::Debug for Trainer<O> {
@@ -116,7 +129,7 @@ impl Trainer<MaskedTokens> {
     }
 
     /// A trainer whose parameters are all zero.
-    fn build(gpu: &Gpu, config: Config, options: MlmOptions) -> Result<Self> {
+    pub(super) fn build(gpu: &Gpu, config: Config, options: MlmOptions) -> Result<Self> {
         let MlmOptions { micro_batch, seq_len, targets, storage, optimizer, freeze, recompute, seed } =
             options;
         let learning = Learning { division: optimizer.division(), freeze, recompute };
@@ -156,7 +169,17 @@ impl<O: Objective> Trainer<O> {
         };
         let (proofs, shapes) = (Proofs::default(), Shapes::new());
         let bytes = gpu.allocated() - before;
-        Ok(Trainer { engine, optimizer, proofs, shapes, keys: 0, bytes, clear_totals })
+        Ok(Trainer {
+            engine,
+            optimizer,
+            proofs,
+            shapes,
+            keys: 0,
+            bytes,
+            clear_totals,
+            #[cfg(not(target_arch = "wasm32"))]
+            arrive: None,
+        })
     }
 
     /// The model.
@@ -229,19 +252,33 @@ impl<O: Objective> Trainer<O> {
     /// # Errors
     /// [`Error::Shape`] for a batch that does not fit; as [`Trainer::prepare`].
     pub fn accumulate(&mut self, micro_batches: &[O::Batch]) -> Result<usize> {
-        let answers = micro_batches.iter().map(|batch| self.engine.objective.answers(batch)).sum();
-        self.optimizer.expect(answers);
+        let whole = self.whole(micro_batches);
+        self.accumulate_part(&whole, micro_batches)?;
+        Ok(whole.answers)
+    }
+
+    /// What the micro-batches of a step have in common.
+    pub(super) fn whole(&self, micro_batches: &[O::Batch]) -> Whole {
+        let objective = &self.engine.objective;
+        let total: f64 = micro_batches.iter().map(|batch| objective.total_weight(batch)).sum();
+        Whole {
+            answers: micro_batches.iter().map(|batch| objective.answers(batch)).sum(),
+            weight: if total > 0.0 { 1.0 / total as f32 } else { 1.0 },
+        }
+    }
+
+    /// [`Trainer::accumulate`] for some of the micro-batches of a step.
+    fn accumulate_part(&mut self, whole: &Whole, micro_batches: &[O::Batch]) -> Result<()> {
+        self.optimizer.expect(whole.answers);
         let objective = &self.engine.objective;
         let first = micro_batches.iter().position(|batch| objective.replays(batch) > 0);
         self.optimizer.begin(first.is_none())?;
         self.proofs = Proofs::default();
-        let total: f64 = micro_batches.iter().map(|batch| objective.total_weight(batch)).sum();
-        let weight = if total > 0.0 { 1.0 / total as f32 } else { 1.0 };
         for (number, batch) in micro_batches.iter().enumerate() {
             let pass = if Some(number) == first { Pass::Begin } else { Pass::Learn };
-            self.replay(pass, batch, weight)?;
+            self.replay(pass, batch, whole.weight)?;
         }
-        Ok(answers)
+        Ok(())
     }
 
     /// Submits a step, and neither waits for it nor asks what became of it. Returns the number of answers.
@@ -254,71 +291,30 @@ impl<O: Objective> Trainer<O> {
         Ok(answers)
     }
 
+    /// The sums of the losses and of the right answers of a batch, without dropout.
+    pub(super) async fn measure(&mut self, batch: &O::Batch) -> Result<Sums> {
+        self.clear_totals.replay()?;
+        self.proofs = Proofs::default();
+        self.replay(Pass::Measure, batch, 1.0)?;
+        self.engine.totals.read(&self.engine.gpu, &self.proofs).await
+    }
+
+    /// What the sums of some batches say together.
+    pub(super) fn evaluation(&self, batches: &[O::Batch], sums: &[Sums]) -> Evaluation {
+        let (mut loss, mut correct, mut masked, mut total) = (0.0, 0.0, 0, 0.0);
+        for (batch, sums) in batches.iter().zip(sums) {
+            loss += f64::from(sums.loss);
+            correct += f64::from(sums.correct);
+            masked += self.engine.objective.answers(batch) as u64;
+            total += self.engine.objective.total_weight(batch);
+        }
+        let accuracy = correct / masked.max(1) as f64;
+        Evaluation { loss: if total > 0.0 { loss / total } else { loss }, accuracy, masked }
+    }
+
     /// Whether it drops anything, and so uses keys.
     fn drops(&self) -> bool {
         self.engine.options.dropout > 0.0
-    }
-}
-
-impl<O: Objective> Engine<O> {
-    /// Waits until the device is done with recordings that were given up.
-    fn settle(&self) -> Result<()> {
-        self.gpu.wait("making room for a recording")
-    }
-
-    /// Records forward and backward of a shape, and says how many bytes that holds.
-    fn record(&self, shape: BatchShape) -> Result<(Recorded<O::Buffers>, u64)> {
-        let buffers = self.objective.buffers(&self.gpu, &self.model, shape)?;
-        let count = if self.options.dropout > 0.0 { self.objective.dropout_keys(shape) } else { 0 };
-        let keys = (0..count).map(|_| Key::new(&self.gpu)).collect::<Result<Vec<_>>>()?;
-        let begin = self.pass(Graph::training(&self.gpu).overwriting_gradients(), &buffers, &keys)?;
-        let bytes = begin.transient_bytes();
-        Ok((Recorded { buffers, keys, begin, learn: None, measure: None }, bytes))
-    }
-
-    /// What is replayed for `pass`, recorded if it is not yet.
-    fn recording<'a>(&self, recorded: &'a mut Recorded<O::Buffers>, pass: Pass) -> Result<&'a Recording> {
-        let Recorded { buffers, keys, begin, learn, measure } = recorded;
-        let (place, mut graph, keys) = match pass {
-            Pass::Begin => return Ok(begin),
-            Pass::Learn => (learn, Graph::training(&self.gpu), &keys[..]),
-            Pass::Measure => (measure, Graph::inference(&self.gpu), &[][..]),
-        };
-        let recording = match place.take() {
-            Some(recording) => recording,
-            None => {
-                graph.recorder().share(begin);
-                self.pass(graph, buffers, keys)?
-            }
-        };
-        Ok(place.insert(recording))
-    }
-
-    /// Records forward, and backward if `graph` has a tape.
-    fn pass(&self, graph: Graph, buffers: &O::Buffers, keys: &[Key]) -> Result<Recording> {
-        let mut graph = graph.with_storage(self.options.storage);
-        let graph_ref = &mut graph;
-        let rate = self.options.dropout;
-        let dropouts = keys
-            .iter()
-            .map(|key| Ok(Dropouts { hidden: rate, attention: rate, key: key.tensor(graph_ref)? }));
-        let dropouts = dropouts.collect::<Result<Vec<_>>>()?;
-        let Losses { loss, correct } = self.objective.record(graph_ref, &self.model, buffers, &dropouts)?;
-        let answers = loss.shape().elements();
-        let proof = graph_ref.input(&self.proof, [1], DType::F32)?;
-        let correct = correct.iter().map(|correct| (correct, self.totals.correct()));
-        for (values, total) in [(&loss, self.totals.loss())].into_iter().chain(correct) {
-            let total = graph_ref.recorder().bind(&total);
-            sum_into(graph_ref, values.view(), [answers, 1], total, true)?;
-        }
-        if loss.needs_gradient() {
-            let scale = graph_ref.input(self.loss_scale.clone(), [1], DType::F32)?;
-            let d_loss = broadcast(graph_ref, &scale, answers)?;
-            graph_ref.backward(&loss, d_loss)?;
-            self.model.parameters.clear_unwritten(graph_ref);
-        }
-        self.totals.arrive(graph_ref, &proof)?;
-        graph.finish(&self.gpu, if loss.needs_gradient() { "training step" } else { "evaluation" })
     }
 }
 
@@ -343,19 +339,11 @@ impl<O: Objective> StepEngine for Trainer<O> {
     }
 
     async fn evaluate(&mut self, batches: &[O::Batch]) -> Result<Evaluation> {
-        let (mut loss, mut correct, mut masked, mut total) = (0.0, 0.0, 0, 0.0);
+        let mut sums = Vec::with_capacity(batches.len());
         for batch in batches {
-            self.clear_totals.replay()?;
-            self.proofs = Proofs::default();
-            self.replay(Pass::Measure, batch, 1.0)?;
-            let sums = self.engine.totals.read(&self.engine.gpu, &self.proofs).await?;
-            loss += f64::from(sums.loss);
-            correct += f64::from(sums.correct);
-            masked += self.engine.objective.answers(batch) as u64;
-            total += self.engine.objective.total_weight(batch);
+            sums.push(self.measure(batch).await?);
         }
-        let accuracy = correct / masked.max(1) as f64;
-        Ok(Evaluation { loss: if total > 0.0 { loss / total } else { loss }, accuracy, masked })
+        Ok(self.evaluation(batches, &sums))
     }
 
     fn model_tensors(&self) -> Vec<(String, Vec<usize>)> {

@@ -10,6 +10,7 @@ pub mod kernels;
 pub mod pickle;
 pub mod program;
 pub mod pytorch;
+pub mod ranks;
 
 use std::path::{Path, PathBuf};
 

@@ -33,7 +33,7 @@ pub struct Rule {
 }
 
 /// How parameters of one role are updated.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct GroupOptions {
     /// The update rule.
     pub rule: Rule,

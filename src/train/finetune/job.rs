@@ -15,11 +15,11 @@ use crate::infer::Session;
 use crate::ops::measure::settle_speed;
 use crate::store::{CHECKPOINTS, Purpose, Store, claim, write_json};
 use crate::tensor::DType;
-use crate::train::Trainer;
 use crate::train::config::CheckpointConfig;
 use crate::train::engine::StepEngine;
 use crate::train::metrics::{Columns, Row};
 use crate::train::objective::{TextBatch, TextObjective};
+use crate::train::ranks::DataParallel;
 use crate::train::run::job::{Common, End, Fed, Job, Progress};
 use crate::train::run::log::points;
 use crate::train::run::position::Position;
@@ -187,7 +187,7 @@ impl<'a, O> Finetuning<'a, O> {
     /// Measures every set, and keeps the epoch if it is the best of its seed. What the first set gave is put into `row`.
     async fn end_epoch(
         &mut self,
-        trainer: &mut Trainer<TextObjective>,
+        trainer: &mut DataParallel<TextObjective>,
         row: &mut Row,
         progress: Progress<'_>,
     ) -> Result<()> {
@@ -243,7 +243,7 @@ impl<'a, O> Finetuning<'a, O> {
 }
 
 impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
-    type Trainer = Trainer<TextObjective>;
+    type Trainer = DataParallel<TextObjective>;
     type Summary = FinetuneReport;
 
     fn common(&self) -> &Common {
@@ -275,7 +275,7 @@ impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
         self.session = None;
         let gpu = self.device.as_ref().ok_or_else(Self::unopened)?;
         let trainer = self.setup.trainer(gpu, seed)?;
-        self.session = Some(Session::new(gpu, trainer.shared_model(), DType::F32));
+        self.session = Some(Session::new(gpu, trainer.trainer().shared_model(), DType::F32));
         Ok(trainer)
     }
 

@@ -41,6 +41,7 @@ pub use recipe::{Rates, Recipe, RecipeName};
 pub use score::Scores;
 pub use scores::Metric;
 
+use super::ranks::Team;
 use super::run::Event;
 use crate::Result;
 use crate::data::task::{Columns, Kind, Table, Task};
@@ -83,6 +84,8 @@ pub struct FinetuneOptions {
     pub allow_changes: bool,
     /// Take a folder that holds what is no run's, and replace its files of the same names.
     pub force: bool,
+    /// The ranks that train together, at most as many as the recipe's blocks. Each epoch is measured by this one alone.
+    pub team: Team,
     /// What everything in `out` is written with.
     pub store: Arc<dyn Store>,
     /// How long the thread sleeps before a lost device is opened again, and before a full disk is written to again at the
@@ -109,6 +112,7 @@ impl FinetuneOptions {
             resume: false,
             allow_changes: false,
             force: false,
+            team: Team::alone(),
             store: Arc::new(Disk),
             wait: Duration::from_secs(2),
         }

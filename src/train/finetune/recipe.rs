@@ -9,7 +9,7 @@ use super::class_weights::ClassWeights;
 use crate::data::task::Task;
 use crate::error::quoted;
 use crate::models::Freeze;
-use crate::train::config::{OptimizerConfig, is_zero};
+use crate::train::config::{OptimizerConfig, is_one, is_zero, one};
 use crate::{Error, Result};
 
 /// A recipe by name.
@@ -115,6 +115,9 @@ pub struct Recipe {
     /// there are fewer.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub recompute: usize,
+    /// Parts that the micro-batches of a step are divided into, which as many ranks may compute ([`crate::train::ranks`]).
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub blocks: usize,
 }
 
 impl Recipe {
@@ -153,6 +156,7 @@ impl Recipe {
             class_weights: ClassWeights::Equal,
             freeze: Freeze::Nothing,
             recompute: 0,
+            blocks: 1,
         }
     }
 
@@ -168,6 +172,7 @@ impl Recipe {
         positive("epochs", self.epochs)?;
         positive("batch", self.batch as u64)?;
         positive("micro-batch", self.micro_batch as u64)?;
+        positive("blocks", self.blocks as u64)?;
         if !(4..=1 << 16).contains(&self.max_length) {
             return Err(Error::config("max-length", "4 to 65536 tokens", self.max_length));
         }

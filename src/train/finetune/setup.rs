@@ -11,15 +11,13 @@ use crate::data::task::{Example, Kind, Labels, Table, Task};
 use crate::files::SentenceFolder;
 use crate::gpu::Gpu;
 use crate::infer::{Readout, Session};
-use crate::models::{Config, Learning, Model, Pooling, ProblemType};
+use crate::models::{Config, Pooling, ProblemType};
 use crate::nn::initial_values;
 use crate::store::Disk;
-use crate::tensor::DType;
 use crate::text::{Template, Tokenizer, open_pairs};
-use crate::train::objective::{
-    Classes, LabelSets, Numbers, Pairs, Targets, TextBatch, TextObjective, TokenClasses, WeightedClasses,
-};
-use crate::train::{Trainer, TrainerOptions};
+use crate::train::TrainerOptions;
+use crate::train::objective::{ChosenObjective, Pairs, Targets, TextBatch, TextObjective};
+use crate::train::ranks::{DataParallel, Learns, TrainerPlan};
 use crate::{Error, Result};
 
 /// What the names of the last layer of a head begin with, in all families.
@@ -62,6 +60,13 @@ impl<'a> Setup<'a> {
             let expected = format!("cls: the head of a `{}` reads the first token", family.model_type());
             return Err(Error::config("pooling", expected, pooling.name()));
         }
+        if *task == Task::Contrastive && recipe.blocks > 1 {
+            let expected =
+                "1 in contrastive training, whose pairs are told apart from all others of their step";
+            return Err(Error::config("blocks", expected, recipe.blocks));
+        }
+        // Before texts are prepared.
+        options.team.divide(recipe.blocks)?;
         let longest = model.config.longest_text();
         if recipe.max_length > longest {
             let expected = format!("at most {longest}, the positions the model has");
@@ -153,38 +158,15 @@ impl<'a> Setup<'a> {
         all
     }
 
-    /// A trainer of the model with the weights of the folder, and first values where it has none.
-    pub(super) fn trainer(&self, gpu: &Gpu, seed: u64) -> Result<Trainer<TextObjective>> {
-        let FinetuneOptions { model: folder, recipe, task, storage, .. } = self.options;
-        let learning = Learning {
-            division: recipe.optimizer.options().division(),
-            freeze: recipe.freeze,
-            recompute: recipe.recompute.min(self.config.num_hidden_layers),
-        };
-        let mut model = Model::trained(gpu, self.config.clone(), learning)?;
-        if *storage == DType::F16 {
-            model = model.with_weights_f16()?;
-        }
-        // What told texts apart says nothing of words.
-        let other_head = folder.config.head() != self.config.head();
-        for spec in self.config.parameters() {
-            let shape = folder.weights.shape(&spec.name);
-            // A head for other classes begins anew.
-            let values = match shape {
-                Some(shape) if shape == spec.shape && !(other_head && spec.name.starts_with(LAST_LAYER)) => {
-                    folder.weights.f32(&spec.name)?
-                }
-                _ => initial_values(&spec, seed),
-            };
-            model.parameters.write(&spec.name, &values)?;
-        }
-        let objective: TextObjective = match task.kind() {
-            Kind::Classes if self.weights.is_empty() => Box::new(Classes),
-            Kind::Classes => Box::new(WeightedClasses { weights: self.weights.clone() }),
-            Kind::Labels => Box::new(LabelSets),
-            Kind::Words => Box::new(TokenClasses { weights: self.weights.clone() }),
-            Kind::Number => Box::new(Numbers),
-            Kind::Vector => Box::new(Pairs {
+    /// What the trainer of a seed is made from.
+    fn plan(&self, seed: u64) -> TrainerPlan {
+        let FinetuneOptions { recipe, task, storage, kernels, .. } = self.options;
+        let objective = match task.kind() {
+            Kind::Classes => ChosenObjective::Classes(self.weights.clone()),
+            Kind::Labels => ChosenObjective::LabelSets,
+            Kind::Words => ChosenObjective::TokenClasses(self.weights.clone()),
+            Kind::Number => ChosenObjective::Numbers,
+            Kind::Vector => ChosenObjective::Pairs(Pairs {
                 pooling: self.pooling,
                 factor: recipe.contrast as f32,
                 at_once: recipe.micro_batch,
@@ -197,7 +179,29 @@ impl<'a> Setup<'a> {
             optimizer: recipe.optimizer.options(),
             seed,
         };
-        Trainer::new(gpu, model, objective, options)
+        let recompute = recipe.recompute.min(self.config.num_hidden_layers);
+        let learns = Learns::Texts { objective, options, freeze: recipe.freeze, recompute };
+        TrainerPlan { config: self.config.clone(), kernels: kernels.clone(), learns }
+    }
+
+    /// A trainer of the model with the weights of the folder, and first values where it has none.
+    pub(super) fn trainer(&self, gpu: &Gpu, seed: u64) -> Result<DataParallel<TextObjective>> {
+        let FinetuneOptions { model: folder, recipe, team, .. } = self.options;
+        DataParallel::texts(gpu, &self.plan(seed), recipe.blocks, team, |trainer| {
+            // What told texts apart says nothing of words.
+            let other_head = folder.config.head() != self.config.head();
+            for spec in self.config.parameters() {
+                let shape = folder.weights.shape(&spec.name);
+                // A head for other classes begins anew.
+                let begins = other_head && spec.name.starts_with(LAST_LAYER);
+                let values = match shape {
+                    Some(shape) if shape == spec.shape && !begins => folder.weights.f32(&spec.name)?,
+                    _ => initial_values(&spec, seed),
+                };
+                trainer.model().parameters.write(&spec.name, &values)?;
+            }
+            Ok(())
+        })
     }
 
     /// What a checkpoint must have been made with. What is read from files is there as a checksum.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::{BatchShape, Losses, Objective};
 use crate::autograd::Graph;
 use crate::data::Batch;
@@ -12,7 +14,7 @@ use crate::tensor::DType;
 use crate::{Error, Result};
 
 /// Cross entropy of the masked tokens, in nats. Every micro-batch has the same shape, so that there is one recording.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MaskedTokens {
     /// B: sequences computed at once; a batch may have fewer.
     pub sequences: usize,

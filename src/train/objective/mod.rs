@@ -21,7 +21,7 @@ macro_rules! objectives {
     };
 }
 
-objectives! { classes, label_sets, numbers, pairs, texts, token_classes }
+objectives! { chosen, classes, label_sets, numbers, pairs, texts, token_classes }
 
 use std::sync::Arc;
 

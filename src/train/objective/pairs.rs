@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::texts::{Targets, TextBatch, TextBuffers};
 use super::{BatchShape, Losses, Objective};
 use crate::Result;
@@ -29,7 +31,7 @@ use crate::tensor::{DType, Tensor};
 /// gradients add up. Instead only its vectors are kept: chunks of texts are computed a second time for their gradients
 /// (Gao et al. 2021, *Scaling deep contrastive learning batch size under memory limited setup*), so that memory depends
 /// on the chunk and not on the batch.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Pairs {
     /// How tokens become a vector.
     pub pooling: Pooling,

@@ -1,0 +1,100 @@
+//! Training on several ranks: who started this process as one of many, and what it does then.
+
+#[cfg(feature = "mpi")]
+mod mpi;
+
+use anyhow::bail;
+use wgrad::train::ranks::Team;
+
+use super::precision::ComputeArgs;
+#[cfg(feature = "mpi")]
+use super::{device, interrupt, kept, print};
+
+/// How launchers tell a process of how many it is one: Open MPI's mpirun, MPICH's and Intel's, and Slurm's srun.
+const SIZES: [&str; 3] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"];
+/// How they tell which one of its machine it is.
+const LOCAL_RANKS: [&str; 3] = ["OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID"];
+
+/// The first of these variables that is set.
+fn told(names: &[&'static str]) -> Option<(&'static str, usize)> {
+    names.iter().find_map(|name| Some((*name, std::env::var(name).ok()?.parse().ok()?)))
+}
+
+/// Which process of its machine this is, counted from 0.
+pub fn local_rank() -> usize {
+    told(&SIZES).filter(|(_, size)| *size > 1).and(told(&LOCAL_RANKS)).map_or(0, |(_, rank)| rank)
+}
+
+/// Joins the processes that a launcher has started together with this one. Rank 0 gets the team; all others work for it, and
+/// get none when there is nothing more to do.
+#[cfg(not(feature = "mpi"))]
+pub fn join(_: &ComputeArgs, _: Option<u64>) -> anyhow::Result<Option<Team>> {
+    if let Some((variable, size)) = told(&SIZES).filter(|(_, size)| *size > 1) {
+        bail!(
+            "expected a wgrad built with `cargo install --features mpi` to train as one of {size} processes ({variable}), found one \
+             without: each of them would train by itself in the same folder"
+        );
+    }
+    Ok(Some(Team::alone()))
+}
+
+/// Joins the processes that a launcher has started together with this one. Rank 0 gets the team; all others work for it, with
+/// devices opened as the command says, and get none when there is nothing more to do.
+#[cfg(feature = "mpi")]
+pub fn join(compute: &ComputeArgs, memory: Option<u64>) -> anyhow::Result<Option<Team>> {
+    use wgrad::gpu::GpuOptions;
+    use wgrad::tensor::DType;
+    use wgrad::train::Precision;
+    use wgrad::train::ranks::{Hello, Link, TrainerPlan, work};
+
+    let told = told(&SIZES).map(|(_, size)| size);
+    // Some launchers tell no number of processes in a way of their own.
+    if told.is_none_or(|size| size < 2) && std::env::var_os("PMIX_RANK").is_none() {
+        return Ok(Some(Team::alone()));
+    }
+    let mut link = mpi::Mpi::start(|rank, silent| {
+        print::note(format_args!(
+            "error: rank {rank}: nothing was heard of it for {} s: all ranks end; --resume goes on from the last checkpoint",
+            silent.as_secs()
+        ));
+    })?;
+    if let Some(size) = told.filter(|size| *size != link.size()) {
+        bail!(
+            "expected to be one of {size} processes, as the launcher says, found {}: it belongs to another MPI than the one that \
+             this wgrad was built with",
+            link.size()
+        );
+    }
+    if link.size() == 1 {
+        link.close();
+        return Ok(Some(Team::alone()));
+    }
+    let share = match std::env::var("WGRAD_SHARE") {
+        Ok(text) => match text.parse() {
+            Ok(share @ 1..=1000) => share,
+            _ => bail!("WGRAD_SHARE: expected a whole number from 1 to 1000, found `{text}`"),
+        },
+        Err(_) => 1,
+    };
+    let hello = Hello { program: kept::version(), share };
+    if link.rank() == 0 {
+        return Ok(Some(Team::gather(link, &hello)?));
+    }
+    // Rank 0 ends the step, saves, and tells the others to end.
+    interrupt::leave_to_rank_0()?;
+    let open = |plan: &TrainerPlan| {
+        let precision = if plan.storage() == DType::F16 { Precision::Mixed } else { Precision::F32 };
+        let options = pollster::block_on(compute.options(precision, memory));
+        let options = options.map_err(|error| match error.downcast() {
+            Ok(error) => error,
+            Err(other) => {
+                wgrad::Error::Gpu { operation: "choosing a device".into(), message: other.to_string() }
+            }
+        })?;
+        pollster::block_on(device::open(&GpuOptions { choices: plan.kernels.clone(), ..options }))
+    };
+    let ended = work(&mut link, &hello, open);
+    link.close();
+    ended?;
+    Ok(None)
+}

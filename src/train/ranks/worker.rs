@@ -1,0 +1,172 @@
+//! What every rank but the first does: what it is told.
+
+use super::exchange::sum_in_order;
+use super::link::Link;
+use super::message::{Kind, answer, put_report, put_sums};
+use super::plan::{Learns, TrainerPlan};
+use super::team::{Hello, greet};
+use super::wire::{Packed, Reader};
+use crate::gpu::Gpu;
+use crate::optim::Sums;
+use crate::train::engine::{StepEngine, StepReport};
+use crate::train::objective::Objective;
+use crate::train::trainer::{Trainer, Whole};
+use crate::{Error, Result};
+
+/// Works for rank 0 until that has nothing more to do. `open` opens the device of a plan; it is called again where rank 0
+/// begins anew.
+///
+/// What goes wrong here rank 0 is told, which decides how it goes on.
+///
+/// # Errors
+/// [`Error::Rank`] when rank 0 cannot be reached any more.
+pub fn work(
+    link: &mut dyn Link,
+    hello: &Hello,
+    mut open: impl FnMut(&TrainerPlan) -> Result<Gpu>,
+) -> Result<()> {
+    if !greet(link, hello)? {
+        return Ok(());
+    }
+    let mut member: Option<Box<dyn Member>> = None;
+    // What went wrong since the last answer.
+    let mut pending: Result<()> = Ok(());
+    loop {
+        let bytes = link.receive(0)?;
+        let mut message = Reader::new(&bytes, 0);
+        match Kind::take(&mut message)? {
+            Kind::End => return Ok(()),
+            Kind::Open => {
+                // The memory of the device may not hold two trainers at once.
+                member = None;
+                pending = Ok(());
+                let made = make(&mut message, &mut open).map(|made| {
+                    let name = made.device();
+                    member = Some(made);
+                    name
+                });
+                link.send(0, answer(made, |name, to| to.text(&name)))?;
+            }
+            Kind::Write => {
+                let written = write(&mut message, member.as_deref_mut());
+                pending = pending.and(written);
+            }
+            Kind::Step => {
+                let sums = std::mem::replace(&mut pending, Ok(()))
+                    .and_then(|()| present(member.as_deref_mut())?.learn(&mut message));
+                link.send(0, answer(sums, |sums, to| to.list(&sums, put_sums)))?;
+            }
+            Kind::Go => {
+                let member = present(member.as_deref_mut())?;
+                let report = member.step(&mut message, link)?;
+                link.send(0, answer(report, |report, to| put_report(&report, to)))?;
+            }
+            Kind::Leave => {
+                if let Some(member) = &mut member {
+                    member.forget();
+                }
+            }
+            Kind::Measure => {
+                let sums = std::mem::replace(&mut pending, Ok(()))
+                    .and_then(|()| present(member.as_deref_mut())?.measure(&mut message));
+                link.send(0, answer(sums, |sums, to| to.list(&sums, put_sums)))?;
+            }
+        }
+    }
+}
+
+/// A trainer of any objective.
+trait Member {
+    fn device(&self) -> String;
+    fn write(&mut self, name: &str, values: &[f32]) -> Result<()>;
+    /// Learns from the blocks of a message.
+    fn learn(&mut self, message: &mut Reader<'_>) -> Result<Vec<Sums>>;
+    /// The optimizer's step. The outer error is the link's, after which nobody can be told.
+    fn step(&mut self, message: &mut Reader<'_>, link: &mut dyn Link) -> Result<Result<StepReport>>;
+    /// Gives up what was learned.
+    fn forget(&mut self);
+    fn measure(&mut self, message: &mut Reader<'_>) -> Result<Vec<Sums>>;
+}
+
+/// A trainer, and the gradients of its blocks between two messages.
+struct Working<O: Objective> {
+    trainer: Trainer<O>,
+    step: Option<(Whole, Vec<Vec<f32>>)>,
+}
+
+fn make(
+    message: &mut Reader<'_>,
+    open: &mut impl FnMut(&TrainerPlan) -> Result<Gpu>,
+) -> Result<Box<dyn Member>> {
+    let plan: TrainerPlan = serde_json::from_str(&message.text()?).map_err(|_| message.broken())?;
+    let gpu = open(&plan)?;
+    Ok(match &plan.learns {
+        Learns::Masked(options) => Box::new(Working { trainer: plan.masked(&gpu, *options)?, step: None }),
+        Learns::Texts { objective, options, freeze, recompute } => {
+            let trainer = plan.texts(&gpu, objective, *options, (*freeze, *recompute))?;
+            Box::new(Working { trainer, step: None })
+        }
+    })
+}
+
+fn present<'m>(member: Option<&'m mut (dyn Member + 'static)>) -> Result<&'m mut (dyn Member + 'static)> {
+    let message = "it has no trainer: this is a defect".to_owned();
+    member.ok_or(Error::Training { step: 0, message })
+}
+
+fn write(message: &mut Reader<'_>, member: Option<&mut (dyn Member + 'static)>) -> Result<()> {
+    let (name, values) = (message.text()?, message.floats()?);
+    // Where there is no trainer, rank 0 has been told so.
+    member.map_or(Ok(()), |member| member.write(&name, &values))
+}
+
+fn batches<B: Packed>(message: &mut Reader<'_>) -> Result<Vec<B>> {
+    message.list(|message| message.packed())
+}
+
+impl<O: Objective<Batch: Packed>> Member for Working<O> {
+    fn device(&self) -> String {
+        self.trainer.device()
+    }
+
+    fn write(&mut self, name: &str, values: &[f32]) -> Result<()> {
+        self.trainer.write(name, values)
+    }
+
+    fn learn(&mut self, message: &mut Reader<'_>) -> Result<Vec<Sums>> {
+        // The memory of the last step's gradients, where that was not gone on with.
+        self.step = None;
+        let answers = message.count()?;
+        let weight = message.floats()?.first().copied().ok_or_else(|| message.broken())?;
+        let whole = Whole { answers, weight };
+        let (mut gradients, mut all) = (Vec::new(), Vec::new());
+        for _ in 0..message.count()? {
+            self.trainer.set_keys_used(message.number()?);
+            let block: Vec<O::Batch> = batches(message)?;
+            let (gradient, sums) = pollster::block_on(self.trainer.learn_block(&whole, &block))?;
+            gradients.push(gradient);
+            all.push(sums);
+        }
+        self.step = Some((whole, gradients));
+        Ok(all)
+    }
+
+    fn step(&mut self, message: &mut Reader<'_>, link: &mut dyn Link) -> Result<Result<StepReport>> {
+        let [loss, correct] = message.floats()?[..] else { return Err(message.broken()) };
+        let learning_rate = message.double()?;
+        let counts = message.list(Reader::count)?;
+        let (whole, own) = self.step.take().ok_or_else(|| message.broken())?;
+        let gradient = sum_in_order(link, self.trainer.gradient_elements(), &counts, own)?;
+        let sums = Sums { loss, correct };
+        Ok(pollster::block_on(self.trainer.step_from(&whole, &gradient, &sums, learning_rate)))
+    }
+
+    fn forget(&mut self) {
+        self.step = None;
+    }
+
+    fn measure(&mut self, message: &mut Reader<'_>) -> Result<Vec<Sums>> {
+        let all: Vec<O::Batch> = batches(message)?;
+        all.iter().map(|batch| pollster::block_on(self.trainer.measure(batch))).collect()
+    }
+}
