@@ -78,3 +78,13 @@ swiftshader() {
         [ ! -f "$file" ] || { echo "$file" && return; }
     done
 }
+
+# An MPI library with what starts programs, and libclang, which reads its headers.
+prepare_mpi() {
+    local missing=()
+    command -v mpicc >/dev/null || missing+=(libopenmpi-dev)
+    command -v mpirun >/dev/null || missing+=(openmpi-bin)
+    compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null ||
+        (ldconfig -p 2>/dev/null || /sbin/ldconfig -p) | grep libclang >/dev/null || missing+=(libclang-dev)
+    [ "$(uname -s)" != Linux ] || [ ${#missing[@]} = 0 ] || install "${missing[@]}"
+}

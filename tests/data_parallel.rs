@@ -235,7 +235,7 @@ fn a_rank_that_fails_dies_or_hangs_is_named() {
     }
     let dies = |link| answers(link, 2, drop);
     assert_eq!(told(PATIENCE, dies), "rank 1: it has ended");
-    let hangs = |link| answers(link, 2, |link| std::mem::forget(link));
+    let hangs = |link| answers(link, 2, std::mem::forget);
     let error = told(Duration::from_millis(500), hangs);
     assert!(error.starts_with("rank 1: nothing was heard of it"), "{error}");
     // Nothing is left waiting: whoever works notices that rank 0 has gone.

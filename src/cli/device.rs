@@ -4,7 +4,7 @@ use wgrad::Result;
 use wgrad::gpu::{Gpu, GpuOptions};
 use wgrad::ops::measure::settle_speed;
 
-use super::ranks;
+use super::launcher;
 
 /// The options of a device on the adapter whose name has `adapter` in it, the strongest by default: whatever was trained
 /// there can be run there, so every command asks for the largest bindings that the adapter has. Of several that are alike
@@ -12,7 +12,7 @@ use super::ranks;
 pub fn options(adapter: Option<&str>) -> GpuOptions {
     GpuOptions {
         adapter: adapter.map(str::to_owned).or_else(|| std::env::var("WGRAD_ADAPTER").ok()),
-        number: ranks::local_rank(),
+        number: launcher::local_rank(),
         max_binding: Some(u64::MAX),
         ..GpuOptions::default()
     }

@@ -19,6 +19,7 @@ mod info;
 mod interrupt;
 mod kept;
 mod labelled;
+mod launcher;
 mod merge;
 mod models;
 mod plan;

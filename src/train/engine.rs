@@ -41,11 +41,16 @@ pub trait StepEngine {
     type Step;
 
     /// Begins an optimizer step over all micro-batches, with the gradient of the mean over all their answers, and waits for
-    /// nothing. One more may be begun before the report of this one is read.
+    /// nothing, unless it [begins by waiting](StepEngine::begins_by_waiting). One more may be begun before the report of this one is read.
     ///
     /// # Errors
     /// As [`StepEngine::step`].
     fn begin_step(&mut self, micro_batches: &[Self::Batch], learning_rate: f64) -> Result<Self::Step>;
+
+    /// Whether a step is done when it is begun, so that one that is begun ahead gains nothing.
+    fn begins_by_waiting(&self) -> bool {
+        false
+    }
 
     /// Waits for a step, and tells what it did. Steps are finished in the order in which they were begun.
     ///

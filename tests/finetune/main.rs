@@ -10,6 +10,7 @@
 mod common;
 mod disk;
 mod heads;
+mod ranks;
 mod resume;
 
 use std::fs;

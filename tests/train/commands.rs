@@ -173,3 +173,21 @@ fn fault_52_a_folder_that_is_no_runs_is_left_as_it_is() {
     ModelFolder::load(&out).unwrap();
     assert_eq!(std::fs::read_to_string(out.join("metrics.csv")).unwrap(), "my metrics.csv");
 }
+
+/// Without MPI each of them would train alone, and all in one folder.
+#[cfg(not(feature = "mpi"))]
+#[test]
+fn one_of_several_processes_is_refused_without_mpi() {
+    use crate::common::program;
+
+    for (variable, size) in [("OMPI_COMM_WORLD_SIZE", "4"), ("PMI_SIZE", "2"), ("SLURM_STEP_NUM_TASKS", "3")]
+    {
+        let arguments = ["pretrain", "--preset", "micro", "--data", "none", "--out", "none"];
+        let output = program::command(&arguments).env(variable, size).output().unwrap();
+        let told = program::error(&output, 1);
+        assert!(told.contains("--features mpi") && told.contains(&format!("{size} processes")), "{told}");
+        // One process is none of several.
+        let output = program::command(&arguments).env(variable, "1").output().unwrap();
+        assert!(!program::error(&output, 1).contains("mpi"));
+    }
+}

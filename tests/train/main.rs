@@ -16,6 +16,7 @@ mod memory;
 mod memory_saved;
 mod outputs;
 mod packing;
+mod ranks;
 mod resume;
 mod settings;
 mod skipping;

@@ -6,30 +6,16 @@ mod mpi;
 use anyhow::bail;
 use wgrad::train::ranks::Team;
 
+use super::launcher::processes;
 use super::precision::ComputeArgs;
 #[cfg(feature = "mpi")]
 use super::{device, interrupt, kept, print};
-
-/// How launchers tell a process of how many it is one: Open MPI's mpirun, MPICH's and Intel's, and Slurm's srun.
-const SIZES: [&str; 3] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"];
-/// How they tell which one of its machine it is.
-const LOCAL_RANKS: [&str; 3] = ["OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID"];
-
-/// The first of these variables that is set.
-fn told(names: &[&'static str]) -> Option<(&'static str, usize)> {
-    names.iter().find_map(|name| Some((*name, std::env::var(name).ok()?.parse().ok()?)))
-}
-
-/// Which process of its machine this is, counted from 0.
-pub fn local_rank() -> usize {
-    told(&SIZES).filter(|(_, size)| *size > 1).and(told(&LOCAL_RANKS)).map_or(0, |(_, rank)| rank)
-}
 
 /// Joins the processes that a launcher has started together with this one. Rank 0 gets the team; all others work for it, and
 /// get none when there is nothing more to do.
 #[cfg(not(feature = "mpi"))]
 pub fn join(_: &ComputeArgs, _: Option<u64>) -> anyhow::Result<Option<Team>> {
-    if let Some((variable, size)) = told(&SIZES).filter(|(_, size)| *size > 1) {
+    if let Some((variable, size)) = processes().filter(|(_, size)| *size > 1) {
         bail!(
             "expected a wgrad built with `cargo install --features mpi` to train as one of {size} processes ({variable}), found one \
              without: each of them would train by itself in the same folder"
@@ -47,7 +33,7 @@ pub fn join(compute: &ComputeArgs, memory: Option<u64>) -> anyhow::Result<Option
     use wgrad::train::Precision;
     use wgrad::train::ranks::{Hello, Link, TrainerPlan, work};
 
-    let told = told(&SIZES).map(|(_, size)| size);
+    let told = processes().map(|(_, size)| size);
     // Some launchers tell no number of processes in a way of their own.
     if told.is_none_or(|size| size < 2) && std::env::var_os("PMIX_RANK").is_none() {
         return Ok(Some(Team::alone()));

@@ -4,8 +4,12 @@
 //! which losses are recorded. The [`Trainer`](super::Trainer) does everything else: recordings by shape, gradients,
 //! loss scale, dropout's keys, the optimizer, and the proof that nothing was lost.
 
+#[cfg(not(target_arch = "wasm32"))]
+mod chosen;
 mod masked;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub use chosen::ChosenObjective;
 pub use masked::{MaskedBuffers, MaskedTokens};
 
 /// Declares the modules of objectives, and exports what is public in them. A page, which only pretrains, has none of
@@ -21,7 +25,7 @@ macro_rules! objectives {
     };
 }
 
-objectives! { chosen, classes, label_sets, numbers, pairs, texts, token_classes }
+objectives! { classes, label_sets, numbers, pairs, texts, token_classes }
 
 use std::sync::Arc;
 

@@ -128,6 +128,11 @@ impl<O: Objective<Batch: Packed>> DataParallel<O> {
         self.team.size() == 1
     }
 
+    /// Whether gradients are added on the host.
+    fn in_blocks(&self) -> bool {
+        self.parts.len() > 1 || self.parts[0].len() > 1
+    }
+
     /// Gives all others the values of a tensor.
     fn tell_values(&self, name: &str, values: &[f32]) -> Result<()> {
         let mut message = Kind::Write.message();
@@ -250,9 +255,13 @@ impl<O: Objective<Batch: Packed>> StepEngine for DataParallel<O> {
     type Batch = O::Batch;
     type Step = Step;
 
+    fn begins_by_waiting(&self) -> bool {
+        self.in_blocks()
+    }
+
     /// Waits for the step where it is one of several blocks: their gradients are added on the host.
     fn begin_step(&mut self, micro_batches: &[O::Batch], learning_rate: f64) -> Result<Step> {
-        if self.parts.len() == 1 && self.parts[0].len() == 1 {
+        if !self.in_blocks() {
             return self.trainer.begin_step(micro_batches, learning_rate).map(Step::Begun);
         }
         pollster::block_on(self.step_in_blocks(micro_batches, learning_rate)).map(Step::Done)

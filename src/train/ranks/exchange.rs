@@ -32,13 +32,13 @@ pub(super) fn sum_in_order(
     let mine = part(rank);
     let mut sum: Option<Vec<f32>> = None;
     for (from, &count) in counts.iter().enumerate() {
-        for block in 0..count {
-            if from == rank {
-                add(&mut sum, own[block][mine.clone()].iter().copied());
-            } else {
-                let bytes = received(link, from, mine.len())?;
-                add(&mut sum, floats(&bytes));
-            }
+        if from == rank {
+            own.iter().for_each(|block| add(&mut sum, block[mine.clone()].iter().copied()));
+            continue;
+        }
+        for _ in 0..count {
+            let bytes = received(link, from, mine.len())?;
+            add(&mut sum, floats(&bytes));
         }
     }
     drop(own);
@@ -140,7 +140,7 @@ mod tests {
             sum_in_order(&mut first, 4, &[1, 1], vec![vec![1.0; 4]]).unwrap_err().to_string()
         };
         assert_eq!(told(Duration::from_secs(60), drop), "rank 1: it has ended");
-        let silent = told(Duration::from_millis(300), |link| std::mem::forget(link));
+        let silent = told(Duration::from_millis(300), std::mem::forget);
         assert!(silent.starts_with("rank 1: nothing was heard of it"), "{silent}");
         let wrong = told(Duration::from_secs(60), |mut link| {
             link.send(0, vec![0; 4]).unwrap();

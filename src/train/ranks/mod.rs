@@ -24,4 +24,5 @@ pub use engine::DataParallel;
 pub use link::{Link, Local, locals};
 pub use plan::{Learns, TrainerPlan};
 pub use team::{Hello, Team};
+pub use wire::Packed;
 pub use worker::work;

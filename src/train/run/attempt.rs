@@ -234,7 +234,8 @@ impl<'a, J: Job> Attempt<'a, J> {
             } else {
                 None
             };
-            let waits = ahead.is_some() && (!self.quick || self.looks_after(begun));
+            let quick = self.quick && !self.trainer.begins_by_waiting();
+            let waits = ahead.is_some() && (!quick || self.looks_after(begun));
             let following = match pause {
                 None if !waits => Some(self.begin_step(begun)),
                 _ => None,
