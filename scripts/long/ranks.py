@@ -156,6 +156,8 @@ def main():
                 time.sleep(0.05)
             took = time.monotonic() - ended
             problems = [f"ended after {took:.0f} s"] if took > DEADLINE else []
+            # The system takes the lock of the folder from a killed process a moment after it has ended it.
+            time.sleep(1)
             killed_at = steps_done(place / out)
             begun = ["--resume"] if (place / out / "train.json").exists() else []
             if (place / out / "model.safetensors").exists() and process.returncode == 0:
