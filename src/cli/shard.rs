@@ -7,6 +7,9 @@ use anyhow::bail;
 use wgrad::Error;
 use wgrad::store::WorkShard;
 
+use super::launcher::{LAUNCHERS, Launcher, SRUN, Variable, launcher, number, variable};
+use super::print;
+
 /// Which share of the work is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Choice {
@@ -59,59 +62,24 @@ impl ShardArgs {
         &self,
         inputs: impl IntoIterator<Item = &'p Path>,
     ) -> anyhow::Result<Option<WorkShard>> {
-        let variable = |name: &str| std::env::var(name).ok();
         let shard = decide(self.shard, &variable)?;
         let piped = inputs.into_iter().any(|input| input.as_os_str() == "-");
-        if shard.is_some() && piped && launcher(&variable)?.is_some_and(|found| found.program != SRUN) {
-            bail!(
-                "--shard: expected a file, which every process can read, found the standard input: \
-                 mpirun hands it to the first process alone"
-            );
+        // What these variables say matters to nobody who says what is to be done.
+        let launched = launcher(&variable).ok().flatten().filter(|found| found.size > 1);
+        match (self.shard, launched) {
+            (Some(Choice::Auto), Some(found)) if piped && found.program != SRUN => bail!(
+                "--shard auto: expected a file, which every process can read, found the standard input: \
+                 mpirun hands it to the first process alone (where each has one of its own, --shard I/N)"
+            ),
+            // A shell may be one of the processes, and what is typed there one command: it is no error.
+            (None, Some(Launcher { program, rank: 0, size, .. })) => print::note(format_args!(
+                "note: {program} started {size} processes, and each does all of the work: --shard auto divides it, \
+                 --shard none says that it is meant"
+            )),
+            _ => {}
         }
         Ok(shard)
     }
-}
-
-/// What started several processes, and which of them this one is.
-#[derive(Debug, PartialEq, Eq)]
-struct Launcher {
-    program: &'static str,
-    /// Counted from 0.
-    rank: u64,
-    size: u64,
-}
-
-const SRUN: &str = "srun";
-
-/// The variables of rank and size. Where an mpirun stands in a job of Slurm, the processes see the variables of both, and
-/// those of Slurm are about the job.
-const LAUNCHERS: [(&str, &str, &str); 4] = [
-    ("mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
-    ("mpirun", "MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE"),
-    ("mpirun", "PMI_RANK", "PMI_SIZE"),
-    // The number of tasks of the step: a batch script sees that of the job, though it is one process.
-    (SRUN, "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
-];
-
-type Variable<'v> = &'v dyn Fn(&str) -> Option<String>;
-
-/// A variable that holds a whole number.
-fn number(variable: Variable, name: &str) -> anyhow::Result<Option<u64>> {
-    let Some(text) = variable(name) else { return Ok(None) };
-    match text.trim().parse() {
-        Ok(number) => Ok(Some(number)),
-        Err(_) => bail!("{name}: expected a whole number, found {text:?}; --shard I/N does without it"),
-    }
-}
-
-/// What started this process, and perhaps others.
-fn launcher(variable: Variable) -> anyhow::Result<Option<Launcher>> {
-    for (program, rank, size) in LAUNCHERS {
-        if let (Some(rank), Some(size)) = (number(variable, rank)?, number(variable, size)?) {
-            return Ok(Some(Launcher { program, rank, size }));
-        }
-    }
-    Ok(None)
 }
 
 /// The share of a task of a Slurm array.
@@ -142,22 +110,12 @@ fn array(variable: Variable) -> anyhow::Result<Option<WorkShard>> {
 fn decide(choice: Option<Choice>, variable: Variable) -> anyhow::Result<Option<WorkShard>> {
     match choice {
         Some(Choice::Of(shard)) => return Ok(Some(shard)),
-        Some(Choice::None) => return Ok(None),
-        Some(Choice::Auto) | None => {}
+        // An array's tasks mostly have inputs of their own.
+        Some(Choice::None) | None => return Ok(None),
+        Some(Choice::Auto) => {}
     }
     let launched = launcher(variable)?;
     let several = launched.as_ref().filter(|launched| launched.size > 1);
-    if choice.is_none() {
-        // Each would do everything and write the same file. An array is no such thing: its tasks mostly have inputs of
-        // their own.
-        return match several {
-            None => Ok(None),
-            Some(Launcher { program, size, .. }) => bail!(
-                "--shard: expected auto, where {program} started {size} processes, found nothing: each would do all of the \
-                 work and write the same file (--shard none, if that is meant)"
-            ),
-        };
-    }
     let array = array(variable)?;
     match (several, array) {
         (Some(Launcher { program, size, .. }), Some(array)) if array.of() > 1 => bail!(
@@ -222,6 +180,10 @@ mod tests {
         is(None, &STEP[..2], None);
         is(None, &ARRAY, None);
         is(None, &[], None);
+        // Where nothing is asked for, nothing is divided, and nobody cares for what a variable may hold.
+        is(None, &MPI, None);
+        is(None, &[("PMI_RANK", "2"), ("PMI_SIZE", "two")], None);
+        is(Some("auto"), &[&ARRAY[..], &[("PMI_RANK", ""), ("PMI_SIZE", " ")]].concat(), Some("3/4"));
     }
 
     #[test]
@@ -230,8 +192,6 @@ mod tests {
             let found = decided(choice, variables).unwrap_err();
             assert!(found.contains(told), "{found}");
         };
-        refused(None, &MPI, "--shard: expected auto, where mpirun started 4 processes");
-        refused(None, &STEP, "--shard: expected auto, where srun started 2 processes");
         refused(Some("auto"), &[], "expected the variables of mpirun (OMPI_COMM_WORLD_RANK)");
         refused(Some("auto"), &STEP[..2], "found none; --shard I/N says");
         refused(

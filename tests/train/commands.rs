@@ -183,11 +183,11 @@ fn one_of_several_processes_is_refused_without_mpi() {
     for (variable, size) in [("OMPI_COMM_WORLD_SIZE", "4"), ("PMI_SIZE", "2"), ("SLURM_STEP_NUM_TASKS", "3")]
     {
         let arguments = ["pretrain", "--preset", "micro", "--data", "none", "--out", "none"];
-        let output = program::command(&arguments).env(variable, size).output().unwrap();
+        let output = command(&arguments).env(variable, size).output().unwrap();
         let told = program::error(&output, 1);
         assert!(told.contains("--features mpi") && told.contains(&format!("{size} processes")), "{told}");
         // One process is none of several.
-        let output = program::command(&arguments).env(variable, "1").output().unwrap();
+        let output = command(&arguments).env(variable, "1").output().unwrap();
         assert!(!program::error(&output, 1).contains("mpi"));
     }
 }

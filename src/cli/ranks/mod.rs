@@ -6,7 +6,7 @@ mod mpi;
 use anyhow::bail;
 use wgrad::train::ranks::Team;
 
-use super::launcher::processes;
+use super::launcher::{launcher, variable};
 use super::precision::ComputeArgs;
 #[cfg(feature = "mpi")]
 use super::{device, interrupt, kept, print};
@@ -15,10 +15,11 @@ use super::{device, interrupt, kept, print};
 /// get none when there is nothing more to do.
 #[cfg(not(feature = "mpi"))]
 pub fn join(_: &ComputeArgs, _: Option<u64>) -> anyhow::Result<Option<Team>> {
-    if let Some((variable, size)) = processes().filter(|(_, size)| *size > 1) {
+    if let Some(found) = launcher(&variable)?.filter(|found| found.size > 1) {
+        let (size, variable) = (found.size, found.size_variable);
         bail!(
             "expected a wgrad built with `cargo install --features mpi` to train as one of {size} processes ({variable}), found one \
-             without: each of them would train by itself in the same folder"
+             without: each of them would train by itself in the same folder (unset {variable} where this process is alone)"
         );
     }
     Ok(Some(Team::alone()))
@@ -33,7 +34,7 @@ pub fn join(compute: &ComputeArgs, memory: Option<u64>) -> anyhow::Result<Option
     use wgrad::train::Precision;
     use wgrad::train::ranks::{Hello, Link, TrainerPlan, work};
 
-    let told = processes().map(|(_, size)| size);
+    let told = launcher(&variable)?.map(|found| usize::try_from(found.size).unwrap_or(usize::MAX));
     // Some launchers tell no number of processes in a way of their own.
     if told.is_none_or(|size| size < 2) && std::env::var_os("PMIX_RANK").is_none() {
         return Ok(Some(Team::alone()));
