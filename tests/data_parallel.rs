@@ -13,7 +13,7 @@ use std::time::Duration;
 use common::golden::{Golden, options, split};
 use common::ranks::{PATIENCE, hello, with_others, with_ranks, works};
 use wgrad::data::Batch;
-use wgrad::gpu::{Choices, Gpu, GpuOptions};
+use wgrad::gpu::{Choices, Gpu, GpuOptions, MatrixOperands};
 use wgrad::tensor::DType;
 use wgrad::train::ranks::{DataParallel, Hello, Learns, Local, Team, TrainerPlan, locals, work};
 use wgrad::train::{MaskedTokens, MlmOptions, StepEngine, StepReport};
@@ -162,7 +162,7 @@ fn lost_work_of_any_rank_rejects_the_step() {
 
     // Another rank loses what it computes.
     let lose = |mut link: Local| {
-        let open = |_: &TrainerPlan| {
+        let open = |_: &TrainerPlan, _: Option<MatrixOperands>| {
             let gpu = pollster::block_on(Gpu::open(&GpuOptions::default()))?;
             gpu.lose_submission(4);
             Ok(gpu)
@@ -186,7 +186,7 @@ fn a_rank_of_another_program_is_refused() {
     let mut others: Vec<_> = links.drain(1..).collect();
     let greeting = |program: &str| Hello { program: program.to_owned(), share: 1 };
     let (mut last, mut second) = (others.pop().unwrap(), others.pop().unwrap());
-    let never = |_: &TrainerPlan| panic!("nothing is to be opened");
+    let never = |_: &TrainerPlan, _: Option<MatrixOperands>| panic!("nothing is to be opened");
     let threads = [
         std::thread::spawn(move || work(&mut second, &greeting("0.1"), never)),
         std::thread::spawn(move || work(&mut last, &greeting("0.2"), never)),
@@ -214,7 +214,7 @@ fn a_rank_that_fails_dies_or_hangs_is_named() {
     };
     let full = |mut link: Local| {
         let rank = wgrad::train::ranks::Link::rank(&link);
-        let open = move |_: &TrainerPlan| match rank {
+        let open = move |_: &TrainerPlan, _: Option<MatrixOperands>| match rank {
             1 => pollster::block_on(Gpu::open(&GpuOptions::default())),
             _ => Err(Error::config("memory", "more", "none")),
         };

@@ -27,13 +27,20 @@ pub fn watch() -> anyhow::Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-/// Leaves it to rank 0 to end all others: launchers tell every process of Ctrl-C.
+/// Leaves it to rank 0 to end all others: launchers tell every process of Ctrl-C. The second time, or where rank 0 is no more, this
+/// one ends by itself.
 ///
 /// # Errors
 /// As [`watch`].
 #[cfg(feature = "mpi")]
 pub fn leave_to_rank_0() -> anyhow::Result<()> {
-    ctrlc::set_handler(|| {}).context("cannot watch for Ctrl-C")
+    let asked = AtomicBool::new(false);
+    let leave = move || {
+        if asked.swap(true, Ordering::Relaxed) {
+            quit();
+        }
+    };
+    ctrlc::set_handler(leave).context("cannot watch for Ctrl-C")
 }
 
 /// Ends the program without what libraries registered to run at its end: a driver that other threads still use may crash

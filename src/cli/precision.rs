@@ -17,7 +17,7 @@ pub struct ComputeArgs {
     /// Part of the name of the GPU to use; the strongest by default. WGRAD_ADAPTER says it for commands without this, so that
     /// each rank may have its own.
     #[arg(long, value_name = "NAME")]
-    adapter: Option<String>,
+    pub adapter: Option<String>,
 }
 
 impl ComputeArgs {

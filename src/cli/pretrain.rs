@@ -15,7 +15,7 @@ use wgrad::train::dump::dump_batches;
 use wgrad::train::estimate::estimate;
 use wgrad::train::pretrain::{RECIPE, check_start, save_initial};
 use wgrad::train::ranks::Team;
-use wgrad::train::{RunOptions, Settings, Summary};
+use wgrad::train::{RunOptions, Settings, Summary, TrainConfig};
 
 use super::fit::{self, MicroBatch, Recompute, bytes, micro_batch, recompute};
 use super::interrupt::INTERRUPTED;
@@ -146,13 +146,14 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 fn train_with(args: Args, team: &Team) -> anyhow::Result<bool> {
     args.data.iter().try_for_each(|data| check_prepared(data, &args))?;
     let mut settings = settings(&args)?;
-    divide(&args, &mut settings, team)?;
     let from = start(&args, &mut settings)?;
     let dataset = Arc::new(models::dataset(&args.data)?);
     if let Some(model) = &from {
         check_start(model, &dataset)?;
     }
-    let config = settings.for_data(&dataset)?;
+    let given = ["blocks", "micro_batch"].map(|key| settings.is_given(key));
+    let mut config = settings.for_data(&dataset)?;
+    divide(&args, &mut config, given, team)?;
     let out = args.out.clone().unwrap_or_default();
     let mut options = RunOptions {
         from: from.map(Arc::new),
@@ -259,9 +260,14 @@ fn settings(args: &Args) -> wgrad::Result<Settings> {
     args.set.iter().try_for_each(|assignment| settings.set(assignment))?;
     let micro_batch = args.micro_batch.and_then(MicroBatch::given);
     let recompute = args.recompute.and_then(Recompute::given).map(|layers| layers as u64);
-    for (key, value) in
-        [("steps", args.steps), ("seed", args.seed), ("micro_batch", micro_batch), ("recompute", recompute)]
-    {
+    let given = [
+        ("steps", args.steps),
+        ("seed", args.seed),
+        ("micro_batch", micro_batch),
+        ("recompute", recompute),
+        ("blocks", args.blocks),
+    ];
+    for (key, value) in given {
         if let Some(value) = value {
             settings.set(&format!("{key}={value}"))?;
         }
@@ -277,26 +283,28 @@ fn settings(args: &Args) -> wgrad::Result<Settings> {
 
 /// Divides steps into as many blocks as there are ranks, where nobody has said into how many: what a run has begun with stays.
 /// Micro-batches that nobody has chosen become smaller, so that each block has one.
-fn divide(args: &Args, settings: &mut Settings, team: &Team) -> wgrad::Result<()> {
-    let recipe = settings.config()?;
-    let begun = match &args.out {
-        Some(out) if args.resume => Settings::file(&out.join(RECIPE)).and_then(|begun| begun.config()).ok(),
-        _ => None,
-    };
-    let blocks = match (args.blocks, begun) {
-        (Some(blocks), _) => blocks,
-        (None, Some(begun)) if recipe.blocks == 1 => begun.blocks as u64,
-        (None, None) if recipe.blocks == 1 => team.size() as u64,
-        (None, _) => recipe.blocks as u64,
-    };
-    settings.set(&format!("blocks={blocks}"))?;
-    team.divide(blocks as usize)?;
-    let (batch, micro) = (recipe.batch_sequences, recipe.micro_batch_sequences());
-    let chosen = args.resume || args.micro_batch.is_some() || settings.is_given("micro_batch");
+fn divide(
+    args: &Args,
+    config: &mut TrainConfig,
+    [blocks_given, micro_batch_given]: [bool; 2],
+    team: &Team,
+) -> wgrad::Result<()> {
+    if !blocks_given {
+        let begun = match &args.out {
+            Some(out) if args.resume => {
+                Settings::file(&out.join(RECIPE)).and_then(|begun| begun.config()).ok()
+            }
+            _ => None,
+        };
+        config.blocks = begun.map_or(team.size(), |begun| begun.blocks);
+    }
+    team.divide(config.blocks)?;
+    let (batch, micro, blocks) =
+        (config.batch_sequences, config.micro_batch_sequences(), config.blocks as u64);
+    let chosen = args.resume || args.micro_batch.is_some() || micro_batch_given;
     if !chosen && blocks > 1 && batch / micro.max(1) < blocks {
         let fits = |size: &u64| batch.is_multiple_of(*size) && batch / size >= blocks;
-        let smaller = (1..=micro).rev().find(fits).unwrap_or(1);
-        settings.set(&format!("micro_batch={smaller}"))?;
+        config.micro_batch = (1..=micro).rev().find(fits).unwrap_or(1) as usize;
     }
     Ok(())
 }

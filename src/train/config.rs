@@ -269,9 +269,7 @@ impl TrainConfig {
         if self.checkpoint.keep == 0 {
             return Err(Error::config("checkpoint.keep", "1 or more", 0));
         }
-        if self.blocks == 0 {
-            return Err(Error::config("blocks", "1 or more", 0));
-        }
+        check_blocks(self.blocks)?;
         // The sums of blocks are added by native code.
         #[cfg(target_arch = "wasm32")]
         if self.blocks > 1 {
@@ -292,6 +290,18 @@ pub(super) fn is_zero(number: &usize) -> bool {
 /// What [`TrainConfig::blocks`] is where it is left out.
 pub(super) fn one() -> usize {
     1
+}
+
+/// More blocks than anybody has GPUs only cost time.
+const MOST_BLOCKS: usize = 1 << 16;
+
+/// # Errors
+/// [`Error::Config`] for a number of blocks that cannot be.
+pub(super) fn check_blocks(blocks: usize) -> Result<()> {
+    if !(1..=MOST_BLOCKS).contains(&blocks) {
+        return Err(Error::config("blocks", format!("1 to {MOST_BLOCKS}"), blocks));
+    }
+    Ok(())
 }
 
 /// As [`is_zero`].

@@ -5,10 +5,11 @@ use super::trainer::Trainer;
 use crate::gpu::Gpu;
 use crate::{Error, Result};
 
-/// The micro-batch sizes that `config` may have, largest first: the divisors of the smallest batch.
+/// The micro-batch sizes that `config` may have, largest first: the divisors of the smallest batch that leave each block one.
 pub fn micro_batches(config: &TrainConfig) -> Vec<u64> {
     let batch = config.batch_sequences;
-    (1..=batch).rev().filter(|size| batch.is_multiple_of(*size)).collect()
+    let most = (batch / config.blocks.max(1) as u64).max(1);
+    (1..=most).rev().filter(|size| batch.is_multiple_of(*size)).collect()
 }
 
 /// What was found to fit.

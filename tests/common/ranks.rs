@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use wgrad::gpu::{Gpu, GpuOptions};
+use wgrad::gpu::{Gpu, GpuOptions, MatrixOperands};
 use wgrad::train::ranks::{Hello, Local, Team, TrainerPlan, locals, work};
 use wgrad::{Error, Result};
 
@@ -16,8 +16,8 @@ pub fn hello() -> Hello {
 
 /// What a rank that works as it should does.
 pub fn works(mut link: Local) -> Result<()> {
-    let open = |plan: &TrainerPlan| {
-        let options = GpuOptions { choices: plan.kernels.clone(), ..GpuOptions::default() };
+    let open = |plan: &TrainerPlan, matrix_units: Option<MatrixOperands>| {
+        let options = GpuOptions { choices: plan.kernels.clone(), matrix_units, ..GpuOptions::default() };
         pollster::block_on(Gpu::open(&options))
     };
     work(&mut link, &hello(), open)

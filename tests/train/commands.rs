@@ -180,14 +180,18 @@ fn fault_52_a_folder_that_is_no_runs_is_left_as_it_is() {
 fn one_of_several_processes_is_refused_without_mpi() {
     use crate::common::program;
 
-    for (variable, size) in [("OMPI_COMM_WORLD_SIZE", "4"), ("PMI_SIZE", "2"), ("SLURM_STEP_NUM_TASKS", "3")]
-    {
+    let launchers = [
+        ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "4"),
+        ("PMI_RANK", "PMI_SIZE", "2"),
+        ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "3"),
+    ];
+    for (rank, variable, size) in launchers {
         let arguments = ["pretrain", "--preset", "micro", "--data", "none", "--out", "none"];
-        let output = command(&arguments).env(variable, size).output().unwrap();
+        let output = command(&arguments).env(rank, "1").env(variable, size).output().unwrap();
         let told = program::error(&output, 1);
         assert!(told.contains("--features mpi") && told.contains(&format!("{size} processes")), "{told}");
         // One process is none of several.
-        let output = command(&arguments).env(variable, "1").output().unwrap();
+        let output = command(&arguments).env(rank, "0").env(variable, "1").output().unwrap();
         assert!(!program::error(&output, 1).contains("mpi"));
     }
 }

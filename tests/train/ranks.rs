@@ -54,7 +54,7 @@ fn a_run_goes_on_with_fewer_ranks_to_the_same_bits() {
 #[test]
 fn work_that_another_rank_has_lost_is_done_again() {
     use crate::common::ranks::{PATIENCE, hello, with_others};
-    use wgrad::gpu::GpuOptions;
+    use wgrad::gpu::{GpuOptions, MatrixOperands};
     use wgrad::train::ranks::{Local, work};
 
     let Some(gpu) = common::gpu() else { return };
@@ -65,19 +65,23 @@ fn work_that_another_rank_has_lost_is_done_again() {
     let options = place.options("lost", &changes);
     let loses = |mut link: Local| {
         let mut opened = 0;
-        let open = |_: &TrainerPlan| {
-            let gpu = pollster::block_on(Gpu::open(&GpuOptions::default()))?;
+        let open = |_: &TrainerPlan, _: Option<MatrixOperands>| {
             opened += 1;
+            if opened == 2 {
+                // A driver that is starting again has no adapter for a while.
+                return Err(Error::NoAdapter { asked: String::new() });
+            }
+            let gpu = pollster::block_on(Gpu::open(&GpuOptions::default()))?;
             // In a step that follows a checkpoint, and after the device is open again in none.
             gpu.lose_submission(if opened == 1 { 40 } else { u32::MAX });
             Ok(gpu)
         };
         work(&mut link, &hello(), open)?;
-        assert_eq!(opened, 2);
+        assert_eq!(opened, 3);
         Ok(())
     };
     let (summary, others) = with_others(2, PATIENCE, loses, |team| train(&gpu, &options, team, None));
-    assert_eq!(summary.unwrap().device_losses, 1);
+    assert_eq!(summary.unwrap().device_losses, 2);
     others.into_iter().for_each(|other| other.unwrap());
     assert_same(&result(&options.out), &result(&whole.out), "a rank that lost work");
 }

@@ -15,7 +15,8 @@ use super::{device, interrupt, kept, print};
 /// get none when there is nothing more to do.
 #[cfg(not(feature = "mpi"))]
 pub fn join(_: &ComputeArgs, _: Option<u64>) -> anyhow::Result<Option<Team>> {
-    if let Some(found) = launcher(&variable)?.filter(|found| found.size > 1) {
+    // A variable that says nothing of this kind is somebody else's.
+    if let Some(found) = launcher(&variable).ok().flatten().filter(|found| found.size > 1) {
         let (size, variable) = (found.size, found.size_variable);
         bail!(
             "expected a wgrad built with `cargo install --features mpi` to train as one of {size} processes ({variable}), found one \
@@ -29,14 +30,13 @@ pub fn join(_: &ComputeArgs, _: Option<u64>) -> anyhow::Result<Option<Team>> {
 /// devices opened as the command says, and get none when there is nothing more to do.
 #[cfg(feature = "mpi")]
 pub fn join(compute: &ComputeArgs, memory: Option<u64>) -> anyhow::Result<Option<Team>> {
-    use wgrad::gpu::GpuOptions;
-    use wgrad::tensor::DType;
-    use wgrad::train::Precision;
+    use wgrad::gpu::{GpuOptions, MatrixOperands};
     use wgrad::train::ranks::{Hello, Link, TrainerPlan, work};
 
-    let told = launcher(&variable)?.map(|found| usize::try_from(found.size).unwrap_or(usize::MAX));
+    let told = launcher(&variable).ok().flatten();
+    let told = told.map(|found| usize::try_from(found.size).unwrap_or(usize::MAX));
     // Some launchers tell no number of processes in a way of their own.
-    if told.is_none_or(|size| size < 2) && std::env::var_os("PMIX_RANK").is_none() {
+    if told.map_or(std::env::var_os("PMIX_RANK").is_none(), |size| size < 2) {
         return Ok(Some(Team::alone()));
     }
     let mut link = mpi::Mpi::start(|rank, silent| {
@@ -69,16 +69,10 @@ pub fn join(compute: &ComputeArgs, memory: Option<u64>) -> anyhow::Result<Option
     }
     // Rank 0 ends the step, saves, and tells the others to end.
     interrupt::leave_to_rank_0()?;
-    let open = |plan: &TrainerPlan| {
-        let precision = if plan.storage() == DType::F16 { Precision::Mixed } else { Precision::F32 };
-        let options = pollster::block_on(compute.options(precision, memory));
-        let options = options.map_err(|error| match error.downcast() {
-            Ok(error) => error,
-            Err(other) => {
-                wgrad::Error::Gpu { operation: "choosing a device".into(), message: other.to_string() }
-            }
-        })?;
-        pollster::block_on(device::open(&GpuOptions { choices: plan.kernels.clone(), ..options }))
+    let open = |plan: &TrainerPlan, units: Option<MatrixOperands>| {
+        let options = GpuOptions { memory, ..device::options(compute.adapter.as_deref()) };
+        let choices = plan.kernels.clone();
+        pollster::block_on(device::open(&GpuOptions { choices, matrix_units: units, ..options }))
     };
     let ended = work(&mut link, &hello, open);
     link.close();

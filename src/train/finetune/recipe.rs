@@ -9,7 +9,7 @@ use super::class_weights::ClassWeights;
 use crate::data::task::Task;
 use crate::error::quoted;
 use crate::models::Freeze;
-use crate::train::config::{OptimizerConfig, is_one, is_zero, one};
+use crate::train::config::{OptimizerConfig, check_blocks, is_one, is_zero, one};
 use crate::{Error, Result};
 
 /// A recipe by name.
@@ -172,7 +172,7 @@ impl Recipe {
         positive("epochs", self.epochs)?;
         positive("batch", self.batch as u64)?;
         positive("micro-batch", self.micro_batch as u64)?;
-        positive("blocks", self.blocks as u64)?;
+        check_blocks(self.blocks)?;
         if !(4..=1 << 16).contains(&self.max_length) {
             return Err(Error::config("max-length", "4 to 65536 tokens", self.max_length));
         }

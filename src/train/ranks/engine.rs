@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::blocks::blocks_of;
 use super::exchange::{add_up, sum_in_order};
 use super::message::{Kind, answered, take_report, take_sums};
-use super::plan::{Learns, TrainerPlan};
+use super::plan::{Learns, TrainerPlan, adapter};
 use super::team::Team;
 use super::wire::{Packed, Writer};
 use crate::gpu::Gpu;
@@ -44,11 +44,12 @@ struct Opening {
 }
 
 impl Opening {
-    fn begin(plan: &TrainerPlan, blocks: usize, team: &Team) -> Result<Self> {
+    fn begin(gpu: &Gpu, plan: &TrainerPlan, blocks: usize, team: &Team) -> Result<Self> {
         let parts = team.divide(blocks)?;
         let mut message = Kind::Open.message();
+        let asked = (plan, gpu.capabilities().matrix_operands);
         // Numbers, names and lists always serialise.
-        message.text(&serde_json::to_string(plan).unwrap_or_default());
+        message.text(&serde_json::to_string(&asked).unwrap_or_default());
         team.tell_all(&message.0)?;
         Ok(Opening { team: team.clone(), parts })
     }
@@ -61,7 +62,7 @@ impl Opening {
         let adapters = self.team.answers(|rank, bytes| answered(bytes, rank, |from| from.text()));
         // The own error says more than those that may follow from it.
         let trainer = trainer?;
-        let own = trainer.device();
+        let own = trainer.gpu().map(adapter).unwrap_or_default();
         let uneven = adapters?.iter().any(|adapter| *adapter != own);
         let mut engine = DataParallel { trainer, team: self.team, parts: self.parts, uneven };
         if engine.team.size() > 1 {
@@ -84,7 +85,7 @@ impl DataParallel<MaskedTokens> {
         let Learns::Masked(options) = plan.learns else {
             return Err(Error::config("objective", "masked tokens", "texts"));
         };
-        let opening = Opening::begin(plan, blocks, team)?;
+        let opening = Opening::begin(gpu, plan, blocks, team)?;
         let trainer = plan.masked(gpu, options).and_then(|trainer| {
             trainer.model().initialize(options.seed)?;
             Ok(trainer)
@@ -109,7 +110,7 @@ impl DataParallel<TextObjective> {
         let Learns::Texts { objective, options, freeze, recompute } = &plan.learns else {
             return Err(Error::config("objective", "texts", "masked tokens"));
         };
-        let opening = Opening::begin(plan, blocks, team)?;
+        let opening = Opening::begin(gpu, plan, blocks, team)?;
         let trainer = plan.texts(gpu, objective, *options, (*freeze, *recompute)).and_then(|trainer| {
             fill(&trainer)?;
             Ok(trainer)

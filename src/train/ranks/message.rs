@@ -50,7 +50,8 @@ pub(super) fn answer<T>(result: Result<T>, put: impl FnOnce(T, &mut Writer)) -> 
         }
         Err(Error::WorkLost { operation, message }) => fault(&mut to, 1, &operation, &message),
         Err(Error::DeviceLost { operation, message }) => fault(&mut to, 2, &operation, &message),
-        Err(error) => fault(&mut to, 3, "", &error.to_string()),
+        Err(Error::NoAdapter { asked }) => fault(&mut to, 3, "", &asked),
+        Err(error) => fault(&mut to, 4, "", &error.to_string()),
     }
     to.0
 }
@@ -78,6 +79,8 @@ pub(super) fn answered<T>(
     Err(match kind {
         1 => Error::WorkLost { operation, message },
         2 => Error::DeviceLost { operation, message },
+        // A driver that is starting again may have no adapter for a while.
+        3 => Error::NoAdapter { asked: format!("{message} on the machine of rank {rank}") },
         _ => Error::Rank { rank, message },
     })
 }
@@ -117,6 +120,8 @@ mod tests {
         assert!(matches!(told(lost()), Error::WorkLost { operation, .. } if operation == "a step of rank 2"));
         let lost = Error::DeviceLost { operation: "a step".into(), message: "gone".into() };
         assert!(matches!(told(lost), Error::DeviceLost { .. }));
+        let gone = Error::NoAdapter { asked: String::new() };
+        assert!(matches!(told(gone), Error::NoAdapter { asked } if asked.ends_with("of rank 2")));
         let full = Error::config("a", "b", "c");
         assert_eq!(told(full).to_string(), "rank 2: a: expected b, found c");
         let sums = Sums { loss: 1.5, correct: 3.0 };

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
-use crate::gpu::{Choices, Gpu};
+use crate::gpu::{Capabilities, Choices, Gpu};
 use crate::models::{Config, Freeze, Learning, Model};
 use crate::tensor::DType;
 use crate::train::objective::{ChosenObjective, MaskedTokens, TextObjective};
@@ -37,6 +37,13 @@ pub enum Learns {
         /// Layers whose inner results are computed twice.
         recompute: usize,
     },
+}
+
+/// All of a device that decides bits: equal devices compute equally.
+pub(super) fn adapter(gpu: &Gpu) -> String {
+    let Capabilities { name, backend, driver, matrix_operands, matrix_tile, choices, .. } =
+        gpu.capabilities();
+    format!("{name}, {backend}, {driver}, units {matrix_operands:?} {matrix_tile:?}, forms {choices}")
 }
 
 impl TrainerPlan {

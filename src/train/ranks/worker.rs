@@ -3,18 +3,18 @@
 use super::exchange::sum_in_order;
 use super::link::Link;
 use super::message::{Kind, answer, put_report, put_sums};
-use super::plan::{Learns, TrainerPlan};
+use super::plan::{Learns, TrainerPlan, adapter};
 use super::team::{Hello, greet};
 use super::wire::{Packed, Reader};
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, MatrixOperands};
 use crate::optim::Sums;
 use crate::train::engine::{StepEngine, StepReport};
 use crate::train::objective::Objective;
 use crate::train::trainer::{Trainer, Whole};
 use crate::{Error, Result};
 
-/// Works for rank 0 until that has nothing more to do. `open` opens the device of a plan; it is called again where rank 0
-/// begins anew.
+/// Works for rank 0 until that has nothing more to do. `open` opens the device of a plan, with the matrix units that rank 0 uses,
+/// as far as it has them; it is called again where rank 0 begins anew.
 ///
 /// What goes wrong here rank 0 is told, which decides how it goes on.
 ///
@@ -23,7 +23,7 @@ use crate::{Error, Result};
 pub fn work(
     link: &mut dyn Link,
     hello: &Hello,
-    mut open: impl FnMut(&TrainerPlan) -> Result<Gpu>,
+    mut open: impl FnMut(&TrainerPlan, Option<MatrixOperands>) -> Result<Gpu>,
 ) -> Result<()> {
     if !greet(link, hello)? {
         return Ok(());
@@ -96,10 +96,11 @@ struct Working<O: Objective> {
 
 fn make(
     message: &mut Reader<'_>,
-    open: &mut impl FnMut(&TrainerPlan) -> Result<Gpu>,
+    open: &mut impl FnMut(&TrainerPlan, Option<MatrixOperands>) -> Result<Gpu>,
 ) -> Result<Box<dyn Member>> {
-    let plan: TrainerPlan = serde_json::from_str(&message.text()?).map_err(|_| message.broken())?;
-    let gpu = open(&plan)?;
+    let (plan, units): (TrainerPlan, _) =
+        serde_json::from_str(&message.text()?).map_err(|_| message.broken())?;
+    let gpu = open(&plan, units)?;
     Ok(match &plan.learns {
         Learns::Masked(options) => Box::new(Working { trainer: plan.masked(&gpu, *options)?, step: None }),
         Learns::Texts { objective, options, freeze, recompute } => {
@@ -126,7 +127,7 @@ fn batches<B: Packed>(message: &mut Reader<'_>) -> Result<Vec<B>> {
 
 impl<O: Objective<Batch: Packed>> Member for Working<O> {
     fn device(&self) -> String {
-        self.trainer.device()
+        self.trainer.gpu().map(adapter).unwrap_or_default()
     }
 
     fn write(&mut self, name: &str, values: &[f32]) -> Result<()> {
