@@ -1,7 +1,6 @@
 //! `wgrad finetune`
 
 use std::path::{Path, PathBuf};
-use std::process::exit;
 
 use anyhow::Context;
 use wgrad::Error;
@@ -16,11 +15,11 @@ use wgrad::train::finetune::{
 };
 use wgrad::train::ranks::Team;
 
-use super::interrupt::{self, INTERRUPTED};
 use super::labelled::Labelled;
 use super::texts::tell_repairs;
+use super::training::end;
 use super::watch::Watch;
-use super::{device, models, pooling, precision, print, ranks, tuned};
+use super::{device, interrupt, models, pooling, precision, print, ranks, tuned};
 
 /// Teach a pretrained model a task.
 #[derive(clap::Args)]
@@ -166,11 +165,7 @@ enum SavedAs {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let Some(team) = ranks::join(&args.compute, None)? else { return Ok(()) };
     let interrupted = train_with(args, &team);
-    team.end();
-    if interrupted? {
-        exit(INTERRUPTED);
-    }
-    Ok(())
+    end(&team, interrupted)
 }
 
 /// Says whether it was stopped.

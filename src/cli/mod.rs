@@ -96,9 +96,9 @@ enum Command {
     Bench(bench::Args),
 }
 
-/// Tells the error that ends the program.
-pub fn error(error: &anyhow::Error) {
-    print::error(error);
+/// Tells the error that ends the program, and says with which exit code.
+pub fn error(error: &anyhow::Error) -> u8 {
+    print::error(error)
 }
 
 /// Runs the chosen command.

@@ -1,7 +1,6 @@
 //! `wgrad pretrain`
 
 use std::path::{Path, PathBuf};
-use std::process::exit;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -18,9 +17,8 @@ use wgrad::train::ranks::Team;
 use wgrad::train::{RunOptions, Settings, Summary, TrainConfig};
 
 use super::fit::{self, MicroBatch, Recompute, bytes, micro_batch, recompute};
-use super::interrupt::INTERRUPTED;
 use super::print;
-use super::training::{settle, train};
+use super::training::{end, settle, train};
 use super::{device, models, precision, ranks};
 
 /// How long a dry run measures.
@@ -135,11 +133,7 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let Some(team) = ranks::join(&args.compute, args.memory)? else { return Ok(()) };
     let interrupted = train_with(args, &team);
-    team.end();
-    if interrupted? {
-        exit(INTERRUPTED);
-    }
-    Ok(())
+    end(&team, interrupted)
 }
 
 /// Says whether it was stopped.

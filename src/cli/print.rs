@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use wgrad::Error;
 use wgrad::store::Output;
 
 /// A text with control characters and those that override the direction of writing as `\u001b`: what a terminal would do
@@ -91,10 +92,23 @@ fn joined(parts: &[Part<'_>], colours: bool) -> String {
     parts.iter().map(part).collect()
 }
 
-/// Writes the error that ends the program, in one line.
-pub fn error(error: &anyhow::Error) {
+/// Writes the error that ends the program, in one line, and says with which exit code.
+pub fn error(error: &anyhow::Error) -> u8 {
+    // Whoever reads our output may stop early: `wgrad … | head`.
+    let cause = match error.downcast_ref() {
+        Some(Error::Io { cause, .. }) => Some(cause),
+        _ => error.downcast_ref::<std::io::Error>(),
+    };
+    if cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe) {
+        return 0;
+    }
     let message = format!("{error:#}").replace(['\n', '\r'], " ");
     note(format_args!("error: {message}"));
+    match error.downcast_ref::<Error>() {
+        Some(Error::NoAdapter { .. }) => 3,
+        Some(Error::Diverged { .. }) => 4,
+        _ => 1,
+    }
 }
 
 /// Begins an output that a person named; `-` is the standard output.

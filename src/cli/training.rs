@@ -1,12 +1,14 @@
 //! Pretraining as `pretrain` and `quickstart` run it.
 
+use std::process::exit;
+
 use wgrad::gpu::{Gpu, GpuOptions};
 use wgrad::train::pretrain::RECIPE;
 use wgrad::train::ranks::{DataParallel, Learns, Team, TrainerPlan};
 use wgrad::train::{MaskedTokens, RunOptions, Summary, TrainConfig, pretrain};
 
 use super::watch::Watch;
-use super::{device, interrupt, precision, tuned};
+use super::{device, interrupt, precision, print, tuned};
 
 /// Runs the training that `options` describes on a [settled](settle) device and those of the other ranks, shown on standard
 /// error; Ctrl-C ends it after the steps under way.
@@ -17,6 +19,19 @@ pub fn train(options: &RunOptions, gpu: &GpuOptions, team: &Team) -> anyhow::Res
     let summary = pollster::block_on(pretrain(options, open, &mut |event| watch.show(event), &stop));
     watch.end();
     Ok(summary?)
+}
+
+/// Ends the ranks of a training, and the program where it failed or was stopped. The others may not end, which then ends this
+/// process as well, so what is to be told is told before.
+pub fn end(team: &Team, interrupted: anyhow::Result<bool>) -> anyhow::Result<()> {
+    let code = match interrupted {
+        Ok(false) => None,
+        Ok(true) => Some(interrupt::INTERRUPTED),
+        Err(error) if team.size() == 1 => return Err(error),
+        Err(error) => Some(print::error(&error).into()),
+    };
+    team.end();
+    code.map_or(Ok(()), |code| exit(code))
 }
 
 /// Settles what the adapter decides: f16 where it has it and it pays, and the forms of kernels that are fastest there, or
