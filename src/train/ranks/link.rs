@@ -13,7 +13,8 @@ pub trait Link {
     /// How many ranks there are.
     fn size(&self) -> usize;
 
-    /// Hands a message over, and does not wait until it has arrived.
+    /// Hands a message over, and does not wait until it has arrived; at most until some of what was sent before has left.
+    /// Messages are taken in whether or not anybody waits for them, so that all ranks may send before they receive.
     ///
     /// # Errors
     /// [`Error::Rank`] when `to` cannot be reached any more.
