@@ -125,16 +125,18 @@ fn processes(out: &Path) -> Vec<(usize, u32)> {
     found.collect()
 }
 
-/// The process of a rank.
-fn process(out: &Path, rank: usize) -> u32 {
+/// The ranks of a run with so many, once all are there.
+fn all_processes(out: &Path, ranks: usize) -> Vec<(usize, u32)> {
     let began = Instant::now();
     while began.elapsed() < DEADLINE {
-        if let Some((_, id)) = processes(out).into_iter().find(|(number, _)| *number == rank) {
-            return id;
+        let mut found = processes(out);
+        if found.len() == ranks {
+            found.sort_unstable();
+            return found;
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    panic!("there is no rank {rank}");
+    panic!("there are not {ranks} ranks");
 }
 
 fn signal(process: u32, name: &str) {
@@ -157,13 +159,24 @@ fn checkpoint(out: &Path) -> u64 {
     panic!("there is no checkpoint");
 }
 
+/// Whether a process has ended with all its threads. One that is killed has no arguments any more while it still holds its
+/// files, and with them the lock of the run.
+fn is_gone(process: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    threads.into_iter().all(|thread| {
+        let state = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // Its name, which stands before the state, may hold anything.
+        state.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with(['Z', 'X']))
+    })
+}
+
 /// Waits for the end of all ranks of a run, which must not take long. `mpirun` itself may end a moment before them.
-fn ended(child: Child, out: &Path) -> Output {
+fn ended(child: Child, ranks: &[(usize, u32)]) -> Output {
     let began = Instant::now();
     let output = child.wait_with_output().unwrap();
-    while !processes(out).is_empty() {
+    while !ranks.iter().all(|(_, process)| is_gone(*process)) {
         assert!(began.elapsed() < DEADLINE, "there is a rank after {:?}", began.elapsed());
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(20));
     }
     assert!(began.elapsed() < DEADLINE, "it took {:?}", began.elapsed());
     output
@@ -171,16 +184,7 @@ fn ended(child: Child, out: &Path) -> Output {
 
 /// The newest checkpoint is whole.
 fn is_whole(out: &Path) {
-    let began = Instant::now();
-    let folder = loop {
-        match RunFolder::open(std::sync::Arc::new(Disk), out) {
-            Ok(folder) => break folder,
-            // The system takes the lock from a process that was killed a moment after it has ended it.
-            Err(error) => assert!(began.elapsed() < DEADLINE, "{error}"),
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    };
-    let newest = folder.latest().unwrap().unwrap();
+    let newest = RunFolder::open(std::sync::Arc::new(Disk), out).unwrap().latest().unwrap().unwrap();
     assert!(newest.step > 0 && newest.notes.is_empty(), "{:?}", newest.notes);
 }
 
@@ -232,10 +236,10 @@ fn fault_44_a_rank_that_dies_ends_all_ranks() {
         let name = format!("killed {rank}");
         let out = place.path(&name);
         let child = place.pretrain(2, &name, &["--steps", "60"]).spawn().unwrap();
-        let process = process(&out, rank);
+        let ranks = all_processes(&out, 2);
         checkpoint(&out);
-        signal(process, "KILL");
-        assert!(!ended(child, &out).status.success());
+        signal(ranks[rank].1, "KILL");
+        assert!(!ended(child, &ranks).status.success());
         is_whole(&out);
         // With as many ranks, and with fewer.
         succeed(place.pretrain(2 - rank, &name, &["--resume"]));
@@ -249,15 +253,20 @@ fn fault_65_a_rank_that_hangs_ends_all_ranks() {
         return;
     }
     let place = Place::new();
-    let out = place.path("stopped");
-    let child = place.pretrain(2, "stopped", &["--steps", "100000"]).spawn().unwrap();
-    let process = process(&out, 1);
-    checkpoint(&out);
-    signal(process, "STOP");
-    let output = ended(child, &out);
-    let told = program::stderr(&output);
-    assert!(!output.status.success());
-    let said: Vec<&str> = told.lines().filter(|line| line.starts_with("error: ")).collect();
-    assert!(said.len() == 1 && said[0].starts_with("error: rank 1: nothing was heard of it for 3"), "{told}");
-    is_whole(&out);
+    // The last of three: the one between them waits for it, and lives.
+    for last in [1, 2] {
+        let name = format!("stopped {last}");
+        let out = place.path(&name);
+        let child = place.pretrain(last + 1, &name, &["--steps", "100000"]).spawn().unwrap();
+        let ranks = all_processes(&out, last + 1);
+        checkpoint(&out);
+        signal(ranks[last].1, "STOP");
+        let output = ended(child, &ranks);
+        let told = program::stderr(&output);
+        assert!(!output.status.success());
+        let said: Vec<&str> = told.lines().filter(|line| line.starts_with("error: ")).collect();
+        let expected = format!("error: rank {last}: nothing was heard of it for 3");
+        assert!(said.len() == 1 && said[0].starts_with(&expected), "{told}");
+        is_whole(&out);
+    }
 }
