@@ -74,8 +74,12 @@ pub fn join(compute: &ComputeArgs, memory: Option<u64>) -> anyhow::Result<Option
         let choices = plan.kernels.clone();
         pollster::block_on(device::open(&GpuOptions { choices, matrix_units: units, ..options }))
     };
-    let ended = work(&mut link, &hello, open);
+    let Err(error) = work(&mut link, &hello, open) else {
+        link.close();
+        return Ok(None);
+    };
+    // The others may not end, which then ends this process as well.
+    let code = print::error(&error.into());
     link.close();
-    ended?;
-    Ok(None)
+    std::process::exit(code.into());
 }
