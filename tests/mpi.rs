@@ -253,20 +253,28 @@ fn fault_65_a_rank_that_hangs_ends_all_ranks() {
         return;
     }
     let place = Place::new();
-    // The last of three: the one between them waits for it, and lives.
-    for last in [1, 2] {
-        let name = format!("stopped {last}");
-        let out = place.path(&name);
-        let child = place.pretrain(last + 1, &name, &["--steps", "100000"]).spawn().unwrap();
-        let ranks = all_processes(&out, last + 1);
-        checkpoint(&out);
-        signal(ranks[last].1, "STOP");
-        let output = ended(child, &ranks);
-        let told = program::stderr(&output);
-        assert!(!output.status.success());
-        let said: Vec<&str> = told.lines().filter(|line| line.starts_with("error: ")).collect();
-        let expected = format!("error: rank {last}: nothing was heard of it for 3");
-        assert!(said.len() == 1 && said[0].starts_with(&expected), "{told}");
-        is_whole(&out);
-    }
+    // The last of three: the one between them waits for it, and lives. Both at once, as each waits for silence.
+    std::thread::scope(|scope| {
+        for last in [1, 2] {
+            let place = &place;
+            scope.spawn(move || ends_when_one_is_stopped(place, last));
+        }
+    });
+}
+
+/// Stops the last of some ranks: all end, and name it.
+fn ends_when_one_is_stopped(place: &Place, last: usize) {
+    let name = format!("stopped {last}");
+    let out = place.path(&name);
+    let child = place.pretrain(last + 1, &name, &["--steps", "100000"]).spawn().unwrap();
+    let ranks = all_processes(&out, last + 1);
+    checkpoint(&out);
+    signal(ranks[last].1, "STOP");
+    let output = ended(child, &ranks);
+    let told = program::stderr(&output);
+    assert!(!output.status.success());
+    let said: Vec<&str> = told.lines().filter(|line| line.starts_with("error: ")).collect();
+    let expected = format!("error: rank {last}: nothing was heard of it for 3");
+    assert!(said.len() == 1 && said[0].starts_with(&expected), "{told}");
+    is_whole(&out);
 }

@@ -53,7 +53,7 @@ mod tests {
         let mut folder = ModelFolder::load(golden).unwrap();
         let found = fingerprint(&Disk, &folder, &[]).unwrap();
         assert_eq!(fingerprint(&Disk, &folder, &[]).unwrap(), found);
-        folder.special_tokens.sep = folder.special_tokens.cls.clone();
+        folder.special_tokens.sep = Some("[OTHER]".to_owned());
         assert_ne!(fingerprint(&Disk, &folder, &[]).unwrap(), found);
     }
 }
