@@ -17,6 +17,10 @@ mod reserved;
 mod specials;
 mod template;
 pub mod trim;
+#[cfg_attr(
+    target_arch = "wasm32",
+    allow(dead_code, reason = "a page learns from words, and tokenizes texts whole")
+)]
 mod words;
 
 pub use companions::Companions;

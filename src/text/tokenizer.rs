@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+#[cfg(not(target_arch = "wasm32"))]
 use std::sync::Arc;
 
 use tokenizers::{EncodeInput, Encoding, ModelWrapper, NormalizedString, Normalizer};
@@ -14,6 +15,7 @@ use super::reserved::Reserved;
 use super::scores;
 use super::specials::{SpecialIds, SpecialTokens};
 use super::vocabulary::{VOCABULARY_FILE, tokenizer_json};
+#[cfg(not(target_arch = "wasm32"))]
 use super::words::Words;
 use crate::budget;
 use crate::hash::fnv1a;
@@ -118,7 +120,9 @@ pub struct Tokenizer {
     special_tokens: SpecialTokens,
     /// How many times as many bytes as a text has its cleaning may give.
     growth: f64,
-    /// The tokens of words that were seen, where texts are taken word by word.
+    /// The tokens of words that were seen, where texts are taken word by word. A page tokenizes little, and each of its visitors
+    /// would fetch the rules of this.
+    #[cfg(not(target_arch = "wasm32"))]
     words: Option<Arc<Words>>,
 }
 
@@ -208,8 +212,17 @@ impl Tokenizer {
         if highest.is_some_and(|id| id as usize >= table.vocab_size()) {
             return Err(found(format!("a template with ids past the {} tokens", table.vocab_size())));
         }
+        #[cfg(not(target_arch = "wasm32"))]
         let words = Words::of(&inner).map(Arc::new);
-        Ok(Tokenizer { inner, json, table, special_tokens, growth, words })
+        Ok(Tokenizer {
+            inner,
+            json,
+            table,
+            special_tokens,
+            growth,
+            #[cfg(not(target_arch = "wasm32"))]
+            words,
+        })
     }
 
     /// Writes `tokenizer.json` into `folder`, which is created if need be.
@@ -259,10 +272,11 @@ impl Tokenizer {
     /// When the tokenizer has no token for an unknown piece, which one trained here always has.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         let whole = |text: &str| Ok(self.encoding([text], false)?.get_ids().to_vec());
-        match &self.words {
-            Some(words) => words.encode(text, whole),
-            None => whole(text),
+        #[cfg(not(target_arch = "wasm32"))]
+        if let Some(words) = &self.words {
+            return words.encode(text, whole);
         }
+        whole(text)
     }
 
     /// Whether texts are taken word by word, which gives the same tokens in less time.

@@ -9,7 +9,6 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::hash::Hash;
 
 use rayon::prelude::*;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
@@ -95,24 +94,36 @@ where
     let pre_tokenizer = pipeline::pre_tokenizer()?;
     // The special tokens in a text are no tokens when words are counted.
     let signs = Signs::but_for(std::iter::empty());
-    let add_words = |mut counts: Counts, (part, times): (&str, u64)| -> Result<Counts> {
-        let mut add = |word: &str| match counts.get_mut(word) {
-            Some(count) => *count += times,
-            None => _ = counts.insert(word.to_owned(), times),
-        };
-        if let Some(words) = pipeline::plain_words(part, options.keep_case) {
-            words.for_each(|word| add(&word));
-            return Ok(counts);
-        }
-        let _turn = budget::tokenizing(part.len() as u64);
-        let mut normalized = NormalizedString::from(part);
-        let failed =
-            |error| Error::config("tokenizer training text", "text that can be split into words", error);
-        normalizer.normalize(&mut normalized).map_err(failed)?;
-        let mut pieces = PreTokenizedString::from(normalized);
-        pre_tokenizer.pre_tokenize(&mut pieces).map_err(failed)?;
-        for (word, ..) in pieces.get_splits(OffsetReferential::Normalized, OffsetType::Byte) {
-            add(word);
+    let counts = |texts: &[String]| -> Result<Counts> {
+        // Cleaning takes most of the time, so what comes again is cleaned once.
+        let mut seen: HashMap<&str, u64> = HashMap::new();
+        texts
+            .iter()
+            .flat_map(|text| parts(text, &signs))
+            .for_each(|part| *seen.entry(part).or_default() += 1);
+        let mut counts = Counts::new();
+        for (part, times) in seen {
+            let mut add = |word: &str| match counts.get_mut(word) {
+                Some(count) => *count += times,
+                None => _ = counts.insert(word.to_owned(), times),
+            };
+            // A page learns from little text, and each of its visitors would fetch this.
+            if cfg!(not(target_arch = "wasm32"))
+                && let Some(words) = pipeline::plain_words(part, options.keep_case)
+            {
+                words.for_each(|word| add(&word));
+                continue;
+            }
+            let _turn = budget::tokenizing(part.len() as u64);
+            let mut normalized = NormalizedString::from(part);
+            let failed =
+                |error| Error::config("tokenizer training text", "text that can be split into words", error);
+            normalizer.normalize(&mut normalized).map_err(failed)?;
+            let mut pieces = PreTokenizedString::from(normalized);
+            pre_tokenizer.pre_tokenize(&mut pieces).map_err(failed)?;
+            for (word, ..) in pieces.get_splits(OffsetReferential::Normalized, OffsetType::Byte) {
+                add(word);
+            }
         }
         Ok(counts)
     };
@@ -131,13 +142,9 @@ where
             passed += text.len();
             chunk.push(text);
         }
-        // Cleaning takes most of the time, so what comes again is cleaned once.
-        let parts = chunk.par_iter().fold(HashMap::new, |mut counts: HashMap<&str, u64>, text| {
-            parts(text, &signs).for_each(|part| *counts.entry(part).or_default() += 1);
-            counts
-        });
-        let parts: Vec<_> = parts.reduce(HashMap::new, merge).into_iter().collect();
-        let counted = parts.into_par_iter().try_fold(Counts::new, add_words);
+        // Some for each thread, as texts are of all lengths.
+        let each = chunk.len().div_ceil(4 * rayon::current_num_threads()).max(1);
+        let counted = chunk.par_chunks(each).map(counts);
         let counted = counted.try_reduce(Counts::new, |left, right| Ok(merge(left, right)))?;
         total = merge(total, counted);
         if passed >= bounds.chunk {
@@ -185,7 +192,7 @@ fn drop_accents(words: Counts, options: &TokenizerOptions) -> Result<Counts> {
 }
 
 /// Adds the smaller table to the larger.
-fn merge<W: Eq + Hash>(left: HashMap<W, u64>, right: HashMap<W, u64>) -> HashMap<W, u64> {
+fn merge(left: Counts, right: Counts) -> Counts {
     let (mut large, small) = if left.len() < right.len() { (right, left) } else { (left, right) };
     for (word, count) in small {
         *large.entry(word).or_default() += count;

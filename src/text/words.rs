@@ -43,10 +43,6 @@ impl fmt::Debug for Words {
 impl Words {
     /// None where a tokenizer may make something else of a text than of its words.
     pub(super) fn of(tokenizer: &tokenizers::Tokenizer) -> Option<Self> {
-        // A page tokenizes little, and each of its visitors would fetch the rules of this.
-        if cfg!(target_arch = "wasm32") {
-            return None;
-        }
         let cleaning = tokenizer.get_normalizer().is_none_or(cleans_words);
         let splitting = tokenizer.get_pre_tokenizer().is_some_and(splits_words);
         let model = match tokenizer.get_model() {
