@@ -247,13 +247,13 @@ test('fault 66: in the page a run is offered after a reload, and leaving while i
   await page.close({ runBeforeUnload: true });
   assert.equal(await asks, 'beforeunload');
   page.once('dialog', (dialog) => dialog.accept());
-  await page.reload({ timeout: 120_000 });
+  await page.reload({ timeout: 300_000 });
   await page.waitForSelector('#kept:not([hidden]) li');
   assert.match(await page.textContent('#kept li'), /Made-up English 2[0-3] of 24 steps/);
   // A run that stands still may be left without a question.
   let dialogs = 0;
   page.on('dialog', (dialog) => (dialogs += 1) && dialog.accept());
-  await page.reload({ timeout: 120_000 });
+  await page.reload({ timeout: 300_000 });
   await page.click('#kept li button');
   await page.waitForFunction(() => /^The run is loaded, 2[0-3] of 24/.test(document.getElementById('train-status').textContent), null, { timeout: 60_000 });
   assert.ok(await page.isHidden('#kept'));
