@@ -15,7 +15,7 @@ use tokenizers::{ModelWrapper, NormalizerWrapper, PreTokenizerWrapper};
 use super::pipeline::{self, TokenizerOptions};
 use crate::Result;
 
-/// So many words are known at most, to each thread; then it begins anew, as texts may have changed. They take about 13 MB.
+/// So many words are known at most, to each thread; then it begins anew, as texts may have changed.
 const MOST_WORDS: usize = 1 << 17;
 /// What is longer hardly comes again.
 const LONGEST_WORD: usize = 48;
