@@ -62,9 +62,19 @@ pub fn launcher(variable: Variable) -> anyhow::Result<Option<Launcher>> {
     Ok(None)
 }
 
+/// What started this process for a command that asks of its own accord: there a variable that holds no number is somebody
+/// else's.
+pub fn told() -> Option<Launcher> {
+    launcher(&variable).ok().flatten()
+}
+
+/// As [`told`], where it started several.
+pub fn several() -> Option<Launcher> {
+    told().filter(|found| found.size > 1)
+}
+
 /// Which process of its machine this is, counted from 0.
 pub fn local_rank() -> usize {
-    let several = launcher(&variable).is_ok_and(|found| found.is_some_and(|found| found.size > 1));
-    let told = LOCAL_RANKS.iter().find_map(|name| variable(name)?.parse().ok());
-    told.filter(|_| several).unwrap_or(0)
+    let number = LOCAL_RANKS.iter().find_map(|name| variable(name)?.parse().ok());
+    several().and(number).unwrap_or(0)
 }

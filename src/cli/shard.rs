@@ -7,7 +7,7 @@ use anyhow::bail;
 use wgrad::Error;
 use wgrad::store::WorkShard;
 
-use super::launcher::{LAUNCHERS, Launcher, SRUN, Variable, launcher, number, variable};
+use super::launcher::{LAUNCHERS, Launcher, SRUN, Variable, launcher, number, several, variable};
 use super::print;
 
 /// Which share of the work is done.
@@ -64,9 +64,7 @@ impl ShardArgs {
     ) -> anyhow::Result<Option<WorkShard>> {
         let shard = decide(self.shard, &variable)?;
         let piped = inputs.into_iter().any(|input| input.as_os_str() == "-");
-        // What these variables say matters to nobody who says what is to be done.
-        let launched = launcher(&variable).ok().flatten().filter(|found| found.size > 1);
-        match (self.shard, launched) {
+        match (self.shard, several()) {
             (Some(Choice::Auto), Some(found)) if piped && found.program != SRUN => bail!(
                 "--shard auto: expected a file, which every process can read, found the standard input: \
                  mpirun hands it to the first process alone (where each has one of its own, --shard I/N)"

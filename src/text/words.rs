@@ -43,8 +43,6 @@ impl fmt::Debug for Words {
 impl Words {
     /// None where a tokenizer may make something else of a text than of its words.
     pub(super) fn of(tokenizer: &tokenizers::Tokenizer) -> Option<Self> {
-        let cleaning = tokenizer.get_normalizer().is_none_or(cleans_words);
-        let splitting = tokenizer.get_pre_tokenizer().is_some_and(splits_words);
         let model = match tokenizer.get_model() {
             // Merges that are left out by chance come out differently each time.
             ModelWrapper::BPE(model) => model.dropout.is_none(),
@@ -55,8 +53,13 @@ impl Words {
             let plain = !token.normalized || token.content.is_ascii();
             plain && !token.lstrip && !token.rstrip && !token.content.contains(char::is_whitespace)
         });
+        // Our own cleaning is compiled to be compared with, which takes longest, so it comes last.
+        let divides = model
+            && within_words
+            && tokenizer.get_pre_tokenizer().is_some_and(splits_words)
+            && tokenizer.get_normalizer().is_none_or(cleans_words);
         let signs = Signs::but_for(added.values().map(|token| token.content.as_str()));
-        (cleaning && splitting && model && within_words).then(|| Words { signs, idle: Mutex::default() })
+        divides.then(|| Words { signs, idle: Mutex::default() })
     }
 
     /// The tokens of `text`; `whole` tokenizes what was not seen: parts of it, or all of it where that costs less.
@@ -160,8 +163,10 @@ fn is_same(one: &impl Serialize, other: &impl Serialize) -> bool {
 
 /// Whether cleaning a word gives what it becomes in a text.
 fn cleans_words(normalizer: &NormalizerWrapper) -> bool {
-    if matches!(normalizer, NormalizerWrapper::BertNormalizer(_)) {
-        return true;
+    match normalizer {
+        NormalizerWrapper::BertNormalizer(_) => return true,
+        NormalizerWrapper::Sequence(_) => {}
+        _ => return false,
     }
     let own = |number: u8| {
         let [keep_case, keep_accents, keep] = [1, 2, 4].map(|bit| number & bit != 0);
@@ -173,8 +178,10 @@ fn cleans_words(normalizer: &NormalizerWrapper) -> bool {
 
 /// Whether a word is split as it is in a text.
 fn splits_words(pre_tokenizer: &PreTokenizerWrapper) -> bool {
-    if matches!(pre_tokenizer, PreTokenizerWrapper::BertPreTokenizer(_)) {
-        return true;
+    match pre_tokenizer {
+        PreTokenizerWrapper::BertPreTokenizer(_) => return true,
+        PreTokenizerWrapper::Split(_) => {}
+        _ => return false,
     }
     pipeline::pre_tokenizer().is_ok_and(|own| is_same(pre_tokenizer, &PreTokenizerWrapper::Split(own)))
 }

@@ -6,7 +6,7 @@ mod mpi;
 use anyhow::bail;
 use wgrad::train::ranks::Team;
 
-use super::launcher::{launcher, variable};
+use super::launcher;
 use super::precision::ComputeArgs;
 #[cfg(feature = "mpi")]
 use super::{device, interrupt, kept, print};
@@ -15,8 +15,7 @@ use super::{device, interrupt, kept, print};
 /// get none when there is nothing more to do.
 #[cfg(not(feature = "mpi"))]
 pub fn join(_: &ComputeArgs, _: Option<u64>) -> anyhow::Result<Option<Team>> {
-    // A variable that says nothing of this kind is somebody else's.
-    if let Some(found) = launcher(&variable).ok().flatten().filter(|found| found.size > 1) {
+    if let Some(found) = launcher::several() {
         let (size, variable) = (found.size, found.size_variable);
         bail!(
             "expected a wgrad built with `cargo install --features mpi` to train as one of {size} processes ({variable}), found one \
@@ -33,8 +32,7 @@ pub fn join(compute: &ComputeArgs, memory: Option<u64>) -> anyhow::Result<Option
     use wgrad::gpu::{GpuOptions, MatrixOperands};
     use wgrad::train::ranks::{Hello, Link, TrainerPlan, work};
 
-    let told = launcher(&variable).ok().flatten();
-    let told = told.map(|found| usize::try_from(found.size).unwrap_or(usize::MAX));
+    let told = launcher::told().map(|found| usize::try_from(found.size).unwrap_or(usize::MAX));
     // Some launchers tell no number of processes in a way of their own.
     if told.map_or(std::env::var_os("PMIX_RANK").is_none(), |size| size < 2) {
         return Ok(Some(Team::alone()));
@@ -63,7 +61,7 @@ pub fn join(compute: &ComputeArgs, memory: Option<u64>) -> anyhow::Result<Option
         },
         Err(_) => 1,
     };
-    let hello = Hello { program: kept::version(), share };
+    let hello = Hello { program: program(), share };
     if link.rank() == 0 {
         return Ok(Some(Team::gather(link, &hello)?));
     }
@@ -82,4 +80,13 @@ pub fn join(compute: &ComputeArgs, memory: Option<u64>) -> anyhow::Result<Option
     let code = print::error(&error.into());
     link.close();
     std::process::exit(code.into());
+}
+
+/// This program with all of its kernels, which ranks compare: another text of one gives other bits.
+#[cfg(feature = "mpi")]
+fn program() -> String {
+    let operations = wgrad::ops::all().into_iter().flat_map(|operation| operation.kernels);
+    let rules = wgrad::optim::kernels().into_iter().flat_map(|(_, kernels)| kernels);
+    let texts: String = operations.chain(rules).map(|kernel| kernel.source.text).collect();
+    format!("{}, kernels {:08x}", kept::version(), crc32fast::hash(texts.as_bytes()))
 }

@@ -17,16 +17,13 @@ pub(super) fn sum_in_order(
     link: &mut dyn Link,
     elements: usize,
     counts: &[usize],
-    mut own: Vec<Vec<f32>>,
+    own: Vec<Vec<f32>>,
 ) -> Result<Vec<f32>> {
     let (rank, ranks) = (link.rank(), link.size());
-    if ranks == 1 {
-        return Ok(add_up(own.iter_mut().map(std::mem::take)).unwrap_or_else(|| vec![0.0; elements]));
-    }
     let part = |number: usize| slice(elements, number, ranks);
     for block in &own {
         for to in (0..ranks).filter(|&to| to != rank) {
-            link.send(to, float_bytes(&block[part(to)]).collect())?;
+            link.send(to, float_bytes(&block[part(to)]).to_vec())?;
         }
     }
     let mine = part(rank);
@@ -45,7 +42,7 @@ pub(super) fn sum_in_order(
     // Where nobody has a block, nothing was learned.
     let sum = sum.unwrap_or_else(|| vec![0.0; mine.len()]);
     for to in (0..ranks).filter(|&to| to != rank) {
-        link.send(to, float_bytes(&sum).collect())?;
+        link.send(to, float_bytes(&sum).to_vec())?;
     }
     let mut whole = Vec::with_capacity(elements);
     for from in 0..ranks {

@@ -28,12 +28,12 @@ impl Writer {
 
     pub(super) fn floats(&mut self, values: &[f32]) {
         self.count(values.len());
-        self.0.extend(float_bytes(values));
+        self.0.extend_from_slice(float_bytes(values));
     }
 
     pub(super) fn words(&mut self, values: &[u32]) {
         self.count(values.len());
-        self.0.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        self.0.extend_from_slice(bytemuck::cast_slice(values));
     }
 
     pub(super) fn text(&mut self, text: &str) {
@@ -124,9 +124,9 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// f32s as bytes.
-pub(super) fn float_bytes(values: &[f32]) -> impl Iterator<Item = u8> {
-    values.iter().flat_map(|value| value.to_le_bytes())
+/// f32s as bytes, as they lie in memory: little-endian on all that GPUs are in. Gradients are far too many to be taken one by one.
+pub(super) fn float_bytes(values: &[f32]) -> &[u8] {
+    bytemuck::cast_slice(values)
 }
 
 /// Bytes as f32s; what does not fill one is left out.

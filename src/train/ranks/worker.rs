@@ -41,11 +41,11 @@ pub fn work(
                 member = None;
                 pending = Ok(());
                 let made = make(&mut message, &mut open).map(|made| {
-                    let name = made.device();
+                    let adapter = made.adapter();
                     member = Some(made);
-                    name
+                    adapter
                 });
-                link.send(0, answer(made, |name, to| to.text(&name)))?;
+                link.send(0, answer(made, |adapter, to| to.text(&adapter)))?;
             }
             Kind::Write => {
                 let written = write(&mut message, member.as_deref_mut());
@@ -77,7 +77,8 @@ pub fn work(
 
 /// A trainer of any objective.
 trait Member {
-    fn device(&self) -> String;
+    /// What it runs on, with all that decides bits.
+    fn adapter(&self) -> String;
     fn write(&mut self, name: &str, values: &[f32]) -> Result<()>;
     /// Learns from the blocks of a message.
     fn learn(&mut self, message: &mut Reader<'_>) -> Result<Vec<Sums>>;
@@ -126,7 +127,7 @@ fn batches<B: Packed>(message: &mut Reader<'_>) -> Result<Vec<B>> {
 }
 
 impl<O: Objective<Batch: Packed>> Member for Working<O> {
-    fn device(&self) -> String {
+    fn adapter(&self) -> String {
         self.trainer.gpu().map(adapter).unwrap_or_default()
     }
 
