@@ -158,7 +158,8 @@ impl Traffic {
                 (peer.heard, moved) = (Instant::now(), true);
             }
             // In whatever order they come, each shows that the rank lives.
-            if peer.receiving.iter_mut().fold(false, |any, piece| piece.becomes_done() || any) {
+            let done = peer.receiving.iter_mut().map(|piece| piece.becomes_done()).filter(|done| *done);
+            if done.count() > 0 {
                 (peer.heard, moved) = (Instant::now(), true);
             }
             while peer.receiving.front_mut().is_some_and(UnderWay::is_done) {
