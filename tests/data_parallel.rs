@@ -13,7 +13,7 @@ use std::time::Duration;
 use common::golden::{Golden, options, split};
 use common::ranks::{PATIENCE, hello, with_others, with_ranks, works};
 use wgrad::data::Batch;
-use wgrad::gpu::{Choices, Gpu, GpuOptions, MatrixOperands};
+use wgrad::gpu::{Buffer, Choices, Gpu, GpuOptions, MatrixOperands, Part, Recorder, Region};
 use wgrad::tensor::DType;
 use wgrad::train::ranks::{DataParallel, Hello, Learns, Local, Team, TrainerPlan, locals, work};
 use wgrad::train::{MaskedTokens, MlmOptions, StepEngine, StepReport};
@@ -36,6 +36,13 @@ fn open(gpu: &Gpu, golden: &Golden, storage: DType, team: &Team) -> DataParallel
         engine.write(&name, &golden.f32(&format!("weights/{name}"))).unwrap();
     }
     engine
+}
+
+/// Has gradients travel in so many pieces or more.
+fn divide(engine: &mut DataParallel<MaskedTokens>, pieces: usize) {
+    let elements: usize =
+        engine.model_tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
+    engine.set_piece(elements / pieces);
 }
 
 fn step(engine: &mut DataParallel<MaskedTokens>, batches: &[Batch]) -> Result<StepReport> {
@@ -106,6 +113,67 @@ fn any_number_of_ranks_gives_the_same_bits() {
     }
 }
 
+/// Each piece of the gradients travels as soon as it is final, and not before: not while a tied table lacks what its lookups add
+/// last, nor before the last micro-batch of a block.
+#[test]
+fn pieces_of_gradients_are_sent_when_they_are_final() {
+    let Some(gpu) = common::gpu() else { return };
+    for name in ["relative_untied_mask", "relative_tied_mask"] {
+        let golden = Golden::open(name);
+        let found = |pieces: usize, ranks: usize| {
+            with_ranks(ranks, |team| {
+                let mut engine = open(&gpu, &golden, DType::F32, team);
+                divide(&mut engine, pieces);
+                (steps(&mut engine, &golden), state(&mut engine))
+            })
+        };
+        // All at once, when everything is done.
+        let whole = found(1, 1);
+        for (pieces, ranks) in [(5, 1), (40, 1), (40, 2), (9, 3)] {
+            let other = found(pieces, ranks);
+            assert_eq!(whole.0, other.0, "{name}: reports with {pieces} pieces on {ranks} ranks");
+            assert!(whole.1 == other.1, "{name}: state with {pieces} pieces on {ranks} ranks");
+        }
+    }
+}
+
+/// A part is read between the last command that writes to it and the next, whatever becomes of what follows.
+#[test]
+fn what_is_final_is_read_while_the_rest_runs() {
+    let Some(gpu) = common::gpu() else { return };
+    let [one, two, three] = [1.0f32, 2.0, 3.0].map(|value| gpu.upload("new", &[value; 128]).unwrap());
+    let [early, late] = ["early", "late"].map(|name| gpu.upload(name, &[0.0f32; 128]).unwrap());
+    let mut recorder = Recorder::new(&gpu);
+    let mut bind = |buffer: &Buffer| recorder.bind(&Region::from(buffer));
+    let [one, two, three] = [&one, &two, &three].map(&mut bind);
+    let [to_early, to_late] = [&early, &late].map(&mut bind);
+    recorder.copy(one, to_early);
+    recorder.copy(two, to_late);
+    recorder.copy(three.part(0, 256), to_early.part(256, 256));
+    let recording = recorder.finish(&gpu, "copies").unwrap();
+    let part = |buffer: &Buffer, elements| Part { buffer: buffer.clone(), elements };
+    let parts = [part(&early, 64..128), part(&early, 0..64), part(&late, 0..128)];
+    assert_eq!(parts.each_ref().map(|part| recording.final_after(part)), [3, 1, 2]);
+    assert_eq!(recording.final_after(&part(&early, 60..70)), 3);
+    assert_eq!(recording.final_after(&part(&gpu.upload("other", &[0.0f32]).unwrap(), 0..1)), 0);
+
+    // A command, what is final after it, and so on: each submission lost in turn.
+    let written = [[3.0, 1.0, 2.0], [3.0, 0.0, 2.0], [3.0, 1.0, 0.0], [1.0, 1.0, 2.0]];
+    // What was not lost arrives, and the last command overwrites what the first has put there.
+    for (lost, expected) in [u32::MAX, 0, 2, 4].into_iter().zip(written) {
+        [&early, &late].into_iter().for_each(|buffer| gpu.write(buffer, 0, &[0.0f32; 128]));
+        gpu.wait("the zeros").unwrap();
+        gpu.lose_submission(lost);
+        let reads = recording.replay_reading(&parts).unwrap();
+        gpu.lose_submission(u32::MAX);
+        for ((read, part), expected) in reads.into_iter().zip(&parts).zip(expected) {
+            let mut found = Vec::new();
+            pollster::block_on(read.lend(|values: &[f32]| found.extend_from_slice(values))).unwrap();
+            assert_eq!(found, vec![expected; part.elements.len()], "{lost}: {part:?}");
+        }
+    }
+}
+
 /// One block is what there was before there were blocks, and several differ from it by rounding alone.
 #[test]
 fn blocks_are_the_same_step_but_for_rounding() {
@@ -139,6 +207,7 @@ fn lost_work_of_any_rank_rejects_the_step() {
     let Some(gpu) = common::open(whole()) else { return };
     let alone = |lost: u32| {
         let mut engine = open(&gpu, &golden, DType::F32, &Team::alone());
+        divide(&mut engine, 3);
         step(&mut engine, &batches).unwrap();
         let before = state(&mut engine);
         gpu.lose_submission(lost);
@@ -160,24 +229,37 @@ fn lost_work_of_any_rank_rejects_the_step() {
     // Of each block the zeroing, a micro-batch, the totals and the gradients; the step's zeroing, uploads, update and report.
     assert!(submissions >= 3 * 4 + 4, "{submissions}");
 
-    // Another rank loses what it computes.
-    let lose = |mut link: Local| {
-        let open = |_: &TrainerPlan, _: Option<MatrixOperands>| {
-            let gpu = pollster::block_on(Gpu::open(&GpuOptions::default()))?;
-            gpu.lose_submission(4);
-            Ok(gpu)
-        };
-        work(&mut link, &hello(), open)
+    // Another rank loses what it computes, when some of its gradients have been sent and others not. All others hear of it,
+    // nothing is left over, and the next step is the one that this would have been.
+    let expected = {
+        let mut engine = open(&gpu, &golden, DType::F32, &Team::alone());
+        (step(&mut engine, &batches).unwrap(), state(&mut engine))
     };
-    let (error, others) = with_others(2, PATIENCE, lose, |team| {
-        let mut engine = open(&gpu, &golden, DType::F32, team);
-        (0..3).find_map(|_| step(&mut engine, &batches).err()).unwrap()
-    });
-    assert!(
-        matches!(&error, Error::WorkLost { operation, .. } if operation.ends_with("of rank 1")),
-        "{error}"
-    );
-    assert!(others[0].is_ok());
+    for before in [0, 1, 2, 4, 6, 8] {
+        let lose = move |mut link: Local| {
+            let rank = wgrad::train::ranks::Link::rank(&link);
+            let open = move |_: &TrainerPlan, _: Option<MatrixOperands>| {
+                let gpu = pollster::block_on(Gpu::open(&GpuOptions::default()))?;
+                if rank == 1 {
+                    gpu.lose_submission(before);
+                }
+                Ok(gpu)
+            };
+            work(&mut link, &hello(), open)
+        };
+        let (found, others) = with_others(3, PATIENCE, lose, |team| {
+            let mut engine = open(&gpu, &golden, DType::F32, team);
+            divide(&mut engine, 5);
+            let error = step(&mut engine, &batches).unwrap_err();
+            assert!(
+                matches!(&error, Error::WorkLost { operation, .. } if operation.ends_with("of rank 1")),
+                "{before}: {error}"
+            );
+            (step(&mut engine, &batches).unwrap(), state(&mut engine))
+        });
+        assert!(found == expected, "after submission {before} was lost");
+        others.into_iter().for_each(|other| other.unwrap());
+    }
 }
 
 #[test]
@@ -225,7 +307,7 @@ fn a_rank_that_fails_dies_or_hangs_is_named() {
     /// Answers so many messages, and then does what a test wants.
     fn answers(mut link: Local, count: usize, then: fn(Local)) -> Result<()> {
         use wgrad::train::ranks::Link;
-        let bytes = serde_json::to_vec(&(1, hello())).unwrap();
+        let bytes = serde_json::to_vec(&(2, hello())).unwrap();
         link.send(0, bytes)?;
         for _ in 0..count {
             link.receive(0)?;

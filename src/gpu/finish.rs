@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+#[cfg(not(target_arch = "wasm32"))]
+use super::buffer::Region;
 use super::buffer::{Allocation, Buffer};
 use super::context::Gpu;
 use super::kernel::TEXELS;
@@ -53,6 +55,8 @@ impl Recorder {
         let mut loaded: Vec<Option<(*const Allocation, View)>> = vec![None; textures.len()];
         let mut steps = Vec::with_capacity(self.commands.len());
         let speed = self.target().speed;
+        #[cfg(not(target_arch = "wasm32"))]
+        let mut written = Vec::new();
         let (mut proof, mut expected) = (None, Vec::with_capacity(self.commands.len()));
         for command in &self.commands {
             let name = &*command.name();
@@ -130,6 +134,11 @@ impl Recorder {
             }
             for view in command.views().1 {
                 let buffer = real(name, view)?;
+                #[cfg(not(target_arch = "wasm32"))]
+                if let Some(buffer) = &persistent[view.buffer.0 as usize] {
+                    let region = Region { buffer: buffer.clone(), offset: view.offset, bytes: view.bytes };
+                    written.push((region, steps.len()));
+                }
                 for slot in &mut loaded {
                     *slot = slot.take_if(|(held, _)| !std::ptr::eq(*held, buffer));
                 }
@@ -145,6 +154,8 @@ impl Recorder {
             proof,
             pace,
             expected,
+            #[cfg(not(target_arch = "wasm32"))]
+            written,
             memory,
             textures,
             params,

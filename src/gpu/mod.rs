@@ -8,6 +8,8 @@ mod choices;
 mod compile;
 mod context;
 mod cost;
+#[cfg(not(target_arch = "wasm32"))]
+mod early;
 mod finish;
 mod kernel;
 mod lock;
@@ -37,6 +39,8 @@ pub(crate) use capabilities::{UNITS_BUFFERS, UNITS_MEMORY};
 pub use choices::Choices;
 pub use context::Gpu;
 pub use cost::{Cost, Dispatched, Peaks};
+#[cfg(not(target_arch = "wasm32"))]
+pub use early::Part;
 pub use kernel::{Field, Kernel, KernelSpec, ParamsLayout, SharedStruct, TEXELS, params, shared};
 pub use options::{AdapterKind, GpuOptions, MatrixOperands};
 pub use profile::Timing;

@@ -81,6 +81,22 @@ pub struct ReadBack {
 }
 
 impl ReadBack {
+    /// [`ReadBack::finish`], where `each` is lent what has arrived, piece by piece and in their order, as the driver has mapped
+    /// it: it is copied nowhere else.
+    ///
+    /// # Errors
+    /// As [`Gpu::read`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub async fn lend<T: bytemuck::Pod>(self, mut each: impl FnMut(&[T])) -> Result<()> {
+        let mut left = self.bytes;
+        for piece in self.pieces {
+            let bytes = left.min(PIECE);
+            left -= bytes;
+            piece.lend(&self.gpu, |view| each(bytemuck::cast_slice(&view[..bytes as usize]))).await?;
+        }
+        Ok(())
+    }
+
     /// Waits for the elements, and for nothing that was submitted after them.
     ///
     /// # Errors
@@ -110,6 +126,11 @@ struct Piece {
 impl Piece {
     /// Waits for the data.
     async fn deliver(self, gpu: &Gpu, data: &mut [u8]) -> Result<()> {
+        self.lend(gpu, |view| data.copy_from_slice(&view[..data.len()])).await
+    }
+
+    /// Waits for the data, which `take` is lent with what it was padded with.
+    async fn lend(self, gpu: &Gpu, take: impl FnOnce(&[u8])) -> Result<()> {
         let failed = |message: String| Error::Gpu { operation: "read-back".into(), message };
         self.arrival.wait(gpu, self.submission).await?;
         let view = self.staging.0.raw.get_mapped_range(..).map_err(|e| failed(e.to_string()))?;
@@ -117,7 +138,7 @@ impl Piece {
             let message = "the data never arrived: the driver dropped the copy and called it done";
             return Err(Error::WorkLost { operation: "read-back".into(), message: message.into() });
         }
-        data.copy_from_slice(&view[..data.len()]);
+        take(&view);
         Ok(())
     }
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
+#[cfg(not(target_arch = "wasm32"))]
+use super::buffer::Region;
 use super::buffer::{Buffer, Reserved};
 use super::context::Gpu;
 use super::cost::Cost;
@@ -84,6 +86,9 @@ pub struct Recording {
     pub(super) pace: Mutex<Pace>,
     /// How long each command should take, in seconds.
     pub(super) expected: Vec<f64>,
+    /// What is written outside of transient memory, and after how many commands.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) written: Vec<(Region, usize)>,
     pub(super) memory: Vec<Buffer>,
     pub(super) textures: Vec<Operand>,
     // Held so that they live as long as the commands that use them.

@@ -22,19 +22,35 @@ impl Recording {
     /// # Errors
     /// As [`Gpu::check`](super::Gpu::check).
     pub fn replay(&self) -> Result<()> {
+        self.replay_in_parts(&[], |_| Ok(()))
+    }
+
+    /// [`Recording::replay`] with a submission that ends at each of `cuts`, which are numbers of commands in their order.
+    /// After each submission `submitted` is told how many commands were.
+    ///
+    /// A replay whose submissions are timed has no other cuts than those that are timed.
+    pub(super) fn replay_in_parts(
+        &self,
+        cuts: &[usize],
+        mut submitted: impl FnMut(usize) -> Result<()>,
+    ) -> Result<()> {
         let mut pace = lock(&self.pace);
         let timed = pace.is_timed();
         if timed {
             self.gpu.wait(self.label)?;
         }
         let mut seconds = Vec::new();
-        for (number, commands) in pace.submissions(self.steps.len()).into_iter().enumerate() {
+        let cuts = if timed { &[] } else { cuts };
+        let submissions = pace.submissions(self.steps.len());
+        for (number, commands) in divided(&submissions, cuts).into_iter().enumerate() {
             let clock = Instant::now();
+            let end = commands.end;
             self.submit(number, commands)?;
             if timed {
                 self.gpu.wait(self.label)?;
                 seconds.push(clock.elapsed().as_secs_f64());
             }
+            submitted(end)?;
         }
         pace.learn(&seconds, &self.expected, self.together(), self.gpu.0.submissions.longest);
         self.gpu.check(self.label)
@@ -70,7 +86,7 @@ impl Recording {
 
     /// The first of the commands that stay with the last submission: the one that delivers a proof, as what follows
     /// it counts only when the proof has arrived.
-    fn together(&self) -> usize {
+    pub(super) fn together(&self) -> usize {
         self.proof.as_ref().map_or(self.steps.len(), |proof| proof.index)
     }
 
@@ -133,6 +149,22 @@ impl Recording {
             proof.carry(encoder, number, proof.slot(number));
         }
     }
+}
+
+/// Submissions that end at `cuts` as well.
+fn divided(submissions: &[Range<usize>], cuts: &[usize]) -> Vec<Range<usize>> {
+    let mut parts = Vec::with_capacity(submissions.len() + cuts.len());
+    for commands in submissions {
+        let mut start = commands.start;
+        for &cut in cuts.iter().filter(|cut| (commands.start..commands.end).contains(cut)) {
+            if cut > start {
+                parts.push(start..cut);
+                start = cut;
+            }
+        }
+        parts.push(start..commands.end);
+    }
+    parts
 }
 
 impl Step {

@@ -4,8 +4,9 @@
 //! The micro-batches of a step are divided among N ranks, of which the one with the most decides how long they take. Then
 //! each rank sends every other one the slice of its gradients that is the other's to add up, and gets the sums of all
 //! slices: 2 G (N - 1)/N bytes that each rank sends, and as many that it receives, of G bytes of gradients. The optimizer's
-//! part is that of one process, as each rank does all of it. Nothing of this overlaps here; latency, copies between the
-//! device and memory, evaluations and checkpoints are left out.
+//! part is that of one process, as each rank does all of it. That gradients travel while the backward pass of the last
+//! micro-batch runs is left out, so a step may take less, by no more than that pass takes; latency, copies between the device
+//! and memory, evaluations and checkpoints are left out as well.
 
 use serde::Serialize;
 

@@ -4,6 +4,9 @@
 mod blocks;
 mod passes;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) use blocks::PIECE;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -223,13 +226,25 @@ impl<O: Objective> Trainer<O> {
     }
 
     /// Replays `pass` for `batch`, each of whose losses weighs `weight`; after a pass that begins, one that learns.
-    fn replay(&mut self, mut pass: Pass, batch: &O::Batch, weight: f32) -> Result<()> {
+    fn replay(&mut self, pass: Pass, batch: &O::Batch, weight: f32) -> Result<()> {
+        self.replay_by(pass, batch, weight, |recording, _| recording.replay())
+    }
+
+    /// [`Trainer::replay`], each time by `run`, which is told whether it is the last for this batch.
+    fn replay_by(
+        &mut self,
+        mut pass: Pass,
+        batch: &O::Batch,
+        weight: f32,
+        mut run: impl FnMut(&Recording, bool) -> Result<()>,
+    ) -> Result<()> {
         let engine = &self.engine;
         engine.objective.check(&engine.model.config, batch)?;
         let shape = engine.objective.shape(batch);
         let recorded = self.shapes.get(shape, || engine.record(shape), || engine.settle());
         let recorded = recorded.map_err(less_memory)?;
-        for replay in 0..engine.objective.replays(batch) {
+        let replays = engine.objective.replays(batch);
+        for replay in 0..replays {
             engine.objective.upload(&engine.gpu, &engine.model, &recorded.buffers, batch, replay, weight)?;
             engine.gpu.write(&engine.proof, 0, &[self.proofs.issue()]);
             if pass != Pass::Measure {
@@ -238,7 +253,7 @@ impl<O: Objective> Trainer<O> {
                     self.keys += 1;
                 }
             }
-            engine.recording(recorded, pass).map_err(less_memory)?.replay()?;
+            run(engine.recording(recorded, pass).map_err(less_memory)?, replay + 1 == replays)?;
             if pass == Pass::Begin {
                 pass = Pass::Learn;
             }
@@ -253,7 +268,7 @@ impl<O: Objective> Trainer<O> {
     /// [`Error::Shape`] for a batch that does not fit; as [`Trainer::prepare`].
     pub fn accumulate(&mut self, micro_batches: &[O::Batch]) -> Result<usize> {
         let whole = self.whole(micro_batches);
-        self.accumulate_part(&whole, micro_batches)?;
+        self.accumulate_part(&whole, micro_batches, |recording, _| recording.replay())?;
         Ok(whole.answers)
     }
 
@@ -267,16 +282,26 @@ impl<O: Objective> Trainer<O> {
         }
     }
 
-    /// [`Trainer::accumulate`] for some of the micro-batches of a step.
-    fn accumulate_part(&mut self, whole: &Whole, micro_batches: &[O::Batch]) -> Result<()> {
+    /// [`Trainer::accumulate`] for some of the micro-batches of a step, where each recording is replayed by `run`, which is told
+    /// whether it is the last.
+    fn accumulate_part(
+        &mut self,
+        whole: &Whole,
+        micro_batches: &[O::Batch],
+        mut run: impl FnMut(&Recording, bool) -> Result<()>,
+    ) -> Result<()> {
         self.optimizer.expect(whole.answers);
         let objective = &self.engine.objective;
-        let first = micro_batches.iter().position(|batch| objective.replays(batch) > 0);
+        let learns = |batch: &O::Batch| objective.replays(batch) > 0;
+        let first = micro_batches.iter().position(learns);
+        let last = micro_batches.iter().rposition(learns);
         self.optimizer.begin(first.is_none())?;
         self.proofs = Proofs::default();
         for (number, batch) in micro_batches.iter().enumerate() {
             let pass = if Some(number) == first { Pass::Begin } else { Pass::Learn };
-            self.replay(pass, batch, whole.weight)?;
+            self.replay_by(pass, batch, whole.weight, |recording, ends| {
+                run(recording, ends && Some(number) == last)
+            })?;
         }
         Ok(())
     }

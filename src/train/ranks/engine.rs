@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use super::blocks::blocks_of;
-use super::exchange::{add_up, sum_in_order};
-use super::message::{Kind, answered, take_report, take_sums};
+use super::learn::{Learned, Shared, learn};
+use super::link::alone;
+use super::message::{Kind, answered, put_shared, take_report, take_sums};
 use super::plan::{Learns, TrainerPlan, adapter};
 use super::team::Team;
 use super::wire::{Packed, Writer};
@@ -12,8 +13,11 @@ use crate::gpu::Gpu;
 use crate::optim::Sums;
 use crate::train::engine::{Evaluation, StepEngine, StepReport};
 use crate::train::objective::{MaskedTokens, Objective, TextObjective};
-use crate::train::trainer::{BegunStep, Trainer};
+use crate::train::trainer::{BegunStep, PIECE, Trainer};
 use crate::{Error, Result};
+
+/// Fewer elements than these travel as one.
+const LEAST_PIECE: usize = 64 << 10;
 
 /// A [`Trainer`] whose steps are computed in blocks, by all ranks of a team. With one block and one rank it is the trainer
 /// itself.
@@ -25,6 +29,8 @@ pub struct DataParallel<O: Objective> {
     parts: Vec<Range<usize>>,
     /// Whether not all ranks have the same adapter, so that their weights may drift apart in the last bits.
     uneven: bool,
+    /// The most elements of gradients that travel as one, where it was chosen.
+    piece: Option<usize>,
 }
 
 /// A step that was begun.
@@ -64,7 +70,7 @@ impl Opening {
         let trainer = trainer?;
         let own = trainer.gpu().map(adapter).unwrap_or_default();
         let uneven = adapters?.iter().any(|adapter| *adapter != own);
-        let mut engine = DataParallel { trainer, team: self.team, parts: self.parts, uneven };
+        let mut engine = DataParallel { trainer, team: self.team, parts: self.parts, uneven, piece: None };
         if engine.team.size() > 1 {
             for (name, _) in engine.trainer.model_tensors() {
                 let values = pollster::block_on(engine.trainer.read(&name))?;
@@ -125,6 +131,18 @@ impl<O: Objective<Batch: Packed>> DataParallel<O> {
         &self.trainer
     }
 
+    /// Sends gradients in pieces of at most so many elements. For tests, whose models are small; no bit depends on it.
+    #[doc(hidden)]
+    pub fn set_piece(&mut self, elements: usize) {
+        self.piece = Some(elements.clamp(1, PIECE));
+    }
+
+    /// The most elements of gradients that travel as one: an eighth, so that there is something to add while the rest is being
+    /// computed, but not so few that each costs more than it gains.
+    fn piece(&self) -> usize {
+        self.piece.unwrap_or_else(|| (self.trainer.gradient_elements() / 8).clamp(LEAST_PIECE, PIECE))
+    }
+
     fn is_alone(&self) -> bool {
         self.team.size() == 1
     }
@@ -163,55 +181,39 @@ impl<O: Objective<Batch: Packed>> DataParallel<O> {
                 .collect()
         };
         let counts: Vec<usize> = self.parts.iter().map(|part| filled(part).len()).collect();
+        let pieces = self.trainer.gradient_pieces(self.piece(), micro_batches.first())?;
+        let shared = Shared { whole, counts, pieces };
         for (rank, part) in self.parts.iter().enumerate().skip(1) {
             let mut message = Kind::Step.message();
-            message.count(whole.answers);
-            message.floats(&[whole.weight]);
+            put_shared(&shared, &mut message);
             message.list(&filled(part), |&block, to| {
                 to.number(starts[block]);
                 put_batches(&micro_batches[ranges[block].clone()], to);
             });
             self.team.tell(rank, message.0)?;
         }
-
-        let mut own = Vec::new();
-        let mut sums = Vec::new();
-        let mut failed = None;
-        for block in filled(&self.parts[0]) {
-            self.trainer.set_keys_used(starts[block]);
-            match self.trainer.learn_block(&whole, &micro_batches[ranges[block].clone()]).await {
-                Ok((gradient, block_sums)) => {
-                    // The first blocks of all: their sum begins that of the whole.
-                    own = add_up(own.into_iter().chain([gradient])).into_iter().collect();
-                    sums.push(block_sums);
-                }
-                Err(error) => {
-                    failed = Some(error);
-                    break;
-                }
-            }
-        }
+        let own: Vec<_> = filled(&self.parts[0])
+            .into_iter()
+            .map(|block| (starts[block], &micro_batches[ranges[block].clone()]))
+            .collect();
+        let learned = match self.team.members() {
+            Some(mut members) => learn(&mut self.trainer, &mut *members.link, &shared, &own)?,
+            None => learn(&mut self.trainer, &mut alone(), &shared, &own)?,
+        };
         let others = self.team.answers(|rank, bytes| answered(bytes, rank, |from| from.list(take_sums)));
-        let others = match (failed, others) {
-            (None, Ok(others)) => others,
-            (failed, others) => {
+        let (own, others, gradient) = match (learned, others) {
+            (Learned { sums: Ok(own), gradient: Some(gradient) }, Ok(others)) => (own, others, gradient),
+            (Learned { sums, .. }, others) => {
                 self.team.tell_all(&Kind::Leave.message().0)?;
-                return Err(failed.or(others.err()).unwrap_or_else(unknown));
+                return Err(sums.err().or(others.err()).unwrap_or_else(unknown));
             }
         };
-        let sums = add_sums(sums.into_iter().chain(others.into_iter().flatten()));
-        let counts: Vec<usize> = std::iter::once(own.len()).chain(counts.into_iter().skip(1)).collect();
+        let sums = add_sums(own.into_iter().chain(others.into_iter().flatten()));
 
         let mut message = Kind::Go.message();
         message.floats(&[sums.loss, sums.correct]);
         message.double(learning_rate);
-        message.list(&counts, |&count, to| to.count(count));
         self.team.tell_all(&message.0)?;
-        let elements = self.trainer.gradient_elements();
-        let gradient = match self.team.members() {
-            Some(mut members) => sum_in_order(&mut *members.link, elements, &counts, own)?,
-            None => add_up(own.into_iter()).unwrap_or_else(|| vec![0.0; elements]),
-        };
         let report = self.trainer.step_from(&whole, &gradient, &sums, learning_rate).await;
         self.trainer.set_keys_used(keys);
         let others = self.team.answers(|rank, bytes| answered(bytes, rank, take_report));

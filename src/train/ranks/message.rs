@@ -1,8 +1,10 @@
 //! What rank 0 tells the others, and what they answer.
 
+use super::learn::Shared;
 use super::wire::{Reader, Writer};
 use crate::optim::Sums;
 use crate::train::StepReport;
+use crate::train::trainer::Whole;
 use crate::{Error, Result};
 
 /// What the first byte of a message from rank 0 says.
@@ -13,9 +15,9 @@ pub(super) enum Kind {
     Open,
     /// Put values into a tensor. What goes wrong is told by the next answer.
     Write,
-    /// Learn from blocks. Answered with their sums.
+    /// Learn from blocks, and add their gradients to those of all ranks meanwhile. Answered with their sums.
     Step,
-    /// Exchange the blocks' gradients, and do the optimizer's step for the sums that stand here. Answered with its report.
+    /// Do the optimizer's step for the gradients that were added up, and the sums that stand here. Answered with its report.
     Go,
     /// Forget the blocks: somebody could not compute theirs.
     Leave,
@@ -85,6 +87,25 @@ pub(super) fn answered<T>(
     })
 }
 
+/// What all ranks know of a step.
+pub(super) fn put_shared(shared: &Shared, to: &mut Writer) {
+    to.count(shared.whole.answers);
+    to.floats(&[shared.whole.weight]);
+    to.list(&shared.counts, |&count, to| to.count(count));
+    to.list(&shared.pieces, |piece, to| {
+        to.count(piece.start);
+        to.count(piece.end);
+    });
+}
+
+pub(super) fn take_shared(from: &mut Reader<'_>) -> Result<Shared> {
+    let answers = from.count()?;
+    let [weight] = from.floats()?[..] else { return Err(from.broken()) };
+    let counts = from.list(Reader::count)?;
+    let pieces = from.list(|from| Ok(from.count()?..from.count()?))?;
+    Ok(Shared { whole: Whole { answers, weight }, counts, pieces })
+}
+
 pub(super) fn put_sums(sums: &Sums, to: &mut Writer) {
     to.floats(&[sums.loss, sums.correct]);
 }
@@ -124,6 +145,11 @@ mod tests {
         assert!(matches!(told(gone), Error::NoAdapter { asked } if asked.ends_with("of rank 2")));
         let full = Error::config("a", "b", "c");
         assert_eq!(told(full).to_string(), "rank 2: a: expected b, found c");
+        let whole = Whole { answers: 9, weight: 0.25 };
+        let shared = Shared { whole, counts: vec![1, 0, 2], pieces: vec![5..9, 0..5] };
+        let mut bytes = Writer::default();
+        put_shared(&shared, &mut bytes);
+        assert_eq!(take_shared(&mut Reader::new(&bytes.0, 0)).unwrap(), shared);
         let sums = Sums { loss: 1.5, correct: 3.0 };
         let bytes = answer(Ok(sums), |sums, to| put_sums(&sums, to));
         assert_eq!(answered(&bytes, 1, take_sums).unwrap(), sums);

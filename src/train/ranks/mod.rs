@@ -12,6 +12,7 @@
 mod blocks;
 mod engine;
 mod exchange;
+mod learn;
 mod link;
 mod message;
 mod plan;

@@ -21,7 +21,7 @@ pub struct Hello {
 }
 
 /// The version of what ranks tell each other.
-const PROTOCOL: u32 = 1;
+const PROTOCOL: u32 = 2;
 
 /// The ranks that train together, as rank 0 has them; itself alone where there are no others. Cheap to clone: all clones are
 /// the same ranks.

@@ -1,8 +1,9 @@
 //! What every rank but the first does: what it is told.
 
-use super::exchange::sum_in_order;
+use super::exchange::refuse;
+use super::learn::learn;
 use super::link::Link;
-use super::message::{Kind, answer, put_report, put_sums};
+use super::message::{Kind, answer, put_report, put_sums, take_shared};
 use super::plan::{Learns, TrainerPlan, adapter};
 use super::team::{Hello, greet};
 use super::wire::{Packed, Reader};
@@ -52,13 +53,19 @@ pub fn work(
                 pending = pending.and(written);
             }
             Kind::Step => {
-                let sums = std::mem::replace(&mut pending, Ok(()))
-                    .and_then(|()| present(member.as_deref_mut())?.learn(&mut message));
+                let ready = std::mem::replace(&mut pending, Ok(()));
+                let sums = match ready.and_then(|()| present(member.as_deref_mut())) {
+                    Ok(member) => member.learn(&mut message, link)?,
+                    Err(error) => {
+                        refuse(link)?;
+                        Err(error)
+                    }
+                };
                 link.send(0, answer(sums, |sums, to| to.list(&sums, put_sums)))?;
             }
             Kind::Go => {
                 let member = present(member.as_deref_mut())?;
-                let report = member.step(&mut message, link)?;
+                let report = member.step(&mut message)?;
                 link.send(0, answer(report, |report, to| put_report(&report, to)))?;
             }
             Kind::Leave => {
@@ -80,19 +87,20 @@ trait Member {
     /// What it runs on, with all that decides bits.
     fn adapter(&self) -> String;
     fn write(&mut self, name: &str, values: &[f32]) -> Result<()>;
-    /// Learns from the blocks of a message.
-    fn learn(&mut self, message: &mut Reader<'_>) -> Result<Vec<Sums>>;
-    /// The optimizer's step. The outer error is the link's, after which nobody can be told.
-    fn step(&mut self, message: &mut Reader<'_>, link: &mut dyn Link) -> Result<Result<StepReport>>;
+    /// Learns from the blocks of a message, and adds their gradients to those of all ranks. The outer error is the link's, after
+    /// which nobody can be told.
+    fn learn(&mut self, message: &mut Reader<'_>, link: &mut dyn Link) -> Result<Result<Vec<Sums>>>;
+    /// The optimizer's step. The outer error is that of a message that nobody here has written.
+    fn step(&mut self, message: &mut Reader<'_>) -> Result<Result<StepReport>>;
     /// Gives up what was learned.
     fn forget(&mut self);
     fn measure(&mut self, message: &mut Reader<'_>) -> Result<Vec<Sums>>;
 }
 
-/// A trainer, and the gradients of its blocks between two messages.
+/// A trainer, and the gradient of all blocks between two messages.
 struct Working<O: Objective> {
     trainer: Trainer<O>,
-    step: Option<(Whole, Vec<Vec<f32>>)>,
+    step: Option<(Whole, Vec<f32>)>,
 }
 
 fn make(
@@ -135,30 +143,30 @@ impl<O: Objective<Batch: Packed>> Member for Working<O> {
         self.trainer.write(name, values)
     }
 
-    fn learn(&mut self, message: &mut Reader<'_>) -> Result<Vec<Sums>> {
-        // The memory of the last step's gradients, where that was not gone on with.
+    fn learn(&mut self, message: &mut Reader<'_>, link: &mut dyn Link) -> Result<Result<Vec<Sums>>> {
+        // The memory of the last step's gradient, where that was not gone on with.
         self.step = None;
-        let answers = message.count()?;
-        let weight = message.floats()?.first().copied().ok_or_else(|| message.broken())?;
-        let whole = Whole { answers, weight };
-        let (mut gradients, mut all) = (Vec::new(), Vec::new());
-        for _ in 0..message.count()? {
-            self.trainer.set_keys_used(message.number()?);
-            let block: Vec<O::Batch> = batches(message)?;
-            let (gradient, sums) = pollster::block_on(self.trainer.learn_block(&whole, &block))?;
-            gradients.push(gradient);
-            all.push(sums);
-        }
-        self.step = Some((whole, gradients));
-        Ok(all)
+        let read = |message: &mut Reader<'_>| {
+            let shared = take_shared(message)?;
+            let blocks = message.list(|message| Ok((message.number()?, batches::<O::Batch>(message)?)))?;
+            Ok((shared, blocks))
+        };
+        let (shared, blocks) = match read(message) {
+            Ok(read) => read,
+            Err(error) => {
+                refuse(link)?;
+                return Ok(Err(error));
+            }
+        };
+        let learned = learn(&mut self.trainer, link, &shared, &blocks)?;
+        self.step = learned.gradient.map(|gradient| (shared.whole, gradient));
+        Ok(learned.sums)
     }
 
-    fn step(&mut self, message: &mut Reader<'_>, link: &mut dyn Link) -> Result<Result<StepReport>> {
+    fn step(&mut self, message: &mut Reader<'_>) -> Result<Result<StepReport>> {
         let [loss, correct] = message.floats()?[..] else { return Err(message.broken()) };
         let learning_rate = message.double()?;
-        let counts = message.list(Reader::count)?;
-        let (whole, own) = self.step.take().ok_or_else(|| message.broken())?;
-        let gradient = sum_in_order(link, self.trainer.gradient_elements(), &counts, own)?;
+        let (whole, gradient) = self.step.take().ok_or_else(|| message.broken())?;
         let sums = Sums { loss, correct };
         Ok(pollster::block_on(self.trainer.step_from(&whole, &gradient, &sums, learning_rate)))
     }

@@ -1,16 +1,37 @@
 //! A step of which several trainers compute a part each, or one computes them one after the other: what each has summed
 //! is read to the host, where the sums of all are added, and written back for the optimizer.
 
-use super::{Objective, Trainer, Whole};
-use crate::Result;
+use std::ops::Range;
+
+use super::{Engine, Objective, Trainer, Whole, less_memory};
 use crate::autograd::Graph;
-use crate::gpu::{Recording, Region};
+use crate::gpu::{Part, Recording, Region};
 use crate::optim::{Proofs, Sums};
 use crate::tensor::DType;
 use crate::train::engine::{StepEngine, StepReport};
+use crate::{Error, Result};
 
-/// So many elements are written at once, which bounds the memory that uploads take.
-const PIECE: usize = 4 << 20;
+/// So many elements are read or written at once, which bounds the memory that uploads take.
+pub(in crate::train) const PIECE: usize = 4 << 20;
+
+impl<O: Objective> Engine<O> {
+    /// Where elements of the gradients lie, which are numbered as they lie end to end.
+    fn part(&self, piece: &Range<usize>) -> Result<Part> {
+        let mut start = 0;
+        for segment in self.model.parameters.trained() {
+            let own = start..start + segment.elements;
+            if let (Some(buffer), true) =
+                (&segment.gradients, own.start <= piece.start && piece.end <= own.end)
+            {
+                let elements = piece.start - start..piece.end - start;
+                return Ok(Part { buffer: buffer.clone(), elements });
+            }
+            start = own.end;
+        }
+        let found = format!("elements {} to {} of {start}", piece.start, piece.end);
+        Err(Error::shape("reading gradients", "elements of one segment", found))
+    }
+}
 
 impl<O: Objective> Trainer<O> {
     /// Elements of all gradients, laid end to end with their padding.
@@ -38,25 +59,67 @@ impl<O: Objective> Trainer<O> {
         micro_batches.iter().map(keys).sum::<usize>() as u64
     }
 
-    /// Learns from a block of a step's micro-batches, and reads what they add up to: the gradient of all parameters end to
-    /// end, their losses and right answers.
+    /// All gradients in pieces of at most so many elements, numbered as they lie end to end, in the order in which a backward
+    /// pass of `batch` is done with them.
     ///
     /// # Errors
-    /// As [`Trainer::accumulate`]; [`Error::WorkLost`](crate::Error::WorkLost) when not all of it was computed.
+    /// As [`Trainer::prepare`].
+    pub(in crate::train) fn gradient_pieces(
+        &mut self,
+        most: usize,
+        batch: Option<&O::Batch>,
+    ) -> Result<Vec<Range<usize>>> {
+        let mut pieces = Vec::new();
+        let mut start = 0;
+        for segment in self.engine.model.parameters.trained() {
+            let end = start + segment.elements;
+            pieces.extend((start..end).step_by(most.max(1)).map(|at| at..end.min(at + most.max(1))));
+            start = end;
+        }
+        if let Some(batch) = batch {
+            let engine = &self.engine;
+            let shape = engine.objective.shape(batch);
+            let recorded = self.shapes.get(shape, || engine.record(shape), || engine.settle());
+            let recorded = recorded.map_err(less_memory)?;
+            pieces.sort_by_cached_key(|piece| {
+                engine.part(piece).map_or(0, |part| recorded.begin.final_after(&part))
+            });
+        }
+        Ok(pieces)
+    }
+
+    /// Learns from a block of a step's micro-batches, and lends `each` what they add up to: the gradients, piece by piece in the
+    /// order of `pieces`, each as soon as it is final, while the backward pass goes on. Returns their losses and right
+    /// answers, before which nobody knows whether all was computed.
+    ///
+    /// # Errors
+    /// As [`Trainer::accumulate`]; [`Error::WorkLost`] when not all of it was computed.
     pub(in crate::train) async fn learn_block(
         &mut self,
         whole: &Whole,
         micro_batches: &[O::Batch],
-    ) -> Result<(Vec<f32>, Sums)> {
-        self.accumulate_part(whole, micro_batches)?;
-        let sums = self.engine.totals.read(&self.engine.gpu, &self.proofs).await?;
-        let mut gradients = Vec::with_capacity(self.gradient_elements());
-        for segment in self.engine.model.parameters.trained() {
-            if let Some(buffer) = &segment.gradients {
-                gradients.extend(self.engine.gpu.read::<f32>(buffer, 0, segment.elements).await?);
+        pieces: &[Range<usize>],
+        mut each: impl FnMut(usize, &[f32]),
+    ) -> Result<Sums> {
+        let parts: Vec<Part> = pieces.iter().map(|piece| self.engine.part(piece)).collect::<Result<_>>()?;
+        let mut begun = Vec::new();
+        self.accumulate_part(whole, micro_batches, |recording, last| {
+            if last {
+                begun = recording.replay_reading(&parts)?;
+                return Ok(());
             }
+            recording.replay()
+        })?;
+        let gpu = &self.engine.gpu;
+        if begun.is_empty() {
+            // Nothing was learned, and the gradients are zero.
+            begun = parts.iter().map(|part| gpu.begin_part(part)).collect::<Result<_>>()?;
         }
-        Ok((gradients, sums))
+        for (number, read) in begun.into_iter().enumerate() {
+            // A piece is never longer than what is read at once.
+            read.lend(|values| each(number, values)).await?;
+        }
+        self.engine.totals.read(gpu, &self.proofs).await
     }
 
     /// The optimizer's step for the sums over all blocks, which take the place of what was accumulated.
