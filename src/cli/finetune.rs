@@ -205,7 +205,7 @@ fn train_with(args: &Args, team: &Team) -> anyhow::Result<bool> {
         team: team.clone(),
         ..FinetuneOptions::new(args.labelled.task, model, train, &args.out)
     };
-    let stop = interrupt::watch()?;
+    let stop = interrupt::watch(interrupt::THIS_STEP)?;
     let mut watch = Watch::new();
     let open = async || device::open(&gpu).await;
     let report = pollster::block_on(finetune(&options, open, &mut |event| watch.show(event), &stop));

@@ -10,18 +10,21 @@ use super::print;
 /// What a shell expects of a program that Ctrl-C ended.
 pub const INTERRUPTED: i32 = 130;
 
-/// Becomes true at the first Ctrl-C; the second one ends the program at once.
+/// When most commands stop.
+pub const THIS_STEP: &str = "after this step";
+
+/// Becomes true at the first Ctrl-C; the second one ends the program at once. `when` is said of how long the first one takes.
 ///
 /// # Errors
 /// When the system refuses to tell of Ctrl-C.
-pub fn watch() -> anyhow::Result<Arc<AtomicBool>> {
+pub fn watch(when: &'static str) -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();
     ctrlc::set_handler(move || {
         if asked.swap(true, Ordering::Relaxed) {
             quit();
         }
-        print::note("stopping after this step; Ctrl-C again quits at once");
+        print::note(format_args!("stopping {when}; Ctrl-C again quits at once"));
     })
     .context("cannot watch for Ctrl-C")?;
     Ok(stop)

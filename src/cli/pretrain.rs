@@ -14,7 +14,7 @@ use wgrad::train::dump::dump_batches;
 use wgrad::train::estimate::estimate;
 use wgrad::train::pretrain::{RECIPE, check_start, save_initial};
 use wgrad::train::ranks::Team;
-use wgrad::train::{RunOptions, Settings, Summary, TrainConfig};
+use wgrad::train::{LocalSteps, RunOptions, Settings, Summary, TrainConfig};
 
 use super::fit::{self, MicroBatch, Recompute, bytes, micro_batch, recompute};
 use super::print;
@@ -104,6 +104,10 @@ pub struct Args {
     /// not from the ranks. [default: the ranks that the run is started with; 1 without MPI]
     #[arg(long, value_name = "N")]
     blocks: Option<u64>,
+    /// Ranks learn by themselves, and make one model of all of theirs every so many steps: for networks that are slow. Also after=STEPS
+    /// (exact steps first), lr=RATE and momentum=SHARE (of the outer step; 0.7, 0.9). [default: they exchange gradients at each step]
+    #[arg(long, value_name = "every=STEPS")]
+    sync: Option<LocalSteps>,
     /// Parameters that stay as they are: nothing, embeddings, or the embeddings and the first N layers.
     #[arg(long, value_name = "embeddings|N")]
     freeze: Option<Freeze>,
@@ -266,6 +270,9 @@ fn settings(args: &Args) -> wgrad::Result<Settings> {
             settings.set(&format!("{key}={value}"))?;
         }
     }
+    if let Some(sync) = args.sync {
+        settings.set(&format!("sync={sync}"))?;
+    }
     if let Some(freeze) = args.freeze {
         settings.set(&format!("freeze={freeze}"))?;
     }
@@ -293,6 +300,9 @@ fn divide(
         config.blocks = begun.map_or(team.size(), |begun| begun.blocks);
     }
     team.divide(config.blocks)?;
+    if let Some(sync) = &mut config.sync {
+        sync.ranks.get_or_insert(team.size());
+    }
     let (batch, micro, blocks) =
         (config.batch_sequences, config.micro_batch_sequences(), config.blocks as u64);
     let chosen = args.resume || args.micro_batch.is_some() || micro_batch_given;

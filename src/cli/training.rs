@@ -4,8 +4,8 @@ use std::process::exit;
 
 use wgrad::gpu::{Gpu, GpuOptions};
 use wgrad::train::pretrain::RECIPE;
-use wgrad::train::ranks::{DataParallel, Learns, Team, TrainerPlan};
-use wgrad::train::{MaskedTokens, RunOptions, Summary, TrainConfig, pretrain};
+use wgrad::train::ranks::{DataParallel, Learns, LocalTraining, Team, TrainerPlan};
+use wgrad::train::{Event, RunOptions, Summary, TrainConfig, pretrain};
 
 use super::watch::Watch;
 use super::{device, interrupt, precision, print, tuned};
@@ -13,10 +13,26 @@ use super::{device, interrupt, precision, print, tuned};
 /// Runs the training that `options` describes on a [settled](settle) device and those of the other ranks, shown on standard
 /// error; Ctrl-C ends it after the steps under way.
 pub fn train(options: &RunOptions, gpu: &GpuOptions, team: &Team) -> anyhow::Result<Summary> {
-    let stop = interrupt::watch()?;
+    let when = options.config.sync.map_or(interrupt::THIS_STEP, |_| "when the ranks synchronise next");
+    let stop = interrupt::watch(when)?;
     let mut watch = Watch::new();
-    let open = async |config: &TrainConfig| open_trainer(gpu, config, team).await;
-    let summary = pollster::block_on(pretrain(options, open, &mut |event| watch.show(event), &stop));
+    let show = &mut |event: Event<'_>| watch.show(event);
+    let summary = match options.config.sync {
+        None => {
+            let open = async |config: &TrainConfig| {
+                let gpu = device::open(gpu).await?;
+                DataParallel::pretraining(&gpu, &plan(config), config.blocks, team)
+            };
+            pollster::block_on(pretrain(options, open, show, &stop))
+        }
+        Some(sync) => {
+            let open = async |config: &TrainConfig| {
+                let gpu = device::open(gpu).await?;
+                LocalTraining::pretraining(&gpu, &plan(config), config.blocks, sync, team)
+            };
+            pollster::block_on(pretrain(options, open, show, &stop))
+        }
+    };
     watch.end();
     Ok(summary?)
 }
@@ -46,17 +62,11 @@ pub fn settle(options: &mut RunOptions, gpu: GpuOptions) -> anyhow::Result<GpuOp
     Ok(gpu)
 }
 
-/// Opens the GPU and builds the trainer there.
-async fn open_trainer(
-    gpu: &GpuOptions,
-    config: &TrainConfig,
-    team: &Team,
-) -> wgrad::Result<DataParallel<MaskedTokens>> {
-    let gpu = device::open(gpu).await?;
-    let plan = TrainerPlan {
+/// What the trainers of all ranks are made from.
+fn plan(config: &TrainConfig) -> TrainerPlan {
+    TrainerPlan {
         config: config.model.clone(),
         kernels: config.kernels.clone(),
         learns: Learns::Masked(config.trainer_options()),
-    };
-    DataParallel::pretraining(&gpu, &plan, config.blocks, team)
+    }
 }

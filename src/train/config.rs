@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(not(target_arch = "wasm32"))]
+use super::local_steps::LocalSteps;
 use super::optimizer::is_amount;
 pub use super::optimizer::{GroupConfig, OptimizerConfig};
 use super::options::MlmOptions;
@@ -82,6 +84,10 @@ pub struct TrainConfig {
     /// the sums are added in their order ([`ranks`](super::ranks)).
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub blocks: usize,
+    /// Steps that each rank does by itself, and when they synchronise; none where all steps are those of one process.
+    #[cfg(not(target_arch = "wasm32"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sync: Option<LocalSteps>,
     /// Forms of kernels that were chosen by measuring ([`ops::choices`](crate::ops::choices)): other forms round otherwise, so a run
     /// keeps its own wherever it goes on.
     #[serde(default, skip_serializing_if = "Choices::is_empty")]
@@ -144,6 +150,8 @@ impl TrainConfig {
             freeze: Freeze::Nothing,
             recompute: 0,
             blocks: 1,
+            #[cfg(not(target_arch = "wasm32"))]
+            sync: None,
             kernels: Choices::default(),
             from: None,
             model,
@@ -174,6 +182,16 @@ impl TrainConfig {
     /// Sequences of each micro-batch: never more than the smallest batch.
     pub fn micro_batch_sequences(&self) -> u64 {
         (self.micro_batch as u64).min(self.batch_sequences)
+    }
+
+    /// Whether `evaluate.every` asks for a measurement when `done` steps are done.
+    pub(super) fn is_evaluated(&self, done: u64) -> bool {
+        let every = self.evaluate.every;
+        #[cfg(not(target_arch = "wasm32"))]
+        if let Some(sync) = &self.sync {
+            return sync.is_due(every, done);
+        }
+        every > 0 && done.is_multiple_of(every)
     }
 
     /// What the trainer on a device is built with.

@@ -68,6 +68,20 @@ pub trait StepEngine {
         self.finish_step(step).await
     }
 
+    /// Whether its tensors are those of one model, and may be saved. Ranks that learn by themselves have one each between two
+    /// [synchronisations](StepEngine::synchronize).
+    fn is_whole(&self) -> bool {
+        true
+    }
+
+    /// Makes one model of what all ranks have learned, where it is not [whole](StepEngine::is_whole).
+    ///
+    /// # Errors
+    /// As [`StepEngine::step`].
+    async fn synchronize(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// The mean loss over all answers of `batches`; nothing is changed.
     ///
     /// # Errors

@@ -9,6 +9,8 @@ pub mod estimate;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod finetune;
 pub mod fit;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod local_steps;
 pub mod metrics;
 pub mod objective;
 mod optimizer;
@@ -32,6 +34,8 @@ pub mod workload;
 pub use config::{CheckpointConfig, EvaluateConfig, GroupConfig, OptimizerConfig, TrainConfig};
 pub use engine::{Evaluation, StepEngine, StepReport};
 pub use estimate::Estimate;
+#[cfg(not(target_arch = "wasm32"))]
+pub use local_steps::LocalSteps;
 pub use objective::{MaskedTokens, Objective};
 pub use options::{Memory, MlmOptions, TrainerOptions};
 pub use precision::Precision;

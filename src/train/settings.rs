@@ -31,12 +31,15 @@ const LAYERS: &str = "model.num_hidden_layers";
 const LOCAL: &str = "model.rotary.local";
 const LOCAL_LAYERS: &str = "model.rotary.local.layers";
 /// Keys that recipes may leave out, beside those of the optimizer, and what their values are.
-const OPTIONAL: [(&str, &str); 6] = [
+const OPTIONAL: &[(&str, &str)] = &[
     ("decay_steps", "a number of steps"),
     (FROM, "a model's folder or name"),
     ("freeze", "`nothing`, `embeddings` or a number of layers"),
     ("recompute", "a number of layers"),
     ("blocks", "a number of blocks"),
+    // A page has no other ranks, and knows no such setting.
+    #[cfg(not(target_arch = "wasm32"))]
+    ("sync", "every=STEPS, as `every=50,after=500`"),
     ("kernels", "forms of kernels, as `sums=whole attention.short=fused`"),
 ];
 
@@ -332,7 +335,7 @@ fn tree(config: &TrainConfig) -> Value {
     tree["kernels"] = Value::from(config.kernels.to_string());
     if let Some(keys) = tree.as_object_mut() {
         for (key, _) in OPTIONAL {
-            keys.entry(key).or_insert(Value::Null);
+            keys.entry(*key).or_insert(Value::Null);
         }
     }
     tree

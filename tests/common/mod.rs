@@ -7,6 +7,7 @@ pub mod golden;
 pub mod hub_server;
 pub mod hugging_face;
 pub mod kernels;
+pub mod links;
 pub mod pickle;
 pub mod program;
 pub mod pytorch;

@@ -12,6 +12,7 @@ mod fit;
 mod gpu;
 #[cfg(unix)]
 mod interrupt;
+mod local_steps;
 mod memory;
 mod memory_saved;
 mod outputs;

@@ -80,6 +80,8 @@ fn settings(options: &RunOptions) -> Vec<(String, String)> {
         ("schedule", format!("{}, {} warm-up steps", config.schedule, config.warmup_steps)),
         ("batch", format!("{} sequences, ramp {}", config.batch_sequences, config.ramp)),
     ]);
+    #[cfg(not(target_arch = "wasm32"))]
+    rows.extend(config.sync.map(|sync| ("local steps", sync.to_string())));
     rows.extend(optimizer.rows(adamw(optimizer).1));
     rows.extend([
         ("gradient norm clipped at", optimizer.clip.to_string()),

@@ -156,9 +156,8 @@ where
     }
 
     fn is_evaluated(&self, done: u64) -> bool {
-        let every = self.options.config.evaluate.every;
         let ends = done == 0 || done == self.common.total_steps;
-        !self.held_out.is_empty() && (ends || (every > 0 && done.is_multiple_of(every)))
+        !self.held_out.is_empty() && (ends || self.options.config.is_evaluated(done))
     }
 
     async fn evaluate(&mut self, trainer: &mut L, row: &mut Row, _: Progress<'_>) -> Result<bool> {

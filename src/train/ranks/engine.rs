@@ -23,10 +23,10 @@ const LEAST_PIECE: usize = 64 << 10;
 /// itself.
 #[derive(Debug)]
 pub struct DataParallel<O: Objective> {
-    trainer: Trainer<O>,
-    team: Team,
+    pub(super) trainer: Trainer<O>,
+    pub(super) team: Team,
     /// Which blocks each rank computes.
-    parts: Vec<Range<usize>>,
+    pub(super) parts: Vec<Range<usize>>,
     /// Whether not all ranks have the same adapter, so that their weights may drift apart in the last bits.
     uneven: bool,
     /// The most elements of gradients that travel as one, where it was chosen.
@@ -153,11 +153,13 @@ impl<O: Objective<Batch: Packed>> DataParallel<O> {
     }
 
     /// Gives all others the values of a tensor.
-    fn tell_values(&self, name: &str, values: &[f32]) -> Result<()> {
-        let mut message = Kind::Write.message();
-        message.text(name);
-        message.floats(values);
-        self.team.tell_all(&message.0)
+    pub(super) fn tell_values(&self, name: &str, values: &[f32]) -> Result<()> {
+        self.team.tell_all(&values_message(name, values))
+    }
+
+    /// Gives one the values of a tensor.
+    pub(super) fn tell_values_to(&self, rank: usize, name: &str, values: &[f32]) -> Result<()> {
+        self.team.tell(rank, values_message(name, values))
     }
 
     /// A step in blocks, from beginning to end.
@@ -242,7 +244,14 @@ fn unknown() -> Error {
     Error::Rank { rank: 0, message: "a step failed without an error: this is a defect".to_owned() }
 }
 
-fn put_batches<B: Packed>(batches: &[B], to: &mut Writer) {
+fn values_message(name: &str, values: &[f32]) -> Vec<u8> {
+    let mut message = Kind::Write.message();
+    message.text(name);
+    message.floats(values);
+    message.0
+}
+
+pub(super) fn put_batches<B: Packed>(batches: &[B], to: &mut Writer) {
     to.count(batches.len());
     batches.iter().for_each(|batch| batch.pack(&mut to.0));
 }

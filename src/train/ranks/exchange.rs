@@ -259,7 +259,6 @@ pub(super) fn refuse(link: &mut dyn Link) -> Result<()> {
 ///
 /// # Errors
 /// Those of the link; [`Error::Rank`] where a rank sends another number of elements, or has failed.
-#[cfg(test)]
 pub(super) fn sum_in_order(
     link: &mut dyn Link,
     elements: usize,

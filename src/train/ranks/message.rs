@@ -25,11 +25,13 @@ pub(super) enum Kind {
     Measure,
     /// There is nothing more to do.
     End,
+    /// Learn by yourself, or do the outer step: an [`Ask`](super::outer::Ask) follows. Answered.
+    Local,
 }
 
 impl Kind {
-    const ALL: [Kind; 7] =
-        [Kind::Open, Kind::Write, Kind::Step, Kind::Go, Kind::Leave, Kind::Measure, Kind::End];
+    const ALL: [Kind; 8] =
+        [Kind::Open, Kind::Write, Kind::Step, Kind::Go, Kind::Leave, Kind::Measure, Kind::End, Kind::Local];
 
     /// The start of a message.
     pub(super) fn message(self) -> Writer {

@@ -8,13 +8,18 @@
 //! The whole run is on rank 0, which sees one [`StepEngine`](super::StepEngine), [`DataParallel`]. The other ranks [work](work()):
 //! they hold a trainer, and compute what they are sent. They read no files, so that nothing of theirs can differ but the
 //! program, which a [`Team`] compares, and the adapter.
+//!
+//! [`LocalTraining`] gives the bits up for a network that is slow: ranks learn by themselves, and compare what they have learned now and
+//! then.
 
 mod blocks;
 mod engine;
 mod exchange;
 mod learn;
 mod link;
+mod local;
 mod message;
+mod outer;
 mod plan;
 mod team;
 mod wire;
@@ -23,6 +28,7 @@ mod worker;
 pub use blocks::{blocks_of, shares};
 pub use engine::DataParallel;
 pub use link::{Link, Local, locals};
+pub use local::LocalTraining;
 pub use plan::{Learns, TrainerPlan};
 pub use team::{Hello, Team};
 pub use wire::Packed;

@@ -119,6 +119,16 @@ impl Team {
         self.members().map_or(Ok(()), |mut members| members.link.send(rank, message))
     }
 
+    /// The answer of one.
+    pub(super) fn answer<T>(&self, rank: usize, take: impl Fn(&[u8]) -> Result<T>) -> Result<T> {
+        let Some(mut members) = self.members().filter(|members| (1..members.link.size()).contains(&rank))
+        else {
+            let message = "expected a rank of this team: this is a defect".to_owned();
+            return Err(Error::Rank { rank, message });
+        };
+        take(&members.link.receive(rank)?)
+    }
+
     /// The answers of all others in their order; the first error only after all have answered, so that none is left unread.
     pub(super) fn answers<T>(&self, take: impl Fn(usize, &[u8]) -> Result<T>) -> Result<Vec<T>> {
         let Some(mut members) = self.members() else { return Ok(Vec::new()) };

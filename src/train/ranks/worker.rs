@@ -4,6 +4,7 @@ use super::exchange::refuse;
 use super::learn::learn;
 use super::link::Link;
 use super::message::{Kind, answer, put_report, put_sums, take_shared};
+use super::outer::{OUTER, Outer, serve};
 use super::plan::{Learns, TrainerPlan, adapter};
 use super::team::{Hello, greet};
 use super::wire::{Packed, Reader};
@@ -73,6 +74,13 @@ pub fn work(
                     member.forget();
                 }
             }
+            Kind::Local => {
+                let told = match std::mem::replace(&mut pending, Ok(())) {
+                    Ok(()) => present(member.as_deref_mut())?.local(&mut message, link)?,
+                    Err(error) => answer(Err(error), |(), _| {}),
+                };
+                link.send(0, told)?;
+            }
             Kind::Measure => {
                 let sums = std::mem::replace(&mut pending, Ok(()))
                     .and_then(|()| present(member.as_deref_mut())?.measure(&mut message));
@@ -95,12 +103,27 @@ trait Member {
     /// Gives up what was learned.
     fn forget(&mut self);
     fn measure(&mut self, message: &mut Reader<'_>) -> Result<Vec<Sums>>;
+    /// As [`serve`] does.
+    fn local(&mut self, message: &mut Reader<'_>, link: &mut dyn Link) -> Result<Vec<u8>>;
 }
 
 /// A trainer, and the gradient of all blocks between two messages.
 struct Working<O: Objective> {
     trainer: Trainer<O>,
     step: Option<(Whole, Vec<f32>)>,
+    /// Where it learns by itself.
+    outer: Option<Outer>,
+}
+
+impl<O: Objective> Working<O> {
+    fn new(trainer: Trainer<O>) -> Self {
+        Working { trainer, step: None, outer: None }
+    }
+
+    fn outer(&mut self) -> (&mut Trainer<O>, &mut Outer) {
+        let outer = self.outer.get_or_insert_with(|| Outer::new(&self.trainer));
+        (&mut self.trainer, outer)
+    }
 }
 
 fn make(
@@ -111,10 +134,9 @@ fn make(
         serde_json::from_str(&message.text()?).map_err(|_| message.broken())?;
     let gpu = open(&plan, units)?;
     Ok(match &plan.learns {
-        Learns::Masked(options) => Box::new(Working { trainer: plan.masked(&gpu, *options)?, step: None }),
+        Learns::Masked(options) => Box::new(Working::new(plan.masked(&gpu, *options)?)),
         Learns::Texts { objective, options, freeze, recompute } => {
-            let trainer = plan.texts(&gpu, objective, *options, (*freeze, *recompute))?;
-            Box::new(Working { trainer, step: None })
+            Box::new(Working::new(plan.texts(&gpu, objective, *options, (*freeze, *recompute))?))
         }
     })
 }
@@ -140,6 +162,9 @@ impl<O: Objective<Batch: Packed>> Member for Working<O> {
     }
 
     fn write(&mut self, name: &str, values: &[f32]) -> Result<()> {
+        if name.starts_with(OUTER) {
+            return self.outer().1.write(name, values);
+        }
         self.trainer.write(name, values)
     }
 
@@ -178,5 +203,10 @@ impl<O: Objective<Batch: Packed>> Member for Working<O> {
     fn measure(&mut self, message: &mut Reader<'_>) -> Result<Vec<Sums>> {
         let all: Vec<O::Batch> = batches(message)?;
         all.iter().map(|batch| pollster::block_on(self.trainer.measure(batch))).collect()
+    }
+
+    fn local(&mut self, message: &mut Reader<'_>, link: &mut dyn Link) -> Result<Vec<u8>> {
+        let (trainer, outer) = self.outer();
+        serve(trainer, outer, message, link)
     }
 }

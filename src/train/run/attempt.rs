@@ -6,7 +6,7 @@ use web_time::Instant;
 
 use super::changes::{check_changes, part, tell_other_forms};
 use super::divergence::Divergence;
-use super::job::{End, Fed, Job, Progress};
+use super::job::{Begun, End, Fed, Job, Progress};
 use super::log::{Log, PICTURE};
 use super::position::Position;
 use super::save::{job_state, restore, save_checkpoint};
@@ -59,16 +59,6 @@ struct Attempt<'a, J: Job> {
     free_since: Instant,
     /// Seconds of earlier attempts.
     earlier: f64,
-}
-
-/// A step that was begun, and what its row will say.
-struct Begun<S> {
-    step: S,
-    at: Instant,
-    sequences: u64,
-    tokens: u64,
-    learning_rate: f64,
-    row: Row,
 }
 
 /// Opens a trainer, brings it to where the run stands, and trains to the end.
@@ -227,7 +217,7 @@ impl<'a, J: Job> Attempt<'a, J> {
             let begun = self.at.step + u64::from(ahead.is_some());
             let pause = if begun >= self.job.common().total_steps {
                 Some(Pause::Finished)
-            } else if stop.load(Ordering::Relaxed) {
+            } else if stop.load(Ordering::Relaxed) && self.trainer.is_whole() {
                 Some(Pause::Stopped)
             } else if self.made_at != begun && self.job.begins(begun) {
                 Some(Pause::Begins)
@@ -264,7 +254,7 @@ impl<'a, J: Job> Attempt<'a, J> {
     /// Saves a checkpoint if one is due.
     async fn save_if_due(&mut self, progress: Progress<'_>) -> Result<()> {
         // While steps are being skipped the weights may be beyond help, and must not take the place of good ones.
-        if self.due && self.at.skipped_in_a_row == 0 {
+        if self.due && self.at.skipped_in_a_row == 0 && self.trainer.is_whole() {
             self.save(progress).await?;
             self.last_saved = Instant::now();
         }
@@ -321,6 +311,9 @@ impl<'a, J: Job> Attempt<'a, J> {
         };
         if !skipped {
             self.divergence.note(report.loss);
+        }
+        if self.at.step == self.job.common().total_steps {
+            self.trainer.synchronize().await?;
         }
         let stuck = self.at.skipped_in_a_row >= self.job.common().max_skipped;
         let measured = !stuck && self.job.evaluate(&mut self.trainer, &mut row, progress).await?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
+use web_time::Instant;
 
 use super::Event;
 use super::log::Log;
@@ -81,6 +82,16 @@ pub(crate) struct Fed<B> {
     /// Tokens of the step, padding left out.
     pub tokens: u64,
     /// What the row of the step says besides.
+    pub row: Row,
+}
+
+/// A step that was begun, and what its row will say.
+pub(crate) struct Begun<S> {
+    pub step: S,
+    pub at: Instant,
+    pub sequences: u64,
+    pub tokens: u64,
+    pub learning_rate: f64,
     pub row: Row,
 }
 

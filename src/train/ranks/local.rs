@@ -1,0 +1,265 @@
+//! The step engine of rank 0 where ranks learn by themselves between two synchronisations.
+
+use super::blocks::blocks_of;
+use super::engine::{DataParallel, put_batches};
+use super::message::{Kind, answered, take_report};
+use super::outer::{Ask, OUTER, Outer};
+use super::plan::TrainerPlan;
+use super::team::Team;
+use super::wire::Writer;
+use crate::data::Batch;
+use crate::gpu::Gpu;
+use crate::train::engine::{Evaluation, StepEngine, StepReport};
+use crate::train::local_steps::LocalSteps;
+use crate::train::objective::MaskedTokens;
+use crate::{Error, Result};
+
+/// The name of the tensor that holds how many steps were done.
+const STEPS: &str = "sync.steps";
+/// Its two values are the digits of that number to this base, each of which f32 holds exactly.
+const DIGIT: u64 = 1 << 24;
+
+/// Ranks each of which learns from its own micro-batches, with an optimizer of its own. After every H steps the mean of how far they
+/// have come is a gradient to an outer step, from which all go on alike (DiLoCo, Douillard et al. 2023). The first steps may be
+/// those of [`DataParallel`].
+///
+/// The optimizer's tensors are those of all ranks, so that a checkpoint goes on to the same bits on as many.
+#[derive(Debug)]
+pub struct LocalTraining {
+    exact: DataParallel<MaskedTokens>,
+    options: LocalSteps,
+    outer: Outer,
+    /// Steps of the run.
+    done: u64,
+    /// Whether the ranks know the weights that all have in common, as after an outer step.
+    known: bool,
+    /// Whether each has a model of its own.
+    apart: bool,
+}
+
+impl LocalTraining {
+    /// A new model with its first weights that learns to guess masked tokens.
+    ///
+    /// # Errors
+    /// As [`DataParallel::pretraining`]; [`Error::Config`] for another number of ranks than the options say.
+    pub fn pretraining(
+        gpu: &Gpu,
+        plan: &TrainerPlan,
+        blocks: usize,
+        options: LocalSteps,
+        team: &Team,
+    ) -> Result<Self> {
+        if let Some(ranks) = options.ranks.filter(|ranks| *ranks != team.size()) {
+            let expected = format!(
+                "{ranks} ranks, as the run has begun with: each has an optimizer's state of its own between synchronisations"
+            );
+            return Err(Error::config("sync", expected, team.size()));
+        }
+        let exact = DataParallel::pretraining(gpu, plan, blocks, team)?;
+        let outer = Outer::new(exact.trainer());
+        Ok(LocalTraining { exact, options, outer, done: 0, known: false, apart: false })
+    }
+
+    fn ask(ask: Ask) -> Writer {
+        let mut message = Kind::Local.message();
+        message.byte(ask as u8);
+        message
+    }
+
+    /// Waits until all others have done what they were asked.
+    fn all_done(&self) -> Result<()> {
+        self.exact.team.answers(|rank, bytes| answered(bytes, rank, |_| Ok(()))).map(|_| ())
+    }
+
+    /// A step that each rank does with its own micro-batches.
+    async fn local_step(&mut self, micro_batches: &[Batch], learning_rate: f64) -> Result<StepReport> {
+        let begins = !self.known;
+        let blocks = self.exact.parts.last().map_or(1, |part| part.end);
+        let ranges = blocks_of(micro_batches.len(), blocks);
+        let of_rank = |rank: usize| {
+            let ranges = &ranges[self.exact.parts[rank].clone()];
+            let ends = ranges.first().zip(ranges.last());
+            ends.map_or(&[][..], |(first, last)| &micro_batches[first.start..last.end])
+        };
+        for rank in 1..self.exact.parts.len() {
+            let mut message = Self::ask(Ask::Step);
+            message.byte(u8::from(begins));
+            message.double(learning_rate);
+            put_batches(of_rank(rank), &mut message);
+            self.exact.team.tell(rank, message.0)?;
+        }
+        let answers: Vec<usize> = (0..self.exact.parts.len())
+            .map(|rank| of_rank(rank).iter().map(|batch| batch.labels.len()).sum())
+            .collect();
+        (self.known, self.apart) = (true, true);
+        let own = of_rank(0);
+        let own = self.outer.step(&mut self.exact.trainer, begins, own, learning_rate).await;
+        let others = self.exact.team.answers(|rank, bytes| answered(bytes, rank, take_report));
+        // The own error says more than those that may follow from it.
+        let reports: Vec<StepReport> = std::iter::once(own?).chain(others?).collect();
+        Ok(together(&reports, &answers))
+    }
+}
+
+/// What the steps of all ranks say together, each weighted with its answers.
+fn together(reports: &[StepReport], answers: &[usize]) -> StepReport {
+    let all = answers.iter().sum::<usize>().max(1) as f64;
+    let mean = |value: fn(&StepReport) -> f64| {
+        // A rank without an answer has no loss.
+        let had = reports.iter().zip(answers).filter(|(_, answers)| **answers > 0);
+        had.map(|(report, answers)| value(report) * *answers as f64).sum::<f64>() / all
+    };
+    StepReport {
+        loss: mean(|report| report.loss),
+        accuracy: mean(|report| report.accuracy),
+        gradient_norm: mean(|report| report.gradient_norm),
+        skipped: reports.iter().any(|report| report.skipped),
+    }
+}
+
+/// The rank that a tensor of another rank belongs to, and its name there.
+fn of_other(name: &str) -> Option<(usize, &str)> {
+    let (rank, name) = name.strip_prefix("rank")?.split_once('.')?;
+    Some((rank.parse().ok()?, name))
+}
+
+impl StepEngine for LocalTraining {
+    type Batch = Batch;
+    type Step = StepReport;
+
+    fn begins_by_waiting(&self) -> bool {
+        true
+    }
+
+    fn begin_step(&mut self, micro_batches: &[Batch], learning_rate: f64) -> Result<StepReport> {
+        pollster::block_on(async {
+            let report = if self.options.is_local(self.done) {
+                self.local_step(micro_batches, learning_rate).await?
+            } else {
+                self.known = false;
+                self.exact.step(micro_batches, learning_rate).await?
+            };
+            self.done += 1;
+            if self.options.is_sync(self.done) {
+                self.synchronize().await?;
+            }
+            Ok(report)
+        })
+    }
+
+    async fn finish_step(&mut self, step: StepReport) -> Result<StepReport> {
+        Ok(step)
+    }
+
+    fn is_whole(&self) -> bool {
+        !self.apart
+    }
+
+    /// The outer step.
+    async fn synchronize(&mut self) -> Result<()> {
+        if !self.apart {
+            return Ok(());
+        }
+        let blocks = self.exact.parts.last().map_or(1, |part| part.end) as f64;
+        let share = |rank: usize| self.exact.parts[rank].len() as f64 / blocks;
+        for rank in 1..self.exact.parts.len() {
+            let mut message = Self::ask(Ask::Difference);
+            message.double(share(rank));
+            self.exact.team.tell(rank, message.0)?;
+        }
+        let own = share(0) as f32;
+        let own = self.outer.take_difference(&mut self.exact.trainer, own).await;
+        let others = self.all_done();
+        own.and(others)?;
+
+        let LocalSteps { learning_rate, momentum, .. } = self.options;
+        let mut message = Self::ask(Ask::Outer);
+        message.double(learning_rate);
+        message.double(momentum);
+        self.exact.team.tell_all(&message.0)?;
+        let mean = match self.exact.team.members() {
+            Some(mut members) => self.outer.exchange(Some(&mut *members.link))?,
+            None => self.outer.exchange(None)?,
+        };
+        let (rate, momentum) = (learning_rate as f32, momentum as f32);
+        let own = self.outer.apply(&mut self.exact.trainer, &mean, rate, momentum).await;
+        let others = self.all_done();
+        own.and(others)?;
+        self.apart = false;
+        Ok(())
+    }
+
+    /// With each rank's own model on its part of the batches, where they are apart.
+    async fn evaluate(&mut self, batches: &[Batch]) -> Result<Evaluation> {
+        self.exact.evaluate(batches).await
+    }
+
+    fn model_tensors(&self) -> Vec<(String, Vec<usize>)> {
+        self.exact.model_tensors()
+    }
+
+    /// This rank's, the outer step's, and those of all others.
+    fn optimizer_tensors(&self) -> Vec<(String, Vec<usize>)> {
+        let own = self.exact.optimizer_tensors();
+        let ranks = 1..self.exact.parts.len();
+        let others: Vec<_> = ranks
+            .flat_map(|rank| {
+                own.iter().map(move |(name, shape)| (format!("rank{rank}.{name}"), shape.clone()))
+            })
+            .collect();
+        let outer = self.outer.tensors().map(|(name, elements)| (name, vec![elements]));
+        let steps = (STEPS.to_owned(), vec![2]);
+        own.into_iter().chain(std::iter::once(steps)).chain(outer).chain(others).collect()
+    }
+
+    async fn read(&mut self, name: &str) -> Result<Vec<f32>> {
+        if name == STEPS {
+            return Ok(vec![(self.done / DIGIT) as f32, (self.done % DIGIT) as f32]);
+        }
+        if name.starts_with(OUTER) {
+            return self.outer.read(name);
+        }
+        let Some((rank, name)) = of_other(name) else {
+            if self.exact.trainer.model().parameters.locate(name).is_ok() {
+                return self.exact.read(name).await;
+            }
+            // No other rank takes this one's over, as with exact steps on unlike adapters.
+            return self.exact.trainer.read(name).await;
+        };
+        let mut message = Self::ask(Ask::Read);
+        message.text(name);
+        self.exact.team.tell(rank, message.0)?;
+        self.exact.team.answer(rank, |bytes| answered(bytes, rank, |from| from.floats()))
+    }
+
+    fn write(&mut self, name: &str, values: &[f32]) -> Result<()> {
+        if name == STEPS {
+            let [high, low] = values else {
+                let expected = format!("2 values for {name}");
+                return Err(Error::shape("writing optimizer state", expected, values.len()));
+            };
+            self.done = *high as u64 * DIGIT + *low as u64;
+            return Ok(());
+        }
+        if name.starts_with(OUTER) {
+            self.outer.write(name, values)?;
+            return self.exact.tell_values(name, values);
+        }
+        if let Some((rank, name)) = of_other(name) {
+            return self.exact.tell_values_to(rank, name, values);
+        }
+        if self.exact.trainer.model().parameters.locate(name).is_ok() {
+            (self.known, self.apart) = (false, false);
+            return self.exact.write(name, values);
+        }
+        self.exact.trainer.write(name, values)
+    }
+
+    fn device(&self) -> String {
+        self.exact.device()
+    }
+
+    fn gpu(&self) -> Option<&Gpu> {
+        self.exact.gpu()
+    }
+}
