@@ -7,7 +7,7 @@ use wgrad::Error;
 use wgrad::format::thousands;
 use wgrad::train::estimate::estimate;
 use wgrad::train::scaling::{MOST_RANKS, Ranks, Scaling, StepTime, bits_per_second};
-use wgrad::train::{Settings, TrainConfig};
+use wgrad::train::{LocalSteps, Settings, TrainConfig};
 
 use super::{device, precision, print};
 
@@ -19,12 +19,13 @@ const SECONDS: f64 = 2.0;
 #[command(
     after_help = "One step is measured here, in one process, or given by --step-seconds; what N ranks would take follows by
 arithmetic. A step's micro-batches are divided among the ranks; then each sends 2 G (N-1)/N bytes, and receives
-as many, of G bytes of gradients in f32. Of the network's rate 94% is taken for payload, as TCP on Ethernet has it.
-Left out are what overlaps, latency, copies between the GPU and memory, measuring, checkpoints, and reading data:
-real runs differ. More ranks than a step has micro-batches gain nothing; --micro-batch makes smaller ones.
+as many, of G bytes of gradients in f32; with --sync only after some of the steps. Of the network's rate 94% is
+taken for payload, as TCP on Ethernet has it. Left out are what overlaps, latency, copies between the GPU and
+memory, measuring, checkpoints, and reading data: real runs differ. More ranks than a step has micro-batches gain
+nothing; --micro-batch makes smaller ones.
 
 Columns: ranks; seconds of a step (the mean, where batches grow), and of those with the network at work; bytes
-that each rank sends in a step; hours of the run; how many times as fast as one process; and which part that is
+that each rank sends in a step, the mean; hours of the run; how many times as fast as one process; and which part that is
 of N times.
 
 JSON: {device, parameters, gradient_bytes, network_bits_per_second, micro_batch, micro_batches, steps,
@@ -35,6 +36,7 @@ null where nothing was measured
 Examples:
   wgrad plan --preset notebook --ranks 2 --network 1Gbit
   wgrad plan --preset tiny --ranks 4 --network 100Mbit --step-seconds 2.1 --json
+  wgrad plan --preset notebook --ranks 2 --network 1Gbit --step-seconds 2 --sync every=50
   wgrad plan --config runs/mine/train.json --ranks 16 --network 10Gbit --micro-batch 8"
 )]
 pub struct Args {
@@ -56,6 +58,9 @@ pub struct Args {
     /// Change one setting of the recipe: learning_rate=1e-3, batch_sequences=256.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Ranks learn by themselves, and make one model of all of theirs every so many steps.
+    #[arg(long, value_name = "every=STEPS")]
+    sync: Option<LocalSteps>,
     /// Sequences computed at once.
     #[arg(long, value_name = "N")]
     micro_batch: Option<u64>,
@@ -168,6 +173,9 @@ fn config(args: &Args) -> wgrad::Result<TrainConfig> {
     args.set.iter().try_for_each(|assignment| settings.set(assignment))?;
     for (key, value) in [("steps", args.steps), ("micro_batch", args.micro_batch)] {
         value.map_or(Ok(()), |value| settings.set(&format!("{key}={value}")))?;
+    }
+    if let Some(sync) = args.sync {
+        settings.set(&format!("sync={sync}"))?;
     }
     if let Some(precision) = args.precision {
         settings.set(&format!("precision={}", precision.name()))?;

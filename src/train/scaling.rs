@@ -4,9 +4,10 @@
 //! The micro-batches of a step are divided among N ranks, of which the one with the most decides how long they take. Then
 //! each rank sends every other one the slice of its gradients that is the other's to add up, and gets the sums of all
 //! slices: 2 G (N - 1)/N bytes that each rank sends, and as many that it receives, of G bytes of gradients. The optimizer's
-//! part is that of one process, as each rank does all of it. That gradients travel while the backward pass of the last
-//! micro-batch runs is left out, so a step may take less, by no more than that pass takes; latency, copies between the device
-//! and memory, evaluations and checkpoints are left out as well.
+//! part is that of one process, as each rank does all of it. Ranks that learn by themselves send as much, and only after some
+//! of the steps. That gradients travel while the backward pass of the last micro-batch runs is left out, so a step may take
+//! less, by no more than that pass takes; latency, copies between the device and memory, evaluations and checkpoints are left
+//! out as well.
 
 use serde::Serialize;
 
@@ -39,6 +40,8 @@ pub struct Scaling {
     pub gradients: u64,
     /// What the network carries from each rank, and to it, in bits per second.
     pub network: f64,
+    /// After how many of all steps ranks send something: all, or fewer where they learn by themselves in between.
+    pub exchanges: u64,
 }
 
 /// The run with so many ranks.
@@ -50,9 +53,9 @@ pub struct Ranks {
     pub hours: f64,
     /// Seconds of a step, the mean over the run.
     pub step_seconds: f64,
-    /// Seconds of a step in which the network carries gradients.
+    /// Seconds of a step in which the network carries gradients, the mean over the run.
     pub network_seconds: f64,
-    /// Bytes that each rank sends in a step.
+    /// Bytes that each rank sends in a step, the mean over the run.
     pub traffic_bytes: f64,
     /// How many times as fast as one process.
     pub speedup: f64,
@@ -84,7 +87,9 @@ impl Scaling {
                 _ => steps.push((1, micro_batches)),
             }
         }
-        Ok(Scaling { steps, time, gradients, network })
+        let all = steps.iter().map(|(count, _)| *count).sum();
+        let exchanges = config.sync.map_or(all, |sync| sync.exchanges(all));
+        Ok(Scaling { steps, time, gradients, network, exchanges })
     }
 
     /// How many micro-batches the largest steps have: more ranks than that gain nothing.
@@ -105,7 +110,8 @@ impl Scaling {
         let ranks = ranks.max(1);
         let count: u64 = self.steps.iter().map(|(count, _)| *count).sum();
         let count = count.max(1) as f64;
-        let traffic_bytes = 2.0 * self.gradients as f64 * (ranks - 1) as f64 / ranks as f64;
+        let exchanged = 2.0 * self.gradients as f64 * (ranks - 1) as f64 / ranks as f64;
+        let traffic_bytes = exchanged * self.exchanges as f64 / count;
         let network_seconds = 8.0 * traffic_bytes / (self.network * PAYLOAD);
         let seconds = self.computing(ranks) + count * network_seconds;
         let speedup = self.computing(1) / seconds;
@@ -157,7 +163,7 @@ mod tests {
     /// 100 steps of 8 micro-batches of half a second, a second for the optimizer, and a gigabyte of gradients.
     fn scaling(network: f64) -> Scaling {
         let time = StepTime { micro_batch: 0.5, optimizer: 1.0 };
-        Scaling { steps: vec![(100, 8)], time, gradients: 1_000_000_000, network }
+        Scaling { steps: vec![(100, 8)], time, gradients: 1_000_000_000, network, exchanges: 100 }
     }
 
     fn near(found: f64, expected: f64) {
@@ -181,6 +187,10 @@ mod tests {
         near(two.network_seconds, 1.0);
         near(two.step_seconds, 2.0 + 1.0 + 1.0);
         near(two.efficiency, 5.0 / 4.0 / 2.0);
+        // Once in ten steps.
+        let seldom = Scaling { exchanges: 10, ..scaling.clone() }.with(2);
+        near(seldom.traffic_bytes, 1e8);
+        near(seldom.step_seconds, 2.0 + 1.0 + 0.1);
         // One of three has two micro-batches, two have three.
         let three = scaling.with(3);
         near(three.traffic_bytes, 4e9 / 3.0);
