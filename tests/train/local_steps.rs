@@ -77,8 +77,9 @@ fn a_run_that_is_stopped_or_loses_a_rank_goes_on_to_the_same_bits() {
     let options = place.options("killed", &CHANGES);
     let tensors = options.config.model.parameters().len() as u64;
     // What rank 1 receives until the first checkpoint is read: a greeting, a plan, weights, batches to measure, an exact step and four
-    // of its own, what synchronises them, batches again, and the names of its optimizer's tensors. Two steps more.
-    let lives = 2 + tensors + 1 + 4 + 4 + 4 + 1 + (1 + 2 * tensors) + 2;
+    // of its own, what synchronises them, batches again, and the names of its optimizer's tensors. Two steps more. The gradients, which
+    // are one piece, and what is exchanged of weights take three messages each: a slice, a sum, and that this is all.
+    let lives = 2 + tensors + 1 + (2 + 3) + 4 + (2 + 3) + 1 + (1 + 2 * tensors) + 2;
     let dies = move |link: Local| {
         let open = |_: &TrainerPlan, _: Option<MatrixOperands>| {
             pollster::block_on(Gpu::open(&GpuOptions::default()))
