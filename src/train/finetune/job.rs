@@ -417,11 +417,11 @@ impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
                 output::save(store, &self.setup, best, &report, &picture)
             })?;
         }
-        // The model is whole all the same.
-        if let Some(error) = (!end.interrupted).then(|| clean(store, &self.common.out).err()).flatten() {
-            progress(Event::Warning(format!("what only an unfinished run needs is left: {error}")));
-        }
         Ok(report)
+    }
+
+    fn clean(&self) -> Result<()> {
+        clean(&*self.common.store, &self.common.out)
     }
 }
 

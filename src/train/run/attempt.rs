@@ -129,6 +129,10 @@ pub(super) async fn live<J: Job>(
     if let Err(error) = checksums::enlist(&*common.store, &common.out, &FOR_PEOPLE) {
         progress(Event::Warning(format!("the checksums of pictures and metrics were not saved: {error}")));
     }
+    // The model is whole all the same.
+    if let Some(error) = (!interrupted).then(|| job.clean().err()).flatten() {
+        progress(Event::Warning(format!("what only an unfinished run needs is left: {error}")));
+    }
     Ok(summary)
 }
 

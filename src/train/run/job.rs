@@ -185,4 +185,10 @@ pub(crate) trait Job {
         end: End,
         progress: Progress<'_>,
     ) -> Result<Self::Summary>;
+
+    /// Removes what only an unfinished run needs, when all of it has been done: what is killed before goes on, and does the
+    /// rest.
+    fn clean(&self) -> Result<()> {
+        Ok(())
+    }
 }
