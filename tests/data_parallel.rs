@@ -168,6 +168,7 @@ fn what_is_final_is_read_while_the_rest_runs() {
         gpu.lose_submission(u32::MAX);
         for ((read, part), expected) in reads.into_iter().zip(&parts).zip(expected) {
             let mut found = Vec::new();
+            let read = read.expect("there is memory to begin all");
             pollster::block_on(read.lend(|values: &[f32]| found.extend_from_slice(values))).unwrap();
             assert_eq!(found, vec![expected; part.elements.len()], "{lost}: {part:?}");
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::buffer::Buffer;
 use super::readback::ReadBack;
 use super::recording::Recording;
-use crate::Result;
+use crate::{Error, Result};
 
 /// A part of a buffer that is to be read: elements of four bytes.
 #[derive(Debug, Clone)]
@@ -36,30 +36,34 @@ impl Recording {
     }
 
     /// [`Recording::replay`] that begins to read each part as soon as it is final, so that it arrives while the rest runs. It is
-    /// cut into a submission more for each moment at which one is. The replay of which submissions are timed has none more.
+    /// cut into a submission more for each moment at which one is.
+    ///
+    /// None for parts whose reading was not begun: as many as the device has no memory for any more, and all where submissions
+    /// are timed. They are final when all has run.
     ///
     /// # Errors
     /// As [`Recording::replay`] and [`Gpu::begin_read`](super::Gpu::begin_read).
-    pub fn replay_reading(&self, parts: &[Part]) -> Result<Vec<ReadBack>> {
+    pub fn replay_reading(&self, parts: &[Part]) -> Result<Vec<Option<ReadBack>>> {
         let finals: Vec<usize> = parts.iter().map(|part| self.final_after(part)).collect();
         // What delivers a proof stays with what follows it.
         let mut cuts: Vec<usize> = finals.iter().copied().filter(|&cut| cut <= self.together()).collect();
         cuts.sort_unstable();
         let mut begun: Vec<Option<ReadBack>> = parts.iter().map(|_| None).collect();
-        self.replay_in_parts(&cuts, |submitted| {
+        let mut full = false;
+        self.replay_in_parts(&cuts, &mut |submitted| {
             for ((part, place), &after) in parts.iter().zip(&mut begun).zip(&finals) {
-                if place.is_none() && after <= submitted {
-                    *place = Some(self.gpu.begin_part(part)?);
+                if full || place.is_some() || after > submitted {
+                    continue;
+                }
+                match self.gpu.begin_part(part) {
+                    Ok(read) => *place = Some(read),
+                    Err(Error::OutOfMemory { .. }) => full = true,
+                    Err(error) => return Err(error),
                 }
             }
             Ok(())
         })?;
-        // A recording without commands submits nothing.
-        let rest = |(place, part): (Option<ReadBack>, &Part)| match place {
-            Some(begun) => Ok(begun),
-            None => self.gpu.begin_part(part),
-        };
-        begun.into_iter().zip(parts).map(rest).collect()
+        Ok(begun)
     }
 }
 

@@ -22,17 +22,18 @@ impl Recording {
     /// # Errors
     /// As [`Gpu::check`](super::Gpu::check).
     pub fn replay(&self) -> Result<()> {
-        self.replay_in_parts(&[], |_| Ok(()))
+        self.replay_in_parts(&[], &mut |_| Ok(()))
     }
 
     /// [`Recording::replay`] with a submission that ends at each of `cuts`, which are numbers of commands in their order.
     /// After each submission `submitted` is told how many commands were.
     ///
-    /// A replay whose submissions are timed has no other cuts than those that are timed.
+    /// A replay whose submissions are timed has no other cuts than those that are timed, and tells nobody: what is begun then would be
+    /// part of what is measured.
     pub(super) fn replay_in_parts(
         &self,
         cuts: &[usize],
-        mut submitted: impl FnMut(usize) -> Result<()>,
+        submitted: &mut dyn FnMut(usize) -> Result<()>,
     ) -> Result<()> {
         let mut pace = lock(&self.pace);
         let timed = pace.is_timed();
@@ -40,17 +41,18 @@ impl Recording {
             self.gpu.wait(self.label)?;
         }
         let mut seconds = Vec::new();
-        let cuts = if timed { &[] } else { cuts };
         let submissions = pace.submissions(self.steps.len());
-        for (number, commands) in divided(&submissions, cuts).into_iter().enumerate() {
+        let submissions = if timed || cuts.is_empty() { submissions } else { divided(&submissions, cuts) };
+        for (number, commands) in submissions.into_iter().enumerate() {
             let clock = Instant::now();
             let end = commands.end;
             self.submit(number, commands)?;
             if timed {
                 self.gpu.wait(self.label)?;
                 seconds.push(clock.elapsed().as_secs_f64());
+            } else {
+                submitted(end)?;
             }
-            submitted(end)?;
         }
         pace.learn(&seconds, &self.expected, self.together(), self.gpu.0.submissions.longest);
         self.gpu.check(self.label)

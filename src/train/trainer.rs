@@ -32,6 +32,10 @@ enum Pass {
     Measure,
 }
 
+/// How a recording is replayed, which is told whether it is the last of what is learned from. No type of its own for each use,
+/// as a page would hold all that is around it once for each.
+type Replays<'r> = &'r mut dyn FnMut(&Recording, bool) -> Result<()>;
+
 /// A model, its optimizer, and what was recorded for them.
 pub struct Trainer<O: Objective> {
     engine: Engine<O>,
@@ -227,17 +231,11 @@ impl<O: Objective> Trainer<O> {
 
     /// Replays `pass` for `batch`, each of whose losses weighs `weight`; after a pass that begins, one that learns.
     fn replay(&mut self, pass: Pass, batch: &O::Batch, weight: f32) -> Result<()> {
-        self.replay_by(pass, batch, weight, |recording, _| recording.replay())
+        self.replay_by(pass, batch, weight, &mut |recording, _| recording.replay())
     }
 
     /// [`Trainer::replay`], each time by `run`, which is told whether it is the last for this batch.
-    fn replay_by(
-        &mut self,
-        mut pass: Pass,
-        batch: &O::Batch,
-        weight: f32,
-        mut run: impl FnMut(&Recording, bool) -> Result<()>,
-    ) -> Result<()> {
+    fn replay_by(&mut self, mut pass: Pass, batch: &O::Batch, weight: f32, run: Replays<'_>) -> Result<()> {
         let engine = &self.engine;
         engine.objective.check(&engine.model.config, batch)?;
         let shape = engine.objective.shape(batch);
@@ -268,7 +266,7 @@ impl<O: Objective> Trainer<O> {
     /// [`Error::Shape`] for a batch that does not fit; as [`Trainer::prepare`].
     pub fn accumulate(&mut self, micro_batches: &[O::Batch]) -> Result<usize> {
         let whole = self.whole(micro_batches);
-        self.accumulate_part(&whole, micro_batches, |recording, _| recording.replay())?;
+        self.accumulate_part(&whole, micro_batches, &mut |recording, _| recording.replay())?;
         Ok(whole.answers)
     }
 
@@ -284,12 +282,7 @@ impl<O: Objective> Trainer<O> {
 
     /// [`Trainer::accumulate`] for some of the micro-batches of a step, where each recording is replayed by `run`, which is told
     /// whether it is the last.
-    fn accumulate_part(
-        &mut self,
-        whole: &Whole,
-        micro_batches: &[O::Batch],
-        mut run: impl FnMut(&Recording, bool) -> Result<()>,
-    ) -> Result<()> {
+    fn accumulate_part(&mut self, whole: &Whole, micro_batches: &[O::Batch], run: Replays<'_>) -> Result<()> {
         self.optimizer.expect(whole.answers);
         let objective = &self.engine.objective;
         let learns = |batch: &O::Batch| objective.replays(batch) > 0;
@@ -299,7 +292,7 @@ impl<O: Objective> Trainer<O> {
         self.proofs = Proofs::default();
         for (number, batch) in micro_batches.iter().enumerate() {
             let pass = if Some(number) == first { Pass::Begin } else { Pass::Learn };
-            self.replay_by(pass, batch, whole.weight, |recording, ends| {
+            self.replay_by(pass, batch, whole.weight, &mut |recording, ends| {
                 run(recording, ends && Some(number) == last)
             })?;
         }

@@ -70,6 +70,12 @@ fn a_run_that_is_stopped_or_loses_a_rank_goes_on_to_the_same_bits() {
     let (refused, _) = with_ranks(3, |team| train(&gpu, &options, team, None));
     let refused = refused.unwrap_err().to_string();
     assert!(refused.starts_with("sync: expected 2 ranks, as the run has begun with"), "{refused}");
+    // Nor are there exact steps again, now that each has an optimizer's state of its own.
+    let mut exact = RunOptions { allow_changes: true, ..options.clone() };
+    exact.config.sync.as_mut().unwrap().after = 50;
+    let (refused, _) = with_ranks(2, |team| train(&gpu, &exact, team, None));
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.starts_with("sync: expected no more exact steps than"), "{refused}");
     with_ranks(2, |team| train(&gpu, &options, team, None)).0.unwrap();
     assert_same(&result(&options.out), &expected, "stopped");
 
@@ -167,8 +173,11 @@ fn rounds_are_local_steps_and_an_outer_step_of_their_mean() {
             for (tensor, (before, after)) in before.iter().zip(&after).enumerate() {
                 for (at, (before, after)) in before.iter().zip(after).enumerate() {
                     let before = f64::from(*before);
+                    // As much as each has learned from.
+                    let shares = parts.iter().map(|part| part.len() as f64 / batches.len() as f64);
                     let differences = ends.iter().map(|end| before - f64::from(end[tensor][at]));
-                    let mean = differences.sum::<f64>() / 2.0;
+                    let mean: f64 =
+                        shares.zip(differences).map(|(share, difference)| share * difference).sum();
                     let moment = &mut moments[tensor][at];
                     *moment = momentum * *moment + mean;
                     let expected = before - rate * (mean + momentum * *moment);
@@ -184,6 +193,30 @@ fn rounds_are_local_steps_and_an_outer_step_of_their_mean() {
                 assert!(found == all(trainer, &states), "round {round}: rank {rank}");
                 names.iter().zip(&after).for_each(|(name, values)| trainer.write(name, values).unwrap());
             }
+        }
+    });
+}
+
+/// An outer step of rate 1 without momentum goes as far as the only rank that had something to learn from.
+#[test]
+fn a_rank_that_learned_nothing_has_no_part_in_the_mean() {
+    let Some(gpu) = common::gpu() else { return };
+    let golden = Golden::open("relative_untied_mask");
+    let batches = split(&golden.batch());
+    let sync = LocalSteps { learning_rate: 1.0, momentum: 0.0, ..LocalSteps::every(2) };
+    with_ranks(2, |team| {
+        let mut engine = open(&gpu, &golden, sync, team);
+        let names: Vec<String> = engine.model_tensors().into_iter().map(|(name, _)| name).collect();
+        let mut alone = golden.trainer_for(&gpu, 1);
+        let before = all(&mut engine, &names);
+        for _ in 0..2 {
+            pollster::block_on(engine.step(&batches[..1], 1e-2)).unwrap();
+            pollster::block_on(alone.step(&batches[..1], 1e-2)).unwrap();
+        }
+        let (found, expected) = (all(&mut engine, &names), all(&mut alone, &names));
+        assert!(before != expected);
+        for (found, expected) in found.iter().flatten().zip(expected.iter().flatten()) {
+            assert!((found - expected).abs() < 1e-6 * (1.0 + expected.abs()), "{found} {expected}");
         }
     });
 }

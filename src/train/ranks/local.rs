@@ -16,7 +16,8 @@ use crate::{Error, Result};
 
 /// The name of the tensor that holds how many steps were done.
 const STEPS: &str = "sync.steps";
-/// Its two values are the digits of that number to this base, each of which f32 holds exactly.
+/// Its first two values are the digits of that number to this base, each of which f32 holds exactly; the third is 1 where a rank has
+/// done steps of its own.
 const DIGIT: u64 = 1 << 24;
 
 /// Ranks each of which learns from its own micro-batches, with an optimizer of its own. After every H steps the mean of how far they
@@ -31,6 +32,10 @@ pub struct LocalTraining {
     outer: Outer,
     /// Steps of the run.
     done: u64,
+    /// Whether some of them were local, so that optimizers differ.
+    differs: bool,
+    /// Micro-batches that each rank has learned from since the last synchronisation.
+    learned: Vec<usize>,
     /// Whether the ranks know the weights that all have in common, as after an outer step.
     known: bool,
     /// Whether each has a model of its own.
@@ -57,7 +62,17 @@ impl LocalTraining {
         }
         let exact = DataParallel::pretraining(gpu, plan, blocks, team)?;
         let outer = Outer::new(exact.trainer());
-        Ok(LocalTraining { exact, options, outer, done: 0, known: false, apart: false })
+        let learned = vec![0; exact.parts.len()];
+        Ok(LocalTraining {
+            exact,
+            options,
+            outer,
+            done: 0,
+            differs: false,
+            learned,
+            known: false,
+            apart: false,
+        })
     }
 
     fn ask(ask: Ask) -> Writer {
@@ -91,7 +106,9 @@ impl LocalTraining {
         let answers: Vec<usize> = (0..self.exact.parts.len())
             .map(|rank| of_rank(rank).iter().map(|batch| batch.labels.len()).sum())
             .collect();
-        (self.known, self.apart) = (true, true);
+        let learned: Vec<usize> = (0..self.exact.parts.len()).map(|rank| of_rank(rank).len()).collect();
+        self.learned.iter_mut().zip(&learned).for_each(|(all, more)| *all += more);
+        (self.known, self.apart, self.differs) = (true, true, true);
         let own = of_rank(0);
         let own = self.outer.step(&mut self.exact.trainer, begins, own, learning_rate).await;
         let others = self.exact.team.answers(|rank, bytes| answered(bytes, rank, take_report));
@@ -136,6 +153,10 @@ impl StepEngine for LocalTraining {
             let report = if self.options.is_local(self.done) {
                 self.local_step(micro_batches, learning_rate).await?
             } else {
+                if self.differs {
+                    let expected = "no more exact steps than the run has begun with, as each rank has an optimizer's state of its own since";
+                    return Err(Error::config("sync", expected, format!("after={}", self.options.after)));
+                }
                 self.known = false;
                 self.exact.step(micro_batches, learning_rate).await?
             };
@@ -160,8 +181,10 @@ impl StepEngine for LocalTraining {
         if !self.apart {
             return Ok(());
         }
-        let blocks = self.exact.parts.last().map_or(1, |part| part.end) as f64;
-        let share = |rank: usize| self.exact.parts[rank].len() as f64 / blocks;
+        // A rank that has learned from nothing has come nowhere, and its part of the mean is that of the others.
+        let learned = std::mem::replace(&mut self.learned, vec![0; self.exact.parts.len()]);
+        let all = learned.iter().sum::<usize>().max(1) as f64;
+        let share = |rank: usize| learned[rank] as f64 / all;
         for rank in 1..self.exact.parts.len() {
             let mut message = Self::ask(Ask::Difference);
             message.double(share(rank));
@@ -208,19 +231,22 @@ impl StepEngine for LocalTraining {
             })
             .collect();
         let outer = self.outer.tensors().map(|(name, elements)| (name, vec![elements]));
-        let steps = (STEPS.to_owned(), vec![2]);
+        let steps = (STEPS.to_owned(), vec![3]);
         own.into_iter().chain(std::iter::once(steps)).chain(outer).chain(others).collect()
     }
 
     async fn read(&mut self, name: &str) -> Result<Vec<f32>> {
         if name == STEPS {
-            return Ok(vec![(self.done / DIGIT) as f32, (self.done % DIGIT) as f32]);
+            let differs = f32::from(u8::from(self.differs));
+            return Ok(vec![(self.done / DIGIT) as f32, (self.done % DIGIT) as f32, differs]);
         }
         if name.starts_with(OUTER) {
             return self.outer.read(name);
         }
         let Some((rank, name)) = of_other(name) else {
             if self.exact.trainer.model().parameters.locate(name).is_ok() {
+                // Ranks on unlike adapters take these values over, from which they go on here as when resumed.
+                self.known &= self.apart;
                 return self.exact.read(name).await;
             }
             // No other rank takes this one's over, as with exact steps on unlike adapters.
@@ -234,11 +260,17 @@ impl StepEngine for LocalTraining {
 
     fn write(&mut self, name: &str, values: &[f32]) -> Result<()> {
         if name == STEPS {
-            let [high, low] = values else {
-                let expected = format!("2 values for {name}");
+            let is_digit = |value: &f32| value.fract() == 0.0 && (0.0..DIGIT as f32).contains(value);
+            let [high, low, differs] = values else {
+                let expected = format!("3 values for {name}");
                 return Err(Error::shape("writing optimizer state", expected, values.len()));
             };
+            if !values.iter().all(is_digit) {
+                let found = format!("{high}, {low} and {differs} for {name}");
+                return Err(Error::shape("writing optimizer state", "digits of a number of steps", found));
+            }
             self.done = *high as u64 * DIGIT + *low as u64;
+            self.differs = *differs > 0.0;
             return Ok(());
         }
         if name.starts_with(OUTER) {

@@ -103,7 +103,7 @@ impl<O: Objective> Trainer<O> {
     ) -> Result<Sums> {
         let parts: Vec<Part> = pieces.iter().map(|piece| self.engine.part(piece)).collect::<Result<_>>()?;
         let mut begun = Vec::new();
-        self.accumulate_part(whole, micro_batches, |recording, last| {
+        self.accumulate_part(whole, micro_batches, &mut |recording, last| {
             if last {
                 begun = recording.replay_reading(&parts)?;
                 return Ok(());
@@ -111,11 +111,14 @@ impl<O: Objective> Trainer<O> {
             recording.replay()
         })?;
         let gpu = &self.engine.gpu;
-        if begun.is_empty() {
-            // Nothing was learned, and the gradients are zero.
-            begun = parts.iter().map(|part| gpu.begin_part(part)).collect::<Result<_>>()?;
-        }
-        for (number, read) in begun.into_iter().enumerate() {
+        // Where nothing was learned the gradients are zero.
+        begun.resize_with(parts.len(), || None);
+        for (number, (read, part)) in begun.into_iter().zip(&parts).enumerate() {
+            // Those before have given back their memory.
+            let read = match read {
+                Some(read) => read,
+                None => gpu.begin_part(part)?,
+            };
             // A piece is never longer than what is read at once.
             read.lend(|values| each(number, values)).await?;
         }
