@@ -266,8 +266,8 @@ pub(super) fn sum_in_order(
     own: Vec<Vec<f32>>,
 ) -> Result<Vec<f32>> {
     let rank = link.rank();
-    let pieces = [0..elements];
-    let mut exchange = Exchange::new(link, elements, &pieces, counts);
+    let all = 0..elements;
+    let mut exchange = Exchange::new(link, elements, std::slice::from_ref(&all), counts);
     own.iter().for_each(|block| exchange.put(block));
     let failed = || Error::Rank { rank, message: "another rank has failed".to_owned() };
     exchange.end(true)?.ok_or_else(failed)
