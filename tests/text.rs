@@ -220,6 +220,14 @@ fn a_crafted_file_is_an_error() {
     assert!(broken(&|json| json["pre_tokenizer"]["pattern"] = serde_json::json!({"Regex": "("})).is_err());
     assert!(broken(&|json| json["model"] = serde_json::json!([])).is_err());
 
+    // The crate's tree of such a piece would overflow the stack when it is dropped, which no error would tell of.
+    let long = broken(&|json| {
+        json["model"] = serde_json::json!({
+            "type": "Unigram", "unk_id": 0, "vocab": [["[UNK]", 0.0], ["x".repeat(1_000_000), -1.0]]
+        });
+    });
+    assert!(message(long).contains("pieces of at most 4096 bytes, found a longer one"));
+
     let lacking = json.replace("[MASK]", "[MUSK]").replace("[PAD]", "[PUD]");
     let error = message(Tokenizer::from_bytes(lacking));
     assert!(error.contains("no pad_token such as [PAD], no mask_token such as [MASK]"), "{error}");

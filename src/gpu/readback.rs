@@ -126,21 +126,29 @@ struct Piece {
 impl Piece {
     /// Waits for the data.
     async fn deliver(self, gpu: &Gpu, data: &mut [u8]) -> Result<()> {
-        self.lend(gpu, |view| data.copy_from_slice(&view[..data.len()])).await
+        self.arrival.wait(gpu, self.submission).await?;
+        data.copy_from_slice(&arrived(&self.staging, self.padded, self.proof)?[..data.len()]);
+        Ok(())
     }
 
     /// Waits for the data, which `take` is lent with what it was padded with.
+    #[cfg(not(target_arch = "wasm32"))]
     async fn lend(self, gpu: &Gpu, take: impl FnOnce(&[u8])) -> Result<()> {
-        let failed = |message: String| Error::Gpu { operation: "read-back".into(), message };
         self.arrival.wait(gpu, self.submission).await?;
-        let view = self.staging.0.raw.get_mapped_range(..).map_err(|e| failed(e.to_string()))?;
-        if view[self.padded as usize..] != self.proof.to_le_bytes() {
-            let message = "the data never arrived: the driver dropped the copy and called it done";
-            return Err(Error::WorkLost { operation: "read-back".into(), message: message.into() });
-        }
-        take(&view);
+        take(&arrived(&self.staging, self.padded, self.proof)?);
         Ok(())
     }
+}
+
+/// What was mapped, with `proof` behind its `padded` bytes.
+fn arrived(staging: &Buffer, padded: u64, proof: u32) -> Result<wgpu::BufferView> {
+    let failed = |message: String| Error::Gpu { operation: "read-back".into(), message };
+    let view = staging.0.raw.get_mapped_range(..).map_err(|e| failed(e.to_string()))?;
+    if view[padded as usize..] != proof.to_le_bytes() {
+        let message = "the data never arrived: the driver dropped the copy and called it done";
+        return Err(Error::WorkLost { operation: "read-back".into(), message: message.into() });
+    }
+    Ok(view)
 }
 
 /// The answer to a mapping, which comes at some time.

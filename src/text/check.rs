@@ -14,6 +14,9 @@ const MAX_IDS: u64 = 1 << 24;
 
 /// No word that is split into pieces has more letters. Published tokenizers say 100, a few 200.
 const MAX_WORD: u64 = 1000;
+/// No piece of a Unigram model has more bytes: the crate keeps pieces in a tree with a level for each, which it drops level
+/// within level, so that one of a hundred thousand overflows the stack. Published ones have a few dozen.
+const MAX_PIECE: usize = 4096;
 /// No template has more pieces, nor a special token of it more ids.
 const MAX_PIECES: usize = 32;
 
@@ -65,10 +68,13 @@ pub(super) fn check(bytes: &[u8]) -> Result<f64, Complaint> {
     }
     let listed = model.get("vocab").and_then(Value::as_array).into_iter().flatten();
     let mut tokens = HashSet::new();
-    if let Some(token) =
-        listed.filter_map(|entry| entry.get(0)?.as_str()).find(|token| !tokens.insert(*token))
-    {
-        return complaint("tokens that come once", format!("`{}` twice", shortened(token, 40)));
+    for token in listed.filter_map(|entry| entry.get(0)?.as_str()) {
+        if token.len() > MAX_PIECE {
+            return complaint("pieces of at most 4096 bytes", "a longer one");
+        }
+        if !tokens.insert(token) {
+            return complaint("tokens that come once", format!("`{}` twice", shortened(token, 40)));
+        }
     }
     // The longest piece of a word is looked for from each of its letters.
     let longest = model.get("max_input_chars_per_word").and_then(Value::as_u64).unwrap_or(0);

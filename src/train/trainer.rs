@@ -32,9 +32,8 @@ enum Pass {
     Measure,
 }
 
-/// How a recording is replayed, which is told whether it is the last of what is learned from. No type of its own for each use,
-/// as a page would hold all that is around it once for each.
-type Replays<'r> = &'r mut dyn FnMut(&Recording, bool) -> Result<()>;
+/// How a recording is replayed. No type of its own for each use, as a page would hold all that is around it once for each.
+type Replays<'r> = &'r mut dyn FnMut(&Recording) -> Result<()>;
 
 /// A model, its optimizer, and what was recorded for them.
 pub struct Trainer<O: Objective> {
@@ -231,18 +230,17 @@ impl<O: Objective> Trainer<O> {
 
     /// Replays `pass` for `batch`, each of whose losses weighs `weight`; after a pass that begins, one that learns.
     fn replay(&mut self, pass: Pass, batch: &O::Batch, weight: f32) -> Result<()> {
-        self.replay_by(pass, batch, weight, &mut |recording, _| recording.replay())
+        self.replay_by(pass, batch, weight, &mut Recording::replay)
     }
 
-    /// [`Trainer::replay`], each time by `run`, which is told whether it is the last for this batch.
+    /// [`Trainer::replay`], each time by `run`.
     fn replay_by(&mut self, mut pass: Pass, batch: &O::Batch, weight: f32, run: Replays<'_>) -> Result<()> {
         let engine = &self.engine;
         engine.objective.check(&engine.model.config, batch)?;
         let shape = engine.objective.shape(batch);
         let recorded = self.shapes.get(shape, || engine.record(shape), || engine.settle());
         let recorded = recorded.map_err(less_memory)?;
-        let replays = engine.objective.replays(batch);
-        for replay in 0..replays {
+        for replay in 0..engine.objective.replays(batch) {
             engine.objective.upload(&engine.gpu, &engine.model, &recorded.buffers, batch, replay, weight)?;
             engine.gpu.write(&engine.proof, 0, &[self.proofs.issue()]);
             if pass != Pass::Measure {
@@ -251,7 +249,7 @@ impl<O: Objective> Trainer<O> {
                     self.keys += 1;
                 }
             }
-            run(engine.recording(recorded, pass).map_err(less_memory)?, replay + 1 == replays)?;
+            run(engine.recording(recorded, pass).map_err(less_memory)?)?;
             if pass == Pass::Begin {
                 pass = Pass::Learn;
             }
@@ -266,7 +264,7 @@ impl<O: Objective> Trainer<O> {
     /// [`Error::Shape`] for a batch that does not fit; as [`Trainer::prepare`].
     pub fn accumulate(&mut self, micro_batches: &[O::Batch]) -> Result<usize> {
         let whole = self.whole(micro_batches);
-        self.accumulate_part(&whole, micro_batches, &mut |recording, _| recording.replay())?;
+        self.accumulate_part(&whole, micro_batches, &mut Recording::replay)?;
         Ok(whole.answers)
     }
 
@@ -280,21 +278,16 @@ impl<O: Objective> Trainer<O> {
         }
     }
 
-    /// [`Trainer::accumulate`] for some of the micro-batches of a step, where each recording is replayed by `run`, which is told
-    /// whether it is the last.
+    /// [`Trainer::accumulate`] for some of the micro-batches of a step, where each recording is replayed by `run`.
     fn accumulate_part(&mut self, whole: &Whole, micro_batches: &[O::Batch], run: Replays<'_>) -> Result<()> {
         self.optimizer.expect(whole.answers);
         let objective = &self.engine.objective;
-        let learns = |batch: &O::Batch| objective.replays(batch) > 0;
-        let first = micro_batches.iter().position(learns);
-        let last = micro_batches.iter().rposition(learns);
+        let first = micro_batches.iter().position(|batch| objective.replays(batch) > 0);
         self.optimizer.begin(first.is_none())?;
         self.proofs = Proofs::default();
         for (number, batch) in micro_batches.iter().enumerate() {
             let pass = if Some(number) == first { Pass::Begin } else { Pass::Learn };
-            self.replay_by(pass, batch, whole.weight, &mut |recording, ends| {
-                run(recording, ends && Some(number) == last)
-            })?;
+            self.replay_by(pass, batch, whole.weight, run)?;
         }
         Ok(())
     }

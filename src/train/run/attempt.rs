@@ -316,6 +316,7 @@ impl<'a, J: Job> Attempt<'a, J> {
         if !skipped {
             self.divergence.note(report.loss);
         }
+        #[cfg(not(target_arch = "wasm32"))]
         if self.at.step == self.job.common().total_steps {
             self.trainer.synchronize().await?;
         }

@@ -103,8 +103,11 @@ impl<O: Objective> Trainer<O> {
     ) -> Result<Sums> {
         let parts: Vec<Part> = pieces.iter().map(|piece| self.engine.part(piece)).collect::<Result<_>>()?;
         let mut begun = Vec::new();
-        self.accumulate_part(whole, micro_batches, &mut |recording, last| {
-            if last {
+        let objective = &self.engine.objective;
+        let mut left: usize = micro_batches.iter().map(|batch| objective.replays(batch)).sum();
+        self.accumulate_part(whole, micro_batches, &mut |recording| {
+            left -= 1;
+            if left == 0 {
                 begun = recording.replay_reading(&parts)?;
                 return Ok(());
             }
