@@ -8,29 +8,18 @@ import sys
 import tempfile
 import time
 
+from rows import Rows
+
 wgrad, reviews = sys.argv[1:3]
 steps, after, most = map(int, sys.argv[3:6])
 root = pathlib.Path.cwd()
-results = root / "docs/results/local-steps.tsv"
 place = root / "runs/local-steps"
 COLUMNS = ["sync", "steps", "exact first", "ranks", "outer lr", "outer momentum", "seconds", "held-out loss", "held-out accuracy"]
+done = Rows(root / "docs/results/local-steps.tsv", COLUMNS)
 RANKS = 4
 ENVIRONMENT = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 # What DiLoCo found best, and the mean of all ranks' weights.
 OUTER = [(0.7, 0.9), (1.0, 0.0)]
-
-
-def known():
-    rows = results.read_text().splitlines()[1:] if results.exists() else []
-    return {tuple(row.split("\t")[:6]) for row in rows}
-
-
-def note(*row):
-    if not results.exists():
-        results.write_text("\t".join(COLUMNS) + "\n")
-    with results.open("a") as out:
-        out.write("\t".join(map(str, row)) + "\n")
-    print(*row, sep="\t", flush=True)
 
 
 def prepare():
@@ -59,14 +48,14 @@ def main():
     place.mkdir(parents=True, exist_ok=True)
     data = prepare()
     rows = [("exact", 0, "-", "-")]
-    rows += [(every, exact, *outer) for outer in OUTER for every in [10, 50, 25, 5] for exact in [0, after]]
-    left = [row for row in rows if tuple(map(str, (row[0], steps, row[1], RANKS, *row[2:]))) not in known()]
+    rows += [(every, exact, *outer) for every in [10, 50, 25, 5] for outer in OUTER for exact in [0, after]]
+    left = [row for row in rows if tuple(map(str, (row[0], steps, row[1], RANKS, *row[2:]))) not in done.known(6)]
     for every, exact, rate, momentum in left[:most]:
         sync = [] if every == "exact" else ["--sync", f"every={every},after={exact},lr={rate},momentum={momentum}"]
         began = time.monotonic()
         found = train(data, sync)
         loss, accuracy = round(found["held_out_loss"], 4), round(found["held_out_accuracy"], 4)
-        note(every, steps, exact, RANKS, rate, momentum, round(time.monotonic() - began), loss, accuracy)
+        done.note(every, steps, exact, RANKS, rate, momentum, round(time.monotonic() - began), loss, accuracy)
 
 
 if __name__ == "__main__":

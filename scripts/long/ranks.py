@@ -9,9 +9,10 @@ import sys
 import tempfile
 import time
 
+from rows import Rows
+
 wgrad, kills, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-results = pathlib.Path.cwd() / "docs/results/ranks.tsv"
-COLUMNS = ["what", "precision", "ranks", "seconds", "found"]
+rows = Rows(pathlib.Path.cwd() / "docs/results/ranks.tsv", ["what", "precision", "ranks", "seconds", "found"])
 STEPS = 30
 RECIPE = f"""preset = "micro"
 steps = {STEPS}
@@ -23,19 +24,6 @@ checkpoint = {{ every = 5, minutes = 0, keep = 2 }}
 """
 # Longer than any run here takes to notice that a rank has gone.
 DEADLINE = 60
-
-
-def known():
-    rows = results.read_text().splitlines()[1:] if results.exists() else []
-    return {tuple(row.split("\t")[:3]) for row in rows}
-
-
-def note(*row):
-    if not results.exists():
-        results.write_text("\t".join(COLUMNS) + "\n")
-    with results.open("a") as out:
-        out.write("\t".join(map(str, row)) + "\n")
-    print(*row, sep="\t", flush=True)
 
 
 def command(ranks, *arguments):
@@ -118,14 +106,14 @@ def main():
             run(place, 1, f"right-{precision}", *chosen)
             right = model(place, f"right-{precision}")
             for ranks in [2, 4]:
-                if ("30 steps", precision, str(ranks)) not in known():
+                if ("30 steps", precision, str(ranks)) not in rows.known(3):
                     out, began = f"{precision}-{ranks}", time.monotonic()
                     run(place, ranks, out, *chosen)
                     same = model(place, out) == right
                     wrong += not same
                     found = "the bits of one process" if same else "OTHER BITS"
-                    note("30 steps", precision, ranks, round(time.monotonic() - began), found)
-            if ("resumed", precision, "4 2 1") not in known():
+                    rows.note("30 steps", precision, ranks, round(time.monotonic() - began), found)
+            if ("resumed", precision, "4 2 1") not in rows.known(3):
                 out, began = f"{precision}-fewer", time.monotonic()
                 interrupt_after(place, 4, out, 5, *chosen)
                 interrupt_after(place, 2, out, 15, "--resume", *chosen)
@@ -133,12 +121,12 @@ def main():
                 same = model(place, out) == right
                 wrong += not same
                 found = "the bits of a run that was not stopped" if same else "OTHER BITS"
-                note("resumed", precision, "4 2 1", round(time.monotonic() - began), found)
+                rows.note("resumed", precision, "4 2 1", round(time.monotonic() - began), found)
         right = model(place, "right-f32")
         for number in range(kills):
             rank, after, again = draw.randrange(4), draw.uniform(0.5, 1), draw.choice([1, 2, 4])
             moment = draw.uniform(0, 1)
-            if (f"kill {number} of rank {rank}", "f32", f"4 {again}") in known():
+            if (f"kill {number} of rank {rank}", "f32", f"4 {again}") in rows.known(3):
                 continue
             out, began = f"killed-{number}", time.monotonic()
             process = start(place, 4, out, "--precision", "f32")
@@ -168,7 +156,7 @@ def main():
                 problems.append("OTHER BITS")
                 wrong += 1
             found = "; ".join(problems) or f"all ended in {took:.1f} s; on from step {killed_at} to the same bits"
-            note(f"kill {number} of rank {rank}", "f32", f"4 {again}", round(time.monotonic() - began), found)
+            rows.note(f"kill {number} of rank {rank}", "f32", f"4 {again}", round(time.monotonic() - began), found)
         sys.exit(wrong > 0)
 
 
