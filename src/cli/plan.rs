@@ -25,8 +25,8 @@ memory, measuring, checkpoints, and reading data: real runs differ. More ranks t
 nothing; --micro-batch makes smaller ones.
 
 Columns: ranks; seconds of a step (the mean, where batches grow), and of those with the network at work; bytes
-that each rank sends in a step, the mean; hours of the run; how many times as fast as one process; and which part that is
-of N times.
+that each rank sends in a step, the mean; hours of the run; how many times as fast as one process; and which part
+that is of N times.
 
 JSON: {device, parameters, gradient_bytes, network_bits_per_second, micro_batch, micro_batches, steps,
 micro_batch_seconds, optimizer_seconds, ranks, plan: [{ranks, hours, step_seconds, network_seconds,
