@@ -5,6 +5,7 @@ import { mkdtempSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, wr
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { afterEach } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { serve } from './serve.js';
 
@@ -15,6 +16,8 @@ const FLAGS = '--no-sandbox --disable-quic --no-first-run --disable-background-n
 
 /** What the server does instead of sending a file, by path. */
 export const faults = new Map();
+// What a test that failed had set would fail all that come after it.
+afterEach(() => faults.clear());
 /** Paths of files that were asked for. */
 export const asked = [];
 
