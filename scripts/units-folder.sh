@@ -23,13 +23,15 @@ make_folder() {
     command -v mmdebstrap >/dev/null || install mmdebstrap || return
     source=$(mktemp --suffix .sources)
     source_of_unstable >"$source" || return
-    rm -rf "$folder.part"
-    timeout 300 mmdebstrap --quiet --variant=apt --aptopt='Acquire::Check-Valid-Until "false"' \
+    rm -rf --one-file-system "$folder.part"
+    # It mounts the machine's devices inside. In a namespace of its own they are gone when it ends, however it ends, and
+    # nothing that removes a half-made folder can reach them.
+    unshare --mount --propagation private timeout 300 mmdebstrap --quiet --variant=apt --aptopt='Acquire::Check-Valid-Until "false"' \
         --aptopt='APT::Install-Recommends "false"' --include=mesa-vulkan-drivers,libvulkan1,spirv-tools,ca-certificates \
         sid "$folder.part" "$source" >&2 || return
     rm "$source"
     # One that was made for fewer tests gives way.
-    rm -rf "$folder"
+    rm -rf --one-file-system "$folder"
     mv "$folder.part" "$folder"
 }
 

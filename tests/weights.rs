@@ -216,6 +216,21 @@ fn fault_11_non_finite_weights_need_permission() {
     assert!(large.f16("a").is_err());
 }
 
+/// A tensor that no model asks for is no reason to take a broken file.
+#[test]
+fn fault_11_all_of_a_file_is_checked() {
+    // Larger than the part that is checked at once.
+    let mut values = vec![1.0; 300_000];
+    single(Dtype::F32, &[values.len()], &le(&values)).check().unwrap();
+    values[299_000] = f32::NAN;
+    let weights = single(Dtype::F32, &[values.len()], &le(&values));
+    let told = weights.check().unwrap_err().to_string();
+    assert!(told.contains("in `a`, found NaN or infinity at element 299000"), "{told}");
+    weights.allow_non_finite(true).check().unwrap();
+    // Whole numbers, as tables of positions, are never otherwise.
+    single(Dtype::I64, &[1], &i64::MIN.to_le_bytes()).check().unwrap();
+}
+
 #[test]
 fn rows_are_read_as_they_are_wanted() {
     // Larger than the part that is checked at once, so that the number of a wrong element is counted through.
