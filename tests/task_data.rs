@@ -318,3 +318,43 @@ fn several_files_are_one_table_whose_errors_name_the_file() {
     let told = other.lost.summary(&other.path).unwrap();
     assert!(told.contains("a.csv") && !told.contains("b.csv"), "{told}");
 }
+
+/// Programs of countries that write a comma in numbers put semicolons between columns.
+#[test]
+fn what_divides_the_columns_is_seen_in_the_first_line() {
+    let wanted = columns("text", None, Some("label"));
+    let texts = |table: Table| -> Vec<(String, Option<String>)> {
+        table.examples.into_iter().map(|example| (example.text, example.label)).collect()
+    };
+    let right =
+        [("a, b".to_owned(), Some("1".to_owned())), ("c; d | \"e\"".to_owned(), Some("0".to_owned()))];
+    for separator in [",", ";", "\t", "|"] {
+        let rows = ["id~text~label", "7~\"a, b\"~1", "8~\"c; d | \"\"e\"\"\"~0", ""].join("\n");
+        let found = read("a.csv", &rows.replace('~', separator), &wanted).unwrap();
+        assert_eq!(texts(found), right, "{separator:?}");
+    }
+    // What commas divide rightly is not divided otherwise, however much else stands there.
+    let found = read("a.csv", "text,label,x;y;z|w\na;b,1,2\n", &wanted).unwrap();
+    assert_eq!(texts(found), [("a;b".to_owned(), Some("1".to_owned()))]);
+    let found = read("a.csv", "text;label,text,label\na;b,c,1\n", &wanted).unwrap();
+    assert_eq!(texts(found), [("c".to_owned(), Some("1".to_owned()))]);
+    // What is missing is told of the columns as they are divided.
+    let told = read("a.csv", "satz;label\na;1\n", &wanted).unwrap_err().to_string();
+    assert!(told.contains("line 1: expected a column called `text`, found `satz`, `label`"), "{told}");
+    // A header that ends with the file, and one that is longer than what is read at once.
+    assert!(read("a.csv", "text;label", &wanted).is_err());
+    let long = format!("{};text;label\n1;a;0\n", "x".repeat(300_000));
+    assert_eq!(texts(read("a.csv", &long, &wanted).unwrap()), [("a".to_owned(), Some("0".to_owned()))]);
+
+    let without = FileOptions { header: false, ..FileOptions::default() };
+    let read = |text: &str, columns: &Columns| {
+        Table::read(&Files::of(&[("a.csv", text)]).path("a.csv"), columns, &without).map(&texts)
+    };
+    let numbered = columns("2", None, Some("3"));
+    assert_eq!(read("7;\"a, b\";1\n8;\"c; d | \"\"e\"\"\";0\n", &numbered).unwrap(), right);
+    let told = read("a\nb\n", &numbered).unwrap_err().to_string();
+    assert!(told.contains("a column by its number, 1 to 1"), "{told}");
+    // Texts alone, in which semicolons are what they are.
+    let alone = columns("text", None, None);
+    assert_eq!(read("a; b\nc\n", &alone).unwrap()[0].0, "a; b");
+}

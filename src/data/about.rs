@@ -7,8 +7,9 @@ use super::clean::CleanReader;
 use super::files::source;
 use super::json_rows::{self, Layout};
 use super::parquet_rows;
+use super::separated;
 use super::source::{Compression, FileOptions, Format, unwrap_io};
-use crate::{Error, Result};
+use crate::Result;
 
 /// What a file is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,14 +41,8 @@ pub fn about(path: &Path, options: &FileOptions) -> Result<About> {
             columns
         }
         Format::Csv | Format::Tsv => {
-            let tabs = format == Format::Tsv;
             let clean = CleanReader::new(opened.reader, path, options.strict);
-            let mut builder = csv::ReaderBuilder::new();
-            let builder = builder.delimiter(if tabs { b'\t' } else { b',' }).quoting(!tabs);
-            let mut reader = builder.from_reader(clean);
-            let header = reader.headers();
-            let header = header.map_err(|error| Error::file(path, "a header", error.to_string()))?;
-            header.iter().map(str::to_owned).collect()
+            separated::names(clean, format, options, path)?
         }
         Format::Json => {
             let mut clean = CleanReader::new(opened.reader, path, options.strict);

@@ -27,6 +27,7 @@ pub mod reader;
 pub mod retrieval;
 pub mod rng;
 pub mod rows;
+mod separated;
 pub mod sniff;
 pub mod source;
 pub mod task;

@@ -7,12 +7,12 @@ use std::sync::atomic::AtomicU64;
 
 use super::clean::{CleanReader, Repairs};
 use super::json_rows::{self, Complaint, Found, Layout};
-use super::lost::{Fault, Lost, OTHER_COLUMN, Tally};
+use super::lost::{Fault, Lost, Tally};
 #[cfg(not(target_arch = "wasm32"))]
 use super::parquet_rows::ParquetRows;
+use super::separated::{self, Columns, csv_error};
 use super::source::{FileOptions, Format, Opened, Source, unwrap_io};
 use crate::budget::{self, Kept};
-use crate::format::shortened;
 use crate::store::Memory;
 use crate::{Error, Result};
 
@@ -146,8 +146,11 @@ impl Rows {
                 let (layout, buffer) = (Layout::Unknown, Vec::new());
                 Table::Json { reader: clean(opened.reader), layout, line: 0, buffer }
             }
-            (Format::Csv, _) => separated(clean(opened.reader), false, wanted.columns, options, &path)?,
-            (Format::Tsv, _) => separated(clean(opened.reader), true, wanted.columns, options, &path)?,
+            (format @ (Format::Csv | Format::Tsv), _) => {
+                let found = separated::open(clean(opened.reader), format, wanted.columns, options, &path)?;
+                let Columns { reader, indices, width } = found;
+                Table::Separated { reader, record: csv::StringRecord::new(), indices, width }
+            }
             #[cfg(not(target_arch = "wasm32"))]
             (Format::Parquet, _) => Table::Parquet(Box::new(ParquetRows::open(&path, wanted.columns, read)?)),
             #[cfg(target_arch = "wasm32")]
@@ -325,64 +328,5 @@ impl Table {
                 Ok(row.map(|(number, values)| (number, values.map_err(Failure::Broken))))
             }
         }
-    }
-}
-
-/// Opens separated values: with tabs no quotation marks count, as GLUE's files have it.
-fn separated(
-    clean: CleanReader,
-    tabs: bool,
-    columns: &[String],
-    options: &FileOptions,
-    path: &Path,
-) -> Result<Table> {
-    let mut builder = csv::ReaderBuilder::new();
-    builder.delimiter(if tabs { b'\t' } else { b',' }).quoting(!tabs);
-    let mut reader = builder.flexible(true).has_headers(options.header).from_reader(clean);
-    // Without a header this is the first row, which is read again as such.
-    let header = reader.headers().map_err(|error| csv_error(error, path))?;
-    let width = header.len();
-    let by_number = |column: &String| {
-        column.parse::<usize>().ok().and_then(|number| number.checked_sub(1)).filter(|&index| index < width)
-    };
-    let find = |column: &String| match options.header {
-        true => {
-            let named = header.iter().position(|name| name.trim() == column);
-            named.or_else(|| by_number(column)).ok_or_else(|| missing_column(path, column, header.iter()))
-        }
-        false => by_number(column).or((width == 1).then_some(0)).ok_or_else(|| Error::Line {
-            path: path.to_path_buf(),
-            line: 1,
-            expected: format!("a column by its number, 1 to {width} (--no-header)"),
-            found: format!("`{}`", shortened(column, 40)),
-        }),
-    };
-    let indices = columns.iter().map(find).collect::<Result<Vec<_>>>()?;
-    let (reader, record) = (Box::new(reader), csv::StringRecord::new());
-    Ok(Table::Separated { reader, record, indices, width })
-}
-
-fn missing_column<'a>(path: &Path, column: &str, header: impl Iterator<Item = &'a str>) -> Error {
-    let names: Vec<_> = header.take(20).map(|name| format!("`{}`", shortened(name, 40))).collect();
-    Error::Line {
-        path: path.to_path_buf(),
-        line: 1,
-        expected: format!("a column called `{column}`"),
-        found: match names.as_slice() {
-            [] => "no columns".to_owned(),
-            // Of one column only, the separator may be another.
-            [one] if one.contains([';', '\t', ',']) => format!("{one} (is the separator another?)"),
-            _ => format!("{} ({OTHER_COLUMN})", names.join(", ")),
-        },
-    }
-}
-
-fn csv_error(error: csv::Error, path: &Path) -> Error {
-    let line = error.position().map_or(0, csv::Position::line);
-    let at =
-        |expected: String, found: String| Error::Line { path: path.to_path_buf(), line, expected, found };
-    match error.into_kind() {
-        csv::ErrorKind::Io(error) => unwrap_io(error, path),
-        other => at("a row of the table".to_owned(), format!("{other:?}")),
     }
 }
