@@ -6,8 +6,8 @@ mod common;
 
 use common::golden::{Golden, options, split};
 use wgrad::gpu::Gpu;
-use wgrad::nn::Role;
-use wgrad::optim::Rule;
+use wgrad::nn::{Declarations, Init, Parameters, Role};
+use wgrad::optim::{Optimizer, OptimizerOptions, Proofs, Rule, Totals};
 use wgrad::tensor::DType;
 use wgrad::train::{GroupConfig, MaskedTokens, MlmOptions, OptimizerConfig, StepEngine, Trainer};
 
@@ -88,4 +88,20 @@ fn the_state_of_several_rules_goes_on_bit_for_bit() {
             assert!(bits(&mut one, name) == bits(&mut other, name), "{storage:?}: {name}");
         }
     }
+}
+
+/// A step of nothing would say that all went well.
+#[test]
+fn an_optimizer_with_nothing_to_train_is_refused() {
+    let Some(gpu) = common::gpu() else { return };
+    let mut declarations = Declarations::default();
+    declarations.scope().vector("kept", 4, Init::Zeros);
+    let options = OptimizerOptions::default();
+    let parameters = Parameters::new(&gpu, &declarations, None, options.division(), |_| false).unwrap();
+    let totals = Totals::new(&gpu).unwrap();
+    let told = match Optimizer::new(&parameters, options, &totals) {
+        Ok(mut optimizer) => pollster::block_on(optimizer.step(1e-3, &Proofs::default())).unwrap_err(),
+        Err(error) => error,
+    };
+    assert!(told.to_string().contains("expected trained parameters, found none"), "{told}");
 }

@@ -231,3 +231,27 @@ impl<R: Read> Fields<R> {
 fn broken() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "pages that begin as none does")
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+    use super::*;
+
+    #[test]
+    fn numbers_have_seven_bits_a_byte() {
+        for number in [0, 1, 127, 128, 129, 16_383, 16_384, 1 << 35, u64::MAX] {
+            let mut bytes = Vec::new();
+            let mut left = number;
+            while left > 127 {
+                bytes.push(left as u8 | 128);
+                left >>= 7;
+            }
+            bytes.push(left as u8);
+            assert_eq!(Fields(&bytes[..]).unsigned().unwrap(), number);
+            bytes.pop();
+            assert!(Fields(&bytes[..]).unsigned().is_err());
+        }
+        assert!(Fields(&[255; 11][..]).unsigned().is_err());
+    }
+}

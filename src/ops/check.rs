@@ -23,6 +23,30 @@ pub enum Metric {
     Nmse(f64),
 }
 
+/// The largest of several errors, and what it is the error of. NaN is the worst of all: once there, it stays.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Worst<T> {
+    /// The error; 0 before there is one.
+    pub error: f64,
+    /// What it is the error of.
+    pub of: T,
+}
+
+impl<T> Worst<T> {
+    /// No error yet.
+    pub fn none(of: T) -> Self {
+        Worst { error: 0.0, of }
+    }
+
+    /// Another error, of what `of` says.
+    pub fn note(&mut self, error: f64, of: impl FnOnce() -> T) {
+        let better = error <= self.error || self.error.is_nan();
+        if !better {
+            *self = Worst { error, of: of() };
+        }
+    }
+}
+
 /// Gradients may differ by this relative L2 distance.
 const GRADIENT_TOLERANCE: f64 = 1e-4;
 
@@ -312,12 +336,10 @@ impl Metric {
             all.filter(|(_, r)| !r.is_nan())
         };
         match self {
-            // `max` would drop NaN; once there, it stays.
             Metric::Elementwise(bound) => {
-                let worst = pairs()
-                    .map(|(y, r)| (y - r).abs() / (1.0 + r.abs()))
-                    .fold(0.0, |worst: f64, e| if e <= worst || worst.is_nan() { worst } else { e });
-                (worst, bound)
+                let mut worst = Worst::none(());
+                pairs().for_each(|(y, r)| worst.note((y - r).abs() / (1.0 + r.abs()), || ()));
+                (worst.error, bound)
             }
             Metric::Nmse(bound) => {
                 let error: f64 = pairs().map(|(y, r)| (y - r).powi(2)).sum();
@@ -351,6 +373,23 @@ pub fn erf(x: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_worst_error_stays_and_nan_is_the_worst() {
+        let worst = |errors: &[f64]| {
+            let mut worst = Worst::none(9);
+            errors.iter().enumerate().for_each(|(at, &error)| worst.note(error, || at));
+            (worst.error, worst.of)
+        };
+        assert_eq!(worst(&[]), (0.0, 9));
+        assert_eq!(worst(&[0.0]), (0.0, 9));
+        assert_eq!(worst(&[1.0, 3.0, 2.0, 3.0]), (3.0, 1));
+        assert_eq!(worst(&[1.0, f64::INFINITY, 2.0]).1, 1);
+        for errors in [[f64::NAN, f64::INFINITY, 1.0], [f64::INFINITY, f64::NAN, 1.0], [0.0, 1.0, f64::NAN]] {
+            let (error, at) = worst(&errors);
+            assert!(error.is_nan() && errors[at].is_nan(), "{errors:?}");
+        }
+    }
 
     #[test]
     fn erf_has_its_known_values() {

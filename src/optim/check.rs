@@ -7,7 +7,7 @@ use super::rules::Element;
 use super::{GroupOptions, Optimizer, OptimizerOptions, Proofs, Rule, Totals};
 use crate::gpu::Gpu;
 use crate::nn::{Declarations, Init, Parameters, Role};
-use crate::ops::check::{Outcome, normal};
+use crate::ops::check::{Outcome, Worst, normal};
 use crate::{Error, Result};
 
 /// Values, moments and norm may differ by this relative L2 distance.
@@ -143,14 +143,7 @@ impl Case {
             *tensors = vec![vec![0.0; values.len()]; 1 + moments[index].len()];
             tensors[0] = values.into_iter().map(f64::from).collect();
         }
-        let mut worst = (0.0, String::new());
-        let mut note = |error: f64, what: &dyn Fn() -> String| {
-            // NaN is the worst of all.
-            let better = error <= worst.0 || worst.0.is_nan();
-            if !better {
-                worst = (error, what());
-            }
-        };
+        let mut worst = Worst::none(String::new());
         for (number, &given) in (1..).zip(&self.steps) {
             let (scale, loss) = match given {
                 Given::Gradient(scale) => (scale, 1.0),
@@ -175,27 +168,27 @@ impl Case {
             let report = optimizer.step(RATE, &proofs).await?;
             let (norm, used) = reference.step(&gradients, loss);
             if report.applied != used {
-                note(f64::INFINITY, &|| format!("step {number}, whether it is skipped"));
+                worst.note(f64::INFINITY, || format!("step {number}, whether it is skipped"));
             }
             if used {
-                note((f64::from(report.norm) - norm).abs() / norm, &|| format!("step {number}, the norm"));
+                let error = (f64::from(report.norm) - norm).abs() / norm;
+                worst.note(error, || format!("step {number}, the norm"));
             }
             let state = optimizer.read(&parameters, &optimizer.step_name()).await?;
-            note(distance(&state, &reference.state()), &|| format!("step {number}, the state"));
+            worst.note(distance(&state, &reference.state()), || format!("step {number}, the state"));
             for (index, (name, tensors)) in NAMES.iter().zip(&reference.tensors).enumerate() {
                 let found = parameters.read(name).await?;
-                note(distance(&found, &tensors[0]), &|| format!("step {number}, values of {name}"));
+                worst.note(distance(&found, &tensors[0]), || format!("step {number}, values of {name}"));
                 for (moment, exact) in moments[index].iter().zip(&tensors[1..]) {
                     let tensor = format!("{moment}.{name}");
                     let found = optimizer.read(&parameters, &tensor).await?;
-                    note(distance(&found, exact), &|| format!("step {number}, {tensor}"));
+                    worst.note(distance(&found, exact), || format!("step {number}, {tensor}"));
                 }
             }
         }
-        let (error, place) = worst;
         Ok(Outcome {
-            name: format!("{} ({place})", self.name),
-            forward: (error, TOLERANCE),
+            name: format!("{} ({})", self.name, worst.of),
+            forward: (worst.error, TOLERANCE),
             gradients: vec![],
         })
     }

@@ -8,6 +8,7 @@ use crate::Result;
 use crate::autograd::Graph;
 use crate::gpu::{AdapterKind, Buffer, Gpu, Recording};
 use crate::ops::attention::{Form, Heads, attention_as};
+use crate::ops::check::Worst;
 use crate::ops::cross_entropy::cross_entropy;
 use crate::ops::matmul::{Affine, Layout, feed_forward};
 use crate::ops::measure::{filling, matmul_recording};
@@ -185,8 +186,9 @@ async fn compared(work: Work, units: &Gpu, same: Work, plain: &Gpu, replays: usi
     let (_, expected) = same.repeat(plain, 1).await?;
     let errors = work.results.iter().zip(found.iter().zip(&expected));
     let errors = errors.map(|((_, dtype, _), (found, expected))| difference(*dtype, found, expected));
-    // NaN is the worst of all.
-    stressed.error = errors.reduce(|worst, error| if error <= worst { worst } else { error });
+    let mut worst = Worst::none(());
+    errors.for_each(|error| worst.note(error, || ()));
+    stressed.error = Some(worst.error);
     Ok(stressed)
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use wgrad::files::{CheckpointState, LoadedCheckpoint, RunFolder, Saved, TensorSource, check_resume};
-use wgrad::store::Disk;
+use wgrad::store::{CHECKSUMS_FILE, Checksums, Disk};
 
 pub(crate) fn object(value: Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()
@@ -184,6 +184,24 @@ fn fault_39_a_damaged_checkpoint_never_displaces_a_sound_one() {
     assert!(
         error.contains("expected a sound checkpoint") && error.contains("step 1") && error.contains("step 3")
     );
+}
+
+/// Which checkpoints are whole is told by the lengths of their files, without reading these.
+#[test]
+fn fault_39_a_file_of_another_length_is_told_without_reading_it() {
+    let out = tempfile::tempdir().unwrap();
+    let dir = two_checkpoints(out.path())[0].parent().unwrap().to_path_buf();
+    let all = names(&dir);
+    let files: Vec<&str> = all.iter().map(String::as_str).filter(|name| *name != CHECKSUMS_FILE).collect();
+    Checksums::of_complete(&Disk, &dir, &files).unwrap();
+    for name in &files {
+        let bytes = fs::read(dir.join(name)).unwrap();
+        fs::write(dir.join(name), &bytes[1..]).unwrap();
+        let told = Checksums::of_complete(&Disk, &dir, &files).unwrap_err().to_string();
+        let expected = format!("{name}: expected {} bytes, found {}", bytes.len(), bytes.len() - 1);
+        assert!(told.contains(&expected), "{told}");
+        fs::write(dir.join(name), bytes).unwrap();
+    }
 }
 
 #[test]

@@ -85,6 +85,13 @@ fn a_row_of_no_use_is_left_out_and_named() {
         let (documents, counts) = read(name, &text, lenient()).unwrap();
         assert_eq!((documents, counts.left_out, counts.left_out_first.len()), (196, 4, 3), "{bad}");
     }
+    // One is told of as itself, without a count.
+    let two = format!("{json}\n{{\"text\": [7]}}\n");
+    let error = read("a.jsonl", &two, FileOptions::default()).unwrap_err();
+    assert!(
+        error.contains("line 2: ") && error.contains("--lenient") && !error.contains("like that"),
+        "{error}"
+    );
     // What the first row lacks is no matter of single rows.
     let error = read("a.jsonl", &rows(r#"{"body": "a"}"#, &[]), FileOptions::default()).unwrap_err();
     assert!(error.contains("line 1: expected a field called `text`, found `body`"), "{error}");
