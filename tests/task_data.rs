@@ -247,6 +247,9 @@ fn texts_and_pairs_are_cut_to_the_length() {
     // Fault 18: nothing to read is still a sequence.
     assert_eq!(ids(&closed, "  ", None, 8), [0, 2]);
     assert_eq!(ids(&closed, "", Some(""), 8), [0, 2, 2]);
+    // Room for one token of each text is enough.
+    assert_eq!(ids(&closed, "w5 w6", None, 3), [0, 5, 2]);
+    assert_eq!(ids(&closed, "w5 w6", Some("w7 w8"), 5), [0, 5, 2, 7, 2]);
     assert!(cut(&closed, "w5", None, 2).is_err());
     assert!(cut(&closed, "w5", Some("w5"), 4).is_err());
 }

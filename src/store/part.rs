@@ -295,6 +295,23 @@ mod tests {
     }
 
     #[test]
+    fn any_flipped_bit_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = folder.path().join("output");
+        let path = write(&output, "lines");
+        let whole = std::fs::read(&path).unwrap();
+        Parts::open(&output).unwrap();
+        for bit in (0..8 * whole.len()).step_by(3) {
+            let mut other = whole.clone();
+            other[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, other).unwrap();
+            let told = Parts::open(&output).unwrap_err().to_string();
+            let which = "output.1-of-1: expected a whole part of an output, as --shard writes it, found one";
+            assert!(told.contains(which), "bit {bit}: {told}");
+        }
+    }
+
+    #[test]
     fn the_last_line_is_spelt_in_one_way() {
         let folder = tempfile::tempdir().unwrap();
         let output = folder.path().join("output");
