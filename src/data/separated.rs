@@ -1,6 +1,6 @@
 //! Separated values: what divides their columns, and where the wanted ones are.
 
-use std::io::{BufRead, Read};
+use std::io::{BufRead, Cursor};
 use std::path::Path;
 
 use super::clean::CleanReader;
@@ -72,7 +72,7 @@ pub(super) fn names(
 }
 
 /// With tabs no quotation marks count, as GLUE's files have it.
-fn reader<R: Read>(source: R, format: Format, separator: u8, header: bool) -> csv::Reader<R> {
+fn reader(source: CleanReader, format: Format, separator: u8, header: bool) -> csv::Reader<CleanReader> {
     let mut builder = csv::ReaderBuilder::new();
     builder.delimiter(separator).quoting(format != Format::Tsv).flexible(true).has_headers(header);
     builder.from_reader(source)
@@ -96,7 +96,8 @@ fn separator(
     let mut best = ((0, false), SEPARATORS[0]);
     for separator in SEPARATORS {
         let mut row = csv::StringRecord::new();
-        let mut reader = reader(&line[..], format, separator, false);
+        let line = CleanReader::new(Box::new(Cursor::new(line.clone())), path, false);
+        let mut reader = reader(line, format, separator, false);
         if !reader.read_record(&mut row).map_err(|error| csv_error(error, path))? {
             break;
         }
