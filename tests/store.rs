@@ -7,7 +7,8 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use wgrad::store::{
-    Disk, FolderLock, Memory, NewFolder, Output, Purpose, Store, claim, write_atomic, write_output,
+    Digest, Disk, FolderLock, Memory, NewFolder, Output, Purpose, Sink, Store, claim, write_atomic,
+    write_output,
 };
 
 #[test]
@@ -306,4 +307,43 @@ fn fault_51_what_is_called_as_a_temporary_folder_and_has_no_lock_is_not_ours() {
     }
     NewFolder::create(&Disk, &place).unwrap().commit().unwrap();
     assert_eq!(names(dir.path()), [".place.0123456789abcdef.wgrad-partial", "place"]);
+}
+
+#[test]
+fn a_file_is_gone_on_with_from_the_beginning_that_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tokens.bin");
+    let mut sink = Sink::create(&Disk, &path).unwrap();
+    sink.put(b"known").unwrap();
+    let known = sink.finish().unwrap();
+    sink.put(b", and torn").unwrap();
+    sink.finish().unwrap();
+    let mut sink = Sink::reopen(&Disk, &path, known).unwrap();
+    sink.put(b", and whole").unwrap();
+    let all = sink.finish().unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"known, and whole");
+    assert_eq!(all, Digest { bytes: 16, crc32: crc32fast::hash(b"known, and whole") });
+    for begin in [&b"knows, and whole"[..], b"know", b""] {
+        fs::write(&path, begin).unwrap();
+        let told = Sink::reopen(&Disk, &path, known).unwrap_err().to_string();
+        assert!(
+            told.contains("tokens.bin: expected 5 bytes of checksum ") && told.ends_with("others"),
+            "{told}"
+        );
+        assert_eq!(fs::read(&path).unwrap(), begin);
+    }
+}
+
+/// A store in memory is one process's own: nothing of it needs a lock, or is on a disk.
+#[test]
+fn a_folder_in_memory_needs_no_lock() {
+    let files = Memory::default();
+    let dir = tempfile::tempdir().unwrap();
+    // Also where the disk has a folder of that name.
+    let place = dir.path().join("data");
+    let folder = NewFolder::create(&files, &place).unwrap();
+    files.insert(folder.path().join("a"), vec![1]);
+    folder.commit().unwrap();
+    assert_eq!(files.list(&place), ["a"]);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }

@@ -344,6 +344,10 @@ fn what_divides_the_columns_is_seen_in_the_first_line() {
     // What is missing is told of the columns as they are divided.
     let told = read("a.csv", "satz;label\na;1\n", &wanted).unwrap_err().to_string();
     assert!(told.contains("line 1: expected a column called `text`, found `satz`, `label`"), "{told}");
+    // A folder is none, though there be one file in it.
+    let files = Files::of(&[("a.csv", "text,label\na,1\n")]);
+    let told = Table::read(files.0.path(), &wanted, &FileOptions::default()).unwrap_err().to_string();
+    assert!(told.contains("expected a file, found a folder"), "{told}");
     // A header that ends with the file, and one that is longer than what is read at once.
     assert!(read("a.csv", "text;label", &wanted).is_err());
     let long = format!("{};text;label\n1;a;0\n", "x".repeat(300_000));

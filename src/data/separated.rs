@@ -101,13 +101,16 @@ fn separator(
         if !reader.read_record(&mut row).map_err(|error| csv_error(error, path))? {
             break;
         }
+        if row.len() < 2 && separator != SEPARATORS[0] {
+            // It divides nothing here.
+            continue;
+        }
         let found = columns.iter().filter(|column| index(&row, column, options.header).is_some()).count();
         if found == columns.len() && found > 0 {
             return Ok(separator);
         }
-        let here = (found, row.len() > 1);
-        if here > best.0 {
-            best = (here, separator);
+        if (found, row.len() > 1) > best.0 {
+            best = ((found, row.len() > 1), separator);
         }
     }
     Ok(best.1)

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use wgrad::data::{Documents, FileOptions, ReadCounts, ReadOptions, Reader};
+use wgrad::store::Memory;
 
 pub(super) type Packer = fn(&[u8]) -> Vec<u8>;
 
@@ -249,4 +250,10 @@ fn folders_are_walked_in_order() {
     assert!(read_paths(&[place("b")], &options).unwrap_err().contains("found none"));
     assert!(read_paths(&[], &options).is_err());
     assert!(Reader::open(&[Path::new("-").to_path_buf()], options).unwrap().total_bytes().is_none());
+}
+
+#[test]
+fn nothing_to_read_is_told() {
+    let told = Reader::open_in(&Memory::default(), &[], ReadOptions::default()).err().unwrap().to_string();
+    assert!(told.contains("expected at least one file to read, found none"), "{told}");
 }
