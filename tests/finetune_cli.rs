@@ -85,6 +85,54 @@ fn a_task_of_glue_from_its_folder_to_predictions() {
 }
 
 #[test]
+fn what_a_run_takes_is_told_chosen_and_kept() {
+    if common::gpu().is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let paths = place(dir.path());
+    let [model, glue, out] = paths.each_ref().map(|path| path.to_str().unwrap());
+    let task = ["finetune", "--task", "sst2", "--data", glue, "--model", model, "--precision", "f32"];
+    let finetune = |rest: &[&str]| run(&[&task[..], &["--micro-batch", "auto"], rest].concat(), "");
+    let dry = ["--dry-run", "--json", "--epochs", "2", "--seeds", "2", "--recompute", "auto"];
+    let told = json(&["pretrain"], &finetune(&[&dry[..], &["--gpu-memory", "1GB"]].concat()));
+    // 120 texts in batches of 16, twice for each of two seeds.
+    assert_eq!((told["micro_batch"].as_u64(), told["steps"].as_u64()), (Some(16), Some(32)));
+    assert_eq!(told["sequences"].as_u64(), Some(480));
+    assert!(told["tokens"].as_u64().unwrap() > 480 * 3 && told["hours"].as_f64().unwrap() > 0.0);
+    let refused = finetune(&["--dry-run", "--gpu-memory", "100kB"]);
+    assert!(error(&refused, 1).contains("micro_batch"));
+    let plain = stdout(&run(&[&task[..], &["--dry-run"]].concat(), ""));
+    assert!(plain.contains("memory       ") && plain.contains("16 sequences in"), "{plain}");
+    assert!(!Path::new(out).exists());
+
+    // Another size than the recipe's, and on resuming the same although more would fit.
+    let batch = || {
+        let recipe = fs::read(Path::new(out).join("finetune.json")).unwrap();
+        serde_json::from_slice::<Value>(&recipe).unwrap()["recipe"]["micro_batch"].as_u64()
+    };
+    let takes = |size: &str| {
+        let dry = ["--dry-run", "--json", "--batch", "60", "--micro-batch", size];
+        let told = json(&["pretrain"], &run(&[&task[..], &dry].concat(), ""));
+        told["memory"]["total"].as_u64().unwrap()
+    };
+    let (fits, more) = (takes("20"), takes("30"));
+    assert!(fits < more);
+    let run_it = ["--out", out, "--epochs", "1", "--batch", "60"];
+    let output = finetune(&[&run_it[..], &["--gpu-memory", &fits.to_string()]].concat());
+    assert!(stderr(&output).contains("micro-batch 20: the largest that fits within"), "{}", stderr(&output));
+    assert!(output.status.success(), "{}", stderr(&output));
+    let chosen = batch();
+    assert_eq!(chosen, Some(20));
+    // As one that was killed before its first checkpoint.
+    fs::remove_file(Path::new(out).join("model.safetensors")).unwrap();
+    fs::create_dir_all(Path::new(out).join("checkpoints")).unwrap();
+    let output = finetune(&[&run_it[..], &["--resume"]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(batch(), chosen);
+}
+
+#[test]
 fn faults_are_told_on_one_line() {
     let dir = tempfile::tempdir().unwrap();
     let paths = place(dir.path());

@@ -1,25 +1,31 @@
 //! `wgrad finetune`
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use wgrad::Error;
 use wgrad::data::task::Task;
 use wgrad::format::thousands;
-use wgrad::gpu::Gpu;
+use wgrad::gpu::{Gpu, GpuOptions};
 use wgrad::models::Freeze;
 use wgrad::tensor::DType;
 use wgrad::train::Precision;
 use wgrad::train::finetune::{
-    ClassWeights, FinetuneOptions, FinetuneReport, RECIPE, Rates, Recipe, RecipeName, finetune,
+    ClassWeights, FinetuneOptions, FinetuneReport, RECIPE, Rates, Recipe, RecipeName, estimate, finetune,
+    largest,
 };
+use wgrad::train::fit::micro_batches;
 use wgrad::train::ranks::Team;
 
+use super::fit::{self, Chosen, MicroBatch, Recompute, bytes, micro_batch, recompute};
 use super::labelled::Labelled;
 use super::texts::tell_repairs;
 use super::training::end;
 use super::watch::Watch;
 use super::{device, interrupt, models, pooling, precision, print, ranks, tuned};
+
+/// How long a step is measured.
+const SECONDS: f64 = 2.0;
 
 /// Teach a pretrained model a task.
 #[derive(clap::Args)]
@@ -49,7 +55,7 @@ epoch is kept. With several seeds the model of the median one is saved.
 JSON: {out, task, interrupted, saved, kept_seed, seeds: [SEED], median: [[set, measure, VALUE]], texts, truncated,
 left_out, skipped_steps, steps, device_losses, seconds, device}, where SEED is {seed, epoch, scores: [[set, measure, VALUE]]}:
 left_out counts texts that were too long, skipped_steps those whose gradient was not finite, device_losses how often
-the device, or work that it was given, was lost.
+the device, or work that it was given, was lost. Of --dry-run it is that of pretrain --dry-run.
 
   wgrad finetune --task sst2 --model runs/mine --data glue --out runs/sst2 --seeds 5 --resume
 
@@ -68,8 +74,8 @@ pub struct Args {
     #[arg(long, value_name = "FILES|hf:NAME", num_args = 1.., required_unless_present = "data", conflicts_with = "data")]
     train: Vec<PathBuf>,
     /// The folder of the finetuned model.
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "dry_run")]
+    out: Option<PathBuf>,
     /// cramming (dropout, cosine, learning rate 4e-5), or notebook (as *A BERT for laptops*).
     #[arg(long, value_name = "NAME", default_value_t = RecipeName::Cramming)]
     recipe: RecipeName,
@@ -80,13 +86,20 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
     /// Texts, or pairs, computed at once; lower it when memory runs out [default: the batch]. The step is the same but
-    /// for rounding, in contrastive training too, where it takes longer.
-    #[arg(long, value_name = "N")]
-    micro_batch: Option<usize>,
+    /// for rounding, in contrastive training too, where it takes longer. auto: the most that fit, and on --resume those that
+    /// were chosen at the start.
+    #[arg(long, value_name = "N", value_parser = micro_batch)]
+    micro_batch: Option<MicroBatch>,
     /// Layers whose inner results are computed again in the backward pass instead of kept: less memory, up to a third more
-    /// time, the same bits [default: 0].
-    #[arg(long, value_name = "N")]
-    recompute: Option<usize>,
+    /// time, the same bits. auto: as few as a larger micro-batch takes, none where it fits without [default: 0].
+    #[arg(long, value_name = "N", value_parser = recompute)]
+    recompute: Option<Recompute>,
+    /// Memory on the GPU that may be taken: 7GB, 500MiB.
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    gpu_memory: Option<u64>,
+    /// Say how much memory and time the run would take, after measuring its longest texts for two seconds, and train nothing.
+    #[arg(long, conflicts_with = "resume")]
+    dry_run: bool,
     /// Parts that a step's micro-batches are divided into, which as many ranks may compute; the bits of the result follow from it,
     /// not from the ranks. [default: the ranks that the run is started with; 1 without MPI]
     #[arg(long, value_name = "N")]
@@ -163,7 +176,7 @@ enum SavedAs {
 
 /// Runs the command, on rank 0 of several; the others work for it.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let Some(team) = ranks::join(&args.compute, None)? else { return Ok(()) };
+    let Some(team) = ranks::join(&args.compute, args.gpu_memory)? else { return Ok(()) };
     let interrupted = train_with(args, &team);
     end(&team, interrupted)
 }
@@ -183,12 +196,13 @@ fn train_with(args: &Args, team: &Team) -> anyhow::Result<bool> {
     let mut model = models::model(&args.model)?;
     model.weights = model.weights.allow_non_finite(args.allow_non_finite);
     let asked = Precision::from(args.precision);
-    let gpu = pollster::block_on(args.compute.options(asked, None))?;
+    let gpu = pollster::block_on(args.compute.options(asked, args.gpu_memory))?;
     let storage = precision::decide(asked, &pollster::block_on(Gpu::chosen(&gpu))?).storage();
-    let begun = args.resume.then(|| args.out.join(RECIPE));
+    let out = args.out.clone().unwrap_or_default();
+    let begun = args.resume.then(|| out.join(RECIPE));
     let gpu =
         tuned::decide(&args.kernels.as_deref().unwrap_or_default().into(), begun.as_deref(), storage, gpu)?;
-    let options = FinetuneOptions {
+    let mut options = FinetuneOptions {
         pooling: args.pooling.chosen(),
         evals,
         recipe,
@@ -203,8 +217,16 @@ fn train_with(args: &Args, team: &Team) -> anyhow::Result<bool> {
         allow_changes: args.allow_changes,
         force: args.force,
         team: team.clone(),
-        ..FinetuneOptions::new(args.labelled.task, model, train, &args.out)
+        ..FinetuneOptions::new(args.labelled.task, model, train, out)
     };
+    choose(args, &mut options, &gpu)?;
+    if args.dry_run {
+        let estimate = pollster::block_on(async {
+            let gpu = device::open(&gpu).await?;
+            estimate(&gpu, &options, SECONDS).await
+        })?;
+        return fit::report(&estimate, args.json).map(|()| false);
+    }
     let stop = interrupt::watch(interrupt::THIS_STEP)?;
     let mut watch = Watch::new();
     let open = async || device::open(&gpu).await;
@@ -219,11 +241,39 @@ fn train_with(args: &Args, team: &Team) -> anyhow::Result<bool> {
     Ok(report.interrupted)
 }
 
-/// The blocks that a run in a folder has begun with, where it has begun.
-fn begun(out: &Path) -> Option<usize> {
+/// Chooses the sizes that are left to the program: what fits, and on resuming what the run has begun with.
+fn choose(args: &Args, options: &mut FinetuneOptions, gpu: &GpuOptions) -> anyhow::Result<()> {
+    let chosen = Chosen::of(args.micro_batch, args.recompute);
+    if !chosen.any() {
+        return Ok(());
+    }
+    if let Some(begun) = begun(args) {
+        if chosen.micro_batch {
+            options.recipe.micro_batch = begun.micro_batch;
+        }
+        if chosen.recompute || args.recompute.is_none() {
+            options.recipe.recompute = begun.recompute;
+        }
+        return Ok(());
+    }
+    let recipe = &options.recipe;
+    let sizes = match chosen.micro_batch {
+        true => micro_batches(recipe.batch as u64, recipe.blocks),
+        false => vec![recipe.micro_batch as u64],
+    };
+    let fit = chosen.fit(gpu, options.model.config.num_hidden_layers, |gpu| {
+        largest(gpu, options, &sizes, chosen.recompute)
+    })?;
+    (options.recipe.micro_batch, options.recipe.recompute) = (fit.micro_batch as usize, fit.recompute);
+    Ok(())
+}
+
+/// The recipe of the run that is gone on with, where it has begun.
+fn begun(args: &Args) -> Option<Recipe> {
+    let out = args.out.as_ref().filter(|_| args.resume)?;
     let text = std::fs::read_to_string(out.join(RECIPE)).ok()?;
-    let begun: serde_json::Value = serde_json::from_str(&text).ok()?;
-    Some(begun.get("recipe")?.get("blocks").and_then(serde_json::Value::as_u64).unwrap_or(1) as usize)
+    let mut begun: serde_json::Value = serde_json::from_str(&text).ok()?;
+    serde_json::from_value(begun.get_mut("recipe")?.take()).ok()
 }
 
 /// The recipe that was asked for, single settings last.
@@ -237,10 +287,10 @@ fn recipe(args: &Args, team: &Team) -> wgrad::Result<Recipe> {
     set(&mut recipe.epochs, args.epochs);
     set(&mut recipe.batch, args.batch);
     // A run keeps the blocks that it has begun with.
-    let known = if args.resume { begun(&args.out) } else { None };
-    recipe.blocks = args.blocks.or(known).unwrap_or(team.size());
-    recipe.micro_batch = args.micro_batch.unwrap_or(recipe.batch.div_ceil(recipe.blocks.max(1)));
-    set(&mut recipe.recompute, args.recompute);
+    recipe.blocks = args.blocks.or_else(|| begun(args).map(|begun| begun.blocks)).unwrap_or(team.size());
+    let micro_batch = args.micro_batch.and_then(MicroBatch::given).map(|texts| texts as usize);
+    recipe.micro_batch = micro_batch.unwrap_or(recipe.batch.div_ceil(recipe.blocks.max(1)));
+    set(&mut recipe.recompute, args.recompute.and_then(Recompute::given));
     recipe.freeze = args.freeze;
     set(&mut recipe.class_weights, args.class_weights.clone());
     set(&mut recipe.max_length, args.max_length);

@@ -1,9 +1,10 @@
 //! How much memory a run may take: `--memory`, `--micro-batch auto` and `--dry-run`.
 
+use anyhow::Context;
 use wgrad::format::thousands;
 use wgrad::gpu::{Gpu, GpuOptions};
+use wgrad::train::Estimate;
 use wgrad::train::fit::Fit;
-use wgrad::train::{Estimate, TrainConfig, fit};
 
 use super::device;
 use super::print;
@@ -86,35 +87,59 @@ pub fn bytes(text: &str) -> Result<u64, String> {
     }
 }
 
-/// The `largest` micro-batch that fits, or that of the recipe, with inner results computed twice where `recomputed` lets
-/// it; where GPU and programs share memory, within what is free of it. Says what was chosen.
-pub fn choose(
-    config: &TrainConfig,
-    options: &GpuOptions,
-    largest: bool,
-    recomputed: bool,
-) -> anyhow::Result<Fit> {
-    let sizes = if largest { fit::micro_batches(config) } else { vec![config.micro_batch_sequences()] };
-    pollster::block_on(async {
-        let mut options = options.clone();
-        let about = Gpu::chosen(&options).await?;
-        if options.memory.is_none() && about.device_type != "discrete" {
-            // Allocations there succeed until nothing else runs.
-            options.memory = wgrad::budget::free().map(|free| (SHARED * free as f64) as u64);
+/// Which sizes of a run the program chooses.
+#[derive(Debug, Clone, Copy)]
+pub struct Chosen {
+    /// How many sequences are computed at once.
+    pub micro_batch: bool,
+    /// In how many layers inner results are computed twice.
+    pub recompute: bool,
+}
+
+impl Chosen {
+    /// Those of which `auto` was said.
+    pub fn of(micro_batch: Option<MicroBatch>, recompute: Option<Recompute>) -> Self {
+        Chosen {
+            micro_batch: micro_batch == Some(MicroBatch::Auto),
+            recompute: recompute == Some(Recompute::Auto),
         }
-        let gpu = device::open(&options).await?;
-        let fit = fit::largest(&gpu, config, &sizes, recomputed)?;
-        let budget =
-            options.memory.map(|budget| format!(" within {}", megabytes(budget))).unwrap_or_default();
-        if largest {
-            print::note(format_args!("micro-batch {}: the largest that fits{budget}", fit.micro_batch));
-        }
-        if recomputed {
-            let all = config.model.num_hidden_layers;
-            print::note(format_args!("recompute  {} of {all} layers, as few as it takes", fit.recompute));
-        }
-        Ok(fit)
-    })
+    }
+
+    /// Whether it chooses any.
+    pub fn any(self) -> bool {
+        self.micro_batch || self.recompute
+    }
+
+    /// What `largest` finds to fit on the device, of so many `layers`; where GPU and programs share memory, within what is
+    /// free of it. Says what was chosen.
+    pub fn fit(
+        self,
+        options: &GpuOptions,
+        layers: usize,
+        largest: impl FnOnce(&Gpu) -> wgrad::Result<Fit>,
+    ) -> anyhow::Result<Fit> {
+        pollster::block_on(async {
+            let mut options = options.clone();
+            let about = Gpu::chosen(&options).await?;
+            if options.memory.is_none() && about.device_type != "discrete" {
+                // Allocations there succeed until nothing else runs.
+                options.memory = wgrad::budget::free().map(|free| (SHARED * free as f64) as u64);
+            }
+            let fit = largest(&device::open(&options).await?)?;
+            let budget =
+                options.memory.map(|budget| format!(" within {}", megabytes(budget))).unwrap_or_default();
+            if self.micro_batch {
+                print::note(format_args!("micro-batch {}: the largest that fits{budget}", fit.micro_batch));
+            }
+            if self.recompute {
+                print::note(format_args!(
+                    "recompute  {} of {layers} layers, as few as it takes",
+                    fit.recompute
+                ));
+            }
+            Ok(fit)
+        })
+    }
 }
 
 /// `1234567890` as `1,235 MB`.
@@ -123,7 +148,10 @@ fn megabytes(bytes: u64) -> String {
 }
 
 /// Prints what a run will take.
-pub fn report(estimate: &Estimate) -> anyhow::Result<()> {
+pub fn report(estimate: &Estimate, json: bool) -> anyhow::Result<()> {
+    if json {
+        return print::line(serde_json::to_string(estimate).context("the estimate as JSON")?);
+    }
     let memory = &estimate.memory;
     let part = |bytes: u64| thousands((bytes as f64 / 1e6).round() as u64);
     print::line(format_args!("model        {} parameters", thousands(estimate.parameters)))?;

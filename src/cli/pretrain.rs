@@ -12,11 +12,12 @@ use wgrad::models::Freeze;
 use wgrad::store::{Disk, Store};
 use wgrad::train::dump::dump_batches;
 use wgrad::train::estimate::estimate;
+use wgrad::train::fit::{largest, micro_batches};
 use wgrad::train::pretrain::{RECIPE, check_start, save_initial};
 use wgrad::train::ranks::Team;
 use wgrad::train::{LocalSteps, RunOptions, Settings, Summary, TrainConfig};
 
-use super::fit::{self, MicroBatch, Recompute, bytes, micro_batch, recompute};
+use super::fit::{self, Chosen, MicroBatch, Recompute, bytes, micro_batch, recompute};
 use super::print;
 use super::training::{end, settle, train};
 use super::{device, models, precision, ranks};
@@ -112,7 +113,7 @@ pub struct Args {
     #[arg(long, value_name = "embeddings|N")]
     freeze: Option<Freeze>,
     /// Memory on the GPU that may be taken: 7GB, 500MiB.
-    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = bytes, visible_alias = "gpu-memory")]
     memory: Option<u64>,
     /// Say how much memory and time the run would take, after measuring for two seconds, and train nothing.
     #[arg(long, conflicts_with_all = ["resume", "init_only"])]
@@ -173,19 +174,25 @@ fn train_with(args: Args, team: &Team) -> anyhow::Result<bool> {
         return report_initial(&options, args.json).map(|()| false);
     }
     let gpu = pollster::block_on(args.compute.options(options.config.precision, args.memory))?;
-    let [largest, recomputed] =
-        [args.micro_batch == Some(MicroBatch::Auto), args.recompute == Some(Recompute::Auto)];
+    let chosen = Chosen::of(args.micro_batch, args.recompute);
     let gpu = settle(&mut options, gpu)?;
-    if (largest || recomputed) && args.resume {
-        let chosen = Settings::file(&options.out.join(RECIPE))?.config()?;
-        if largest {
-            options.config.micro_batch = chosen.micro_batch;
+    if chosen.any() && args.resume {
+        let begun = Settings::file(&options.out.join(RECIPE))?.config()?;
+        if chosen.micro_batch {
+            options.config.micro_batch = begun.micro_batch;
         }
-        if recomputed || args.recompute.is_none() && options.config.recompute == 0 {
-            options.config.recompute = chosen.recompute;
+        if chosen.recompute || args.recompute.is_none() && options.config.recompute == 0 {
+            options.config.recompute = begun.recompute;
         }
-    } else if largest || recomputed {
-        let fit = fit::choose(&options.config, &gpu, largest, recomputed)?;
+    } else if chosen.any() {
+        let config = &options.config;
+        let sizes = match chosen.micro_batch {
+            true => micro_batches(config.batch_sequences, config.blocks),
+            false => vec![config.micro_batch_sequences()],
+        };
+        let fit = chosen.fit(&gpu, config.model.num_hidden_layers, |gpu| {
+            largest(gpu, config, &sizes, chosen.recompute)
+        })?;
         (options.config.micro_batch, options.config.recompute) = (fit.micro_batch as usize, fit.recompute);
     }
     let config = &options.config;
@@ -241,10 +248,7 @@ fn dry_run(options: &RunOptions, gpu: &GpuOptions, json: bool) -> anyhow::Result
         let gpu = device::open(gpu).await?;
         estimate(&gpu, config, tokens, SECONDS).await
     })?;
-    if json {
-        return print::line(serde_json::to_string(&estimate).context("the estimate as JSON")?);
-    }
-    fit::report(&estimate)
+    fit::report(&estimate, json)
 }
 
 /// The recipe that was asked for, single settings last.

@@ -114,6 +114,22 @@ impl Session {
         }
     }
 
+    /// Records what computes the largest bucket of `texts`, so that what does not fit shows before it is needed.
+    ///
+    /// # Errors
+    /// As [`Session::compute`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn prepare<S: Sequence>(&mut self, readout: Readout, texts: &[S]) -> Result<()> {
+        let all = texts.chunks(self.window()).flat_map(|window| self.buckets(window));
+        let sizes = all.map(|Bucket { sequences, tokens, .. }| (sequences * tokens, tokens));
+        match sizes.max() {
+            Some((rows, tokens)) => {
+                self.recorded(readout, Shape { sequences: rows / tokens, tokens }).map(drop)
+            }
+            None => Ok(()),
+        }
+    }
+
     /// The row of each text, in their order: what `readout` reads, which is neither attention nor the logits of
     /// masked tokens. `progress` is told how many texts are done.
     ///
@@ -272,20 +288,25 @@ impl Session {
         texts: impl Iterator<Item = (&'a [u32], &'a [u32])>,
         rows: &[u32],
     ) -> Result<&Recorded> {
-        let Session { gpu, model, storage, recorded } = self;
-        let recorded = recorded.get(
-            (readout, shape),
-            || readout.record(gpu, model, *storage, shape),
-            || gpu.wait("making room for a recording"),
-        );
-        let recorded =
-            recorded.map_err(|error| error.with_advice("choose a smaller model or shorter texts"))?;
-        recorded.slots.write_texts(gpu, &model.config, texts)?;
+        let (gpu, model) = (self.gpu.clone(), Arc::clone(&self.model));
+        let recorded = self.recorded(readout, shape)?;
+        recorded.slots.write_texts(&gpu, &model.config, texts)?;
         if let Some(buffer) = &recorded.rows {
             gpu.write(buffer, 0, rows);
         }
         recorded.recording.replay()?;
         Ok(recorded)
+    }
+
+    /// What was recorded for a shape, now if it was not yet.
+    fn recorded(&mut self, readout: Readout, shape: Shape) -> Result<&mut Recorded> {
+        let Session { gpu, model, storage, recorded } = self;
+        let recorded = recorded.get(
+            (readout, shape),
+            |_| readout.record(gpu, model, *storage, shape),
+            || gpu.wait("making room for a recording"),
+        );
+        recorded.map_err(|error| error.with_advice("choose a smaller model or shorter texts"))
     }
 }
 

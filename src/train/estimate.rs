@@ -5,11 +5,9 @@ use web_time::Instant;
 
 use super::config::TrainConfig;
 use super::engine::StepEngine;
-use super::objective::MaskedTokens;
 use super::options::Memory;
 use super::trainer::Trainer;
 use super::workload::Workload;
-use crate::data::Batch;
 use crate::gpu::Gpu;
 use crate::ops::measure::settle_speed;
 use crate::{Error, Result};
@@ -81,54 +79,88 @@ pub async fn estimate(gpu: &Gpu, config: &TrainConfig, tokens: f64, budget: f64)
     let workload = config.workload();
     let mut trainer = Trainer::pretraining(gpu, config.model.clone(), config.trainer_options())?;
     let memory = trainer.memory();
-    let batches = [workload.batch()];
-    // Drivers compile in the first step, and how a step is cut into submissions is settled after three. Where a step
-    // takes longer than all that was to be measured, the second one has to do.
-    let mut step = 0.0;
-    for number in 1..=3 {
-        let clock = Instant::now();
-        let report = trainer.step(&batches, config.learning_rate).await?;
-        if !report.loss.is_finite() {
-            return Err(Error::Training { step: number, message: format!("a loss of {}", report.loss) });
-        }
-        step = clock.elapsed().as_secs_f64();
-        if number > 1 && step > budget {
-            break;
-        }
-    }
-    if step <= budget {
-        step = mean_seconds(&mut trainer, &batches, config.learning_rate, budget / 2.0).await?;
-    }
-    // A step without a micro-batch is the optimizer's part alone.
-    let optimizer_seconds =
-        mean_seconds(&mut trainer, &[], config.learning_rate, budget / 2.0).await?.min(0.9 * step);
-    let micro_batch_seconds = step - optimizer_seconds;
-
-    let micro_batch = config.micro_batch_sequences();
-    let (steps, sequences) = (plan.total_steps(), plan.total_sequences());
-    let micro_batches = sequences as f64 / micro_batch as f64;
-    let seconds = micro_batches * micro_batch_seconds + steps as f64 * optimizer_seconds;
-    let tokens = sequences as f64 * tokens;
-    Ok(Estimate {
-        device: gpu.capabilities().name.clone(),
+    let (sequences, micro_batch) = (plan.total_sequences(), config.micro_batch_sequences());
+    let run = Run {
         parameters: config.model.parameter_count(),
         micro_batch,
-        memory,
+        at_once: 1.0,
+        micro_batches: sequences as f64 / micro_batch as f64,
         flops_per_token: config.flops_per_token(),
-        steps,
+        steps: plan.total_steps(),
         sequences,
-        tokens: tokens as u64,
-        micro_batch_seconds,
-        optimizer_seconds,
-        tokens_per_second: tokens / seconds,
-        hours: seconds / 3600.0,
-    })
+        tokens: sequences as f64 * tokens,
+        learning_rate: config.learning_rate,
+    };
+    run.measure(&mut trainer, memory, &[workload.batch()], budget).await
+}
+
+/// What is known of a run before a step is measured.
+pub(super) struct Run {
+    pub parameters: u64,
+    pub micro_batch: u64,
+    /// Micro-batches of the batch that is measured.
+    pub at_once: f64,
+    /// Those of the whole run.
+    pub micro_batches: f64,
+    pub flops_per_token: f64,
+    pub steps: u64,
+    pub sequences: u64,
+    pub tokens: f64,
+    pub learning_rate: f64,
+}
+
+impl Run {
+    /// Steps of `batch` on `trainer`, which takes so much memory, for about `budget` seconds.
+    pub(super) async fn measure<E: StepEngine>(
+        self,
+        trainer: &mut E,
+        memory: Memory,
+        batch: &[E::Batch],
+        budget: f64,
+    ) -> Result<Estimate> {
+        // Drivers compile in the first step, and how a step is cut into submissions is settled after three. Where a step
+        // takes longer than all that was to be measured, the second one has to do.
+        let mut step = 0.0;
+        for number in 1..=3 {
+            let clock = Instant::now();
+            let report = trainer.step(batch, self.learning_rate).await?;
+            if !report.loss.is_finite() {
+                return Err(Error::Training { step: number, message: format!("a loss of {}", report.loss) });
+            }
+            step = clock.elapsed().as_secs_f64();
+            if number > 1 && step > budget {
+                break;
+            }
+        }
+        if step <= budget {
+            step = mean_seconds(trainer, batch, self.learning_rate, budget / 2.0).await?;
+        }
+        // A step without a micro-batch is the optimizer's part alone.
+        let optimizer_seconds =
+            mean_seconds(trainer, &[], self.learning_rate, budget / 2.0).await?.min(0.9 * step);
+        let micro_batch_seconds = (step - optimizer_seconds) / self.at_once;
+        let seconds = self.micro_batches * micro_batch_seconds + self.steps as f64 * optimizer_seconds;
+        Ok(Estimate {
+            device: trainer.device(),
+            parameters: self.parameters,
+            micro_batch: self.micro_batch,
+            memory,
+            flops_per_token: self.flops_per_token,
+            steps: self.steps,
+            sequences: self.sequences,
+            tokens: self.tokens as u64,
+            micro_batch_seconds,
+            optimizer_seconds,
+            tokens_per_second: self.tokens / seconds,
+            hours: seconds / 3600.0,
+        })
+    }
 }
 
 /// What a step of `batches` takes, the mean over about `budget` seconds.
-async fn mean_seconds(
-    trainer: &mut Trainer<MaskedTokens>,
-    batches: &[Batch],
+async fn mean_seconds<E: StepEngine>(
+    trainer: &mut E,
+    batches: &[E::Batch],
     learning_rate: f64,
     budget: f64,
 ) -> Result<f64> {

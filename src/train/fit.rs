@@ -1,14 +1,17 @@
 //! How much memory training takes, and the largest micro-batch that fits.
 
+use std::ops::RangeInclusive;
+
 use super::config::TrainConfig;
+use super::options::Memory;
 use super::trainer::Trainer;
 use crate::gpu::Gpu;
 use crate::{Error, Result};
 
-/// The micro-batch sizes that `config` may have, largest first: the divisors of the smallest batch that leave each block one.
-pub fn micro_batches(config: &TrainConfig) -> Vec<u64> {
-    let batch = config.batch_sequences;
-    let most = (batch / config.blocks.max(1) as u64).max(1);
+/// The micro-batch sizes that steps of `batch` sequences in so many blocks may have, largest first: the divisors that leave
+/// each block one.
+pub fn micro_batches(batch: u64, blocks: usize) -> Vec<u64> {
+    let most = (batch / blocks.max(1) as u64).max(1);
     (1..=most).rev().filter(|size| batch.is_multiple_of(*size)).collect()
 }
 
@@ -21,6 +24,14 @@ pub struct Fit {
     pub recompute: usize,
 }
 
+impl Fit {
+    /// The layers among which a search looks, of a model that has `all`: any number where inner results may be
+    /// `recomputed`, else as many as there are.
+    pub fn layers(self, all: usize, recomputed: bool) -> RangeInclusive<usize> {
+        if recomputed { 0..=all } else { self.recompute..=self.recompute }
+    }
+}
+
 /// The largest of `sizes`, which fall, as the micro-batch with which training by `config` fits the memory of `gpu` and
 /// the budget it was opened with ([`crate::gpu::GpuOptions::memory`]). Everything is planned, and allocated for a moment,
 /// as in training. Where inner results may be `recomputed`, they are for a larger micro-batch alone, and in as few layers
@@ -29,32 +40,47 @@ pub struct Fit {
 /// # Errors
 /// [`Error::OutOfMemory`] and [`Error::Limit`] when not even the smallest fits; as [`Trainer::pretraining`].
 pub fn largest(gpu: &Gpu, config: &TrainConfig, sizes: &[u64], recomputed: bool) -> Result<Fit> {
-    let try_one = |fit: Fit| -> Result<Option<Error>> {
+    let given = Fit { micro_batch: config.micro_batch_sequences(), recompute: config.recompute };
+    search(sizes, given.layers(config.model.num_hidden_layers, recomputed), |fit| {
         let config =
             TrainConfig { micro_batch: fit.micro_batch as usize, recompute: fit.recompute, ..config.clone() };
-        match Trainer::plan(gpu, config.model.clone(), config.trainer_options()) {
-            Ok(_) => Ok(None),
-            Err(error @ (Error::OutOfMemory { .. } | Error::Limit { .. })) => Ok(Some(error)),
-            Err(error) => Err(error),
-        }
+        Trainer::plan(gpu, config.model.clone(), config.trainer_options())
+    })
+}
+
+/// The first of `sizes` that can be planned with inner results computed twice in some number of `layers`, and the least such
+/// number.
+///
+/// # Errors
+/// As [`largest`].
+pub(super) fn search(
+    sizes: &[u64],
+    layers: RangeInclusive<usize>,
+    plan: impl Fn(Fit) -> Result<Memory>,
+) -> Result<Fit> {
+    let try_one = |micro_batch, recompute| match plan(Fit { micro_batch, recompute }) {
+        Ok(_) => Ok(None),
+        Err(error @ (Error::OutOfMemory { .. } | Error::Limit { .. })) => Ok(Some(error)),
+        Err(error) => Err(error),
     };
-    let mut last = Error::config("batch_sequences", "1 or more", config.batch_sequences);
+    let (least, most) = layers.into_inner();
+    let mut last = Error::config("batch", "1 or more", 0);
     for &micro_batch in sizes {
-        let kept = Fit { micro_batch, recompute: if recomputed { 0 } else { config.recompute } };
-        let Some(error) = try_one(kept)? else { return Ok(kept) };
+        let Some(error) = try_one(micro_batch, least)? else {
+            return Ok(Fit { micro_batch, recompute: least });
+        };
         last = error;
-        if !recomputed {
+        if least == most {
             continue;
         }
-        let all = Fit { micro_batch, recompute: config.model.num_hidden_layers };
-        match try_one(all)? {
+        match try_one(micro_batch, most)? {
             Some(error) => last = error,
             None => {
-                // It fits in all layers and not in none: the least number lies between.
-                let (mut few, mut enough) = (0, all.recompute);
+                // It fits with the most layers and not with the fewest: the least number lies between.
+                let (mut few, mut enough) = (least, most);
                 while enough - few > 1 {
                     let recompute = (few + enough) / 2;
-                    match try_one(Fit { micro_batch, recompute })? {
+                    match try_one(micro_batch, recompute)? {
                         Some(_) => few = recompute,
                         None => enough = recompute,
                     }

@@ -3,6 +3,8 @@
 #[cfg(not(target_arch = "wasm32"))]
 mod blocks;
 mod passes;
+#[cfg(not(target_arch = "wasm32"))]
+mod room;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) use blocks::PIECE;
@@ -128,10 +130,7 @@ impl Trainer<MaskedTokens> {
     /// # Errors
     /// As [`Trainer::pretraining`].
     pub fn plan(gpu: &Gpu, config: Config, options: MlmOptions) -> Result<Memory> {
-        let trainer = Self::build(gpu, config, options).map_err(less_memory)?;
-        let memory = trainer.memory();
-        gpu.try_read_back(memory.read_back).map_err(less_memory)?;
-        Ok(memory)
+        Self::build(gpu, config, options).map_err(less_memory)?.planned()
     }
 
     /// A trainer whose parameters are all zero.
@@ -173,7 +172,7 @@ impl<O: Objective> Trainer<O> {
             proof: gpu.buffer("the proof", 4)?,
             loss_scale: optimizer.loss_scale(),
         };
-        let (proofs, shapes) = (Proofs::default(), Shapes::new());
+        let (proofs, shapes) = (Proofs::default(), Shapes::sharing());
         let bytes = gpu.allocated() - before;
         Ok(Trainer {
             engine,
@@ -212,16 +211,31 @@ impl<O: Objective> Trainer<O> {
         Memory { weights, gradients, optimizer, transient, read_back, total }
     }
 
+    /// [`Trainer::memory`], where a read-back can be had too.
+    ///
+    /// # Errors
+    /// As [`Trainer::prepare`].
+    pub(super) fn planned(&self) -> Result<Memory> {
+        let memory = self.memory();
+        self.engine.gpu.try_read_back(memory.read_back).map_err(less_memory)?;
+        Ok(memory)
+    }
+
     /// Records all passes of a shape now, so that what does not fit shows before the first step.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`], [`Error::Limit`]; those of the operations.
     pub fn prepare(&mut self, shape: BatchShape) -> Result<()> {
+        self.prepare_passes(shape, &[Pass::Learn, Pass::Measure])
+    }
+
+    /// Records what begins, and `further` passes.
+    fn prepare_passes(&mut self, shape: BatchShape, further: &[Pass]) -> Result<()> {
         let engine = &self.engine;
         let before = engine.gpu.allocated();
-        let recorded = self.shapes.get(shape, || engine.record(shape), || engine.settle());
+        let recorded = self.shapes.get(shape, |beside| engine.record(shape, beside), || engine.settle());
         let recorded = recorded.map_err(less_memory)?;
-        for pass in [Pass::Learn, Pass::Measure] {
+        for &pass in further {
             engine.recording(recorded, pass).map_err(less_memory)?;
         }
         self.bytes += engine.gpu.allocated().saturating_sub(before);
@@ -238,7 +252,7 @@ impl<O: Objective> Trainer<O> {
         let engine = &self.engine;
         engine.objective.check(&engine.model.config, batch)?;
         let shape = engine.objective.shape(batch);
-        let recorded = self.shapes.get(shape, || engine.record(shape), || engine.settle());
+        let recorded = self.shapes.get(shape, |beside| engine.record(shape, beside), || engine.settle());
         let recorded = recorded.map_err(less_memory)?;
         for replay in 0..engine.objective.replays(batch) {
             engine.objective.upload(&engine.gpu, &engine.model, &recorded.buffers, batch, replay, weight)?;

@@ -10,6 +10,7 @@
 mod common;
 mod disk;
 mod heads;
+mod memory_saved;
 mod ranks;
 mod resume;
 

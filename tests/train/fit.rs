@@ -4,8 +4,11 @@ use serde_json::Value;
 use wgrad::Error;
 use wgrad::data::Split;
 use wgrad::gpu::GpuOptions;
+use wgrad::models::{Config, Freeze, Learning, Model, Pooling, ProblemType};
+use wgrad::optim::OptimizerOptions;
 use wgrad::tensor::DType;
-use wgrad::train::{MlmOptions, Settings, TrainConfig, Trainer, estimate, fit};
+use wgrad::train::objective::Classes;
+use wgrad::train::{MlmOptions, Settings, TrainConfig, Trainer, TrainerOptions, estimate, fit};
 
 use crate::common::program::{command, json};
 use crate::{Place, common};
@@ -18,8 +21,13 @@ fn of(config: &TrainConfig, micro_batch: usize) -> TrainConfig {
 fn the_largest_micro_batch_within_a_budget_is_found() {
     let Some(gpu) = common::gpu() else { return };
     let config = Place::new().config(&["batch_sequences=12", "micro_batch=4"]);
-    assert_eq!(fit::micro_batches(&config), [12, 6, 4, 3, 2, 1]);
-    assert_eq!(fit::largest(&gpu, &config, &fit::micro_batches(&config), false).unwrap().micro_batch, 12);
+    assert_eq!(fit::micro_batches(config.batch_sequences, config.blocks), [12, 6, 4, 3, 2, 1]);
+    assert_eq!(
+        fit::largest(&gpu, &config, &fit::micro_batches(config.batch_sequences, config.blocks), false)
+            .unwrap()
+            .micro_batch,
+        12
+    );
     assert_eq!(gpu.allocated(), 0);
     let takes = |micro_batch: usize| {
         let config = of(&config, micro_batch);
@@ -36,7 +44,8 @@ fn the_largest_micro_batch_within_a_budget_is_found() {
     };
     let within = |budget: u64| {
         let gpu = common::open(GpuOptions { memory: Some(budget), ..GpuOptions::default() }).unwrap();
-        fit::largest(&gpu, &config, &fit::micro_batches(&config), false).map(|fit| fit.micro_batch)
+        fit::largest(&gpu, &config, &fit::micro_batches(config.batch_sequences, config.blocks), false)
+            .map(|fit| fit.micro_batch)
     };
     for (size, larger) in [(1, 2), (3, 4), (4, 6)] {
         assert!(takes(size) < takes(larger));
@@ -62,6 +71,56 @@ fn the_notebooks_model_trains_in_less_than_4_gb() {
     let parameters = config.model.parameter_count();
     let fixed = memory.weights + memory.gradients + memory.optimizer;
     assert!((18 * parameters..19 * parameters).contains(&fixed), "{memory:?} for {parameters}");
+}
+
+/// The same model and 8 sequences of 512 tokens, of which 15% are guessed.
+#[test]
+fn the_notebooks_model_trains_at_512_tokens_in_less_than_7_5_gb() {
+    let Some(gpu) = common::gpu() else { return };
+    if !common::has_f16(&gpu) {
+        return;
+    }
+    let config = TrainConfig { seq_len: 512, ..of(&TrainConfig::preset("notebook").unwrap(), 8) };
+    let options = MlmOptions { storage: DType::F16, ..config.trainer_options() };
+    let memory = Trainer::plan(&gpu, config.model.clone(), options).unwrap();
+    assert!(memory.total < 7_500_000_000, "{memory:?}");
+}
+
+/// 335 million parameters, 8 texts of 256 tokens.
+#[test]
+fn bert_large_finetunes_at_256_tokens_in_less_than_7_5_gb() {
+    let Some(gpu) = common::open(GpuOptions { memory: Some(7_500_000_000), ..GpuOptions::default() }) else {
+        return;
+    };
+    if !common::has_f16(&gpu) {
+        return;
+    }
+    let config = serde_json::json!({
+        "model_type": "bert", "vocab_size": 30522, "hidden_size": 1024, "num_hidden_layers": 24,
+        "num_attention_heads": 16, "intermediate_size": 4096, "max_position_embeddings": 512,
+        "type_vocab_size": 2, "layer_norm_eps": 1e-12, "hidden_act": "gelu", "pad_token_id": 0,
+        "cls_token_id": 101, "sep_token_id": 102, "mask_token_id": 103,
+    });
+    let config = Config::from_json(config.to_string().as_bytes(), "config.json").unwrap();
+    let labels = ["no", "yes"].map(String::from).to_vec();
+    let config = config.classifier(labels, ProblemType::SingleLabelClassification, Pooling::Cls, true);
+    assert_eq!(config.parameter_count(), 335_143_938);
+    let takes = |freeze: Freeze, recompute: usize| {
+        let optimizer = OptimizerOptions::default();
+        let learning = Learning { division: optimizer.division(), freeze, recompute };
+        let model = Model::trained(&gpu, config.clone(), learning)?.with_weights_f16()?;
+        let options = TrainerOptions { storage: DType::F16, dropout: 0.1, optimizer, seed: 0 };
+        let mut trainer = Trainer::new(&gpu, model, Classes, options)?;
+        trainer.prepare((8, 256))?;
+        let memory = trainer.memory();
+        // All of it is there.
+        assert_eq!(gpu.allocated(), memory.total - memory.read_back);
+        Ok::<_, Error>(memory.total)
+    };
+    for (freeze, recompute) in [(Freeze::Nothing, 24), (Freeze::Embeddings, 12)] {
+        let total = takes(freeze, recompute).unwrap();
+        assert!(total < 7_500_000_000, "{freeze}, {recompute} layers: {total}");
+    }
 }
 
 #[test]

@@ -154,7 +154,7 @@ fn less_is_planned_and_as_few_layers_as_it_takes_are_computed_twice() {
     assert!(frozen.transient < free.transient);
     let within = |budget: u64, recomputed: bool| {
         let gpu = common::open(GpuOptions { memory: Some(budget), ..GpuOptions::default() }).unwrap();
-        fit::largest(&gpu, &config, &fit::micro_batches(&config), recomputed)
+        fit::largest(&gpu, &config, &fit::micro_batches(config.batch_sequences, config.blocks), recomputed)
     };
     for layers in [1, 3, 5] {
         if totals[layers] == totals[layers - 1] {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::answers::Answers;
+use super::measure::score_set;
 use super::prepare::{Prepared, Truncation};
 use super::score::{Scores, score_pairs};
-use super::setup::score_set;
 use crate::data::task::{self, Kind, Labels, Table, Task};
 use crate::files::{ModelFolder, SentenceFolder};
 use crate::gpu::Gpu;

@@ -6,15 +6,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::best::{Best, Waiting, clean, prune, sweep};
-use super::setup::{Setup, score_set};
+use super::setup::Setup;
 use super::{FinetuneOptions, FinetuneReport, SeedReport, output};
 use crate::data::task::{Kind, batches};
 use crate::files::MODEL_FILE;
 use crate::gpu::Gpu;
-use crate::infer::Session;
 use crate::ops::measure::settle_speed;
 use crate::store::{CHECKPOINTS, Purpose, Store, claim, write_json};
-use crate::tensor::DType;
 use crate::train::config::CheckpointConfig;
 use crate::train::engine::StepEngine;
 use crate::train::metrics::{Columns, Row};
@@ -68,8 +66,6 @@ pub(super) struct Finetuning<'a, O> {
     common: Common,
     open: O,
     device: Option<Gpu>,
-    /// What measures the model of the seed at hand.
-    session: Option<Session>,
     lengths: Vec<usize>,
     order: Option<Order>,
     state: State,
@@ -115,9 +111,8 @@ impl<'a, O> Finetuning<'a, O> {
         let setup = Setup::new(options)?;
         setup.warnings().into_iter().for_each(|text| progress(Event::Warning(text)));
         let folder = take_folder(store, out, options.resume, options.force)?;
-        let recipe = &options.recipe;
         let lengths = setup.train.lengths();
-        let per_seed = lengths.len().div_ceil(recipe.batch) as u64 * recipe.epochs;
+        let per_seed = setup.steps_per_epoch() * options.recipe.epochs;
         let common = Common {
             out: out.clone(),
             store: store.clone(),
@@ -137,37 +132,21 @@ impl<'a, O> Finetuning<'a, O> {
             unigram_entropy: None,
         };
         let (state, saved, waiting) = Default::default();
-        Ok(Finetuning {
-            setup,
-            common,
-            open,
-            device: None,
-            session: None,
-            lengths,
-            order: None,
-            state,
-            saved,
-            waiting,
-        })
+        Ok(Finetuning { setup, common, open, device: None, lengths, order: None, state, saved, waiting })
     }
 
     fn layout(&self) -> Layout {
         Layout {
             seeds: self.setup.options.seeds.clone(),
             epochs: self.setup.options.recipe.epochs,
-            per_epoch: self.per_epoch(),
+            per_epoch: self.setup.steps_per_epoch(),
             sets: self.common.fingerprint.get("eval").cloned().unwrap_or_default(),
         }
     }
 
-    /// Steps of an epoch.
-    fn per_epoch(&self) -> u64 {
-        self.lengths.len().div_ceil(self.setup.options.recipe.batch) as u64
-    }
-
     /// Steps of a seed.
     fn per_seed(&self) -> u64 {
-        self.per_epoch() * self.setup.options.recipe.epochs
+        self.setup.steps_per_epoch() * self.setup.options.recipe.epochs
     }
 
     /// The step after `done` steps.
@@ -177,7 +156,8 @@ impl<'a, O> Finetuning<'a, O> {
         let step = done % self.per_seed();
         // After the last step there is no further seed.
         let seed = seeds.get(number).or(seeds.last()).copied().unwrap_or_default();
-        Place { seed, epoch: step / self.per_epoch(), number: step % self.per_epoch(), step }
+        let per_epoch = self.setup.steps_per_epoch();
+        Place { seed, epoch: step / per_epoch, number: step % per_epoch, step }
     }
 
     fn unopened() -> Error {
@@ -191,16 +171,15 @@ impl<'a, O> Finetuning<'a, O> {
         row: &mut Row,
         progress: Progress<'_>,
     ) -> Result<()> {
-        let (mut measured, mut predictions) = (Vec::new(), Vec::new());
-        let session = self.session.as_mut().ok_or_else(Self::unopened)?;
-        let measured_as = (self.setup.options.task, self.setup.pooling);
-        for (name, set) in &self.setup.evals {
-            let total = set.count();
-            let mut tell = |done| progress(Event::Measuring { done, total });
-            let (result, answers) = score_set(measured_as, session, set, &mut tell).await?;
-            measured.push((name.clone(), result));
-            predictions.push(answers.tsv(&self.setup.config.labels));
+        let gpu = self.device.as_ref().ok_or_else(Self::unopened)?;
+        let model = trainer.trainer().shared_model();
+        let mut found = self.setup.measure(gpu, model.clone(), progress).await;
+        if let Err(Error::OutOfMemory { .. }) = found {
+            // Both at once do not fit, each by itself may.
+            trainer.trainer_mut().give_up_recordings()?;
+            found = self.setup.measure(gpu, model, progress).await;
         }
+        let (measured, predictions) = found?;
         if let Some((_, first)) = measured.first() {
             first.enter(row);
         }
@@ -271,12 +250,7 @@ impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
 
     async fn begin(&mut self, done: u64) -> Result<Self::Trainer> {
         let seed = self.place(done).seed;
-        // The memory of the last seed's model is free before the next one takes its own.
-        self.session = None;
-        let gpu = self.device.as_ref().ok_or_else(Self::unopened)?;
-        let trainer = self.setup.trainer(gpu, seed)?;
-        self.session = Some(Session::new(gpu, trainer.trainer().shared_model(), DType::F32));
-        Ok(trainer)
+        self.setup.trainer(self.device.as_ref().ok_or_else(Self::unopened)?, seed)
     }
 
     fn seek(&mut self, _: &Position, state: &Value) -> Result<()> {
@@ -360,7 +334,7 @@ impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
     }
 
     fn must_save(&self, done: u64) -> bool {
-        done > 0 && done.is_multiple_of(self.per_epoch())
+        done > 0 && done.is_multiple_of(self.setup.steps_per_epoch())
     }
 
     fn settle(&mut self) -> Result<()> {
@@ -385,7 +359,6 @@ impl<O: AsyncFnMut() -> Result<Gpu>> Job for Finetuning<'_, O> {
         progress: Progress<'_>,
     ) -> Result<FinetuneReport> {
         drop(trainer);
-        self.session = None;
         let mut runs = self.state.best.clone();
         runs.sort_by(|a, b| a.main().total_cmp(&b.main()));
         let seeds: Vec<SeedReport> = runs.iter().map(Best::report).collect();

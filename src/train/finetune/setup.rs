@@ -1,27 +1,18 @@
-//! What the seeds of a finetuning run share: texts as token ids, the model's shape, and how each seed begins.
+//! What the seeds of a finetuning run share: texts as token ids, and the model's shape.
 
 use serde_json::{Map, Value, json};
 
 use super::FinetuneOptions;
-use super::answers::Answers;
 use super::prepare::{Prepared, Truncation};
 use super::recipe::{Recipe, RecipeName};
-use super::score::{Scores, score, score_pairs, tells_entities};
+use super::score::tells_entities;
 use crate::data::task::{Example, Kind, Labels, Table, Task};
 use crate::files::SentenceFolder;
-use crate::gpu::Gpu;
-use crate::infer::{Readout, Session};
 use crate::models::{Config, Pooling, ProblemType};
-use crate::nn::initial_values;
 use crate::store::Disk;
 use crate::text::{Template, Tokenizer, open_pairs};
-use crate::train::TrainerOptions;
-use crate::train::objective::{ChosenObjective, Pairs, Targets, TextBatch, TextObjective};
-use crate::train::ranks::{DataParallel, Learns, TrainerPlan};
+use crate::train::objective::Targets;
 use crate::{Error, Result};
-
-/// What the names of the last layer of a head begin with, in all families.
-const LAST_LAYER: &str = "classifier.";
 
 /// A run with its texts prepared.
 pub(super) struct Setup<'a> {
@@ -158,50 +149,9 @@ impl<'a> Setup<'a> {
         all
     }
 
-    /// What the trainer of a seed is made from.
-    fn plan(&self, seed: u64) -> TrainerPlan {
-        let FinetuneOptions { recipe, task, storage, kernels, .. } = self.options;
-        let objective = match task.kind() {
-            Kind::Classes => ChosenObjective::Classes(self.weights.clone()),
-            Kind::Labels => ChosenObjective::LabelSets,
-            Kind::Words => ChosenObjective::TokenClasses(self.weights.clone()),
-            Kind::Number => ChosenObjective::Numbers,
-            Kind::Vector => ChosenObjective::Pairs(Pairs {
-                pooling: self.pooling,
-                factor: recipe.contrast as f32,
-                at_once: recipe.micro_batch,
-                negatives: self.train.negatives.len(),
-            }),
-        };
-        let options = TrainerOptions {
-            storage: *storage,
-            dropout: recipe.dropout as f32,
-            optimizer: recipe.optimizer.options(),
-            seed,
-        };
-        let recompute = recipe.recompute.min(self.config.num_hidden_layers);
-        let learns = Learns::Texts { objective, options, freeze: recipe.freeze, recompute };
-        TrainerPlan { config: self.config.clone(), kernels: kernels.clone(), learns }
-    }
-
-    /// A trainer of the model with the weights of the folder, and first values where it has none.
-    pub(super) fn trainer(&self, gpu: &Gpu, seed: u64) -> Result<DataParallel<TextObjective>> {
-        let FinetuneOptions { model: folder, recipe, team, .. } = self.options;
-        DataParallel::texts(gpu, &self.plan(seed), recipe.blocks, team, |trainer| {
-            // What told texts apart says nothing of words.
-            let other_head = folder.config.head() != self.config.head();
-            for spec in self.config.parameters() {
-                let shape = folder.weights.shape(&spec.name);
-                // A head for other classes begins anew.
-                let begins = other_head && spec.name.starts_with(LAST_LAYER);
-                let values = match shape {
-                    Some(shape) if shape == spec.shape && !begins => folder.weights.f32(&spec.name)?,
-                    _ => initial_values(&spec, seed),
-                };
-                trainer.model().parameters.write(&spec.name, &values)?;
-            }
-            Ok(())
-        })
+    /// Steps of an epoch.
+    pub(super) fn steps_per_epoch(&self) -> u64 {
+        self.train.count().div_ceil(self.options.recipe.batch) as u64
     }
 
     /// What a checkpoint must have been made with. What is read from files is there as a checksum.
@@ -246,43 +196,6 @@ impl<'a> Setup<'a> {
         }
         Ok(fingerprint)
     }
-
-    /// The batch of the texts numbered in `chosen`, in parts that are computed at once.
-    pub(super) fn micro_batches(&self, chosen: &[usize]) -> Vec<TextBatch> {
-        let FinetuneOptions { task, recipe, .. } = self.options;
-        // The pairs of a batch are told apart from each other: their objective divides it.
-        let part = if *task == Task::Contrastive { chosen.len() } else { recipe.micro_batch };
-        let parts = chosen.chunks(part.max(1));
-        parts.map(|part| self.train.batch(*task, part, recipe.max_length)).collect()
-    }
-}
-
-/// What is read of each text of a task.
-fn readout(task: Task, pooling: Pooling) -> Readout {
-    match task.kind() {
-        Kind::Vector => Readout::Vector { pooling: pooling.into(), normalize: true },
-        Kind::Classes | Kind::Labels | Kind::Number => Readout::Head,
-        Kind::Words => Readout::TokenClasses,
-    }
-}
-
-/// What the model of `session` says of a set of `task`, and how good that is.
-pub(super) async fn score_set(
-    (task, pooling): (Task, Pooling),
-    session: &mut Session,
-    set: &Prepared,
-    progress: &mut dyn FnMut(usize),
-) -> Result<(Scores, Answers)> {
-    let readout = readout(task, pooling);
-    let texts = session.compute(readout, &set.texts, progress).await?;
-    if task.kind() != Kind::Vector {
-        let labels = &session.model().config.labels;
-        let measured = score(task, &texts, &set.targets, labels);
-        return Ok((measured, Answers::of(texts, &set.targets, labels.len())));
-    }
-    let partners = session.compute(readout, &set.partners, progress).await?;
-    let measured = score_pairs(&texts, &partners, &set.targets);
-    Ok((measured, Answers::of_pairs(&texts, &partners, &set.targets)))
 }
 
 /// The labels of a model that has a head for words, or for several labels of a text, where it has all that were found: it

@@ -131,6 +131,11 @@ impl<O: Objective<Batch: Packed>> DataParallel<O> {
         &self.trainer
     }
 
+    /// The trainer of this rank, for what says nothing to the others.
+    pub(in crate::train) fn trainer_mut(&mut self) -> &mut Trainer<O> {
+        &mut self.trainer
+    }
+
     /// Sends gradients in pieces of at most so many elements. For tests, whose models are small; no bit depends on it.
     #[doc(hidden)]
     pub fn set_piece(&mut self, elements: usize) {

@@ -75,10 +75,13 @@ impl TrainerPlan {
         (freeze, recompute): (Freeze, usize),
     ) -> Result<Trainer<TextObjective>> {
         let learning = Learning { division: options.optimizer.division(), freeze, recompute };
-        let mut model = Model::trained(gpu, self.config.clone(), learning)?;
-        if options.storage == DType::F16 {
-            model = model.with_weights_f16()?;
-        }
-        Trainer::new(gpu, model, objective.objective(), options)
+        let trainer = || {
+            let mut model = Model::trained(gpu, self.config.clone(), learning)?;
+            if options.storage == DType::F16 {
+                model = model.with_weights_f16()?;
+            }
+            Trainer::new(gpu, model, objective.objective(), options)
+        };
+        trainer().map_err(less_memory)
     }
 }

@@ -79,7 +79,7 @@ impl<O: Objective> Trainer<O> {
         if let Some(batch) = batch {
             let engine = &self.engine;
             let shape = engine.objective.shape(batch);
-            let recorded = self.shapes.get(shape, || engine.record(shape), || engine.settle());
+            let recorded = self.shapes.get(shape, |beside| engine.record(shape, beside), || engine.settle());
             let recorded = recorded.map_err(less_memory)?;
             pieces.sort_by_cached_key(|piece| {
                 engine.part(piece).map_or(0, |part| recorded.begin.final_after(&part))

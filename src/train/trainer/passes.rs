@@ -15,13 +15,23 @@ impl<O: Objective> Engine<O> {
         self.gpu.wait("making room for a recording")
     }
 
-    /// Records forward and backward of a shape, and says how many bytes that holds.
-    pub(super) fn record(&self, shape: BatchShape) -> Result<(Recorded<O::Buffers>, u64)> {
+    /// Records forward and backward of a shape, with the memory of what is recorded `beside` it, and says how many bytes it
+    /// holds beyond that.
+    pub(super) fn record(
+        &self,
+        shape: BatchShape,
+        beside: Option<&Recorded<O::Buffers>>,
+    ) -> Result<(Recorded<O::Buffers>, u64)> {
         let buffers = self.objective.buffers(&self.gpu, &self.model, shape)?;
         let count = if self.options.dropout > 0.0 { self.objective.dropout_keys(shape) } else { 0 };
         let keys = (0..count).map(|_| Key::new(&self.gpu)).collect::<Result<Vec<_>>>()?;
-        let begin = self.pass(Graph::training(&self.gpu).overwriting_gradients(), &buffers, &keys)?;
-        let bytes = begin.transient_bytes();
+        let mut graph = Graph::training(&self.gpu).overwriting_gradients();
+        if let Some(beside) = beside {
+            graph.recorder().share(&beside.begin);
+        }
+        let before = self.gpu.allocated();
+        let begin = self.pass(graph, &buffers, &keys)?;
+        let bytes = self.gpu.allocated().saturating_sub(before);
         Ok((Recorded { buffers, keys, begin, learn: None, measure: None }, bytes))
     }
 
