@@ -22,7 +22,16 @@ impl<O: Objective> Engine<O> {
         let keys = (0..count).map(|_| Key::new(&self.gpu)).collect::<Result<Vec<_>>>()?;
         let begin = self.pass(Graph::training(&self.gpu).overwriting_gradients(), &buffers, &keys)?;
         let bytes = begin.transient_bytes();
-        Ok((Recorded { buffers, keys, begin, learn: None, measure: None }, bytes))
+        let recorded = Recorded {
+            buffers,
+            keys,
+            begin,
+            learn: None,
+            measure: None,
+            #[cfg(not(target_arch = "wasm32"))]
+            pieces: None,
+        };
+        Ok((recorded, bytes))
     }
 
     /// What is replayed for `pass`, recorded if it is not yet.
@@ -31,7 +40,7 @@ impl<O: Objective> Engine<O> {
         recorded: &'a mut Recorded<O::Buffers>,
         pass: Pass,
     ) -> Result<&'a Recording> {
-        let Recorded { buffers, keys, begin, learn, measure } = recorded;
+        let Recorded { buffers, keys, begin, learn, measure, .. } = recorded;
         let (place, mut graph, keys) = match pass {
             Pass::Begin => return Ok(begin),
             Pass::Learn => (learn, Graph::training(&self.gpu), &keys[..]),
