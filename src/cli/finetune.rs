@@ -9,11 +9,11 @@ use wgrad::format::thousands;
 use wgrad::gpu::Gpu;
 use wgrad::models::Freeze;
 use wgrad::tensor::DType;
-use wgrad::train::Precision;
 use wgrad::train::finetune::{
     ClassWeights, FinetuneOptions, FinetuneReport, RECIPE, Rates, Recipe, RecipeName, finetune,
 };
 use wgrad::train::ranks::Team;
+use wgrad::train::{Precision, WireFormat};
 
 use super::labelled::Labelled;
 use super::texts::tell_repairs;
@@ -50,6 +50,10 @@ JSON: {out, task, interrupted, saved, kept_seed, seeds: [SEED], median: [[set, m
 left_out, skipped_steps, steps, device_losses, seconds, device}, where SEED is {seed, epoch, scores: [[set, measure, VALUE]]}:
 left_out counts texts that were too long, skipped_steps those whose gradient was not finite, device_losses how often
 the device, or work that it was given, was lost.
+
+With --profile also profile: [{rank, steps, step, compute, read, add, send, gradients, sums, optimizer, answers, other}],
+means in seconds of a step: until the first gradients of a block were there, until all were read, adding them, sending,
+waiting for gradients, sums and answers of other ranks, and the optimizer. Steps of one block are not among them.
 
   wgrad finetune --task sst2 --model runs/mine --data glue --out runs/sst2 --seeds 5 --resume
 
@@ -91,6 +95,13 @@ pub struct Args {
     /// not from the ranks. [default: the ranks that the run is started with; 1 without MPI]
     #[arg(long, value_name = "N")]
     blocks: Option<usize>,
+    /// How gradients travel between ranks: f32, or f16, half as many bytes, rounded on the way. The bits of the result follow from
+    /// it; the recipe keeps it. [default: f32]
+    #[arg(long, value_name = "f32|f16")]
+    wire: Option<WireFormat>,
+    /// Say at the end what steps of several blocks have waited for, on each rank.
+    #[arg(long)]
+    profile: bool,
     /// Parameters that stay as they are, without gradients and without an optimizer's state: nothing, embeddings, or the
     /// embeddings and the first N layers.
     #[arg(long, value_name = "embeddings|N", default_value_t)]
@@ -171,6 +182,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 /// Says whether it was stopped.
 fn train_with(args: &Args, team: &Team) -> anyhow::Result<bool> {
     let recipe = recipe(args, team)?;
+    ranks::tell_wire(recipe.wire, recipe.blocks);
     let (train, evals) = args.labelled.read(&args.train)?;
     train
         .iter()
@@ -211,19 +223,24 @@ fn train_with(args: &Args, team: &Team) -> anyhow::Result<bool> {
     let report = pollster::block_on(finetune(&options, open, &mut |event| watch.show(event), &stop));
     watch.end();
     let report = report?;
+    let profiled = ranks::Profiled::new(&report, team, args.profile)?;
     if args.json {
-        print::line(serde_json::to_string(&report).context("the report as JSON")?)?;
+        print::line(serde_json::to_string(&profiled).context("the report as JSON")?)?;
     } else {
         show(&report)?;
+        profiled.show()?;
     }
     Ok(report.interrupted)
 }
 
-/// The blocks that a run in a folder has begun with, where it has begun.
-fn begun(out: &Path) -> Option<usize> {
+/// The blocks that a run in a folder has begun with, and how its gradients travel, where it has begun.
+fn begun(out: &Path) -> Option<(usize, WireFormat)> {
     let text = std::fs::read_to_string(out.join(RECIPE)).ok()?;
     let begun: serde_json::Value = serde_json::from_str(&text).ok()?;
-    Some(begun.get("recipe")?.get("blocks").and_then(serde_json::Value::as_u64).unwrap_or(1) as usize)
+    let recipe = begun.get("recipe")?;
+    let blocks = recipe.get("blocks").and_then(serde_json::Value::as_u64).unwrap_or(1);
+    let wire = recipe.get("wire").and_then(serde_json::Value::as_str);
+    Some((blocks as usize, wire.and_then(|wire| wire.parse().ok()).unwrap_or_default()))
 }
 
 /// The recipe that was asked for, single settings last.
@@ -236,9 +253,10 @@ fn recipe(args: &Args, team: &Team) -> wgrad::Result<Recipe> {
     }
     set(&mut recipe.epochs, args.epochs);
     set(&mut recipe.batch, args.batch);
-    // A run keeps the blocks that it has begun with.
+    // A run keeps what it has begun with.
     let known = if args.resume { begun(&args.out) } else { None };
-    recipe.blocks = args.blocks.or(known).unwrap_or(team.size());
+    recipe.blocks = args.blocks.or(known.map(|(blocks, _)| blocks)).unwrap_or(team.size());
+    recipe.wire = args.wire.or(known.map(|(_, wire)| wire)).unwrap_or_default();
     recipe.micro_batch = args.micro_batch.unwrap_or(recipe.batch.div_ceil(recipe.blocks.max(1)));
     set(&mut recipe.recompute, args.recompute);
     recipe.freeze = args.freeze;

@@ -187,7 +187,7 @@ impl<'a> Setup<'a> {
     /// A trainer of the model with the weights of the folder, and first values where it has none.
     pub(super) fn trainer(&self, gpu: &Gpu, seed: u64) -> Result<DataParallel<TextObjective>> {
         let FinetuneOptions { model: folder, recipe, team, .. } = self.options;
-        DataParallel::texts(gpu, &self.plan(seed), recipe.blocks, team, |trainer| {
+        let engine = DataParallel::texts(gpu, &self.plan(seed), recipe.blocks, team, |trainer| {
             // What told texts apart says nothing of words.
             let other_head = folder.config.head() != self.config.head();
             for spec in self.config.parameters() {
@@ -201,7 +201,8 @@ impl<'a> Setup<'a> {
                 trainer.model().parameters.write(&spec.name, &values)?;
             }
             Ok(())
-        })
+        })?;
+        Ok(engine.with_wire(recipe.wire))
     }
 
     /// What a checkpoint must have been made with. What is read from files is there as a checksum.
