@@ -183,16 +183,15 @@ mod tests {
         let mut bytes = vec![7];
         wire.put(values, &mut bytes);
         assert_eq!(bytes.len() - 1, wire.bytes(values.len()));
-        let collect = |lend: &dyn Fn(&mut dyn FnMut(usize, &[f32]))| {
-            let mut found = Vec::new();
-            lend(&mut |at, values| {
-                assert_eq!(at, found.len());
-                found.extend_from_slice(values);
-            });
-            found
-        };
-        let found = collect(&|each| wire.lend(&bytes[1..], each));
-        let rounded = collect(&|each| wire.rounded(values, each));
+        let (mut found, mut rounded) = (Vec::new(), Vec::new());
+        wire.lend(&bytes[1..], |at, values| {
+            assert_eq!(at, found.len());
+            found.extend_from_slice(values);
+        });
+        wire.rounded(values, |at, values| {
+            assert_eq!(at, rounded.len());
+            rounded.extend_from_slice(values);
+        });
         assert_eq!(bits(&found), bits(&rounded));
         found
     }
