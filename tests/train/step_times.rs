@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use crate::common;
+use crate::commands::{SMALL, pretrain};
 use crate::common::golden::{Golden, options, split};
+use crate::common::program::json;
 use crate::common::ranks::{PATIENCE, hello, with_others};
+use crate::{Place, common};
 use wgrad::Result;
 use wgrad::gpu::{Choices, Gpu, GpuOptions, MatrixOperands};
 use wgrad::train::ranks::{
@@ -126,4 +128,46 @@ fn ranks_that_learn_by_themselves_tell_it_too() {
     });
     others.into_iter().for_each(|other| other.unwrap());
     assert!(all[1].gradients + all[1].sums >= SLOW.as_secs_f64(), "{all:?}");
+}
+
+/// What steps of two blocks have waited for, and that those of one are not told.
+#[test]
+fn a_profile_adds_up() {
+    if common::gpu().is_none() {
+        return;
+    }
+    let place = Place::new();
+    let run = |out: &str, more: &[&str]| {
+        let mut command = pretrain(&place, out);
+        command.args([
+            "--preset",
+            "micro",
+            "--steps",
+            "3",
+            "--micro-batch",
+            "4",
+            "--wire",
+            "f16",
+            "--profile",
+        ]);
+        let output = command.args(SMALL).args(more).assert().success().get_output().clone();
+        let said = String::from_utf8(output.stderr.clone()).unwrap();
+        (output, said)
+    };
+    let (output, said) = run("two", &["--blocks", "2", "--json"]);
+    let told = json(&["pretrain"], &output);
+    let [row] = &told["profile"].as_array().unwrap()[..] else { panic!("{told}") };
+    assert_eq!((&row["rank"], &row["steps"]), (&0.into(), &told["steps"]));
+    let parts = ["compute", "read", "add", "send", "gradients", "sums", "optimizer", "answers", "other"];
+    let sum: f64 = parts.iter().map(|part| row[part].as_f64().unwrap()).sum();
+    let step = row["step"].as_f64().unwrap();
+    assert!((sum - step).abs() < 1e-6 * step && step < told["seconds"].as_f64().unwrap(), "{told}");
+    assert!(!said.contains("note:"), "{said}");
+
+    let (output, said) = run("one", &["--json"]);
+    assert_eq!(json(&["pretrain"], &output)["profile"], serde_json::json!([]));
+    assert!(
+        said.contains("--wire f16 changes nothing") && said.contains("no step of several blocks"),
+        "{said}"
+    );
 }
