@@ -1,7 +1,7 @@
 //! How gradients travel between ranks: as they are, or as half floats that share a scale with their neighbours.
 //!
 //! A half float holds numbers from 6e-8 to 65,504 alone, and gradients, scaled or not, may be beyond either. So each group of
-//! [`GROUP`] neighbours travels with a power of two that its largest magnitude decides: nothing overflows, and what is below 2⁻³⁹
+//! 256 neighbours travels with a power of two that its largest magnitude decides: nothing overflows, and what is below 2⁻³⁹
 //! of the largest becomes zero. A group with an infinity or a NaN travels as it is, so that who adds it finds it again.
 
 use std::fmt;
