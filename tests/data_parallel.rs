@@ -308,7 +308,7 @@ fn a_rank_that_fails_dies_or_hangs_is_named() {
     /// Answers so many messages, and then does what a test wants.
     fn answers(mut link: Local, count: usize, then: fn(Local)) -> Result<()> {
         use wgrad::train::ranks::Link;
-        let bytes = serde_json::to_vec(&(2, hello())).unwrap();
+        let bytes = serde_json::to_vec(&(3, hello())).unwrap();
         link.send(0, bytes)?;
         for _ in 0..count {
             link.receive(0)?;

@@ -216,6 +216,15 @@ fn two_processes_train_to_the_bits_of_one() {
     finetune(2, "tuned two", &[]);
     assert!(place.model("tuned one") == place.model("tuned two"));
 
+    // Gradients that are rounded on their way, and what that waits for.
+    succeed(place.pretrain(1, "rounded one", &["--blocks", "2", "--wire", "f16"]));
+    let mut rounded = place.pretrain(2, "rounded two", &["--wire", "f16", "--profile", "--json"]);
+    let told = program::told(&["pretrain"], &program::stdout(&rounded.output().unwrap()));
+    let profile = told["profile"].as_array().unwrap();
+    assert!(profile.len() == 2 && profile.iter().all(|rank| rank["steps"] == told["steps"]), "{told}");
+    assert!(place.model("rounded one") == place.model("rounded two"));
+    assert!(place.model("rounded one") != place.model("one"));
+
     // Mistakes are told once.
     let output = place.pretrain(2, "two", &[]).output().unwrap();
     let told = program::stderr(&output);

@@ -20,6 +20,7 @@ RANKS = 4
 ENVIRONMENT = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 # What DiLoCo found best, and the mean of all ranks' weights.
 OUTER = [(0.7, 0.9), (1.0, 0.0)]
+EXACT = {"exact": [], "exact, wire f16": ["--wire", "f16"]}
 
 
 def prepare():
@@ -34,10 +35,10 @@ def prepare():
     return data
 
 
-def train(data, sync):
+def train(data, more):
     recipe = ["--preset", "micro", "--steps", str(steps), "--set", "evaluate.every=0", "--set", "checkpoint.every=0"]
     with tempfile.TemporaryDirectory(dir=place) as out:
-        command = ["mpirun", "--oversubscribe", "-n", str(RANKS), wgrad, "pretrain", *recipe, *sync, "--data", data]
+        command = ["mpirun", "--oversubscribe", "-n", str(RANKS), wgrad, "pretrain", *recipe, *more, "--data", data]
         ended = subprocess.run([*command, "--out", pathlib.Path(out) / "run", "--json"], env=ENVIRONMENT, capture_output=True, text=True)
     if ended.returncode:
         sys.exit(ended.stderr)
@@ -47,13 +48,13 @@ def train(data, sync):
 def main():
     place.mkdir(parents=True, exist_ok=True)
     data = prepare()
-    rows = [("exact", 0, "-", "-")]
+    rows = [(name, 0, "-", "-") for name in EXACT]
     rows += [(every, exact, *outer) for every in [10, 50, 25, 5] for outer in OUTER for exact in [0, after]]
     left = [row for row in rows if tuple(map(str, (row[0], steps, row[1], RANKS, *row[2:]))) not in done.known(6)]
     for every, exact, rate, momentum in left[:most]:
-        sync = [] if every == "exact" else ["--sync", f"every={every},after={exact},lr={rate},momentum={momentum}"]
+        more = EXACT.get(every, ["--sync", f"every={every},after={exact},lr={rate},momentum={momentum}"])
         began = time.monotonic()
-        found = train(data, sync)
+        found = train(data, more)
         loss, accuracy = round(found["held_out_loss"], 4), round(found["held_out_accuracy"], 4)
         done.note(every, steps, exact, RANKS, rate, momentum, round(time.monotonic() - began), loss, accuracy)
 

@@ -9,13 +9,13 @@ use wgrad::format::thousands;
 use wgrad::gpu::{Gpu, GpuOptions};
 use wgrad::models::Freeze;
 use wgrad::tensor::DType;
-use wgrad::train::Precision;
 use wgrad::train::finetune::{
     ClassWeights, FinetuneOptions, FinetuneReport, RECIPE, Rates, Recipe, RecipeName, estimate, finetune,
     largest,
 };
 use wgrad::train::fit::micro_batches;
 use wgrad::train::ranks::Team;
+use wgrad::train::{Precision, WireFormat};
 
 use super::fit::{self, Chosen, MicroBatch, Recompute, bytes, micro_batch, recompute};
 use super::labelled::Labelled;
@@ -56,6 +56,10 @@ JSON: {out, task, interrupted, saved, kept_seed, seeds: [SEED], median: [[set, m
 left_out, skipped_steps, steps, device_losses, seconds, device}, where SEED is {seed, epoch, scores: [[set, measure, VALUE]]}:
 left_out counts texts that were too long, skipped_steps those whose gradient was not finite, device_losses how often
 the device, or work that it was given, was lost. Of --dry-run it is that of pretrain --dry-run.
+
+With --profile also profile: [{rank, steps, step, compute, read, add, send, gradients, sums, optimizer, answers, other}],
+means in seconds of a step: until the first gradients of a block were there, until all were read, adding them, sending,
+waiting for gradients, sums and answers of other ranks, and the optimizer. Steps of one block are not among them.
 
   wgrad finetune --task sst2 --model runs/mine --data glue --out runs/sst2 --seeds 5 --resume
 
@@ -104,6 +108,13 @@ pub struct Args {
     /// not from the ranks. [default: the ranks that the run is started with; 1 without MPI]
     #[arg(long, value_name = "N")]
     blocks: Option<usize>,
+    /// How gradients travel between ranks: f32, or f16, half as many bytes, rounded on the way. The bits of the result follow from
+    /// it; the recipe keeps it. [default: f32]
+    #[arg(long, value_name = "f32|f16")]
+    wire: Option<WireFormat>,
+    /// Say at the end what steps of several blocks have waited for, on each rank.
+    #[arg(long)]
+    profile: bool,
     /// Parameters that stay as they are, without gradients and without an optimizer's state: nothing, embeddings, or the
     /// embeddings and the first N layers.
     #[arg(long, value_name = "embeddings|N", default_value_t)]
@@ -184,6 +195,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 /// Says whether it was stopped.
 fn train_with(args: &Args, team: &Team) -> anyhow::Result<bool> {
     let recipe = recipe(args, team)?;
+    ranks::tell_wire(recipe.wire, recipe.blocks);
     let (train, evals) = args.labelled.read(&args.train)?;
     train
         .iter()
@@ -233,10 +245,12 @@ fn train_with(args: &Args, team: &Team) -> anyhow::Result<bool> {
     let report = pollster::block_on(finetune(&options, open, &mut |event| watch.show(event), &stop));
     watch.end();
     let report = report?;
+    let profiled = ranks::Profiled::new(&report, team, args.profile)?;
     if args.json {
-        print::line(serde_json::to_string(&report).context("the report as JSON")?)?;
+        print::line(serde_json::to_string(&profiled).context("the report as JSON")?)?;
     } else {
         show(&report)?;
+        profiled.show()?;
     }
     Ok(report.interrupted)
 }
@@ -286,8 +300,11 @@ fn recipe(args: &Args, team: &Team) -> wgrad::Result<Recipe> {
     }
     set(&mut recipe.epochs, args.epochs);
     set(&mut recipe.batch, args.batch);
-    // A run keeps the blocks that it has begun with.
-    recipe.blocks = args.blocks.or_else(|| begun(args).map(|begun| begun.blocks)).unwrap_or(team.size());
+    // A run keeps what it has begun with.
+    let begun = begun(args);
+    let blocks = args.blocks.or_else(|| begun.as_ref().map(|begun| begun.blocks));
+    recipe.blocks = blocks.unwrap_or(team.size());
+    recipe.wire = args.wire.or_else(|| begun.map(|begun| begun.wire)).unwrap_or_default();
     let micro_batch = args.micro_batch.and_then(MicroBatch::given).map(|texts| texts as usize);
     recipe.micro_batch = micro_batch.unwrap_or(recipe.batch.div_ceil(recipe.blocks.max(1)));
     set(&mut recipe.recompute, args.recompute.and_then(Recompute::given));

@@ -7,7 +7,7 @@ use wgrad::Error;
 use wgrad::format::thousands;
 use wgrad::train::estimate::estimate;
 use wgrad::train::scaling::{MOST_RANKS, Ranks, Scaling, StepTime, bits_per_second};
-use wgrad::train::{LocalSteps, Settings, TrainConfig};
+use wgrad::train::{LocalSteps, Settings, TrainConfig, WireFormat};
 
 use super::{device, precision, print};
 
@@ -19,10 +19,10 @@ const SECONDS: f64 = 2.0;
 #[command(
     after_help = "One step is measured here, in one process, or given by --step-seconds; what N ranks would take follows by
 arithmetic. A step's micro-batches are divided among the ranks; then each sends 2 G (N-1)/N bytes, and receives
-as many, of G bytes of gradients in f32; with --sync only after some of the steps. Of the network's rate 94% is
-taken for payload, as TCP on Ethernet has it. Left out are what overlaps, latency, copies between the GPU and
-memory, measuring, checkpoints, and reading data: real runs differ. More ranks than a step has micro-batches gain
-nothing; --micro-batch makes smaller ones.
+as many, of G bytes of gradients in f32, and half of that with --wire f16; with --sync only after some of the steps.
+Of the network's rate 94% is taken for payload, as TCP on Ethernet has it. Left out are what overlaps, latency,
+copies between the GPU and memory, measuring, checkpoints, and reading data: real runs differ. More ranks than a
+step has micro-batches gain nothing; --micro-batch makes smaller ones.
 
 Columns: ranks; seconds of a step (the mean, where batches grow), and of those with the network at work; bytes
 that each rank sends in a step, the mean; hours of the run; how many times as fast as one process; and which part
@@ -61,6 +61,9 @@ pub struct Args {
     /// Ranks learn by themselves, and make one model of all of theirs every so many steps.
     #[arg(long, value_name = "every=STEPS")]
     sync: Option<LocalSteps>,
+    /// How gradients travel: f32, or f16, half as many bytes.
+    #[arg(long, value_name = "f32|f16")]
+    wire: Option<WireFormat>,
     /// Sequences computed at once.
     #[arg(long, value_name = "N")]
     micro_batch: Option<u64>,
@@ -176,6 +179,9 @@ fn config(args: &Args) -> wgrad::Result<TrainConfig> {
     }
     if let Some(sync) = args.sync {
         settings.set(&format!("sync={sync}"))?;
+    }
+    if let Some(wire) = args.wire {
+        settings.set(&format!("wire={wire}"))?;
     }
     if let Some(precision) = args.precision {
         settings.set(&format!("precision={}", precision.name()))?;

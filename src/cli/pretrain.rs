@@ -15,7 +15,7 @@ use wgrad::train::estimate::estimate;
 use wgrad::train::fit::{largest, micro_batches};
 use wgrad::train::pretrain::{RECIPE, check_start, save_initial};
 use wgrad::train::ranks::Team;
-use wgrad::train::{LocalSteps, RunOptions, Settings, Summary, TrainConfig};
+use wgrad::train::{LocalSteps, RunOptions, Settings, Summary, TrainConfig, WireFormat};
 
 use super::fit::{self, Chosen, MicroBatch, Recompute, bytes, micro_batch, recompute};
 use super::print;
@@ -55,6 +55,10 @@ JSON: {out, interrupted, steps, total_steps, sequences, tokens, loss, held_out_l
 unigram_entropy, skipped_steps, device_losses, parameters, device, seconds, tokens_per_second}: losses in nats per
 masked token, skipped_steps those whose gradient was not finite, device_losses how often the device, or
 work that it was given, was lost.
+
+With --profile also profile: [{rank, steps, step, compute, read, add, send, gradients, sums, optimizer, answers, other}],
+means in seconds of a step: until the first gradients of a block were there, until all were read, adding them, sending,
+waiting for gradients, sums and answers of other ranks, and the optimizer. Steps of one block are not among them.
 
 JSON of --dry-run: {device, parameters, micro_batch, memory: {weights, gradients,
 optimizer, transient, read_back, total}, flops_per_token, steps, sequences, tokens,
@@ -109,6 +113,13 @@ pub struct Args {
     /// (exact steps first), lr=RATE and momentum=SHARE (of the outer step; 0.7, 0.9). [default: they exchange gradients at each step]
     #[arg(long, value_name = "every=STEPS")]
     sync: Option<LocalSteps>,
+    /// How gradients travel between ranks: f32, or f16, half as many bytes, rounded on the way. The bits of the result follow from
+    /// it; the recipe keeps it. [default: f32]
+    #[arg(long, value_name = "f32|f16")]
+    wire: Option<WireFormat>,
+    /// Say at the end what steps of several blocks have waited for, on each rank.
+    #[arg(long)]
+    profile: bool,
     /// Parameters that stay as they are: nothing, embeddings, or the embeddings and the first N layers.
     #[arg(long, value_name = "embeddings|N")]
     freeze: Option<Freeze>,
@@ -196,6 +207,7 @@ fn train_with(args: Args, team: &Team) -> anyhow::Result<bool> {
         (options.config.micro_batch, options.config.recompute) = (fit.micro_batch as usize, fit.recompute);
     }
     let config = &options.config;
+    ranks::tell_wire(config.wire, config.blocks);
     let micro_batches = config.batch_sequences / config.micro_batch_sequences();
     if micro_batches < config.blocks as u64 {
         print::note(format_args!(
@@ -207,10 +219,12 @@ fn train_with(args: Args, team: &Team) -> anyhow::Result<bool> {
         return dry_run(&options, &gpu, args.json).map(|()| false);
     }
     let summary = train(&options, &gpu, team)?;
+    let profiled = ranks::Profiled::new(&summary, team, args.profile)?;
     if args.json {
-        print::line(serde_json::to_string(&summary).context("the summary as JSON")?)?;
+        print::line(serde_json::to_string(&profiled).context("the summary as JSON")?)?;
     } else {
         report(&summary)?;
+        profiled.show()?;
     }
     Ok(summary.interrupted)
 }
@@ -276,6 +290,9 @@ fn settings(args: &Args) -> wgrad::Result<Settings> {
     }
     if let Some(sync) = args.sync {
         settings.set(&format!("sync={sync}"))?;
+    }
+    if let Some(wire) = args.wire {
+        settings.set(&format!("wire={wire}"))?;
     }
     if let Some(freeze) = args.freeze {
         settings.set(&format!("freeze={freeze}"))?;

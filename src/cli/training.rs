@@ -21,14 +21,16 @@ pub fn train(options: &RunOptions, gpu: &GpuOptions, team: &Team) -> anyhow::Res
         None => {
             let open = async |config: &TrainConfig| {
                 let gpu = device::open(gpu).await?;
-                DataParallel::pretraining(&gpu, &plan(config), config.blocks, team)
+                let engine = DataParallel::pretraining(&gpu, &plan(config), config.blocks, team)?;
+                Ok(engine.with_wire(config.wire))
             };
             pollster::block_on(pretrain(options, open, show, &stop))
         }
         Some(sync) => {
             let open = async |config: &TrainConfig| {
                 let gpu = device::open(gpu).await?;
-                LocalTraining::pretraining(&gpu, &plan(config), config.blocks, sync, team)
+                let engine = LocalTraining::pretraining(&gpu, &plan(config), config.blocks, sync, team)?;
+                Ok(engine.with_wire(config.wire))
             };
             pollster::block_on(pretrain(options, open, show, &stop))
         }

@@ -8,6 +8,8 @@ use super::optimizer::is_amount;
 pub use super::optimizer::{GroupConfig, OptimizerConfig};
 use super::options::MlmOptions;
 use super::schedule::{Budget, Plan, PlanConfig, Ramp, Schedule};
+#[cfg(not(target_arch = "wasm32"))]
+use super::wire_format::WireFormat;
 use crate::data::{MaskedCount, MaskingOptions, Objective};
 use crate::gpu::Choices;
 use crate::models::{Config, Freeze};
@@ -88,6 +90,10 @@ pub struct TrainConfig {
     #[cfg(not(target_arch = "wasm32"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync: Option<LocalSteps>,
+    /// How gradients travel between ranks, wherever a step has several blocks.
+    #[cfg(not(target_arch = "wasm32"))]
+    #[serde(default, skip_serializing_if = "WireFormat::is_f32")]
+    pub wire: WireFormat,
     /// Forms of kernels that were chosen by measuring ([`ops::choices`](crate::ops::choices)): other forms round otherwise, so a run
     /// keeps its own wherever it goes on.
     #[serde(default, skip_serializing_if = "Choices::is_empty")]
@@ -152,6 +158,8 @@ impl TrainConfig {
             blocks: 1,
             #[cfg(not(target_arch = "wasm32"))]
             sync: None,
+            #[cfg(not(target_arch = "wasm32"))]
+            wire: WireFormat::F32,
             kernels: Choices::default(),
             from: None,
             model,

@@ -29,6 +29,8 @@ pub mod stress;
 pub mod trainer;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod tune;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod wire_format;
 pub mod workload;
 
 pub use config::{CheckpointConfig, EvaluateConfig, GroupConfig, OptimizerConfig, TrainConfig};
@@ -43,4 +45,6 @@ pub use pretrain::{RunOptions, Summary, pretrain};
 pub use run::Event;
 pub use settings::Settings;
 pub use trainer::{BegunStep, Trainer};
+#[cfg(not(target_arch = "wasm32"))]
+pub use wire_format::WireFormat;
 pub use workload::Workload;

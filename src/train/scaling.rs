@@ -36,7 +36,7 @@ pub struct Scaling {
     pub steps: Vec<(u64, u64)>,
     /// What a step takes.
     pub time: StepTime,
-    /// G: bytes of gradients.
+    /// G: bytes of gradients, as they travel.
     pub gradients: u64,
     /// What the network carries from each rank, and to it, in bits per second.
     pub network: f64,
@@ -64,7 +64,7 @@ pub struct Ranks {
 }
 
 impl Scaling {
-    /// The run of `config`, whose gradients take so many bytes.
+    /// The run of `config`, whose gradients take so many bytes in f32.
     ///
     /// # Errors
     /// As [`TrainConfig::plan`]; [`Error::Config`] for times or a network that are not positive.
@@ -89,6 +89,7 @@ impl Scaling {
         }
         let all = steps.iter().map(|(count, _)| *count).sum();
         let exchanges = config.sync.map_or(all, |sync| sync.exchanges(all));
+        let gradients = config.wire.bytes(gradients as usize / size_of::<f32>()) as u64;
         Ok(Scaling { steps, time, gradients, network, exchanges })
     }
 
@@ -159,6 +160,7 @@ pub fn bits_per_second(text: &str) -> Result<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::wire_format::WireFormat;
 
     /// 100 steps of 8 micro-batches of half a second, a second for the optimizer, and a gigabyte of gradients.
     fn scaling(network: f64) -> Scaling {
@@ -228,6 +230,12 @@ mod tests {
         assert_eq!(sequences, plan.total_sequences());
         assert_eq!(scaling.most_micro_batches(), plan.largest_batch() / micro_batch);
         assert!(scaling.steps.len() > 3);
+        let sent = |wire: WireFormat| {
+            let config = TrainConfig { wire, ..config.clone() };
+            Scaling::of(&config, time, 400_000_000, 1e9).unwrap().with(2).traffic_bytes
+        };
+        near(sent(WireFormat::F32), 4e8);
+        near(sent(WireFormat::F16), 2e8 * (1.0 + 1.0 / 512.0));
         for wrong in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             let micro_batch = StepTime { micro_batch: wrong, ..time };
             assert!(Scaling::of(&config, micro_batch, 1, 1e9).is_err());

@@ -40,6 +40,8 @@ const OPTIONAL: &[(&str, &str)] = &[
     // A page has no other ranks, and knows no such setting.
     #[cfg(not(target_arch = "wasm32"))]
     ("sync", "every=STEPS, as `every=50,after=500`"),
+    #[cfg(not(target_arch = "wasm32"))]
+    ("wire", "`f32` or `f16`"),
     ("kernels", "forms of kernels, as `sums=whole attention.short=fused`"),
 ];
 
@@ -333,6 +335,10 @@ fn tree(config: &TrainConfig) -> Value {
     tree["recompute"] = Value::from(config.recompute);
     tree["blocks"] = Value::from(config.blocks);
     tree["kernels"] = Value::from(config.kernels.to_string());
+    #[cfg(not(target_arch = "wasm32"))]
+    {
+        tree["wire"] = Value::from(config.wire.to_string());
+    }
     if let Some(keys) = tree.as_object_mut() {
         for (key, _) in OPTIONAL {
             keys.entry(*key).or_insert(Value::Null);

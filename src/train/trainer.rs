@@ -101,6 +101,10 @@ struct Recorded<B> {
     /// Those of passes that not every run has.
     learn: Option<Recording>,
     measure: Option<Recording>,
+    /// All gradients in pieces of at most so many elements, in the order in which the backward pass is done with them, where they were
+    /// asked for.
+    #[cfg(not(target_arch = "wasm32"))]
+    pieces: Option<(usize, Vec<std::ops::Range<usize>>)>,
 }
 
 /// Says what to change where training does not fit the device.

@@ -2,6 +2,7 @@
 
 use wgrad::data::task::Task;
 use wgrad::tensor::DType;
+use wgrad::train::WireFormat;
 use wgrad::train::finetune::{FinetuneOptions, columns};
 
 use crate::common::ranks::with_ranks;
@@ -12,17 +13,19 @@ use crate::{Place, common, run};
 fn any_number_of_ranks_finetunes_to_the_same_bits() {
     let Some(gpu) = common::gpu() else { return };
     let place = Place::new();
-    let mut storages = vec![DType::F32];
+    let mut cases = vec![(DType::F32, WireFormat::F32), (DType::F32, WireFormat::F16)];
     if common::has_f16(&gpu) {
-        storages.push(DType::F16);
+        cases.push((DType::F16, WireFormat::F32));
     }
-    for storage in storages {
+    let mut models = Vec::new();
+    for (storage, wire) in cases {
         let all = [1, 2, 3].map(|ranks| {
             with_ranks(ranks, |team| {
-                let out = format!("{storage:?} {ranks}");
+                let out = format!("{storage:?} {wire} {ranks}");
                 let mut options = FinetuneOptions { team: team.clone(), ..options(&place, storage, &out) };
                 // Of 16 texts in threes, the last step of an epoch has fewer.
                 (options.recipe.micro_batch, options.recipe.blocks, options.recipe.epochs) = (3, 3, 1);
+                options.recipe.wire = wire;
                 options.train.examples.truncate(50);
                 assert!(options.recipe.dropout > 0.0 && options.seeds.len() == 2);
                 run(&gpu, &options).unwrap();
@@ -31,10 +34,12 @@ fn any_number_of_ranks_finetunes_to_the_same_bits() {
         });
         for other in &all[1..] {
             for (name, bytes) in &all[0] {
-                assert!(bytes == &other[name], "{storage:?}: {name} differs");
+                assert!(bytes == &other[name], "{storage:?} {wire}: {name} differs");
             }
         }
+        models.push(all[0]["model.safetensors"].clone());
     }
+    assert!(models[0] != models[1], "what is rounded on its way has other bits");
 }
 
 #[test]

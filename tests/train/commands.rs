@@ -9,7 +9,7 @@ use wgrad::train::TrainConfig;
 use crate::Place;
 use crate::common::program::{command, json};
 
-const SMALL: [&str; 12] = [
+pub(crate) const SMALL: [&str; 12] = [
     "--set",
     "model.hidden_size=16",
     "--set",
@@ -24,7 +24,7 @@ const SMALL: [&str; 12] = [
     "evaluate.sequences=5",
 ];
 
-fn pretrain(place: &Place, out: &str) -> Command {
+pub(crate) fn pretrain(place: &Place, out: &str) -> Command {
     let mut command = command(&["pretrain"]);
     command.arg("--data").arg(place.path("data")).arg("--out").arg(place.path(out));
     command

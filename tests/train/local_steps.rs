@@ -15,13 +15,18 @@ use wgrad::{Error, Result};
 
 /// What a run told.
 #[derive(Default)]
-struct Told {
+pub(crate) struct Told {
     checkpoints: Vec<u64>,
     evaluated: Vec<u64>,
     lost: u32,
 }
 
-fn train(gpu: &Gpu, options: &RunOptions, team: &Team, stop_after: Option<u64>) -> (Result<Summary>, Told) {
+pub(crate) fn train(
+    gpu: &Gpu,
+    options: &RunOptions,
+    team: &Team,
+    stop_after: Option<u64>,
+) -> (Result<Summary>, Told) {
     let stop = AtomicBool::new(false);
     let mut told = Told::default();
     let mut watch = |event: Event<'_>| match event {
@@ -38,13 +43,14 @@ fn train(gpu: &Gpu, options: &RunOptions, team: &Team, stop_after: Option<u64>) 
     let open = async |config: &TrainConfig| {
         let learns = Learns::Masked(config.trainer_options());
         let plan = TrainerPlan { config: config.model.clone(), kernels: config.kernels.clone(), learns };
-        LocalTraining::pretraining(gpu, &plan, config.blocks, config.sync.unwrap(), team)
+        let engine = LocalTraining::pretraining(gpu, &plan, config.blocks, config.sync.unwrap(), team)?;
+        Ok(engine.with_wire(config.wire))
     };
     let summary = pollster::block_on(pretrain(options, open, &mut watch, &stop));
     (summary, told)
 }
 
-const CHANGES: [&str; 5] =
+pub(crate) const CHANGES: [&str; 5] =
     ["learning_rate=0.02", "micro_batch=2", "blocks=4", "checkpoint.every=2", "sync=every=5,after=1,ranks=2"];
 
 #[test]

@@ -21,8 +21,10 @@ mod ranks;
 mod resume;
 mod settings;
 mod skipping;
+mod step_times;
 mod toy;
 mod tuning;
+mod wire;
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;

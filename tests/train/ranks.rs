@@ -9,7 +9,12 @@ use wgrad::train::ranks::{DataParallel, Learns, Team, TrainerPlan};
 use wgrad::train::{Event, RunOptions, Summary, TrainConfig, pretrain};
 use wgrad::{Error, Result};
 
-fn train(gpu: &Gpu, options: &RunOptions, team: &Team, stop_after: Option<u64>) -> Result<Summary> {
+pub(crate) fn train(
+    gpu: &Gpu,
+    options: &RunOptions,
+    team: &Team,
+    stop_after: Option<u64>,
+) -> Result<Summary> {
     let stop = AtomicBool::new(false);
     let mut watch = |event: Event<'_>| match event {
         Event::Step(row) if stop_after == Some(row.step) => stop.store(true, Ordering::Relaxed),
@@ -21,7 +26,7 @@ fn train(gpu: &Gpu, options: &RunOptions, team: &Team, stop_after: Option<u64>) 
             kernels: config.kernels.clone(),
             learns: Learns::Masked(config.trainer_options()),
         };
-        DataParallel::pretraining(gpu, &plan, config.blocks, team)
+        Ok(DataParallel::pretraining(gpu, &plan, config.blocks, team)?.with_wire(config.wire))
     };
     pollster::block_on(pretrain(options, open, &mut watch, &stop))
 }

@@ -2,14 +2,27 @@
 
 #[cfg(feature = "mpi")]
 mod mpi;
+mod profile;
 
 use anyhow::bail;
+use wgrad::train::WireFormat;
 use wgrad::train::ranks::Team;
 
-use super::launcher;
+pub use profile::Profiled;
+
 use super::precision::ComputeArgs;
 #[cfg(feature = "mpi")]
-use super::{device, interrupt, kept, print};
+use super::{device, interrupt, kept};
+use super::{launcher, print};
+
+/// Says where a format that was asked for changes nothing.
+pub fn tell_wire(wire: WireFormat, blocks: usize) {
+    if wire != WireFormat::F32 && blocks == 1 {
+        print::note(format_args!(
+            "note: --wire {wire} changes nothing: a step of one block is computed by one process, and no gradients travel"
+        ));
+    }
+}
 
 /// Joins the processes that a launcher has started together with this one. Rank 0 gets the team; all others work for it, and
 /// get none when there is nothing more to do.

@@ -95,6 +95,9 @@ fn recipe(setup: &Setup<'_>, best: &Best, report: &FinetuneReport) -> Vec<(Strin
     if report.skipped_steps > 0 {
         rows.push(("skipped steps", report.skipped_steps.to_string()));
     }
+    if recipe.blocks > 1 && !recipe.wire.is_f32() {
+        rows.push(("gradients travel as", recipe.wire.to_string()));
+    }
     if setup.options.storage == DType::F16 {
         rows.push(("precision", "mixed: activations as f16".to_owned()));
     }

@@ -10,6 +10,7 @@ use crate::data::task::Task;
 use crate::error::quoted;
 use crate::models::Freeze;
 use crate::train::config::{OptimizerConfig, check_blocks, is_one, is_zero, one};
+use crate::train::wire_format::WireFormat;
 use crate::{Error, Result};
 
 /// A recipe by name.
@@ -118,6 +119,9 @@ pub struct Recipe {
     /// Parts that the micro-batches of a step are divided into, which as many ranks may compute ([`crate::train::ranks`]).
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub blocks: usize,
+    /// How gradients travel between ranks, wherever a step has several blocks.
+    #[serde(default, skip_serializing_if = "WireFormat::is_f32")]
+    pub wire: WireFormat,
 }
 
 impl Recipe {
@@ -157,6 +161,7 @@ impl Recipe {
             freeze: Freeze::Nothing,
             recompute: 0,
             blocks: 1,
+            wire: WireFormat::F32,
         }
     }
 

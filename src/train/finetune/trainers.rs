@@ -81,7 +81,7 @@ impl Setup<'_> {
             }
             Ok(())
         })?;
-        self.prepared(trainer, fit)
+        self.prepared(trainer.with_wire(recipe.wire), fit)
     }
 
     /// The batch of the texts numbered in `chosen`, in parts that are computed at once.

@@ -82,6 +82,11 @@ fn settings(options: &RunOptions) -> Vec<(String, String)> {
     ]);
     #[cfg(not(target_arch = "wasm32"))]
     rows.extend(config.sync.map(|sync| ("local steps", sync.to_string())));
+    #[cfg(not(target_arch = "wasm32"))]
+    rows.extend(
+        (config.blocks > 1 && !config.wire.is_f32())
+            .then(|| ("gradients travel as", config.wire.to_string())),
+    );
     rows.extend(optimizer.rows(adamw(optimizer).1));
     rows.extend([
         ("gradient norm clipped at", optimizer.clip.to_string()),

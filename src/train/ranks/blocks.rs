@@ -34,9 +34,13 @@ pub fn shares(blocks: usize, shares: &[u32]) -> Result<Vec<Range<usize>>> {
     Ok(parts)
 }
 
-/// Part `number` of so many, as equal as can be, of `elements`.
-pub(super) fn slice(elements: usize, number: usize, parts: usize) -> Range<usize> {
-    let at = |number: usize| (elements as u128 * number as u128 / parts.max(1) as u128) as usize;
+/// Part `number` of so many of `elements`, as equal as can be where each begins at a multiple of `unit`.
+pub(super) fn slice(elements: usize, unit: usize, number: usize, parts: usize) -> Range<usize> {
+    let units = elements.div_ceil(unit);
+    let at = |number: usize| {
+        let units = (units as u128 * number as u128 / parts.max(1) as u128) as usize;
+        elements.min(unit * units)
+    };
     at(number)..at(number + 1)
 }
 
@@ -53,9 +57,12 @@ mod tests {
         assert_eq!(shares(5, &[1, 1, 1]).unwrap(), [0..2, 2..4, 4..5]);
         assert_eq!(shares(6, &[3, 1, 2]).unwrap(), [0..3, 3..4, 4..6]);
         assert!(shares(2, &[1, 1, 1]).unwrap_err().to_string().contains("start at most 2 ranks"));
-        for (elements, parts) in [(1, 3), (10, 4), (128, 1), (7, 7)] {
-            let all: Vec<usize> = (0..parts).flat_map(|part| slice(elements, part, parts)).collect();
-            assert_eq!(all, (0..elements).collect::<Vec<_>>());
+        for (elements, parts) in [(0, 2), (1, 3), (10, 4), (128, 1), (7, 7)] {
+            for unit in [1, 3, 64] {
+                let slices = || (0..parts).map(|part| slice(elements, unit, part, parts));
+                assert!(slices().all(|slice| slice.start % unit == 0 || slice.is_empty()));
+                assert_eq!(slices().flatten().collect::<Vec<_>>(), (0..elements).collect::<Vec<_>>());
+            }
         }
         for blocks in 1..9 {
             for ranks in 1..=blocks {

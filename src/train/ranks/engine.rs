@@ -1,6 +1,7 @@
 //! The step engine of rank 0, and of a process that computes all blocks by itself.
 
 use std::ops::Range;
+use std::time::Instant;
 
 use super::blocks::blocks_of;
 use super::learn::{Learned, Shared, learn};
@@ -8,12 +9,14 @@ use super::link::alone;
 use super::message::{Kind, answered, put_shared, take_report, take_sums};
 use super::plan::{Learns, TrainerPlan, adapter};
 use super::team::Team;
+use super::times::{StepTimes, timed};
 use super::wire::{Packed, Writer};
 use crate::gpu::Gpu;
 use crate::optim::Sums;
 use crate::train::engine::{Evaluation, StepEngine, StepReport};
 use crate::train::objective::{MaskedTokens, Objective, TextObjective};
 use crate::train::trainer::{BegunStep, PIECE, Trainer};
+use crate::train::wire_format::{GROUP, WireFormat};
 use crate::{Error, Result};
 
 /// Fewer elements than these travel as one.
@@ -31,6 +34,8 @@ pub struct DataParallel<O: Objective> {
     uneven: bool,
     /// The most elements of gradients that travel as one, where it was chosen.
     piece: Option<usize>,
+    /// How gradients travel.
+    pub(super) wire: WireFormat,
 }
 
 /// A step that was begun.
@@ -70,7 +75,9 @@ impl Opening {
         let trainer = trainer?;
         let own = trainer.gpu().map(adapter).unwrap_or_default();
         let uneven = adapters?.iter().any(|adapter| *adapter != own);
-        let mut engine = DataParallel { trainer, team: self.team, parts: self.parts, uneven, piece: None };
+        let Opening { team, parts } = self;
+        let wire = WireFormat::default();
+        let mut engine = DataParallel { trainer, team, parts, uneven, piece: None, wire };
         if engine.team.size() > 1 {
             for (name, _) in engine.trainer.model_tensors() {
                 let values = pollster::block_on(engine.trainer.read(&name))?;
@@ -136,7 +143,14 @@ impl<O: Objective<Batch: Packed>> DataParallel<O> {
         &mut self.trainer
     }
 
-    /// Sends gradients in pieces of at most so many elements. For tests, whose models are small; no bit depends on it.
+    /// Has gradients of steps in several blocks travel as `wire` says. The bits of what is learned depend on it, and not on how many
+    /// ranks there are.
+    #[must_use]
+    pub fn with_wire(self, wire: WireFormat) -> Self {
+        DataParallel { wire, ..self }
+    }
+
+    /// Sends gradients in pieces of at most so many elements, or some more. For tests, whose models are small; no bit depends on it.
     #[doc(hidden)]
     pub fn set_piece(&mut self, elements: usize) {
         self.piece = Some(elements.clamp(1, PIECE));
@@ -145,7 +159,9 @@ impl<O: Objective<Batch: Packed>> DataParallel<O> {
     /// The most elements of gradients that travel as one: an eighth, so that there is something to add while the rest is being
     /// computed, but not so few that each costs more than it gains.
     fn piece(&self) -> usize {
-        self.piece.unwrap_or_else(|| (self.trainer.gradient_elements() / 8).clamp(LEAST_PIECE, PIECE))
+        let most = (self.trainer.gradient_elements() / 8).clamp(LEAST_PIECE, PIECE);
+        // Neighbours that share a scale on their way are in one piece, however long that is.
+        self.piece.unwrap_or(most).next_multiple_of(GROUP)
     }
 
     fn is_alone(&self) -> bool {
@@ -169,6 +185,7 @@ impl<O: Objective<Batch: Packed>> DataParallel<O> {
 
     /// A step in blocks, from beginning to end.
     async fn step_in_blocks(&mut self, micro_batches: &[O::Batch], learning_rate: f64) -> Result<StepReport> {
+        let (began, mut times) = (Instant::now(), StepTimes { steps: 1, ..StepTimes::default() });
         let whole = self.trainer.whole(micro_batches);
         let ranges = blocks_of(micro_batches.len(), self.parts.last().map_or(1, |part| part.end));
         let first = self.trainer.keys_used();
@@ -189,7 +206,7 @@ impl<O: Objective<Batch: Packed>> DataParallel<O> {
         };
         let counts: Vec<usize> = self.parts.iter().map(|part| filled(part).len()).collect();
         let pieces = self.trainer.gradient_pieces(self.piece(), micro_batches.first())?;
-        let shared = Shared { whole, counts, pieces };
+        let shared = Shared { whole, counts, pieces, wire: self.wire };
         for (rank, part) in self.parts.iter().enumerate().skip(1) {
             let mut message = Kind::Step.message();
             put_shared(&shared, &mut message);
@@ -197,17 +214,18 @@ impl<O: Objective<Batch: Packed>> DataParallel<O> {
                 to.number(starts[block]);
                 put_batches(&micro_batches[ranges[block].clone()], to);
             });
-            self.team.tell(rank, message.0)?;
+            timed(&mut times.send, || self.team.tell(rank, message.0))?;
         }
         let own: Vec<_> = filled(&self.parts[0])
             .into_iter()
             .map(|block| (starts[block], &micro_batches[ranges[block].clone()]))
             .collect();
         let learned = match self.team.members() {
-            Some(mut members) => learn(&mut self.trainer, &mut *members.link, &shared, &own)?,
-            None => learn(&mut self.trainer, &mut alone(), &shared, &own)?,
+            Some(mut members) => learn(&mut self.trainer, &mut *members.link, &shared, &own, &mut times)?,
+            None => learn(&mut self.trainer, &mut alone(), &shared, &own, &mut times)?,
         };
-        let others = self.team.answers(|rank, bytes| answered(bytes, rank, |from| from.list(take_sums)));
+        let sums = |rank: usize, bytes: &[u8]| answered(bytes, rank, |from| from.list(take_sums));
+        let others = timed(&mut times.answers, || self.team.answers(sums));
         let (own, others, gradient) = match (learned, others) {
             (Learned { sums: Ok(own), gradient: Some(gradient) }, Ok(others)) => (own, others, gradient),
             (Learned { sums, .. }, others) => {
@@ -220,12 +238,16 @@ impl<O: Objective<Batch: Packed>> DataParallel<O> {
         let mut message = Kind::Go.message();
         message.floats(&[sums.loss, sums.correct]);
         message.double(learning_rate);
-        self.team.tell_all(&message.0)?;
+        timed(&mut times.send, || self.team.tell_all(&message.0))?;
+        let updating = Instant::now();
         let report = self.trainer.step_from(&whole, &gradient, &sums, learning_rate).await;
+        times.optimizer += updating.elapsed().as_secs_f64();
         self.trainer.set_keys_used(keys);
-        let others = self.team.answers(|rank, bytes| answered(bytes, rank, take_report));
+        let reports = |rank: usize, bytes: &[u8]| answered(bytes, rank, take_report);
+        let others = timed(&mut times.answers, || self.team.answers(reports));
         let report = report?;
         let others = others?;
+        self.team.count(StepTimes { seconds: began.elapsed().as_secs_f64(), ..times });
         // With one adapter the norm is the same number everywhere; one that differs is no rounding.
         let apart = |other: &StepReport| other.gradient_norm.to_bits() != report.gradient_norm.to_bits();
         let differs = others.iter().position(|other| {

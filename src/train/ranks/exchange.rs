@@ -1,10 +1,12 @@
 //! Sums over the blocks of all ranks, each element added in the order of the blocks.
 
 use std::ops::Range;
+use std::time::Instant;
 
 use super::blocks::slice;
 use super::link::Link;
-use super::wire::{float_bytes, floats};
+use super::times::{StepTimes, timed};
+use crate::train::wire_format::WireFormat;
 use crate::{Error, Result};
 
 /// What the first byte of a message between two ranks says. Each sends every other one gradients and sums, and then, once, that it
@@ -25,10 +27,10 @@ enum Part {
 impl Part {
     const ALL: [Part; 4] = [Part::Gradients, Part::Sums, Part::Done, Part::Failed];
 
-    fn message(self, values: &[f32]) -> Vec<u8> {
-        let mut message = Vec::with_capacity(1 + 4 * values.len());
+    fn message(self, wire: WireFormat, values: &[f32]) -> Vec<u8> {
+        let mut message = Vec::with_capacity(1 + wire.bytes(values.len()));
         message.push(self as u8);
-        message.extend_from_slice(float_bytes(values));
+        wire.put(values, &mut message);
         message
     }
 }
@@ -40,6 +42,8 @@ const AHEAD: usize = 2;
 /// of each piece for all, so that none sends or receives much more than twice what it holds, however many there are.
 pub(super) struct Exchange<'a> {
     link: &'a mut dyn Link,
+    /// How gradients and sums travel.
+    wire: WireFormat,
     /// Which elements each piece has, the same on all ranks.
     pieces: &'a [Range<usize>],
     /// How many blocks each rank has.
@@ -48,11 +52,13 @@ pub(super) struct Exchange<'a> {
     put: usize,
     /// How many pieces were added.
     added: usize,
-    /// This rank's slices of its own pieces, block by block. Rank 0, whose blocks are the first of all, adds them up.
-    own: Vec<Vec<f32>>,
+    /// What each rank has sent. Of this one its slices of its own pieces; but rank 0, whose blocks are the first of all, adds its own
+    /// up in the place of the whole.
     others: Vec<Other>,
     /// The sum, or what of it there is.
     whole: Vec<f32>,
+    /// What it waits for.
+    pub times: &'a mut StepTimes,
     failed: bool,
     /// What went wrong with the link, after which nobody can be told anything.
     broken: Option<Error>,
@@ -61,7 +67,8 @@ pub(super) struct Exchange<'a> {
 /// What came from a rank.
 #[derive(Debug, Default)]
 struct Other {
-    /// As in [`Exchange::own`], with the first byte of each message; empty once they were added.
+    /// This rank's slices of its pieces, block by block, as they travel, with the first byte of each message; empty once they were
+    /// added.
     gradients: Vec<Vec<u8>>,
     /// How many sums.
     sums: usize,
@@ -71,15 +78,15 @@ struct Other {
 impl<'a> Exchange<'a> {
     /// Begins to add so many `elements`, which are in `pieces`; `counts` says how many blocks each rank has.
     pub(super) fn new(
-        link: &'a mut dyn Link,
+        (link, wire): (&'a mut dyn Link, WireFormat),
         elements: usize,
         pieces: &'a [Range<usize>],
         counts: &'a [usize],
+        times: &'a mut StepTimes,
     ) -> Self {
         let others = (0..link.size()).map(|_| Other::default()).collect();
-        let whole = vec![0.0; elements];
-        let (own, broken) = (Vec::new(), None);
-        Exchange { link, pieces, counts, put: 0, added: 0, own, others, whole, failed: false, broken }
+        let (whole, failed, broken) = (vec![0.0; elements], false, None);
+        Exchange { link, wire, pieces, counts, put: 0, added: 0, others, whole, times, failed, broken }
     }
 
     /// Whether there will be no sum, so that what is computed for it is of no use.
@@ -90,48 +97,67 @@ impl<'a> Exchange<'a> {
     /// Sends a piece of this rank's next block, in the order of the pieces, and adds one that was sent before.
     pub(super) fn put(&mut self, values: &[f32]) {
         if !self.is_over()
-            && let Err(error) = self.try_put(values)
+            && let Err(error) = self.working(|this| this.try_put(values))
         {
             self.broken = Some(error);
         }
     }
 
+    /// Counts what `work` takes, but for what it waits for, as time of adding.
+    fn working<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        let (began, waited) = (Instant::now(), self.times.exchanging());
+        let done = work(self);
+        let waited = self.times.exchanging() - waited;
+        self.times.add += (began.elapsed().as_secs_f64() - waited).max(0.0);
+        done
+    }
+
     fn try_put(&mut self, values: &[f32]) -> Result<()> {
-        let rank = self.link.rank();
+        let (rank, ranks, wire) = (self.link.rank(), self.link.size(), self.wire);
         let (block, number) = (self.put / self.pieces.len(), self.put % self.pieces.len());
         self.put += 1;
         let last = block + 1 == self.counts[rank];
         let piece = self.pieces[number].clone();
-        // The first blocks of all: their sum begins that of the whole, and they travel as one.
-        let first = rank == 0 && self.counts[0] > 1;
-        if first {
-            let sum = &mut self.whole[piece.clone()];
-            match block {
-                0 => sum.copy_from_slice(values),
-                _ => sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += value),
-            }
-            if !last {
+        let part = |of: usize| slice(piece.len(), wire.unit(), of, ranks);
+        // The first blocks of all, whose sum begins that of the whole.
+        let joined = rank == 0 && self.joins();
+        if rank == 0 {
+            let own = if joined { 0..piece.len() } else { part(0) };
+            let sum = &mut self.whole[piece.start + own.start..piece.start + own.end];
+            wire.rounded(&values[own], |at, values| add(block == 0, &mut sum[at..], values));
+            if joined && !last {
                 return Ok(());
             }
         }
-        let values = if first { &self.whole[piece] } else { values };
-        let ranks = self.link.size();
-        for to in (0..ranks).filter(|&to| to != rank) {
-            self.link.send(to, Part::Gradients.message(&values[slice(values.len(), to, ranks)]))?;
+        for to in usize::from(rank == 0)..ranks {
+            let values = if joined { &self.whole[piece.clone()] } else { values };
+            let message = Part::Gradients.message(wire, &values[part(to)]);
+            match to == rank {
+                true => self.others[rank].gradients.push(message),
+                false => self.send(to, message)?,
+            }
         }
-        self.own.push(values[slice(values.len(), rank, ranks)].to_vec());
         if last && number >= AHEAD { self.add() } else { Ok(()) }
     }
 
-    /// How many blocks of a rank travel.
+    /// Whether the blocks of rank 0 travel as one, their sum, as they may where nothing is rounded on the way.
+    fn joins(&self) -> bool {
+        self.counts[0] > 1 && self.wire == WireFormat::F32
+    }
+
+    /// How many blocks of a rank travel to this one.
     fn travelling(&self, rank: usize) -> usize {
-        if rank == 0 { self.counts[0].min(1) } else { self.counts[rank] }
+        if rank == 0 && self.joins() { 1 } else { self.counts[rank] }
+    }
+
+    fn send(&mut self, to: usize, message: Vec<u8>) -> Result<()> {
+        timed(&mut self.times.send, || self.link.send(to, message))
     }
 
     /// The elements of a rank's slice of a piece.
     fn slice_of(&self, piece: usize, rank: usize) -> Range<usize> {
         let Range { start, end } = self.pieces[piece];
-        let within = slice(end - start, rank, self.link.size());
+        let within = slice(end - start, self.wire.unit(), rank, self.link.size());
         start + within.start..start + within.end
     }
 
@@ -140,34 +166,35 @@ impl<'a> Exchange<'a> {
         let (rank, ranks) = (self.link.rank(), self.link.size());
         let piece = self.added;
         let mine = self.slice_of(piece, rank);
-        let mut sum: Option<Vec<f32>> = None;
-        for from in 0..ranks {
+        // Where nobody has a block, nothing was learned.
+        let mut sum = vec![0.0; mine.len()];
+        let mut begins = true;
+        if rank == 0 && self.counts[0] > 0 {
+            sum.copy_from_slice(&self.whole[mine.clone()]);
+            begins = false;
+        }
+        for from in usize::from(rank == 0)..ranks {
             for block in 0..self.travelling(from) {
                 let place = block * self.pieces.len() + piece;
-                if from == rank {
-                    let own = self.own.get_mut(place).map(std::mem::take).unwrap_or_default();
-                    add(&mut sum, own.into_iter());
-                    continue;
-                }
-                while !self.is_over() && self.others[from].gradients.len() <= place {
+                while from != rank && !self.is_over() && self.others[from].gradients.len() <= place {
                     self.take(from)?;
                 }
                 if self.is_over() {
                     return Ok(());
                 }
-                let bytes = std::mem::take(&mut self.others[from].gradients[place]);
-                self.is_whole(from, bytes.len() - 1, mine.len())?;
-                add(&mut sum, floats(&bytes[1..]));
+                let bytes =
+                    self.others[from].gradients.get_mut(place).map(std::mem::take).unwrap_or_default();
+                let bytes = self.whole_of(from, &bytes, mine.len())?;
+                self.wire.lend(bytes, |at, values| add(begins, &mut sum[at..], values));
+                begins = false;
             }
         }
         self.added += 1;
-        // Where nobody has a block, nothing was learned.
-        let sum = sum.unwrap_or_else(|| vec![0.0; mine.len()]);
-        for to in (0..ranks).filter(|&to| to != rank) {
-            self.link.send(to, Part::Sums.message(&sum))?;
-        }
-        self.whole[mine].copy_from_slice(&sum);
-        Ok(())
+        let message = Part::Sums.message(self.wire, &sum);
+        // What the others get is the sum of this one, too.
+        let whole = &mut self.whole[mine];
+        self.wire.lend(&message[1..], |at, values| whole[at..at + values.len()].copy_from_slice(values));
+        (0..ranks).filter(|&to| to != rank).try_for_each(|to| self.send(to, message.clone()))
     }
 
     /// Takes the next message of a rank.
@@ -177,7 +204,9 @@ impl<'a> Exchange<'a> {
         if self.others[from].ended {
             return Err(broken("it sent less of its gradients than it has"));
         }
-        let bytes = self.link.receive(from)?;
+        let adds = self.added < self.pieces.len();
+        let waited = if adds { &mut self.times.gradients } else { &mut self.times.sums };
+        let bytes = timed(waited, || self.link.receive(from))?;
         let part = bytes.first().and_then(|&byte| Part::ALL.get(usize::from(byte)));
         match part.ok_or_else(|| broken("it sent what is no gradient"))? {
             Part::Done => self.others[from].ended = true,
@@ -194,20 +223,23 @@ impl<'a> Exchange<'a> {
                     return Err(broken("it sent more sums than there are"));
                 }
                 let theirs = self.slice_of(piece, from);
-                self.is_whole(from, bytes.len() - 1, theirs.len())?;
-                self.whole[theirs].iter_mut().zip(floats(&bytes[1..])).for_each(|(sum, value)| *sum = value);
+                let bytes = self.whole_of(from, &bytes, theirs.len())?;
+                let whole = &mut self.whole[theirs];
+                self.wire.lend(bytes, |at, values| whole[at..at + values.len()].copy_from_slice(values));
                 self.others[from].sums += 1;
             }
         }
         Ok(())
     }
 
-    fn is_whole(&self, from: usize, bytes: usize, elements: usize) -> Result<()> {
-        if bytes == 4 * elements {
-            return Ok(());
+    /// What a message of so many elements holds behind its first byte.
+    fn whole_of<'b>(&self, from: usize, message: &'b [u8], elements: usize) -> Result<&'b [u8]> {
+        let (bytes, expected) = (message.get(1..).unwrap_or_default(), self.wire.bytes(elements));
+        if bytes.len() == expected {
+            return Ok(bytes);
         }
-        let message =
-            format!("it sent {bytes} bytes of gradients instead of {}: this is a defect", 4 * elements);
+        let found = bytes.len();
+        let message = format!("it sent {found} bytes of gradients instead of {expected}: this is a defect");
         Err(Error::Rank { rank: from, message })
     }
 
@@ -218,16 +250,21 @@ impl<'a> Exchange<'a> {
     /// Those of the link; [`Error::Rank`] where a rank sends another number of elements.
     pub(super) fn end(mut self, computed: bool) -> Result<Option<Vec<f32>>> {
         self.failed |= !computed;
+        self.working(Self::try_end)?;
+        Ok((!self.failed).then_some(self.whole))
+    }
+
+    fn try_end(&mut self) -> Result<()> {
         while !self.is_over() && self.added < self.pieces.len() {
             self.add()?;
         }
-        if let Some(error) = self.broken {
+        if let Some(error) = self.broken.take() {
             return Err(error);
         }
         let (rank, ranks) = (self.link.rank(), self.link.size());
         let last = if self.failed { Part::Failed } else { Part::Done };
         for to in (0..ranks).filter(|&to| to != rank) {
-            self.link.send(to, last.message(&[]))?;
+            self.send(to, vec![last as u8])?;
         }
         for from in (0..ranks).filter(|&from| from != rank) {
             while !self.others[from].ended {
@@ -236,9 +273,8 @@ impl<'a> Exchange<'a> {
         }
         let sums = |other: &Other| other.sums == self.pieces.len();
         let missing = (0..ranks).find(|&from| from != rank && !sums(&self.others[from]));
-        match missing {
-            _ if self.failed => Ok(None),
-            None => Ok(Some(self.whole)),
+        match missing.filter(|_| !self.failed) {
+            None => Ok(()),
             Some(rank) => {
                 Err(Error::Rank { rank, message: "it sent too few sums: this is a defect".to_owned() })
             }
@@ -251,7 +287,8 @@ impl<'a> Exchange<'a> {
 /// # Errors
 /// Those of the link.
 pub(super) fn refuse(link: &mut dyn Link) -> Result<()> {
-    Exchange::new(link, 0, &[], &[]).end(false).map(drop)
+    let mut times = StepTimes::default();
+    Exchange::new((link, WireFormat::F32), 0, &[], &[], &mut times).end(false).map(drop)
 }
 
 /// What the gradients of the blocks of all ranks add up to: an [`Exchange`] of one piece, when all is there. `own` are those of
@@ -260,151 +297,27 @@ pub(super) fn refuse(link: &mut dyn Link) -> Result<()> {
 /// # Errors
 /// Those of the link; [`Error::Rank`] where a rank sends another number of elements, or has failed.
 pub(super) fn sum_in_order(
-    link: &mut dyn Link,
+    (link, wire): (&mut dyn Link, WireFormat),
     elements: usize,
     counts: &[usize],
     own: Vec<Vec<f32>>,
+    times: &mut StepTimes,
 ) -> Result<Vec<f32>> {
     let rank = link.rank();
     let all = 0..elements;
-    let mut exchange = Exchange::new(link, elements, std::slice::from_ref(&all), counts);
+    let mut exchange = Exchange::new((link, wire), elements, std::slice::from_ref(&all), counts, times);
     own.iter().for_each(|block| exchange.put(block));
     let failed = || Error::Rank { rank, message: "another rank has failed".to_owned() };
     exchange.end(true)?.ok_or_else(failed)
 }
 
-/// `sum + addend`, or the addend where there is no sum yet.
-fn add(sum: &mut Option<Vec<f32>>, addend: impl Iterator<Item = f32>) {
-    match sum {
-        None => *sum = Some(addend.collect()),
-        Some(sum) => sum.iter_mut().zip(addend).for_each(|(sum, addend)| *sum += addend),
+/// The first elements of `sum` and their addends; or these alone, where the sum begins.
+fn add(begins: bool, sum: &mut [f32], addends: &[f32]) {
+    match begins {
+        true => sum[..addends.len()].copy_from_slice(addends),
+        false => sum.iter_mut().zip(addends).for_each(|(sum, addend)| *sum += addend),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::thread;
-    use std::time::Duration;
-
-    use super::super::link::{Local, locals};
-    use super::*;
-
-    /// Of very unequal sizes, so that every order of a sum has bits of its own.
-    fn gradient(block: usize, elements: usize) -> Vec<f32> {
-        let value = |at: usize| {
-            let bits = crate::random::mix((block * 1000 + at) as u64);
-            (bits as f32 / u64::MAX as f32 - 0.5) * 10f32.powi((bits % 7) as i32)
-        };
-        (0..elements).map(value).collect()
-    }
-
-    fn add_up(blocks: impl Iterator<Item = Vec<f32>>) -> Vec<f32> {
-        let mut sum = None;
-        blocks.for_each(|block| add(&mut sum, block.into_iter()));
-        sum.unwrap()
-    }
-
-    fn bits(values: &[f32]) -> Vec<u32> {
-        values.iter().map(|value| value.to_bits()).collect()
-    }
-
-    /// Pieces in an order that is not theirs, the last shorter.
-    fn pieces(elements: usize, most: usize) -> Vec<Range<usize>> {
-        let mut pieces: Vec<_> = (0..elements).step_by(most).map(|at| at..elements.min(at + most)).collect();
-        pieces.sort_by_key(|piece| crate::random::mix(piece.start as u64));
-        pieces
-    }
-
-    #[test]
-    fn the_sum_does_not_depend_on_who_has_which_block() {
-        for (elements, most) in [(1, 1), (2, 1), (3, 2), (1000, 1000), (1000, 90)] {
-            let blocks: Vec<_> = (0..5).map(|block| gradient(block, elements)).collect();
-            let expected = add_up(blocks.clone().into_iter());
-            assert!(elements < 1000 || expected != add_up(blocks.clone().into_iter().rev()));
-            let pieces = pieces(elements, most);
-            for counts in [vec![5], vec![2, 3], vec![2, 2, 1], vec![1, 0, 4, 0], vec![0, 5], vec![3, 2]] {
-                let links = locals(counts.len(), Duration::from_secs(30));
-                let mut rest = blocks.clone();
-                let own: Vec<Vec<Vec<f32>>> =
-                    counts.iter().map(|&count| rest.drain(..count).collect()).collect();
-                thread::scope(|scope| {
-                    for (mut link, own) in links.into_iter().zip(own) {
-                        let (counts, expected, pieces) = (&counts, &expected, &pieces);
-                        scope.spawn(move || {
-                            let mut exchange = Exchange::new(&mut link, elements, pieces, counts);
-                            for block in &own {
-                                pieces.iter().for_each(|piece| exchange.put(&block[piece.clone()]));
-                            }
-                            let found = exchange.end(true).unwrap().unwrap();
-                            assert_eq!(bits(&found), bits(expected), "{counts:?} {pieces:?}");
-                        });
-                    }
-                });
-            }
-        }
-    }
-
-    /// Wherever a rank stops, all learn of it, none waits, and the next sum is that of all.
-    #[test]
-    fn a_rank_that_fails_leaves_nothing_behind() {
-        let (elements, counts) = (100, [1, 2, 1]);
-        let pieces = pieces(elements, 17);
-        let blocks: Vec<_> = (0..4).map(|block| gradient(block, elements)).collect();
-        let expected = bits(&add_up(blocks.clone().into_iter()));
-        let first = [0, 1, 3];
-        for fails in 0..3 {
-            for after in 0..=counts[fails] * pieces.len() {
-                let links = locals(3, Duration::from_secs(30));
-                thread::scope(|scope| {
-                    for (rank, mut link) in links.into_iter().enumerate() {
-                        let (pieces, blocks, expected) = (&pieces, &blocks, &expected);
-                        scope.spawn(move || {
-                            let mut exchange = |left: usize, computed: bool| {
-                                let own = &blocks[first[rank]..first[rank] + counts[rank]];
-                                let mut exchange = Exchange::new(&mut link, elements, pieces, &counts);
-                                let all = own
-                                    .iter()
-                                    .flat_map(|block| pieces.iter().map(move |at| &block[at.clone()]));
-                                all.take(left).for_each(|piece| exchange.put(piece));
-                                exchange.end(computed).unwrap()
-                            };
-                            let found =
-                                if rank == fails { exchange(after, false) } else { exchange(99, true) };
-                            assert!(found.is_none());
-                            assert_eq!(bits(&exchange(99, true).unwrap()), *expected);
-                        });
-                    }
-                });
-            }
-        }
-    }
-
-    #[test]
-    fn who_has_ended_or_is_silent_is_told() {
-        let told = |patience: Duration, other: fn(Local)| {
-            let mut links = locals(2, patience);
-            let (last, mut first) = (links.pop().unwrap(), links.pop().unwrap());
-            other(last);
-            sum_in_order(&mut first, 4, &[1, 1], vec![vec![1.0; 4]]).unwrap_err().to_string()
-        };
-        assert_eq!(told(Duration::from_secs(60), drop), "rank 1: it has ended");
-        let silent = told(Duration::from_millis(300), std::mem::forget);
-        assert!(silent.starts_with("rank 1: nothing was heard of it"), "{silent}");
-        let sends = |message: Vec<u8>| {
-            let mut links = locals(2, Duration::from_secs(60));
-            let (mut last, mut first) = (links.pop().unwrap(), links.pop().unwrap());
-            last.send(0, message).unwrap();
-            last.send(0, Part::Done.message(&[])).unwrap();
-            sum_in_order(&mut first, 4, &[1, 1], vec![vec![1.0; 4]]).unwrap_err().to_string()
-        };
-        let wrong = sends(Part::Gradients.message(&[0.0]));
-        assert!(wrong.contains("4 bytes of gradients instead of 8"), "{wrong}");
-        let less = sends(Part::Sums.message(&[0.0; 2]));
-        assert!(less.contains("less of its gradients than it has"), "{less}");
-        let few = sends(Part::Gradients.message(&[0.0; 2]));
-        assert!(few.contains("too few sums"), "{few}");
-        assert!(
-            sends(vec![9]).contains("what is no gradient") && sends(vec![]).contains("what is no gradient")
-        );
-    }
-}
+mod tests;

@@ -1,17 +1,22 @@
 //! The step engine of rank 0 where ranks learn by themselves between two synchronisations.
 
+use std::time::Instant;
+
 use super::blocks::blocks_of;
 use super::engine::{DataParallel, put_batches};
-use super::message::{Kind, answered, take_report};
+use super::link::alone;
+use super::message::{Kind, answered, put_wire, take_report};
 use super::outer::{Ask, OUTER, Outer};
 use super::plan::TrainerPlan;
 use super::team::Team;
+use super::times::{StepTimes, timed};
 use super::wire::Writer;
 use crate::data::Batch;
 use crate::gpu::Gpu;
 use crate::train::engine::{Evaluation, StepEngine, StepReport};
 use crate::train::local_steps::LocalSteps;
 use crate::train::objective::MaskedTokens;
+use crate::train::wire_format::WireFormat;
 use crate::{Error, Result};
 
 /// The name of the tensor that holds how many steps were done.
@@ -75,6 +80,12 @@ impl LocalTraining {
         })
     }
 
+    /// Has gradients of exact steps, and how far ranks have come, travel as `wire` says.
+    #[must_use]
+    pub fn with_wire(self, wire: WireFormat) -> Self {
+        LocalTraining { exact: self.exact.with_wire(wire), ..self }
+    }
+
     fn ask(ask: Ask) -> Writer {
         let mut message = Kind::Local.message();
         message.byte(ask as u8);
@@ -88,6 +99,7 @@ impl LocalTraining {
 
     /// A step that each rank does with its own micro-batches.
     async fn local_step(&mut self, micro_batches: &[Batch], learning_rate: f64) -> Result<StepReport> {
+        let (began, mut times) = (Instant::now(), StepTimes { steps: 1, ..StepTimes::default() });
         let begins = !self.known;
         let blocks = self.exact.parts.last().map_or(1, |part| part.end);
         let ranges = blocks_of(micro_batches.len(), blocks);
@@ -101,7 +113,7 @@ impl LocalTraining {
             message.byte(u8::from(begins));
             message.double(learning_rate);
             put_batches(of_rank(rank), &mut message);
-            self.exact.team.tell(rank, message.0)?;
+            timed(&mut times.send, || self.exact.team.tell(rank, message.0))?;
         }
         let answers: Vec<usize> = (0..self.exact.parts.len())
             .map(|rank| of_rank(rank).iter().map(|batch| batch.labels.len()).sum())
@@ -110,10 +122,14 @@ impl LocalTraining {
         self.learned.iter_mut().zip(&learned).for_each(|(all, more)| *all += more);
         (self.known, self.apart, self.differs) = (true, true, true);
         let own = of_rank(0);
+        let computing = Instant::now();
         let own = self.outer.step(&mut self.exact.trainer, begins, own, learning_rate).await;
-        let others = self.exact.team.answers(|rank, bytes| answered(bytes, rank, take_report));
+        times.compute += computing.elapsed().as_secs_f64();
+        let take = |rank: usize, bytes: &[u8]| answered(bytes, rank, take_report);
+        let others = timed(&mut times.answers, || self.exact.team.answers(take));
         // The own error says more than those that may follow from it.
         let reports: Vec<StepReport> = std::iter::once(own?).chain(others?).collect();
+        self.exact.team.count(StepTimes { seconds: began.elapsed().as_secs_f64(), ..times });
         Ok(together(&reports, &answers))
     }
 }
@@ -181,6 +197,8 @@ impl StepEngine for LocalTraining {
         if !self.apart {
             return Ok(());
         }
+        // It belongs to the step before.
+        let (began, mut times) = (Instant::now(), StepTimes::default());
         // A rank that has learned from nothing has come nowhere, and its part of the mean is that of the others.
         let learned = std::mem::replace(&mut self.learned, vec![0; self.exact.parts.len()]);
         let all = learned.iter().sum::<usize>().max(1) as f64;
@@ -191,24 +209,31 @@ impl StepEngine for LocalTraining {
             self.exact.team.tell(rank, message.0)?;
         }
         let own = share(0) as f32;
+        let reading = Instant::now();
         let own = self.outer.take_difference(&mut self.exact.trainer, own).await;
-        let others = self.all_done();
+        times.read += reading.elapsed().as_secs_f64();
+        let others = timed(&mut times.answers, || self.all_done());
         own.and(others)?;
 
         let LocalSteps { learning_rate, momentum, .. } = self.options;
         let mut message = Self::ask(Ask::Outer);
         message.double(learning_rate);
         message.double(momentum);
+        let wire = self.exact.wire;
+        put_wire(wire, &mut message);
         self.exact.team.tell_all(&message.0)?;
         let mean = match self.exact.team.members() {
-            Some(mut members) => self.outer.exchange(Some(&mut *members.link))?,
-            None => self.outer.exchange(None)?,
+            Some(mut members) => self.outer.exchange((&mut *members.link, wire), &mut times)?,
+            None => self.outer.exchange((&mut alone(), wire), &mut times)?,
         };
         let (rate, momentum) = (learning_rate as f32, momentum as f32);
+        let applying = Instant::now();
         let own = self.outer.apply(&mut self.exact.trainer, &mean, rate, momentum).await;
-        let others = self.all_done();
+        times.optimizer += applying.elapsed().as_secs_f64();
+        let others = timed(&mut times.answers, || self.all_done());
         own.and(others)?;
         self.apart = false;
+        self.exact.team.count(StepTimes { seconds: began.elapsed().as_secs_f64(), ..times });
         Ok(())
     }
 

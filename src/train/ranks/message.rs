@@ -5,6 +5,7 @@ use super::wire::{Reader, Writer};
 use crate::optim::Sums;
 use crate::train::StepReport;
 use crate::train::trainer::Whole;
+use crate::train::wire_format::WireFormat;
 use crate::{Error, Result};
 
 /// What the first byte of a message from rank 0 says.
@@ -27,11 +28,22 @@ pub(super) enum Kind {
     End,
     /// Learn by yourself, or do the outer step: an [`Ask`](super::outer::Ask) follows. Answered.
     Local,
+    /// Tell what the seconds of all steps went to. Answered with [`StepTimes`](super::StepTimes) in JSON.
+    Times,
 }
 
 impl Kind {
-    const ALL: [Kind; 8] =
-        [Kind::Open, Kind::Write, Kind::Step, Kind::Go, Kind::Leave, Kind::Measure, Kind::End, Kind::Local];
+    const ALL: [Kind; 9] = [
+        Kind::Open,
+        Kind::Write,
+        Kind::Step,
+        Kind::Go,
+        Kind::Leave,
+        Kind::Measure,
+        Kind::End,
+        Kind::Local,
+        Kind::Times,
+    ];
 
     /// The start of a message.
     pub(super) fn message(self) -> Writer {
@@ -98,6 +110,15 @@ pub(super) fn put_shared(shared: &Shared, to: &mut Writer) {
         to.count(piece.start);
         to.count(piece.end);
     });
+    put_wire(shared.wire, to);
+}
+
+pub(super) fn put_wire(wire: WireFormat, to: &mut Writer) {
+    to.byte(u8::from(wire == WireFormat::F16));
+}
+
+pub(super) fn take_wire(from: &mut Reader<'_>) -> Result<WireFormat> {
+    Ok(if from.byte()? == 0 { WireFormat::F32 } else { WireFormat::F16 })
 }
 
 pub(super) fn take_shared(from: &mut Reader<'_>) -> Result<Shared> {
@@ -105,7 +126,7 @@ pub(super) fn take_shared(from: &mut Reader<'_>) -> Result<Shared> {
     let [weight] = from.floats()?[..] else { return Err(from.broken()) };
     let counts = from.list(Reader::count)?;
     let pieces = from.list(|from| Ok(from.count()?..from.count()?))?;
-    Ok(Shared { whole: Whole { answers, weight }, counts, pieces })
+    Ok(Shared { whole: Whole { answers, weight }, counts, pieces, wire: take_wire(from)? })
 }
 
 pub(super) fn put_sums(sums: &Sums, to: &mut Writer) {
@@ -148,10 +169,12 @@ mod tests {
         let full = Error::config("a", "b", "c");
         assert_eq!(told(full).to_string(), "rank 2: a: expected b, found c");
         let whole = Whole { answers: 9, weight: 0.25 };
-        let shared = Shared { whole, counts: vec![1, 0, 2], pieces: vec![5..9, 0..5] };
-        let mut bytes = Writer::default();
-        put_shared(&shared, &mut bytes);
-        assert_eq!(take_shared(&mut Reader::new(&bytes.0, 0)).unwrap(), shared);
+        for wire in [WireFormat::F32, WireFormat::F16] {
+            let shared = Shared { whole, counts: vec![1, 0, 2], pieces: vec![5..9, 0..5], wire };
+            let mut bytes = Writer::default();
+            put_shared(&shared, &mut bytes);
+            assert_eq!(take_shared(&mut Reader::new(&bytes.0, 0)).unwrap(), shared);
+        }
         let sums = Sums { loss: 1.5, correct: 3.0 };
         let bytes = answer(Ok(sums), |sums, to| put_sums(&sums, to));
         assert_eq!(answered(&bytes, 1, take_sums).unwrap(), sums);

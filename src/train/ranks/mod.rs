@@ -22,6 +22,7 @@ mod message;
 mod outer;
 mod plan;
 mod team;
+mod times;
 mod wire;
 mod worker;
 
@@ -31,5 +32,6 @@ pub use link::{Link, Local, locals};
 pub use local::LocalTraining;
 pub use plan::{Learns, TrainerPlan};
 pub use team::{Hello, Team};
+pub use times::StepTimes;
 pub use wire::Packed;
 pub use worker::work;

@@ -1,14 +1,17 @@
 //! A rank that learns by itself: its own steps, and the outer step, which all ranks do alike from the mean of what they have learned.
 
 use std::ops::Range;
+use std::time::Instant;
 
 use super::exchange::sum_in_order;
 use super::link::Link;
-use super::message::{answer, put_report};
+use super::message::{answer, put_report, take_wire};
+use super::times::{StepTimes, timed};
 use super::wire::{Packed, Reader};
 use crate::train::engine::{StepEngine, StepReport};
 use crate::train::objective::Objective;
 use crate::train::trainer::Trainer;
+use crate::train::wire_format::WireFormat;
 use crate::{Error, Result};
 
 /// What names of outer moments begin with.
@@ -126,15 +129,14 @@ impl Outer {
     ///
     /// # Errors
     /// As [`sum_in_order`].
-    pub(super) fn exchange(&mut self, link: Option<&mut dyn Link>) -> Result<Vec<f32>> {
+    pub(super) fn exchange(
+        &mut self,
+        (link, wire): (&mut dyn Link, WireFormat),
+        times: &mut StepTimes,
+    ) -> Result<Vec<f32>> {
         let own = self.difference.take().unwrap_or_default();
-        match link {
-            Some(link) => {
-                let counts = vec![1; link.size()];
-                sum_in_order(link, self.momentum.len(), &counts, vec![own])
-            }
-            None => Ok(own),
-        }
+        let counts = vec![1; link.size()];
+        sum_in_order((link, wire), self.momentum.len(), &counts, vec![own], times)
     }
 
     /// The outer step for the mean of all ranks' differences, into the trainer.
@@ -170,37 +172,47 @@ fn nesterov(weights: &mut [f32], moments: &mut [f32], gradient: &[f32], learning
     }
 }
 
-/// Does what rank 0 asks, and says what to answer. The error is the link's, after which nobody can be told.
+/// Does what rank 0 asks, says what to answer, and adds what it waited for to `times`. The error is the link's, after which nobody can
+/// be told.
 pub(super) fn serve<O: Objective<Batch: Packed>>(
     trainer: &mut Trainer<O>,
     outer: &mut Outer,
     message: &mut Reader<'_>,
     link: &mut dyn Link,
+    times: &mut StepTimes,
 ) -> Result<Vec<u8>> {
+    let began = Instant::now();
     const ASKS: [Ask; 4] = [Ask::Step, Ask::Difference, Ask::Outer, Ask::Read];
     let ask = ASKS.get(usize::from(message.byte()?)).copied().ok_or_else(|| message.broken())?;
-    Ok(match ask {
+    let told = match ask {
         Ask::Step => {
             let (begins, learning_rate) = (message.byte()? != 0, message.double()?);
             let batches: Vec<O::Batch> = message.list(|message| message.packed())?;
-            let report = pollster::block_on(outer.step(trainer, begins, &batches, learning_rate));
+            let step = outer.step(trainer, begins, &batches, learning_rate);
+            let report = timed(&mut times.compute, || pollster::block_on(step));
+            times.steps += u64::from(report.is_ok());
             answer(report, |report, to| put_report(&report, to))
         }
         Ask::Difference => {
             let share = message.double()? as f32;
-            answer(pollster::block_on(outer.take_difference(trainer, share)), |(), _| {})
+            let difference = outer.take_difference(trainer, share);
+            answer(timed(&mut times.read, || pollster::block_on(difference)), |(), _| {})
         }
         Ask::Outer => {
             let (learning_rate, momentum) = (message.double()? as f32, message.double()? as f32);
-            let mean = outer.exchange(Some(link))?;
-            let done = pollster::block_on(outer.apply(trainer, &mean, learning_rate, momentum));
-            answer(done, |(), _| {})
+            let mean = outer.exchange((link, take_wire(message)?), times)?;
+            let applied = outer.apply(trainer, &mean, learning_rate, momentum);
+            answer(timed(&mut times.optimizer, || pollster::block_on(applied)), |(), _| {})
         }
         Ask::Read => {
             let values = message.text().and_then(|name| pollster::block_on(trainer.read(&name)));
             answer(values, |values, to| to.floats(&values))
         }
-    })
+    };
+    if ask != Ask::Read {
+        times.seconds += began.elapsed().as_secs_f64();
+    }
+    Ok(told)
 }
 
 #[cfg(test)]

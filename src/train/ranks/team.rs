@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::blocks::shares;
 use super::link::Link;
-use super::message::Kind;
+use super::message::{Kind, answered};
+use super::times::StepTimes;
 use crate::{Error, Result};
 
 /// What ranks tell each other first.
@@ -21,12 +22,16 @@ pub struct Hello {
 }
 
 /// The version of what ranks tell each other.
-const PROTOCOL: u32 = 2;
+const PROTOCOL: u32 = 3;
 
 /// The ranks that train together, as rank 0 has them; itself alone where there are no others. Cheap to clone: all clones are
 /// the same ranks.
 #[derive(Clone, Default)]
-pub struct Team(Option<Arc<Mutex<Members>>>);
+pub struct Team {
+    members: Option<Arc<Mutex<Members>>>,
+    /// What the seconds of this rank's steps went to.
+    times: Arc<Mutex<StepTimes>>,
+}
 
 pub(super) struct Members {
     pub link: Box<dyn Link + Send>,
@@ -42,7 +47,7 @@ impl fmt::Debug for Team {
 impl Team {
     /// No others.
     pub fn alone() -> Self {
-        Team(None)
+        Team::default()
     }
 
     /// Greets the other ranks, as rank 0.
@@ -75,7 +80,7 @@ impl Team {
             return Err(Error::Rank { rank, message });
         }
         let members = Members { link: Box::new(link), shares: all };
-        Ok(Team(Some(Arc::new(Mutex::new(members)))))
+        Ok(Team { members: Some(Arc::new(Mutex::new(members))), ..Team::default() })
     }
 
     /// How many ranks there are.
@@ -94,6 +99,27 @@ impl Team {
         }
     }
 
+    /// What the seconds of all steps so far went to, by rank; no step of one block is taken apart.
+    ///
+    /// # Errors
+    /// [`Error::Rank`] for one that cannot be reached any more.
+    pub fn times(&self) -> Result<Vec<StepTimes>> {
+        self.tell_all(&Kind::Times.message().0)?;
+        let others = self.answers(|rank, bytes| {
+            let take = |from: &mut super::wire::Reader<'_>| {
+                serde_json::from_str(&from.text()?).map_err(|_| from.broken())
+            };
+            answered(bytes, rank, take)
+        })?;
+        let own = *self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(std::iter::once(own).chain(others).collect())
+    }
+
+    /// Counts a step of this rank that was done.
+    pub(super) fn count(&self, step: StepTimes) {
+        *self.times.lock().unwrap_or_else(PoisonError::into_inner) += step;
+    }
+
     /// Tells the others that there is nothing more to do, and waits until they know.
     pub fn end(&self) {
         // Who cannot be reached has ended.
@@ -105,7 +131,7 @@ impl Team {
 
     pub(super) fn members(&self) -> Option<MutexGuard<'_, Members>> {
         // What a thread that panicked was sending does not matter to who ends because of it.
-        Some(self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
+        Some(self.members.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Sends one message to all others.

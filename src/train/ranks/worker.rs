@@ -1,5 +1,7 @@
 //! What every rank but the first does: what it is told.
 
+use std::time::Instant;
+
 use super::exchange::refuse;
 use super::learn::learn;
 use super::link::Link;
@@ -7,6 +9,7 @@ use super::message::{Kind, answer, put_report, put_sums, take_shared};
 use super::outer::{OUTER, Outer, serve};
 use super::plan::{Learns, TrainerPlan, adapter};
 use super::team::{Hello, greet};
+use super::times::{StepTimes, timed};
 use super::wire::{Packed, Reader};
 use crate::gpu::{Gpu, MatrixOperands};
 use crate::optim::Sums;
@@ -33,11 +36,18 @@ pub fn work(
     let mut member: Option<Box<dyn Member>> = None;
     // What went wrong since the last answer.
     let mut pending: Result<()> = Ok(());
+    // What all steps waited for, and the one under way, which began then.
+    let (mut times, mut step, mut began) = (StepTimes::default(), StepTimes::default(), Instant::now());
     loop {
-        let bytes = link.receive(0)?;
+        let bytes = timed(&mut step.answers, || link.receive(0))?;
         let mut message = Reader::new(&bytes, 0);
         match Kind::take(&mut message)? {
             Kind::End => return Ok(()),
+            Kind::Times => {
+                // Numbers always serialise.
+                let told = serde_json::to_string(&times).unwrap_or_default();
+                link.send(0, answer(Ok(told), |told, to| to.text(&told)))?;
+            }
             Kind::Open => {
                 // The memory of the device may not hold two trainers at once.
                 member = None;
@@ -54,20 +64,24 @@ pub fn work(
                 pending = pending.and(written);
             }
             Kind::Step => {
+                (step, began) = (StepTimes { steps: 1, ..StepTimes::default() }, Instant::now());
                 let ready = std::mem::replace(&mut pending, Ok(()));
                 let sums = match ready.and_then(|()| present(member.as_deref_mut())) {
-                    Ok(member) => member.learn(&mut message, link)?,
+                    Ok(member) => member.learn(&mut message, link, &mut step)?,
                     Err(error) => {
                         refuse(link)?;
                         Err(error)
                     }
                 };
-                link.send(0, answer(sums, |sums, to| to.list(&sums, put_sums)))?;
+                let told = answer(sums, |sums, to| to.list(&sums, put_sums));
+                timed(&mut step.send, || link.send(0, told))?;
             }
             Kind::Go => {
                 let member = present(member.as_deref_mut())?;
-                let report = member.step(&mut message)?;
-                link.send(0, answer(report, |report, to| put_report(&report, to)))?;
+                let report = timed(&mut step.optimizer, || member.step(&mut message))?;
+                let told = answer(report, |report, to| put_report(&report, to));
+                timed(&mut step.send, || link.send(0, told))?;
+                times += StepTimes { seconds: began.elapsed().as_secs_f64(), ..step };
             }
             Kind::Leave => {
                 if let Some(member) = &mut member {
@@ -76,7 +90,7 @@ pub fn work(
             }
             Kind::Local => {
                 let told = match std::mem::replace(&mut pending, Ok(())) {
-                    Ok(()) => present(member.as_deref_mut())?.local(&mut message, link)?,
+                    Ok(()) => present(member.as_deref_mut())?.local(&mut message, link, &mut times)?,
                     Err(error) => answer(Err(error), |(), _| {}),
                 };
                 link.send(0, told)?;
@@ -97,14 +111,24 @@ trait Member {
     fn write(&mut self, name: &str, values: &[f32]) -> Result<()>;
     /// Learns from the blocks of a message, and adds their gradients to those of all ranks. The outer error is the link's, after
     /// which nobody can be told.
-    fn learn(&mut self, message: &mut Reader<'_>, link: &mut dyn Link) -> Result<Result<Vec<Sums>>>;
+    fn learn(
+        &mut self,
+        message: &mut Reader<'_>,
+        link: &mut dyn Link,
+        times: &mut StepTimes,
+    ) -> Result<Result<Vec<Sums>>>;
     /// The optimizer's step. The outer error is that of a message that nobody here has written.
     fn step(&mut self, message: &mut Reader<'_>) -> Result<Result<StepReport>>;
     /// Gives up what was learned.
     fn forget(&mut self);
     fn measure(&mut self, message: &mut Reader<'_>) -> Result<Vec<Sums>>;
     /// As [`serve`] does.
-    fn local(&mut self, message: &mut Reader<'_>, link: &mut dyn Link) -> Result<Vec<u8>>;
+    fn local(
+        &mut self,
+        message: &mut Reader<'_>,
+        link: &mut dyn Link,
+        times: &mut StepTimes,
+    ) -> Result<Vec<u8>>;
 }
 
 /// A trainer, and the gradient of all blocks between two messages.
@@ -168,7 +192,12 @@ impl<O: Objective<Batch: Packed>> Member for Working<O> {
         self.trainer.write(name, values)
     }
 
-    fn learn(&mut self, message: &mut Reader<'_>, link: &mut dyn Link) -> Result<Result<Vec<Sums>>> {
+    fn learn(
+        &mut self,
+        message: &mut Reader<'_>,
+        link: &mut dyn Link,
+        times: &mut StepTimes,
+    ) -> Result<Result<Vec<Sums>>> {
         // The memory of the last step's gradient, where that was not gone on with.
         self.step = None;
         let read = |message: &mut Reader<'_>| {
@@ -183,7 +212,7 @@ impl<O: Objective<Batch: Packed>> Member for Working<O> {
                 return Ok(Err(error));
             }
         };
-        let learned = learn(&mut self.trainer, link, &shared, &blocks)?;
+        let learned = learn(&mut self.trainer, link, &shared, &blocks, times)?;
         self.step = learned.gradient.map(|gradient| (shared.whole, gradient));
         Ok(learned.sums)
     }
@@ -205,8 +234,13 @@ impl<O: Objective<Batch: Packed>> Member for Working<O> {
         all.iter().map(|batch| pollster::block_on(self.trainer.measure(batch))).collect()
     }
 
-    fn local(&mut self, message: &mut Reader<'_>, link: &mut dyn Link) -> Result<Vec<u8>> {
+    fn local(
+        &mut self,
+        message: &mut Reader<'_>,
+        link: &mut dyn Link,
+        times: &mut StepTimes,
+    ) -> Result<Vec<u8>> {
         let (trainer, outer) = self.outer();
-        serve(trainer, outer, message, link)
+        serve(trainer, outer, message, link, times)
     }
 }

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::{Engine, Objective, Trainer, Whole, less_memory};
+use super::{Engine, Objective, Recorded, Trainer, Whole, less_memory};
 use crate::autograd::Graph;
 use crate::gpu::{Part, Recording, Region};
 use crate::optim::{Proofs, Sums};
@@ -30,6 +30,18 @@ impl<O: Objective> Engine<O> {
         }
         let found = format!("elements {} to {} of {start}", piece.start, piece.end);
         Err(Error::shape("reading gradients", "elements of one segment", found))
+    }
+
+    /// All gradients in pieces of at most so many elements, in the order in which they lie end to end.
+    fn pieces(&self, most: usize) -> Vec<Range<usize>> {
+        let mut pieces = Vec::new();
+        let mut start = 0;
+        for segment in self.model.parameters.trained() {
+            let end = start + segment.elements;
+            pieces.extend((start..end).step_by(most).map(|at| at..end.min(at + most)));
+            start = end;
+        }
+        pieces
     }
 }
 
@@ -69,23 +81,19 @@ impl<O: Objective> Trainer<O> {
         most: usize,
         batch: Option<&O::Batch>,
     ) -> Result<Vec<Range<usize>>> {
-        let mut pieces = Vec::new();
-        let mut start = 0;
-        for segment in self.engine.model.parameters.trained() {
-            let end = start + segment.elements;
-            pieces.extend((start..end).step_by(most.max(1)).map(|at| at..end.min(at + most.max(1))));
-            start = end;
-        }
-        if let Some(batch) = batch {
-            let engine = &self.engine;
-            let shape = engine.objective.shape(batch);
-            let recorded = self.shapes.get(shape, |beside| engine.record(shape, beside), || engine.settle());
-            let recorded = recorded.map_err(less_memory)?;
-            pieces.sort_by_cached_key(|piece| {
-                engine.part(piece).map_or(0, |part| recorded.begin.final_after(&part))
-            });
-        }
-        Ok(pieces)
+        let engine = &self.engine;
+        let most = most.max(1);
+        let Some(batch) = batch else { return Ok(engine.pieces(most)) };
+        let shape = engine.objective.shape(batch);
+        let recorded = self.shapes.get(shape, |beside| engine.record(shape, beside), || engine.settle());
+        let Recorded { begin, pieces, .. } = recorded.map_err(less_memory)?;
+        let known = pieces.take().filter(|(of, _)| *of == most);
+        let (_, pieces) = pieces.insert(known.unwrap_or_else(|| {
+            let mut pieces = engine.pieces(most);
+            pieces.sort_by_cached_key(|piece| engine.part(piece).map_or(0, |part| begin.final_after(&part)));
+            (most, pieces)
+        }));
+        Ok(pieces.clone())
     }
 
     /// Learns from a block of a step's micro-batches, and lends `each` what they add up to: the gradients, piece by piece in the

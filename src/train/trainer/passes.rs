@@ -32,7 +32,16 @@ impl<O: Objective> Engine<O> {
         let before = self.gpu.allocated();
         let begin = self.pass(graph, &buffers, &keys)?;
         let bytes = self.gpu.allocated().saturating_sub(before);
-        Ok((Recorded { buffers, keys, begin, learn: None, measure: None }, bytes))
+        let recorded = Recorded {
+            buffers,
+            keys,
+            begin,
+            learn: None,
+            measure: None,
+            #[cfg(not(target_arch = "wasm32"))]
+            pieces: None,
+        };
+        Ok((recorded, bytes))
     }
 
     /// What is replayed for `pass`, recorded if it is not yet.
@@ -41,7 +50,7 @@ impl<O: Objective> Engine<O> {
         recorded: &'a mut Recorded<O::Buffers>,
         pass: Pass,
     ) -> Result<&'a Recording> {
-        let Recorded { buffers, keys, begin, learn, measure } = recorded;
+        let Recorded { buffers, keys, begin, learn, measure, .. } = recorded;
         let (place, mut graph, keys) = match pass {
             Pass::Begin => return Ok(begin),
             Pass::Learn => (learn, Graph::training(&self.gpu), &keys[..]),
