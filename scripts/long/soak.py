@@ -131,14 +131,15 @@ def play(number, seconds, right):
             break
     found = lasting(place / "out")
     other = sorted(path for path in found.keys() | right[command].keys() if found.get(path) != right[command].get(path))
-    # A run goes on where a checkpoint finds no room, so that an earlier one may be kept in its place; the last is never another.
+    # A run goes on where a checkpoint finds no room, and saves one when it is stopped, so that it may keep another before its last;
+    # the last is never another.
     last = max((path.split("/")[1] for path in right[command] if path.startswith("checkpoints/")), default="")
     elsewhere = lambda path: re.match("checkpoints/step-", path) and last not in path and (path in found) != (path in right[command])
-    spared = counts["full"] > 0 and all(map(elsewhere, other))
+    spared = counts["full"] + counts["stop"] > 0 and all(map(elsewhere, other))
     if other and not spared:
         problems.append(f"another {', '.join(other)}")
     row = [number, seed, command, *counts.values(), resumed, round(time.monotonic() - began)]
-    row.append("; ".join(problems) or "the same bits" + (", and an earlier checkpoint for one without room" if other else ""))
+    row.append("; ".join(problems) or "the same bits" + (", and another checkpoint before the last" if other else ""))
     return row, not problems
 
 

@@ -156,7 +156,8 @@ fn batches_of_nothing_are_well_formed() {
 /// Fault 19.
 #[test]
 fn sequences_over_the_length_are_cut_and_counted() {
-    let long = Masked { input_ids: (10..20).collect(), positions: vec![1, 7, 8, 9], labels: vec![50, 51, 52, 53] };
+    let long =
+        Masked { input_ids: (10..20).collect(), positions: vec![1, 7, 8, 9], labels: vec![50, 51, 52, 53] };
     let batch = Batch::new(&[long], 8, 0, true);
     assert_eq!(batch.input_ids, (10..18).collect::<Vec<_>>());
     assert_eq!((batch.masked_rows, batch.labels), (vec![1, 7], vec![50, 51]));

@@ -8,6 +8,7 @@ use super::changes::{check_changes, part, tell_other_forms};
 use super::divergence::Divergence;
 use super::job::{Begun, End, Fed, Job, Progress};
 use super::log::{Log, PICTURE};
+use super::pace::Pace;
 use super::position::Position;
 use super::save::{job_state, restore, save_checkpoint};
 use super::{Event, Tally};
@@ -28,9 +29,6 @@ enum Pause {
     /// The next step is the first of another trainer.
     Begins,
 }
-
-/// A step of so many seconds gains nothing from one that waits behind it, and who stops the run would wait for both.
-const LONG_STEP: f64 = 1.0;
 
 /// What helps against a loss that explodes.
 const ADVICE: &str = "lower the learning rate, or let it rise over more steps";
@@ -53,10 +51,7 @@ struct Attempt<'a, J: Job> {
     /// No step has been done yet from the newest checkpoint, which may hold weights that have blown up.
     unproven: bool,
     began: Instant,
-    /// Whether the newest step took so short a time that two may be under way.
-    quick: bool,
-    /// When the newest step was finished, and what followed from it was done.
-    free_since: Instant,
+    pace: Pace,
     /// Seconds of earlier attempts.
     earlier: f64,
 }
@@ -189,8 +184,7 @@ impl<'a, J: Job> Attempt<'a, J> {
             due: false,
             unproven: false,
             began,
-            quick: false,
-            free_since: began,
+            pace: Pace::from(began),
             earlier,
         })
     }
@@ -228,7 +222,7 @@ impl<'a, J: Job> Attempt<'a, J> {
             } else {
                 None
             };
-            let quick = self.quick && !self.trainer.begins_by_waiting();
+            let quick = self.pace.quick && !self.trainer.begins_by_waiting();
             let waits = ahead.is_some() && (!quick || self.looks_after(begun));
             let following = match pause {
                 None if !waits => Some(self.begin_step(begun)),
@@ -241,7 +235,7 @@ impl<'a, J: Job> Attempt<'a, J> {
                     if following.is_none() {
                         self.save_if_due(progress).await?;
                     }
-                    self.free_since = Instant::now();
+                    self.pace.free(Instant::now());
                 }
                 (None, Some(pause)) => return Ok(pause),
                 (None, None) => {}
@@ -281,8 +275,7 @@ impl<'a, J: Job> Attempt<'a, J> {
         progress: Progress<'_>,
     ) -> Result<()> {
         let report = self.trainer.finish_step(fed.step).await?;
-        let seconds = fed.at.max(self.free_since).elapsed().as_secs_f64();
-        self.quick = seconds < LONG_STEP;
+        let tokens_per_second = self.pace.reported(fed.at, Instant::now(), fed.tokens);
 
         // A loss that is not finite has no usable gradient either.
         let skipped = report.skipped || !report.loss.is_finite();
@@ -309,7 +302,7 @@ impl<'a, J: Job> Attempt<'a, J> {
             batch_sequences: fed.sequences,
             grad_norm: report.gradient_norm,
             skipped_steps: self.at.skipped,
-            tokens_per_second: fed.tokens as f64 / seconds.max(1e-9),
+            tokens_per_second,
             seconds: self.at.seconds,
             ..fed.row
         };

@@ -17,6 +17,7 @@ mod changes;
 mod divergence;
 pub(super) mod job;
 pub(super) mod log;
+mod pace;
 pub(super) mod position;
 pub(super) mod save;
 
