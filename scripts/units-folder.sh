@@ -19,14 +19,15 @@ source_of_unstable() {
 }
 
 make_folder() {
-    local source
+    local source apart=()
     command -v mmdebstrap >/dev/null || install mmdebstrap || return
     source=$(mktemp --suffix .sources)
     source_of_unstable >"$source" || return
     rm -rf --one-file-system "$folder.part"
     # It mounts the machine's devices inside. In a namespace of its own they are gone when it ends, however it ends, and
-    # nothing that removes a half-made folder can reach them.
-    unshare --mount --propagation private timeout 300 mmdebstrap --quiet --variant=apt --aptopt='Acquire::Check-Valid-Until "false"' \
+    # nothing that removes a half-made folder can reach them. Who may not have one can mount nothing either.
+    unshare --mount --propagation private true 2>/dev/null && apart=(unshare --mount --propagation private)
+    timeout 300 "${apart[@]}" mmdebstrap --quiet --variant=apt --aptopt='Acquire::Check-Valid-Until "false"' \
         --aptopt='APT::Install-Recommends "false"' --include=mesa-vulkan-drivers,libvulkan1,spirv-tools,ca-certificates \
         sid "$folder.part" "$source" >&2 || return
     rm "$source"
