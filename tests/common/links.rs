@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use wgrad::train::ranks::{Link, Local};
+use wgrad::gpu::{Gpu, GpuOptions, MatrixOperands};
+use wgrad::train::ranks::{Link, Local, Team, TrainerPlan, work};
 use wgrad::{Error, Result};
+
+use super::ranks::{PATIENCE, hello, with_others};
 
 /// A link that counts the bytes that it sends, and breaks after some messages from rank 0.
 pub struct Counting {
@@ -35,4 +38,22 @@ impl Link for Counting {
         }
         self.link.receive(from)
     }
+}
+
+/// Runs `first` as rank 0 of two, and says how many bytes the other rank sends meanwhile.
+pub fn sent_by_the_other(first: impl FnOnce(&Team)) -> u64 {
+    // It must outlive the thread of the other rank.
+    let all: &'static AtomicU64 = Box::leak(Box::default());
+    let counts = move |link: Local| {
+        let open = |_: &TrainerPlan, _: Option<MatrixOperands>| {
+            pollster::block_on(Gpu::open(&GpuOptions::default()))
+        };
+        let sent = Arc::new(AtomicU64::new(0));
+        let ended = work(&mut Counting { link, sent: sent.clone(), lives: u64::MAX }, &hello(), open);
+        all.store(sent.load(Ordering::Relaxed), Ordering::Relaxed);
+        ended
+    };
+    let ((), others) = with_others(2, PATIENCE, counts, first);
+    others.into_iter().for_each(|other| other.unwrap());
+    all.load(Ordering::Relaxed)
 }

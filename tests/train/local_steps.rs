@@ -1,10 +1,10 @@
 //! Ranks that learn by themselves between two synchronisations.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::common::golden::{Golden, options, split};
-use crate::common::links::Counting;
+use crate::common::links::{Counting, sent_by_the_other};
 use crate::common::ranks::{PATIENCE, hello, with_others, with_ranks};
 use crate::{Place, assert_same, common, result};
 use wgrad::data::Batch;
@@ -233,24 +233,13 @@ fn what_ranks_send_is_divided_by_the_steps_between() {
     let Some(gpu) = common::gpu() else { return };
     let golden = Golden::open("relative_untied_mask");
     let batches = split(&golden.batch());
-    static SENT: AtomicU64 = AtomicU64::new(0);
-    let counts = |link: Local| {
-        let open = |_: &TrainerPlan, _: Option<MatrixOperands>| {
-            pollster::block_on(Gpu::open(&GpuOptions::default()))
-        };
-        let sent = Arc::new(AtomicU64::new(0));
-        let ended = work(&mut Counting { link, sent: sent.clone(), lives: u64::MAX }, &hello(), open);
-        SENT.store(sent.load(Ordering::Relaxed), Ordering::Relaxed);
-        ended
-    };
     let sent = |sync: LocalSteps, steps: u64| {
-        with_others(2, PATIENCE, counts, |team| {
+        sent_by_the_other(|team| {
             let mut engine = open(&gpu, &golden, sync, team);
             for _ in 0..steps {
                 pollster::block_on(engine.step(&batches, 1e-3)).unwrap();
             }
-        });
-        SENT.load(Ordering::Relaxed)
+        })
     };
     let exact = LocalSteps { after: 100, ..LocalSteps::every(1) };
     let elements: u64 = golden.config.parameter_count();

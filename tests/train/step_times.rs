@@ -65,16 +65,20 @@ fn times(team: &Team, steps: u64) -> Vec<StepTimes> {
     all
 }
 
+fn plan(golden: &Golden) -> TrainerPlan {
+    TrainerPlan {
+        config: golden.config.clone(),
+        kernels: Choices::default(),
+        learns: Learns::Masked(options(1)),
+    }
+}
+
 #[test]
 fn each_rank_tells_what_its_steps_wait_for() {
     let Some(gpu) = common::gpu() else { return };
     let golden = Golden::open("relative_untied_mask");
     let batches = split(&golden.batch());
-    let plan = TrainerPlan {
-        config: golden.config.clone(),
-        kernels: Choices::default(),
-        learns: Learns::Masked(options(1)),
-    };
+    let plan = plan(&golden);
     let (all, others) = with_others(3, PATIENCE, works, |team| {
         let mut engine = DataParallel::pretraining(&gpu, &plan, BLOCKS, team).unwrap();
         assert_eq!(team.times().unwrap(), [StepTimes::default(); 3]);
@@ -113,11 +117,7 @@ fn ranks_that_learn_by_themselves_tell_it_too() {
     let Some(gpu) = common::gpu() else { return };
     let golden = Golden::open("relative_untied_mask");
     let batches = split(&golden.batch());
-    let plan = TrainerPlan {
-        config: golden.config.clone(),
-        kernels: Choices::default(),
-        learns: Learns::Masked(options(1)),
-    };
+    let plan = plan(&golden);
     let sync = LocalSteps { after: 1, ..LocalSteps::every(2) };
     let (all, others) = with_others(3, PATIENCE, works, |team| {
         let mut engine = LocalTraining::pretraining(&gpu, &plan, BLOCKS, sync, team).unwrap();

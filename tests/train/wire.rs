@@ -1,16 +1,13 @@
 //! Gradients that travel as half floats: the same bits on any number of ranks, near those of f32.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use crate::common::golden::{Golden, options, split};
-use crate::common::links::Counting;
-use crate::common::ranks::{PATIENCE, hello, with_others, with_ranks};
+use crate::common::links::sent_by_the_other;
+use crate::common::ranks::with_ranks;
 use crate::{Place, assert_same, common, local_steps, ranks, result};
 use wgrad::data::Batch;
-use wgrad::gpu::{Choices, Gpu, GpuOptions, MatrixOperands};
+use wgrad::gpu::{Choices, Gpu};
 use wgrad::tensor::DType;
-use wgrad::train::ranks::{DataParallel, Learns, Local, Team, TrainerPlan, work};
+use wgrad::train::ranks::{DataParallel, Learns, Team, TrainerPlan};
 use wgrad::train::{MaskedTokens, MlmOptions, RunOptions, Settings, StepEngine, TrainConfig, WireFormat};
 use wgrad::{Error, Result};
 
@@ -117,24 +114,13 @@ fn half_as_many_bytes_travel() {
     let Some(gpu) = common::gpu() else { return };
     let golden = Golden::open("relative_untied_mask");
     let batches = batches(&golden);
-    static SENT: AtomicU64 = AtomicU64::new(0);
-    let counts = |link: Local| {
-        let open = |_: &TrainerPlan, _: Option<MatrixOperands>| {
-            pollster::block_on(Gpu::open(&GpuOptions::default()))
-        };
-        let sent = Arc::new(AtomicU64::new(0));
-        let ended = work(&mut Counting { link, sent: sent.clone(), lives: u64::MAX }, &hello(), open);
-        SENT.store(sent.load(Ordering::Relaxed), Ordering::Relaxed);
-        ended
-    };
     let sent = |wire: WireFormat, steps: u64| {
-        with_others(2, PATIENCE, counts, |team| {
+        sent_by_the_other(|team| {
             let mut engine = open(&gpu, &golden, (DType::F32, wire), team);
             for _ in 0..steps {
                 pollster::block_on(engine.step(&batches, 1e-3)).unwrap();
             }
-        });
-        SENT.load(Ordering::Relaxed)
+        })
     };
     let [exact, rounded] = [WireFormat::F32, WireFormat::F16].map(|wire| sent(wire, 12) - sent(wire, 0));
     let share = rounded as f64 / exact as f64;
